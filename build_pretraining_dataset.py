@@ -1,0 +1,45 @@
+"""Builds pre-training data for ELECTRA: a folder of text files to sharded TFRecords."""
+
+from __future__ import annotations
+
+from electra_tf2 import cli
+from electra_tf2.data import build_flags
+from electra_tf2.data.build import BuildConfig, build_dataset
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Parses the flags and builds the data set.
+
+    Args:
+        argv: The arguments; None for those of the command line.
+
+    Raises:
+        UserError: See `build_dataset`.
+        SystemExit: A flag is unknown or missing, or after `--help`.
+    """
+    parser = cli.make_parser(
+        __doc__ + "\n\n" + build_flags.CORPUS_FORMAT, epilog=build_flags.RESULT_FORMAT
+    )
+    parser.add_argument("--corpus-dir", required=True, help="folder of text files (see above)")
+    parser.add_argument("--vocab-file", required=True, help="vocabulary, one word piece per line")
+    parser.add_argument(
+        "--output-dir", required=True, help="where the shards go; must be empty or missing"
+    )
+    parser.add_argument(
+        "--blanks-separate-docs",
+        type=build_flags.boolean,
+        default=True,
+        metavar="{true,false}",
+        help="whether an empty line ends a document (default: true)",
+    )
+    build_flags.add_build_flags(parser)
+    build_dataset(BuildConfig(**vars(parser.parse_args(argv))))
+
+
+def script_main() -> None:
+    """The console command."""
+    build_flags.run_builder(main)
+
+
+if __name__ == "__main__":
+    script_main()

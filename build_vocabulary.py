@@ -1,0 +1,33 @@
+"""Builds a WordPiece vocabulary for ELECTRA from a folder of text files."""
+
+from __future__ import annotations
+
+from electra_tf2 import cli
+from electra_tf2.data import vocabulary_flags
+from electra_tf2.data.vocabulary_builder import VocabularyConfig, build_vocabulary
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Parses the flags and builds the vocabulary.
+
+    Args:
+        argv: The arguments; None for those of the command line.
+
+    Raises:
+        UserError: See `build_vocabulary`.
+        SystemExit: A flag is unknown or missing, or after `--help`.
+    """
+    parser = cli.make_parser(
+        __doc__ + "\n\n" + vocabulary_flags.CORPUS_FORMAT, epilog=vocabulary_flags.RESULT_FORMAT
+    )
+    vocabulary_flags.add_vocabulary_flags(parser)
+    build_vocabulary(VocabularyConfig(**vars(parser.parse_args(argv))))
+
+
+def script_main() -> None:
+    """The console command."""
+    cli.run(main)
+
+
+if __name__ == "__main__":
+    script_main()

@@ -1,0 +1,170 @@
+"""What all command-line programs share: exit codes, flags and help texts.
+
+Exit codes:
+    0    done.
+    2    the user's input or machine is at fault (`UserError`, an unknown flag, a full disk, a
+         device without enough memory). The message on stderr says "error:"; no traceback.
+    130  stopped with Ctrl-C.
+    1    a bug in the program: Python's traceback is printed, for the report.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from electra_tf2 import hparams as hparams_lib
+from electra_tf2.errors import UserError
+
+INTERRUPTED = 130
+
+
+def run(main: Callable[[list[str] | None], None]) -> None:
+    """Runs a program's `main` and ends the process with the right exit code.
+
+    Args:
+        main: Takes the arguments (None: those of the command line) and returns nothing.
+
+    Raises:
+        SystemExit: With the exit codes of the module's docstring.
+        Exception: Whatever `main` raised that isn't the user's to mend.
+    """
+    try:
+        main(None)
+    except KeyboardInterrupt:
+        print("\nerror: stopped by Ctrl-C.", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    except Exception as error:
+        user_error = as_user_error(error)
+        if user_error is None:
+            raise
+        print(f"error: {user_error}", file=sys.stderr)
+        sys.exit(user_error.exit_code)
+    sys.exit(0)
+
+
+def as_user_error(error: BaseException) -> UserError | None:
+    """The `UserError` that an exception stands for.
+
+    Args:
+        error: Any exception.
+
+    Returns:
+        The error itself if it is a `UserError`, one that explains a full disk or a lack of device
+        memory, or None for everything else (a bug).
+    """
+    if isinstance(error, UserError):
+        return error
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return disk_full(error.filename, error)
+    tf = sys.modules.get("tensorflow")  # an error of TensorFlow's needs TensorFlow loaded
+    if tf is not None and isinstance(error, tf.errors.ResourceExhaustedError):
+        if "No space left on device" in error.message or "quota" in error.message.lower():
+            return disk_full(None, error)
+        return UserError(
+            "The device has not enough memory for this run.",
+            received=error.message.strip().partition("\n")[0],
+            remedy="Use a smaller batch size or sequence length, or spread the batch over more "
+            "micro-batches with gradient_accumulation_steps.",
+        )
+    return None
+
+
+def disk_full(path: str | None, error: BaseException) -> UserError:
+    """The error for a disk without room.
+
+    Args:
+        path: The file that was being written, if known.
+        error: What the system said.
+    """
+    return UserError(
+        "The disk is full.",
+        where=path,
+        received=str(error).strip().partition("\n")[0],
+        remedy="Free some space or choose another output folder, then run the same command again.",
+    )
+
+
+def make_parser(
+    description: str, *, epilog: str | None = None, prog: str | None = None
+) -> argparse.ArgumentParser:
+    """An argument parser whose help keeps the line breaks of the texts.
+
+    Args:
+        description: What the program does; usually the script's docstring.
+        epilog: Shown after the flags.
+        prog: The program's name; the script's by default.
+
+    Returns:
+        A parser without flags. Flags must be written out in full: abbreviations would change their
+        meaning as flags are added.
+    """
+    return argparse.ArgumentParser(
+        prog=prog,
+        description=description.strip(),
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+
+
+class RunFlags(NamedTuple):
+    """The flags that `run_pretraining.py` and `run_finetuning.py` have in common.
+
+    Attributes:
+        data_dir: Folder with the data, the vocabulary and the models.
+        model_name: Name of the model; its folder is `<data_dir>/models/<model_name>`.
+        hparams: Hparams by name, as the user gave them (not yet checked against a config).
+    """
+
+    data_dir: str
+    model_name: str
+    hparams: dict[str, Any]
+
+
+def parse_run_flags(
+    description: str, argv: Sequence[str] | None = None, *, hparams_help: str | None = None
+) -> RunFlags:
+    """Parses `--data-dir --model-name --hparams`.
+
+    Args:
+        description: What the program does, for `--help`.
+        argv: The arguments; None for those of the command line.
+        hparams_help: A list of the hparams to print at the end of `--help`.
+
+    Returns:
+        The flags, with `--hparams` parsed (see `hparams.parse_hparams`).
+
+    Raises:
+        UserError: If `--hparams` can't be parsed.
+        SystemExit: If a flag is unknown or missing, or after `--help`.
+    """
+    parser = make_parser(description, epilog=hparams_help)
+    parser.add_argument(
+        "--data-dir",
+        required=True,
+        help="folder with the data and vocabulary; the model's folder is made in it",
+    )
+    parser.add_argument(
+        "--model-name", required=True, help="name of the model: <data-dir>/models/<model-name>"
+    )
+    parser.add_argument(
+        "--hparams",
+        default="{}",
+        help='JSON text (\'{"model_size": "base"}\'), a path ending in .json, @file, or '
+        "key=value pairs separated by spaces or commas",
+    )
+    flags = parser.parse_args(argv)
+    hparams = hparams_lib.parse_hparams(flags.hparams)
+    for name in ("data_dir", "model_name"):
+        if name in hparams:
+            raise UserError(
+                f"{name} is a flag of its own, not a hparam.",
+                where="--hparams",
+                received=f"{name} = {hparams[name]!r}",
+                remedy=f"Give it as --{name.replace('_', '-')}.",
+            )
+    return RunFlags(flags.data_dir, flags.model_name, hparams)

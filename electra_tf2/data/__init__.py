@@ -1,0 +1,1 @@
+"""Text to TFRecords, and TFRecords to batches."""

@@ -1,0 +1,325 @@
+"""Builds a pre-training data set: a corpus to sharded TFRecords with metadata."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import functools
+import os
+import time
+from collections.abc import Iterator
+from typing import Literal
+
+import electra_tf2
+from electra_tf2 import cli
+from electra_tf2.data import files
+from electra_tf2.data.build_progress import BuildProgress
+from electra_tf2.data.corpus import TextCorpus, find_files
+from electra_tf2.data.metadata import DatasetMetadata, Shard, write_metadata
+from electra_tf2.data.openwebtext import TarCorpus
+from electra_tf2.data.quiet import silent_stderr
+from electra_tf2.data.record_builder import Counts, Part, RecordBuilder
+from electra_tf2.data.segments import MIN_SEQ_LENGTH
+from electra_tf2.data.shards import ShardWriter
+from electra_tf2.data.staging import StagedFolder
+from electra_tf2.data.workers import PartMaker, WorkerPool
+from electra_tf2.errors import UserError
+from electra_tf2.text.tokenizer import make_tokenizer
+from electra_tf2.text.vocabulary import Vocabulary, parse_vocabulary
+
+DROPPED_WARNING = 0.05  # share of the tokens from which on their loss is a warning
+
+
+@dataclasses.dataclass(frozen=True)
+class BuildConfig:
+    """What to build. The fields are the flags of `build_pretraining_dataset.py`.
+
+    Attributes:
+        corpus_dir: Folder of the corpus.
+        vocab_file: WordPiece vocabulary, one piece a line.
+        output_dir: Folder to write; must be empty or missing unless `overwrite`.
+        max_seq_length: Length of an example in tokens, at least 5.
+        num_processes: Processes that tokenize. The result doesn't depend on it.
+        blanks_separate_docs: Whether an empty line ends a document.
+        do_lower_case: Whether text is lower-cased.
+        strip_accents: Whether accents are removed (only when lower-casing).
+        seed: Seed of the random streams.
+        num_out_files: Number of shards.
+        sampling: "chunked": every chunk of the corpus has a random stream of its own. "official":
+            one stream over everything, as in the official program; needs one process.
+        split_long_lines: Carry what finds no room in an example into the next one.
+        overwrite: Replace a data set that is in `output_dir`.
+        archives: The corpus is a folder of tar archives, each of whose files is a document.
+    """
+
+    corpus_dir: str
+    vocab_file: str
+    output_dir: str
+    max_seq_length: int = 128
+    num_processes: int = 1
+    blanks_separate_docs: bool = True
+    do_lower_case: bool = True
+    strip_accents: bool = True
+    seed: int = 0
+    num_out_files: int = 1000
+    sampling: Literal["chunked", "official"] = "chunked"
+    split_long_lines: bool = False
+    overwrite: bool = False
+    archives: bool = False
+
+
+def build_dataset(config: BuildConfig) -> DatasetMetadata:
+    """Builds a data set and prints what it does and a summary.
+
+    All checks come before anything is written, and the output folder appears, complete, at the
+    very end: an error, Ctrl-C or a full disk leaves everything as it was.
+
+    With `num_processes` > 1 new Python processes are started ("spawn"): a program that calls this
+    must do so under `if __name__ == "__main__":`.
+
+    Args:
+        config: What to build.
+
+    Returns:
+        The metadata that was written beside the shards.
+
+    Raises:
+        UserError: Something about the flags, the vocabulary, the corpus or the output folder is
+            wrong, a worker was killed, or the disk is full.
+    """
+    started = time.monotonic()
+    _check_flags(config)
+    vocabulary = _read_vocabulary(config.vocab_file)
+    output = StagedFolder(config.output_dir, overwrite=config.overwrite)
+    output.check()
+    corpus = _open_corpus(config)
+    counts = Counts()
+    with output, _disk_errors_explained(config.output_dir):
+        writer = ShardWriter(output.path, config.num_out_files)
+        with contextlib.closing(_parts(config, corpus, vocabulary)) as parts:
+            progress = BuildProgress(corpus.source_bytes)
+            with contextlib.closing(progress):
+                for part in parts:
+                    writer.write(part.records)
+                    counts.add(part.counts)
+                    progress.update(part.counts, counts)
+        if not counts.examples:
+            raise _no_text(config, counts)
+        metadata = _describe(config, vocabulary, counts, len(corpus.files), writer.finish())
+        write_metadata(output.path, metadata)
+        output.publish()
+    _print_summary(config, metadata, time.monotonic() - started)
+    return metadata
+
+
+def _check_flags(config: BuildConfig) -> None:
+    smallest = {"max_seq_length": MIN_SEQ_LENGTH, "num_processes": 1, "num_out_files": 1}
+    for name, least in smallest.items():
+        if getattr(config, name) < least:
+            raise UserError(
+                f"{name} is too small.",
+                where=f"--{name.replace('_', '-')}",
+                received=getattr(config, name),
+                remedy=f"Give a number of at least {least}.",
+            )
+    if config.sampling not in ("chunked", "official"):
+        raise UserError(
+            "There is no such way of sampling.",
+            where="--sampling",
+            received=config.sampling,
+            remedy='Give "chunked" or "official".',
+        )
+    if config.sampling == "official" and config.num_processes > 1:
+        raise UserError(
+            "The official random stream runs through the whole corpus: it needs one process.",
+            where="--num-processes",
+            received=config.num_processes,
+            remedy="Leave --num-processes at 1, or use --sampling chunked.",
+        )
+
+
+def _read_vocabulary(path: str) -> Vocabulary:
+    try:
+        content = files.read_bytes(path)
+    except OSError as error:
+        raise UserError(
+            "The vocabulary file can't be read.",
+            where=path,
+            received=error.strerror or str(error),
+            remedy="Give a file with one word piece per line; build_vocabulary.py makes one from "
+            "your text.",
+        ) from error
+    return parse_vocabulary(content, path)
+
+
+def _open_corpus(config: BuildConfig) -> TextCorpus | TarCorpus:
+    """Lists the corpus; says what was found."""
+    flag = "--data-dir" if config.archives else "--corpus-dir"
+    found, hidden = find_files(config.corpus_dir, flag)
+    _check_apart(config, flag)
+    size = sum(file.size for file in found)
+    if not size:
+        raise UserError(
+            "The corpus is empty.",
+            where=config.corpus_dir,
+            received=f"{len(found)} files of 0 bytes",
+            remedy="Put text into the files: a sentence or paragraph per line.",
+        )
+    skipped = f", {hidden} hidden left out" if hidden else ""
+    print(
+        f"Corpus: {len(found):,} {'archives' if config.archives else 'files'}, "
+        f"{size / 1e6:,.1f} MB in {config.corpus_dir}{skipped}",
+        flush=True,
+    )
+    length, split, seed = config.max_seq_length, config.split_long_lines, config.seed
+    if config.archives:
+        return TarCorpus(found, length, split, seed)
+    return TextCorpus(found, length, config.blanks_separate_docs, split, seed)
+
+
+def _check_apart(config: BuildConfig, flag: str) -> None:
+    """The output must not become a part of the corpus."""
+    if not files.is_local(config.output_dir) or not files.is_local(config.corpus_dir):
+        return
+    corpus, output = os.path.realpath(config.corpus_dir), os.path.realpath(config.output_dir)
+    if os.path.commonpath([corpus, output]) == corpus:
+        raise UserError(
+            "The output folder lies in the corpus folder.",
+            where="--output-dir",
+            received=config.output_dir,
+            remedy=f"Choose an output folder outside of {config.corpus_dir} ({flag}).",
+        )
+
+
+def _parts(
+    config: BuildConfig, corpus: TextCorpus | TarCorpus, vocabulary: Vocabulary
+) -> Iterator[Part]:
+    """Yields the examples, made in this process or in workers."""
+    # Workers are handed their files with each task; the list of all would only be copied.
+    without_files = dataclasses.replace(corpus, files=())
+    make_maker = functools.partial(_make_maker, config, without_files, vocabulary)
+    workers = _useful_workers(config, corpus)
+    print(
+        f"Building examples of {config.max_seq_length} tokens "
+        f"({workers} {'process' if workers == 1 else 'processes'}, {config.sampling} sampling)",
+        flush=True,
+    )
+    if workers > 1:
+        with WorkerPool(make_maker, workers) as pool:
+            corpus.check()  # while the workers are loading TensorFlow
+            yield from pool.parts(corpus.tasks())
+        return
+    corpus.check()
+    if config.sampling == "official":
+        yield from _record_builder(config, vocabulary).parts(corpus.official_passages())
+        return
+    make_parts = make_maker()
+    for task in corpus.tasks():
+        yield from make_parts(task)
+
+
+def _useful_workers(config: BuildConfig, corpus: TextCorpus | TarCorpus) -> int:
+    """The number of processes, but no more than there are tasks."""
+    if config.num_processes == 1:
+        return 1
+    tasks = 0
+    for _ in corpus.tasks():
+        tasks += 1
+        if tasks == config.num_processes:
+            break
+    return tasks
+
+
+def _make_maker(
+    config: BuildConfig, corpus: TextCorpus | TarCorpus, vocabulary: Vocabulary
+) -> PartMaker:
+    """Loads the tokenizer and returns what makes the parts of a task."""
+    builder = _record_builder(config, vocabulary)
+    return lambda task: builder.parts(corpus.passages(task))
+
+
+def _record_builder(config: BuildConfig, vocabulary: Vocabulary) -> RecordBuilder:
+    with silent_stderr():
+        tokenizer = make_tokenizer(
+            vocabulary, lower_case=config.do_lower_case, strip_accents=config.strip_accents
+        )
+    return RecordBuilder(tokenizer, config.max_seq_length)
+
+
+@contextlib.contextmanager
+def _disk_errors_explained(output_dir: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise cli.disk_full(output_dir, error) from error
+        raise UserError(
+            "The output can't be written.",
+            where=error.filename or output_dir,
+            received=error.strerror or str(error),
+            remedy="Check the disk and its limits, or choose another output folder.",
+        ) from error
+
+
+def _no_text(config: BuildConfig, counts: Counts) -> UserError:
+    return UserError(
+        "The corpus has no usable text.",
+        where=config.corpus_dir,
+        received=f"{counts.lines} lines that are not blank, {counts.tokens} tokens in them",
+        remedy="Give text files with a sentence or paragraph per line.",
+    )
+
+
+def _describe(
+    config: BuildConfig,
+    vocabulary: Vocabulary,
+    counts: Counts,
+    num_files: int,
+    shards: tuple[Shard, ...],
+) -> DatasetMetadata:
+    return DatasetMetadata(
+        vocab_sha256=vocabulary.sha256,
+        vocab_size=len(vocabulary),
+        max_seq_length=config.max_seq_length,
+        do_lower_case=config.do_lower_case,
+        strip_accents=config.strip_accents,
+        blanks_separate_docs=config.blanks_separate_docs,
+        sampling=config.sampling,
+        seed=config.seed,
+        num_examples=counts.examples,
+        shards=shards,
+        counts={
+            "files": num_files,
+            "documents": counts.documents,
+            "lines": counts.lines,
+            "tokens": counts.tokens,
+            "dropped_tokens": counts.dropped_tokens,
+        },
+        electra_tf2_version=electra_tf2.__version__,
+        split_long_lines=config.split_long_lines,
+    )
+
+
+def _print_summary(config: BuildConfig, metadata: DatasetMetadata, seconds: float) -> None:
+    counts = metadata.counts
+    share = counts["dropped_tokens"] / max(1, counts["tokens"])
+    size = sum(shard.bytes for shard in metadata.shards)
+    print(
+        f"Done in {seconds:.1f} s ({metadata.num_examples / seconds:,.0f} examples/s).\n"
+        f"  documents       {counts['documents']:>14,}\n"
+        f"  lines           {counts['lines']:>14,}\n"
+        f"  tokens          {counts['tokens']:>14,}\n"
+        f"  tokens dropped  {counts['dropped_tokens']:>14,}  ({share:.1%}: no room in an example)\n"
+        f"  examples        {metadata.num_examples:>14,}\n"
+        f"  output          {config.output_dir}: {len(metadata.shards)} shards, "
+        f"{size / 1e6:,.1f} MB, metadata.json",
+        flush=True,
+    )
+    if share > DROPPED_WARNING:
+        print(
+            f"warning: {share:.1%} of the tokens are in no example, because a line that overruns "
+            "its example loses the rest (as in the official program). --split-long-lines carries "
+            "it into the next example.",
+            flush=True,
+        )

@@ -1,0 +1,126 @@
+"""The command-line flags of the two programs that build pre-training data sets."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+from collections.abc import Callable
+from typing import NoReturn
+
+from electra_tf2 import cli
+
+CORPUS_FORMAT = """\
+The corpus is a folder of text files:
+  * UTF-8; anything else is an error that names the file, the line and the byte.
+  * A line is a sentence or a paragraph. Lines end at \\n and at nothing else.
+  * An empty line ends a document (--blanks-separate-docs false: each file is one document).
+    The end of a file always ends a document.
+  * Files in subfolders are read too. Files and folders whose name begins with a dot are left out.
+
+For example, a file with two documents:
+
+    The harbour was built in 1871. It has two basins.
+    Ships of up to 90 metres can enter.
+
+    Bread is made of flour, water and salt.
+    The dough rests overnight.
+"""
+
+RESULT_FORMAT = """\
+Lines gather until an example is full; then they are dealt to two segments,
+[CLS] a [SEP] b [SEP]. What finds no room is dropped and counted, as in the official
+program; --split-long-lines keeps it.
+
+The shards are written to a temporary folder beside the output folder, which takes its place when
+all is done: a failed or interrupted run leaves nothing behind. metadata.json in it says how the
+data were built; training checks it.
+
+The corpus is cut into chunks of about half a megabyte of whole documents, each with a random
+stream of its own, so the result does not depend on --num-processes. (A document of more than 4 MB,
+or of more than half a megabyte where blank lines do not separate documents, is cut at the end of a
+line.) --sampling official draws from one stream, as the official program does: the same examples
+in the same shards as its single process with Python's random seeded with --seed.
+"""
+
+
+def boolean(text: str) -> bool:
+    """Parses true or false, yes or no, 1 or 0, in any case.
+
+    Raises:
+        argparse.ArgumentTypeError: It is none of them.
+    """
+    values = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+    if text.strip().lower() not in values:
+        raise argparse.ArgumentTypeError(
+            f"received {text!r}; give true or false (or yes, no, 1, 0)"
+        )
+    return values[text.strip().lower()]
+
+
+def add_build_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags that both programs have; their names are the fields of `BuildConfig`."""
+    parser.add_argument(
+        "--max-seq-length", type=int, default=128, help="tokens per example (default: 128)"
+    )
+    parser.add_argument(
+        "--num-processes",
+        type=int,
+        default=1,
+        help="processes that tokenize (default: 1); the result is the same for any number",
+    )
+    _add_toggle(parser, "lower-case", "do_lower_case", "lower-case the text")
+    _add_toggle(
+        parser, "strip-accents", "strip_accents", "remove accents where text is lower-cased"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of the random draws (default: 0)"
+    )
+    parser.add_argument(
+        "--num-out-files", type=int, default=1000, help="number of shards (default: 1000)"
+    )
+    parser.add_argument(
+        "--sampling",
+        choices=("chunked", "official"),
+        default="chunked",
+        help="chunked (default): a random stream per chunk of the corpus; official: the official "
+        "program's one stream, with one process",
+    )
+    parser.add_argument(
+        "--split-long-lines",
+        action="store_true",
+        help="carry what finds no room in an example into the next one of the document",
+    )
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace the data set in the output folder (once the new one is complete)",
+    )
+
+
+def _add_toggle(parser: argparse.ArgumentParser, name: str, field: str, what: str) -> None:
+    parser.add_argument(
+        f"--do-{name}",
+        dest=field,
+        action="store_true",
+        default=True,
+        help=f"{what} (default)",
+    )
+    parser.add_argument(
+        f"--no-{name}", dest=field, action="store_false", help=f"do not {what}"
+    )
+
+
+def run_builder(main: Callable[[list[str] | None], None]) -> None:
+    """Runs a builder's `main` as a program: see `cli.run`.
+
+    The process tokenizes, so it is kept from taking a GPU's memory, and it cleans up after itself
+    when it is told to end (SIGTERM).
+    """
+    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+    signal.signal(signal.SIGTERM, _end)
+    cli.run(main)
+
+
+def _end(signal_number: int, frame: object) -> NoReturn:
+    raise SystemExit(128 + signal_number)

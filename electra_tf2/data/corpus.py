@@ -1,0 +1,344 @@
+"""A folder of text files, cut into chunks of whole documents.
+
+Lines end at "\\n" and at nothing else. Files are cut at places that depend on their content alone,
+so that the chunks, and what is made of them, are the same for any number of processes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import random
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from electra_tf2.data import files
+from electra_tf2.data.record_builder import ExampleStream, Passage
+from electra_tf2.errors import UserError
+
+CHUNK_BYTES = 1 << 19
+# A document without a blank line for this long is cut at the end of a line: a chunk is read whole.
+LARGEST_CHUNK_BYTES = 8 * CHUNK_BYTES
+_CHECKED_BLOCK_BYTES = 1 << 22
+_CHUNKS_PER_TASK = 512
+
+
+class CorpusFile(NamedTuple):
+    """A file: its `name` relative to the corpus folder, its `path` and its `size` in bytes."""
+
+    name: str
+    path: str
+    size: int
+
+
+class Chunk(NamedTuple):
+    """A part of a file from a line's start to a line's end.
+
+    Attributes:
+        file: The file.
+        number: The chunk's place in the file, from 0.
+        start: Its first byte.
+        end: The byte after its last.
+        continues: Whether its first line continues a document of the chunk before.
+    """
+
+    file: CorpusFile
+    number: int
+    start: int
+    end: int
+    continues: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class TextCorpus:
+    """Text files with a sentence or paragraph per line.
+
+    Attributes:
+        files: The files, sorted by name.
+        max_seq_length: Length of an example in tokens.
+        blanks_separate_docs: Whether an empty line ends a document.
+        split_long_lines: See `SegmentPlanner`.
+        seed: The seed of the random streams.
+    """
+
+    files: Sequence[CorpusFile]
+    max_seq_length: int
+    blanks_separate_docs: bool = True
+    split_long_lines: bool = False
+    seed: int = 0
+
+    @property
+    def source_bytes(self) -> int:
+        """Bytes of all files."""
+        return sum(file.size for file in self.files)
+
+    def check(self) -> None:
+        """Reads the local files once to see that all of it is UTF-8.
+
+        Raises:
+            UserError: A file can't be read or is not UTF-8; names the line and the byte.
+        """
+        for file in self.files:
+            if files.is_local(file.path):
+                check_utf8(file)
+
+    def tasks(self) -> Iterator[tuple[Chunk, ...]]:
+        """Yields groups of chunks of about equal work; the files come in an order from the seed."""
+        group: list[Chunk] = []
+        total = 0
+        for file in shuffled(self.files, random.Random(self.seed)):
+            for chunk in plan_chunks(file, at_blank_lines=self.blanks_separate_docs):
+                group.append(chunk)
+                total += chunk.end - chunk.start
+                if total >= CHUNK_BYTES or len(group) == _CHUNKS_PER_TASK:
+                    yield tuple(group)
+                    group, total = [], 0
+        if group:
+            yield tuple(group)
+
+    def passages(self, task: tuple[Chunk, ...]) -> Iterator[Passage]:
+        """Yields the passages of a task; every chunk has a random stream of its own."""
+        for chunk in task:
+            stream = self._stream(
+                chunk_stream(self.seed, chunk.file.name, chunk.number), chunk.continues
+            )
+            yield self._passage(stream, chunk, ends_document=True)
+
+    def official_passages(self) -> Iterator[Passage]:
+        """Yields all text as one stream, whose random draws are those of the official program."""
+        randomness = random.Random(self.seed)
+        ordered = shuffled(self.files, randomness)
+        stream = self._stream(randomness, False)
+        for file in ordered:
+            for chunk in plan_chunks(file, at_blank_lines=self.blanks_separate_docs):
+                yield self._passage(stream, chunk, ends_document=chunk.end == file.size)
+
+    def _stream(self, randomness: random.Random, in_document: bool) -> ExampleStream:
+        return ExampleStream(
+            randomness,
+            self.max_seq_length,
+            split_long_lines=self.split_long_lines,
+            in_document=in_document,
+        )
+
+    def _passage(self, stream: ExampleStream, chunk: Chunk, *, ends_document: bool) -> Passage:
+        lines = split_lines(read_chunk(chunk))
+        size = chunk.end - chunk.start
+        return Passage(stream, lines, self.blanks_separate_docs, ends_document, size)
+
+
+def find_files(directory: str, flag: str) -> tuple[list[CorpusFile], int]:
+    """Finds the files of a folder and of the folders in it.
+
+    Files and folders whose name begins with a dot are left out.
+
+    Args:
+        directory: The folder.
+        flag: The flag that named it, for messages.
+
+    Returns:
+        The files sorted by their names relative to the folder, and how many entries were left out.
+
+    Raises:
+        UserError: There is no such folder, it holds no file, or an entry can't be read.
+    """
+    if not files.is_dir(directory):
+        missing = not files.exists(directory)
+        raise UserError(
+            "The corpus folder does not exist." if missing else "The corpus is not a folder.",
+            where=flag,
+            received=directory,
+            remedy="Give the path of the folder that holds the corpus files.",
+        )
+    found: list[CorpusFile] = []
+    hidden = _collect(directory, "", found)
+    if not found:
+        raise UserError(
+            "The corpus folder holds no files.",
+            where=directory,
+            received=f"no file ({hidden} hidden)" if hidden else "an empty folder",
+            remedy=f"Put the corpus there, or give another folder with {flag}.",
+        )
+    return sorted(found), hidden
+
+
+def _collect(directory: str, prefix: str, found: list[CorpusFile]) -> int:
+    hidden = 0
+    path = directory
+    try:
+        for name in files.list_dir(directory):
+            if name.startswith("."):
+                hidden += 1
+                continue
+            path = os.path.join(directory, name)
+            if files.is_dir(path):
+                hidden += _collect(path, f"{prefix}{name}/", found)
+            else:
+                found.append(CorpusFile(prefix + name, path, files.size(path)))
+    except OSError as error:
+        raise unreadable(path, error) from error
+    return hidden
+
+
+def unreadable(path: str, error: OSError) -> UserError:
+    """The error for a file or folder that the system won't let us read."""
+    return UserError(
+        "A part of the corpus can't be read.",
+        where=path,
+        received=error.strerror or str(error),
+        remedy="Make it readable, or take it out of the corpus folder.",
+    )
+
+
+def shuffled(ordered: Sequence[CorpusFile], randomness: random.Random) -> list[CorpusFile]:
+    """Returns the files in an order drawn from a random stream."""
+    result = list(ordered)
+    randomness.shuffle(result)
+    return result
+
+
+def chunk_stream(seed: int, name: str, number: int) -> random.Random:
+    """The random stream of a chunk: a function of seed, file name and chunk number alone."""
+    return random.Random(f"{seed}/{name}/{number}")
+
+
+def plan_chunks(
+    file: CorpusFile,
+    *,
+    at_blank_lines: bool,
+    chunk_bytes: int = CHUNK_BYTES,
+    largest_bytes: int = LARGEST_CHUNK_BYTES,
+) -> Iterator[Chunk]:
+    """Cuts a file, reading only around the cuts.
+
+    Args:
+        file: The file.
+        at_blank_lines: Cut after blank lines, where documents end; otherwise the file is one
+            document, which is cut after any line (an example ends there before its time).
+        chunk_bytes: A cut is the first possible place after this many bytes.
+        largest_bytes: Where no blank line comes until then, the end of a line must do.
+
+    Yields:
+        Chunks that cover the file, in order.
+
+    Raises:
+        UserError: The file can't be read.
+    """
+    start = number = 0
+    continues = False
+    while start < file.size:
+        end, at_boundary = file.size, True
+        if start + chunk_bytes < file.size:
+            limit = start + (largest_bytes if at_blank_lines else 0)
+            end, at_boundary = _find_cut(file, start + chunk_bytes, limit)
+        yield Chunk(file, number, start, end, continues)
+        continues = not at_boundary
+        start = end
+        number += 1
+
+
+def _find_cut(file: CorpusFile, position: int, limit: int) -> tuple[int, bool]:
+    """Finds the first cut from a byte on, and tells whether a document ends there."""
+    try:
+        with files.reported_as_os_errors(file.path), files.open_binary(file.path) as reader:
+            # From the byte before: a line that ends exactly there is complete.
+            reader.seek(position - 1)
+            position += len(reader.readline()) - 1
+            while position < min(limit, file.size):
+                line = reader.readline()
+                if not line:
+                    break
+                position += len(line)
+                if not line.decode("utf-8", "replace").strip():
+                    return position, True
+    except OSError as error:
+        raise unreadable(file.path, error) from error
+    return min(position, file.size), position >= file.size
+
+
+def read_chunk(chunk: Chunk) -> str:
+    """Reads a chunk's text.
+
+    Raises:
+        UserError: It can't be read, is not UTF-8, or the file is shorter than it was.
+    """
+    path = chunk.file.path
+    try:
+        with files.reported_as_os_errors(path), files.open_binary(path) as reader:
+            reader.seek(chunk.start)
+            content = reader.read(chunk.end - chunk.start)
+    except OSError as error:
+        raise unreadable(path, error) from error
+    if len(content) < chunk.end - chunk.start:
+        raise UserError(
+            "A corpus file has become shorter while it was read.",
+            where=path,
+            received=f"{chunk.start + len(content)} bytes instead of {chunk.file.size}",
+            remedy="Leave the corpus as it is while the data set is built, and start again.",
+        )
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise not_utf8(
+            path,
+            line=_line_number(chunk.file, chunk.start) + content.count(b"\n", 0, error.start),
+            offset=chunk.start + error.start,
+            content=content[error.start :],
+        ) from error
+
+
+def split_lines(text: str) -> list[str]:
+    """Splits text at "\\n" and strips every line of white space at both ends."""
+    lines = [line.strip() for line in text.split("\n")]
+    if not lines[-1]:
+        lines.pop()  # what follows the last line's end is no line
+    return lines
+
+
+def check_utf8(file: CorpusFile) -> None:
+    """Reads a file once.
+
+    Raises:
+        UserError: It can't be read or is not UTF-8.
+    """
+    offset = 0
+    line = 1
+    content = b""
+    try:
+        with files.reported_as_os_errors(file.path), files.open_binary(file.path) as reader:
+            while block := reader.read(_CHECKED_BLOCK_BYTES):
+                content = block + reader.readline()
+                if not content.isascii():
+                    content.decode("utf-8")
+                offset += len(content)
+                line += content.count(b"\n")
+    except OSError as error:
+        raise unreadable(file.path, error) from error
+    except UnicodeDecodeError as error:
+        raise not_utf8(
+            file.path,
+            line=line + content.count(b"\n", 0, error.start),
+            offset=offset + error.start,
+            content=content[error.start :],
+        ) from error
+
+
+def not_utf8(path: str, *, line: int, offset: int, content: bytes) -> UserError:
+    """The error for text in another encoding; `content` begins with the offending byte."""
+    return UserError(
+        "The corpus is not UTF-8 text.",
+        where=f"{path}, line {line}, byte {offset} of the file (counted from 0)",
+        received=f"byte 0x{content[0]:02x} in {content[:12]!r}",
+        remedy="Convert the file (iconv -f <its encoding> -t utf-8), unpack it if it is "
+        "compressed, or take it out of the corpus.",
+    )
+
+
+def _line_number(file: CorpusFile, position: int) -> int:
+    """The number, from 1, of the line that begins at a byte."""
+    line = 1
+    with files.reported_as_os_errors(file.path), files.open_binary(file.path) as reader:
+        while position > 0 and (block := reader.read(min(position, _CHECKED_BLOCK_BYTES))):
+            line += block.count(b"\n")
+            position -= len(block)
+    return line

@@ -1,0 +1,127 @@
+"""Serialized examples to the batches that a model takes.
+
+Every worker walks the same stream of serialized records (see `order.py`), cuts it into global
+batches, keeps the rows of its own replicas and only then parses. So replica r of R always gets the
+rows [r * b, (r + 1) * b) of a global batch of R * b rows, however replicas are spread over workers.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from electra_tf2.data.order import ordered_records
+from electra_tf2.data.records import FEATURES, RecordFiles
+from electra_tf2.errors import UserError
+
+
+def training_dataset(
+    files: RecordFiles,
+    *,
+    max_seq_length: int,
+    global_batch_size: int,
+    seed: int,
+    position: int,
+    shuffle_buffer_size: int,
+    input_context: tf.distribute.InputContext | None = None,
+) -> tf.data.Dataset:
+    """The endless training data from a position on.
+
+    The order is a function of (files, seed, shuffle_buffer_size) alone. Batches cross epochs, and
+    no example is dropped: the rows of all batches are the concatenation of the epochs.
+
+    Args:
+        files: The checked files.
+        max_seq_length: Length L of the examples in tokens.
+        global_batch_size: Rows of one step over all replicas; a multiple of their number.
+        seed: The run's seed.
+        position: Number of examples that the run has consumed since its start.
+        shuffle_buffer_size: Number of examples that are shuffled together.
+        input_context: This worker's place, from `strategy.distribute_datasets_from_function`; None
+            for one replica in one process.
+
+    Returns:
+        A dataset with one element per local replica and step: a dict of input_ids, input_mask and
+        segment_ids, each int32 [global_batch_size / number of replicas, L].
+
+    Raises:
+        UserError: The global batch can't be divided among the replicas.
+    """
+    records = ordered_records(
+        files.paths, files.counts, seed=seed, position=position, window_size=shuffle_buffer_size
+    )
+    return _replica_batches(records, max_seq_length, global_batch_size, input_context)
+
+
+def evaluation_dataset(
+    files: RecordFiles,
+    *,
+    max_seq_length: int,
+    global_batch_size: int,
+    max_batches: int | None,
+    input_context: tf.distribute.InputContext | None = None,
+) -> tf.data.Dataset:
+    """Every example once, in the order of the files.
+
+    The last global batch is filled up with empty rows, whose input_mask is 0 everywhere; they must
+    carry no weight in any metric.
+
+    Args:
+        files: The checked files.
+        max_seq_length: Length L of the examples in tokens.
+        global_batch_size: Rows of one step over all replicas; a multiple of their number.
+        max_batches: At most so many global batches; None or 0 for all examples.
+        input_context: As in `training_dataset`.
+
+    Returns:
+        A finite dataset with elements as in `training_dataset`.
+
+    Raises:
+        UserError: The global batch can't be divided among the replicas.
+    """
+    count = files.num_examples
+    if max_batches:
+        count = min(count, max_batches * global_batch_size)
+    records = tf.data.TFRecordDataset(list(files.paths)).take(count)
+    padding = tf.data.Dataset.from_tensors(_empty_example(max_seq_length))
+    records = records.concatenate(padding.repeat(-count % global_batch_size))
+    return _replica_batches(records, max_seq_length, global_batch_size, input_context)
+
+
+def _replica_batches(
+    records: tf.data.Dataset,
+    max_seq_length: int,
+    global_batch_size: int,
+    input_context: tf.distribute.InputContext | None,
+) -> tf.data.Dataset:
+    """Cuts a stream into global batches and parses this worker's rows, a batch per replica."""
+    context = input_context or tf.distribute.InputContext()
+    replicas = context.num_replicas_in_sync
+    if global_batch_size < 1 or global_batch_size % replicas:
+        raise UserError(
+            "The batch size can't be divided among the replicas.",
+            received=f"{global_batch_size} rows for {replicas} replicas",
+            remedy="Make it a multiple of the number of replicas.",
+        )
+    rows = global_batch_size // replicas
+    local_replicas = replicas // context.num_input_pipelines
+    first = context.input_pipeline_id * local_replicas * rows
+
+    def local_rows(batch: tf.Tensor) -> tf.Tensor:
+        return tf.reshape(batch[first : first + local_replicas * rows], [local_replicas, rows])
+
+    def parse(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
+        spec = {name: tf.io.FixedLenFeature([max_seq_length], tf.int64) for name in FEATURES}
+        features = tf.io.parse_example(serialized, spec)
+        return {name: tf.cast(features[name], tf.int32) for name in FEATURES}
+
+    batches = records.batch(global_batch_size, drop_remainder=True).map(local_rows).unbatch()
+    batches = batches.map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    options = tf.data.Options()
+    options.deterministic = True
+    return batches.with_options(options).prefetch(tf.data.AUTOTUNE)
+
+
+def _empty_example(max_seq_length: int) -> bytes:
+    zeros = tf.train.Feature(int64_list=tf.train.Int64List(value=[0] * max_seq_length))
+    features = tf.train.Features(feature=dict.fromkeys(FEATURES, zeros))
+    return tf.train.Example(features=features).SerializeToString()

@@ -1,0 +1,186 @@
+"""A folder of tar archives of text files, as OpenWebText is published.
+
+Every regular file in an archive is one document, blank lines or not. Archives are read in memory
+and nothing is extracted, so a member's path can do no harm. An archive is the unit of work: it is
+the chunk that has a random stream of its own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import lzma
+import random
+import tarfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from electra_tf2.data import files
+from electra_tf2.data.corpus import (
+    CorpusFile,
+    chunk_stream,
+    not_utf8,
+    shuffled,
+    split_lines,
+    unreadable,
+)
+from electra_tf2.data.record_builder import ExampleStream, Passage
+from electra_tf2.errors import UserError
+
+_BLOCK_BYTES = 1 << 19
+_DAMAGES = (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError)
+
+
+class Block(NamedTuple):
+    """Some lines of a member, and whether they are its last."""
+
+    lines: list[str]
+    is_last: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class TarCorpus:
+    """Tar archives, compressed in any way that `tarfile` knows.
+
+    Attributes:
+        files: The archives, sorted by name.
+        max_seq_length: Length of an example in tokens.
+        split_long_lines: See `SegmentPlanner`.
+        seed: The seed of the random streams.
+    """
+
+    files: Sequence[CorpusFile]
+    max_seq_length: int
+    split_long_lines: bool = False
+    seed: int = 0
+
+    @property
+    def source_bytes(self) -> int:
+        """Bytes of all archives, as they are."""
+        return sum(file.size for file in self.files)
+
+    def check(self) -> None:
+        """Looks at the beginning of every local archive.
+
+        Raises:
+            UserError: A file is not a tar archive or can't be read.
+        """
+        for file in self.files:
+            if files.is_local(file.path):
+                with _Archive(file):
+                    pass
+
+    def tasks(self) -> Iterator[CorpusFile]:
+        """Yields the archives in an order from the seed."""
+        yield from shuffled(self.files, random.Random(self.seed))
+
+    def passages(self, task: CorpusFile) -> Iterator[Passage]:
+        """Yields the passages of an archive, in its order of members."""
+        stream = self._stream(chunk_stream(self.seed, task.name, 0))
+        unreported = task.size
+        with _Archive(task) as archive:
+            for member in archive.members():
+                for block in archive.blocks(member):
+                    yield Passage(stream, block.lines, False, block.is_last, unreported)
+                    unreported = 0
+
+    def official_passages(self) -> Iterator[Passage]:
+        """Yields all text as one stream with the official program's order of random draws.
+
+        The official program shuffles an archive's members in the order in which the file system
+        lists them, which no other run can repeat; here they are sorted first. An archive's text is
+        held in memory.
+        """
+        randomness = random.Random(self.seed)
+        ordered = shuffled(self.files, randomness)
+        stream = self._stream(randomness)
+        for file in ordered:
+            with _Archive(file) as archive:
+                texts = {m.name: list(archive.blocks(m)) for m in archive.members()}
+            names = sorted(texts)
+            randomness.shuffle(names)
+            unreported = file.size
+            for name in names:
+                for block in texts[name]:
+                    yield Passage(stream, block.lines, False, block.is_last, unreported)
+                    unreported = 0
+
+    def _stream(self, randomness: random.Random) -> ExampleStream:
+        return ExampleStream(
+            randomness, self.max_seq_length, split_long_lines=self.split_long_lines
+        )
+
+
+class _Archive:
+    """An open archive whose errors name it."""
+
+    def __init__(self, file: CorpusFile):
+        self._file = file
+        self._member: str | None = None
+
+    def __enter__(self) -> _Archive:
+        self._raw = self._guarded(files.open_binary, self._file.path)
+        try:
+            self._tar = self._guarded(lambda: tarfile.open(fileobj=self._raw, mode="r:*"))
+        except UserError:
+            self._raw.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._tar.close()
+        self._raw.close()
+
+    def members(self) -> Iterator[tarfile.TarInfo]:
+        """Yields the regular files."""
+        while True:
+            self._member = None
+            member = self._guarded(self._tar.next)
+            if member is None:
+                return
+            # TarFile remembers every member it has seen, which grows without end.
+            self._tar.members = []
+            if member.isreg():
+                yield member
+
+    def blocks(self, member: tarfile.TarInfo) -> Iterator[Block]:
+        """Yields a member's lines in blocks, at least one."""
+        self._member = member.name
+        reader = self._guarded(self._tar.extractfile, member)
+        offset = 0
+        line = 1
+        is_last = False
+        while not is_last:
+            content = self._guarded(lambda: reader.read(_BLOCK_BYTES) + reader.readline())
+            try:
+                lines = split_lines(content.decode("utf-8"))
+            except UnicodeDecodeError as error:
+                raise not_utf8(
+                    f"{self._file.path}, member {member.name}",
+                    line=line + content.count(b"\n", 0, error.start),
+                    offset=offset + error.start,
+                    content=content[error.start :],
+                ) from error
+            offset += len(content)
+            line += content.count(b"\n")
+            is_last = offset >= member.size or not content
+            yield Block(lines, is_last)
+
+    def _guarded(self, read: Callable[..., Any], *args: Any) -> Any:
+        """Calls a reading function; what goes wrong in it becomes an error that names the place."""
+        try:
+            with files.reported_as_os_errors(self._file.path):
+                return read(*args)
+        except (OSError, *_DAMAGES) as error:
+            raise self._explained(error) from error
+
+    def _explained(self, error: Exception) -> UserError:
+        where = self._file.path + (f", member {self._member}" if self._member else "")
+        if isinstance(error, OSError) and error.errno is not None:
+            return unreadable(where, error)
+        return UserError(
+            "A file of the OpenWebText folder is not a tar archive, or is damaged.",
+            where=where,
+            received=str(error) or type(error).__name__,
+            remedy="Download the archive again, or take the file out of the folder.",
+        )

@@ -1,0 +1,212 @@
+"""An output folder that appears whole or not at all.
+
+Everything is written into a temporary folder beside the output folder, which takes its place by a
+rename at the end. Where the output folder can't be renamed (it is the root of a mounted disk or not
+on a local disk), the temporary folder lies in it, and the files move up one by one, metadata.json
+last.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import tempfile
+
+from electra_tf2.data import files, metadata
+from electra_tf2.errors import UserError
+
+_LOCK = ".lock"
+_OURS = re.compile(r"pretrain_data\.tfrecord-\d+-of-\d+|" + re.escape(metadata.FILE_NAME))
+
+
+class StagedFolder:
+    """A context in which the files of an output folder are prepared.
+
+    Leaving it without `publish` removes all that was written, down to parent folders that it made.
+    A process that is killed can't do so: its temporary folder is removed by the next build into the
+    same output folder.
+
+    Args:
+        output_dir: The output folder.
+        overwrite: Replace the data set that is there. By default a folder that isn't empty is an
+            error; one that holds other files than a data set's is so in any case.
+
+    Attributes:
+        path: The temporary folder, inside the context.
+
+    Raises:
+        UserError: On entry, the output folder can't be used.
+        OSError: The disk is full, or the like.
+    """
+
+    def __init__(self, output_dir: str, *, overwrite: bool = False):
+        if files.is_local(output_dir):
+            output_dir = os.path.realpath(output_dir)
+        self._output_dir = output_dir.rstrip("/") or "/"
+        self._overwrite = overwrite
+        self._made: list[str] = []
+        self.path = ""
+
+    def check(self) -> None:
+        """Raises a `UserError` if the output folder can't be used; changes nothing."""
+        path = self._output_dir
+        if not files.exists(path):
+            return
+        if not files.is_dir(path):
+            raise UserError(
+                "The output folder is a file.",
+                where="--output-dir",
+                received=path,
+                remedy="Give the path of a folder; it is made if it isn't there.",
+            )
+        names = [name for name in files.list_dir(path) if not self._is_leftover(name)]
+        foreign = [name for name in names if not _OURS.fullmatch(name)]
+        if names and not self._overwrite:
+            raise UserError(
+                "The output folder is not empty.",
+                where=path,
+                received=_shown(names),
+                remedy="Choose another output folder, or replace the data set in this one with "
+                "--overwrite.",
+            )
+        if foreign:
+            raise UserError(
+                "The output folder holds files that are no part of a data set; --overwrite would "
+                "lose them.",
+                where=path,
+                received=_shown(foreign),
+                remedy="Move them elsewhere, or choose another output folder.",
+            )
+
+    def __enter__(self) -> StagedFolder:
+        self._restore_replaced()
+        self.check()
+        parent, name = os.path.split(self._output_dir)
+        self._inside = not files.is_local(parent) or os.path.ismount(self._output_dir)
+        home = self._output_dir if self._inside else parent
+        self._prefix = f".{name}.partial-"
+        try:
+            self._make_folders(home)
+            if not files.is_local(home):
+                self.path = f"{home}/{self._prefix}{os.getpid()}"
+                files.make_dirs(self.path)
+                return self
+            self._remove_leftovers(home)
+            self.path = tempfile.mkdtemp(prefix=self._prefix, dir=home)
+            os.chmod(self.path, 0o777 & ~_umask())
+            self._lock = open(os.path.join(self.path, _LOCK), "w")
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
+        except OSError as error:
+            self.__exit__()
+            raise UserError(
+                "The output folder can't be written to.",
+                where=home,
+                received=error.strerror or str(error),
+                remedy="Choose another output folder, or make this one writable.",
+            ) from error
+        return self
+
+    def publish(self) -> None:
+        """Puts the prepared files in place; everything in them must have been synced."""
+        if files.is_local(self.path):
+            os.remove(os.path.join(self.path, _LOCK))
+            files.sync(self.path)
+        if self._inside:
+            self._move_files()
+        else:
+            self._swap_folders()
+        self.path = ""
+        self._made = []
+
+    def __exit__(self, *_: object) -> None:
+        if self.path:
+            files.remove_tree(self.path)
+        lock = getattr(self, "_lock", None)
+        if lock:
+            lock.close()
+        for folder in reversed(self._made):
+            try:
+                os.rmdir(folder)
+            except OSError:
+                return  # somebody else put something there
+
+    def _swap_folders(self) -> None:
+        parent = os.path.dirname(self._output_dir)
+        replaced = self._replaced_folder()
+        exists = os.path.isdir(self._output_dir)
+        if exists:
+            os.rename(self._output_dir, replaced)
+        try:
+            os.rename(self.path, self._output_dir)
+        except OSError:
+            if exists:
+                os.rename(replaced, self._output_dir)
+            raise
+        files.sync(parent)
+        files.remove_tree(replaced)
+
+    def _replaced_folder(self) -> str:
+        """Where the folder that is being replaced lies between two renames."""
+        parent, name = os.path.split(self._output_dir)
+        return os.path.join(parent, f".{name}.replaced")
+
+    def _restore_replaced(self) -> None:
+        """Undoes, or ends, the work of a build that was killed while it replaced a data set."""
+        replaced = self._replaced_folder()
+        if not files.is_local(replaced) or not os.path.isdir(replaced):
+            return
+        if os.path.isdir(self._output_dir):
+            files.remove_tree(replaced)
+        else:
+            os.rename(replaced, self._output_dir)
+
+    def _move_files(self) -> None:
+        names = [name for name in files.list_dir(self.path) if name != metadata.FILE_NAME]
+        old = {name for name in files.list_dir(self._output_dir) if _OURS.fullmatch(name)}
+        if metadata.FILE_NAME in old:  # without it nobody takes a mixture for a data set
+            files.remove(os.path.join(self._output_dir, metadata.FILE_NAME))
+        for name in old - {*names, metadata.FILE_NAME}:
+            files.remove(os.path.join(self._output_dir, name))
+        for name in [*names, metadata.FILE_NAME]:
+            files.rename(os.path.join(self.path, name), os.path.join(self._output_dir, name))
+        files.remove_tree(self.path)
+        files.sync(self._output_dir)
+
+    def _make_folders(self, path: str) -> None:
+        """Makes a folder, remembering which of the folders above it are new."""
+        missing = []
+        while files.is_local(path) and not os.path.exists(path):
+            missing.append(path)
+            path = os.path.dirname(path)
+        for folder in reversed(missing):
+            os.mkdir(folder)
+            self._made.append(folder)
+
+    def _is_leftover(self, name: str) -> bool:
+        """Whether a name in the output folder is a temporary folder of a build."""
+        return name.startswith(f".{os.path.basename(self._output_dir)}.partial-")
+
+    def _remove_leftovers(self, home: str) -> None:
+        """Removes temporary folders whose build was killed: nobody holds their lock."""
+        for name in os.listdir(home):
+            if not name.startswith(self._prefix):
+                continue
+            folder = os.path.join(home, name)
+            try:
+                with open(os.path.join(folder, _LOCK)) as lock:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    files.remove_tree(folder)
+            except OSError:
+                continue  # a build that is under way, or a folder of another origin
+
+
+def _shown(names: list[str]) -> str:
+    shown = ", ".join(names[:3])
+    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current

@@ -1,0 +1,116 @@
+"""Characters to words, exactly as BERT's tokenizer does it.
+
+This is the plain definition: one small function per rule, one character at a time. The fast
+tokenizer takes its character tables from here, and the tests compare it with this module.
+"""
+
+import unicodedata
+
+# The blocks that BERT calls "CJK characters". Hangul, hiragana and katakana are not among them.
+IDEOGRAPH_RANGES = (
+    (0x4E00, 0x9FFF),
+    (0x3400, 0x4DBF),
+    (0x20000, 0x2A6DF),
+    (0x2A700, 0x2B73F),
+    (0x2B740, 0x2B81F),
+    (0x2B820, 0x2CEAF),
+    (0xF900, 0xFAFF),
+    (0x2F800, 0x2FA1F),
+)
+
+
+def is_space(char: str) -> bool:
+    """Whether cleaning turns the character into a space: tab, newline, return, category Zs."""
+    return char in " \t\n\r" or unicodedata.category(char) == "Zs"
+
+
+def is_dropped(char: str) -> bool:
+    """Whether cleaning removes the character: U+0000, U+FFFD and category C.
+
+    Tab, newline and return are spaces here. Category C covers control and format characters, lone
+    surrogates, private use and code points that this Python's Unicode tables don't know.
+    """
+    if char in "\t\n\r":
+        return False
+    return char == "\ufffd" or unicodedata.category(char)[0] == "C"
+
+
+def is_ideograph(char: str) -> bool:
+    """Whether the character stands in one of `IDEOGRAPH_RANGES`."""
+    code_point = ord(char)
+    if code_point < 0x3400:
+        return False
+    return any(first <= code_point <= last for first, last in IDEOGRAPH_RANGES)
+
+
+def is_punctuation(char: str) -> bool:
+    """Whether the character is a word of its own.
+
+    That is ASCII but letters, digits, spaces and controls, and category P.
+    """
+    code_point = ord(char)
+    if 33 <= code_point <= 47 or 58 <= code_point <= 64:
+        return True
+    if 91 <= code_point <= 96 or 123 <= code_point <= 126:
+        return True
+    return unicodedata.category(char)[0] == "P"
+
+
+def clean(text: str) -> str:
+    """Drops control characters and turns every kind of space into U+0020."""
+    kept = []
+    for char in text:
+        if is_dropped(char):
+            continue
+        kept.append(" " if is_space(char) else char)
+    return "".join(kept)
+
+
+def separate_ideographs(text: str) -> str:
+    """Puts a space on both sides of every ideograph."""
+    return "".join(f" {char} " if is_ideograph(char) else char for char in text)
+
+
+def remove_accents(text: str) -> str:
+    """Decomposes the text (NFD) and removes the non-spacing marks (category Mn)."""
+    decomposed = unicodedata.normalize("NFD", text)
+    return "".join(char for char in decomposed if unicodedata.category(char) != "Mn")
+
+
+def split_at_punctuation(word: str) -> list[str]:
+    """Cuts a word so that each punctuation character stands alone."""
+    parts = []
+    start = 0
+    for position, char in enumerate(word):
+        if is_punctuation(char):
+            if start < position:
+                parts.append(word[start:position])
+            parts.append(char)
+            start = position + 1
+    if start < len(word):
+        parts.append(word[start:])
+    return parts
+
+
+def normalize(text: str, *, lower_case: bool = True, strip_accents: bool = True) -> list[str]:
+    """Returns the words of a text, in order.
+
+    Args:
+        text: any string; lone surrogates are allowed (and dropped).
+        lower_case: whether words are lower-cased.
+        strip_accents: whether accents are removed. Accents are only touched when lower-casing, so
+            this has no effect without `lower_case`.
+
+    Returns:
+        Non-empty words without white space, each one punctuation character or free of them.
+    """
+    words = []
+    for word in separate_ideographs(clean(text)).split():
+        if lower_case:
+            word = word.lower()
+            if strip_accents:
+                word = remove_accents(word)
+        words.extend(split_at_punctuation(word))
+    # Neither lower-casing nor decomposition is known to yield white space; the definition has it
+    # split once more, and so does this.
+    return " ".join(words).split()

@@ -1,0 +1,196 @@
+"""WordPiece vocabularies: reading and checking."""
+
+import dataclasses
+import functools
+import hashlib
+from collections.abc import Iterable, Mapping
+
+from electra_tf2.errors import UserError
+
+PAD, UNK, CLS, SEP, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
+SPECIAL_TOKENS = (PAD, UNK, CLS, SEP, MASK)
+BYTE_ORDER_MARK = "\ufeff"
+
+
+@dataclasses.dataclass(frozen=True)
+class Vocabulary:
+    """An ordered set of word pieces; a piece's id is its place.
+
+    Attributes:
+        tokens: the pieces, `tokens[id]`.
+    """
+
+    tokens: tuple[str, ...]
+
+    @functools.cached_property
+    def ids(self) -> Mapping[str, int]:
+        """The id of each piece."""
+        return {token: i for i, token in enumerate(self.tokens)}
+
+    @functools.cached_property
+    def sha256(self) -> str:
+        """Hexadecimal digest of the pieces joined by newlines: equal for equal vocabularies."""
+        return hashlib.sha256("\n".join(self.tokens).encode("utf-8")).hexdigest()
+
+    @property
+    def pad_id(self) -> int:
+        """Id of [PAD], always 0 in a checked vocabulary."""
+        return self.ids[PAD]
+
+    @property
+    def unk_id(self) -> int:
+        """Id of [UNK], the piece for unknown words."""
+        return self.ids[UNK]
+
+    @property
+    def cls_id(self) -> int:
+        """Id of [CLS], which opens an example."""
+        return self.ids[CLS]
+
+    @property
+    def sep_id(self) -> int:
+        """Id of [SEP], which closes a segment."""
+        return self.ids[SEP]
+
+    @property
+    def mask_id(self) -> int:
+        """Id of [MASK], which stands where a token was masked out."""
+        return self.ids[MASK]
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+
+def load_vocabulary(path: str) -> Vocabulary:
+    """Reads a vocabulary file: UTF-8, one piece a line, the line's number (from 0) its id.
+
+    White space around a piece is stripped, as the official program does.
+
+    Args:
+        path: the file; any path that `tf.io.gfile` can read.
+
+    Returns:
+        The vocabulary, with all special tokens, [PAD] at 0 and no piece twice.
+
+    Raises:
+        UserError: there is no such file, it is not UTF-8, a line is empty, a piece occurs twice
+            (the official program lets the last one win, which leaves ids that nothing maps to), a
+            special token is missing, or [PAD] is not the first piece.
+    """
+    return parse_vocabulary(_read_bytes(path), path)
+
+
+def parse_vocabulary(content: bytes, path: str) -> Vocabulary:
+    """Checks the content of a vocabulary file; arguments and errors as in `load_vocabulary`."""
+    lines = content.split(b"\n")
+    if not lines[-1]:
+        lines.pop()
+    tokens = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            tokens.append(line.decode("utf-8").strip())
+        except UnicodeDecodeError as error:
+            raise UserError(
+                "The vocabulary is not UTF-8 text.",
+                where=f"{path}, line {number}, byte {error.start + 1} of the line",
+                received=line[:40],
+                remedy="Save the file as UTF-8, one piece per line.",
+            ) from error
+    _check_lines(tokens, path)
+    _check_special_tokens(tokens, path)
+    return Vocabulary(tuple(tokens))
+
+
+def check_vocabulary_size(vocabulary: Vocabulary, vocab_size: int, path: str) -> None:
+    """Checks that a vocabulary has as many pieces as the model has embeddings for.
+
+    Args:
+        vocabulary: the vocabulary.
+        vocab_size: the hparam.
+        path: where the vocabulary was read from, for the message.
+
+    Raises:
+        UserError: the two sizes differ.
+    """
+    if len(vocabulary) != vocab_size:
+        raise UserError(
+            "The vocabulary has another size than the hparam vocab_size says.",
+            where=path,
+            received=f"{len(vocabulary)} pieces in the file, vocab_size = {vocab_size}",
+            remedy=f"Set vocab_size to {len(vocabulary)}, or give the vocabulary that the data "
+            "was built with.",
+        )
+
+
+def _read_bytes(path: str) -> bytes:
+    try:
+        if "://" not in path:
+            # Not through TensorFlow, whose import takes seconds.
+            with open(path, "rb") as reader:
+                return reader.read()
+        import tensorflow as tf
+
+        with tf.io.gfile.GFile(path, "rb") as reader:
+            return reader.read()
+    except FileNotFoundError as error:
+        raise _unreadable("There is no vocabulary file.", path, None) from error
+    except OSError as error:
+        raise _unreadable("The vocabulary can't be read.", path, error.strerror) from error
+    except tf.errors.OpError as error:
+        raise _unreadable("The vocabulary can't be read.", path, error.message) from error
+
+
+def _unreadable(what: str, path: str, received: str | None) -> UserError:
+    return UserError(
+        what,
+        where=path,
+        received=received,
+        remedy="Give a file with one word piece per line; build_vocabulary.py makes one from your "
+        "text.",
+    )
+
+
+def _check_lines(tokens: Iterable[str], path: str) -> None:
+    first_line = {}
+    for number, token in enumerate(tokens, start=1):
+        if not token:
+            raise UserError(
+                "The vocabulary has an empty line.",
+                where=f"{path}, line {number}",
+                received=repr(token),
+                remedy="Take the line out, or put a piece such as [unused0] there if the ids of "
+                "the following lines must not change.",
+            )
+        if token in first_line:
+            raise UserError(
+                "The vocabulary has a piece twice.",
+                where=f"{path}, lines {first_line[token]} and {number}",
+                received=repr(token),
+                remedy="Rename one of the two lines, for instance to [unused0], so that the ids of "
+                "the other pieces don't change.",
+            )
+        first_line[token] = number
+
+
+def _check_special_tokens(tokens: list[str], path: str) -> None:
+    known = set(tokens)
+    missing = [token for token in SPECIAL_TOKENS if token not in known]
+    if missing:
+        first = tokens[0] if tokens else ""
+        marked = first.startswith(BYTE_ORDER_MARK)
+        raise UserError(
+            f"The vocabulary lacks {', '.join(missing)}.",
+            where=path,
+            received=f"{len(tokens)} pieces, the first {first!r}" if tokens else "an empty file",
+            remedy="Save the file without a byte order mark."
+            if marked
+            else "Each of [PAD] [UNK] [CLS] [SEP] [MASK] needs a line; is this a WordPiece "
+            "vocabulary? build_vocabulary.py makes one from your text.",
+        )
+    if tokens[0] != PAD:
+        raise UserError(
+            "[PAD] is not the first piece of the vocabulary.",
+            where=f"{path}, line {tokens.index(PAD) + 1}",
+            received=f"[PAD] has id {tokens.index(PAD)}; id 0 is {tokens[0]!r}",
+            remedy="Put [PAD] on the first line: examples are padded with id 0.",
+        )

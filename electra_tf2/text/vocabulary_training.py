@@ -1,0 +1,171 @@
+"""Text to a WordPiece vocabulary: counting words, and learning pieces from the counts.
+
+The pieces are learned by Hugging Face `tokenizers` (byte-pair merges written as WordPiece). Left to
+itself its result differs from process to process: it numbers the pieces of single characters in the
+order of a randomly seeded hash table, and equally frequent pairs are merged in the order of these
+numbers. Here the single characters are chosen and numbered beforehand, which leaves nothing to
+chance.
+"""
+
+import collections
+import dataclasses
+from collections.abc import Mapping
+
+from electra_tf2.errors import UserError
+from electra_tf2.text.fast_normalization import FastNormalizer
+from electra_tf2.text.normalization import split_at_punctuation
+from electra_tf2.text.vocabulary import SPECIAL_TOKENS, UNK, Vocabulary
+from electra_tf2.text.wordpiece import CONTINUATION, MAX_WORD_CHARACTERS
+
+LARGEST_ALPHABET = 1000
+SMALLEST_ALPHABET = 64
+
+
+class WordCounter:
+    """Counts words as the tokenizer sees them.
+
+    Args:
+        lower_case: whether text is lower-cased.
+        strip_accents: whether accents are removed (only when lower-casing).
+    """
+
+    def __init__(self, *, lower_case: bool = True, strip_accents: bool = True):
+        self._normalizer = FastNormalizer(lower_case=lower_case, strip_accents=strip_accents)
+        self._counts: collections.Counter[str] = collections.Counter()
+
+    def add(self, text: str) -> None:
+        """Counts the words of a text of any length and number of lines."""
+        if text.isascii():
+            normalized = self._normalizer.normalize_ascii(text).decode("ascii")
+        else:
+            normalized = self._normalizer.normalize(text)
+        self._counts.update(normalized.split())
+
+    def words(self) -> dict[str, int]:
+        """Returns how often each word occurred, in the order of the words."""
+        words: collections.Counter[str] = collections.Counter()
+        for chunk, count in self._counts.items():
+            for word in split_at_punctuation(chunk):
+                words[word] += count
+        return dict(sorted(words.items()))
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedVocabulary:
+    """A vocabulary learned from word counts.
+
+    Attributes:
+        vocabulary: the special tokens ([PAD] first), the alphabet in the order of code points, then
+            the longer pieces in the order in which they were learned, the most useful first.
+        alphabet_size: number of different characters it covers.
+        unknown_words: how many of the counted words (every occurrence) it can't spell.
+    """
+
+    vocabulary: Vocabulary
+    alphabet_size: int
+    unknown_words: int
+
+
+def default_alphabet_limit(vocab_size: int) -> int:
+    """Returns how many characters a vocabulary covers unless told: an eighth of it, 64 to 1000."""
+    return min(LARGEST_ALPHABET, max(SMALLEST_ALPHABET, vocab_size // 8))
+
+
+def train_vocabulary(
+    word_counts: Mapping[str, int],
+    vocab_size: int,
+    *,
+    min_frequency: int = 2,
+    limit_alphabet: int | None = None,
+    show_progress: bool = False,
+) -> TrainedVocabulary:
+    """Learns a vocabulary; the same counts give the same one, in every process.
+
+    Args:
+        word_counts: how often each normalized word occurs (see `WordCounter.words`).
+        vocab_size: number of pieces, special tokens included.
+        min_frequency: characters and pairs that occur less often make no piece.
+        limit_alphabet: at most so many characters, the most frequent ones; words with others are
+            unknown. None: `default_alphabet_limit(vocab_size)`.
+        show_progress: whether to show bars on a terminal.
+
+    Returns:
+        A vocabulary of exactly `vocab_size` pieces.
+
+    Raises:
+        UserError: the text doesn't give so many pieces, or its characters alone give more.
+    """
+    limit = default_alphabet_limit(vocab_size) if limit_alphabet is None else limit_alphabet
+    characters = _frequent_characters(word_counts, min_frequency, limit)
+    spelled = {
+        word: count
+        for word, count in word_counts.items()
+        if len(word) <= MAX_WORD_CHARACTERS and characters.issuperset(word)
+    }
+    alphabet = _character_pieces(spelled)
+    reserved = [*SPECIAL_TOKENS, *alphabet]
+    if len(reserved) > vocab_size:
+        raise UserError(
+            "The special tokens and the alphabet alone are more pieces than the vocabulary holds.",
+            where="--vocab-size",
+            received=f"{vocab_size}, with {len(characters)} characters in {len(alphabet)} pieces "
+            f"(alone and with ##) and {len(SPECIAL_TOKENS)} special tokens",
+            remedy=f"Ask for at least {len(reserved)} pieces, or keep fewer characters with "
+            "--limit-alphabet.",
+        )
+    tokens = _learn(spelled, vocab_size, min_frequency, reserved, show_progress)
+    if len(tokens) < vocab_size:
+        raise UserError(
+            f"The text gives only {len(tokens)} pieces.",
+            where="--vocab-size",
+            received=f"{vocab_size}, with {len(spelled)} different words in the text",
+            remedy=f"Ask for at most {len(tokens)} pieces, give more text"
+            + (", or use --min-frequency 1." if min_frequency > 1 else "."),
+        )
+    return TrainedVocabulary(
+        vocabulary=Vocabulary(tuple(tokens)),
+        alphabet_size=len(characters),
+        unknown_words=sum(word_counts.values()) - sum(spelled.values()),
+    )
+
+
+def _frequent_characters(word_counts: Mapping[str, int], at_least: int, limit: int) -> set[str]:
+    counts: collections.Counter[str] = collections.Counter()
+    for word, count in word_counts.items():
+        for char in word:
+            counts[char] += count
+    ranked = sorted(counts, key=lambda char: (-counts[char], char))
+    return {char for char in ranked[:limit] if counts[char] >= at_least}
+
+
+def _character_pieces(words: Mapping[str, int]) -> list[str]:
+    """Every character alone, and with ## where it has gone on with a word."""
+    alone = {char for word in words for char in word}
+    continuing = {CONTINUATION + char for word in words for char in word[1:]}
+    return sorted(alone) + sorted(continuing)
+
+
+def _learn(
+    words: Mapping[str, int],
+    vocab_size: int,
+    min_frequency: int,
+    reserved: list[str],
+    show_progress: bool,
+) -> list[str]:
+    # Imported here: only training needs it, and everything else works without.
+    import tokenizers
+
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordPiece(unk_token=UNK))
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
+    trainer = tokenizers.trainers.WordPieceTrainer(
+        vocab_size=vocab_size,
+        min_frequency=min_frequency,
+        special_tokens=reserved,
+        continuing_subword_prefix=CONTINUATION,
+        show_progress=show_progress,
+    )
+    # It takes text, not counts.
+    texts = (" ".join([word] * count) for word, count in words.items())
+    tokenizer.train_from_iterator(texts, trainer)
+    ids = tokenizer.get_vocab()
+    return sorted(ids, key=ids.__getitem__)

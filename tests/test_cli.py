@@ -1,0 +1,99 @@
+import errno
+
+import pytest
+import tensorflow as tf
+
+from electra_tf2 import cli
+from electra_tf2.errors import UserError
+
+
+def _exit_of(capsys, error):
+    def main(argv):
+        assert argv is None
+        if error is not None:
+            raise error
+
+    with pytest.raises(SystemExit) as exit_info:
+        cli.run(main)
+    return exit_info.value.code, capsys.readouterr().err
+
+
+def test_success_is_zero_and_silent(capsys):
+    assert _exit_of(capsys, None) == (0, "")
+
+
+def test_user_error(capsys):
+    code, stderr = _exit_of(capsys, UserError("No such file.", where="x", remedy="Make it."))
+    assert code == 2
+    assert stderr == "error: No such file.\n  where: x\n  what to do: Make it.\n"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device", "/models/w"),
+        OSError(errno.EDQUOT, "Disk quota exceeded", "/models/w"),
+        tf.errors.ResourceExhaustedError(None, None, "/models/w; No space left on device"),
+    ],
+)
+def test_full_disk(capsys, error):
+    code, stderr = _exit_of(capsys, error)
+    assert code == 2
+    assert stderr.startswith("error: The disk is full.\n")
+    assert "/models/w" in stderr
+    assert "what to do: Free some space" in stderr
+
+
+def test_out_of_device_memory(capsys):
+    error = tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor\n[[trace]]")
+    code, stderr = _exit_of(capsys, error)
+    assert code == 2
+    assert "not enough memory" in stderr and "gradient_accumulation_steps" in stderr
+    assert "trace" not in stderr
+
+
+def test_interrupt(capsys):
+    code, stderr = _exit_of(capsys, KeyboardInterrupt())
+    assert code == 130
+    assert "Ctrl-C" in stderr
+
+
+@pytest.mark.parametrize("error", [ValueError("a bug"), OSError(errno.EIO, "I/O error")])
+def test_a_bug_keeps_its_traceback(error):
+    def main(argv):
+        raise error
+
+    with pytest.raises(type(error)) as info:
+        cli.run(main)
+    assert info.value is error
+
+
+def test_run_flags():
+    argv = ["--data-dir", "d", "--model-name", "m", "--hparams", '{"debug": true}']
+    assert cli.parse_run_flags("Does.", argv) == ("d", "m", {"debug": True})
+    assert cli.parse_run_flags("Does.", argv[:4]) == ("d", "m", {})
+
+
+def test_run_flags_refuse_what_has_a_flag():
+    argv = ["--data-dir", "d", "--model-name", "m", "--hparams", "model_name=x"]
+    with pytest.raises(UserError, match="--model-name"):
+        cli.parse_run_flags("Does.", argv)
+
+
+@pytest.mark.parametrize(
+    "argv", [[], ["--data-dir", "d"], ["--data", "d", "--model-name", "m"], ["--verbose"]]
+)
+def test_run_flags_missing_abbreviated_or_unknown(argv, capsys):
+    with pytest.raises(SystemExit) as info:
+        cli.parse_run_flags("Does.", argv)
+    assert info.value.code == 2
+    assert "error:" in capsys.readouterr().err
+
+
+def test_help_keeps_line_breaks(capsys):
+    with pytest.raises(SystemExit) as info:
+        cli.parse_run_flags("First.\n\n  indented line", ["--help"], hparams_help="hparams:\n    a")
+    assert info.value.code == 0
+    out = capsys.readouterr().out
+    assert "First.\n\n  indented line\n" in out
+    assert out.endswith("hparams:\n    a\n")
