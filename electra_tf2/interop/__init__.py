@@ -1,0 +1,1 @@
+"""Other people's files: checkpoints and models of other programs."""

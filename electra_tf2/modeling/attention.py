@@ -1,0 +1,101 @@
+"""Multi-head self-attention."""
+
+from __future__ import annotations
+
+import keras
+import tensorflow as tf
+
+from electra_tf2.modeling.config import TransformerConfig
+from electra_tf2.modeling.dropout import dropout_mask
+from electra_tf2.modeling.fused import attention_probs
+from electra_tf2.modeling.initializers import truncated_normal
+from electra_tf2.modeling.layer_norm import LayerNorm
+
+MASKED_SCORE = -10000.0
+
+
+def attention_mask(input_mask: tf.Tensor, direction: str = "both") -> tf.Tensor:
+    """Turns a padding mask into what is added to the attention scores.
+
+    Args:
+        input_mask: [batch, length], 1 for tokens and 0 for padding.
+        direction: "both"; "left_to_right" (a position sees itself and what precedes it) or
+            "right_to_left" (itself and what follows).
+
+    Returns:
+        float32 [batch, 1, 1 or length, length]: 0 where attention is allowed, -10000 elsewhere.
+        Padding and direction are multiplied first, so -10000 is added at most once.
+    """
+    allowed = tf.cast(input_mask, tf.float32)[:, tf.newaxis, tf.newaxis, :]
+    if direction != "both":
+        length = tf.shape(input_mask)[1]
+        ones = tf.ones([length, length])
+        band = (-1, 0) if direction == "left_to_right" else (0, -1)
+        allowed *= tf.linalg.band_part(ones, *band)
+    return (1.0 - allowed) * MASKED_SCORE
+
+
+class SelfAttention(keras.layers.Layer):
+    """Scaled dot-product self-attention over several heads (arXiv:1706.03762), up to the bias.
+
+    The output projection's bias and the LayerNorm are held here, where the official names have
+    them, and applied by the block in one pass with dropout and residual.
+
+    Args:
+        config: sizes and rates.
+
+    Variables:
+        query, key, value, output: kernel [hidden, hidden] and bias [hidden] each;
+        layer_norm: gamma and beta [hidden].
+    """
+
+    def __init__(self, config: TransformerConfig, **kwargs):
+        super().__init__(autocast=False, **kwargs)
+        self.config = config
+        self.query, self.key, self.value, self.projection = (
+            keras.layers.Dense(
+                config.hidden_size,
+                kernel_initializer=truncated_normal(config.initializer_range),
+                dtype=self.dtype_policy,
+                name=name,
+            )
+            for name in ("query", "key", "value", "output")
+        )
+        self.layer_norm = LayerNorm(dtype=self.dtype_policy, name="layer_norm")
+
+    def build(self, input_shape):
+        for layer in (self.query, self.key, self.value, self.projection, self.layer_norm):
+            layer.build(input_shape)
+        self.built = True
+
+    def call(self, x: tf.Tensor, mask: tf.Tensor, seed=None) -> tf.Tensor:
+        """Attends.
+
+        Args:
+            x: [batch, length, hidden].
+            mask: float32 [batch, 1, 1 or length, length], see `attention_mask`.
+            seed: int64 [2] for dropout of the probabilities, or None.
+
+        Returns:
+            [batch * length, hidden], without the output bias.
+        """
+        config = self.config
+        batch, length, hidden = tf.shape(x)[0], tf.shape(x)[1], config.hidden_size
+        heads = config.num_attention_heads
+        size = hidden // heads
+        # One product for query, key and value: [rows, hidden] x [hidden, 3 hidden].
+        layers = (self.query, self.key, self.value)
+        kernel = tf.concat([tf.cast(layer.kernel, x.dtype) for layer in layers], axis=1)
+        bias = tf.concat([tf.cast(layer.bias, x.dtype) for layer in layers], axis=0)
+        qkv = tf.nn.bias_add(tf.matmul(tf.reshape(x, [-1, hidden]), kernel), bias)
+        qkv = tf.transpose(tf.reshape(qkv, [batch, length, 3, heads, size]), [2, 0, 3, 1, 4])
+        query, key, value = tf.unstack(qkv, axis=0)
+        scores = tf.matmul(query, key, transpose_b=True)
+        drop = dropout_mask(
+            tf.stack([batch, heads, length, length]), config.attention_probs_dropout_prob, seed
+        )
+        probs = attention_probs(scores, mask, factor=size**-0.5, dropout=drop)
+        context = tf.transpose(tf.matmul(probs, value), [0, 2, 1, 3])
+        return tf.matmul(
+            tf.reshape(context, [-1, hidden]), tf.cast(self.projection.kernel, x.dtype)
+        )

@@ -1,0 +1,116 @@
+"""The shape of a transformer encoder."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from electra_tf2.errors import UserError
+
+_SIZES = {
+    "small": {"hidden_size": 256, "num_hidden_layers": 12},
+    "base": {"hidden_size": 768, "num_hidden_layers": 12},
+    "large": {"hidden_size": 1024, "num_hidden_layers": 24},
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class TransformerConfig:
+    """Sizes and rates of a BERT-style transformer encoder.
+
+    Attributes:
+        vocab_size: rows of the word embedding table.
+        hidden_size: width of the hidden states.
+        num_hidden_layers: number of transformer blocks.
+        num_attention_heads: heads; must divide `hidden_size`.
+        intermediate_size: width of the feed-forward layer.
+        embedding_size: width of the embeddings; where it differs from `hidden_size`, a linear
+            layer projects the embeddings.
+        hidden_act: "gelu" (exact, with erf), "relu", "tanh" or "linear".
+        hidden_dropout_prob: dropout rate of embeddings and block outputs.
+        attention_probs_dropout_prob: dropout rate of attention probabilities.
+        max_position_embeddings: rows of the position table, the longest sequence.
+        type_vocab_size: number of segment ids.
+        initializer_range: standard deviation of the truncated normal initializer.
+    """
+
+    vocab_size: int
+    hidden_size: int = 256
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 4
+    intermediate_size: int = 1024
+    embedding_size: int = 128
+    hidden_act: str = "gelu"
+    hidden_dropout_prob: float = 0.1
+    attention_probs_dropout_prob: float = 0.1
+    max_position_embeddings: int = 512
+    type_vocab_size: int = 2
+    initializer_range: float = 0.02
+
+    def __post_init__(self):
+        if self.hidden_size % self.num_attention_heads:
+            raise UserError(
+                "the hidden size is not a multiple of the number of attention heads",
+                where="model_hparam_overrides",
+                received=f"hidden_size {self.hidden_size}, "
+                f"num_attention_heads {self.num_attention_heads}",
+                remedy="choose a number of heads that divides the hidden size",
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the fields as a dict that JSON can hold."""
+        return dataclasses.asdict(self)
+
+
+def transformer_config(
+    *,
+    model_size: str,
+    vocab_size: int,
+    embedding_size: int | None,
+    overrides: dict[str, Any],
+) -> TransformerConfig:
+    """Resolves a named size and overrides to a configuration, as the official program does.
+
+    Heads are max(1, hidden // 64) and the intermediate size is 4 x hidden, both computed from the
+    overridden hidden size; an override of either wins.
+
+    Args:
+        model_size: "small", "base" or "large".
+        vocab_size: rows of the word embedding table, unless overridden.
+        embedding_size: width of the embeddings; None means the hidden size.
+        overrides: fields of `TransformerConfig` that replace the size's.
+
+    Returns:
+        The resolved configuration.
+    """
+    args = {"vocab_size": vocab_size, **_SIZES[model_size], **overrides}
+    args["num_attention_heads"] = max(1, args["hidden_size"] // 64)
+    args["intermediate_size"] = 4 * args["hidden_size"]
+    args["embedding_size"] = args["hidden_size"] if embedding_size is None else embedding_size
+    return TransformerConfig(**{**args, **overrides})
+
+
+def generator_config(
+    discriminator: TransformerConfig, *, hidden_fraction: float, layers_fraction: float
+) -> TransformerConfig:
+    """Shrinks the discriminator's configuration to the generator's.
+
+    Width and depth are int(round(fraction x size)); the feed-forward width is 4 x hidden and the
+    heads are max(1, hidden // 64), whatever was overridden for the discriminator (official).
+
+    Args:
+        discriminator: the full-size network.
+        hidden_fraction: generator width as a fraction of the discriminator's.
+        layers_fraction: generator depth likewise.
+
+    Returns:
+        The generator's configuration, with the discriminator's embedding size.
+    """
+    hidden_size = int(round(discriminator.hidden_size * hidden_fraction))
+    return dataclasses.replace(
+        discriminator,
+        hidden_size=hidden_size,
+        num_hidden_layers=int(round(discriminator.num_hidden_layers * layers_fraction)),
+        intermediate_size=4 * hidden_size,
+        num_attention_heads=max(1, hidden_size // 64),
+    )

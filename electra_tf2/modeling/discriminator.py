@@ -1,0 +1,54 @@
+"""The discriminator: tells original tokens from replaced ones."""
+
+from __future__ import annotations
+
+import keras
+import tensorflow as tf
+
+from electra_tf2.modeling.encoder import Encoder
+from electra_tf2.modeling.heads import ReplacedTokenHead
+
+
+class Discriminator(keras.Model):
+    """An encoder and a binary classifier over its states.
+
+    Args:
+        encoder: the network that is kept after pre-training.
+        head: one logit a token.
+    """
+
+    def __init__(self, encoder: Encoder, head: ReplacedTokenHead, **kwargs):
+        super().__init__(autocast=False, **kwargs)
+        self.encoder = encoder
+        self.head = head
+
+    def build(self, input_shape=None):
+        if not self.encoder.built:
+            self.encoder.build()
+        if not self.head.built:
+            self.head.build((None, None, self.encoder.config.hidden_size))
+        self.built = True
+
+    def call(
+        self,
+        input_ids: tf.Tensor,
+        input_mask: tf.Tensor | None = None,
+        segment_ids: tf.Tensor | None = None,
+        training: bool = False,
+        seed: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        """Scores every token.
+
+        Args:
+            input_ids: int32 [batch, length], some tokens replaced.
+            input_mask: [batch, length], 1 for tokens and 0 for padding.
+            segment_ids: int32 [batch, length].
+            training: whether dropout is on.
+            seed: int64 [2] for dropout.
+
+        Returns:
+            float32 logits [batch, length]; positive means "replaced".
+        """
+        return self.head(
+            self.encoder(input_ids, input_mask, segment_ids, training=training, seed=seed)
+        )

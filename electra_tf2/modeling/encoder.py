@@ -1,0 +1,120 @@
+"""The transformer encoder: token ids in, one hidden state a token out."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import keras
+import tensorflow as tf
+
+from electra_tf2.errors import UserError
+from electra_tf2.modeling.attention import attention_mask
+from electra_tf2.modeling.block import SITES_PER_BLOCK, TransformerBlock
+from electra_tf2.modeling.config import TransformerConfig
+from electra_tf2.modeling.embeddings import Embeddings
+from electra_tf2.randomness import site_seed
+
+Direction = Literal["both", "left_to_right", "right_to_left"]
+
+
+class Encoder(keras.Model):
+    """Embeddings, an optional projection to the hidden size, and a stack of transformer blocks.
+
+    There is no pooler: the state of [CLS] is used as it is.
+
+    Args:
+        config: sizes and rates.
+        embeddings: an `Embeddings` layer shared with another encoder; None builds its own.
+        direction: "both", or the one direction in which attention may look.
+        recompute: keep only the blocks' inputs and compute the rest again in the backward pass:
+            less memory for a third more time.
+        **kwargs: `name`, `dtype` (a Keras dtype policy) and others of `keras.Model`.
+
+    Example:
+        encoder = Encoder(TransformerConfig(vocab_size=1000), name="electra")
+        states = encoder(tf.constant([[2, 17, 5, 3]]))      # [1, 4, 256]
+    """
+
+    def __init__(
+        self,
+        config: TransformerConfig,
+        *,
+        embeddings: Embeddings | None = None,
+        direction: Direction = "both",
+        recompute: bool = False,
+        **kwargs,
+    ):
+        super().__init__(autocast=False, **kwargs)
+        self.config = config
+        self.recompute = recompute
+        self.direction = direction
+        self.embeddings = embeddings or Embeddings(
+            config, dtype=self.dtype_policy, name="embeddings"
+        )
+        embedding_size = self.embeddings.config.embedding_size
+        self.embeddings_project = None
+        if embedding_size != config.hidden_size:
+            self.embeddings_project = keras.layers.Dense(
+                config.hidden_size,
+                kernel_initializer="glorot_uniform",
+                dtype=self.dtype_policy,
+                name="embeddings_project",
+            )
+        self.blocks = [
+            TransformerBlock(config, dtype=self.dtype_policy, name=f"layer_{i}")
+            for i in range(config.num_hidden_layers)
+        ]
+
+    def build(self, input_shape=None):
+        if not self.embeddings.built:
+            self.embeddings.build()
+        if self.embeddings_project is not None:
+            self.embeddings_project.build((None, None, self.embeddings.config.embedding_size))
+        for block in self.blocks:
+            block.build((None, None, self.config.hidden_size))
+        self.built = True
+
+    def call(
+        self,
+        input_ids: tf.Tensor,
+        input_mask: tf.Tensor | None = None,
+        segment_ids: tf.Tensor | None = None,
+        training: bool = False,
+        seed: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        """Encodes a batch of token sequences.
+
+        Args:
+            input_ids: int32 [batch, length].
+            input_mask: [batch, length], 1 for tokens and 0 for padding; all tokens if None.
+            segment_ids: int32 [batch, length]; zeros if None.
+            training: whether dropout is on; it needs a `seed` then.
+            seed: int64 [2]; the same seed drops the same elements.
+
+        Returns:
+            [batch, length, hidden_size] in the compute type.
+
+        Raises:
+            UserError: the sequence is longer than the position table.
+        """
+        length = input_ids.shape[1]
+        if length is not None and length > self.embeddings.config.max_position_embeddings:
+            raise UserError(
+                "the sequence is longer than the model's position table",
+                where="max_seq_length",
+                received=f"length {length}, max_position_embeddings "
+                f"{self.embeddings.config.max_position_embeddings}",
+                remedy="use shorter sequences or a model with more positions",
+            )
+        if not training:
+            seed = None
+        if input_mask is None:
+            input_mask = tf.ones_like(input_ids)
+        x = self.embeddings(input_ids, segment_ids, seed=site_seed(seed, 0))
+        if self.embeddings_project is not None:
+            x = self.embeddings_project(x)
+        mask = attention_mask(input_mask, self.direction)
+        for i, block in enumerate(self.blocks):
+            run = tf.recompute_grad(block) if self.recompute and training else block
+            x = run(x, mask, seed=site_seed(seed, 1 + i * SITES_PER_BLOCK))
+        return x

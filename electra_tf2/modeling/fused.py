@@ -1,0 +1,176 @@
+"""The element-wise chains between matrix products, each one compiled function.
+
+Between two matrix products a transformer only adds, scales and normalizes: as separate TensorFlow
+operations these chains move every activation through memory many times. Each chain here is one
+XLA-compiled loop with a hand-written gradient that keeps the least for the backward pass.
+Arithmetic is float32 inside, whatever the type of the activations.
+"""
+
+from __future__ import annotations
+
+import math
+
+import tensorflow as tf
+
+from electra_tf2.modeling.dropout import DropoutMask
+
+_SQRT_HALF = math.sqrt(0.5)
+_INV_SQRT_2PI = 1.0 / math.sqrt(2.0 * math.pi)
+
+
+def _f32(x: tf.Tensor) -> tf.Tensor:
+    return tf.cast(x, tf.float32)
+
+
+@tf.function(jit_compile=True, autograph=False)
+def _bias_gelu_forward(x, bias):
+    z = _f32(x) + bias
+    return tf.cast(0.5 * z * (1.0 + tf.math.erf(z * _SQRT_HALF)), x.dtype)
+
+
+@tf.function(jit_compile=True, autograph=False)
+def _bias_gelu_backward(x, bias, upstream):
+    z = _f32(x) + bias
+    cdf = 0.5 * (1.0 + tf.math.erf(z * _SQRT_HALF))
+    density = tf.exp(-0.5 * z * z) * _INV_SQRT_2PI
+    dz = _f32(upstream) * (cdf + z * density)
+    return tf.cast(dz, x.dtype), tf.reduce_sum(dz, axis=0)
+
+
+@tf.custom_gradient
+def bias_gelu(x: tf.Tensor, bias: tf.Tensor):
+    """Exact GELU of `x + bias`: z Φ(z), Φ the normal distribution function (arXiv:1606.08415).
+
+    Args:
+        x: [rows, width] activations, any float type.
+        bias: float32 [width].
+
+    Returns:
+        [rows, width], the type of `x`.
+    """
+    return _bias_gelu_forward(x, bias), lambda upstream: _bias_gelu_backward(x, bias, upstream)
+
+
+def _normalize(z, epsilon):
+    mean = tf.reduce_mean(z, axis=-1, keepdims=True)
+    centered = z - mean
+    variance = tf.reduce_mean(centered * centered, axis=-1, keepdims=True)
+    inverse = tf.math.rsqrt(variance + epsilon)
+    return centered * inverse, inverse
+
+
+def _normalize_backward(normalized, inverse, gamma, upstream):
+    """Gradient of gamma * normalized + beta with respect to the normalized function's input."""
+    dn = upstream * gamma
+    mean_dn = tf.reduce_mean(dn, axis=-1, keepdims=True)
+    mean_dn_n = tf.reduce_mean(dn * normalized, axis=-1, keepdims=True)
+    dz = inverse * (dn - mean_dn - normalized * mean_dn_n)
+    return dz, tf.reduce_sum(upstream * normalized, axis=0), tf.reduce_sum(upstream, axis=0)
+
+
+def _dropped(z, keep, threshold, scale):
+    if keep is None:
+        return z
+    return tf.where(keep >= threshold, z * scale, 0.0)
+
+
+@tf.function(jit_compile=True, autograph=False)
+def _residual_layer_norm_forward(x, bias, residual, gamma, beta, keep, threshold, scale, epsilon):
+    z = _dropped(_f32(x) + bias, keep, threshold, scale) + _f32(residual)
+    normalized, inverse = _normalize(z, epsilon)
+    return tf.cast(normalized * gamma + beta, x.dtype), tf.cast(normalized, x.dtype), inverse
+
+
+@tf.function(jit_compile=True, autograph=False)
+def _residual_layer_norm_backward(normalized, inverse, gamma, keep, threshold, scale, upstream):
+    dz, dgamma, dbeta = _normalize_backward(
+        _f32(normalized), inverse, gamma, _f32(upstream)
+    )
+    dx = _dropped(dz, keep, threshold, scale)
+    return (
+        tf.cast(dx, upstream.dtype),
+        tf.reduce_sum(dx, axis=0),
+        tf.cast(dz, upstream.dtype),
+        dgamma,
+        dbeta,
+    )
+
+
+def residual_layer_norm(
+    x: tf.Tensor,
+    bias: tf.Tensor,
+    residual: tf.Tensor,
+    gamma: tf.Tensor,
+    beta: tf.Tensor,
+    *,
+    dropout: DropoutMask | None,
+    epsilon: float,
+) -> tf.Tensor:
+    """LayerNorm(dropout(x + bias) + residual), the end of both halves of a post-LayerNorm block.
+
+    Args:
+        x: [rows, width], a matrix product without its bias.
+        bias: float32 [width].
+        residual: [rows, width], the input of the half block.
+        gamma: float32 [width], LayerNorm's scale.
+        beta: float32 [width], LayerNorm's shift.
+        dropout: the mask over [rows, width], or None.
+        epsilon: added to the variance.
+
+    Returns:
+        [rows, width], the type of `x`.
+    """
+    keep, threshold, scale = (None, None, None) if dropout is None else dropout
+
+    @tf.custom_gradient
+    def apply(x, bias, residual, gamma, beta):
+        y, normalized, inverse = _residual_layer_norm_forward(
+            x, bias, residual, gamma, beta, keep, threshold, scale, epsilon
+        )
+        return y, lambda upstream: _residual_layer_norm_backward(
+            normalized, inverse, gamma, keep, threshold, scale, upstream
+        )
+
+    return apply(x, bias, residual, gamma, beta)
+
+
+@tf.function(jit_compile=True, autograph=False)
+def _attention_probs_forward(scores, mask, keep, threshold, scale, factor):
+    probs = tf.nn.softmax(_f32(scores) * factor + mask)
+    return tf.cast(_dropped(probs, keep, threshold, scale), scores.dtype), tf.cast(
+        probs, scores.dtype
+    )
+
+
+@tf.function(jit_compile=True, autograph=False)
+def _attention_probs_backward(probs, keep, threshold, scale, factor, upstream):
+    probs = _f32(probs)
+    dp = _dropped(_f32(upstream), keep, threshold, scale)
+    ds = probs * (dp - tf.reduce_sum(dp * probs, axis=-1, keepdims=True))
+    return tf.cast(ds * factor, upstream.dtype)
+
+
+def attention_probs(
+    scores: tf.Tensor, mask: tf.Tensor, *, factor: float, dropout: DropoutMask | None
+) -> tf.Tensor:
+    """dropout(softmax(factor * scores + mask)) over the last axis.
+
+    Args:
+        scores: [batch, heads, from, to] query-key products.
+        mask: float32, broadcastable to `scores`: 0 where attention is allowed, -10000 elsewhere.
+        factor: 1 / sqrt(head size).
+        dropout: the mask over the shape of `scores`, or None.
+
+    Returns:
+        Attention probabilities, shape and type of `scores`.
+    """
+    keep, threshold, scale = (None, None, None) if dropout is None else dropout
+
+    @tf.custom_gradient
+    def apply(scores):
+        dropped, probs = _attention_probs_forward(scores, mask, keep, threshold, scale, factor)
+        return dropped, lambda upstream: _attention_probs_backward(
+            probs, keep, threshold, scale, factor, upstream
+        )
+
+    return apply(scores)

@@ -1,0 +1,100 @@
+"""What sits on top of the encoders: the vocabulary softmax and the replaced-token classifier."""
+
+from __future__ import annotations
+
+import keras
+import tensorflow as tf
+
+from electra_tf2.modeling.activations import activation
+from electra_tf2.modeling.config import TransformerConfig
+from electra_tf2.modeling.embeddings import Embeddings
+from electra_tf2.modeling.initializers import truncated_normal
+from electra_tf2.modeling.layer_norm import LayerNorm
+
+
+class MaskedLMHead(keras.layers.Layer):
+    """Hidden states to vocabulary logits: dense, activation, LayerNorm, embedding table, bias.
+
+    Args:
+        config: sizes; vocabulary and activation.
+        embeddings: the layer whose word embedding table is the output matrix.
+
+    Variables:
+        dense/{kernel,bias}, layer_norm/{gamma,beta}, output_bias [vocab_size].
+    """
+
+    def __init__(self, config: TransformerConfig, embeddings: Embeddings, **kwargs):
+        super().__init__(autocast=False, **kwargs)
+        self.config = config
+        self.embeddings = embeddings
+        self.dense = keras.layers.Dense(
+            embeddings.config.embedding_size,
+            activation=activation(config.hidden_act),
+            kernel_initializer=truncated_normal(config.initializer_range),
+            dtype=self.dtype_policy,
+            name="dense",
+        )
+        self.layer_norm = LayerNorm(dtype=self.dtype_policy, name="layer_norm")
+
+    def build(self, input_shape):
+        if not self.embeddings.built:
+            self.embeddings.build()
+        self.dense.build(input_shape)
+        self.layer_norm.build((None, self.embeddings.config.embedding_size))
+        self.output_bias = self.add_weight(
+            shape=(self.config.vocab_size,),
+            initializer="zeros",
+            name="output_bias",
+            autocast=False,
+        )
+        self.built = True
+
+    def call(self, states: tf.Tensor) -> tf.Tensor:
+        """Scores the vocabulary.
+
+        Args:
+            states: [batch, n, width].
+
+        Returns:
+            float32 [batch, n, vocab_size].
+        """
+        hidden = self.layer_norm(self.dense(states))
+        table = tf.cast(tf.convert_to_tensor(self.embeddings.word_embeddings), hidden.dtype)
+        shape = tf.shape(hidden)
+        rows = tf.reshape(hidden, [-1, hidden.shape[-1]])
+        logits = tf.cast(tf.matmul(rows, table, transpose_b=True), tf.float32)
+        logits = tf.nn.bias_add(logits, tf.convert_to_tensor(self.output_bias))
+        return tf.reshape(logits, [shape[0], shape[1], self.config.vocab_size])
+
+
+class ReplacedTokenHead(keras.layers.Layer):
+    """Hidden states to one logit a token: dense, activation, dense.
+
+    Args:
+        config: width, activation and initializer.
+
+    Variables:
+        dense/{kernel,bias}, logit/{kernel,bias}.
+    """
+
+    def __init__(self, config: TransformerConfig, **kwargs):
+        super().__init__(autocast=False, **kwargs)
+        self.dense = keras.layers.Dense(
+            config.hidden_size,
+            activation=activation(config.hidden_act),
+            kernel_initializer=truncated_normal(config.initializer_range),
+            dtype=self.dtype_policy,
+            name="dense",
+        )
+        self.logit = keras.layers.Dense(
+            1, kernel_initializer="glorot_uniform", dtype=self.dtype_policy, name="logit"
+        )
+
+    def build(self, input_shape):
+        self.dense.build(input_shape)
+        self.logit.build((*input_shape[:-1], self.dense.units))
+        self.built = True
+
+    def call(self, states: tf.Tensor) -> tf.Tensor:
+        """Args: states: [batch, length, width]. Returns float32 logits [batch, length]."""
+        return tf.cast(tf.squeeze(self.logit(self.dense(states)), -1), tf.float32)

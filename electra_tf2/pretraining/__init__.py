@@ -1,0 +1,1 @@
+"""Pre-training objectives: what is hidden, what is predicted, and what counts as the loss."""

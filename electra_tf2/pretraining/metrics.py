@@ -1,0 +1,89 @@
+"""Metrics as sums: what can be added over steps and replicas, and turned into figures at the end.
+
+A ratio is a float32 [2] tensor, (numerator, denominator). A ranking is a float32
+[2, AUC_BINS] tensor, the histograms of the scores of negatives and positives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import tensorflow as tf
+
+AUC_BINS = 2048
+# Scores are logits; beyond this the classifier is certain to 6 parts in a million.
+_AUC_RANGE = 12.0
+
+
+def ratio(numerators: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+    """Sums for a weighted mean: [Σ weight x numerator, Σ weight].
+
+    Args:
+        numerators: any shape and type.
+        weights: the same shape.
+
+    Returns:
+        float32 [2].
+    """
+    weights = tf.cast(weights, tf.float32)
+    total = tf.reduce_sum(tf.cast(numerators, tf.float32) * weights)
+    return tf.stack([total, tf.reduce_sum(weights)])
+
+
+def ranking(logits: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+    """Histograms of logits, from which the area under the ROC curve follows.
+
+    Args:
+        logits: float32, any shape.
+        labels: 0/1, the same shape.
+        weights: 0/1, the same shape; elements of weight 0 do not count.
+
+    Returns:
+        float32 [2, AUC_BINS], counts of negatives and of positives.
+    """
+    scaled = (logits + _AUC_RANGE) * (AUC_BINS / (2 * _AUC_RANGE))
+    bins = tf.cast(tf.clip_by_value(scaled, 0.0, AUC_BINS - 1.0), tf.int32)
+    labels = tf.cast(labels, tf.int32)
+    counts = tf.math.unsorted_segment_sum(
+        tf.reshape(tf.cast(weights, tf.float32), [-1]),
+        tf.reshape(bins + AUC_BINS * labels, [-1]),
+        2 * AUC_BINS,
+    )
+    return tf.reshape(counts, [2, AUC_BINS])
+
+
+def area_under_curve(histograms: np.ndarray) -> float:
+    """Probability that a positive scores above a negative, ties counting half.
+
+    Args:
+        histograms: [2, bins], see `ranking`.
+
+    Returns:
+        The area in 0..1; 0 where one of the classes is missing.
+    """
+    negatives, positives = np.asarray(histograms, np.float64)
+    pairs = negatives.sum() * positives.sum()
+    if pairs == 0:
+        return 0.0
+    below = np.cumsum(negatives) - negatives
+    return float((positives * (below + 0.5 * negatives)).sum() / pairs)
+
+
+def summarize(sums: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Turns sums into figures.
+
+    Args:
+        sums: name -> ratio [2] or ranking [2, AUC_BINS].
+
+    Returns:
+        name -> figure; 0/0 is 0.
+    """
+    figures = {}
+    for name, value in sums.items():
+        value = np.asarray(value, np.float64)
+        if value.ndim == 2:
+            figures[name] = area_under_curve(value)
+        else:
+            figures[name] = float(value[0] / value[1]) if value[1] else 0.0
+    return figures

@@ -1,0 +1,124 @@
+"""The parts that all pre-training objectives share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from electra_tf2.pretraining import metrics
+from electra_tf2.pretraining.inputs import Inputs, MaskedInputs
+from electra_tf2.pretraining.masking import Masking
+from electra_tf2.pretraining.protocol import named_variables
+from electra_tf2.randomness import StepRandomness
+
+# Added to every loss denominator (official value).
+DENOMINATOR_EPSILON = 1e-6
+
+# First random site of the discriminator; the generator starts at 0.
+DISCRIMINATOR_SITES = 2048
+
+
+class Prepared(NamedTuple):
+    """A batch with its masks drawn.
+
+    Attributes:
+        inputs: the original tokens.
+        masked: what is hidden.
+    """
+
+    inputs: Inputs
+    masked: MaskedInputs
+
+
+class PretrainingObjective:
+    """Base of the objectives: masking, variables, and figures from sums.
+
+    A subclass sets `loss_weights` and implements `denominators`, `forward` and `contribution`.
+
+    Args:
+        masking: how tokens are hidden.
+        models: role -> Keras model, whose trainable variables are trained.
+
+    Attributes:
+        loss_weights: loss name -> its weight in the total.
+        denominator_epsilon: added to every denominator.
+    """
+
+    loss_weights: Mapping[str, float]
+    denominator_epsilon = DENOMINATOR_EPSILON
+
+    def __init__(self, masking: Masking, models: Mapping[str, keras.Model]):
+        self.masking = masking
+        self._models = dict(models)
+
+    def named_variables(self) -> dict[str, keras.Variable]:
+        """Returns name -> trainable variable; see `protocol.named_variables`."""
+        return named_variables(self._models)
+
+    def prepare(
+        self, batch: Mapping[str, tf.Tensor], randomness: StepRandomness
+    ) -> tuple[Prepared, dict[str, tf.Tensor]]:
+        """Draws the masks, all that a loss's denominator depends on.
+
+        Args:
+            batch: `input_ids`, `input_mask` and `segment_ids`, int32 [batch, length].
+            randomness: the step's random numbers for these rows.
+
+        Returns:
+            The prepared batch, and loss name -> denominator (float32 scalar) of these rows.
+        """
+        inputs = Inputs(batch["input_ids"], batch["input_mask"], batch["segment_ids"])
+        prepared = Prepared(inputs, self.masking.mask(inputs, randomness))
+        return prepared, self.denominators(prepared)
+
+    def compute(
+        self, prepared: Prepared, randomness: StepRandomness, training: bool
+    ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+        """Runs the networks.
+
+        Args:
+            prepared: from `prepare`.
+            randomness: the step's random numbers for these rows.
+            training: whether dropout is on.
+
+        Returns:
+            loss name -> numerator (float32 scalar), and metric name -> sums (`metrics`).
+        """
+        return self.contribution(prepared, self.forward(prepared, randomness, training))
+
+    def summarize(self, sums: Mapping[str, np.ndarray]) -> dict[str, float]:
+        """Returns metric name -> figure; see `metrics.summarize`."""
+        return metrics.summarize(sums)
+
+    def denominators(self, prepared: Prepared) -> dict[str, tf.Tensor]:
+        """Returns loss name -> float32 scalar, a sum over these rows."""
+        raise NotImplementedError
+
+    def forward(self, prepared: Prepared, randomness: StepRandomness | None, training: bool):
+        """Runs the networks and returns the objective's output record."""
+        raise NotImplementedError
+
+    def contribution(self, prepared: Prepared, output):
+        """Returns the losses' numerators and the metrics' sums of an output record."""
+        raise NotImplementedError
+
+
+def masked_lm_metrics(masked: MaskedInputs, nll: tf.Tensor, best: tf.Tensor) -> dict:
+    """Accuracy and loss of the masked LM over the used slots.
+
+    Args:
+        masked: the slots.
+        nll: float32 [batch, n], negative log-likelihood of the true token.
+        best: int32 [batch, n], likeliest token.
+
+    Returns:
+        Sums of `masked_lm_accuracy` and `masked_lm_loss`.
+    """
+    return {
+        "masked_lm_accuracy": metrics.ratio(best == masked.ids, masked.weights),
+        "masked_lm_loss": metrics.ratio(nll, masked.weights),
+    }

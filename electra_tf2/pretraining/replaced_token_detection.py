@@ -1,0 +1,249 @@
+"""Replaced-token detection, ELECTRA's objective (Clark et al. 2020), and Electric's.
+
+A generator fills masked positions with samples; a discriminator says of every token whether it is
+the original.
+
+    the chef cooked the meal  →  the [MASK] cooked the meal  →  the man cooked the meal
+                                                                0    1    0      0    0
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import NamedTuple
+
+import keras
+import tensorflow as tf
+
+from electra_tf2.pretraining import metrics
+from electra_tf2.pretraining.losses import binary_cross_entropy, softmax_cross_entropy
+from electra_tf2.pretraining.masking import Masking
+from electra_tf2.pretraining.objective import (
+    DENOMINATOR_EPSILON,
+    DISCRIMINATOR_SITES,
+    Prepared,
+    PretrainingObjective,
+    masked_lm_metrics,
+)
+from electra_tf2.pretraining.protocol import DiscriminatorNetwork, GeneratorNetwork
+from electra_tf2.pretraining.sampling import sample_tokens
+from electra_tf2.pretraining.scatter import scatter_positions
+from electra_tf2.randomness import StepRandomness, site_seed
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Switches of the objective.
+
+    Attributes:
+        gen_weight: weight of the generator's loss.
+        disc_weight: weight of the discriminator's loss.
+        temperature: of sampling; over 0.
+        disallow_correct: never sample the original token.
+        all_candidates: the generator predicts every token that may be masked, from the unmasked
+            input, instead of the masked ones (for a generator that cannot see the token it
+            predicts). Its temperature is not applied, as officially.
+        electric: Electric's noise-contrastive objective: the labels are the masked positions
+            themselves, and the generator's log-probability of the token and the log-odds of
+            masking are added to the discriminator's logit. Needs `all_candidates`.
+    """
+
+    gen_weight: float = 1.0
+    disc_weight: float = 50.0
+    temperature: float = 1.0
+    disallow_correct: bool = False
+    all_candidates: bool = False
+    electric: bool = False
+
+
+class ReplacedTokenOutput(NamedTuple):
+    """What one forward pass gives.
+
+    Attributes:
+        mlm_logits: float32 [batch, n, vocab_size], at the masked positions.
+        mlm_nll: float32 [batch, n], negative log-likelihood of the true tokens, in nats.
+        mlm_predictions: int32 [batch, n], likeliest tokens.
+        candidate_nll: float32 [batch, length] over all tokens, where `all_candidates`; or None.
+        sampled_ids: int32 [batch, n], the replacements.
+        corrupted_ids: int32 [batch, length], the discriminator's input.
+        labels: int32 [batch, length], 1 for replaced tokens.
+        disc_logits: float32 [batch, length].
+        disc_losses: float32 [batch, length], 0 at padding.
+    """
+
+    mlm_logits: tf.Tensor
+    mlm_nll: tf.Tensor
+    mlm_predictions: tf.Tensor
+    candidate_nll: tf.Tensor | None
+    sampled_ids: tf.Tensor
+    corrupted_ids: tf.Tensor
+    labels: tf.Tensor
+    disc_logits: tf.Tensor
+    disc_losses: tf.Tensor
+
+
+class ReplacedTokenDetection(PretrainingObjective):
+    """Trains a generator and a discriminator together.
+
+    total = gen_weight x Σ w nll / (Σ w + 1e-6) + disc_weight x Σ m bce / (Σ m + 1e-6), w the used
+    mask slots, m the tokens that are not padding. No gradient flows through the samples.
+
+    Args:
+        generator: a Keras model that meets the generator's `protocol`.
+        discriminator: a Keras model that meets the discriminator's.
+        masking: how tokens are hidden.
+        options: the switches.
+    """
+
+    def __init__(
+        self,
+        generator: keras.Model,
+        discriminator: keras.Model,
+        masking: Masking,
+        options: Options | None = None,
+    ):
+        super().__init__(masking, {"generator": generator, "discriminator": discriminator})
+        self.generator = GeneratorNetwork(generator)
+        self.discriminator = DiscriminatorNetwork(discriminator)
+        self.options = options or Options()
+        self.loss_weights = {
+            "generator_loss": self.options.gen_weight,
+            "discriminator_loss": self.options.disc_weight,
+        }
+
+    def denominators(self, prepared: Prepared) -> dict[str, tf.Tensor]:
+        inputs, masked = prepared
+        if self.options.all_candidates:
+            predicted = tf.cast(self.masking.candidates(inputs), tf.float32)
+        else:
+            predicted = masked.weights
+        return {
+            "generator_loss": tf.reduce_sum(predicted),
+            "discriminator_loss": tf.reduce_sum(tf.cast(inputs.input_mask, tf.float32)),
+        }
+
+    def forward(
+        self,
+        prepared: Prepared,
+        randomness: StepRandomness | None,
+        training: bool,
+        sampled_ids: tf.Tensor | None = None,
+    ) -> ReplacedTokenOutput:
+        """Runs both networks.
+
+        Args:
+            prepared: the batch and its masks.
+            randomness: the step's random numbers; None if `sampled_ids` is given and `training`
+                is off.
+            training: whether dropout is on.
+            sampled_ids: int32 [batch, n], replacements to use instead of samples.
+
+        Returns:
+            All intermediate results.
+        """
+        inputs, masked = prepared
+        seed = randomness.dropout_seed() if training else None
+        logits, everywhere = self._generator_logits(prepared, training, seed)
+        nll, best = softmax_cross_entropy(logits, masked.ids)
+        candidate_nll = None
+        if everywhere is not None:
+            candidate_nll, _ = softmax_cross_entropy(everywhere, inputs.input_ids)
+        if sampled_ids is None:
+            sampled_ids = self._sample(logits, masked, randomness)
+        corrupted_ids, masked_here = scatter_positions(
+            inputs.input_ids, sampled_ids, masked.positions
+        )
+        if self.options.electric:
+            labels = masked_here
+        else:
+            labels = masked_here * tf.cast(corrupted_ids != inputs.input_ids, tf.int32)
+        corrupted = inputs._replace(input_ids=corrupted_ids)
+        disc_logits = self.discriminator.logits(
+            corrupted, training=training, seed=site_seed(seed, DISCRIMINATOR_SITES)
+        )
+        if self.options.electric:
+            disc_logits += self._log_odds(everywhere, corrupted_ids)
+        losses = binary_cross_entropy(disc_logits, labels) * tf.cast(
+            inputs.input_mask, tf.float32
+        )
+        return ReplacedTokenOutput(
+            mlm_logits=logits,
+            mlm_nll=nll,
+            mlm_predictions=best,
+            candidate_nll=candidate_nll,
+            sampled_ids=sampled_ids,
+            corrupted_ids=corrupted_ids,
+            labels=labels,
+            disc_logits=disc_logits,
+            disc_losses=losses,
+        )
+
+    def contribution(self, prepared: Prepared, output: ReplacedTokenOutput):
+        inputs, masked = prepared
+        if self.options.all_candidates:
+            predicted = tf.cast(self.masking.candidates(inputs), tf.float32)
+            generator_loss = tf.reduce_sum(predicted * output.candidate_nll)
+        else:
+            generator_loss = tf.reduce_sum(masked.weights * output.mlm_nll)
+        numerators = {
+            "generator_loss": generator_loss,
+            "discriminator_loss": tf.reduce_sum(output.disc_losses),
+        }
+        sums = masked_lm_metrics(masked, output.mlm_nll, output.mlm_predictions)
+        sums["sampled_masked_lm_accuracy"] = metrics.ratio(
+            output.sampled_ids == masked.ids, masked.weights
+        )
+        if self.options.disc_weight > 0:
+            sums.update(_discriminator_metrics(inputs.input_mask, output))
+        return numerators, sums
+
+    def _generator_logits(self, prepared, training, seed):
+        """Logits at the masked positions, and everywhere where the objective needs those."""
+        inputs, masked = prepared
+        if self.options.all_candidates:
+            everywhere = self.generator.logits(inputs, None, training=training, seed=seed)
+            at_positions = tf.gather(everywhere, masked.positions, batch_dims=1)
+            return at_positions, everywhere
+        logits = self.generator.logits(
+            inputs._replace(input_ids=masked.input_ids),
+            masked.positions,
+            training=training,
+            seed=seed,
+        )
+        return logits, None
+
+    def _sample(self, logits, masked, randomness):
+        options = self.options
+        batch, slots = tf.shape(masked.ids)[0], masked.ids.shape[1]
+        uniform = randomness.uniform("sample", batch, 2 * slots)
+        return sample_tokens(
+            tf.stop_gradient(logits),
+            tf.reshape(uniform, [batch, slots, 2]),
+            options.temperature,
+            masked.ids if options.disallow_correct else None,
+        )
+
+    def _log_odds(self, everywhere, corrupted_ids):
+        """log q(token) + log(p / (1 - p)), p the masking probability; no gradient."""
+        nll, _ = softmax_cross_entropy(tf.stop_gradient(everywhere), corrupted_ids)
+        p = self.masking.mask_prob
+        return math.log(p / (1.0 - p)) - nll
+
+
+def _discriminator_metrics(input_mask, output: ReplacedTokenOutput) -> dict[str, tf.Tensor]:
+    """Sums over tokens that are not padding; `disc_loss` is a mean over rows of row means."""
+    weights = tf.cast(input_mask, tf.float32)
+    labels = tf.cast(output.labels, tf.float32)
+    # Official rounding: round((sign(logit) + 1) / 2), half to even, so a logit of 0 is "original".
+    predicted = tf.cast(output.disc_logits > 0, tf.float32)
+    correct = tf.cast(predicted == labels, tf.float32)
+    tokens = tf.reduce_sum(weights, axis=-1)
+    row_loss = tf.reduce_sum(output.disc_losses, axis=-1) / (tokens + DENOMINATOR_EPSILON)
+    return {
+        "disc_loss": metrics.ratio(row_loss, tokens > 0),
+        "disc_accuracy": metrics.ratio(correct, weights),
+        "disc_precision": metrics.ratio(correct, predicted * weights),
+        "disc_recall": metrics.ratio(correct, labels * weights),
+        "disc_auc": metrics.ranking(output.disc_logits, output.labels, weights),
+    }

@@ -1,0 +1,268 @@
+"""Pre-training from a configuration: checks, networks, training, evaluation."""
+
+from __future__ import annotations
+
+import functools
+import math
+import sys
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from electra_tf2.data.input import evaluation_dataset, training_dataset
+from electra_tf2.data.metadata import read_metadata
+from electra_tf2.data.records import RecordFiles, explain_data_loss, open_records
+from electra_tf2.errors import UserError
+from electra_tf2.pretraining.build import Pretraining, build_pretraining
+from electra_tf2.pretraining.model_folder import (
+    check_same_model,
+    read_config,
+    write_model_folder,
+)
+from electra_tf2.pretraining.restore import initialize, resume
+from electra_tf2.pretraining.results import write_results
+from electra_tf2.text.vocabulary import Vocabulary, check_vocabulary_size, load_vocabulary
+from electra_tf2.training import precision, strategies
+from electra_tf2.training.checkpoints import CheckpointStore
+from electra_tf2.training.evaluator import Evaluator
+from electra_tf2.training.optimizer import AdamW, AdamWSettings
+from electra_tf2.training.run_log import RunLog
+from electra_tf2.training.schedule import PolynomialDecay
+from electra_tf2.training.settings import LoopSettings
+from electra_tf2.training.trainer import Trainer
+
+# Keeps the masks and samples of evaluations apart from those of training.
+_EVALUATION_SEED_OFFSET = 1 << 32
+
+
+class Data(NamedTuple):
+    """The checked inputs of a run.
+
+    Attributes:
+        vocabulary: of the records.
+        train: the training records; None if the run only evaluates and has held-out records.
+        evaluation: what to evaluate on.
+        strip_accents: as the records' metadata says, or the hparam.
+    """
+
+    vocabulary: Vocabulary
+    train: RecordFiles | None
+    evaluation: RecordFiles | None
+    strip_accents: bool
+
+
+def pretrain(config: Any) -> dict[str, float] | None:
+    """Trains and evaluates as the configuration says; the same call goes on with a halted run.
+
+    Args:
+        config: a `PretrainingConfig`.
+
+    Returns:
+        The evaluation's figures, or None if `do_eval` is off.
+
+    Raises:
+        UserError: data, model folder or hparams do not fit; or training met a loss that is not
+            finite, or was stopped by a signal.
+    """
+    for warning in config.warnings:
+        _say(f"Warning: {warning}")
+    strategies.check_gpu(config.require_gpu)
+    strategies.allow_memory_growth()
+    network = config.network()
+    stored = read_config(config.model_dir)
+    hparams = config.to_dict()
+    if stored is not None:
+        changed = type(config).changed_on_resume
+        check_same_model(config.model_dir, stored, hparams, network.to_dict(), changed)
+    data = _open_data(config)
+    strategy = strategies.make_strategy(config.distribution)
+    replicas = strategy.num_replicas_in_sync
+    micro_batches = config.gradient_accumulation_steps if config.do_train else 1
+    strategies.check_batch_size(
+        "train_batch_size", config.train_batch_size, replicas, micro_batches
+    )
+    strategies.check_batch_size("eval_batch_size", config.eval_batch_size, replicas)
+    _say(strategies.describe(strategy, config.train_batch_size))
+
+    keras.utils.set_random_seed(config.seed)
+    compute_type = precision.resolve_precision(config.precision)
+    with strategy.scope():
+        pretraining = build_pretraining(config, network, data.vocabulary, precision=compute_type)
+    trainer = _make_trainer(config, strategy, pretraining)
+    _say(_describe_model(pretraining, compute_type))
+    resumed = resume(trainer, config.model_dir, _say)
+    if not resumed and not config.do_train:
+        raise UserError(
+            "There is no trained model to evaluate.",
+            where=config.model_dir,
+            received="no checkpoint",
+            remedy="Train first (do_train true), or check --data-dir and --model-name.",
+        )
+    if not resumed and config.init_checkpoint:
+        initialize(trainer, config.init_checkpoint, _say)
+    write_model_folder(
+        config.model_dir,
+        hparams=hparams,
+        network=network.to_dict(),
+        vocab_file=config.vocab_file,
+        do_lower_case=config.do_lower_case,
+        strip_accents=data.strip_accents,
+    )
+    evaluate = functools.partial(_evaluate, config, trainer, data.evaluation)
+    if config.do_train:
+        _train(config, trainer, data, evaluate)
+    return _final_evaluation(config, trainer, evaluate) if config.do_eval else None
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _open_data(config: Any) -> Data:
+    vocabulary = load_vocabulary(config.vocab_file)
+    check_vocabulary_size(vocabulary, config.vocab_size, config.vocab_file)
+    held_out = config.eval_tfrecords
+    patterns = [] if not config.do_train and held_out else [config.pretrain_tfrecords]
+    if (config.do_eval or config.eval_every_steps) and held_out:
+        patterns.append(held_out)
+    strip_accents = config.strip_accents
+    if "strip_accents" not in config.given:
+        metadata = read_metadata(patterns[0].split(",")[0].rpartition("/")[0] or ".")
+        strip_accents = metadata.strip_accents if metadata else strip_accents
+    opened = [
+        open_records(
+            pattern,
+            max_seq_length=config.max_seq_length,
+            vocabulary=vocabulary,
+            do_lower_case=config.do_lower_case,
+            strip_accents=strip_accents,
+        )
+        for pattern in patterns
+    ]
+    train = opened[0] if patterns[0] == config.pretrain_tfrecords else None
+    return Data(vocabulary, train, opened[-1], strip_accents)
+
+
+def _make_trainer(
+    config: Any, strategy: tf.distribute.Strategy, pretraining: Pretraining
+) -> Trainer:
+    schedule = PolynomialDecay(
+        config.learning_rate,
+        config.num_train_steps,
+        config.num_warmup_steps,
+        config.lr_decay_power,
+        config.end_learning_rate,
+    )
+    optimizer = AdamW(
+        strategy,
+        pretraining.objective.named_variables(),
+        AdamWSettings(
+            beta_1=config.adam_beta_1,
+            beta_2=config.adam_beta_2,
+            epsilon=config.adam_epsilon,
+            weight_decay_rate=config.weight_decay_rate,
+            bias_correction=config.adam_bias_correction,
+            max_grad_norm=config.max_grad_norm,
+        ),
+    )
+    settings = LoopSettings(
+        num_train_steps=config.num_train_steps,
+        global_batch_size=config.train_batch_size,
+        tokens_per_example=config.max_seq_length,
+        save_every=config.save_checkpoints_steps,
+        log_every=config.log_every_steps,
+        eval_every=config.eval_every_steps,
+        iterations_per_loop=config.iterations_per_loop,
+        micro_batches=config.gradient_accumulation_steps,
+        on_nonfinite=config.on_nonfinite,
+        seed=config.seed,
+        jit_compile=precision.resolve_xla(config.xla),
+    )
+    return Trainer(
+        pretraining.objective,
+        strategy,
+        optimizer,
+        schedule,
+        settings,
+        CheckpointStore(config.model_dir, config.keep_checkpoint_max),
+        RunLog(config.model_dir),
+        f"pre-training {config.model_name}",
+    )
+
+
+def _describe_model(pretraining: Pretraining, compute_type: str) -> str:
+    variables = pretraining.objective.named_variables()
+    total = sum(math.prod(v.shape) for v in variables.values())
+    kept = sum(math.prod(v.shape) for v in pretraining.pair.encoder.trainable_variables)
+    return (
+        f"Model: {total:,} parameters, {kept:,} of them in the encoder that is kept; "
+        f"computing in {compute_type}"
+    )
+
+
+def _train(config: Any, trainer: Trainer, data: Data, evaluate) -> None:
+    if trainer.step >= config.num_train_steps:
+        _say(
+            f"Already trained for {trainer.step} steps (num_train_steps "
+            f"{config.num_train_steps}): nothing to do."
+        )
+        return
+    trainer.log.rewind(trainer.step)
+    _say(
+        f"Training from step {trainer.step} to {config.num_train_steps} on "
+        f"{data.train.num_examples:,} examples; the first step takes a while to compile."
+    )
+    trainer.train(
+        lambda position, context: training_dataset(
+            data.train,
+            max_seq_length=config.max_seq_length,
+            global_batch_size=config.train_batch_size,
+            seed=config.seed,
+            position=position,
+            shuffle_buffer_size=config.shuffle_buffer_size,
+            input_context=context,
+        ),
+        evaluate=evaluate,
+        explain=functools.partial(_explain, data.train),
+    )
+    _say(f"Trained to step {trainer.step}: {trainer.store.latest()}")
+
+
+def _explain(files: RecordFiles, error: Exception) -> UserError | None:
+    return explain_data_loss(files, error) if isinstance(error, tf.errors.DataLossError) else None
+
+
+def _evaluate(config: Any, trainer: Trainer, files: RecordFiles) -> dict[str, float]:
+    """Figures of the present weights on at most `num_eval_steps` batches."""
+    evaluator = Evaluator(
+        trainer.objective, trainer.strategy, seed=config.seed + _EVALUATION_SEED_OFFSET
+    )
+    n_batches = min(
+        config.num_eval_steps, math.ceil(files.num_examples / config.eval_batch_size)
+    )
+    return evaluator.evaluate(
+        lambda context: evaluation_dataset(
+            files,
+            max_seq_length=config.max_seq_length,
+            global_batch_size=config.eval_batch_size,
+            max_batches=n_batches,
+            input_context=context,
+        ),
+        n_batches,
+    )
+
+
+def _final_evaluation(config: Any, trainer: Trainer, evaluate) -> dict[str, float]:
+    where = config.eval_tfrecords or f"the training data, {config.pretrain_tfrecords}"
+    _say(f"Evaluating step {trainer.step} on {where}")
+    figures = {**evaluate(), "global_step": trainer.step}
+    trainer.log.write(trainer.step, figures, split="eval")
+    trainer.log.close()
+    for name, value in sorted(figures.items()):
+        _say(f"  {name} = {value}")
+    paths = write_results(
+        figures, results_txt=config.results_txt, results_pkl=config.results_pkl
+    )
+    _say("Results written to " + " and ".join(paths))
+    return figures

@@ -1,0 +1,60 @@
+"""Samples tokens from the generator's distribution."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+# Subtracted from the logit of a token that must not be sampled (official value).
+_DISALLOWED = 1000.0
+_BLOCK = 256
+
+
+@tf.function(jit_compile=True, autograph=False)
+def sample_tokens(
+    logits: tf.Tensor, uniform: tf.Tensor, temperature: float, disallowed: tf.Tensor | None
+) -> tf.Tensor:
+    """Draws one token for every slot from softmax(logits / temperature).
+
+    The distribution is that of argmax(logits / temperature + Gumbel noise), but two uniform
+    numbers a slot are enough instead of one for every entry of the vocabulary: the cumulative
+    distribution is inverted, first over blocks of 256 entries and then within the block, which
+    also keeps float32 sums accurate.
+
+    Args:
+        logits: float32 [batch, n, vocab_size].
+        uniform: float32 [batch, n, 2] in [0, 1).
+        temperature: over 0; higher is closer to uniform.
+        disallowed: int32 [batch, n], a token that must not come (its logit is lowered by 1000),
+            or None.
+
+    Returns:
+        int32 [batch, n].
+    """
+    vocab_size = logits.shape[-1]
+    scores = logits / temperature
+    if disallowed is not None:
+        scores -= _DISALLOWED * tf.one_hot(disallowed, vocab_size)
+    weights = tf.exp(scores - tf.reduce_max(scores, axis=-1, keepdims=True))
+    n_blocks = -(-vocab_size // _BLOCK)
+    weights = tf.pad(weights, [[0, 0], [0, 0], [0, n_blocks * _BLOCK - vocab_size]])
+    shape = tf.shape(weights)
+    weights = tf.reshape(weights, [shape[0], shape[1], n_blocks, _BLOCK])
+    block = _invert(tf.reduce_sum(weights, axis=-1), uniform[..., 0])
+    within = tf.gather(weights, block, batch_dims=2)
+    return block * _BLOCK + _invert(within, uniform[..., 1])
+
+
+def _invert(weights: tf.Tensor, uniform: tf.Tensor) -> tf.Tensor:
+    """Index at which the running sum of `weights` passes uniform x total.
+
+    Args:
+        weights: float32 [batch, n, m], not negative, some positive.
+        uniform: float32 [batch, n] in [0, 1).
+
+    Returns:
+        int32 [batch, n], an index of positive weight.
+    """
+    cumulative = tf.cumsum(weights, axis=-1)
+    # A hair below the total, so that rounding up cannot step past the last positive weight.
+    target = (uniform * (1.0 - 2.0**-22))[..., tf.newaxis] * cumulative[..., -1:]
+    return tf.reduce_sum(tf.cast(cumulative <= target, tf.int32), axis=-1)

@@ -1,0 +1,65 @@
+"""The keys of `model_hparam_overrides`: the transformer's shape and rates."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from electra_tf2.errors import UserError
+from electra_tf2.hparam_types import (
+    PositiveFloat,
+    PositiveInt,
+    ProbabilityBelowOne,
+    check_value,
+)
+from electra_tf2.hparams import HParams, nearest_name_hint
+
+
+class TransformerHParams(HParams):
+    """What `model_hparam_overrides` may hold. None: follows from `model_size` and `hidden_size`."""
+
+    # transformer
+    hidden_size: PositiveInt | None = None  # width of the hidden states
+    num_hidden_layers: PositiveInt | None = None  # number of transformer blocks
+    num_attention_heads: PositiveInt | None = None  # default: max(1, hidden_size // 64)
+    intermediate_size: PositiveInt | None = None  # feed-forward width; default: 4 x hidden_size
+    hidden_act: Literal["gelu", "relu", "tanh", "linear"] = "gelu"  # activation; gelu has the erf
+    hidden_dropout_prob: ProbabilityBelowOne = 0.1  # dropout of embeddings and layer outputs
+    attention_probs_dropout_prob: ProbabilityBelowOne = 0.1  # dropout of attention probabilities
+    max_position_embeddings: PositiveInt = 512  # longest sequence
+    type_vocab_size: PositiveInt = 2  # number of segment ids
+    vocab_size: PositiveInt | None = None  # better set as the hparam of this name
+    initializer_range: PositiveFloat = 0.02  # standard deviation of the truncated normal
+
+
+def check_model_hparam_overrides(overrides: dict[str, Any]) -> dict[str, Any]:
+    """Checks the names and types in `model_hparam_overrides`.
+
+    Args:
+        overrides: The hparam's value.
+
+    Returns:
+        The overrides, with integers given for numbers made floats.
+
+    Raises:
+        UserError: If a name is unknown, or a value has the wrong type or lies out of range.
+    """
+    hints = TransformerHParams.types()
+    for name, value in overrides.items():
+        if name not in hints:
+            raise UserError(
+                f"Unknown key {name!r} in model_hparam_overrides.",
+                where=f"hparam model_hparam_overrides.{name}",
+                received=f"{name}: {value!r}",
+                remedy=nearest_name_hint(name, hints),
+            )
+        if value is None:
+            raise UserError(
+                f"The key {name!r} in model_hparam_overrides has no value.",
+                where=f"hparam model_hparam_overrides.{name}",
+                received="null",
+                remedy="Leave the key out to keep its default.",
+            )
+    return {
+        name: check_value(f"model_hparam_overrides.{name}", value, hints[name])
+        for name, value in overrides.items()
+    }
