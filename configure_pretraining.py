@@ -1,0 +1,327 @@
+"""All hyperparameters of pre-training, each with its default and meaning.
+
+Set them with `run_pretraining.py --hparams`, as JSON or as name=value pairs. Names, defaults and
+meanings are those of the official ELECTRA program, so its JSON files can be used as they are.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import posixpath
+from typing import Any, Literal
+
+from electra_tf2.errors import UserError
+from electra_tf2.hparam_types import (
+    MaskProbability,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ProbabilityBelowOne,
+)
+from electra_tf2.hparams import HParams
+from electra_tf2.modeling.config import TransformerConfig, transformer_config
+from electra_tf2.transformer_hparams import check_model_hparam_overrides
+
+
+class PretrainingConfig(HParams):
+    """The hparams of one pre-training run.
+
+    Args:
+        model_name: Name of the model, a folder name.
+        data_dir: Folder the default paths are in.
+        **overrides: Hparams that differ from their defaults.
+
+    Attributes:
+        model_name, data_dir: As given.
+        given, warnings: See `electra_tf2.hparams.HParams`.
+
+    Raises:
+        UserError: If a hparam is unknown, of the wrong type, out of range or contradicts another.
+    """
+
+    # run
+    debug: bool = False  # a tiny network and 20 steps, to try things out
+    do_train: bool = True  # pre-train
+    do_eval: bool = False  # evaluate on eval_tfrecords (after training, if both are set)
+    seed: NonNegativeInt = 0  # fixes all random draws: weights, order, masks, samples, dropout
+    require_gpu: bool = False  # stop with an error where TensorFlow sees no GPU
+
+    # loss functions
+    electra_objective: bool = True  # train ELECTRA; if this and Electric are false, a masked LM
+    electric_objective: bool = False  # train Electric; sets two_tower_generator
+    gen_weight: NonNegativeFloat = 1.0  # weight of the generator's (masked LM) loss
+    disc_weight: NonNegativeFloat = 50.0  # weight of the discriminator's loss
+    mask_prob: MaskProbability = 0.15  # share of the tokens to mask out and replace
+    mask_with_replacement: bool = False  # draw masked positions as officially, some of them twice
+
+    # optimization
+    optimizer: Literal["adamw"] = "adamw"  # Adam with decoupled weight decay
+    learning_rate: PositiveFloat = 5e-4  # peak learning rate
+    end_learning_rate: NonNegativeFloat = 0.0  # what the learning rate decays to
+    lr_decay_power: PositiveFloat = 1.0  # power of the polynomial decay; 1: linear
+    num_warmup_steps: NonNegativeInt = 10000  # linear warm-up, a factor on the decay; 0: none
+    weight_decay_rate: NonNegativeFloat = 0.01  # not for LayerNorm and biases
+    adam_beta_1: ProbabilityBelowOne = 0.9  # decay of the first moment
+    adam_beta_2: ProbabilityBelowOne = 0.999  # decay of the second moment
+    adam_epsilon: PositiveFloat = 1e-6  # added to the root of the second moment
+    adam_bias_correction: bool = False  # divide the moments by 1 - beta^step; officially not done
+    max_grad_norm: PositiveFloat = 1.0  # clip the whole batch's gradient to this global norm
+    gradient_accumulation_steps: PositiveInt = 1  # micro-batches per training batch
+    on_nonfinite: Literal["stop", "skip"] = "stop"  # at a NaN or infinity: stop, or skip the update
+
+    # training settings
+    num_train_steps: PositiveInt = 1000000  # steps in all, those before a resume included
+    num_eval_steps: PositiveInt = 100  # batches to evaluate at most
+    eval_every_steps: NonNegativeInt = 0  # evaluate during training too, this often; 0: don't
+    save_checkpoints_steps: PositiveInt = 1000  # a checkpoint this often, and one at the end
+    keep_checkpoint_max: NonNegativeInt | None = 5  # newest checkpoints to keep; 0 or null: all
+    log_every_steps: PositiveInt = 10  # a line of losses and metrics this often
+    iterations_per_loop: PositiveInt = 200  # most steps per graph call; a call ends after about 5 s
+
+    # model settings
+    model_size: Literal["small", "base", "large"] = "small"  # 256 x 12, 768 x 12 or 1024 x 24
+    model_hparam_overrides: dict[str, Any] = {}  # see electra_tf2/transformer_hparams.py
+    embedding_size: PositiveInt | None = None  # null: 128 for small, else the hidden size
+    encoder: Literal["bert"] = "bert"  # architecture of both networks
+    vocab_size: PositiveInt = 30522  # number of tokens in the vocabulary
+    do_lower_case: bool = True  # whether the text was lower-cased; has to be what the data set says
+    strip_accents: bool = True  # likewise for accents; taken from the data set unless given
+
+    # generator settings
+    uniform_generator: bool = False  # replace by tokens drawn uniformly: no generator network
+    two_tower_generator: bool = False  # a left-to-right and a right-to-left transformer
+    untied_generator_embeddings: bool = False  # give the generator embeddings of its own
+    untied_generator: bool = True  # false: one full-size network is generator and discriminator
+    generator_layers: PositiveFloat = 1.0  # its layers, as a share of the discriminator's
+    generator_hidden_size: PositiveFloat = 0.25  # its hidden size, likewise
+    disallow_correct: bool = False  # never sample the original token: 15 % are always fake
+    temperature: PositiveFloat = 1.0  # of the generator's samples; higher: more random
+
+    # batches
+    max_seq_length: PositiveInt = 128  # tokens per example; has to be the data set's
+    train_batch_size: PositiveInt = 128  # examples per step, over all devices
+    eval_batch_size: PositiveInt = 128  # examples per evaluation batch, over all devices
+    shuffle_buffer_size: PositiveInt = 10000  # examples held in memory to mix nearby ones
+    segmentation: Literal["static"] = "static"  # examples are used as the builder cut them
+
+    # devices and speed
+    distribution: Literal["auto", "one_device", "mirrored"] = "auto"  # auto: all GPUs
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 on able GPUs
+    xla: bool | Literal["auto"] = "auto"  # compile the training step; auto: on a GPU
+    recompute: bool = False  # recompute activations in the backward pass: less memory, more time
+
+    # TPU settings: names kept so that official JSON files load; use_tpu true is refused
+    use_tpu: bool = False  # not supported
+    num_tpu_cores: PositiveInt = 1  # without effect
+    tpu_job_name: str | None = None  # without effect
+    tpu_name: str | None = None  # without effect
+    tpu_zone: str | None = None  # without effect
+    gcp_project: str | None = None  # without effect
+
+    # files; globs may be joined by commas
+    pretrain_tfrecords: str = ""  # default: <data-dir>/pretrain_tfrecords/pretrain_data.tfrecord*
+    eval_tfrecords: str | None = None  # held-out records; null: evaluate on the training records
+    vocab_file: str = ""  # default: <data-dir>/vocab.txt
+    init_checkpoint: str | None = None  # weights to start a new run from; null: random ones
+    model_dir: str = ""  # default: <data-dir>/models/<model-name>
+    results_txt: str = ""  # default: <data-dir>/models/<model-name>/results/unsup_results.txt
+    results_pkl: str = ""  # likewise .pkl; JSON is written, to this path with .json for .pkl
+
+    # Neither the weights nor the order of the data depend on these.
+    free_on_resume = frozenset(
+        "do_train do_eval require_gpu num_train_steps num_eval_steps eval_every_steps "
+        "save_checkpoints_steps keep_checkpoint_max log_every_steps iterations_per_loop "
+        "eval_batch_size distribution xla use_tpu num_tpu_cores tpu_job_name tpu_name tpu_zone "
+        "gcp_project pretrain_tfrecords eval_tfrecords vocab_file init_checkpoint model_dir "
+        "results_txt results_pkl".split()
+    )
+
+    def __init__(self, model_name: str, data_dir: str, **overrides: Any):
+        self.model_name = model_name
+        self.data_dir = data_dir
+        super().__init__(**overrides)
+
+    @property
+    def max_predictions_per_seq(self) -> int:
+        """Slots for masked positions in an example (official formula)."""
+        return int((self.mask_prob + 0.005) * self.max_seq_length)
+
+    def network(self) -> TransformerConfig:
+        """The resolved sizes of the discriminator (the one network of a masked LM)."""
+        network = transformer_config(
+            model_size=self.model_size,
+            vocab_size=self.vocab_size,
+            embedding_size=self.embedding_size,
+            overrides=self.model_hparam_overrides,
+        )
+        if not self.debug:
+            return network
+        embedding_size = self.embedding_size or DEBUG_NETWORK["hidden_size"]
+        return dataclasses.replace(network, **DEBUG_NETWORK, embedding_size=embedding_size)
+
+    def prepare(self) -> None:
+        """Sets the default paths, before any override: another model_dir leaves results_txt."""
+        if self.model_name in ("", ".", "..") or "/" in self.model_name:
+            raise UserError(
+                "The model's name is no folder name.",
+                where="--model-name",
+                received=repr(self.model_name),
+                remedy="Give a plain name; set the hparam model_dir for a folder elsewhere.",
+            )
+        join = posixpath.join
+        self.pretrain_tfrecords = join(self.data_dir, "pretrain_tfrecords/pretrain_data.tfrecord*")
+        self.vocab_file = join(self.data_dir, "vocab.txt")
+        self.model_dir = join(self.data_dir, "models", self.model_name)
+        self.results_txt = join(self.model_dir, "results/unsup_results.txt")
+        self.results_pkl = join(self.model_dir, "results/unsup_results.pkl")
+
+    def resolve(self) -> None:
+        """Sets what follows from debug, model_size, electric_objective and the overrides."""
+        if self.debug:
+            self.train_batch_size = 8
+            self.num_train_steps = 20
+            self.eval_batch_size = 4
+            self.iterations_per_loop = 1
+            self.num_eval_steps = 2
+        if self.model_size == "small":
+            self.embedding_size = 128
+        if self.electric_objective:
+            self.two_tower_generator = True
+        self.vocab_size = self.model_hparam_overrides.get("vocab_size", self.vocab_size)
+
+    def check(self) -> None:
+        """Refuses hparams that don't go together; warns of those that rarely do."""
+        self.model_hparam_overrides = check_model_hparam_overrides(self.model_hparam_overrides)
+        self._check_run()
+        self._check_objective()
+        self._check_sizes()
+        self._warn_of_small_settings()
+
+    def _check_run(self) -> None:
+        if self.use_tpu:
+            raise _contradiction(
+                "TPUs are not supported.",
+                {"use_tpu": True},
+                "Leave use_tpu out; distribution chooses among the GPUs and CPUs of this machine.",
+            )
+        if not self.do_train and not self.do_eval:
+            raise _contradiction(
+                "There is nothing to do.",
+                {"do_train": False, "do_eval": False},
+                "Set do_train or do_eval to true.",
+            )
+        if self.train_batch_size % self.gradient_accumulation_steps:
+            raise _contradiction(
+                "The training batch can't be split evenly into micro-batches.",
+                self._values("train_batch_size", "gradient_accumulation_steps"),
+                "Choose a train_batch_size that is a multiple of gradient_accumulation_steps.",
+            )
+
+    def _check_objective(self) -> None:
+        detection = self.electra_objective or self.electric_objective
+        if self.electric_objective and not self.two_tower_generator:
+            raise _contradiction(
+                "Electric needs the two-tower generator.",
+                self._values("electric_objective", "two_tower_generator"),
+                "Leave two_tower_generator out.",
+            )
+        if self.uniform_generator and not detection:
+            raise _contradiction(
+                "A masked LM is the generator itself: with a uniform one nothing is trained.",
+                self._values("uniform_generator", "electra_objective"),
+                "Set electra_objective to true or uniform_generator to false.",
+            )
+        needed = {"uniform_generator": False, "untied_generator": True}
+        wrong = {n: getattr(self, n) for n, v in needed.items() if getattr(self, n) != v}
+        if self.two_tower_generator and wrong:
+            raise _contradiction(
+                "The two-tower generator is a network of its own.",
+                {**self._values("two_tower_generator", "electric_objective"), **wrong},
+                "Leave uniform_generator and untied_generator at their defaults.",
+            )
+        if self.two_tower_generator and not detection:
+            raise _contradiction(
+                "A masked LM has no generator beside it, so no two-tower one.",
+                self._values("two_tower_generator", "electra_objective", "electric_objective"),
+                "Set electra_objective or electric_objective to true.",
+            )
+
+    def _check_sizes(self) -> None:
+        overrides = self.model_hparam_overrides
+        if self.vocab_size != overrides.get("vocab_size", self.vocab_size):
+            raise _contradiction(
+                "The vocabulary's size is given twice, and differently.",
+                self._values("vocab_size", "model_hparam_overrides"),
+                "Give it once, as the hparam vocab_size.",
+            )
+        network = self.network()
+        if self.max_seq_length > network.max_position_embeddings:
+            raise _contradiction(
+                "The sequences are longer than the position embeddings reach.",
+                {
+                    **self._values("max_seq_length"),
+                    "max_position_embeddings": network.max_position_embeddings,
+                },
+                "Lower max_seq_length or set model_hparam_overrides.max_position_embeddings.",
+            )
+        if not 1 <= self.max_predictions_per_seq <= self.max_seq_length:
+            raise _contradiction(
+                "An example can't hold int((mask_prob + 0.005) * max_seq_length) masked tokens.",
+                self._values("mask_prob", "max_seq_length", "max_predictions_per_seq"),
+                "Choose values that give at least 1 and at most max_seq_length.",
+            )
+        if self.untied_generator and not self.uniform_generator:
+            self._check_generator(network)
+
+    def _check_generator(self, network: TransformerConfig) -> None:
+        hidden_size = int(round(network.hidden_size * self.generator_hidden_size))
+        layers = int(round(network.num_hidden_layers * self.generator_layers))
+        heads = max(1, hidden_size // 64)
+        if layers < 1 or hidden_size < 1 or hidden_size % heads:
+            raise _contradiction(
+                "The generator's shape is impossible.",
+                {
+                    **self._values("generator_hidden_size", "generator_layers"),
+                    "hidden size": hidden_size,
+                    "layers": layers,
+                    "attention heads": heads,
+                },
+                "Choose shares that give at least one layer and a hidden size that its heads, "
+                "max(1, hidden size // 64), divide.",
+            )
+
+    def _warn_of_small_settings(self) -> None:
+        """Parity with the official program, which does not change these with the size either."""
+        paper = _PAPER_SETTINGS.get(self.model_size, {})
+        kept = [n for n, v in paper.items() if n not in self.given and getattr(self, n) != v]
+        if kept:
+            listed = ", ".join(f"{n} {getattr(self, n):g} (paper: {paper[n]:g})" for n in kept)
+            self.warnings.append(
+                f"model_size {self.model_size} keeps the small model's settings: {listed}. "
+                "Set them to train as in the paper, or state them to silence this."
+            )
+
+    def _values(self, *names: str) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in names}
+
+
+# Table 6 of the ELECTRA paper (Clark et al., 2020), where it differs from the defaults above.
+_PAPER_SETTINGS = {
+    "base": {"learning_rate": 2e-4, "max_seq_length": 512, "generator_hidden_size": 1 / 3},
+    "large": {"learning_rate": 2e-4, "max_seq_length": 512, "mask_prob": 0.25},
+}
+
+
+# The network that debug mode trains, whatever model_size and model_hparam_overrides say (official).
+DEBUG_NETWORK = {
+    "num_hidden_layers": 3,
+    "hidden_size": 144,
+    "intermediate_size": 576,
+    "num_attention_heads": 4,
+}
+
+
+def _contradiction(what: str, values: dict[str, Any], remedy: str) -> UserError:
+    received = ", ".join(f"{name} = {value!r}" for name, value in values.items())
+    return UserError(what, where="hparams", received=received, remedy=remedy)

@@ -1,0 +1,48 @@
+"""How a run is driven, apart from what it trains."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+
+@dataclasses.dataclass(frozen=True)
+class LoopSettings:
+    """Lengths and intervals, in steps.
+
+    Attributes:
+        num_train_steps: the step at which training ends.
+        global_batch_size: examples a step, over all replicas and micro-batches.
+        tokens_per_example: for the tokens/s in the log, padding included.
+        save_every: steps between checkpoints.
+        log_every: steps between lines in the log.
+        eval_every: steps between evaluations; 0 for none.
+        iterations_per_loop: most steps of one graph call.
+        seconds_per_loop: most seconds of one graph call, so that signals, logs and saves come in
+            time.
+        micro_batches: gradient accumulation.
+        on_nonfinite: "stop" at a loss or gradient that is not finite, or "skip" that update.
+        seed: the run's seed.
+        jit_compile: whether XLA compiles forward and backward.
+    """
+
+    num_train_steps: int
+    global_batch_size: int
+    tokens_per_example: int
+    save_every: int = 1000
+    log_every: int = 10
+    eval_every: int = 0
+    iterations_per_loop: int = 200
+    seconds_per_loop: float = 5.0
+    micro_batches: int = 1
+    on_nonfinite: Literal["stop", "skip"] = "stop"
+    seed: int = 0
+    jit_compile: bool = False
+
+    def next_event(self, step: int) -> int:
+        """Returns the first step after `step` at which something is logged, saved or ended."""
+        intervals = [self.log_every, self.save_every]
+        if self.eval_every:
+            intervals.append(self.eval_every)
+        due = [(step // interval + 1) * interval for interval in intervals]
+        return min(*due, self.num_train_steps)

@@ -1,0 +1,214 @@
+"""The training loop: steps, logs, evaluations, checkpoints, and a clean way out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from electra_tf2.errors import UserError
+from electra_tf2.training.checkpoints import Checkpoint, CheckpointStore
+from electra_tf2.training.loop import Average, StepLoop, Window
+from electra_tf2.training.objective import Objective
+from electra_tf2.training.optimizer import AdamW
+from electra_tf2.training.progress import Progress
+from electra_tf2.training.replica_step import ReplicaStep
+from electra_tf2.training.run_log import RunLog
+from electra_tf2.training.schedule import PolynomialDecay
+from electra_tf2.training.settings import LoopSettings
+from electra_tf2.training.signals import Interrupted, StopRequest
+
+MakeDataset = Callable[[int, tf.distribute.InputContext], tf.data.Dataset]
+
+
+class NonFiniteLoss(UserError):
+    """Training met a loss or a gradient that is NaN or infinite."""
+
+
+class Trainer:
+    """Trains an objective from one step to another.
+
+    Args:
+        objective: what is trained.
+        strategy: where it runs; the objective's variables were made under its scope.
+        optimizer: the update.
+        schedule: the learning rate.
+        settings: lengths and intervals.
+        store: where checkpoints go.
+        log: where figures go.
+        description: of the run, for the progress bar.
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        strategy: tf.distribute.Strategy,
+        optimizer: AdamW,
+        schedule: PolynomialDecay,
+        settings: LoopSettings,
+        store: CheckpointStore,
+        log: RunLog,
+        description: str = "training",
+    ):
+        self.objective = objective
+        self.strategy = strategy
+        self.optimizer = optimizer
+        self.schedule = schedule
+        self.settings = settings
+        self.store = store
+        self.log = log
+        self.step = 0
+        self.examples_seen = 0
+        self.skipped = 0
+        self._description = description
+        self._saved_step: int | None = None
+        replica_step = ReplicaStep(
+            objective,
+            optimizer,
+            schedule,
+            seed=settings.seed,
+            micro_batches=settings.micro_batches,
+            jit_compile=settings.jit_compile,
+        )
+        self._loop = StepLoop(
+            strategy, replica_step.train, stop_at_nonfinite=settings.on_nonfinite == "stop"
+        )
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Takes weights, slots and position from a checkpoint of this trainer."""
+        self.optimizer.variables.assign(checkpoint.weights)
+        self.optimizer.slots.assign(checkpoint.optimizer)
+        self.step = checkpoint.step
+        self.examples_seen = checkpoint.state["examples_seen"]
+        self.skipped = checkpoint.state.get("skipped_updates", 0)
+        self._saved_step = checkpoint.step
+
+    def save(self) -> str:
+        """Writes a checkpoint of the present step; returns its folder."""
+        path = self.store.save(
+            self.step,
+            self.optimizer.variables.to_numpy(),
+            self.optimizer.slots.to_numpy(),
+            self._state(),
+        )
+        self._saved_step = self.step
+        return path
+
+    def train(
+        self,
+        make_dataset: MakeDataset,
+        *,
+        evaluate: Callable[[], dict[str, float]] | None = None,
+        explain: Callable[[Exception], UserError | None] = lambda error: None,
+    ) -> None:
+        """Trains to `settings.num_train_steps`, saving on the way and at the end.
+
+        Args:
+            make_dataset: (position in examples, input context) -> the data from there on.
+            evaluate: gives figures of the present weights, every `settings.eval_every` steps.
+            explain: turns a TensorFlow error of the input into a `UserError`, or gives None.
+
+        Raises:
+            NonFiniteLoss: a loss or gradient was not finite and `on_nonfinite` is "stop".
+            Interrupted: a signal asked to stop; a checkpoint was saved.
+        """
+        settings = self.settings
+        if self.step >= settings.num_train_steps:
+            return
+        position = self.examples_seen
+        iterator = iter(
+            self.strategy.distribute_datasets_from_function(
+                lambda context: make_dataset(position, context)
+            )
+        )
+        average = Average(self.objective.summarize)
+        with (
+            StopRequest() as stop,
+            Progress(settings.num_train_steps, self.step, self._description) as progress,
+        ):
+            seconds_per_step = None
+            while self.step < settings.num_train_steps:
+                n_steps = self._steps_of_call(seconds_per_step)
+                window, seconds = self._call(iterator, n_steps, explain)
+                seconds_per_step = seconds / n_steps
+                self._account(window)
+                average.add(window, seconds)
+                if self.step % settings.log_every == 0 or self.step == settings.num_train_steps:
+                    progress.update(self.step, self._report(average, window))
+                    average = Average(self.objective.summarize)
+                if settings.eval_every and self.step % settings.eval_every == 0 and evaluate:
+                    self.log.write(self.step, evaluate(), split="eval")
+                last = self.step == settings.num_train_steps
+                if self.step % settings.save_every == 0 or last or stop.signal:
+                    self.save()
+                if stop.signal and not last:
+                    raise Interrupted(stop.signal, self.step, self.store.latest())
+
+    def _steps_of_call(self, seconds_per_step: float | None) -> int:
+        """Steps of the next graph call: up to the next event, within the time limit."""
+        settings = self.settings
+        n_steps = min(settings.next_event(self.step) - self.step, settings.iterations_per_loop)
+        if seconds_per_step is None:
+            return 1
+        return max(1, min(n_steps, int(settings.seconds_per_loop / seconds_per_step)))
+
+    def _call(self, iterator, n_steps: int, explain) -> tuple[Window, float]:
+        start = time.perf_counter()
+        try:
+            window = self._loop(iterator, self.step, n_steps)
+            window = tf.nest.map_structure(lambda t: t.numpy(), window)
+        except tf.errors.OpError as error:
+            explained = explain(error)
+            if explained is None:
+                raise
+            raise explained from error
+        return window, time.perf_counter() - start
+
+    def _account(self, window: Window) -> None:
+        """Advances the position, or stops at a result that is not finite."""
+        bad = int(window.steps) - int(window.updates)
+        if bad and self.settings.on_nonfinite == "stop":
+            self._stop_at(self.step + int(window.steps), window)
+        self.skipped += bad
+        self.step += int(window.steps)
+        self.examples_seen += int(window.steps) * self.settings.global_batch_size
+
+    def _stop_at(self, step: int, window: Window) -> None:
+        newest = self.store.latest()
+        raise NonFiniteLoss(
+            "The loss or its gradient is not finite; training stopped before that update.",
+            where=f"step {step}, learning rate {float(self.schedule(step)):.3g}",
+            received=f"loss {float(window.last.loss)}, "
+            f"gradient norm {float(window.last.gradient_norm)}",
+            remedy=(
+                f"the last good checkpoint is kept: {newest}. "
+                if newest
+                else "no checkpoint had been saved yet. "
+            )
+            + "Lower learning_rate, lengthen num_warmup_steps, or set on_nonfinite to "
+            '"skip" to leave out such updates',
+        )
+
+    def _report(self, average: Average, window: Window) -> dict[str, float]:
+        """Writes the figures since the last report to the log and returns them."""
+        figures = average.figures()
+        examples = average.steps * self.settings.global_batch_size
+        figures["learning_rate"] = float(self.schedule(self.step))
+        figures["gradient_norm"] = float(window.last.gradient_norm)
+        figures["tokens_per_second"] = (
+            examples * self.settings.tokens_per_example / average.seconds
+        )
+        if self.skipped:
+            figures["skipped_updates"] = self.skipped
+        self.log.write(self.step, figures)
+        return figures
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "examples_seen": self.examples_seen,
+            "seed": self.settings.seed,
+            "global_batch_size": self.settings.global_batch_size,
+            "skipped_updates": self.skipped,
+        }

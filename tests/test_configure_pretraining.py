@@ -1,0 +1,316 @@
+import json
+import pathlib
+
+import pytest
+
+from configure_pretraining import PretrainingConfig
+from electra_tf2.errors import UserError
+
+SHARED_CASES = pathlib.Path(__file__).parents[1].parent / "shared" / "conformance"
+OWN_CASES = pathlib.Path(__file__).parent / "conformance" / "cases"
+
+
+def config(**overrides):
+    return PretrainingConfig("tiny", "/data", **overrides)
+
+
+# Names and defaults of the official configure_pretraining.py.
+OFFICIAL = {
+    "debug": False,
+    "do_train": True,
+    "do_eval": False,
+    "electra_objective": True,
+    "electric_objective": False,
+    "gen_weight": 1.0,
+    "disc_weight": 50.0,
+    "mask_prob": 0.15,
+    "learning_rate": 5e-4,
+    "lr_decay_power": 1.0,
+    "weight_decay_rate": 0.01,
+    "num_warmup_steps": 10000,
+    "iterations_per_loop": 200,
+    "save_checkpoints_steps": 1000,
+    "num_train_steps": 1000000,
+    "num_eval_steps": 100,
+    "keep_checkpoint_max": 5,
+    "model_size": "small",
+    "model_hparam_overrides": {},
+    "embedding_size": 128,  # None, then set by the size
+    "vocab_size": 30522,
+    "do_lower_case": True,
+    "uniform_generator": False,
+    "two_tower_generator": False,
+    "untied_generator_embeddings": False,
+    "untied_generator": True,
+    "generator_layers": 1.0,
+    "generator_hidden_size": 0.25,
+    "disallow_correct": False,
+    "temperature": 1.0,
+    "max_seq_length": 128,
+    "train_batch_size": 128,
+    "eval_batch_size": 128,
+    "use_tpu": False,
+    "num_tpu_cores": 1,
+    "tpu_job_name": None,
+    "tpu_name": None,
+    "tpu_zone": None,
+    "gcp_project": None,
+    "pretrain_tfrecords": "/data/pretrain_tfrecords/pretrain_data.tfrecord*",
+    "vocab_file": "/data/vocab.txt",
+    "model_dir": "/data/models/tiny",
+    "results_txt": "/data/models/tiny/results/unsup_results.txt",
+    "results_pkl": "/data/models/tiny/results/unsup_results.pkl",
+}
+
+OURS = {
+    "seed": 0,
+    "distribution": "auto",
+    "precision": "auto",
+    "xla": "auto",
+    "gradient_accumulation_steps": 1,
+    "optimizer": "adamw",
+    "adam_beta_1": 0.9,
+    "adam_beta_2": 0.999,
+    "adam_epsilon": 1e-6,
+    "adam_bias_correction": False,
+    "max_grad_norm": 1.0,
+    "end_learning_rate": 0.0,
+    "recompute": False,
+    "on_nonfinite": "stop",
+    "require_gpu": False,
+    "log_every_steps": 10,
+    "eval_every_steps": 0,
+    "strip_accents": True,
+    "encoder": "bert",
+    "init_checkpoint": None,
+    "eval_tfrecords": None,
+    "mask_with_replacement": False,
+    "segmentation": "static",
+    "shuffle_buffer_size": 10000,
+}
+
+
+def test_defaults():
+    values = config().to_dict()
+    assert values == OFFICIAL | OURS
+    assert config().max_predictions_per_seq == 19
+    assert config().warnings == []
+
+
+def test_every_hparam_has_a_comment_and_a_heading():
+    for field in PretrainingConfig.fields():
+        assert field.comment and field.group, field.name
+
+
+def test_the_official_values_are_given_back_unchanged():
+    assert config(**OFFICIAL).to_dict() == OFFICIAL | OURS
+
+
+def test_dict_survives_json():
+    values = config(model_hparam_overrides={"hidden_size": 128}, mask_prob=0.25).to_dict()
+    assert config(**json.loads(json.dumps(values))).to_dict() == values
+
+
+def test_debug_sets_defaults_that_the_user_can_beat():
+    tiny = config(debug=True, num_train_steps=7)
+    assert tiny.train_batch_size == 8
+    assert tiny.eval_batch_size == 4
+    assert tiny.num_eval_steps == 2
+    assert tiny.iterations_per_loop == 1
+    assert tiny.num_train_steps == 7
+
+
+@pytest.mark.parametrize(
+    "overrides, embedding_size",
+    [
+        ({}, 128),
+        ({"embedding_size": 64}, 64),
+        ({"embedding_size": None}, None),
+        ({"model_hparam_overrides": {"hidden_size": 64}}, 128),
+        ({"model_size": "base"}, None),
+        ({"model_size": "base", "embedding_size": 32}, 32),
+        ({"model_size": "large"}, None),
+    ],
+)
+def test_embedding_size(overrides, embedding_size):
+    assert config(**overrides).embedding_size == embedding_size
+
+
+@pytest.mark.parametrize(
+    "mask_prob, length, slots", [(0.15, 128, 19), (0.15, 512, 79), (0.25, 512, 130), (0.15, 32, 4)]
+)
+def test_max_predictions_per_seq(mask_prob, length, slots):
+    assert config(mask_prob=mask_prob, max_seq_length=length).max_predictions_per_seq == slots
+
+
+def test_electric_brings_the_two_tower_generator():
+    assert config(electric_objective=True).two_tower_generator
+    assert config(electric_objective=True, electra_objective=False).two_tower_generator
+
+
+def test_another_model_dir_leaves_the_results_where_they_were():
+    moved = config(model_dir="/elsewhere")
+    assert moved.model_dir == "/elsewhere"
+    assert moved.results_txt == OFFICIAL["results_txt"]
+
+
+def test_vocab_size_may_come_with_the_overrides():
+    assert config(model_hparam_overrides={"vocab_size": 99}).vocab_size == 99
+    assert config(model_hparam_overrides={"vocab_size": 99}, vocab_size=99).vocab_size == 99
+
+
+REFUSED = {
+    "unknown": ({"lerning_rate": 1e-3}, "Did you mean 'learning_rate'?"),
+    "wrong type": ({"num_train_steps": "4"}, "an integer at least 1"),
+    "range": ({"mask_prob": 1.5}, "more than 0 and less than 1"),
+    "lamb": ({"optimizer": "lamb"}, 'Give "adamw"'),
+    "float16": ({"precision": "float16"}, '"auto" or "float32" or "bfloat16"'),
+    "strategy": ({"distribution": "tpu"}, '"auto" or "one_device" or "mirrored"'),
+    "encoder": ({"encoder": "albert"}, 'Give "bert"'),
+    "dynamic": ({"segmentation": "dynamic"}, 'Give "static"'),
+    "size": ({"model_size": "huge"}, '"small" or "base" or "large"'),
+    "preset": ({"preset": "electra_base"}, "Unknown hparam"),
+    "tpu": ({"use_tpu": True}, "TPUs are not supported"),
+    "nothing to do": ({"do_train": False, "do_eval": False}, "nothing to do"),
+    "micro-batches": (
+        {"gradient_accumulation_steps": 3},
+        "multiple of gradient_accumulation_steps",
+    ),
+    "electric, one tower": (
+        {"electric_objective": True, "two_tower_generator": False},
+        "Electric needs the two-tower generator",
+    ),
+    "electric, uniform": (
+        {"electric_objective": True, "uniform_generator": True},
+        "uniform_generator = True",
+    ),
+    "two towers, tied": (
+        {"two_tower_generator": True, "untied_generator": False},
+        "untied_generator = False",
+    ),
+    "two towers, masked LM": (
+        {"two_tower_generator": True, "electra_objective": False},
+        "no two-tower one",
+    ),
+    "uniform masked LM": (
+        {"uniform_generator": True, "electra_objective": False},
+        "nothing is trained",
+    ),
+    "too long": ({"max_seq_length": 513}, "max_position_embeddings = 512"),
+    "too long for the override": (
+        {"model_hparam_overrides": {"max_position_embeddings": 64}},
+        "max_position_embeddings = 64",
+    ),
+    "nothing masked": ({"max_seq_length": 6}, "mask_prob = 0.15, max_seq_length = 6"),
+    "too much masked": ({"mask_prob": 0.999, "max_seq_length": 512}, "at most max_seq_length"),
+    "heads": (
+        {"model_hparam_overrides": {"num_attention_heads": 3}},
+        "hidden_size 256, num_attention_heads 3",
+    ),
+    "generator's heads": (
+        {"model_size": "base", "generator_hidden_size": 0.3},
+        "hidden size = 230, layers = 12, attention heads = 3",
+    ),
+    "no generator layers": ({"generator_layers": 0.01}, "layers = 0"),
+    "no debug generator layers": ({"debug": True, "generator_layers": 0.1}, "layers = 0"),
+    "two vocabulary sizes": (
+        {"vocab_size": 9, "model_hparam_overrides": {"vocab_size": 8}},
+        "vocab_size = 9",
+    ),
+    "unknown override": (
+        {"model_hparam_overrides": {"hiden_size": 8}},
+        "Did you mean 'hidden_size'?",
+    ),
+    "embedding size among the overrides": (
+        {"model_hparam_overrides": {"embedding_size": 8}},
+        "Unknown key 'embedding_size'",
+    ),
+    "override's type": (
+        {"model_hparam_overrides": {"hidden_size": "256"}},
+        "hparam model_hparam_overrides.hidden_size",
+    ),
+    "override's range": (
+        {"model_hparam_overrides": {"hidden_dropout_prob": 1.0}},
+        "at least 0 and less than 1",
+    ),
+    "override null": ({"model_hparam_overrides": {"hidden_size": None}}, "Leave the key out"),
+    "override's activation": (
+        {"model_hparam_overrides": {"hidden_act": "swish"}},
+        '"gelu" or "relu"',
+    ),
+}
+
+
+@pytest.mark.parametrize("overrides, message", REFUSED.values(), ids=REFUSED)
+def test_refused(overrides, message):
+    with pytest.raises(UserError) as info:
+        config(**overrides)
+    assert message in str(info.value)
+    assert info.value.where and info.value.received is not None and info.value.remedy
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b"])
+def test_model_name_is_a_folder_name(name):
+    with pytest.raises(UserError, match="--model-name"):
+        PretrainingConfig(name, "/data")
+
+
+def test_a_bigger_model_warns_of_small_settings():
+    (warning,) = config(model_size="base").warnings
+    for name in ("learning_rate 0.0005", "max_seq_length 128", "generator_hidden_size 0.25"):
+        assert name in warning
+    assert "mask_prob" not in warning
+    (warning,) = config(model_size="large").warnings
+    assert "mask_prob 0.15 (paper: 0.25)" in warning
+    assert "generator_hidden_size" not in warning
+
+
+def test_no_warning_for_what_was_stated():
+    stated = {"learning_rate": 2e-4, "max_seq_length": 128, "generator_hidden_size": 0.25}
+    assert config(model_size="base", **stated).warnings == []
+
+
+def test_resume_may_change_only_what_the_weights_do_not_depend_on():
+    old = config().to_dict()
+    free = {
+        "num_train_steps": 5,
+        "save_checkpoints_steps": 5,
+        "iterations_per_loop": 5,
+        "log_every_steps": 5,
+        "eval_every_steps": 5,
+        "keep_checkpoint_max": None,
+        "distribution": "one_device",
+        "xla": False,
+        "do_eval": True,
+        "eval_tfrecords": "x",
+        "pretrain_tfrecords": "x",
+        "vocab_file": "x",
+        "model_dir": "x",
+        "results_txt": "x",
+        "results_pkl": "x",
+    }
+    assert PretrainingConfig.changed_on_resume(old, config(**free).to_dict()) == []
+    kept = {"learning_rate": 1e-3, "seed": 1, "train_batch_size": 64, "precision": "float32"}
+    changed = PretrainingConfig.changed_on_resume(old, config(**kept, **free).to_dict())
+    assert sorted(changed) == [
+        ("learning_rate", 5e-4, 1e-3),
+        ("precision", "auto", "float32"),
+        ("seed", 0, 1),
+        ("train_batch_size", 128, 64),
+    ]
+
+
+def _pretrain_cases():
+    for folder in (OWN_CASES, SHARED_CASES):  # the second lies beside some checkouts only
+        for path in sorted(folder.glob("*/case.json")):
+            case = json.loads(path.read_text())
+            if case["kind"] == "pretrain":
+                yield pytest.param(case, id=f"{path.parents[1].name}-{path.parent.name}")
+
+
+@pytest.mark.parametrize("case", list(_pretrain_cases()))
+def test_hparams_of_the_conformance_cases_are_accepted(case):
+    accepted = config(**case["hparams"])
+    for name, value in case["hparams"].items():
+        assert getattr(accepted, name) == value
+    assert accepted.vocab_size == case["bert_config"]["vocab_size"]

@@ -1,0 +1,124 @@
+import io
+import os
+import pty
+import re
+import termios
+import threading
+
+import pytest
+
+from electra_tf2.training.progress import Progress, duration
+
+
+class Clock:
+    """A clock that is set by hand."""
+
+    def __init__(self):
+        self.now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+def test_plain_lines():
+    stream, clock = io.StringIO(), Clock()
+    progress = Progress(1000, 200, "train", stream=stream, clock=clock, min_seconds=0)
+    clock.now += 60  # the first step compiles: not part of the speed
+    progress.update(210, {"loss": 44.98, "lr": 5e-4})
+    clock.now += 5
+    progress.update(260, {"loss": 30.123456})
+    progress.close()
+    first, second = stream.getvalue().splitlines()
+    assert first.startswith("train: step 210/1000 (21.0 %), ")
+    assert first.endswith("loss 44.98, lr 0.0005")
+    assert second == (
+        "train: step 260/1000 (26.0 %), 10 steps/s, elapsed 1:05, ETA 1:14, loss 30.12"
+    )
+
+
+def test_plain_lines_are_spaced_but_the_first_and_last_show():
+    stream, clock = io.StringIO(), Clock()
+    progress = Progress(100, stream=stream, clock=clock, min_seconds=5)
+    for step in range(1, 101):
+        clock.now += 0.1
+        progress.update(step)
+    steps = [int(step) for step in re.findall(r"step (\d+)/100", stream.getvalue())]
+    assert steps[0] == 1 and steps[-1] == 100
+    assert len(steps) == 3 and steps[1] in (51, 52)
+
+
+def test_no_speed_yet():
+    stream = io.StringIO()
+    Progress(10, stream=stream, clock=Clock()).update(1)
+    assert stream.getvalue() == "step 1/10 (10.0 %), 0 steps/s, elapsed 0:00, ETA unknown\n"
+
+
+def test_messages_are_plain_lines_too():
+    stream = io.StringIO()
+    with Progress(10, stream=stream, clock=Clock()) as progress:
+        progress.message("saved")
+    assert stream.getvalue() == "saved\n"
+
+
+@pytest.mark.parametrize(
+    "seconds, text",
+    [(0, "0:00"), (59.6, "1:00"), (61, "1:01"), (3600, "1:00:00"), (90061, "25:01:01")],
+)
+def test_duration(seconds, text):
+    assert duration(seconds) == text
+
+
+def _run_on(descriptor):
+    with os.fdopen(descriptor, "w") as stream:
+        with Progress(1000, 200, "train", stream=stream, min_seconds=0) as progress:
+            progress.update(210, {"loss": 44.98})
+            progress.message("a checkpoint was saved")
+            progress.update(1000, {"loss": 1.5})
+
+
+def _output(make_pair):
+    """All that a run writes to one end of a pair of descriptors, read at the other."""
+    reader, writer = make_pair()
+    chunks = []
+
+    def drain():
+        try:
+            while chunk := os.read(reader, 4096):
+                chunks.append(chunk)
+        except OSError:  # how the reading end of a pseudo-terminal ends
+            pass
+
+    thread = threading.Thread(target=drain)
+    thread.start()
+    _run_on(writer)
+    thread.join(timeout=10)
+    os.close(reader)
+    return b"".join(chunks).decode()
+
+
+def _terminal(columns):
+    reader, writer = pty.openpty()
+    termios.tcsetwinsize(writer, (24, columns))
+    return reader, writer
+
+
+@pytest.mark.parametrize("columns", [0, 100])  # 0: what some containers' terminals say
+def test_bar_on_a_terminal(columns):
+    output = _output(lambda: _terminal(columns))
+    assert "\r" in output
+    assert "train:" in output
+    assert re.search(r"20%.*200/1000", output)
+    assert re.search(r"100%.*1000/1000 \[\d\d:\d\d<00:00", output)
+    assert "loss 1.5" in output
+    assert "steps/s" not in output.replace("step/s", "")
+    assert "a checkpoint was saved\r\n" in output
+
+
+def test_lines_in_a_pipe():
+    output = _output(os.pipe)
+    assert "\r" not in output and "\x1b" not in output
+    lines = output.splitlines()
+    assert len(lines) == 3
+    assert lines[0].startswith("train: step 210/1000 (21.0 %)")
+    assert lines[1] == "a checkpoint was saved"
+    assert re.search(r"step 1000/1000 \(100.0 %\), .* steps/s, elapsed .*, ETA 0:00", lines[2])
