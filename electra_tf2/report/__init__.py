@@ -1,0 +1,1 @@
+"""Figures turned into tables and plots."""
