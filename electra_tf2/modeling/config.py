@@ -7,6 +7,9 @@ from typing import Any
 
 from electra_tf2.errors import UserError
 
+# Dropout decides with eight random bits (see `dropout`), and rate 1 would leave nothing.
+MAX_DROPOUT_RATE = 0.99
+
 _SIZES = {
     "small": {"hidden_size": 256, "num_hidden_layers": 12},
     "base": {"hidden_size": 768, "num_hidden_layers": 12},
@@ -32,6 +35,9 @@ class TransformerConfig:
         max_position_embeddings: rows of the position table, the longest sequence.
         type_vocab_size: number of segment ids.
         initializer_range: standard deviation of the truncated normal initializer.
+
+    Raises:
+        UserError: the heads do not divide the hidden size, or a dropout rate is out of range.
     """
 
     vocab_size: int
@@ -50,12 +56,21 @@ class TransformerConfig:
     def __post_init__(self):
         if self.hidden_size % self.num_attention_heads:
             raise UserError(
-                "the hidden size is not a multiple of the number of attention heads",
+                "The hidden size is not a multiple of the number of attention heads.",
                 where="model_hparam_overrides",
                 received=f"hidden_size {self.hidden_size}, "
                 f"num_attention_heads {self.num_attention_heads}",
-                remedy="choose a number of heads that divides the hidden size",
+                remedy="Choose a number of heads that divides the hidden size.",
             )
+        for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
+            rate = getattr(self, name)
+            if not 0 <= rate <= MAX_DROPOUT_RATE:
+                raise UserError(
+                    "A dropout rate is out of range.",
+                    where=f"model_hparam_overrides, {name}",
+                    received=rate,
+                    remedy=f"Choose a rate from 0 to {MAX_DROPOUT_RATE}.",
+                )
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the fields as a dict that JSON can hold."""

@@ -32,7 +32,7 @@ def dropout_mask(shape, rate: float, seed: tf.Tensor | None) -> DropoutMask | No
 
     Args:
         shape: int32 [rank], the shape of the tensor to drop from.
-        rate: probability of dropping an element, in [0, 1).
+        rate: probability of dropping an element, from 0 to 255/256.
         seed: int64 [2] (see `electra_tf2.randomness`), or None for no dropout.
 
     Returns:
@@ -59,7 +59,7 @@ def dropout(x: tf.Tensor, rate: float, seed: tf.Tensor | None) -> tf.Tensor:
 
     Args:
         x: any shape, any float type.
-        rate: probability of dropping an element, in [0, 1).
+        rate: probability of dropping an element, from 0 to 255/256.
         seed: int64 [2], or None for no dropout.
 
     Returns:

@@ -115,6 +115,20 @@ class Encoder(keras.Model):
             x = self.embeddings_project(x)
         mask = attention_mask(input_mask, self.direction)
         for i, block in enumerate(self.blocks):
-            run = tf.recompute_grad(block) if self.recompute and training else block
-            x = run(x, mask, seed=site_seed(seed, 1 + i * SITES_PER_BLOCK))
+            block_seed = site_seed(seed, 1 + i * SITES_PER_BLOCK)
+            if self.recompute and training:
+                x = _run_frugally(block, x, mask, block_seed)
+            else:
+                x = block(x, mask, seed=block_seed)
         return x
+
+
+def _run_frugally(block: TransformerBlock, x, mask, seed):
+    """Runs a block and keeps only its input for the backward pass."""
+
+    # In a graph `recompute_grad` takes positional tensors only: the seed, which may be None, is
+    # closed over.
+    def run(x, mask):
+        return block(x, mask, seed=seed)
+
+    return tf.recompute_grad(run)(x, mask)

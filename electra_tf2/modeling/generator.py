@@ -141,7 +141,6 @@ class UniformGenerator(keras.Model):
         self.vocab_size = vocab_size
         self.built = True
 
-
     def call(self, input_ids: tf.Tensor, positions: tf.Tensor | None = None) -> tf.Tensor:
         """Returns zeros [batch, n, vocab_size]; arguments as `Generator.call`."""
         shape = tf.shape(input_ids if positions is None else positions)

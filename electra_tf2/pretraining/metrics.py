@@ -6,14 +6,18 @@ A ratio is a float32 [2] tensor, (numerator, denominator). A ranking is a float3
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
 import tensorflow as tf
 
-AUC_BINS = 2048
-# Scores are logits; beyond this the classifier is certain to 6 parts in a million.
-_AUC_RANGE = 12.0
+AUC_BINS = 8192
+# Bins are equally wide in asinh(logit / scale): 0.0001 around 0, where untrained logits lie close
+# together, and 0.2 % of the logit far from 0. Electric's logits reach far down, as they hold the
+# log-probability of the token; beyond the range all count as equal.
+_AUC_SCALE = 0.05
+_AUC_RANGE = 200.0
 
 
 def ratio(numerators: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
@@ -42,7 +46,8 @@ def ranking(logits: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor) -> tf.Tens
     Returns:
         float32 [2, AUC_BINS], counts of negatives and of positives.
     """
-    scaled = (logits + _AUC_RANGE) * (AUC_BINS / (2 * _AUC_RANGE))
+    half = AUC_BINS / 2
+    scaled = half + tf.asinh(logits / _AUC_SCALE) * (half / math.asinh(_AUC_RANGE / _AUC_SCALE))
     bins = tf.cast(tf.clip_by_value(scaled, 0.0, AUC_BINS - 1.0), tf.int32)
     labels = tf.cast(labels, tf.int32)
     counts = tf.math.unsorted_segment_sum(

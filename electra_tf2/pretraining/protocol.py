@@ -8,12 +8,13 @@ gets the token ids.
                                           discriminator
     input_mask   int32 [batch, length]    1 for tokens, 0 for padding
     segment_ids  int32 [batch, length]    0 for the first segment, 1 for the second
-    positions    int32 [batch, n]         generators only: where to predict
+    positions    int32 [batch, n]         generators only: where to predict; None: everywhere
     training     bool                     whether dropout is on
     seed         int64 [2]                random seed; the same value draws the same numbers
 
 A functional or `keras.Sequential` model gets its inputs by their names (`keras.Input(...,
-name="input_ids")`); a single input of any name gets the token ids.
+name="input_ids")`), one at a time or as a list or dict; a single input of any name gets the token
+ids.
 
 What comes back:
 
@@ -23,8 +24,8 @@ What comes back:
 
 Tying: hand the same layer object to both models; a shared variable is trained once.
 
-Randomness: a model that takes `seed` draws from it by stateless operations. A model without it
-may use `keras.layers.Dropout` and anything else built on `keras.random.SeedGenerator`: it runs
+Randomness: a model that takes `seed` draws from it by stateless operations. A model may also
+use `keras.layers.Dropout` and anything else built on `keras.random.SeedGenerator`: it then runs
 through `stateless_call` with its seed generators set from the step's seed, so that its draws
 depend on (run seed, step, replica) only and a resumed run repeats them. Other non-trainable
 variables are constants during training; layers that must update them (BatchNormalization) are
@@ -74,7 +75,6 @@ class Network:
         self._input_names = _functional_input_names(model)
         self._arguments = self._named_arguments()
         self.takes_positions = "positions" in self._arguments
-        self._takes_seed = "seed" in self._arguments
 
     def __call__(
         self,
@@ -104,7 +104,7 @@ class Network:
             first, *rest = self._arguments
             args = [values[first]]
             kwargs = {name: values[name] for name in rest}
-        if self._takes_seed or not training or not _seed_generators(self.model):
+        if not training or not _seed_generators(self.model):
             return self.model(*args, **kwargs)
         return self._stateless(args, kwargs, seed)
 
@@ -121,18 +121,31 @@ class Network:
         return outputs
 
     def _functional_inputs(self, values):
+        # A Sequential model has one plain input, and `input` only after a symbolic call.
+        structure = None if isinstance(self.model, keras.Sequential) else self.model.input
         if len(self._input_names) == 1:
-            return values["input_ids"]
-        if isinstance(self.model.input, Mapping):
+            ids = values["input_ids"]
+            if isinstance(structure, Mapping):
+                return dict.fromkeys(structure, ids)
+            return [ids] if isinstance(structure, list | tuple) else ids
+        if isinstance(structure, Mapping):
             return {name: values[name] for name in self._input_names}
         return [values[name] for name in self._input_names]
 
     def _named_arguments(self) -> list[str]:
         """Names of the values that the model's `call` is given, the first by position."""
+        known = (*_TENSORS, "training", "seed")
         if self._input_names is not None:
+            unknown = [name for name in self._input_names if name not in _TENSORS]
+            if unknown:
+                raise UserError(
+                    f"the {self.role} has inputs that the protocol does not have",
+                    where=f"model {self.model.name!r}",
+                    received=", ".join(unknown),
+                    remedy="name its inputs among " + ", ".join(_TENSORS),
+                )
             return [*self._input_names, "training"]
         parameters = list(inspect.signature(self.model.call).parameters.values())
-        known = (*_TENSORS, "training", "seed")
         unknown = [
             p.name
             for p in parameters[1:]
@@ -177,10 +190,12 @@ class GeneratorNetwork(Network):
         """Returns float32 logits [batch, n, vocab_size]; everywhere if `positions` is None.
 
         Raises:
-            UserError: the model's output has another rank.
+            UserError: the model's output has another shape.
         """
         logits = self(inputs, positions=positions, training=training, seed=seed)
-        _check_rank(logits, 3, self, "[batch, positions, vocab_size]")
+        asked = positions if self.takes_positions and positions is not None else inputs.input_ids
+        named = "positions" if asked is positions else "length"
+        _check_shape(logits, 3, asked, self, f"[batch, {named}, vocab_size]")
         if not self.takes_positions:
             logits = gather_positions(logits, positions)
         return tf.cast(logits, tf.float32)
@@ -199,9 +214,10 @@ class DiscriminatorNetwork(Network):
             UserError: the model's output has another shape.
         """
         logits = self(inputs, training=training, seed=seed)
-        if logits.shape.rank == 3 and logits.shape[-1] == 1:
+        expected = "[batch, length] or [batch, length, 1]"
+        if tf.is_tensor(logits) and logits.shape.rank == 3 and logits.shape[-1] == 1:
             logits = tf.squeeze(logits, -1)
-        _check_rank(logits, 2, self, "[batch, length] or [batch, length, 1]")
+        _check_shape(logits, 2, inputs.input_ids, self, expected)
         return tf.cast(logits, tf.float32)
 
 
@@ -232,14 +248,21 @@ def named_variables(models: Mapping[str, keras.Model]) -> dict[str, keras.Variab
     return dict(sorted(named.items()))
 
 
-def _check_rank(logits, rank, network, expected):
-    if logits.shape.rank != rank:
-        raise UserError(
-            f"the {network.role}'s output has the wrong shape",
-            where=f"{type(network.model).__name__}.call",
-            received=f"shape {tuple(logits.shape)}",
-            remedy=f"return logits of shape {expected}",
-        )
+def _check_shape(logits, rank, asked, network, expected):
+    """Refuses what is not a tensor of `rank` axes, the first two as long as those of `asked`."""
+    if tf.is_tensor(logits):
+        shape = logits.shape
+        if shape.rank == rank and shape[:2].is_compatible_with(asked.shape[:2]):
+            return
+        received = f"shape {tuple(shape)} for {tuple(asked.shape)}"
+    else:
+        received = type(logits).__name__
+    raise UserError(
+        f"the {network.role}'s output has the wrong shape",
+        where=f"{type(network.model).__name__}.call",
+        received=received,
+        remedy=f"return logits of shape {expected}",
+    )
 
 
 def _functional_input_names(model: keras.Model) -> list[str] | None:

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
+from electra_tf2.errors import UserError
 from electra_tf2.pretraining import metrics
 from electra_tf2.pretraining.losses import binary_cross_entropy, softmax_cross_entropy
 from electra_tf2.pretraining.masking import Masking
@@ -43,10 +44,13 @@ class Options:
         disallow_correct: never sample the original token.
         all_candidates: the generator predicts every token that may be masked, from the unmasked
             input, instead of the masked ones (for a generator that cannot see the token it
-            predicts). Its temperature is not applied, as officially.
+            predicts).
         electric: Electric's noise-contrastive objective: the labels are the masked positions
-            themselves, and the generator's log-probability of the token and the log-odds of
-            masking are added to the discriminator's logit. Needs `all_candidates`.
+            themselves, and the generator's log-probability of the token (at temperature 1) and the
+            log-odds of masking are added to the discriminator's logit. Needs `all_candidates`.
+
+    Raises:
+        UserError: `electric` without `all_candidates`, or a temperature that is not positive.
     """
 
     gen_weight: float = 1.0
@@ -55,6 +59,23 @@ class Options:
     disallow_correct: bool = False
     all_candidates: bool = False
     electric: bool = False
+
+    def __post_init__(self):
+        if self.electric and not self.all_candidates:
+            raise UserError(
+                "Electric's generator predicts every token from the unmasked input",
+                where="Options.all_candidates",
+                received=False,
+                remedy="set all_candidates, and use a generator that cannot see the token that "
+                "it predicts",
+            )
+        if not self.temperature > 0:
+            raise UserError(
+                "the sampling temperature is not positive",
+                where="Options.temperature",
+                received=self.temperature,
+                remedy="choose a temperature over 0; 1 leaves the distribution as it is",
+            )
 
 
 class ReplacedTokenOutput(NamedTuple):

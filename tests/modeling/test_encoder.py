@@ -1,0 +1,226 @@
+"""The encoder: what a position may depend on, dropout, recomputation, sizes."""
+
+import dataclasses
+import unittest.mock
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from electra_tf2.errors import UserError
+from electra_tf2.modeling.activations import activation
+from electra_tf2.modeling.attention import attention_mask
+from electra_tf2.modeling.block import TransformerBlock
+from electra_tf2.modeling.config import TransformerConfig, transformer_config
+from electra_tf2.modeling.encoder import Encoder
+from electra_tf2.randomness import StepRandomness
+from tests.modeling.reference import encode, weights_of
+
+VOCAB, LENGTH, TOKENS = 50, 8, 5
+CONFIG = TransformerConfig(
+    vocab_size=VOCAB,
+    hidden_size=16,
+    num_hidden_layers=2,
+    num_attention_heads=2,
+    intermediate_size=32,
+    embedding_size=8,
+    max_position_embeddings=12,
+    initializer_range=0.2,
+)
+RNG = np.random.default_rng(5)
+IDS = RNG.integers(5, VOCAB, (3, LENGTH)).astype(np.int32)
+SEGMENTS = RNG.integers(0, 2, (3, LENGTH)).astype(np.int32)
+MASK = (np.arange(LENGTH) < np.array([[LENGTH], [TOKENS], [TOKENS]])).astype(np.int32)
+REAL = MASK.astype(bool)
+
+
+def seed(step):
+    zero = tf.constant(0, tf.int64)
+    return StepRandomness(1, tf.constant(step, tf.int64), zero, zero).dropout_seed()
+
+
+def build(**kwargs):
+    encoder = Encoder(kwargs.pop("config", CONFIG), name="electra", **kwargs)
+    encoder.build()
+    return encoder
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    return build()
+
+
+def test_it_computes_what_the_formulas_say(encoder):
+    expected = encode(CONFIG, weights_of(encoder), IDS, MASK, SEGMENTS)
+    states = encoder(IDS, MASK, SEGMENTS)
+    np.testing.assert_allclose(states.numpy()[REAL], expected[REAL], atol=2e-5)
+
+
+@pytest.mark.parametrize("hidden_act", ["relu", "tanh", "linear"])
+def test_other_activations(hidden_act):
+    config = dataclasses.replace(
+        CONFIG, hidden_act=hidden_act, num_hidden_layers=1, embedding_size=16
+    )
+    encoder = build(config=config)
+    assert encoder.embeddings_project is None
+    expected = encode(config, weights_of(encoder), IDS, MASK, SEGMENTS)
+    states = encoder(IDS, MASK, SEGMENTS)
+    np.testing.assert_allclose(states.numpy()[REAL], expected[REAL], atol=2e-5)
+
+
+def test_an_unknown_activation_is_refused():
+    with pytest.raises(UserError, match="swish") as error:
+        activation("swish")
+    assert "gelu" in error.value.remedy
+
+
+def test_padding_has_no_influence(encoder):
+    changed = np.where(REAL, IDS, RNG.integers(5, VOCAB, IDS.shape))
+    assert (changed != IDS).any()
+    states = encoder(IDS, MASK, SEGMENTS).numpy()
+    other = encoder(changed, MASK, np.where(REAL, SEGMENTS, 1 - SEGMENTS)).numpy()
+    np.testing.assert_array_equal(states[REAL], other[REAL])
+    alone = encoder(IDS[1:, :TOKENS], None, SEGMENTS[1:, :TOKENS]).numpy()
+    np.testing.assert_allclose(states[1:, :TOKENS], alone, atol=1e-5)
+    unmasked = encoder(changed, None, SEGMENTS).numpy()
+    assert np.abs(unmasked[1:, :TOKENS] - alone).max() > 1e-2
+
+
+def test_defaults_are_all_tokens_and_the_first_segment(encoder):
+    ones, zeros = np.ones_like(IDS), np.zeros_like(IDS)
+    np.testing.assert_allclose(encoder(IDS), encoder(IDS, ones, zeros), atol=1e-6)
+    assert np.abs(encoder(IDS) - encoder(IDS, ones, ones)).max() > 1e-2
+
+
+@pytest.mark.parametrize("direction", ["both", "left_to_right", "right_to_left"])
+def test_attention_mask(direction):
+    mask = attention_mask(tf.constant(MASK), direction).numpy()
+    seen = np.broadcast_to(mask, (3, 1, LENGTH, LENGTH))[:, 0]
+    from_, to = np.indices((LENGTH, LENGTH))
+    allowed = {"both": to >= 0, "left_to_right": to <= from_, "right_to_left": to >= from_}
+    expected = np.where(allowed[direction] & REAL[:, None, :], 0.0, -10000.0)
+    np.testing.assert_array_equal(seen, expected)
+
+
+@pytest.mark.parametrize("direction, sees", [("left_to_right", -1), ("right_to_left", 1)])
+def test_a_directed_encoder_sees_one_side(direction, sees):
+    """Row r differs from the original in token r only."""
+    encoder = build(direction=direction)
+    original = np.repeat(IDS[:1], LENGTH, axis=0)
+    changed = original.copy()
+    np.fill_diagonal(changed, 5 + (np.diag(changed) - 4) % (VOCAB - 5))
+    moved = np.abs(encoder(changed) - encoder(original)).max(-1) > 1e-6
+    token, position = np.indices((LENGTH, LENGTH))
+    np.testing.assert_array_equal(moved, (position - token) * -sees >= 0)
+
+
+def test_dropout_follows_from_the_seed(encoder):
+    run = lambda **kwargs: encoder(IDS, MASK, SEGMENTS, **kwargs).numpy()  # noqa: E731
+    plain = run()
+    dropped = run(training=True, seed=seed(1))
+    np.testing.assert_array_equal(dropped, run(training=True, seed=seed(1)))
+    assert np.abs(dropped - plain).max() > 1e-2
+    assert np.abs(dropped - run(training=True, seed=seed(2))).max() > 1e-2
+    np.testing.assert_array_equal(plain, run(training=False, seed=seed(1)))
+    np.testing.assert_array_equal(plain, run(training=True, seed=None))
+
+
+def test_every_place_drops_by_itself():
+    """Each rate alone changes the output, and two blocks with equal weights drop differently."""
+    off = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    x, mask = RNG.normal(size=(3, LENGTH, 16)).astype(np.float32), attention_mask(MASK)
+    for name in off:
+        encoder = build(config=dataclasses.replace(CONFIG, **{**off, name: 0.5}))
+        states = encoder(IDS, training=True, seed=seed(1))
+        assert np.abs(states - encoder(IDS)).max() > 1e-2, name
+        with unittest.mock.patch.object(TransformerBlock, "call", autospec=True) as call:
+            call.side_effect = lambda block, x, mask, seed: x
+            encoder(IDS, training=True, seed=seed(1))
+        first, second = (arguments.kwargs["seed"] for arguments in call.call_args_list)
+        block = encoder.blocks[0]
+        assert np.abs(block(x, mask, seed=first) - block(x, mask, seed=second)).max() > 1e-2, name
+
+
+def test_recomputation_changes_nothing(encoder):
+    """Outputs and gradients are equal bit for bit, with dropout on."""
+    frugal = build(recompute=True)
+    frugal.set_weights(encoder.get_weights())
+    weight = tf.constant(RNG.normal(size=(3, LENGTH, CONFIG.hidden_size)), tf.float32)
+
+    def run(encoder):
+        variables = [v.value for v in encoder.trainable_variables]
+
+        @tf.function(autograph=False)
+        def step():
+            with tf.GradientTape() as tape:
+                states = encoder(IDS, MASK, SEGMENTS, training=True, seed=seed(3))
+                loss = tf.reduce_sum(states * weight)
+            gradients = tape.gradient(loss, variables)
+            return states, [tf.convert_to_tensor(g) for g in gradients]
+
+        return step()
+
+    (states, gradients), (other_states, other_gradients) = run(encoder), run(frugal)
+    np.testing.assert_array_equal(states, other_states)
+    assert len(gradients) == len(encoder.trainable_variables)
+    for variable, one, other in zip(
+        encoder.trainable_variables, gradients, other_gradients, strict=True
+    ):
+        assert np.abs(one).max() > 0, variable.path
+        np.testing.assert_array_equal(one, other, err_msg=variable.path)
+
+
+def test_a_sequence_longer_than_the_position_table_is_refused(encoder):
+    assert encoder(np.ones((1, 12), np.int32)).shape == (1, 12, 16)
+    with pytest.raises(UserError, match="length 13, max_position_embeddings 12"):
+        encoder(np.ones((1, 13), np.int32))
+
+
+def test_mixed_precision_keeps_float32_weights(encoder):
+    mixed = build(dtype="mixed_bfloat16")
+    mixed.set_weights(encoder.get_weights())
+    states = mixed(IDS, MASK, SEGMENTS)
+    assert states.dtype == tf.bfloat16
+    assert {v.dtype for v in mixed.variables} == {"float32"}
+    difference = tf.cast(states, tf.float32) - encoder(IDS, MASK, SEGMENTS)
+    assert np.abs(difference).max() < 0.1
+
+
+def test_initial_values():
+    encoder = build(config=dataclasses.replace(CONFIG, initializer_range=0.02, vocab_size=2000))
+    for variable in encoder.variables:
+        values = variable.numpy()
+        name = variable.path
+        if name.endswith(("bias", "beta")):
+            assert not values.any(), name
+        elif name.endswith("gamma"):
+            assert (values == 1).all(), name
+        elif "embeddings_project" in name:
+            limit = np.sqrt(6 / (8 + 16))  # Glorot uniform
+            assert 0.8 * limit < np.abs(values).max() <= limit, name
+        else:
+            assert np.abs(values).max() <= 0.04 + 1e-6, name  # cut at two standard deviations
+    table = encoder.embeddings.word_embeddings.numpy()
+    assert table.std() == pytest.approx(0.02 * 0.88, rel=0.02)
+
+
+# Parameters of the encoder, without heads, as in the released checkpoints (14M, 110M and 335M in
+# the paper, discriminator head included).
+@pytest.mark.parametrize(
+    "model_size, embedding_size, heads, parameters",
+    [
+        ("small", 128, 4, 13_483_008),
+        ("base", None, 12, 108_891_648),
+        ("large", None, 16, 334_092_288),
+    ],
+)
+def test_published_sizes(model_size, embedding_size, heads, parameters):
+    """All layers have the same size, so one is built and counted as often as there are layers."""
+    config = transformer_config(
+        model_size=model_size, vocab_size=30522, embedding_size=embedding_size, overrides={}
+    )
+    assert config.num_attention_heads == heads
+    encoder = build(config=dataclasses.replace(config, num_hidden_layers=1))
+    (block,) = encoder.blocks
+    more_layers = (config.num_hidden_layers - 1) * block.count_params()
+    assert encoder.count_params() + more_layers == parameters
