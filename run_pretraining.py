@@ -19,16 +19,20 @@ Examples:
 
 from __future__ import annotations
 
+import os
+
 from configure_pretraining import PretrainingConfig
 from electra_tf2 import cli
+from electra_tf2.quiet import silent_stderr
 
 
 def main(argv: list[str] | None = None) -> None:
     """Pre-trains with the configuration that the flags give."""
     flags = cli.parse_run_flags(__doc__, argv, hparams_help=PretrainingConfig.describe())
     config = PretrainingConfig(flags.model_name, flags.data_dir, **flags.hparams)
-    from electra_tf2.pretraining.run import pretrain  # TensorFlow takes seconds to import
-
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's notes on the machine
+    with silent_stderr():
+        from electra_tf2.pretraining.run import pretrain  # TensorFlow takes seconds to import
     pretrain(config)
 
 

@@ -4,7 +4,8 @@ Exit codes:
     0    done.
     2    the user's input or machine is at fault (`UserError`, an unknown flag, a full disk, a
          device without enough memory). The message on stderr says "error:"; no traceback.
-    130  stopped with Ctrl-C.
+    75   training was stopped by SIGTERM or Ctrl-C and saved first: run the same command again.
+    130  stopped with Ctrl-C before there was anything to save.
     1    a bug in the program: Python's traceback is printed, for the report.
 """
 

@@ -18,13 +18,13 @@ from electra_tf2.data.build_progress import BuildProgress
 from electra_tf2.data.corpus import TextCorpus, find_files
 from electra_tf2.data.metadata import DatasetMetadata, Shard, write_metadata
 from electra_tf2.data.openwebtext import TarCorpus
-from electra_tf2.data.quiet import silent_stderr
 from electra_tf2.data.record_builder import Counts, Part, RecordBuilder
 from electra_tf2.data.segments import MIN_SEQ_LENGTH
 from electra_tf2.data.shards import ShardWriter
 from electra_tf2.data.staging import StagedFolder
 from electra_tf2.data.workers import PartMaker, WorkerPool
 from electra_tf2.errors import UserError
+from electra_tf2.quiet import silent_stderr
 from electra_tf2.text.tokenizer import make_tokenizer
 from electra_tf2.text.vocabulary import Vocabulary, parse_vocabulary
 

@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 
 from electra_tf2.data.examples import Records
-from electra_tf2.data.quiet import silent_stderr
 from electra_tf2.data.record_builder import Counts, Part
 from electra_tf2.errors import UserError
+from electra_tf2.quiet import silent_stderr
 
 PartMaker = Callable[[Any], Iterator[Part]]
 

@@ -34,8 +34,8 @@ def activation(name: str) -> Callable:
         return ACTIVATIONS[name.lower()]
     except (KeyError, AttributeError):
         raise UserError(
-            "unknown activation function",
+            "Unknown activation function.",
             where="model_hparam_overrides, hidden_act",
             received=name,
-            remedy="choose one of " + ", ".join(ACTIVATIONS),
+            remedy="Choose one of " + ", ".join(ACTIVATIONS),
         ) from None

@@ -100,11 +100,11 @@ class Encoder(keras.Model):
         length = input_ids.shape[1]
         if length is not None and length > self.embeddings.config.max_position_embeddings:
             raise UserError(
-                "the sequence is longer than the model's position table",
+                "The sequence is longer than the model's position table.",
                 where="max_seq_length",
                 received=f"length {length}, max_position_embeddings "
                 f"{self.embeddings.config.max_position_embeddings}",
-                remedy="use shorter sequences or a model with more positions",
+                remedy="Use shorter sequences or a model with more positions.",
             )
         if not training:
             seed = None

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import json
 import posixpath
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
 
 from electra_tf2.errors import UserError
+from electra_tf2.text.vocabulary import Vocabulary, load_vocabulary
 from electra_tf2.training.durable_files import replace_file
 
 CONFIG = "config.json"
@@ -26,7 +27,7 @@ def read_config(model_dir: str) -> dict[str, Any] | None:
     """Returns the stored configuration, or None if the folder has none.
 
     Raises:
-        UserError: the file is not JSON.
+        UserError: the file is not JSON, or not of the form that `write_model_folder` gives it.
     """
     path = posixpath.join(model_dir, CONFIG)
     if not tf.io.gfile.exists(path):
@@ -34,14 +35,23 @@ def read_config(model_dir: str) -> dict[str, Any] | None:
     with tf.io.gfile.GFile(path) as file:
         text = file.read()
     try:
-        return json.loads(text)
+        stored = json.loads(text)
     except json.JSONDecodeError as error:
-        raise UserError(
-            "The model's stored configuration can't be read.",
-            where=f"{path}, line {error.lineno}",
-            received=error.msg,
-            remedy="Restore the file, or train under another model name.",
-        ) from error
+        raise _unreadable(f"{path}, line {error.lineno}", error.msg) from error
+    if not isinstance(stored, dict) or not all(
+        isinstance(stored.get(part), dict) for part in ("hparams", "network")
+    ):
+        raise _unreadable(path, "JSON without the objects hparams and network")
+    return stored
+
+
+def _unreadable(where: str, received: str) -> UserError:
+    return UserError(
+        "The model's stored configuration can't be read.",
+        where=where,
+        received=received,
+        remedy="Restore the file, or train under another model name.",
+    )
 
 
 def write_model_folder(
@@ -62,18 +72,35 @@ def write_model_folder(
         vocab_file: the vocabulary, which is copied.
         do_lower_case: whether the text is lower-cased.
         strip_accents: whether accents are removed from lower-cased text.
+
+    Raises:
+        UserError: the folder can't be made.
     """
-    tf.io.gfile.makedirs(model_dir)
     with tf.io.gfile.GFile(vocab_file, "rb") as file:
         vocabulary = file.read()
-    tokenizer = {"do_lower_case": do_lower_case, "strip_accents": strip_accents}
     config = {"hparams": dict(hparams), "network": dict(network)}
+    _make_folder(model_dir)
     for name, content in (
         (VOCABULARY, vocabulary),
-        (TOKENIZER, _json_bytes(tokenizer)),
+        (TOKENIZER, _json_bytes(_tokenizer(do_lower_case, strip_accents))),
         (CONFIG, _json_bytes(config)),
     ):
         replace_file(posixpath.join(model_dir, name), content)
+
+
+def _make_folder(path: str) -> None:
+    try:
+        tf.io.gfile.makedirs(path)
+    except tf.errors.ResourceExhaustedError:
+        raise  # a full disk is explained for all programs alike
+    except tf.errors.OpError as error:
+        raise UserError(
+            "The model's folder can't be made.",
+            where=path,
+            received=error.message,
+            remedy="Give a model_dir, or a --data-dir and --model-name, where a folder can be "
+            "made and written to.",
+        ) from error
 
 
 def check_same_model(
@@ -113,6 +140,64 @@ def check_same_model(
             remedy="Use the model's values to go on with it, or another --model-name to start "
             "anew (init_checkpoint takes over weights).",
         )
+
+
+def check_same_tokens(
+    model_dir: str, vocabulary: Vocabulary, *, do_lower_case: bool, strip_accents: bool
+) -> None:
+    """Refuses to go on with a model on ids that mean something else than those it has seen.
+
+    The hparams can't tell: `vocab_file` is only a path, and `strip_accents` may come from the data.
+
+    Args:
+        model_dir: the model's folder; files that it lacks are not compared.
+        vocabulary: this run's.
+        do_lower_case: this run's casing.
+        strip_accents: likewise for accents.
+
+    Raises:
+        UserError: naming the difference.
+    """
+    path = posixpath.join(model_dir, VOCABULARY)
+    if tf.io.gfile.exists(path):
+        stored = load_vocabulary(path)
+        if stored.sha256 != vocabulary.sha256:
+            raise _other_tokens(path, _first_difference(stored.tokens, vocabulary.tokens))
+    path = posixpath.join(model_dir, TOKENIZER)
+    if tf.io.gfile.exists(path):
+        with tf.io.gfile.GFile(path, "rb") as file:
+            content = file.read()
+        ours = _json_bytes(_tokenizer(do_lower_case, strip_accents))
+        if content != ours:
+            received = (
+                f"the model has {_one_line(content)}, this run and its data {_one_line(ours)}"
+            )
+            raise _other_tokens(path, received)
+
+
+def _other_tokens(where: str, received: str) -> UserError:
+    return UserError(
+        "This model was trained on text that was tokenized otherwise.",
+        where=where,
+        received=received,
+        remedy="Use the vocabulary and the data that the model was trained with, or another "
+        "--model-name to start anew.",
+    )
+
+
+def _first_difference(old: Sequence[str], new: Sequence[str]) -> str:
+    for number, (before, after) in enumerate(zip(old, new, strict=False), 1):
+        if before != after:
+            return f"line {number}: the model has {before!r}, this run {after!r}"
+    return f"the model has {len(old)} tokens, this run {len(new)}"
+
+
+def _tokenizer(do_lower_case: bool, strip_accents: bool) -> dict[str, bool]:
+    return {"do_lower_case": do_lower_case, "strip_accents": strip_accents}
+
+
+def _one_line(content: bytes) -> str:
+    return " ".join(content.decode("utf-8", "replace").split())
 
 
 def _json_bytes(value: Any) -> bytes:

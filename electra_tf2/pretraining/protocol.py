@@ -66,10 +66,10 @@ class Network:
         self.role = role
         if not model.built:
             raise UserError(
-                f"the {role} has no variables yet",
+                f"The {role} has no variables yet.",
                 where=f"model {model.name!r}",
                 received="a model that is not built",
-                remedy="call it once on token ids, for instance model(np.zeros((1, 8), 'int32'))",
+                remedy="Call it once on token ids, for instance model(np.zeros((1, 8), 'int32')).",
             )
         self._refuse_changing_state()
         self._input_names = _functional_input_names(model)
@@ -139,10 +139,10 @@ class Network:
             unknown = [name for name in self._input_names if name not in _TENSORS]
             if unknown:
                 raise UserError(
-                    f"the {self.role} has inputs that the protocol does not have",
+                    f"The {self.role} has inputs that the protocol does not have.",
                     where=f"model {self.model.name!r}",
                     received=", ".join(unknown),
-                    remedy="name its inputs among " + ", ".join(_TENSORS),
+                    remedy="Name its inputs among " + ", ".join(_TENSORS),
                 )
             return [*self._input_names, "training"]
         parameters = list(inspect.signature(self.model.call).parameters.values())
@@ -155,10 +155,10 @@ class Network:
         ]
         if unknown or not parameters:
             raise UserError(
-                f"the {self.role}'s call asks for arguments that the protocol does not have",
+                f"The {self.role}'s call asks for arguments that the protocol does not have.",
                 where=f"{type(self.model).__name__}.call",
                 received=", ".join(unknown) or "no arguments",
-                remedy="name them among " + ", ".join(known) + ", or give them defaults",
+                remedy="Name them among " + ", ".join(known) + ", or give them defaults.",
             )
         return ["input_ids"] + [p.name for p in parameters[1:] if p.name in known]
 
@@ -166,10 +166,10 @@ class Network:
         for layer in self.model._flatten_layers():
             if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable:
                 raise UserError(
-                    f"the {self.role} has a layer whose statistics change in training",
+                    f"The {self.role} has a layer whose statistics change in training.",
                     where=f"layer {layer.path!r}",
                     received=type(layer).__name__,
-                    remedy="use LayerNormalization, or set the layer's trainable to False",
+                    remedy="Use LayerNormalization, or set the layer's trainable to False.",
                 )
 
 
@@ -258,10 +258,10 @@ def _check_shape(logits, rank, asked, network, expected):
     else:
         received = type(logits).__name__
     raise UserError(
-        f"the {network.role}'s output has the wrong shape",
+        f"The {network.role}'s output has the wrong shape.",
         where=f"{type(network.model).__name__}.call",
         received=received,
-        remedy=f"return logits of shape {expected}",
+        remedy=f"Return logits of shape {expected}.",
     )
 
 

@@ -63,18 +63,18 @@ class Options:
     def __post_init__(self):
         if self.electric and not self.all_candidates:
             raise UserError(
-                "Electric's generator predicts every token from the unmasked input",
+                "Electric's generator predicts every token from the unmasked input.",
                 where="Options.all_candidates",
                 received=False,
-                remedy="set all_candidates, and use a generator that cannot see the token that "
-                "it predicts",
+                remedy="Set all_candidates, and use a generator that cannot see the token that "
+                "it predicts.",
             )
         if not self.temperature > 0:
             raise UserError(
-                "the sampling temperature is not positive",
+                "The sampling temperature is not positive.",
                 where="Options.temperature",
                 received=self.temperature,
-                remedy="choose a temperature over 0; 1 leaves the distribution as it is",
+                remedy="Choose a temperature over 0; 1 leaves the distribution as it is.",
             )
 
 

@@ -19,6 +19,11 @@ from electra_tf2.training.trainer import Trainer
 Say = Callable[[str], None]
 
 
+def is_resumable(model_dir: str) -> bool:
+    """Whether a folder holds a checkpoint, of this program or the official one."""
+    return CheckpointStore(model_dir).latest() is not None or is_tf1_checkpoint(model_dir)
+
+
 def resume(trainer: Trainer, model_dir: str, say: Say) -> bool:
     """Goes on with what `model_dir` holds, if it holds a checkpoint.
 
@@ -45,9 +50,7 @@ def resume(trainer: Trainer, model_dir: str, say: Say) -> bool:
         return False
     weights, slots, global_step = _read_official(trainer, model_dir, say)
     trainer.optimizer.variables.assign(weights)
-    if slots is None:
-        say("The checkpoint has no Adam slots: the optimizer starts afresh.")
-    else:
+    if slots is not None:
         trainer.optimizer.slots.assign(slots)
     trainer.step = global_step
     trainer.examples_seen = global_step * trainer.settings.global_batch_size

@@ -4,36 +4,36 @@ from __future__ import annotations
 
 import functools
 import math
+import re
 import sys
 from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
-from electra_tf2.data.input import evaluation_dataset, training_dataset
+from electra_tf2.data.input import training_dataset
 from electra_tf2.data.metadata import read_metadata
 from electra_tf2.data.records import RecordFiles, explain_data_loss, open_records
 from electra_tf2.errors import UserError
+from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.pretraining.build import Pretraining, build_pretraining
+from electra_tf2.pretraining.evaluation import Evaluation
 from electra_tf2.pretraining.model_folder import (
     check_same_model,
+    check_same_tokens,
     read_config,
     write_model_folder,
 )
-from electra_tf2.pretraining.restore import initialize, resume
+from electra_tf2.pretraining.restore import initialize, is_resumable, resume
 from electra_tf2.pretraining.results import write_results
 from electra_tf2.text.vocabulary import Vocabulary, check_vocabulary_size, load_vocabulary
 from electra_tf2.training import precision, strategies
 from electra_tf2.training.checkpoints import CheckpointStore
-from electra_tf2.training.evaluator import Evaluator
 from electra_tf2.training.optimizer import AdamW, AdamWSettings
 from electra_tf2.training.run_log import RunLog
 from electra_tf2.training.schedule import PolynomialDecay
 from electra_tf2.training.settings import LoopSettings
 from electra_tf2.training.trainer import Trainer
-
-# Keeps the masks and samples of evaluations apart from those of training.
-_EVALUATION_SEED_OFFSET = 1 << 32
 
 
 class Data(NamedTuple):
@@ -70,19 +70,9 @@ def pretrain(config: Any) -> dict[str, float] | None:
     strategies.check_gpu(config.require_gpu)
     strategies.allow_memory_growth()
     network = config.network()
-    stored = read_config(config.model_dir)
-    hparams = config.to_dict()
-    if stored is not None:
-        changed = type(config).changed_on_resume
-        check_same_model(config.model_dir, stored, hparams, network.to_dict(), changed)
-    data = _open_data(config)
+    data = _open_data(config, network)
     strategy = strategies.make_strategy(config.distribution)
-    replicas = strategy.num_replicas_in_sync
-    micro_batches = config.gradient_accumulation_steps if config.do_train else 1
-    strategies.check_batch_size(
-        "train_batch_size", config.train_batch_size, replicas, micro_batches
-    )
-    strategies.check_batch_size("eval_batch_size", config.eval_batch_size, replicas)
+    _check_batches(config, strategy.num_replicas_in_sync)
     _say(strategies.describe(strategy, config.train_batch_size))
 
     keras.utils.set_random_seed(config.seed)
@@ -91,25 +81,18 @@ def pretrain(config: Any) -> dict[str, float] | None:
         pretraining = build_pretraining(config, network, data.vocabulary, precision=compute_type)
     trainer = _make_trainer(config, strategy, pretraining)
     _say(_describe_model(pretraining, compute_type))
-    resumed = resume(trainer, config.model_dir, _say)
-    if not resumed and not config.do_train:
-        raise UserError(
-            "There is no trained model to evaluate.",
-            where=config.model_dir,
-            received="no checkpoint",
-            remedy="Train first (do_train true), or check --data-dir and --model-name.",
-        )
-    if not resumed and config.init_checkpoint:
-        initialize(trainer, config.init_checkpoint, _say)
+    _take_weights(config, trainer)
+    if config.do_train and trainer.step < config.num_train_steps:
+        trainer.log.rewind(trainer.step)  # may find that it is no log: before anything is written
     write_model_folder(
         config.model_dir,
-        hparams=hparams,
+        hparams=config.to_dict(),
         network=network.to_dict(),
         vocab_file=config.vocab_file,
         do_lower_case=config.do_lower_case,
         strip_accents=data.strip_accents,
     )
-    evaluate = functools.partial(_evaluate, config, trainer, data.evaluation)
+    evaluate = Evaluation(config, trainer, data.evaluation)
     if config.do_train:
         _train(config, trainer, data, evaluate)
     return _final_evaluation(config, trainer, evaluate) if config.do_eval else None
@@ -119,7 +102,54 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _open_data(config: Any) -> Data:
+def _open_data(config: Any, network: TransformerConfig) -> Data:
+    """Checks the model's folder, if it holds a model, and the data against the configuration."""
+    stored = read_config(config.model_dir)
+    resumable = is_resumable(config.model_dir)
+    if stored is not None and resumable:
+        changed = type(config).changed_on_resume
+        check_same_model(
+            config.model_dir, stored, config.to_dict(), network.to_dict(), changed
+        )
+    data = _read_data(config)
+    if resumable:
+        check_same_tokens(
+            config.model_dir,
+            data.vocabulary,
+            do_lower_case=config.do_lower_case,
+            strip_accents=data.strip_accents,
+        )
+    return data
+
+
+def _take_weights(config: Any, trainer: Trainer) -> None:
+    """Resumes the model folder's model, or starts from `init_checkpoint` if that is given."""
+    if resume(trainer, config.model_dir, _say):
+        return
+    if not config.do_train:
+        raise UserError(
+            "There is no trained model to evaluate.",
+            where=config.model_dir,
+            received="no checkpoint",
+            remedy="Train first (do_train true), or check --data-dir and --model-name.",
+        )
+    if config.init_checkpoint:
+        initialize(trainer, config.init_checkpoint, _say)
+
+
+def _check_batches(config: Any, replicas: int) -> None:
+    if config.do_train:
+        strategies.check_batch_size(
+            "train_batch_size",
+            config.train_batch_size,
+            replicas,
+            config.gradient_accumulation_steps,
+        )
+    if config.do_eval or config.eval_every_steps:
+        strategies.check_batch_size("eval_batch_size", config.eval_batch_size, replicas)
+
+
+def _read_data(config: Any) -> Data:
     vocabulary = load_vocabulary(config.vocab_file)
     check_vocabulary_size(vocabulary, config.vocab_size, config.vocab_file)
     held_out = config.eval_tfrecords
@@ -208,7 +238,6 @@ def _train(config: Any, trainer: Trainer, data: Data, evaluate) -> None:
             f"{config.num_train_steps}): nothing to do."
         )
         return
-    trainer.log.rewind(trainer.step)
     _say(
         f"Training from step {trainer.step} to {config.num_train_steps} on "
         f"{data.train.num_examples:,} examples; the first step takes a while to compile."
@@ -224,40 +253,30 @@ def _train(config: Any, trainer: Trainer, data: Data, evaluate) -> None:
             input_context=context,
         ),
         evaluate=evaluate,
-        explain=functools.partial(_explain, data.train),
+        explain=functools.partial(_explain, config, data.train),
     )
     _say(f"Trained to step {trainer.step}: {trainer.store.latest()}")
 
 
-def _explain(files: RecordFiles, error: Exception) -> UserError | None:
-    return explain_data_loss(files, error) if isinstance(error, tf.errors.DataLossError) else None
-
-
-def _evaluate(config: Any, trainer: Trainer, files: RecordFiles) -> dict[str, float]:
-    """Figures of the present weights on at most `num_eval_steps` batches."""
-    evaluator = Evaluator(
-        trainer.objective, trainer.strategy, seed=config.seed + _EVALUATION_SEED_OFFSET
-    )
-    n_batches = min(
-        config.num_eval_steps, math.ceil(files.num_examples / config.eval_batch_size)
-    )
-    return evaluator.evaluate(
-        lambda context: evaluation_dataset(
-            files,
-            max_seq_length=config.max_seq_length,
-            global_batch_size=config.eval_batch_size,
-            max_batches=n_batches,
-            input_context=context,
-        ),
-        n_batches,
-    )
+def _explain(config: Any, files: RecordFiles, error: Exception) -> UserError | None:
+    """Explains an error of the input that the checks at the start could not see."""
+    if isinstance(error, tf.errors.DataLossError):
+        return explain_data_loss(files, error)
+    if isinstance(error, tf.errors.InvalidArgumentError) and "ParseExample" in error.message:
+        reason = re.search(r"Key: .*", error.message)
+        return UserError(
+            f"A record is not an example of {config.max_seq_length} tokens.",
+            where=config.pretrain_tfrecords,
+            received=reason[0] if reason else error.message.strip(),
+            remedy="Build the data again; training then continues from its last checkpoint.",
+        )
+    return None
 
 
 def _final_evaluation(config: Any, trainer: Trainer, evaluate) -> dict[str, float]:
     where = config.eval_tfrecords or f"the training data, {config.pretrain_tfrecords}"
     _say(f"Evaluating step {trainer.step} on {where}")
     figures = {**evaluate(), "global_step": trainer.step}
-    trainer.log.write(trainer.step, figures, split="eval")
     trainer.log.close()
     for name, value in sorted(figures.items()):
         _say(f"  {name} = {value}")

@@ -133,7 +133,7 @@ def _read_bytes(path: str) -> bytes:
         with tf.io.gfile.GFile(path, "rb") as reader:
             return reader.read()
     except FileNotFoundError as error:
-        raise _unreadable("There is no vocabulary file.", path, None) from error
+        raise _unreadable("There is no vocabulary file.", path, "no such file") from error
     except OSError as error:
         raise _unreadable("The vocabulary can't be read.", path, error.strerror) from error
     except tf.errors.OpError as error:

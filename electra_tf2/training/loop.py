@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -135,12 +136,12 @@ class Average:
         return sum(int(w.updates) for w in self._windows)
 
     def figures(self) -> dict[str, float]:
-        """Returns the mean losses and the metrics over all steps added."""
-        updates = max(self.updates, 1)
+        """Returns the mean losses and the metrics over all finite steps added; NaN if none is."""
+        updates = self.updates
         total = lambda *values: sum(values)  # noqa: E731
         losses = tf.nest.map_structure(total, *[w.losses for w in self._windows])
         sums = tf.nest.map_structure(total, *[w.metrics for w in self._windows])
-        figures = {"loss": float(sum(w.loss for w in self._windows)) / updates}
-        figures.update({name: float(value) / updates for name, value in losses.items()})
+        figures = {"loss": float(sum(w.loss for w in self._windows)) / max(updates, 1)}
+        figures.update({name: float(value) / max(updates, 1) for name, value in losses.items()})
         figures.update(self._summarize(sums))
-        return figures
+        return figures if updates else dict.fromkeys(figures, math.nan)

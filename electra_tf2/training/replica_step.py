@@ -127,7 +127,7 @@ class ReplicaStep:
             step: int64 scalar, index of the evaluation batch; masks and samples follow from it.
 
         Returns:
-            The step's result; the gradient norm is 0.
+            The step's result; the gradient norm is 0, and `finite` is true whatever the loss.
         """
         replica, rows = replica_id(), _rows(batch)
         randomness = self._randomness(step, replica, rows, 0)
@@ -136,7 +136,8 @@ class ReplicaStep:
         denominators, sums = all_reduce_sum((denominators, sums))
         denominators = self._with_epsilon(denominators)
         loss, losses = self._losses(sums.numerators, denominators)
-        return StepResult(loss, losses, sums.metrics, tf.zeros([]), tf.math.is_finite(loss))
+        # Nothing may be left out of an evaluation: a NaN has to show in its figures.
+        return StepResult(loss, losses, sums.metrics, tf.zeros([]), tf.constant(True))
 
     def _randomness(self, step, replica, rows, micro) -> StepRandomness:
         """Random numbers of a micro-batch; `rows` is the number of rows of the replica."""

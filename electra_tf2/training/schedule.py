@@ -33,7 +33,11 @@ class PolynomialDecay:
     end_learning_rate: float = 0.0
 
     def __call__(self, step) -> tf.Tensor:
-        """Args: step: number of the update, from 1, an int or a scalar. Returns a float32 scalar."""
+        """Returns the rate of an update, a float32 scalar.
+
+        Args:
+            step: the update's number, from 1; an int or a scalar tensor.
+        """
         step = tf.cast(step, tf.float32)
         done = tf.minimum(step / float(max(self.num_train_steps, 1)), 1.0)
         span = self.learning_rate - self.end_learning_rate

@@ -14,17 +14,18 @@ class Interrupted(UserError):
     Args:
         number: the signal.
         step: the step that was saved.
-        path: the checkpoint.
+        path: the checkpoint's folder.
     """
 
     # Like a shell's 128 + n for a killed process, but the state is saved: "run me again".
     exit_code = 75  # EX_TEMPFAIL of sysexits.h
 
-    def __init__(self, number: int, step: int, path: str | None):
+    def __init__(self, number: int, step: int, path: str):
         super().__init__(
-            f"stopped by {signal.Signals(number).name} after step {step}; nothing is lost",
-            where=str(path),
-            remedy="run the same command again to go on from there",
+            f"The run was stopped after step {step}; nothing is lost.",
+            where=path,
+            received=signal.Signals(number).name,
+            remedy="Run the same command again: it goes on from this checkpoint.",
         )
 
 

@@ -46,12 +46,12 @@ def check_gpu(require_gpu: bool) -> None:
     """
     if require_gpu and not tf.config.list_physical_devices("GPU"):
         raise UserError(
-            "no GPU was found",
+            "No GPU was found.",
             where="hparam require_gpu",
             received="devices: "
             + ", ".join(d.device_type for d in tf.config.list_physical_devices()),
-            remedy="install the CUDA build (pip install 'electra-tf2[cuda]'), check nvidia-smi, "
-            "or leave require_gpu out to train on the CPU",
+            remedy="Install the CUDA build (pip install 'electra-tf2[cuda]') and check nvidia-smi, "
+            "or leave require_gpu out to train on the CPU.",
         )
 
 
@@ -75,9 +75,9 @@ def check_batch_size(
     """
     if global_batch_size % (replicas * micro_batches):
         raise UserError(
-            "the batch cannot be divided evenly",
+            "The batch can't be divided evenly.",
             where=f"hparam {name}",
             received=f"{global_batch_size} examples for {replicas} replicas x "
             f"{micro_batches} micro-batches",
-            remedy=f"choose a multiple of {replicas * micro_batches}",
+            remedy=f"Choose a multiple of {replicas * micro_batches}.",
         )

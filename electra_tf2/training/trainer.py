@@ -63,7 +63,6 @@ class Trainer:
         self.examples_seen = 0
         self.skipped = 0
         self._description = description
-        self._saved_step: int | None = None
         replica_step = ReplicaStep(
             objective,
             optimizer,
@@ -83,31 +82,28 @@ class Trainer:
         self.step = checkpoint.step
         self.examples_seen = checkpoint.state["examples_seen"]
         self.skipped = checkpoint.state.get("skipped_updates", 0)
-        self._saved_step = checkpoint.step
 
     def save(self) -> str:
         """Writes a checkpoint of the present step; returns its folder."""
-        path = self.store.save(
+        return self.store.save(
             self.step,
             self.optimizer.variables.to_numpy(),
             self.optimizer.slots.to_numpy(),
             self._state(),
         )
-        self._saved_step = self.step
-        return path
 
     def train(
         self,
         make_dataset: MakeDataset,
         *,
-        evaluate: Callable[[], dict[str, float]] | None = None,
+        evaluate: Callable[[], object] = lambda: None,
         explain: Callable[[Exception], UserError | None] = lambda error: None,
     ) -> None:
         """Trains to `settings.num_train_steps`, saving on the way and at the end.
 
         Args:
             make_dataset: (position in examples, input context) -> the data from there on.
-            evaluate: gives figures of the present weights, every `settings.eval_every` steps.
+            evaluate: called every `settings.eval_every` steps to score the present weights.
             explain: turns a TensorFlow error of the input into a `UserError`, or gives None.
 
         Raises:
@@ -138,13 +134,13 @@ class Trainer:
                 if self.step % settings.log_every == 0 or self.step == settings.num_train_steps:
                     progress.update(self.step, self._report(average, window))
                     average = Average(self.objective.summarize)
-                if settings.eval_every and self.step % settings.eval_every == 0 and evaluate:
-                    self.log.write(self.step, evaluate(), split="eval")
+                if settings.eval_every and self.step % settings.eval_every == 0:
+                    evaluate()
                 last = self.step == settings.num_train_steps
                 if self.step % settings.save_every == 0 or last or stop.signal:
-                    self.save()
-                if stop.signal and not last:
-                    raise Interrupted(stop.signal, self.step, self.store.latest())
+                    path = self.save()
+                    if stop.signal and not last:
+                        raise Interrupted(stop.signal, self.step, path)
 
     def _steps_of_call(self, seconds_per_step: float | None) -> int:
         """Steps of the next graph call: up to the next event, within the time limit."""
@@ -183,12 +179,12 @@ class Trainer:
             received=f"loss {float(window.last.loss)}, "
             f"gradient norm {float(window.last.gradient_norm)}",
             remedy=(
-                f"the last good checkpoint is kept: {newest}. "
+                f"The last good checkpoint is kept: {newest}. "
                 if newest
-                else "no checkpoint had been saved yet. "
+                else "No checkpoint had been saved yet. "
             )
             + "Lower learning_rate, lengthen num_warmup_steps, or set on_nonfinite to "
-            '"skip" to leave out such updates',
+            '"skip" to leave out such updates.',
         )
 
     def _report(self, average: Average, window: Window) -> dict[str, float]:

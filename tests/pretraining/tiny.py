@@ -1,0 +1,111 @@
+"""A tiny data set, hparams for networks that train in seconds, and ways to run the program."""
+
+import contextlib
+import io
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import build_pretraining_dataset
+from configure_pretraining import PretrainingConfig
+from tests.data.building import PIECES, write_corpus, write_vocabulary
+
+ROOT = pathlib.Path(__file__).parents[2]
+SCRIPT = ROOT / "run_pretraining.py"
+LENGTH = 32
+GLOB = "pretrain_data.tfrecord*"
+
+# No generator network: half the variables, for tests that are not about the pair.
+UNIFORM = {"uniform_generator": True}
+
+# One layer keeps the number of variables low: compiling the optimizer takes most of a run's time.
+NETWORK = {
+    "hidden_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "max_position_embeddings": LENGTH,
+}
+HPARAMS = {
+    "model_hparam_overrides": NETWORK,
+    "embedding_size": 8,
+    "generator_hidden_size": 0.5,
+    "vocab_size": len(PIECES),
+    "max_seq_length": LENGTH,
+    "train_batch_size": 8,
+    "eval_batch_size": 8,
+    "learning_rate": 1e-3,
+    "num_warmup_steps": 4,
+    "num_train_steps": 6,
+    "log_every_steps": 2,
+    "save_checkpoints_steps": 3,
+    "shuffle_buffer_size": 16,
+}
+
+
+def write_data(folder, *, sizes=(9000,), seed=0, shards=2, records="pretrain_tfrecords", flags=()):
+    """Builds a data set with the program for it.
+
+    Args:
+        folder: gets vocab.txt (if it has none), the corpus and the records.
+        sizes: bytes of the corpus files.
+        seed: of the text.
+        shards: number of TFRecord files.
+        records: name of the folder of the records.
+        flags: more flags of build_pretraining_dataset.py.
+
+    Returns:
+        The folder of the records.
+    """
+    if not (folder / "vocab.txt").exists():
+        write_vocabulary(folder)
+    corpus = write_corpus(folder / f"{records}_corpus", sizes, seed)
+    given = ["--corpus-dir", corpus, "--vocab-file", str(folder / "vocab.txt")]
+    given += ["--output-dir", str(folder / records), "--max-seq-length", str(LENGTH)]
+    build_pretraining_dataset.main([*given, "--num-out-files", str(shards), *flags])
+    return folder / records
+
+
+def arguments(data_dir, name="model", **hparams):
+    """Command line of run_pretraining.py for `HPARAMS` and the overrides given."""
+    text = json.dumps(HPARAMS | hparams)
+    return ["--data-dir", str(data_dir), "--model-name", name, "--hparams", text]
+
+
+def start(data_dir, name="model", *, env=None, script=SCRIPT, **hparams):
+    """Starts run_pretraining.py in a process of its own; its stderr is piped."""
+    environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        [sys.executable, str(script), *arguments(data_dir, name, **hparams)],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment | (env or {}),
+    )
+
+
+def run(data_dir, name="model", **options):
+    """Runs it to the end; returns (exit code, stderr)."""
+    process = start(data_dir, name, **options)
+    _, message = process.communicate(timeout=300)
+    return process.returncode, message
+
+
+def lines(model_dir, split=None):
+    """The lines of metrics.jsonl, of all splits or one."""
+    found = [json.loads(line) for line in (model_dir / "metrics.jsonl").read_text().splitlines()]
+    return [line for line in found if split in (None, line["split"])]
+
+
+def configure(data_dir, name="model", **hparams):
+    """The configuration that `arguments` gives."""
+    return PretrainingConfig(name, str(data_dir), **(HPARAMS | hparams))
+
+
+def pretrain_here(data_dir, name="model", **hparams):
+    """Trains in this process; returns (figures, what was printed)."""
+    from electra_tf2.pretraining.run import pretrain
+
+    with contextlib.redirect_stderr(io.StringIO()) as shown:
+        figures = pretrain(configure(data_dir, name, **hparams))
+    return figures, shown.getvalue()
