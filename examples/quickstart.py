@@ -1,0 +1,206 @@
+"""From text to a trained ELECTRA in a few minutes, without a download.
+
+    make quickstart                      (or: python examples/quickstart.py)
+
+Collects the docstrings of the installed Python packages as a corpus, trains a vocabulary, builds
+TFRecords, pre-trains a tiny ELECTRA, evaluates it on modules it has not seen, and shows what its
+discriminator says of some of their sentences. Run it again to see the results once more: finished
+stages are not done twice, and a halted training goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from detection_display import legend, make_detection, render
+from docstring_corpus import PACKAGES, collect
+
+from configure_pretraining import PretrainingConfig
+from electra_tf2 import cli
+from electra_tf2.data.build import BuildConfig, build_dataset
+from electra_tf2.data.vocabulary_builder import VocabularyConfig, build_vocabulary
+
+MODEL_NAME = "quickstart"
+VOCAB_SIZE = 2048
+LENGTH = 64
+BATCH_SIZE = 32
+STEPS_AT_LEAST, STEPS_AT_MOST = 300, 6000
+TRIAL_STEPS = 40
+
+# A tiny network that learns something in minutes: a narrow generator of one layer, whose samples
+# can be told from the text early; no dropout, as little text is seen twice; and larger initial
+# weights than BERT's .02, which are meant for wider networks and would take longer to leave.
+HPARAMS: dict[str, Any] = {
+    "vocab_size": VOCAB_SIZE,
+    "max_seq_length": LENGTH,
+    "train_batch_size": BATCH_SIZE,
+    "eval_batch_size": 64,
+    "num_eval_steps": 40,
+    "embedding_size": 64,
+    "generator_hidden_size": 0.125,
+    "generator_layers": 0.34,
+    "model_hparam_overrides": {
+        "hidden_size": 128,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+        "initializer_range": 0.06,
+    },
+    "learning_rate": 1e-3,
+    "num_warmup_steps": 1000,
+    "save_checkpoints_steps": 500,
+    "keep_checkpoint_max": 2,
+}
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Runs all stages."""
+    parser = cli.make_parser(__doc__)
+    add = parser.add_argument
+    add("--output-dir", type=Path, default=Path("quickstart_data"), help="default: %(default)s")
+    add("--minutes", type=float, default=5.0, help="to train for, about (default: %(default)s)")
+    add("--steps", type=int, help="train for so many steps instead")
+    add("--packages", default=",".join(PACKAGES), help="whose docstrings (default: %(default)s)")
+    flags = parser.parse_args(argv)
+    started = time.monotonic()
+    prepare(flags.output_dir, flags.packages.split(","))
+    config = make_config(flags.output_dir, plan_steps(flags))
+    from electra_tf2.pretraining.run import pretrain  # TensorFlow takes seconds to import
+
+    headline(f"4. Pre-training for {config.num_train_steps:,} steps")
+    figures = pretrain(config)
+    headline("5. What the discriminator says of text it has not seen")
+    show_detections(config)
+    conclude(flags.output_dir, config, figures, time.monotonic() - started)
+
+
+def prepare(folder: Path, packages: list[str]) -> None:
+    """Makes corpus, vocabulary and TFRecords, those that are not there yet."""
+    train, held_out, finished = folder / "corpus/train", folder / "corpus/heldout", "collected.json"
+    headline("1. Collecting docstrings")
+    if not (folder / "corpus" / finished).exists():
+        size = collect(train, held_out, packages=packages)
+        (folder / "corpus" / finished).write_text(json.dumps(size._asdict()) + "\n", "utf-8")
+    size = json.loads((folder / "corpus" / finished).read_text("utf-8"))
+    print(
+        f"{size['train_documents']:,} docstrings to train on "
+        f"({size['train_characters'] / 1e6:.1f} MB), "
+        f"{size['held_out_documents']:,} held out ({size['held_out_characters'] / 1e6:.1f} MB)"
+    )
+    headline(f"2. Training a vocabulary of {VOCAB_SIZE:,} word pieces")
+    vocabulary = folder / "vocab.txt"
+    if not vocabulary.exists():
+        build_vocabulary(VocabularyConfig(str(train), str(vocabulary), vocab_size=VOCAB_SIZE))
+    print(f"{vocabulary} is there")
+    headline("3. Building TFRecords")
+    for corpus, name, processes in ((train, "pretrain_tfrecords", 2), (held_out, "heldout", 1)):
+        if not (folder / name / "metadata.json").exists():
+            build_dataset(
+                BuildConfig(
+                    str(corpus),
+                    str(vocabulary),
+                    str(folder / name),
+                    max_seq_length=LENGTH,
+                    num_processes=processes,
+                    num_out_files=8,
+                    split_long_lines=True,
+                )
+            )
+        print(f"{folder / name} is there")
+
+
+def make_config(folder: Path, steps: int, **changes: Any) -> PretrainingConfig:
+    """The configuration that `run_pretraining.py` would make of these hparams."""
+    hparams = {
+        **HPARAMS,
+        "num_train_steps": steps,
+        "log_every_steps": max(1, min(100, steps // 10)),
+        "do_eval": True,
+        "eval_tfrecords": str(folder / "heldout" / "pretrain_data.tfrecord*"),
+    }
+    return PretrainingConfig(MODEL_NAME, str(folder), **(hparams | changes))
+
+
+def plan_steps(flags: argparse.Namespace) -> int:
+    """How many steps to train for: as asked, as planned before, or what the time allows."""
+    plan = flags.output_dir / "steps.json"
+    if flags.steps:
+        return flags.steps
+    if plan.exists():
+        return json.loads(plan.read_text("utf-8"))
+    from electra_tf2.pretraining.run import pretrain
+
+    headline(f"   A trial of {TRIAL_STEPS} steps, to see how fast this machine is")
+    trial = flags.output_dir / "trial"
+    shutil.rmtree(trial, ignore_errors=True)
+    log_every = TRIAL_STEPS // 2
+    changes = {"do_eval": False, "model_dir": str(trial), "log_every_steps": log_every}
+    pretrain(make_config(flags.output_dir, TRIAL_STEPS, **changes))
+    lines = (trial / "metrics.jsonl").read_text("utf-8").splitlines()
+    steps_per_second = json.loads(lines[-1])["tokens_per_second"] / (BATCH_SIZE * LENGTH)
+    shutil.rmtree(trial)
+    steps = int(60 * flags.minutes * steps_per_second) // 100 * 100
+    steps = max(STEPS_AT_LEAST, min(STEPS_AT_MOST, steps))
+    plan.write_text(json.dumps(steps) + "\n", "utf-8")
+    return steps
+
+
+def show_detections(config: PretrainingConfig, examples: int = 4) -> None:
+    """Prints some held-out examples with replaced tokens and the discriminator's opinion."""
+    from quickstart_model import detect
+
+    color = sys.stdout.isatty()
+    width = min(shutil.get_terminal_size().columns - 2, 100)
+    print(legend(color))
+    tokens, rows = detect(config, examples)
+    for number, row in enumerate(rows, 1):
+        print(f"\nExample {number}")
+        print(render(make_detection(tokens, *row), color=color, width=width))
+
+
+def conclude(
+    folder: Path, config: PretrainingConfig, figures: dict[str, float], seconds: float
+) -> None:
+    """Prints the figures, where everything lies and what to try next."""
+    python = Path(sys.executable)
+    python = python.relative_to(Path.cwd()) if python.is_relative_to(Path.cwd()) else python
+    headline("Done")
+    print(
+        f"On held-out modules, after {figures['global_step']:,.0f} steps and "
+        f"{seconds / 60:.1f} minutes in all:\n"
+        f"  discriminator AUC       {figures['disc_auc']:.3f}   (0.5: guessing; 1: perfect)\n"
+        f"  discriminator accuracy  {figures['disc_accuracy']:.3f}\n"
+        f"  generator accuracy      {figures['masked_lm_accuracy']:.3f}   (of masked tokens)\n"
+        f"""
+Where everything lies:
+  {folder}/corpus               the text, one file per package
+  {folder}/vocab.txt            the vocabulary
+  {folder}/pretrain_tfrecords   the examples; heldout: those for evaluation
+  {config.model_dir}
+      checkpoints, config.json, metrics.jsonl (all losses), tensorboard, results
+
+What to try next:
+  Train for longer; the same model goes on from where it is:
+    {python} examples/quickstart.py --output-dir {folder} --steps {2 * config.num_train_steps}
+  Your own text: a folder of text files, a sentence per line, a blank line between documents:
+    {python} build_vocabulary.py --corpus-dir TEXT --output-file data/vocab.txt --vocab-size 30522
+    {python} build_pretraining_dataset.py --corpus-dir TEXT --vocab-file data/vocab.txt \\
+        --output-dir data/pretrain_tfrecords
+    {python} run_pretraining.py --data-dir data --model-name my_electra"""
+    )
+
+
+def headline(text: str) -> None:
+    """Prints the title of a stage."""
+    print(f"\n== {text}", flush=True)
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,156 @@
+"""The quickstart: its corpus, its display, and one short run of the whole."""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "examples"))  # scripts beside each other, not a package
+
+import detection_display  # noqa: E402
+import docstring_corpus  # noqa: E402
+
+SOURCE = '''
+"""A module whose docstring is long enough for the corpus to keep it.
+
+Heading
+-------
+    Indented text that belongs to the docstring.
+"""
+
+class Reader:
+    """Reads things from other things, one after the other, until none are left."""
+
+    def read(self):
+        """Too short."""
+
+    async def close(self):
+        """Closes what was open; whatever was read before stays as it was read then."""
+'''
+
+
+def test_docstrings_become_documents(tmp_path):
+    path = tmp_path / "module.py"
+    path.write_text(SOURCE)
+    documents = docstring_corpus.docstrings_of_file(path)
+    assert documents[0].splitlines() == [
+        "A module whose docstring is long enough for the corpus to keep it.",
+        "Heading",
+        "Indented text that belongs to the docstring.",
+    ]
+    assert [document.split()[0] for document in documents[1:]] == ["Reads", "Closes"]
+
+
+@pytest.mark.parametrize("source", ['"""Unclosed', 'print("""2""" 3)', "x = 1\n"])
+def test_files_that_give_nothing(tmp_path, source):
+    path = tmp_path / "module.py"
+    path.write_text(source)
+    assert docstring_corpus.docstrings_of_file(path) == []
+
+
+def test_modules_are_held_out_as_a_whole():
+    assert docstring_corpus.is_held_out("python/json/decoder.py")
+    assert docstring_corpus.is_held_out("python/argparse.py")
+    assert not docstring_corpus.is_held_out("python/jsonpath.py")
+
+
+def test_packages_are_found_without_an_import_and_without_their_tests():
+    code = (
+        "import sys, docstring_corpus as c; paths = dict(c.package_sources('sklearn'));"
+        "assert 'sklearn/cluster/_kmeans.py' in paths, len(paths);"
+        "assert not any('/tests/' in module for module in paths);"
+        "assert 'sklearn' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT / "examples")
+    assert not list(docstring_corpus.package_sources("no_such_package_anywhere"))
+
+
+@pytest.fixture
+def detection():
+    """[CLS] the dog ate a bone [SEP] [PAD], with two words replaced, one of them suspected."""
+    tokens = ["[PAD]", "[CLS]", "[SEP]", "the", "dog", "ate", "a", "bone", "sky", "##y"]
+    original = np.array([1, 3, 4, 9, 5, 6, 7, 2, 0])
+    shown = np.array([1, 3, 8, 9, 5, 6, 6, 2, 0])
+    probabilities = np.array([0.99, 0.1, 0.9, 0.2, 0.6, 0.3, 0.4, 0.99, 0.99])
+    return detection_display.make_detection(tokens, original, shown, probabilities)
+
+
+def test_special_tokens_are_not_judged(detection):
+    assert list(detection.shown) == ["the", "sky", "##y", "ate", "a", "a"]
+    assert detection.replaced == [False, True, False, False, False, True]
+    assert detection.suspected == [False, True, False, True, False, False]
+    assert detection.found == 1
+
+
+def test_the_display_without_colours(detection):
+    text = detection_display.render(detection, color=False)
+    assert text.splitlines()[0] == "  the [dog -> sky]+ ##y ate? a [bone -> a]-"
+    assert "\033" not in text and "Found 1 of 2; by chance it would be 0.7." in text
+    assert [line.split() for line in text.splitlines()[2:4]] == [
+        ["dog", "sky", "90.0%", "1", "of", "6"],
+        ["bone", "a", "40.0%", "3", "of", "6"],
+    ]
+
+
+def test_the_display_in_colours(detection):
+    text = detection_display.render(detection, color=True, width=20)
+    assert "\033[32m[dog -> sky]+\033[0m" in text
+    assert "\033[31m[bone -> a]-\033[0m" in text
+    assert "\033[33mate?\033[0m" in text
+
+
+def test_the_number_of_steps_follows_from_a_trial_and_is_kept(tmp_path, monkeypatch):
+    import quickstart
+
+    from electra_tf2.pretraining import run
+
+    trials = []
+
+    def pretrain(config):
+        """A machine that makes 10 steps a second."""
+        trials.append(config)
+        Path(config.model_dir).mkdir()
+        figures = {"tokens_per_second": 10 * quickstart.BATCH_SIZE * quickstart.LENGTH}
+        Path(config.model_dir, "metrics.jsonl").write_text(json.dumps(figures) + "\n")
+
+    monkeypatch.setattr(run, "pretrain", pretrain)
+    flags = argparse.Namespace(output_dir=tmp_path, minutes=2.0, steps=None)
+    assert quickstart.plan_steps(flags) == 1200
+    flags.minutes = 4.0
+    assert quickstart.plan_steps(flags) == 1200 and len(trials) == 1
+    flags.steps = 7
+    assert quickstart.plan_steps(flags) == 7
+    assert [path.name for path in tmp_path.iterdir()] == ["steps.json"]
+
+
+def run_quickstart(folder, steps):
+    """On little text; returns what it printed."""
+    command = [sys.executable, "examples/quickstart.py", "--output-dir", str(folder)]
+    command += ["--packages", "numpy,keras", "--steps", str(steps)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "2"}
+    finished = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600
+    )
+    assert finished.returncode == 0, finished.stderr[-3000:]
+    return finished.stdout
+
+
+@pytest.mark.slow
+def test_a_short_run_and_another_that_goes_on(tmp_path):
+    printed = run_quickstart(tmp_path, 6)
+    assert "Learning 2048 pieces" in printed and "Building examples" in printed
+    assert printed.count("\nExample ") == 4 and "discriminator AUC" in printed
+    model = tmp_path / "models" / "quickstart"
+    assert json.loads((model / "results/unsup_results.json").read_text())["global_step"] == 6
+
+    vocabulary = (tmp_path / "vocab.txt").stat()
+    printed = run_quickstart(tmp_path, 8)
+    assert "Learning" not in printed and "Building examples" not in printed
+    assert (tmp_path / "vocab.txt").stat().st_mtime_ns == vocabulary.st_mtime_ns
+    assert json.loads((model / "results/unsup_results.json").read_text())["global_step"] == 8
