@@ -11,7 +11,9 @@
 
 VENV ?= .venv
 PYTHON := $(VENV)/bin/python
-PYTEST_ARGS ?=
+# Two processes: most of a test's time is TensorFlow building graphs, on one core. Each takes up to
+# 4 GB; `make test PYTEST_ARGS=` runs everything in one.
+PYTEST_ARGS ?= -n 2 --dist loadfile
 
 # TensorFlow's start-up notes would bury what the programs print.
 export TF_CPP_MIN_LOG_LEVEL ?= 2

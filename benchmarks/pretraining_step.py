@@ -171,10 +171,8 @@ def report(precision: str, rates: dict[str, list[float]], workload: Workload) ->
     for name in CONTENDERS:
         if name in medians:
             spread = f"{min(rates[name]):.2f} to {max(rates[name]):.2f}"
-            print(
-                f"  {name:36s} {medians[name]:8.2f} examples/s ({spread}); "
-                f"ours is {ours / medians[name]:.2f} x as fast"
-            )
+            ratio = "" if name == OURS else f"; ours is {ours / medians[name]:.2f} x as fast"
+            print(f"  {name:36s} {medians[name]:8.2f} examples/s ({spread}){ratio}")
     for label, group in (("as shipped", SHIPPED), ("at its best", BEST)):
         fastest = max((medians[name] for name in group if name in medians), default=None)
         if fastest:

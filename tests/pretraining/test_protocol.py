@@ -302,7 +302,7 @@ def test_outputs_of_the_wrong_shape_are_refused(row):
     with pytest.raises(UserError, match="output has the wrong shape") as error:
         logits_of(network, TakesTokens(shape))
     assert message in error.value.received
-    assert "return logits of shape [batch" in error.value.remedy
+    assert "Return logits of shape [batch" in error.value.remedy
 
 
 def test_positions_that_are_not_kept_to_are_refused():
