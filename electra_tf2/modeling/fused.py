@@ -1,8 +1,9 @@
 """The element-wise chains between matrix products, each one compiled function.
 
 Between two matrix products a transformer only adds, scales and normalizes: as separate TensorFlow
-operations these chains move every activation through memory many times. Each chain here is one
-XLA-compiled loop with a hand-written gradient that keeps the least for the backward pass.
+operations these chains move every activation through memory many times. Each chain here has a
+hand-written gradient that keeps the least for the backward pass, and is one XLA-compiled loop where
+the tensors are large enough for that to pay.
 Arithmetic is float32 inside, whatever the type of the activations.
 """
 
@@ -12,6 +13,7 @@ import math
 
 import tensorflow as tf
 
+from electra_tf2.compiled import compiled_if_large
 from electra_tf2.modeling.dropout import DropoutMask
 
 _SQRT_HALF = math.sqrt(0.5)
@@ -22,13 +24,13 @@ def _f32(x: tf.Tensor) -> tf.Tensor:
     return tf.cast(x, tf.float32)
 
 
-@tf.function(jit_compile=True, autograph=False)
+@compiled_if_large
 def _bias_gelu_forward(x, bias):
     z = _f32(x) + bias
     return tf.cast(0.5 * z * (1.0 + tf.math.erf(z * _SQRT_HALF)), x.dtype)
 
 
-@tf.function(jit_compile=True, autograph=False)
+@compiled_if_large
 def _bias_gelu_backward(x, bias, upstream):
     z = _f32(x) + bias
     cdf = 0.5 * (1.0 + tf.math.erf(z * _SQRT_HALF))
@@ -74,14 +76,14 @@ def _dropped(z, keep, threshold, scale):
     return tf.where(keep >= threshold, z * scale, 0.0)
 
 
-@tf.function(jit_compile=True, autograph=False)
+@compiled_if_large
 def _residual_layer_norm_forward(x, bias, residual, gamma, beta, keep, threshold, scale, epsilon):
     z = _dropped(_f32(x) + bias, keep, threshold, scale) + _f32(residual)
     normalized, inverse = _normalize(z, epsilon)
     return tf.cast(normalized * gamma + beta, x.dtype), tf.cast(normalized, x.dtype), inverse
 
 
-@tf.function(jit_compile=True, autograph=False)
+@compiled_if_large
 def _residual_layer_norm_backward(normalized, inverse, gamma, keep, threshold, scale, upstream):
     dz, dgamma, dbeta = _normalize_backward(
         _f32(normalized), inverse, gamma, _f32(upstream)
@@ -134,7 +136,7 @@ def residual_layer_norm(
     return apply(x, bias, residual, gamma, beta)
 
 
-@tf.function(jit_compile=True, autograph=False)
+@compiled_if_large
 def _attention_probs_forward(scores, mask, keep, threshold, scale, factor):
     probs = tf.nn.softmax(_f32(scores) * factor + mask)
     return tf.cast(_dropped(probs, keep, threshold, scale), scores.dtype), tf.cast(
@@ -142,7 +144,7 @@ def _attention_probs_forward(scores, mask, keep, threshold, scale, factor):
     )
 
 
-@tf.function(jit_compile=True, autograph=False)
+@compiled_if_large
 def _attention_probs_backward(probs, keep, threshold, scale, factor, upstream):
     probs = _f32(probs)
     dp = _dropped(_f32(upstream), keep, threshold, scale)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from electra_tf2.compiled import compiled_if_large
 
-@tf.function(jit_compile=True, autograph=False)
+
+@compiled_if_large
 def _forward(logits, labels):
     highest = tf.reduce_max(logits, axis=-1, keepdims=True)
     total = tf.reduce_sum(tf.exp(logits - highest), axis=-1)
@@ -17,7 +19,7 @@ def _forward(logits, labels):
     return log_normalizer - label_logits, tf.reduce_min(best, axis=-1), log_normalizer
 
 
-@tf.function(jit_compile=True, autograph=False)
+@compiled_if_large
 def _backward(logits, labels, log_normalizer, upstream):
     probs = tf.exp(logits - log_normalizer[..., tf.newaxis])
     at_label = tf.range(logits.shape[-1]) == labels[..., tf.newaxis]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from electra_tf2.compiled import compiled_if_large
+
 # Subtracted from the logit of a token that must not be sampled (official value).
 _DISALLOWED = 1000.0
 _BLOCK = 256
 
 
-@tf.function(jit_compile=True, autograph=False)
+@compiled_if_large
 def sample_tokens(
     logits: tf.Tensor, uniform: tf.Tensor, temperature: float, disallowed: tf.Tensor | None
 ) -> tf.Tensor:
