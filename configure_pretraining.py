@@ -134,10 +134,10 @@ class PretrainingConfig(HParams):
         "save_checkpoints_steps keep_checkpoint_max log_every_steps iterations_per_loop "
         "eval_batch_size distribution xla use_tpu num_tpu_cores tpu_job_name tpu_name tpu_zone "
         "gcp_project pretrain_tfrecords eval_tfrecords vocab_file init_checkpoint model_dir "
-        "results_txt results_pkl".split()
+        "results_txt results_pkl strip_accents".split()  # accents: the tokenizer tells
     )
 
-    def __init__(self, model_name: str, data_dir: str, **overrides: Any):
+    def __init__(self, /, model_name: str, data_dir: str, **overrides: Any):
         self.model_name = model_name
         self.data_dir = data_dir
         super().__init__(**overrides)
@@ -197,6 +197,7 @@ class PretrainingConfig(HParams):
         self._check_objective()
         self._check_sizes()
         self._warn_of_small_settings()
+        self._warn_of_steps()
 
     def _check_run(self) -> None:
         if self.use_tpu:
@@ -204,6 +205,16 @@ class PretrainingConfig(HParams):
                 "TPUs are not supported.",
                 {"use_tpu": True},
                 "Leave use_tpu out; distribution chooses among the GPUs and CPUs of this machine.",
+            )
+        if not self.model_dir:
+            raise _contradiction(
+                "The model needs a folder.",
+                {"model_dir": self.model_dir},
+                "Leave model_dir out for <data-dir>/models/<model-name>, or name a folder.",
+            )
+        if self.seed >= 1 << 32:
+            raise _contradiction(
+                "The seed is too large.", {"seed": self.seed}, "Choose one below 2**32."
             )
         if not self.do_train and not self.do_eval:
             raise _contradiction(
@@ -220,6 +231,12 @@ class PretrainingConfig(HParams):
 
     def _check_objective(self) -> None:
         detection = self.electra_objective or self.electric_objective
+        if not self.gen_weight and not (detection and self.disc_weight):
+            raise _contradiction(
+                "No loss has a weight: nothing would be learned.",
+                self._values("gen_weight", "disc_weight"),
+                "Give at least one of them a weight over 0.",
+            )
         if self.electric_objective and not self.two_tower_generator:
             raise _contradiction(
                 "Electric needs the two-tower generator.",
@@ -300,6 +317,17 @@ class PretrainingConfig(HParams):
             self.warnings.append(
                 f"model_size {self.model_size} keeps the small model's settings: {listed}. "
                 "Set them to train as in the paper, or state them to silence this."
+            )
+
+    def _warn_of_steps(self) -> None:
+        if self.do_train and self.num_warmup_steps >= self.num_train_steps:
+            self.warnings.append(
+                f"num_warmup_steps {self.num_warmup_steps} is not less than num_train_steps "
+                f"{self.num_train_steps}: the learning rate never reaches {self.learning_rate:g}."
+            )
+        if (self.eval_every_steps or self.do_eval) and not self.eval_tfrecords:
+            self.warnings.append(
+                "eval_tfrecords is not set: the evaluation is on the training data."
             )
 
     def _values(self, *names: str) -> dict[str, Any]:

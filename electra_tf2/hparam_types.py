@@ -7,6 +7,7 @@ enumerations, unions of them, and the ranged numbers below.
 from __future__ import annotations
 
 import math
+import sys
 import types
 import typing
 from dataclasses import dataclass
@@ -165,7 +166,8 @@ def _is_a(value: Any, base: Any) -> bool:
         return isinstance(value, dict) and all(isinstance(key, str) for key in value)
     if base is float:
         # NaN and infinity are no JSON, and no hparam has a use for them.
-        return _is_number(value) and math.isfinite(value)
+        # By comparison: an integer with hundreds of digits is no float at all.
+        return _is_number(value) and abs(value) <= sys.float_info.max
     if base is int:
         return isinstance(value, int) and not isinstance(value, bool)
     return isinstance(value, base)

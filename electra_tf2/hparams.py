@@ -85,7 +85,7 @@ class HParams:
         if shadowed:
             raise TypeError(f"Hparams hide methods of HParams. Received: {shadowed}")
 
-    def __init__(self, **overrides: Any):
+    def __init__(self, /, **overrides: Any):
         self.given: frozenset[str] = frozenset(overrides)
         self.warnings: list[str] = []
         for name in self.names():

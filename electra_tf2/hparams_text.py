@@ -67,6 +67,13 @@ def _parse_json(text: str, source: str) -> dict[str, Any]:
             received=_shorten(text.strip()),
             remedy=_REMEDY,
         ) from error
+    except (ValueError, RecursionError) as error:  # Python's limits on digits and on depth
+        raise UserError(
+            "The hparams can't be read.",
+            where=source,
+            received=f"{_shorten(text.strip())} ({error})",
+            remedy=_REMEDY,
+        ) from error
     if not isinstance(value, dict):
         raise UserError(
             "The hparams are no JSON object.",
@@ -103,7 +110,7 @@ def _pair_value(text: str, start: int) -> tuple[Any, int]:
     try:
         decoder = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant)
         value, end = decoder.raw_decode(text, start)
-    except (json.JSONDecodeError, _Refused):
+    except (ValueError, RecursionError):  # no JSON: a string
         pass
     else:
         rest = text[end:]

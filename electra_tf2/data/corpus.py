@@ -173,6 +173,13 @@ def _collect(directory: str, prefix: str, found: list[CorpusFile]) -> int:
             path = os.path.join(directory, name)
             if files.is_dir(path):
                 hidden += _collect(path, f"{prefix}{name}/", found)
+            elif files.exists(path) and not files.is_file(path):
+                raise UserError(
+                    "The corpus holds something that is neither a file nor a folder.",
+                    where=path,
+                    received="a pipe, a socket or a device",
+                    remedy="Take it out of the corpus folder.",
+                )
             else:
                 found.append(CorpusFile(prefix + name, path, files.size(path)))
     except OSError as error:
@@ -199,7 +206,8 @@ def shuffled(ordered: Sequence[CorpusFile], randomness: random.Random) -> list[C
 
 def chunk_stream(seed: int, name: str, number: int) -> random.Random:
     """The random stream of a chunk: a function of seed, file name and chunk number alone."""
-    return random.Random(f"{seed}/{name}/{number}")
+    # A name that is not UTF-8 has surrogates, which `random` would refuse to encode.
+    return random.Random(f"{seed}/{name}/{number}".encode("utf-8", "surrogateescape"))
 
 
 def plan_chunks(

@@ -43,6 +43,13 @@ def is_dir(path: str) -> bool:
     return os.path.isdir(path) if is_local(path) else _gfile().isdir(path)
 
 
+def is_file(path: str) -> bool:
+    """Whether a path is a plain file (or a link to one): no folder, pipe, socket or device."""
+    if is_local(path):
+        return os.path.isfile(path)
+    return _gfile().exists(path) and not _gfile().isdir(path)
+
+
 def list_dir(path: str) -> list[str]:
     """Returns the names in a folder, sorted."""
     if is_local(path):

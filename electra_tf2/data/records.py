@@ -53,7 +53,7 @@ def open_records(
     max_seq_length: int,
     vocabulary: Vocabulary,
     do_lower_case: bool,
-    strip_accents: bool,
+    strip_accents: bool | None,
 ) -> RecordFiles:
     """Finds the files of a data set and checks that the run can train on them.
 
@@ -66,7 +66,8 @@ def open_records(
         max_seq_length: The run's length in tokens.
         vocabulary: The run's vocabulary.
         do_lower_case: Whether the run's tokenizer lower-cases.
-        strip_accents: Whether it strips accents (which only matters where it lower-cases).
+        strip_accents: Whether it strips accents (which only matters where it lower-cases); None
+            takes what the metadata says.
 
     Returns:
         The files with their counts.
@@ -81,8 +82,9 @@ def open_records(
         "vocab_size": len(vocabulary),
         "vocab_sha256": vocabulary.sha256,
         "do_lower_case": do_lower_case,
-        "strip_accents": strip_accents,
     }
+    if strip_accents is not None:
+        settings["strip_accents"] = strip_accents
     paths = _matching_files(patterns)
     directories = sorted({os.path.dirname(path) for path in paths})
     described = {directory: read_metadata(directory) for directory in directories}
@@ -150,11 +152,20 @@ def _matching_files(patterns: str) -> list[str]:
                 remedy="Build the data with build_pretraining_dataset.py, or correct the pattern "
                 "(hparams pretrain_tfrecords and eval_tfrecords; comma-separated globs).",
             )
+        folders = [path for path in matches if files.is_dir(path)]
+        if folders:
+            raise UserError(
+                "A pattern for the TFRecords names a folder.",
+                where=pattern,
+                received=f"the folder {folders[0]}",
+                remedy=f"Name the files in it by a pattern ({folders[0].rstrip('/')}/*.tfrecord*).",
+            )
         paths.update(matches)
     if not paths:
         raise UserError(
             "No pattern for the TFRecords was given.",
-            received=patterns,
+            where="hparams pretrain_tfrecords and eval_tfrecords",
+            received=repr(patterns),
             remedy="Give comma-separated globs, such as data/pretrain_tfrecords/*.tfrecord*.",
         )
     return sorted(paths)

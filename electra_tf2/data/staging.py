@@ -62,7 +62,7 @@ class StagedFolder:
             )
         names = [name for name in files.list_dir(path) if not self._is_leftover(name)]
         foreign = [name for name in names if not _OURS.fullmatch(name)]
-        if names and not self._overwrite:
+        if names and not foreign and not self._overwrite:
             raise UserError(
                 "The output folder is not empty.",
                 where=path,
@@ -72,8 +72,7 @@ class StagedFolder:
             )
         if foreign:
             raise UserError(
-                "The output folder holds files that are no part of a data set; --overwrite would "
-                "lose them.",
+                "The output folder is not empty: it holds files that are no part of a data set.",
                 where=path,
                 received=_shown(foreign),
                 remedy="Move them elsewhere, or choose another output folder.",

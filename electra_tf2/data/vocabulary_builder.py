@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from tqdm import tqdm
 
+from electra_tf2 import cli
 from electra_tf2.data import files
 from electra_tf2.data.corpus import Chunk, CorpusFile, find_files, plan_chunks, read_chunk
 from electra_tf2.errors import UserError
@@ -74,7 +75,15 @@ def build_vocabulary(config: VocabularyConfig) -> Vocabulary:
         limit_alphabet=config.limit_alphabet,
         show_progress=sys.stderr.isatty(),
     )
-    _write(config.output_file, trained.vocabulary)
+    try:
+        _write(config.output_file, trained.vocabulary)
+    except OSError as error:
+        raise cli.as_user_error(error) or UserError(
+            "The vocabulary can't be written.",
+            where=config.output_file,
+            received=error.strerror or str(error),
+            remedy="Choose another --output-file.",
+        ) from error
     _print_summary(config, trained, sum(words.values()))
     return trained.vocabulary
 
@@ -113,6 +122,18 @@ def _check(config: VocabularyConfig) -> None:
                 received=value,
                 remedy=f"Give at least {least}.",
             )
+    folder = os.path.dirname(config.output_file) or "."
+    while folder and not files.exists(folder):
+        folder = os.path.dirname(folder)
+    writable = not files.is_local(folder) or os.access(folder or ".", os.W_OK)
+    if not config.output_file or (folder and not files.is_dir(folder)) or not writable:
+        raise UserError(
+            "The vocabulary can't be written there.",
+            where="--output-file",
+            received=f"{config.output_file!r}"
+            + ("" if writable else f": the folder {folder} is not writable"),
+            remedy="Give the path of a file in a folder that you can write to.",
+        )
     if files.is_dir(config.output_file):
         raise UserError(
             "The output file is a folder.",

@@ -66,20 +66,16 @@ def write_model_folder(
     """Writes the three files, each in one step.
 
     Args:
-        model_dir: the model's folder; it is made.
+        model_dir: the model's folder, which exists.
         hparams: all hparams.
         network: the network's sizes.
         vocab_file: the vocabulary, which is copied.
         do_lower_case: whether the text is lower-cased.
         strip_accents: whether accents are removed from lower-cased text.
-
-    Raises:
-        UserError: the folder can't be made.
     """
     with tf.io.gfile.GFile(vocab_file, "rb") as file:
         vocabulary = file.read()
     config = {"hparams": dict(hparams), "network": dict(network)}
-    _make_folder(model_dir)
     for name, content in (
         (VOCABULARY, vocabulary),
         (TOKENIZER, _json_bytes(_tokenizer(do_lower_case, strip_accents))),
@@ -88,7 +84,12 @@ def write_model_folder(
         replace_file(posixpath.join(model_dir, name), content)
 
 
-def _make_folder(path: str) -> None:
+def make_model_folder(path: str) -> None:
+    """Makes a folder and those above it.
+
+    Raises:
+        UserError: a file of that name is in the way, or the place can't be written to.
+    """
     try:
         tf.io.gfile.makedirs(path)
     except tf.errors.ResourceExhaustedError:
@@ -101,6 +102,26 @@ def _make_folder(path: str) -> None:
             remedy="Give a model_dir, or a --data-dir and --model-name, where a folder can be "
             "made and written to.",
         ) from error
+
+
+def check_no_other_model(model_dir: str) -> None:
+    """Refuses to start a model in a folder that holds files of something else.
+
+    Args:
+        model_dir: a folder without a checkpoint and without a stored configuration, or none yet.
+
+    Raises:
+        UserError: a vocabulary or tokenizer file is there, which would be replaced.
+    """
+    for name in (VOCABULARY, TOKENIZER):
+        path = posixpath.join(model_dir, name)
+        if tf.io.gfile.exists(path):
+            raise UserError(
+                "The model's folder holds files that are not this program's.",
+                where=path,
+                received="no checkpoint and no config.json beside it",
+                remedy="Choose another --model-name (or hparam model_dir), or move the file away.",
+            )
 
 
 def check_same_model(

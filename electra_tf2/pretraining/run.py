@@ -12,23 +12,25 @@ import keras
 import tensorflow as tf
 
 from electra_tf2.data.input import training_dataset
-from electra_tf2.data.metadata import read_metadata
 from electra_tf2.data.records import RecordFiles, explain_data_loss, open_records
 from electra_tf2.errors import UserError
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.pretraining.build import Pretraining, build_pretraining
 from electra_tf2.pretraining.evaluation import Evaluation
 from electra_tf2.pretraining.model_folder import (
+    check_no_other_model,
     check_same_model,
     check_same_tokens,
+    make_model_folder,
     read_config,
     write_model_folder,
 )
 from electra_tf2.pretraining.restore import initialize, is_resumable, resume
-from electra_tf2.pretraining.results import write_results
+from electra_tf2.pretraining.results import check_results_paths, write_results
 from electra_tf2.text.vocabulary import Vocabulary, check_vocabulary_size, load_vocabulary
 from electra_tf2.training import precision, strategies
 from electra_tf2.training.checkpoints import CheckpointStore
+from electra_tf2.training.folder_lock import FolderLock
 from electra_tf2.training.optimizer import AdamW, AdamWSettings
 from electra_tf2.training.run_log import RunLog
 from electra_tf2.training.schedule import PolynomialDecay
@@ -44,12 +46,14 @@ class Data(NamedTuple):
         train: the training records; None if the run only evaluates and has held-out records.
         evaluation: what to evaluate on.
         strip_accents: as the records' metadata says, or the hparam.
+        hparams: all hparams, with what the data and the devices decided filled in.
     """
 
     vocabulary: Vocabulary
     train: RecordFiles | None
     evaluation: RecordFiles | None
     strip_accents: bool
+    hparams: dict[str, Any]
 
 
 def pretrain(config: Any) -> dict[str, float] | None:
@@ -69,29 +73,21 @@ def pretrain(config: Any) -> dict[str, float] | None:
         _say(f"Warning: {warning}")
     strategies.check_gpu(config.require_gpu)
     strategies.allow_memory_growth()
+    if config.do_eval:
+        check_results_paths(config.results_txt, config.results_pkl)
+    compute_type = precision.resolve_precision(config.precision)
     network = config.network()
-    data = _open_data(config, network)
+    data = _open_data(config, network, compute_type)
     strategy = strategies.make_strategy(config.distribution)
     _check_batches(config, strategy.num_replicas_in_sync)
     _say(strategies.describe(strategy, config.train_batch_size))
 
     keras.utils.set_random_seed(config.seed)
-    compute_type = precision.resolve_precision(config.precision)
     with strategy.scope():
         pretraining = build_pretraining(config, network, data.vocabulary, precision=compute_type)
     trainer = _make_trainer(config, strategy, pretraining)
     _say(_describe_model(pretraining, compute_type))
     _take_weights(config, trainer)
-    if config.do_train and trainer.step < config.num_train_steps:
-        trainer.log.rewind(trainer.step)  # may find that it is no log: before anything is written
-    write_model_folder(
-        config.model_dir,
-        hparams=config.to_dict(),
-        network=network.to_dict(),
-        vocab_file=config.vocab_file,
-        do_lower_case=config.do_lower_case,
-        strip_accents=data.strip_accents,
-    )
     evaluate = Evaluation(config, trainer, data.evaluation)
     if config.do_train:
         _train(config, trainer, data, evaluate)
@@ -102,16 +98,21 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _open_data(config: Any, network: TransformerConfig) -> Data:
-    """Checks the model's folder, if it holds a model, and the data against the configuration."""
+def _open_data(config: Any, network: TransformerConfig, compute_type: str) -> Data:
+    """Checks the data, and the model's folder if it holds a model, against the configuration."""
     stored = read_config(config.model_dir)
     resumable = is_resumable(config.model_dir)
-    if stored is not None and resumable:
-        changed = type(config).changed_on_resume
+    if not resumable and stored is None:
+        check_no_other_model(config.model_dir)
+    if resumable and stored is not None:
         check_same_model(
-            config.model_dir, stored, config.to_dict(), network.to_dict(), changed
+            config.model_dir,
+            stored,
+            {**config.to_dict(), "precision": compute_type},
+            network.to_dict(),
+            type(config).changed_on_resume,
         )
-    data = _read_data(config)
+    data = _read_data(config, compute_type)
     if resumable:
         check_same_tokens(
             config.model_dir,
@@ -149,29 +150,31 @@ def _check_batches(config: Any, replicas: int) -> None:
         strategies.check_batch_size("eval_batch_size", config.eval_batch_size, replicas)
 
 
-def _read_data(config: Any) -> Data:
+def _read_data(config: Any, compute_type: str) -> Data:
     vocabulary = load_vocabulary(config.vocab_file)
     check_vocabulary_size(vocabulary, config.vocab_size, config.vocab_file)
     held_out = config.eval_tfrecords
     patterns = [] if not config.do_train and held_out else [config.pretrain_tfrecords]
     if (config.do_eval or config.eval_every_steps) and held_out:
         patterns.append(held_out)
-    strip_accents = config.strip_accents
-    if "strip_accents" not in config.given:
-        metadata = read_metadata(patterns[0].split(",")[0].rpartition("/")[0] or ".")
-        strip_accents = metadata.strip_accents if metadata else strip_accents
-    opened = [
-        open_records(
+    strip_accents = config.strip_accents if "strip_accents" in config.given else None
+    opened = []
+    for pattern in patterns:
+        files = open_records(
             pattern,
             max_seq_length=config.max_seq_length,
             vocabulary=vocabulary,
             do_lower_case=config.do_lower_case,
             strip_accents=strip_accents,
         )
-        for pattern in patterns
-    ]
+        if strip_accents is None and files.metadata is not None:
+            strip_accents = files.metadata.strip_accents
+        opened.append(files)
+    if strip_accents is None:
+        strip_accents = config.strip_accents
     train = opened[0] if patterns[0] == config.pretrain_tfrecords else None
-    return Data(vocabulary, train, opened[-1], strip_accents)
+    hparams = {**config.to_dict(), "strip_accents": strip_accents, "precision": compute_type}
+    return Data(vocabulary, train, opened[-1], strip_accents, hparams)
 
 
 def _make_trainer(
@@ -231,13 +234,29 @@ def _describe_model(pretraining: Pretraining, compute_type: str) -> str:
     )
 
 
-def _train(config: Any, trainer: Trainer, data: Data, evaluate) -> None:
+def _train(config: Any, trainer: Trainer, data: Data, evaluate: Evaluation) -> None:
+    """Trains what is left to train, as the only run that writes to the model's folder."""
     if trainer.step >= config.num_train_steps:
         _say(
             f"Already trained for {trainer.step} steps (num_train_steps "
             f"{config.num_train_steps}): nothing to do."
         )
         return
+    make_model_folder(config.model_dir)
+    with FolderLock(config.model_dir):
+        trainer.log.rewind(trainer.step)  # may find that it is no log: before anything is written
+        write_model_folder(
+            config.model_dir,
+            hparams=data.hparams,
+            network=config.network().to_dict(),
+            vocab_file=config.vocab_file,
+            do_lower_case=config.do_lower_case,
+            strip_accents=data.strip_accents,
+        )
+        _run_steps(config, trainer, data, evaluate)
+
+
+def _run_steps(config: Any, trainer: Trainer, data: Data, evaluate: Evaluation) -> None:
     _say(
         f"Training from step {trainer.step} to {config.num_train_steps} on "
         f"{data.train.num_examples:,} examples; the first step takes a while to compile."

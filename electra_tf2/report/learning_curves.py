@@ -72,9 +72,17 @@ def read_curve(model_dir: str, name: str, *, split: str = "train") -> Curve:
 
 def read_curves_file(path: str) -> list[Curve]:
     """Reads curves from JSON: {label: {"steps": […], "values": […]}, …}."""
-    with tf.io.gfile.GFile(path) as file:
-        content = json.load(file)
-    return [Curve(label, c["steps"], c["values"]) for label, c in content.items()]
+    try:
+        with tf.io.gfile.GFile(path) as file:
+            content = json.load(file)
+        return [Curve(label, c["steps"], c["values"]) for label, c in content.items()]
+    except (tf.errors.OpError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            "The curves can't be read.",
+            where=path,
+            received=str(error).splitlines()[0],
+            remedy='Give a JSON file of the form {"label": {"steps": […], "values": […]}}.',
+        ) from error
 
 
 def plot_curves(curves: list[Curve], output: str, *, ylabel: str, title: str = "") -> None:
@@ -87,7 +95,7 @@ def plot_curves(curves: list[Curve], output: str, *, ylabel: str, title: str = "
         title: heading of the picture.
 
     Raises:
-        UserError: matplotlib is not installed.
+        UserError: matplotlib is not installed, or the picture can't be written.
     """
     try:
         import matplotlib
@@ -108,8 +116,17 @@ def plot_curves(curves: list[Curve], output: str, *, ylabel: str, title: str = "
     axes.set_title(title)
     axes.grid(alpha=0.3)
     axes.legend()
-    figure.savefig(output, dpi=130)
-    pyplot.close(figure)
+    try:
+        figure.savefig(output, dpi=130)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            "The plot can't be written.",
+            where=output,
+            received=str(error),
+            remedy="Give a path ending in .png, .pdf or .svg in a folder that exists.",
+        ) from error
+    finally:
+        pyplot.close(figure)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -113,8 +113,12 @@ TEXT_CASES = {
         ["twice", "{root}/vocab.txt, lines 10 and 11", "'ship'", "Rename"],
     ),
     "an output folder that is not empty": (
+        put("out/pretrain_data.tfrecord-0-of-1", b""), [],
+        ["not empty", "{root}/out", "pretrain_data.tfrecord-0-of-1", "--overwrite"],
+    ),
+    "an output folder of other files": (
         put("out/thesis.doc", b""), [],
-        ["not empty", "{root}/out", "thesis.doc", "--overwrite"],
+        ["no part of a data set", "{root}/out", "thesis.doc", "Move them"],
     ),
     "an output folder of other files to overwrite": (
         put("out/thesis.doc", b""), ["--overwrite"],

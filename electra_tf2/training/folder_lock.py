@@ -1,0 +1,52 @@
+"""Keeps two runs from writing to the same model folder."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from typing import IO
+
+from electra_tf2.errors import UserError
+from electra_tf2.training.durable_files import is_local
+
+_NAME = ".lock"
+
+
+class FolderLock:
+    """A context that one process at a time can be in.
+
+    The system frees the lock when the process ends, however it ends. Folders that are not on a
+    local disk are not locked.
+
+    Args:
+        folder: an existing folder.
+
+    Raises:
+        UserError: on entry, another process is in it.
+    """
+
+    def __init__(self, folder: str):
+        self._folder = folder
+        self._file: IO[str] | None = None
+
+    def __enter__(self) -> FolderLock:
+        if not is_local(self._folder):
+            return self
+        path = os.path.join(self._folder, _NAME)
+        self._file = open(path, "w")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._file.close()
+            raise UserError(
+                "Another run is writing to this model folder.",
+                where=self._folder,
+                received=f"{path} is locked by another process",
+                remedy="Wait until it has ended, or train under another --model-name.",
+            ) from error
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            os.remove(self._file.name)
+            self._file.close()
