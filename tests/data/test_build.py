@@ -195,7 +195,9 @@ def test_interrupted_build_leaves_nothing(tmp_path, number):
     before = {path.name for path in tmp_path.iterdir()}
     code = (
         "from electra_tf2.data import build_flags, corpus\n"
-        "import build_pretraining_dataset, sys, time\n"
+        "import build_pretraining_dataset, signal, sys, time\n"
+        # A shell that starts the tests in the background has SIGINT ignored.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "corpus.check_utf8 = lambda file: (print('under way', flush=True), time.sleep(60))\n"
         "build_flags.run_builder(lambda _: build_pretraining_dataset.main(sys.argv[1:]))\n"
     )

@@ -7,6 +7,14 @@ import pytest
 from electra_tf2.training.signals import Interrupted, StopRequest
 
 
+@pytest.fixture(autouse=True)
+def usual_ctrl_c():
+    """Python's own handling, also where a shell started the tests with SIGINT ignored (`&`)."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_becomes_a_flag(number):
     before = signal.getsignal(number)
