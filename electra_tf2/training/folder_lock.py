@@ -22,7 +22,7 @@ class FolderLock:
         folder: an existing folder.
 
     Raises:
-        UserError: on entry, another process is in it.
+        UserError: on entry, another process is in it, or the folder can't be written to.
     """
 
     def __init__(self, folder: str):
@@ -33,9 +33,20 @@ class FolderLock:
         if not is_local(self._folder):
             return self
         path = os.path.join(self._folder, _NAME)
-        self._file = open(path, "w")
+        try:
+            self._file = open(path, "w")
+        except OSError as error:
+            raise UserError(
+                "The model's folder can't be written to.",
+                where=path,
+                received=error.strerror or str(error),
+                remedy="Make it writable, or train under another --model-name.",
+            ) from error
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # The run before may have removed the file after it was opened here.
+            if not os.path.samestat(os.fstat(self._file.fileno()), os.stat(path)):
+                raise FileNotFoundError(path)
         except OSError as error:
             self._file.close()
             raise UserError(

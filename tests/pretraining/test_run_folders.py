@@ -99,6 +99,21 @@ def test_two_runs_do_not_share_a_folder(tmp_path):
         pass
 
 
+def test_a_lock_file_that_was_just_removed_is_no_lock(tmp_path, monkeypatch):
+    def remove_and_lock(file, operation):
+        (tmp_path / ".lock").unlink()
+
+    monkeypatch.setattr("fcntl.flock", remove_and_lock)
+    with pytest.raises(UserError, match="Another run is writing"):
+        FolderLock(str(tmp_path)).__enter__()
+
+
+def test_a_folder_that_can_not_be_written_to(tmp_path):
+    (tmp_path / ".lock").mkdir()
+    with pytest.raises(UserError, match="can't be written to"):
+        FolderLock(str(tmp_path)).__enter__()
+
+
 def test_training_holds_the_lock(data):
     model_dir = data / "models" / "model"
     model_dir.mkdir(parents=True)
