@@ -19,9 +19,9 @@ from electra_tf2.hparam_types import (
     PositiveInt,
     ProbabilityBelowOne,
 )
-from electra_tf2.hparams import HParams
+from electra_tf2.hparams import HParams, contradiction
 from electra_tf2.modeling.config import TransformerConfig, transformer_config
-from electra_tf2.transformer_hparams import check_model_hparam_overrides
+from electra_tf2.transformer_hparams import DEBUG_NETWORK, check_model_hparam_overrides
 
 
 class PretrainingConfig(HParams):
@@ -201,29 +201,29 @@ class PretrainingConfig(HParams):
 
     def _check_run(self) -> None:
         if self.use_tpu:
-            raise _contradiction(
+            raise contradiction(
                 "TPUs are not supported.",
                 {"use_tpu": True},
                 "Leave use_tpu out; distribution chooses among the GPUs and CPUs of this machine.",
             )
         if not self.model_dir:
-            raise _contradiction(
+            raise contradiction(
                 "The model needs a folder.",
                 {"model_dir": self.model_dir},
                 "Leave model_dir out for <data-dir>/models/<model-name>, or name a folder.",
             )
         if self.seed >= 1 << 32:
-            raise _contradiction(
+            raise contradiction(
                 "The seed is too large.", {"seed": self.seed}, "Choose one below 2**32."
             )
         if not self.do_train and not self.do_eval:
-            raise _contradiction(
+            raise contradiction(
                 "There is nothing to do.",
                 {"do_train": False, "do_eval": False},
                 "Set do_train or do_eval to true.",
             )
         if self.train_batch_size % self.gradient_accumulation_steps:
-            raise _contradiction(
+            raise contradiction(
                 "The training batch can't be split evenly into micro-batches.",
                 self._values("train_batch_size", "gradient_accumulation_steps"),
                 "Choose a train_batch_size that is a multiple of gradient_accumulation_steps.",
@@ -232,19 +232,19 @@ class PretrainingConfig(HParams):
     def _check_objective(self) -> None:
         detection = self.electra_objective or self.electric_objective
         if not self.gen_weight and not (detection and self.disc_weight):
-            raise _contradiction(
+            raise contradiction(
                 "No loss has a weight: nothing would be learned.",
                 self._values("gen_weight", "disc_weight"),
                 "Give at least one of them a weight over 0.",
             )
         if self.electric_objective and not self.two_tower_generator:
-            raise _contradiction(
+            raise contradiction(
                 "Electric needs the two-tower generator.",
                 self._values("electric_objective", "two_tower_generator"),
                 "Leave two_tower_generator out.",
             )
         if self.uniform_generator and not detection:
-            raise _contradiction(
+            raise contradiction(
                 "A masked LM is the generator itself: with a uniform one nothing is trained.",
                 self._values("uniform_generator", "electra_objective"),
                 "Set electra_objective to true or uniform_generator to false.",
@@ -252,13 +252,13 @@ class PretrainingConfig(HParams):
         needed = {"uniform_generator": False, "untied_generator": True}
         wrong = {n: getattr(self, n) for n, v in needed.items() if getattr(self, n) != v}
         if self.two_tower_generator and wrong:
-            raise _contradiction(
+            raise contradiction(
                 "The two-tower generator is a network of its own.",
                 {**self._values("two_tower_generator", "electric_objective"), **wrong},
                 "Leave uniform_generator and untied_generator at their defaults.",
             )
         if self.two_tower_generator and not detection:
-            raise _contradiction(
+            raise contradiction(
                 "A masked LM has no generator beside it, so no two-tower one.",
                 self._values("two_tower_generator", "electra_objective", "electric_objective"),
                 "Set electra_objective or electric_objective to true.",
@@ -267,14 +267,14 @@ class PretrainingConfig(HParams):
     def _check_sizes(self) -> None:
         overrides = self.model_hparam_overrides
         if self.vocab_size != overrides.get("vocab_size", self.vocab_size):
-            raise _contradiction(
+            raise contradiction(
                 "The vocabulary's size is given twice, and differently.",
                 self._values("vocab_size", "model_hparam_overrides"),
                 "Give it once, as the hparam vocab_size.",
             )
         network = self.network()
         if self.max_seq_length > network.max_position_embeddings:
-            raise _contradiction(
+            raise contradiction(
                 "The sequences are longer than the position embeddings reach.",
                 {
                     **self._values("max_seq_length"),
@@ -283,7 +283,7 @@ class PretrainingConfig(HParams):
                 "Lower max_seq_length or set model_hparam_overrides.max_position_embeddings.",
             )
         if not 1 <= self.max_predictions_per_seq <= self.max_seq_length:
-            raise _contradiction(
+            raise contradiction(
                 "An example can't hold int((mask_prob + 0.005) * max_seq_length) masked tokens.",
                 self._values("mask_prob", "max_seq_length", "max_predictions_per_seq"),
                 "Choose values that give at least 1 and at most max_seq_length.",
@@ -296,7 +296,7 @@ class PretrainingConfig(HParams):
         layers = int(round(network.num_hidden_layers * self.generator_layers))
         heads = max(1, hidden_size // 64)
         if layers < 1 or hidden_size < 1 or hidden_size % heads:
-            raise _contradiction(
+            raise contradiction(
                 "The generator's shape is impossible.",
                 {
                     **self._values("generator_hidden_size", "generator_layers"),
@@ -339,17 +339,3 @@ _PAPER_SETTINGS = {
     "base": {"learning_rate": 2e-4, "max_seq_length": 512, "generator_hidden_size": 1 / 3},
     "large": {"learning_rate": 2e-4, "max_seq_length": 512, "mask_prob": 0.25},
 }
-
-
-# The network that debug mode trains, whatever model_size and model_hparam_overrides say (official).
-DEBUG_NETWORK = {
-    "num_hidden_layers": 3,
-    "hidden_size": 144,
-    "intermediate_size": 576,
-    "num_attention_heads": 4,
-}
-
-
-def _contradiction(what: str, values: dict[str, Any], remedy: str) -> UserError:
-    received = ", ".join(f"{name} = {value!r}" for name, value in values.items())
-    return UserError(what, where="hparams", received=received, remedy=remedy)

@@ -28,7 +28,7 @@ from electra_tf2.quiet import silent_stderr
 
 def main(argv: list[str] | None = None) -> None:
     """Pre-trains with the configuration that the flags give."""
-    flags = cli.parse_run_flags(__doc__, argv, hparams_help=PretrainingConfig.describe())
+    flags, _ = cli.parse_run_flags(__doc__, argv, hparams_help=PretrainingConfig.describe())
     config = PretrainingConfig(flags.model_name, flags.data_dir, **flags.hparams)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's notes on the machine
     with silent_stderr():  # and on devices, which TensorFlow looks for when first asked

@@ -127,17 +127,22 @@ class RunFlags(NamedTuple):
 
 
 def parse_run_flags(
-    description: str, argv: Sequence[str] | None = None, *, hparams_help: str | None = None
-) -> RunFlags:
-    """Parses `--data-dir --model-name --hparams`.
+    description: str,
+    argv: Sequence[str] | None = None,
+    *,
+    hparams_help: str | None = None,
+    add_flags: Callable[[argparse.ArgumentParser], None] = lambda parser: None,
+) -> tuple[RunFlags, argparse.Namespace]:
+    """Parses `--data-dir --model-name --hparams`, and flags of the program's own.
 
     Args:
         description: What the program does, for `--help`.
         argv: The arguments; None for those of the command line.
         hparams_help: A list of the hparams to print at the end of `--help`.
+        add_flags: Adds the program's own flags to the parser.
 
     Returns:
-        The flags, with `--hparams` parsed (see `hparams.parse_hparams`).
+        The flags, with `--hparams` parsed (see `hparams.parse_hparams`), and all flags as given.
 
     Raises:
         UserError: If `--hparams` can't be parsed.
@@ -158,6 +163,7 @@ def parse_run_flags(
         help='JSON text (\'{"model_size": "base"}\'), a path ending in .json, @file, or '
         "key=value pairs separated by spaces or commas",
     )
+    add_flags(parser)
     flags = parser.parse_args(argv)
     hparams = hparams_lib.parse_hparams(flags.hparams)
     for name in ("data_dir", "model_name"):
@@ -168,4 +174,19 @@ def parse_run_flags(
                 received=f"{name} = {hparams[name]!r}",
                 remedy=f"Give it as --{name.replace('_', '-')}.",
             )
-    return RunFlags(flags.data_dir, flags.model_name, hparams)
+    return RunFlags(flags.data_dir, flags.model_name, hparams), flags
+
+
+def check_together(first: str, first_value: Any, second: str, second_value: Any) -> None:
+    """Refuses one of two flags that only make sense together.
+
+    Raises:
+        UserError: One is given and the other is not.
+    """
+    if (first_value is None) != (second_value is None):
+        given, missing = (first, second) if second_value is None else (second, first)
+        raise UserError(
+            f"{given} needs {missing} beside it.",
+            where=given,
+            remedy=f"Give {missing} as well, or leave {given} out.",
+        )

@@ -21,13 +21,15 @@ def compiled_if_large(function: Callable[..., Any]) -> Callable[..., Any]:
             depend on whether it is compiled, but for rounding.
 
     Returns:
-        The function; calls with few elements become operations of the surrounding graph.
+        The function; calls with few elements, or with a number of them that is not known when the
+        graph is built, become operations of the surrounding graph.
     """
     compiled = tf.function(function, jit_compile=True, autograph=False)
 
     def call(first: tf.Tensor, *args: Any) -> Any:
         elements = first.shape.num_elements()
-        large = elements is None or elements >= MIN_ELEMENTS.get(first.dtype, 0)
+        # A size that varies is not compiled: XLA would compile anew for every size.
+        large = elements is not None and elements >= MIN_ELEMENTS.get(first.dtype, 0)
         return (compiled if large else function)(first, *args)
 
     return call

@@ -31,7 +31,7 @@ from electra_tf2.errors import UserError
 from electra_tf2.hparam_types import check_value, type_name
 from electra_tf2.hparams_text import parse_hparams
 
-__all__ = ["HParamField", "HParams", "nearest_name_hint", "parse_hparams"]
+__all__ = ["HParamField", "HParams", "contradiction", "nearest_name_hint", "parse_hparams"]
 
 
 @dataclass(frozen=True)
@@ -179,6 +179,18 @@ class HParams:
         kept = [name for name in cls.names() if name not in cls.free_on_resume]
         values = [(n, old.get(n, getattr(cls, n)), new.get(n, getattr(cls, n))) for n in kept]
         return [(name, before, after) for name, before, after in values if before != after]
+
+
+def contradiction(what: str, values: Mapping[str, Any], remedy: str) -> UserError:
+    """The error for hparams whose values are impossible, or don't go together.
+
+    Args:
+        what: What is wrong.
+        values: The hparams concerned.
+        remedy: What to do about it.
+    """
+    received = ", ".join(f"{name} = {value!r}" for name, value in values.items())
+    return UserError(what, where="hparams", received=received, remedy=remedy)
 
 
 def nearest_name_hint(name: str, known: Iterable[str]) -> str:

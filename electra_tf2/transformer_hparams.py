@@ -31,6 +31,15 @@ class TransformerHParams(HParams):
     initializer_range: PositiveFloat = 0.02  # standard deviation of the truncated normal
 
 
+# The network that debug mode trains, whatever model_size and model_hparam_overrides say (official).
+DEBUG_NETWORK = {
+    "num_hidden_layers": 3,
+    "hidden_size": 144,
+    "intermediate_size": 576,
+    "num_attention_heads": 4,
+}
+
+
 def check_model_hparam_overrides(overrides: dict[str, Any]) -> dict[str, Any]:
     """Checks the names and types in `model_hparam_overrides`.
 

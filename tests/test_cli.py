@@ -70,8 +70,8 @@ def test_a_bug_keeps_its_traceback(error):
 
 def test_run_flags():
     argv = ["--data-dir", "d", "--model-name", "m", "--hparams", '{"debug": true}']
-    assert cli.parse_run_flags("Does.", argv) == ("d", "m", {"debug": True})
-    assert cli.parse_run_flags("Does.", argv[:4]) == ("d", "m", {})
+    assert cli.parse_run_flags("Does.", argv)[0] == ("d", "m", {"debug": True})
+    assert cli.parse_run_flags("Does.", argv[:4])[0] == ("d", "m", {})
 
 
 def test_run_flags_refuse_what_has_a_flag():

@@ -11,8 +11,7 @@ from electra_tf2.pretraining.masking import Masking
 from electra_tf2.pretraining.objective import PretrainingObjective
 from electra_tf2.pretraining.replaced_token_detection import Options, ReplacedTokenDetection
 from electra_tf2.text.vocabulary import Vocabulary
-
-DTYPE_POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
+from electra_tf2.training.precision import DTYPE_POLICIES
 
 
 class Pretraining(NamedTuple):

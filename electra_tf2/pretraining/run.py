@@ -5,19 +5,16 @@ from __future__ import annotations
 import functools
 import math
 import re
-import sys
 from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
+from electra_tf2.console import say
 from electra_tf2.data.input import training_dataset
 from electra_tf2.data.records import RecordFiles, explain_data_loss, open_records
 from electra_tf2.errors import UserError
-from electra_tf2.modeling.config import TransformerConfig
-from electra_tf2.pretraining.build import Pretraining, build_pretraining
-from electra_tf2.pretraining.evaluation import Evaluation
-from electra_tf2.pretraining.model_folder import (
+from electra_tf2.model_folder import (
     check_no_other_model,
     check_same_model,
     check_same_tokens,
@@ -25,6 +22,9 @@ from electra_tf2.pretraining.model_folder import (
     read_config,
     write_model_folder,
 )
+from electra_tf2.modeling.config import TransformerConfig
+from electra_tf2.pretraining.build import Pretraining, build_pretraining
+from electra_tf2.pretraining.evaluation import Evaluation
 from electra_tf2.pretraining.restore import initialize, is_resumable, resume
 from electra_tf2.pretraining.results import check_results_paths, write_results
 from electra_tf2.text.vocabulary import Vocabulary, check_vocabulary_size, load_vocabulary
@@ -70,7 +70,7 @@ def pretrain(config: Any) -> dict[str, float] | None:
             finite, or was stopped by a signal.
     """
     for warning in config.warnings:
-        _say(f"Warning: {warning}")
+        say(f"Warning: {warning}")
     strategies.check_gpu(config.require_gpu)
     strategies.allow_memory_growth()
     if config.do_eval:
@@ -80,22 +80,18 @@ def pretrain(config: Any) -> dict[str, float] | None:
     data = _open_data(config, network, compute_type)
     strategy = strategies.make_strategy(config.distribution)
     _check_batches(config, strategy.num_replicas_in_sync)
-    _say(strategies.describe(strategy, config.train_batch_size))
+    say(strategies.describe(strategy, config.train_batch_size))
 
     keras.utils.set_random_seed(config.seed)
     with strategy.scope():
         pretraining = build_pretraining(config, network, data.vocabulary, precision=compute_type)
     trainer = _make_trainer(config, strategy, pretraining)
-    _say(_describe_model(pretraining, compute_type))
+    say(_describe_model(pretraining, compute_type))
     _take_weights(config, trainer)
     evaluate = Evaluation(config, trainer, data.evaluation)
     if config.do_train:
         _train(config, trainer, data, evaluate)
     return _final_evaluation(config, trainer, evaluate) if config.do_eval else None
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 def _open_data(config: Any, network: TransformerConfig, compute_type: str) -> Data:
@@ -125,7 +121,7 @@ def _open_data(config: Any, network: TransformerConfig, compute_type: str) -> Da
 
 def _take_weights(config: Any, trainer: Trainer) -> None:
     """Resumes the model folder's model, or starts from `init_checkpoint` if that is given."""
-    if resume(trainer, config.model_dir, _say):
+    if resume(trainer, config.model_dir, say):
         return
     if not config.do_train:
         raise UserError(
@@ -135,7 +131,7 @@ def _take_weights(config: Any, trainer: Trainer) -> None:
             remedy="Train first (do_train true), or check --data-dir and --model-name.",
         )
     if config.init_checkpoint:
-        initialize(trainer, config.init_checkpoint, _say)
+        initialize(trainer, config.init_checkpoint, say)
 
 
 def _check_batches(config: Any, replicas: int) -> None:
@@ -237,7 +233,7 @@ def _describe_model(pretraining: Pretraining, compute_type: str) -> str:
 def _train(config: Any, trainer: Trainer, data: Data, evaluate: Evaluation) -> None:
     """Trains what is left to train, as the only run that writes to the model's folder."""
     if trainer.step >= config.num_train_steps:
-        _say(
+        say(
             f"Already trained for {trainer.step} steps (num_train_steps "
             f"{config.num_train_steps}): nothing to do."
         )
@@ -257,7 +253,7 @@ def _train(config: Any, trainer: Trainer, data: Data, evaluate: Evaluation) -> N
 
 
 def _run_steps(config: Any, trainer: Trainer, data: Data, evaluate: Evaluation) -> None:
-    _say(
+    say(
         f"Training from step {trainer.step} to {config.num_train_steps} on "
         f"{data.train.num_examples:,} examples; the first step takes a while to compile."
     )
@@ -274,7 +270,7 @@ def _run_steps(config: Any, trainer: Trainer, data: Data, evaluate: Evaluation) 
         evaluate=evaluate,
         explain=functools.partial(_explain, config, data.train),
     )
-    _say(f"Trained to step {trainer.step}: {trainer.store.latest()}")
+    say(f"Trained to step {trainer.step}: {trainer.store.latest()}")
 
 
 def _explain(config: Any, files: RecordFiles, error: Exception) -> UserError | None:
@@ -294,13 +290,13 @@ def _explain(config: Any, files: RecordFiles, error: Exception) -> UserError | N
 
 def _final_evaluation(config: Any, trainer: Trainer, evaluate) -> dict[str, float]:
     where = config.eval_tfrecords or f"the training data, {config.pretrain_tfrecords}"
-    _say(f"Evaluating step {trainer.step} on {where}")
+    say(f"Evaluating step {trainer.step} on {where}")
     figures = {**evaluate(), "global_step": trainer.step}
     trainer.log.close()
     for name, value in sorted(figures.items()):
-        _say(f"  {name} = {value}")
+        say(f"  {name} = {value}")
     paths = write_results(
         figures, results_txt=config.results_txt, results_pkl=config.results_pkl
     )
-    _say("Results written to " + " and ".join(paths))
+    say("Results written to " + " and ".join(paths))
     return figures

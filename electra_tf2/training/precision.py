@@ -8,6 +8,9 @@ import tensorflow as tf
 
 Precision = Literal["float32", "bfloat16"]
 
+# The Keras dtype policy of each: variables are float32 in both.
+DTYPE_POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
+
 # NVIDIA GPUs from Ampere on have bfloat16 units.
 _BFLOAT16_CAPABILITY = (8, 0)
 

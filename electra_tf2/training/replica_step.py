@@ -191,9 +191,7 @@ class ReplicaStep:
         if self.micro_batches == 1:
             return part(0, prepared)
         share = rows // self.micro_batches
-        cut = tf.nest.map_structure(
-            lambda t: tf.reshape(t, [self.micro_batches, share, *t.shape[1:]]), prepared
-        )
+        cut = tf.nest.map_structure(lambda t: _cut_rows(t, self.micro_batches, share), prepared)
         total = part(0, tf.nest.map_structure(lambda t: t[0], cut))
 
         def body(micro, *total):
@@ -207,6 +205,13 @@ class ReplicaStep:
             parallel_iterations=1,
         )
         return total
+
+
+def _cut_rows(tensor: tf.Tensor, parts: int, share: int) -> tf.Tensor:
+    """[parts x share, ...] to [parts, share, ...]; the other axes may be unknown."""
+    cut = tf.reshape(tensor, tf.concat([[parts, share], tf.shape(tensor)[1:]], axis=0))
+    cut.set_shape([parts, share, *tensor.shape[1:]])
+    return cut
 
 
 def _rows(batch: dict[str, tf.Tensor]) -> int:

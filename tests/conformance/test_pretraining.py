@@ -16,12 +16,12 @@ from electra_tf2.pretraining.inputs import Inputs, MaskedInputs
 from electra_tf2.pretraining.objective import Prepared
 from electra_tf2.pretraining.replaced_token_detection import ReplacedTokenDetection
 from electra_tf2.text.vocabulary import load_vocabulary
-from electra_tf2.training.loop import StepLoop
 from electra_tf2.training.optimizer import AdamW, AdamWSettings
 from electra_tf2.training.replica_step import ReplicaStep
 from electra_tf2.training.schedule import PolynomialDecay
 from electra_tf2.training.strategies import make_strategy
 from tests.conformance.cases import Case
+from tests.conformance.replay import RacySchedule, replay
 
 pytestmark = pytest.mark.conformance("pretrain")
 
@@ -244,22 +244,21 @@ def test_training(setting, record_property):
     kinds = [ReplicaStep] + [UnsummedSlices] * looks_up_only(setting.objective)
     failures = []
     for kind in kinds:
-        losses, optimizer = train(setting, kind)
         try:
-            assert losses == pytest.approx(setting.case.spec["train_losses"], rel=1e-4)
-            compare_with_final(setting, optimizer)
+            train(setting, kind, record_property)
         except AssertionError as failure:
             failures.append(failure)
         else:
             record_property("clipped_by", kind.__name__)
             return
         finally:
-            optimizer.variables.assign(initial)
+            for name, variable in setting.objective.named_variables().items():
+                variable.assign(initial[name])
     raise failures[0]
 
 
-def train(setting, step_class):
-    """Trains on the case's batches through the engine; returns losses and optimizer."""
+def train(setting, step_class, record_property):
+    """Trains on the case's batches through the engine, and compares."""
     config, objective = setting.config, GivenDraws(setting.objective)
     strategy = make_strategy("one_device")
     settings = AdamWSettings(weight_decay_rate=config.weight_decay_rate)
@@ -270,15 +269,17 @@ def train(setting, step_class):
         config.num_warmup_steps,
         config.lr_decay_power,
     )
-    step = step_class(objective, optimizer, schedule, seed=0)
-    loop = StepLoop(strategy, step.train, stop_at_nonfinite=True)
+    step = step_class(objective, optimizer, RacySchedule(schedule, setting.n_steps), seed=0)
     batches = [batch_arrays(setting.arrays, k) for k in range(setting.n_steps)]
     for batch in batches:
         batch.setdefault("sampled_tokids", np.zeros_like(batch["masked_lm_ids"]))
-    stacked = {name: np.stack([batch[name] for batch in batches]) for name in batches[0]}
-    dataset = tf.data.Dataset.from_tensor_slices(stacked)
-    iterator = iter(strategy.distribute_datasets_from_function(lambda context: dataset))
-    return [float(loop(iterator, k, 1).loss) for k in range(setting.n_steps)], optimizer
+
+    def check(losses, offsets):
+        assert losses == pytest.approx(setting.case.spec["train_losses"], rel=1e-4)
+        compare_with_final(setting, optimizer)
+        record_property("learning_rates_of", str(offsets))
+
+    replay(strategy, step, optimizer, batches, check)
 
 
 def compare_with_final(setting, optimizer):

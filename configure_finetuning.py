@@ -1,0 +1,354 @@
+"""All hyperparameters of fine-tuning, each with its default and meaning.
+
+Set them with `run_finetuning.py --hparams`, as JSON or as name=value pairs. Names, defaults and
+meanings are those of the official ELECTRA program, so its JSON files can be used as they are.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import posixpath
+from typing import Any, Literal
+
+from electra_tf2.errors import UserError
+from electra_tf2.hparam_types import (
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ProbabilityBelowOne,
+)
+from electra_tf2.hparams import HParams, contradiction
+from electra_tf2.modeling.config import TransformerConfig, transformer_config
+from electra_tf2.transformer_hparams import DEBUG_NETWORK, check_model_hparam_overrides
+
+
+class FinetuningConfig(HParams):
+    """The hparams of fine-tuning a pre-trained model on one or more tasks.
+
+    Args:
+        model_name: Name of the pre-trained model, a folder name.
+        data_dir: Folder the default paths are in.
+        **overrides: Hparams that differ from their defaults.
+
+    Attributes:
+        model_name, data_dir: As given.
+        given, warnings: See `electra_tf2.hparams.HParams`.
+
+    Raises:
+        UserError: If a hparam is unknown, of the wrong type, out of range or contradicts another.
+    """
+
+    # run
+    debug: bool = False  # a tiny random network on the first examples, to try things out
+    log_examples: bool = False  # print the features of a training example
+    num_trials: int = 1  # training runs with different seeds; negative: until stopped
+    do_train: bool = True  # train; if false, evaluate init_checkpoint or the last trained model
+    do_eval: bool = True  # score on the dev split
+    keep_all_models: bool = True  # false: remove a trial's weights when the next one begins
+    seed: NonNegativeInt = 0  # of the first trial; trial i has seed + i - 1
+    overwrite: bool = False  # train again, in place of trials that have been trained before
+    require_gpu: bool = False  # stop with an error where TensorFlow sees no GPU
+
+    # tasks
+    task_names: list[str] = ["chunk"]  # trained together if more than one
+    tasks: dict[str, Any] = {}  # tasks without code, name -> definition: see docs/finetuning.md
+
+    # model settings; what is not given is taken from the pre-trained model
+    model_size: Literal["small", "base", "large"] = "small"  # 256 x 12, 768 x 12 or 1024 x 24
+    model_hparam_overrides: dict[str, Any] = {}  # see electra_tf2/transformer_hparams.py
+    embedding_size: PositiveInt | None = None  # null: 128 for small, else the hidden size
+    vocab_size: PositiveInt = 30522  # number of tokens in the vocabulary
+    do_lower_case: bool = True  # lower-case the text
+    strip_accents: bool = True  # remove accents from lower-cased text
+    head_dropout_prob: ProbabilityBelowOne = 0.1  # on the state that classifiers see
+    allow_partial_init: bool = False  # start even if init_checkpoint lacks some of the encoder
+
+    # optimization
+    optimizer: Literal["adamw"] = "adamw"  # Adam with decoupled weight decay
+    learning_rate: PositiveFloat = 1e-4  # peak, of the task's head; large: 5e-5
+    end_learning_rate: NonNegativeFloat = 0.0  # what the learning rate decays to, linearly
+    layerwise_lr_decay: float | None = 0.8  # factor from layer to layer downwards; large: 0.9
+    # 0 or less, or null: the same rate for all
+    layerwise_lr_decay_scheme: Literal["official", "paper"] = "official"  # factor of the top layer
+    # official: decay squared, as that program has it; paper: decay
+    weight_decay_rate: NonNegativeFloat = 0.01  # not for LayerNorm and biases
+    num_train_epochs: PositiveFloat = 3.0  # passes over the data; rte, sts: 10; QA: 2
+    warmup_proportion: ProbabilityBelowOne = 0.1  # share of the steps to warm up the rate for
+    adam_beta_1: ProbabilityBelowOne = 0.9  # decay of the first moment
+    adam_beta_2: ProbabilityBelowOne = 0.999  # decay of the second moment
+    adam_epsilon: PositiveFloat = 1e-6  # added to the root of the second moment
+    adam_bias_correction: bool = False  # divide the moments by 1 - beta^step; officially not done
+    max_grad_norm: PositiveFloat = 1.0  # clip the whole batch's gradient to this global norm
+    gradient_accumulation_steps: PositiveInt = 1  # micro-batches per training batch
+    on_nonfinite: Literal["stop", "skip"] = "stop"  # at a NaN or infinity: stop, or skip the update
+
+    # logs, evaluations and checkpoints, in steps
+    log_every_steps: PositiveInt = 10  # a line of losses this often
+    eval_every_steps: NonNegativeInt = 0  # score the dev split too, and keep the best weights
+    save_checkpoints_steps: PositiveInt = 1000000  # a checkpoint this often, and one at the end
+    keep_checkpoint_max: NonNegativeInt | None = 5  # newest checkpoints to keep; 0 or null: all
+    iterations_per_loop: PositiveInt = 1000  # most steps per graph call; it ends after about 5 s
+
+    # features and batches
+    use_tfrecords_if_existing: bool = True  # use cached features where data and settings are equal
+    max_seq_length: PositiveInt = 128  # longest example, in tokens; QA: 512; chunk: 256
+    pad_to_max_length: bool = False  # pad every batch to max_seq_length; else to its longest
+    train_batch_size: PositiveInt = 32  # examples per step, over all devices
+    eval_batch_size: PositiveInt = 32  # examples per batch on the dev split
+    predict_batch_size: PositiveInt = 32  # examples per batch when writing test predictions
+    double_unordered: bool = True  # mrpc, sts: train on both orders of the two sentences
+
+    # question answering
+    max_query_length: PositiveInt = 64  # longest question, in tokens; the rest is cut off
+    doc_stride: PositiveInt = 128  # step between the windows that a long passage is cut into
+    n_best_size: PositiveInt = 20  # answers to keep for a question
+    max_answer_length: PositiveInt = 30  # longest answer, in tokens
+    answerable_classifier: bool = True  # a classifier for "has no answer"
+    answerable_uses_start_logits: bool = True  # which sees where the answer would start, too
+    answerable_weight: NonNegativeFloat = 0.5  # weight of that classifier's loss
+    joint_prediction: bool = True  # predict the end given the start
+    beam_size: PositiveInt = 20  # starts, and ends for each, that joint prediction considers
+    qa_na_threshold: float = -2.75  # answer "none" where the null odds are above (SQuAD 2.0)
+
+    # outputs
+    write_test_outputs: bool = False  # write predictions for the test splits
+    n_writes_test: NonNegativeInt = 5  # of the first so many trials
+
+    # devices and speed
+    distribution: Literal["auto", "one_device", "mirrored"] = "auto"  # auto: all GPUs
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 on able GPUs
+    xla: bool | Literal["auto"] = "auto"  # compile the training step; auto: on a GPU
+    recompute: bool = False  # recompute activations in the backward pass: less memory, more time
+
+    # TPU settings: names kept so that official JSON files load; use_tpu true is refused
+    use_tpu: bool = False  # not supported
+    num_tpu_cores: PositiveInt = 1  # without effect
+    tpu_job_name: str | None = None  # without effect
+    tpu_name: str | None = None  # without effect
+    tpu_zone: str | None = None  # without effect
+    gcp_project: str | None = None  # without effect
+
+    # files; <model>: <data-dir>/models/<model-name>; {:} stands for task, split or trial
+    raw_data_dir: str = ""  # default: <data-dir>/finetuning_data/{:}
+    vocab_file: str = ""  # default: <model>/vocab.txt, or <data-dir>/vocab.txt without it
+    init_checkpoint: str | None = None  # default: <model>; null: random weights
+    model_dir: str = ""  # default: <model>/finetuning_models/<tasks>_model; _<trial> is added
+    results_txt: str = ""  # default: <model>/results/<tasks>_results.txt
+    results_pkl: str = ""  # likewise .pkl; JSON is written, to this path with .json for .pkl
+    preprocessed_data_dir: str = ""  # default: <model>/finetuning_tfrecords/<tasks>_tfrecords
+    test_predictions: str = ""  # default: <model>/test_predictions/{:}_{:}_{:}_predictions.pkl
+    # JSON lines are written, to this path with .jsonl for .pkl
+    qa_eval_file: str = ""  # default: <model>/results/<tasks>_qa/{:}_eval.json
+    qa_preds_file: str = ""  # likewise {:}_preds.json, the answers
+    qa_na_file: str = ""  # likewise {:}_null_odds.json
+
+    # What neither the weights nor the scores of a trial depend on.
+    free_on_resume = frozenset(
+        "log_examples num_trials do_train do_eval keep_all_models overwrite require_gpu "
+        "log_every_steps eval_every_steps save_checkpoints_steps keep_checkpoint_max "
+        "iterations_per_loop use_tfrecords_if_existing eval_batch_size predict_batch_size "
+        "write_test_outputs n_writes_test distribution xla use_tpu num_tpu_cores tpu_job_name "
+        "tpu_name tpu_zone gcp_project raw_data_dir vocab_file init_checkpoint model_dir "
+        "results_txt results_pkl preprocessed_data_dir test_predictions qa_eval_file "
+        "qa_preds_file qa_na_file model_size embedding_size vocab_size "
+        "allow_partial_init".split()  # sizes: the stored network is compared
+    )
+
+    def __init__(self, /, model_name: str, data_dir: str, **overrides: Any):
+        self.model_name = model_name
+        self.data_dir = data_dir
+        self._task_names = overrides.get("task_names", type(self).task_names)
+        super().__init__(**overrides)
+
+    @property
+    def pretrained_model_dir(self) -> str:
+        """Folder of the pre-trained model, `<data-dir>/models/<model-name>`."""
+        return posixpath.join(self.data_dir, "models", self.model_name)
+
+    def raw_data_folder(self, task_name: str) -> str:
+        """Returns the folder of a task's data files."""
+        return self.raw_data_dir.format(task_name)
+
+    def network(self) -> TransformerConfig:
+        """The encoder's sizes by the hparams alone."""
+        network = transformer_config(
+            model_size=self.model_size,
+            vocab_size=self.vocab_size,
+            embedding_size=self.embedding_size,
+            overrides=self.model_hparam_overrides,
+        )
+        if not self.debug:
+            return network
+        embedding_size = self.embedding_size or DEBUG_NETWORK["hidden_size"]
+        return dataclasses.replace(network, **DEBUG_NETWORK, embedding_size=embedding_size)
+
+    def prepare(self) -> None:
+        """Sets the default paths, before any override: another model_dir leaves results_txt."""
+        if self.model_name in ("", ".", "..") or "/" in self.model_name:
+            raise UserError(
+                "The model's name is no folder name.",
+                where="--model-name",
+                received=repr(self.model_name),
+                remedy="Give a plain name; set the hparam init_checkpoint for a model elsewhere.",
+            )
+        join, model = posixpath.join, self.pretrained_model_dir
+        names = self._task_names
+        tasks = ",".join(names) if isinstance(names, list) else ""
+        self.raw_data_dir = join(self.data_dir, "finetuning_data", "{:}")
+        self.init_checkpoint = model
+        self.model_dir = join(model, "finetuning_models", f"{tasks}_model")
+        self.results_txt = join(model, "results", f"{tasks}_results.txt")
+        self.results_pkl = join(model, "results", f"{tasks}_results.pkl")
+        qa = join(model, "results", f"{tasks}_qa")
+        self.qa_eval_file = join(qa, "{:}_eval.json")
+        self.qa_preds_file = join(qa, "{:}_preds.json")
+        self.qa_na_file = join(qa, "{:}_null_odds.json")
+        self.preprocessed_data_dir = join(model, "finetuning_tfrecords", f"{tasks}_tfrecords")
+        self.test_predictions = join(model, "test_predictions", "{:}_{:}_{:}_predictions.pkl")
+
+    def resolve(self) -> None:
+        """Sets what follows from the task, model_size, debug and the overrides."""
+        if len(self.task_names) == 1:
+            for name, value in self._task_defaults(self.task_names[0]).items():
+                setattr(self, name, value)
+        if self.model_size == "large":
+            self.learning_rate = 5e-5
+            self.layerwise_lr_decay = 0.9
+        if self.model_size == "small":
+            self.embedding_size = 128
+        if self.debug:
+            self.init_checkpoint = None
+            self.use_tfrecords_if_existing = False
+            self.num_trials = 1
+            self.iterations_per_loop = 1
+            self.train_batch_size = 32
+            self.num_train_epochs = 3.0
+            self.log_examples = True
+            self.preprocessed_data_dir += "-debug"
+        self.vocab_size = self.model_hparam_overrides.get("vocab_size", self.vocab_size)
+
+    def _task_defaults(self, name: str) -> dict[str, Any]:
+        definition = self.tasks.get(name)
+        if isinstance(definition, dict):
+            return _QA_DEFAULTS if definition.get("kind") == "qa" else {}
+        return TASK_DEFAULTS.get(name, {})
+
+    def check(self) -> None:
+        """Refuses hparams that don't go together."""
+        self.model_hparam_overrides = check_model_hparam_overrides(self.model_hparam_overrides)
+        self._check_tasks()
+        self._check_run()
+        self._check_sizes()
+        self._check_paths()
+
+    def _check_tasks(self) -> None:
+        if not self.task_names:
+            raise contradiction(
+                "There is no task.", {"task_names": []}, "Name at least one, such as cola."
+            )
+        for name in self.task_names:
+            if not name or name in (".", "..") or set(name) & set("/,\\\n"):
+                raise contradiction(
+                    "A task's name is no folder name.",
+                    {"task_names": self.task_names},
+                    "Name tasks without slash and comma: their data lie in folders of that name.",
+                )
+        if len(set(self.task_names)) < len(self.task_names):
+            raise contradiction(
+                "A task is named twice.", {"task_names": self.task_names}, "Name each task once."
+            )
+        for name, definition in self.tasks.items():
+            if not isinstance(definition, dict):
+                raise contradiction(
+                    "The definition of a task is no object.",
+                    {f"tasks.{name}": definition},
+                    'Write for example {"kind": "classification", "text": "sentence", '
+                    '"label": "label"}.',
+                )
+
+    def _check_run(self) -> None:
+        if self.use_tpu:
+            raise contradiction(
+                "TPUs are not supported.",
+                {"use_tpu": True},
+                "Leave use_tpu out; distribution chooses among the GPUs and CPUs of this machine.",
+            )
+        if self.num_trials == 0:
+            raise contradiction(
+                "There is nothing to do.",
+                {"num_trials": 0},
+                "Set it to 1 or more, or to -1 to go on until stopped.",
+            )
+        if not self.do_train and not self.do_eval and not self.write_test_outputs:
+            raise contradiction(
+                "There is nothing to do.",
+                {"do_train": False, "do_eval": False, "write_test_outputs": False},
+                "Set do_train or do_eval to true.",
+            )
+        if self.seed + max(self.num_trials, 1) > 1 << 32:
+            raise contradiction(
+                "The seed is too large.", {"seed": self.seed}, "Choose one below 2**32."
+            )
+        if self.train_batch_size % self.gradient_accumulation_steps:
+            raise contradiction(
+                "The training batch can't be split evenly into micro-batches.",
+                {
+                    "train_batch_size": self.train_batch_size,
+                    "gradient_accumulation_steps": self.gradient_accumulation_steps,
+                },
+                "Choose a train_batch_size that is a multiple of gradient_accumulation_steps.",
+            )
+
+    def _check_sizes(self) -> None:
+        overrides = self.model_hparam_overrides
+        if self.vocab_size != overrides.get("vocab_size", self.vocab_size):
+            raise contradiction(
+                "The vocabulary's size is given twice, and differently.",
+                {"vocab_size": self.vocab_size, "model_hparam_overrides": overrides},
+                "Give it once, as the hparam vocab_size.",
+            )
+        if self.layerwise_lr_decay is not None and self.layerwise_lr_decay > 1:
+            raise contradiction(
+                "The layers' learning rates would grow downwards.",
+                {"layerwise_lr_decay": self.layerwise_lr_decay},
+                "Choose a factor of at most 1; 0 turns it off.",
+            )
+        self.network()
+
+    def _check_paths(self) -> None:
+        for name, fields in (
+            ("raw_data_dir", 1),
+            ("qa_eval_file", 1),
+            ("qa_preds_file", 1),
+            ("qa_na_file", 1),
+            ("test_predictions", 3),
+        ):
+            pattern = getattr(self, name)
+            try:
+                parts = {pattern.format(*(f"{i}-{j}" for j in range(fields))) for i in range(2)}
+            except (IndexError, KeyError, ValueError, AttributeError):
+                parts = set()
+            if len(parts) < 2 and not (parts and len(self.task_names) == 1 and fields == 1):
+                raise contradiction(
+                    "A path does not say where the parts of its name go.",
+                    {name: pattern},
+                    f"Write {{:}} in it {fields} times"
+                    + (", for task, split and trial." if fields == 3 else ", for the task."),
+                )
+        for name in ("model_dir", "results_txt", "results_pkl", "preprocessed_data_dir"):
+            if not getattr(self, name):
+                raise contradiction("A path is empty.", {name: ""}, "Leave it out for its default.")
+
+
+_QA_DEFAULTS = {"max_seq_length": 512, "num_train_epochs": 2.0}
+
+TASK_DEFAULTS: dict[str, dict[str, Any]] = {
+    "rte": {"num_train_epochs": 10.0},
+    "sts": {"num_train_epochs": 10.0},
+    "chunk": {"max_seq_length": 256},
+    **dict.fromkeys(
+        ("squad", "squadv1", "newsqa", "naturalqs", "triviaqa", "searchqa"), _QA_DEFAULTS
+    ),
+}
+"""What a task sets where it is the only one (official values; naturalqs misses them there)."""

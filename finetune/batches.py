@@ -1,0 +1,173 @@
+"""Which examples form a batch, and how long it is.
+
+Sentences differ in length by a factor of ten, and a batch costs what its longest example costs.
+So examples of about the same length are put together: an epoch's examples are shuffled, sorted by
+length within windows of `WINDOW` batches, cut into batches, and the batches shuffled. The order is
+a function of the seed and the epoch alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from finetune.task_data import NO_ROW, TaskData
+
+# Batches that are sorted together. A window this large leaves few sentences much shorter than the
+# longest of their batch, and this small leaves a batch's neighbours random.
+WINDOW = 50
+# Lengths of batches are rounded up to a multiple of this: few shapes, each a good one for the
+# processor's vector units.
+LENGTH_STEP = 8
+_PURPOSES = {"examples": 1, "batches": 2}
+
+
+def permutation(seed: int, purpose: str, epoch: int, size: int) -> np.ndarray:
+    """Returns a permutation of range(size), int64, that depends on the arguments alone.
+
+    Sorted raw Philox words: NumPy promises that these never change, unlike its `permutation`.
+
+    Args:
+        seed: the run's seed, at least 0.
+        purpose: "examples" or "batches".
+        epoch: from 0.
+        size: how many.
+    """
+    philox = np.random.Philox(key=[seed, _PURPOSES[purpose]], counter=[0, 0, 0, epoch])
+    return np.argsort(philox.random_raw(size), kind="stable")
+
+
+class BatchPlan(NamedTuple):
+    """One batch.
+
+    Attributes:
+        rows: int64 [batch size], which examples; `NO_ROW` where there is none.
+        length: tokens to pad to.
+    """
+
+    rows: np.ndarray
+    length: int
+
+
+class Batching(NamedTuple):
+    """How batches are formed.
+
+    Attributes:
+        batch_size: examples a batch, over all replicas.
+        max_seq_length: longest example, in tokens.
+        pad_to_max_length: pad all batches to that, in plain shuffled order.
+    """
+
+    batch_size: int
+    max_seq_length: int
+    pad_to_max_length: bool = False
+
+    def batches_per_epoch(self, num_rows: int) -> int:
+        """Returns how many batches hold all examples; the last one may be filled up."""
+        return -(-num_rows // self.batch_size)
+
+    def epoch(self, lengths: np.ndarray, seed: int, epoch: int) -> list[BatchPlan]:
+        """Returns the batches of one epoch of training; every example is in one of them.
+
+        Args:
+            lengths: int64 [examples], in tokens.
+            seed: the run's seed.
+            epoch: from 0.
+        """
+        order = permutation(seed, "examples", epoch, len(lengths))
+        if self.pad_to_max_length:
+            return self._cut(order, lengths)
+        size = WINDOW * self.batch_size
+        windows = [order[i : i + size] for i in range(0, len(order), size)]
+        windows = [window[np.argsort(lengths[window], kind="stable")] for window in windows]
+        batches = self._cut(np.concatenate(windows), lengths)
+        return [batches[i] for i in permutation(seed, "batches", epoch, len(batches))]
+
+    def by_length(self, lengths: np.ndarray) -> list[BatchPlan]:
+        """Returns batches for scoring: every example once, the longest first.
+
+        The first batch then needs the most memory, so that a lack of it shows at once.
+        """
+        order = np.arange(len(lengths))
+        if not self.pad_to_max_length:
+            order = np.argsort(-lengths, kind="stable")
+        return self._cut(order, lengths)
+
+    def _cut(self, order: np.ndarray, lengths: np.ndarray) -> list[BatchPlan]:
+        missing = -len(order) % self.batch_size
+        rows = np.concatenate([order, np.full(missing, NO_ROW)]).astype(np.int64)
+        return [
+            BatchPlan(batch, self._length(lengths[batch[batch != NO_ROW]]))
+            for batch in rows.reshape(-1, self.batch_size)
+        ]
+
+    def _length(self, lengths: np.ndarray) -> int:
+        if self.pad_to_max_length:
+            return self.max_seq_length
+        longest = int(lengths.max())
+        return min(-(-longest // LENGTH_STEP) * LENGTH_STEP, self.max_seq_length)
+
+
+def training_dataset(
+    data: TaskData,
+    batching: Batching,
+    *,
+    seed: int,
+    position: int,
+    input_context: tf.distribute.InputContext | None = None,
+) -> tf.data.Dataset:
+    """The endless training data from a position on.
+
+    Args:
+        data: the examples.
+        batching: how batches are formed.
+        seed: the run's seed.
+        position: examples consumed since the start of the run, filled-up rows included: a multiple
+            of the batch size.
+        input_context: this worker's place, from `strategy.distribute_datasets_from_function`; None
+            for one replica in one process.
+
+    Returns:
+        A dataset with one element per local replica and step, see `TaskData.batch`.
+    """
+    per_epoch = batching.batches_per_epoch(data.num_rows)
+    first_epoch, first_batch = divmod(position // batching.batch_size, per_epoch)
+
+    def plans() -> Iterator[BatchPlan]:
+        epoch, start = first_epoch, first_batch
+        while True:
+            yield from batching.epoch(data.lengths, seed, epoch)[start:]
+            epoch, start = epoch + 1, 0
+
+    return _dataset(data, batching, plans, input_context)
+
+
+def scoring_dataset(
+    data: TaskData,
+    batching: Batching,
+    input_context: tf.distribute.InputContext | None = None,
+) -> tf.data.Dataset:
+    """Every example once; arguments and elements as in `training_dataset`."""
+    plans = batching.by_length(data.lengths)
+    return _dataset(data, batching, lambda: iter(plans), input_context)
+
+
+def _dataset(data, batching, plans, input_context) -> tf.data.Dataset:
+    context = input_context or tf.distribute.InputContext()
+    share = batching.batch_size // context.num_replicas_in_sync
+    local = context.num_replicas_in_sync // context.num_input_pipelines
+    first = context.input_pipeline_id * local
+
+    def elements():
+        for plan in plans():
+            for replica in range(first, first + local):
+                yield data.batch(plan.rows[replica * share : (replica + 1) * share], plan.length)
+
+    signature = {
+        name: tf.TensorSpec((share, None) if value.ndim == 2 else (share,), value.dtype)
+        for name, value in data.batch(np.full(share, NO_ROW), 1).items()
+    }
+    return tf.data.Dataset.from_generator(elements, output_signature=signature).prefetch(8)

@@ -1,0 +1,117 @@
+"""Reading the files of a task: what is missing, unreadable or malformed is named."""
+
+from __future__ import annotations
+
+import posixpath
+
+import tensorflow as tf
+from absl import logging
+
+from electra_tf2.errors import UserError
+
+# Bad rows are an error where there are more than this many and more than this share.
+MAX_BAD_ROWS = 20
+MAX_BAD_SHARE = 0.01
+# How many of them are named.
+_NAMED = 5
+
+
+def read_text(path: str) -> str:
+    """Reads a UTF-8 file.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Its text without a byte order mark; line ends are as in the file.
+
+    Raises:
+        UserError: it is missing (what lies beside it is named), empty, or not UTF-8 (the line is
+            named).
+    """
+    try:
+        with tf.io.gfile.GFile(path, "rb") as file:
+            content = file.read()
+    except tf.errors.OpError as error:
+        raise UserError(
+            "A data file of the task can't be read.",
+            where=path,
+            received=_neighbours(path) if not tf.io.gfile.exists(path) else error.message,
+            remedy="Put the file there, or check --data-dir and the hparam raw_data_dir.",
+        ) from error
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise UserError(
+            "A data file is not UTF-8 text.",
+            where=f"{path}, line {line}",
+            received=f"byte {content[error.start]:#04x}",
+            remedy="Convert it, for example with iconv -f LATIN1 -t UTF-8.",
+        ) from error
+    if not text.strip():
+        raise UserError(
+            "A data file is empty.", where=path, remedy="Copy it again, or check its source."
+        )
+    return text
+
+
+def _neighbours(path: str) -> str:
+    folder = posixpath.dirname(path)
+    if not tf.io.gfile.isdir(folder):
+        return f"there is no folder {folder}"
+    names = sorted(tf.io.gfile.listdir(folder))
+    return "no such file; the folder holds " + (", ".join(names[:10]) if names else "nothing")
+
+
+class BadRows:
+    """Rows of a file that can't be used: a few are skipped with a message, many are an error.
+
+    Args:
+        path: the file.
+    """
+
+    def __init__(self, path: str):
+        self._path = path
+        self._problems: list[str] = []
+
+    def add(self, line: int, problem: str) -> None:
+        """Notes a bad row.
+
+        Args:
+            line: its number in the file, from 1.
+            problem: what is wrong with it.
+        """
+        self._problems.append(f"line {line}: {problem}")
+
+    def check(self, num_rows: int) -> None:
+        """Logs what was noted, or refuses the file.
+
+        Args:
+            num_rows: all rows of the file that should have been usable, bad ones included.
+
+        Raises:
+            UserError: there are more bad rows than `MAX_BAD_ROWS` and than `MAX_BAD_SHARE`, or
+                nothing is left.
+        """
+        bad = len(self._problems)
+        named = "; ".join(self._problems[:_NAMED])
+        more = f"; and {bad - _NAMED} more" if bad > _NAMED else ""
+        if num_rows <= bad:
+            raise UserError(
+                "A data file has no usable row.",
+                where=self._path,
+                received=named + more if bad else "a header and no row",
+                remedy="Check that the file is what the task expects: see docs/finetuning.md.",
+            )
+        if bad > MAX_BAD_ROWS and bad > MAX_BAD_SHARE * num_rows:
+            raise UserError(
+                f"{bad} of {num_rows} rows of a data file are bad.",
+                where=self._path,
+                received=named + more,
+                remedy="Mend the rows, or check that the file is what the task expects.",
+            )
+        if bad:
+            logging.warning(
+                "%s: %d of %d rows are skipped (%s%s).", self._path, bad, num_rows, named, more
+            )

@@ -1,0 +1,85 @@
+"""Weights for a network to fine-tune or to evaluate, every variable accounted for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from electra_tf2.errors import UserError
+from finetune.model import FinetuningModel
+from finetune.pretrained import Pretrained
+
+_SHOWN = 8
+
+
+def initialize(
+    model: FinetuningModel,
+    pretrained: Pretrained,
+    *,
+    need_heads: bool,
+    allow_partial: bool,
+    say: Callable[[str], None],
+) -> dict[str, np.ndarray]:
+    """Finds the network's variables in a checkpoint.
+
+    Heads are taken over where the checkpoint has them in the same shape, as when a task is trained
+    further; otherwise they stay as they were drawn.
+
+    Args:
+        model: the network, built.
+        pretrained: the checkpoint.
+        need_heads: whether the heads have to be there (nothing is trained).
+        allow_partial: whether parts of the encoder may be missing or of another shape.
+        say: prints a line.
+
+    Returns:
+        Variable name -> value, of those that were found.
+
+    Raises:
+        UserError: the encoder (or a head that is needed) is not all there; lists what is not.
+    """
+    official = model.official_head_names()
+    found, problems = {}, []
+    for name, variable in model.named_variables().items():
+        array = pretrained.arrays.get(name)
+        if array is None:
+            array = pretrained.arrays.get(official.get(name, ""))
+        if array is not None and array.shape == tuple(variable.shape):
+            found[name] = array
+        elif name not in official or need_heads:
+            problems.append(
+                f"{name} is missing"
+                if array is None
+                else f"{name} has shape {array.shape}, not {tuple(variable.shape)}"
+            )
+    heads = [name for name in official if name not in found]
+    if problems:
+        listed = "; ".join(problems[:_SHOWN])
+        if len(problems) > _SHOWN:
+            listed += f"; and {len(problems) - _SHOWN} more"
+        if need_heads or not allow_partial:
+            raise _incomplete(pretrained.path, listed, len(problems), need_heads)
+        say(f"Warning: {len(problems)} variables of the encoder stay random: {listed}")
+    say(
+        f"Weights from {pretrained.path}: {len(found)} variables"
+        + (f"; {len(heads)} variables of task heads start at random" if heads else "")
+    )
+    return found
+
+
+def _incomplete(path: str, listed: str, count: int, need_heads: bool) -> UserError:
+    if need_heads:
+        return UserError(
+            "The checkpoint can't be evaluated: it lacks parts of the network.",
+            where=path,
+            received=listed,
+            remedy="Give a model that was fine-tuned on these tasks, or set do_train to true.",
+        )
+    return UserError(
+        f"The checkpoint lacks {count} of the encoder's variables.",
+        where=path,
+        received=listed,
+        remedy="Check the sizes of the model. To start with these at random, set "
+        "allow_partial_init to true.",
+    )

@@ -1,0 +1,111 @@
+"""The network that is fine-tuned: a pre-trained encoder and a head for each task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import keras
+import tensorflow as tf
+
+from electra_tf2.modeling.config import TransformerConfig
+from electra_tf2.modeling.encoder import Encoder
+from electra_tf2.randomness import site_seed
+from finetune.task import HeadOutput, Task
+
+# First random site of the heads; the encoder's start at 0.
+_HEAD_SITES = 2048
+_SHARED = ("input_ids", "input_mask", "segment_ids")
+
+
+class FinetuningModel(keras.Model):
+    """An encoder with a head for each task.
+
+    Args:
+        tasks: the tasks.
+        network: the encoder's sizes.
+        recompute: see `Encoder`.
+        dtype: Keras dtype policy.
+    """
+
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        network: TransformerConfig,
+        *,
+        recompute: bool = False,
+        dtype: str = "float32",
+        **kwargs,
+    ):
+        super().__init__(autocast=False, dtype=dtype, **kwargs)
+        self.encoder = Encoder(network, recompute=recompute, dtype=dtype, name="electra")
+        self.task_names = [task.name for task in tasks]
+        self.heads = [task.make_head(network, dtype) for task in tasks]
+
+    def build(self, input_shape=None):
+        self.encoder.build()
+        for head in self.heads:
+            head.build((None, None, self.encoder.config.hidden_size))
+        self.built = True
+
+    def call(
+        self,
+        batch: Mapping[str, tf.Tensor],
+        training: bool = False,
+        seed: tf.Tensor | None = None,
+        only: str | None = None,
+    ) -> dict[str, HeadOutput]:
+        """Encodes a batch and applies the heads to all of it.
+
+        Args:
+            batch: see `TaskData.batch`.
+            training: whether dropout is on; it needs a `seed` then.
+            seed: int64 [2].
+            only: the one task whose head is applied; None for all.
+
+        Returns:
+            Task name -> losses and outputs.
+        """
+        shared = {name: batch[name] for name in _SHARED}
+        states = self.encoder(
+            shared["input_ids"],
+            shared["input_mask"],
+            shared["segment_ids"],
+            training=training,
+            seed=seed,
+        )
+        results = {}
+        for i, (name, head) in enumerate(zip(self.task_names, self.heads, strict=True)):
+            if only not in (None, name):
+                continue
+            own = {
+                key.removeprefix(f"{name}/"): value
+                for key, value in batch.items()
+                if key.startswith(f"{name}/")
+            }
+            head_seed = site_seed(seed, _HEAD_SITES + i) if training else None
+            results[name] = head(states, {**shared, **own}, training=training, seed=head_seed)
+        return results
+
+    def named_variables(self) -> dict[str, keras.Variable]:
+        """Returns name -> trainable variable: `electra/…` and `task_specific/<task>/…`."""
+        parts = {"electra": self.encoder}
+        for name, head in zip(self.task_names, self.heads, strict=True):
+            parts[f"task_specific/{name}"] = head
+        return {
+            f"{scope}/{own_path(part, variable)}": variable
+            for scope, part in parts.items()
+            for variable in part.trainable_variables
+        }
+
+    def official_head_names(self) -> dict[str, str]:
+        """Returns name -> name in official checkpoints, of the heads' variables."""
+        return {
+            f"task_specific/{name}/{ours}": f"task_specific/{name}/{theirs}"
+            for name, head in zip(self.task_names, self.heads, strict=True)
+            for ours, theirs in head.official_names().items()
+        }
+
+
+def own_path(layer: keras.layers.Layer, variable: keras.Variable) -> str:
+    """Returns a variable's path below the name of the layer that it is part of."""
+    return variable.path.rpartition(f"{layer.name}/")[2]

@@ -1,0 +1,98 @@
+"""All tasks that a model has been fine-tuned on, and the GLUE average over them.
+
+<results>/scores.md    beside the results of the tasks
+"""
+
+from __future__ import annotations
+
+import posixpath
+import statistics
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from electra_tf2.errors import UserError
+from electra_tf2.training.durable_files import replace_file
+from finetune.results import read_results
+
+# The eight tasks that the paper averages over (arXiv:2003.10555, table 8; WNLI is left out).
+GLUE = ("cola", "sst", "mrpc", "sts", "qqp", "mnli", "qnli", "rte")
+SCORES = "scores.md"
+
+
+class TaskScore(NamedTuple):
+    """A task's figure over the trials of a model.
+
+    Attributes:
+        task: its name.
+        metric: the main one.
+        median, std: over the trials.
+        trials: how many.
+        path: the results file.
+    """
+
+    task: str
+    metric: str
+    median: float
+    std: float
+    trials: int
+    path: str
+
+
+def model_scores(folder: str) -> list[TaskScore]:
+    """Collects the scores of a model from its results files, single-task runs first.
+
+    Args:
+        folder: where results files (`…_results.json`) are.
+    """
+    scores: dict[str, TaskScore] = {}
+    paths = tf.io.gfile.glob(posixpath.join(folder, "*_results.json"))
+    for path in sorted(paths, key=lambda p: ("," in posixpath.basename(p), p)):
+        try:
+            content = read_results(path)
+        except UserError:
+            continue  # no results of fine-tuning
+        for task, metric in content.get("main_metrics", {}).items():
+            figures = content["summary"].get(task, {}).get(metric)
+            if figures and figures["median"] is not None:
+                score = TaskScore(
+                    task, metric, figures["median"], figures["std"], figures["trials"], path
+                )
+                scores.setdefault(task, score)
+    order = {task: i for i, task in enumerate(GLUE)}
+    return sorted(scores.values(), key=lambda s: (order.get(s.task, len(order)), s.task))
+
+
+def glue_average(scores: list[TaskScore]) -> tuple[float, list[str]] | None:
+    """Returns the mean of the medians of the GLUE tasks that have run, and which are missing.
+
+    None if none of them has run.
+    """
+    medians = {score.task: score.median for score in scores if score.task in GLUE}
+    if not medians:
+        return None
+    return statistics.fmean(medians.values()), [task for task in GLUE if task not in medians]
+
+
+def write_model_scores(config: Any, say: Callable[[str], None]) -> None:
+    """Writes the table of a model's scores beside its results, and prints the GLUE average."""
+    folder = posixpath.dirname(config.results_txt)
+    scores = model_scores(folder)
+    if not scores:
+        return
+    lines = [f"# {config.model_name}: all tasks\n\n", "| task | metric | median | std | trials |\n"]
+    lines.append("| --- | --- | --- | --- | --- |\n")
+    lines += [
+        f"| {s.task} | {s.metric} | {s.median:.2f} | {s.std:.2f} | {s.trials} |\n" for s in scores
+    ]
+    average = glue_average(scores)
+    if average is not None:
+        mean, missing = average
+        line = f"GLUE average of {len(GLUE) - len(missing)} of {len(GLUE)} tasks: {mean:.2f}"
+        line += f" (not run: {', '.join(missing)})" if missing else ""
+        lines.append(f"\n{line}\n")
+        say(line)
+    path = posixpath.join(folder, SCORES)
+    replace_file(path, "".join(lines).encode())
+    say(f"All scores of {config.model_name}: {path}")

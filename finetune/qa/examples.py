@@ -1,0 +1,249 @@
+"""From the questions in a file to examples, with the answers where they are needed."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+from absl import logging
+
+from electra_tf2.errors import UserError
+from finetune.data_files import MAX_BAD_ROWS, MAX_BAD_SHARE
+from finetune.qa.json_fields import checked, field, shown
+from finetune.qa.passage import AnswerNotFound, Passage
+from finetune.qa.question_files import Paragraph
+
+# How many bad or doubled questions a message names.
+_NAMED = 5
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class QAExample:
+    """A question about a passage.
+
+    Attributes:
+        eid: its number, from 0 in the order of the file.
+        id: the file's name for it, which predictions are written under.
+        question: the question.
+        passage: the passage.
+        gold: the answers that count as right; empty for an unanswerable question, and where answers
+            aren't read.
+        answer: the annotated answer to train on, if any.
+        first_word: the passage's first word that it covers.
+        last_word: the last one.
+        is_impossible: whether training is told that there is no answer.
+    """
+
+    eid: int
+    id: str
+    question: str
+    passage: str
+    gold: tuple[str, ...] = ()
+    answer: str | None = None
+    first_word: int = 0
+    last_word: int = 0
+    is_impossible: bool = False
+
+
+class Annotation(NamedTuple):
+    """An answer to train on: its text and its first character in the passage."""
+
+    text: str
+    start: int
+
+
+@dataclasses.dataclass(frozen=True)
+class QuestionFormat:
+    """How a format writes questions.
+
+    Attributes:
+        id_field: the field that names a question.
+        annotation: the answer to train on from (the question's object, its place), None where there
+            is none.
+        gold: all right answers from the same.
+    """
+
+    id_field: str
+    annotation: Callable[[Mapping[str, Any], str], Annotation | None]
+    gold: Callable[[Mapping[str, Any], str], tuple[str, ...]]
+
+
+def _squad_annotation(question: Mapping[str, Any], where: str) -> Annotation | None:
+    answers = field(question, "answers", list, where)
+    if not answers:
+        return None
+    text = field(answers[0], "text", str, f"{where}, answers[0]")
+    return Annotation(text, field(answers[0], "answer_start", int, f"{where}, answers[0]"))
+
+
+def _squad_gold(question: Mapping[str, Any], where: str) -> tuple[str, ...]:
+    answers = field(question, "answers", list, where)
+    return tuple(field(a, "text", str, f"{where}, answers[{i}]") for i, a in enumerate(answers))
+
+
+def _mrqa_annotation(question: Mapping[str, Any], where: str) -> Annotation | None:
+    answers = field(question, "detected_answers", list, where)
+    if not answers:
+        return None
+    where = f"{where}, detected_answers[0]"
+    spans = field(answers[0], "char_spans", list, where)
+    span = checked(spans[0] if spans else None, list, f"{where}, char_spans[0]")
+    start = checked(span[0] if span else None, int, f"{where}, char_spans[0][0]")
+    return Annotation(field(answers[0], "text", str, where), start)
+
+
+def _mrqa_gold(question: Mapping[str, Any], where: str) -> tuple[str, ...]:
+    answers = field(question, "answers", list, where)
+    return tuple(checked(a, str, f"{where}, answers[{i}]") for i, a in enumerate(answers))
+
+
+SQUAD = QuestionFormat("id", _squad_annotation, _squad_gold)
+MRQA = QuestionFormat("qid", _mrqa_annotation, _mrqa_gold)
+
+
+def read_questions(
+    paragraphs: Iterable[Paragraph],
+    path: str,
+    form: QuestionFormat,
+    *,
+    annotated: bool,
+    scored: bool,
+    unanswerable: bool,
+    limit: int | None = None,
+) -> list[QAExample]:
+    """Reads the questions of a file.
+
+    Args:
+        paragraphs: what the file holds.
+        path: the file, for messages.
+        form: its format.
+        annotated: whether to read the answers to train on. Questions whose answer can't be
+            recovered from the passage are left out, and the first few are named.
+        scored: whether to read the right answers.
+        unanswerable: whether questions may have no answer.
+        limit: read only this many questions.
+
+    Returns:
+        The questions in order.
+
+    Raises:
+        UserError: there is no question, a field is missing or of the wrong kind (the question or
+            paragraph is named), too many answers can't be recovered, or, unless the answers are for
+            training, two questions have the same name: predictions would be confused.
+    """
+    examples: list[QAExample] = []
+    problems: list[str] = []
+    for paragraph, question, where in _questions(paragraphs, form):
+        if limit is not None and len(examples) >= limit:
+            break
+        example = QAExample(
+            eid=len(examples),
+            id=str(question[form.id_field]),
+            question=field(question, "question", str, where),
+            passage=paragraph.text,
+        )
+        if scored:
+            gold = form.gold(question, where)
+            if not gold and not unanswerable:
+                raise _needs_answer(where)
+            example = dataclasses.replace(example, gold=gold)
+        if annotated:
+            try:
+                example = _annotate(example, question, where, paragraph, form, unanswerable)
+            except AnswerNotFound as error:
+                problems.append(f"{example.id}: {error}")
+                continue
+        examples.append(example)
+    _check_skipped(path, problems, len(examples) + len(problems))
+    _check_ids(path, examples, fatal=not annotated)
+    logging.info("%s: %d questions.", path, len(examples))
+    return examples
+
+
+def _questions(paragraphs: Iterable[Paragraph], form: QuestionFormat):
+    """Yields (passage, question, its place)."""
+    for where, record in paragraphs:
+        passage = Passage(field(record, "context", str, where))
+        for i, question in enumerate(field(record, "qas", list, where)):
+            name = field(question, form.id_field, object, f"{where}.qas[{i}]")
+            if not isinstance(name, str | int) or isinstance(name, bool):
+                raise UserError(
+                    "A question's name is neither text nor a number.",
+                    where=f"{where}.qas[{i}], field {form.id_field!r}",
+                    received=shown(name),
+                )
+            yield passage, question, f"{where}, question {str(name)!r}"
+
+
+def _annotate(
+    example: QAExample,
+    question: Mapping[str, Any],
+    where: str,
+    passage: Passage,
+    form: QuestionFormat,
+    unanswerable: bool,
+) -> QAExample:
+    if unanswerable:
+        remedy = "Questions without an answer need it; a file that has none is SQuAD 1.1's kind: "
+        remedy += 'task squadv1, or "unanswerable": false.'
+        if field(question, "is_impossible", bool, where, remedy):
+            return dataclasses.replace(example, is_impossible=True)
+    annotation = form.annotation(question, where)
+    if annotation is None:
+        raise AnswerNotFound("it has no answer")
+    first, last = passage.locate(*annotation)
+    return dataclasses.replace(example, answer=annotation.text, first_word=first, last_word=last)
+
+
+def _check_skipped(path: str, problems: list[str], num_questions: int) -> None:
+    bad = len(problems)
+    named = "; ".join(problems[:_NAMED]) + ("; …" if bad > _NAMED else "")
+    if not num_questions:
+        raise UserError(
+            "A data file has no question.",
+            where=path,
+            remedy="Check that the file is what the task expects: see docs/finetuning.md.",
+        )
+    if bad == num_questions or (bad > MAX_BAD_ROWS and bad > MAX_BAD_SHARE * num_questions):
+        raise UserError(
+            f"{bad} of {num_questions} answers can't be found in their passages.",
+            where=path,
+            received=named,
+            remedy="Mend the places of the answers (characters from 0), or remove the questions. "
+            "A file with unanswerable questions is SQuAD 2.0's kind: task squad, or "
+            '"unanswerable": true.',
+        )
+    if bad:
+        logging.warning(
+            "%s: %d of %d questions are skipped, their answers are not in the passage (%s).",
+            path,
+            bad,
+            num_questions,
+            named,
+        )
+
+
+def _check_ids(path: str, examples: list[QAExample], *, fatal: bool) -> None:
+    seen: set[str] = set()
+    doubled = [e.id for e in examples if e.id in seen or seen.add(e.id)]
+    if not doubled:
+        return
+    named = ", ".join(doubled[:_NAMED]) + (", …" if len(doubled) > _NAMED else "")
+    if fatal:
+        raise UserError(
+            f"{len(doubled)} questions have the name of another one.",
+            where=path,
+            received=named,
+            remedy="Give each question a name of its own: predictions are written by name.",
+        )
+    logging.warning("%s: questions with the name of another one: %s.", path, named)
+
+
+def _needs_answer(where: str) -> UserError:
+    return UserError(
+        "A question to be scored has no answer.",
+        where=where,
+        remedy="Unanswerable questions are scored by SQuAD 2.0's rules: task squad, or \""
+        'unanswerable": true.',
+    )

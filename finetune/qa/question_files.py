@@ -1,0 +1,126 @@
+"""Files of passages with questions: SQuAD's JSON and MRQA's JSON lines."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from electra_tf2.errors import UserError
+from finetune.data_files import read_text
+from finetune.qa.json_fields import field
+
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_SQUAD_FORM = (
+    'SQuAD files have the form {"data": [{"paragraphs": [{"context": …, "qas": [{"id": …, '
+    '"question": …, "answers": [{"text": …, "answer_start": …}]}]}]}]}.'
+)
+
+
+class Paragraph(NamedTuple):
+    """A passage with its questions, as it stands in the file.
+
+    Attributes:
+        where: its place, for messages.
+        record: the JSON object, with the fields `context` and `qas`.
+    """
+
+    where: str
+    record: Any
+
+
+def read_squad(path: str) -> Iterator[Paragraph]:
+    """Reads a SQuAD file (JSON).
+
+    Yields:
+        Its paragraphs in order.
+
+    Raises:
+        UserError: the file is missing, empty, not UTF-8, no JSON (the line is named), or lacks the
+            lists `data` or `paragraphs`.
+    """
+    text = read_text(path)
+    try:
+        content = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise _not_json(f"{path}, line {error.lineno}", error, _SQUAD_FORM) from error
+    except (ValueError, RecursionError) as error:  # a number of too many digits; deep nesting
+        raise _not_json(path, error, _SQUAD_FORM) from error
+    for i, article in enumerate(field(content, "data", list, path, _SQUAD_FORM)):
+        where = f"{path}, data[{i}]"
+        paragraphs = field(article, "paragraphs", list, where, _SQUAD_FORM)
+        for j, paragraph in enumerate(paragraphs):
+            yield Paragraph(f"{where}.paragraphs[{j}]", paragraph)
+
+
+def read_mrqa(path: str) -> Iterator[Paragraph]:
+    """Reads an MRQA file: a JSON object a line, gzipped if the name ends in `.gz`.
+
+    Header lines (objects with a field `header`) and empty lines are left out.
+
+    Yields:
+        Its paragraphs in order.
+
+    Raises:
+        UserError: the file is missing, empty, a broken gzip file, not UTF-8 or no JSON (the line is
+            named).
+    """
+    empty = True
+    for number, line in enumerate(_lines(path), 1):
+        if number == 1:
+            line = line.removeprefix(_BYTE_ORDER_MARK)
+        if not line.strip():
+            continue
+        empty = False
+        where = f"{path}, line {number}"
+        record = _parse_line(line, where)
+        if not (isinstance(record, dict) and "header" in record):
+            yield Paragraph(where, record)
+    if empty:
+        raise UserError(
+            "A data file is empty.", where=path, remedy="Copy it again, or check its source."
+        )
+
+
+def _parse_line(line: bytes, where: str) -> Any:
+    form = "MRQA files have a JSON object with the fields context and qas on each line."
+    try:
+        return json.loads(line.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise UserError(
+            "A data file is not UTF-8 text.",
+            where=where,
+            received=f"byte {line[error.start]:#04x}",
+            remedy="Convert it, for example with iconv -f LATIN1 -t UTF-8.",
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise _not_json(where, error, form) from error
+
+
+def _lines(path: str) -> Iterator[bytes]:
+    """Yields the lines of a file without holding all of it: MRQA files have gigabytes."""
+    if not tf.io.gfile.exists(path) or tf.io.gfile.isdir(path):
+        read_text(path)  # its error says what is there instead
+    with tf.io.gfile.GFile(path, "rb") as file:
+        if not path.endswith(".gz"):
+            yield from file
+            return
+        try:
+            with gzip.GzipFile(fileobj=file) as unzipped:
+                yield from unzipped
+        except (EOFError, OSError, zlib.error) as error:
+            raise UserError(
+                "A gzip file can't be unpacked.",
+                where=path,
+                received=str(error),
+                remedy="Copy it again: it is cut off or damaged (gzip -t tells).",
+            ) from error
+
+
+def _not_json(where: str, error: Exception, form: str) -> UserError:
+    received = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+    return UserError("A data file is not JSON.", where=where, received=received, remedy=form)

@@ -1,0 +1,231 @@
+"""The scores of all trials: kept with the model, summed up, and written for people and programs.
+
+<results_pkl with .json>    every trial, the hparams, and median, mean and standard deviation
+<results_txt>               the official file: a line per trial and task
+<results_txt with .md>      a table of the same
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import posixpath
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from electra_tf2.errors import UserError
+from electra_tf2.pretraining.results import json_path
+from electra_tf2.training.durable_files import replace_file
+
+Scores = Mapping[str, Mapping[str, float]]
+
+
+@dataclasses.dataclass(frozen=True)
+class TrialResult:
+    """One trained and scored model.
+
+    Attributes:
+        trial: its number, from 1; 0 for a checkpoint that was only evaluated.
+        seed: of its random draws; None if it was only evaluated.
+        checkpoint: the weights that were scored.
+        step: training steps.
+        seconds: that training took, evaluations included.
+        scores: task -> metric -> figure, of the final weights.
+        stuck: task -> what it predicts for every example, of tasks where it learned nothing.
+        files: task -> the files that were scored.
+        best: step, task, metric, value and checkpoint of the best weights on the way, where they
+            were looked for.
+    """
+
+    trial: int
+    seed: int | None
+    checkpoint: str
+    step: int
+    seconds: float
+    scores: dict[str, dict[str, float]]
+    stuck: dict[str, str] = dataclasses.field(default_factory=dict)
+    files: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+    best: dict[str, Any] | None = None
+
+
+class Results:
+    """The results of a model on some tasks.
+
+    Args:
+        config: a `FinetuningConfig`; says where the files are.
+        hparams: the resolved ones of this run.
+        main_metrics: task -> the metric that models are compared by.
+
+    Raises:
+        UserError: results are there and can't be read.
+    """
+
+    def __init__(self, config: Any, hparams: dict[str, Any], main_metrics: dict[str, str]):
+        self._config = config
+        self._hparams = hparams
+        self._main_metrics = main_metrics
+        self.path = json_path(config.results_pkl)
+        stored = read_results(self.path) or {}
+        self._stored_hparams = stored.get("hparams")
+        self.trials = [TrialResult(**trial) for trial in stored.get("trials", [])]
+        self.evaluations = [TrialResult(**trial) for trial in stored.get("evaluations", [])]
+
+    def has(self, trial: int) -> bool:
+        """Whether a trial has been trained and scored."""
+        return any(result.trial == trial for result in self.trials)
+
+    def check_same_hparams(self) -> None:
+        """Refuses to put trials of other hparams beside those that are there.
+
+        Raises:
+            UserError: lists every difference.
+        """
+        if not self.trials or self._stored_hparams is None:
+            return
+        changed = type(self._config).changed_on_resume(self._stored_hparams, self._hparams)
+        if changed:
+            raise UserError(
+                "There are results of trials with other hparams.",
+                where=self.path,
+                received="; ".join(
+                    f"{name}: the trials had {old!r}, this run has {new!r}"
+                    for name, old, new in changed
+                ),
+                remedy="Set overwrite to true to replace them, or set model_dir, results_txt and "
+                "results_pkl to keep both.",
+            )
+
+    def start_anew(self) -> None:
+        """Forgets the trials that are there (their files stay until the next `add`)."""
+        self.trials = []
+
+    def add(self, result: TrialResult) -> None:
+        """Adds a trial, in place of an earlier one of its number, and writes all files."""
+        self.trials = [t for t in self.trials if t.trial != result.trial] + [result]
+        self.trials.sort(key=lambda t: t.trial)
+        self._stored_hparams = self._hparams
+        self.write()
+
+    def add_evaluation(self, result: TrialResult) -> None:
+        """Adds the scores of a checkpoint that this run did not train, and writes all files."""
+        old = [e for e in self.evaluations if e.checkpoint != result.checkpoint]
+        self.evaluations = [*old, result]
+        self.write()
+
+    def write(self) -> None:
+        """Writes the three files, each in one step."""
+        content = {
+            "model_name": self._config.model_name,
+            "task_names": self._config.task_names,
+            "main_metrics": self._main_metrics,
+            "hparams": self._stored_hparams or self._hparams,
+            "summary": summarize([trial.scores for trial in self.trials]),
+            "trials": [dataclasses.asdict(trial) for trial in self.trials],
+            "evaluations": [dataclasses.asdict(result) for result in self.evaluations],
+        }
+        lines = [line for result in [*self.trials, *self.evaluations] for line in _lines(result)]
+        text_path = self._config.results_txt
+        for path, text in (
+            (self.path, json.dumps(_finite(content), indent=2) + "\n"),
+            (text_path, "".join(lines)),
+            (table_path(text_path), self.table()),
+        ):
+            tf.io.gfile.makedirs(posixpath.dirname(path) or ".")
+            replace_file(path, text.encode())
+
+    def table(self) -> str:
+        """Returns a Markdown table per task: every trial, then median, mean and deviation."""
+        parts = [f"# {self._config.model_name}: {', '.join(self._config.task_names)}\n"]
+        results = [*self.trials, *self.evaluations]
+        for task in dict.fromkeys(task for result in results for task in result.scores):
+            parts.append(f"\n## {task}\n\n" + _task_table(task, self.trials, self.evaluations))
+        return "".join(parts)
+
+
+def table_path(results_txt: str) -> str:
+    """Returns the path of the table beside the official results file."""
+    return results_txt.removesuffix(".txt") + ".md"
+
+
+def read_results(path: str) -> dict[str, Any] | None:
+    """Reads a results file; None if there is none.
+
+    Raises:
+        UserError: it is no results file.
+    """
+    if not tf.io.gfile.exists(path):
+        return None
+    with tf.io.gfile.GFile(path) as file:
+        text = file.read()
+    try:
+        content = json.loads(text)
+        [TrialResult(**trial) for trial in [*content["trials"], *content["evaluations"]]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            "The results of earlier trials can't be read.",
+            where=path,
+            received=f"{type(error).__name__}: {error}",
+            remedy="Move the file away, or set results_pkl to another path.",
+        ) from error
+    return content
+
+
+def summarize(scores: Sequence[Scores]) -> dict[str, dict[str, dict[str, float]]]:
+    """Returns task -> metric -> median, mean, std (sample standard deviation; 0 of one), trials."""
+    summary: dict[str, dict[str, dict[str, float]]] = {}
+    for task in dict.fromkeys(task for trial in scores for task in trial):
+        trials = [trial[task] for trial in scores if task in trial]
+        for metric in trials[0]:
+            values = [_number(trial.get(metric)) for trial in trials]
+            summary.setdefault(task, {})[metric] = {
+                "median": statistics.median(values),
+                "mean": statistics.fmean(values),
+                "std": statistics.stdev(values) if len(values) > 1 else 0.0,
+                "trials": len(values),
+            }
+    return summary
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN: null stands for it."""
+    if isinstance(value, dict):
+        return {name: _finite(v) for name, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _lines(result: TrialResult) -> list[str]:
+    return [
+        f"{task}: " + " - ".join(f"{k}: {_number(v):.2f}" for k, v in metrics.items()) + "\n"
+        for task, metrics in result.scores.items()
+    ]
+
+
+def _task_table(
+    task: str, trials: Sequence[TrialResult], evaluations: Sequence[TrialResult]
+) -> str:
+    results = [result for result in [*trials, *evaluations] if task in result.scores]
+    metrics = list(dict.fromkeys(m for result in results for m in result.scores[task]))
+    rows = [["trial", "seed", *metrics, ""], ["---"] * (len(metrics) + 3)]
+    for result in results:
+        name = str(result.trial) if result.seed is not None else result.checkpoint
+        stuck = f"stuck: {result.stuck[task]} for all" if task in result.stuck else ""
+        values = [f"{_number(result.scores[task].get(m)):.2f}" for m in metrics]
+        rows.append([name, "" if result.seed is None else str(result.seed), *values, stuck])
+    scored = [trial.scores for trial in trials if task in trial.scores]
+    if len(scored) > 1:
+        summary = summarize(scored)[task]
+        for figure in ("median", "mean", "std"):
+            rows.append(
+                [f"**{figure}**", "", *(f"{summary[m][figure]:.2f}" for m in metrics), ""]
+            )
+    return "".join("| " + " | ".join(row) + " |\n" for row in rows)

@@ -1,0 +1,174 @@
+"""Fine-tuning from a configuration: checks, trials, scores, predictions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from electra_tf2.console import say
+from electra_tf2.errors import UserError
+from finetune.evaluation import Evaluation
+from finetune.model_scores import write_model_scores
+from finetune.outputs import predict_file, write_predictions, write_test_outputs
+from finetune.preprocessing import Preprocessor
+from finetune.results import Results, TrialResult, table_path
+from finetune.scoring import DevSplit, open_dev_splits, report, score_all, scored_files
+from finetune.setup import Setup, prepare, trial_folder
+from finetune.task_data import TaskData
+from finetune.trial import Trained, build_model, check_trial_folder, train_trial
+
+
+def finetune(config: Any) -> list[TrialResult]:
+    """Trains and scores as the configuration says; the same call goes on with a halted run.
+
+    Args:
+        config: a `FinetuningConfig`.
+
+    Returns:
+        The results of all trials there are, or of the evaluation; none without `do_eval`.
+
+    Raises:
+        UserError: data, model or hparams do not fit; or training met a loss that is not finite, or
+            was stopped by a signal.
+    """
+    setup = prepare(config)
+    main_metrics = {task.name: task.main_metric for task in setup.tasks}
+    results = Results(config, setup.hparams(), main_metrics)
+    if not config.do_train:
+        return _evaluate_only(setup, results)
+    if config.overwrite:
+        results.start_anew()
+    else:
+        results.check_same_hparams()
+    data, dev = _open_data(setup)
+    trial = 1
+    while config.num_trials < 0 or trial <= config.num_trials:
+        if results.has(trial):
+            say(f"Trial {trial} has been trained and scored before: its results stand.")
+        else:
+            _run_trial(setup, data, dev, trial, results)
+        trial += 1
+    if config.do_eval:
+        _report_results(config, results)
+    return results.trials if config.do_eval else []
+
+
+def predict(config: Any, path: str, output: str) -> int:
+    """Predicts the examples of a file without labels with a fine-tuned model.
+
+    Args:
+        config: a `FinetuningConfig` with one task and `do_train` off; the model is the last
+            fine-tuned one, or `init_checkpoint`.
+        path: the file, in the task's format; labels are not needed.
+        output: JSON lines go there, see `Task.prediction_records`.
+
+    Returns:
+        The number of predictions.
+
+    Raises:
+        UserError: the model or the file can't be read.
+    """
+    if len(config.task_names) != 1:
+        raise UserError(
+            "A file is predicted by one task.",
+            where="hparam task_names",
+            received=repr(config.task_names),
+            remedy="Name the one task whose format the file has.",
+        )
+    if tf.io.gfile.isdir(output):
+        raise UserError("The output is a folder.", where="--output", received=output,
+                        remedy="Give the path of a file.")
+    setup = prepare(config)
+    model = build_model(setup, config.seed, need_heads=True)
+    count = predict_file(setup, Evaluation(config, model, setup.strategy), path, output)
+    say(f"{count} predictions written to {output}")
+    return count
+
+
+def _open_data(setup: Setup) -> tuple[TaskData, list[DevSplit]]:
+    """Makes the features of all splits: bad data are found before anything is trained."""
+    config, preprocessor = setup.config, Preprocessor(setup.config)
+    data = TaskData(
+        [task.name for task in setup.tasks],
+        [preprocessor.features(task, "train") for task in setup.tasks],
+        [task.get_feature_specs() for task in setup.tasks],
+    )
+    dev = open_dev_splits(setup) if config.do_eval or config.eval_every_steps else []
+    if config.write_test_outputs:
+        for task in setup.tasks:
+            for split in task.test_splits:
+                preprocessor.features(task, split)
+    return data, dev
+
+
+def _run_trial(
+    setup: Setup, data: TaskData, dev: list[DevSplit], trial: int, results: Results
+) -> None:
+    config = setup.config
+    check_trial_folder(setup, trial)
+    if trial > 1 and not config.keep_all_models:
+        _remove_model(trial_folder(config, trial - 1))
+    say(f"Trial {trial}" + (f" of {config.num_trials}" if config.num_trials > 0 else ""))
+    trained = train_trial(setup, data, dev, trial)
+    if config.do_eval:
+        result = _score(setup, dev, trained, trial)
+        results.add(result)
+    if config.write_test_outputs and trial <= config.n_writes_test:
+        write_test_outputs(setup, trained.evaluation, trial)
+
+
+def _score(setup: Setup, dev: list[DevSplit], trained: Trained, trial: int) -> TrialResult:
+    """Scores the final weights, and writes the dev predictions."""
+    config = setup.config
+    files = scored_files(dev)
+    for task, paths in files.items():
+        say(f"Scoring {task} on {', '.join(paths)}")
+    scores = score_all(trained.evaluation, dev)
+    report(scores)
+    for split, score in scores.splits:
+        score.scorer.write_files()
+        if trial <= config.n_writes_test:
+            write_predictions(config, split.task, split.split, trial, score.outputs)
+    return TrialResult(
+        trial=trial,
+        seed=config.seed + trial - 1 if config.do_train else None,
+        checkpoint=trained.checkpoint,
+        step=trained.step,
+        seconds=round(trained.seconds, 1),
+        scores=scores.metrics,
+        stuck=scores.stuck,
+        files=files,
+        best=trained.best,
+    )
+
+
+def _evaluate_only(setup: Setup, results: Results) -> list[TrialResult]:
+    config = setup.config
+    model = build_model(setup, config.seed, need_heads=True)
+    trained = Trained(Evaluation(config, model, setup.strategy), setup.start.path, 0, 0.0, None)
+    done = []
+    if config.do_eval:
+        done = [_score(setup, open_dev_splits(setup), trained, setup.trial)]
+        results.add_evaluation(done[0])
+        say(f"Results written to {results.path} and {config.results_txt}")
+    if config.write_test_outputs:
+        write_test_outputs(setup, trained.evaluation, setup.trial)
+    return done
+
+
+def _report_results(config: Any, results: Results) -> None:
+    say("")
+    say(results.table())
+    say(
+        f"Results written to {results.path}, {config.results_txt} and "
+        f"{table_path(config.results_txt)}"
+    )
+    write_model_scores(config, say)
+
+
+def _remove_model(folder: str) -> None:
+    """Removes the weights of the trial before (keep_all_models false)."""
+    if tf.io.gfile.isdir(folder):
+        say(f"Removing {folder} (keep_all_models is false)")
+        tf.io.gfile.rmtree(folder)

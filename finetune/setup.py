@@ -1,0 +1,172 @@
+"""All that a run decides and checks before it trains or writes anything."""
+
+from __future__ import annotations
+
+import json
+import posixpath
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from electra_tf2.console import say
+from electra_tf2.errors import UserError
+from electra_tf2.modeling.config import TransformerConfig
+from electra_tf2.pretraining.results import check_results_paths
+from electra_tf2.text.tokenizer import make_tokenizer
+from electra_tf2.training import precision, strategies
+from finetune.pretrained import (
+    Pretrained,
+    has_checkpoint,
+    open_pretrained,
+    resolve_network,
+    resolve_tokenizer,
+    resolve_vocabulary,
+)
+from finetune.task import Task
+from finetune.task_builder import get_tasks
+
+# What was inferred from a task's data, beside the checkpoints of a fine-tuned model.
+TASKS = "tasks.json"
+
+
+class Setup(NamedTuple):
+    """What the trials of a run share.
+
+    Attributes:
+        config: a `FinetuningConfig`.
+        start: the checkpoint that trials start from, or the one to evaluate; None: random weights.
+        trial: number of the trial that `start` is the result of; 0 if it is none.
+        network: the encoder's sizes.
+        tokenizer: `do_lower_case` and `strip_accents`.
+        vocab_file: path of the vocabulary.
+        tasks: the tasks.
+        strategy: where it runs.
+        compute_type: "float32" or "bfloat16".
+    """
+
+    config: Any
+    start: Pretrained | None
+    trial: int
+    network: TransformerConfig
+    tokenizer: dict[str, bool]
+    vocab_file: str
+    tasks: list[Task]
+    strategy: tf.distribute.Strategy
+    compute_type: str
+
+    def hparams(self) -> dict[str, Any]:
+        """Returns all hparams, with what the model and the devices decided filled in."""
+        return {**self.config.to_dict(), **self.tokenizer, "precision": self.compute_type}
+
+
+def prepare(config: Any) -> Setup:
+    """Opens the checkpoint, settles sizes, vocabulary, casing and tasks, and picks the devices.
+
+    Args:
+        config: a `FinetuningConfig`.
+
+    Raises:
+        UserError: something is missing or does not fit.
+    """
+    for warning in config.warnings:
+        say(f"Warning: {warning}")
+    strategies.check_gpu(config.require_gpu)
+    strategies.allow_memory_growth()
+    if config.do_eval:
+        check_results_paths(config.results_txt, config.results_pkl)
+    trial, start = (0, _pretrained(config)) if config.do_train else find_trained(config)
+    network = resolve_network(config, start)
+    _check_length(config, network)
+    settings = resolve_tokenizer(config, start)
+    vocabulary, vocab_file = resolve_vocabulary(config, start, network.vocab_size)
+    tokenizer = make_tokenizer(
+        vocabulary,
+        lower_case=settings["do_lower_case"],
+        strip_accents=settings["strip_accents"],
+    )
+    tasks = get_tasks(config, tokenizer)
+    if not config.do_train:
+        _restore_states(tasks, start.folder)
+    strategy = strategies.make_strategy(config.distribution)
+    _check_batches(config, strategy.num_replicas_in_sync)
+    say(strategies.describe(strategy, config.train_batch_size))
+    compute_type = precision.resolve_precision(config.precision)
+    return Setup(
+        config, start, trial, network, settings, vocab_file, tasks, strategy, compute_type
+    )
+
+
+def _pretrained(config: Any) -> Pretrained | None:
+    if config.init_checkpoint:
+        return open_pretrained(config.init_checkpoint)
+    say("No init_checkpoint: the network starts from random weights.")
+    return None
+
+
+def find_trained(config: Any) -> tuple[int, Pretrained]:
+    """Finds the fine-tuned model to evaluate.
+
+    Args:
+        config: its `init_checkpoint` if that was given, else the last trial's model.
+
+    Returns:
+        The trial's number (0 for an `init_checkpoint`), and the model.
+
+    Raises:
+        UserError: there is none; says where it looked.
+    """
+    if config.init_checkpoint and "init_checkpoint" in config.given:
+        return 0, open_pretrained(config.init_checkpoint)
+    parent, prefix = posixpath.split(config.model_dir)
+    trials = []
+    if tf.io.gfile.isdir(parent or "."):
+        for name in tf.io.gfile.listdir(parent or "."):
+            number = name.rstrip("/").removeprefix(f"{prefix}_")
+            if number.isdecimal() and has_checkpoint(trial_folder(config, int(number))):
+                trials.append(int(number))
+    if not trials:
+        raise UserError(
+            "There is no fine-tuned model to evaluate.",
+            where=f"{config.model_dir}_1, …_2 and so on",
+            received="no folder with a checkpoint",
+            remedy="Fine-tune first (do_train true), or set init_checkpoint to a fine-tuned model.",
+        )
+    folder = trial_folder(config, max(trials))
+    say(f"Evaluating the last fine-tuned model: {folder}")
+    return max(trials), open_pretrained(folder)
+
+
+def trial_folder(config: Any, trial: int) -> str:
+    """Returns the folder of a trial's model."""
+    return f"{config.model_dir}_{trial}"
+
+
+def _restore_states(tasks: list[Task], folder: str) -> None:
+    """Gives the tasks the labels that the model was trained with."""
+    path = posixpath.join(folder, TASKS)
+    if not tf.io.gfile.exists(path):
+        return
+    with tf.io.gfile.GFile(path) as file:
+        states = json.loads(file.read())
+    for task in tasks:
+        if task.name in states:
+            task.set_state(states[task.name])
+
+
+def _check_length(config: Any, network: TransformerConfig) -> None:
+    if config.max_seq_length > network.max_position_embeddings:
+        raise UserError(
+            "The sequences are longer than the model's position table.",
+            where="hparam max_seq_length",
+            received=f"max_seq_length {config.max_seq_length}, max_position_embeddings "
+            f"{network.max_position_embeddings}",
+            remedy=f"Set max_seq_length to at most {network.max_position_embeddings}.",
+        )
+
+
+def _check_batches(config: Any, replicas: int) -> None:
+    strategies.check_batch_size(
+        "train_batch_size", config.train_batch_size, replicas, config.gradient_accumulation_steps
+    )
+    for name in ("eval_batch_size", "predict_batch_size"):
+        strategies.check_batch_size(name, getattr(config, name), replicas)

@@ -1,0 +1,109 @@
+"""Tags and the spans that they mark."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+OUTSIDE = "O"
+PREFIXES = frozenset("BIOES")
+
+
+class Span(NamedTuple):
+    """A marked piece of a sentence.
+
+    Attributes:
+        start: its first word, from 0.
+        end: its last word.
+        type: what it is marked as, such as NP; empty where the tags have no types.
+    """
+
+    start: int
+    end: int
+    type: str
+
+
+def split_tag(tag: str) -> tuple[str, str]:
+    """Returns a tag's prefix and type.
+
+    The type is all that follows the first hyphen, so `B-NP-SBJ` has the type `NP-SBJ`. A tag that
+    does not begin with one of the letters B, I, O, E, S on its own is all type and has no prefix.
+    """
+    prefix, _, kind = tag.partition("-")
+    return (prefix, kind) if prefix in PREFIXES else ("", tag)
+
+
+def marks_spans(tag: str, prefixes: str = "BIES") -> bool:
+    """Whether the tag is O, or one of the prefixes with or without a type."""
+    prefix = split_tag(tag)[0]
+    return tag == OUTSIDE or prefix != "" and prefix in prefixes
+
+
+def official_spans(tags: Sequence[str]) -> list[Span]:
+    """Returns the spans by the rule of the official program.
+
+    A span opens at B, at S, and at any tag but O that follows an O or begins the sentence. It goes
+    on to the next O, B or S. Its type is that of its last tag.
+
+    Args:
+        tags: a sentence's tags, in any of the IOB and BIOES schemes; may be empty.
+    """
+    spans = []
+    start = None
+    for i, tag in enumerate([*tags, OUTSIDE]):
+        opens = split_tag(tag)[0] in ("B", "S")
+        if start is not None and (opens or tag == OUTSIDE):
+            spans.append(Span(start, i - 1, split_tag(tags[i - 1])[1]))
+            start = None
+        if start is None and tag != OUTSIDE:
+            start = i
+    return spans
+
+
+def seqeval_spans(tags: Sequence[str]) -> list[Span]:
+    """Returns the spans as the package seqeval (in its default mode) defines them.
+
+    A span is a run of tags other than O that is cut before each B and S, after each E and S, and
+    wherever the type changes. For tags in order it equals `official_spans`; where they are not (an
+    I of another type, an I after an E) that rule joins what this one separates. Being cut where the
+    type changes, spans in the scheme IOB1 come out right too.
+
+    Args:
+        tags: a sentence's tags; may be empty.
+    """
+    spans = []
+    start = None
+    before = ("", "")
+    for i, tag in enumerate([*tags, OUTSIDE]):
+        prefix, kind = parts = split_tag(tag)
+        cut = prefix in ("B", "S") or before[0] in ("E", "S") or kind != before[1]
+        if start is not None and (cut or tag == OUTSIDE):
+            spans.append(Span(start, i - 1, before[1]))
+            start = None
+        if start is None and tag != OUTSIDE:
+            start = i
+        before = parts
+    return spans
+
+
+def bioes_tags(spans: Sequence[Span], length: int) -> list[str]:
+    """Writes spans as tags.
+
+    Args:
+        spans: spans that don't overlap.
+        length: number of words.
+
+    Returns:
+        For each word, S for a span of one word; B, I and E for the first, inner and last word of a
+        longer one, each with a hyphen and the type where there is one; O elsewhere.
+    """
+    tags = [OUTSIDE] * length
+    for start, end, kind in spans:
+        suffix = f"-{kind}" if kind else ""
+        if start == end:
+            tags[start] = f"S{suffix}"
+            continue
+        tags[start] = f"B{suffix}"
+        tags[start + 1 : end] = [f"I{suffix}"] * (end - start - 1)
+        tags[end] = f"E{suffix}"
+    return tags

@@ -1,0 +1,75 @@
+"""The layer that tags words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import keras
+import tensorflow as tf
+
+from finetune.task import HeadOutput, TaskHead
+
+
+class TaggingHead(TaskHead):
+    """The state of each word's first piece to the logits of its tag: one dense layer, no dropout.
+
+    Args:
+        num_labels: number of tags.
+        hidden_size: width of the encoder's states.
+
+    Variables:
+        classifier/{kernel,bias}.
+    """
+
+    def __init__(self, num_labels: int, hidden_size: int, **kwargs):
+        super().__init__(**kwargs)
+        self._hidden_size = hidden_size
+        self.classifier = keras.layers.Dense(
+            num_labels,
+            kernel_initializer="glorot_uniform",
+            dtype=self.dtype_policy,
+            name="classifier",
+        )
+
+    def build(self, input_shape=None):
+        self.classifier.build((None, None, self._hidden_size))
+        self.built = True
+
+    def call(
+        self,
+        states: tf.Tensor,
+        features: Mapping[str, tf.Tensor],
+        training: bool = False,
+        seed: tf.Tensor | None = None,
+    ) -> HeadOutput:
+        """Tags the words.
+
+        Args:
+            states: [batch, length, hidden_size].
+            features: `labeled_positions` (int32 [batch, words]: where each word's first piece is),
+                `labels` (int32, likewise) and `labels_mask` (float32: 1 for words, 0 for padding).
+            training: without effect.
+            seed: without effect.
+
+        Returns:
+            Losses: the sum of the cross entropies of an example's words. Outputs: loss [batch],
+            logits [batch, words, labels], predictions, labels and labels_mask [batch, words].
+        """
+        del training, seed  # no dropout
+        labels, mask = features["labels"], features["labels_mask"]
+        words = tf.gather(states, features["labeled_positions"], batch_dims=1)
+        logits = tf.cast(self.classifier(words), tf.float32)
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
+        losses = tf.reduce_sum(losses * mask, axis=-1)
+        outputs = {
+            "loss": losses,
+            "logits": logits,
+            "predictions": tf.argmax(logits, axis=-1, output_type=tf.int32),
+            "labels": labels,
+            "labels_mask": mask,
+        }
+        return HeadOutput(losses, outputs)
+
+    def official_names(self) -> dict[str, str]:
+        """Returns own variable path -> official name, both below the task's scope."""
+        return {"classifier/kernel": "dense/kernel", "classifier/bias": "dense/bias"}

@@ -1,0 +1,282 @@
+"""One trial: a network is trained from the start checkpoint, with a seed of its own."""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from electra_tf2.console import say
+from electra_tf2.errors import UserError
+from electra_tf2.interop.tf1_checkpoint import is_tf1_checkpoint
+from electra_tf2.model_folder import (
+    check_no_other_model,
+    check_same_model,
+    make_model_folder,
+    read_config,
+    write_model_folder,
+)
+from electra_tf2.training import precision
+from electra_tf2.training.checkpoints import CheckpointStore
+from electra_tf2.training.durable_files import replace_file
+from electra_tf2.training.folder_lock import FolderLock
+from electra_tf2.training.optimizer import AdamW, AdamWSettings
+from electra_tf2.training.replica_variables import ReplicaVariables
+from electra_tf2.training.run_log import RunLog
+from electra_tf2.training.schedule import PolynomialDecay
+from electra_tf2.training.settings import LoopSettings
+from electra_tf2.training.trainer import Trainer
+from finetune.batches import Batching, training_dataset
+from finetune.best import BestWeights
+from finetune.evaluation import DevSplit, Evaluation
+from finetune.initialize import initialize
+from finetune.layerwise import learning_rate_factors
+from finetune.model import FinetuningModel
+from finetune.objective import FinetuningObjective
+from finetune.setup import TASKS, Setup, trial_folder
+from finetune.task_data import TaskData
+
+# Where a trial that is trained again keeps the earlier one until it has succeeded.
+_REPLACED = ".replaced"
+
+
+class Trained(NamedTuple):
+    """A trained network.
+
+    Attributes:
+        evaluation: runs it.
+        checkpoint: its newest one.
+        step: training steps.
+        seconds: that training took in this process.
+        best: see `TrialResult.best`.
+    """
+
+    evaluation: Evaluation
+    checkpoint: str
+    step: int
+    seconds: float
+    best: dict[str, Any] | None
+
+
+def build_model(setup: Setup, seed: int, *, need_heads: bool) -> FinetuningModel:
+    """Builds the network with the start checkpoint's weights; what it lacks is drawn by the seed.
+
+    Raises:
+        UserError: the checkpoint lacks parts of the encoder, or heads that are needed.
+    """
+    config = setup.config
+    keras.utils.set_random_seed(seed)
+    with setup.strategy.scope():
+        model = FinetuningModel(
+            setup.tasks,
+            setup.network,
+            recompute=config.recompute,
+            dtype=precision.DTYPE_POLICIES[setup.compute_type],
+        )
+        model.build()
+    if setup.start is not None:
+        found = initialize(
+            model,
+            setup.start,
+            need_heads=need_heads,
+            allow_partial=config.allow_partial_init,
+            say=say,
+        )
+        variables = ReplicaVariables(setup.strategy, model.named_variables())
+        variables.assign({**variables.to_numpy(), **found})
+    return model
+
+
+def check_trial_folder(setup: Setup, trial: int) -> None:
+    """Refuses a folder that holds another model, before anything is trained.
+
+    Raises:
+        UserError: it holds files of another program, or a model of other hparams.
+    """
+    folder = trial_folder(setup.config, trial)
+    stored = read_config(folder)
+    if setup.config.overwrite:
+        return
+    if is_tf1_checkpoint(folder):
+        raise UserError(
+            "The folder of the trial holds a model of the official program.",
+            where=folder,
+            remedy="Set model_dir to another folder, or overwrite to true to replace the model.",
+        )
+    if stored is None:
+        check_no_other_model(folder)
+        return
+    check_same_model(
+        folder,
+        stored,
+        setup.hparams(),
+        setup.network.to_dict(),
+        type(setup.config).changed_on_resume,
+    )
+
+
+def train_trial(setup: Setup, data: TaskData, dev: Sequence[DevSplit], trial: int) -> Trained:
+    """Trains a trial, or what is left of it.
+
+    Args:
+        setup: of the run.
+        data: the training examples.
+        dev: scored every `eval_every_steps`.
+        trial: its number, from 1.
+
+    Raises:
+        UserError: training met a loss that is not finite, or was stopped by a signal.
+    """
+    config, folder = setup.config, trial_folder(setup.config, trial)
+    seed = config.seed + trial - 1
+    start = time.monotonic()
+    model = build_model(setup, seed, need_heads=False)
+    set_aside(config, folder)
+    make_model_folder(folder)
+    with FolderLock(folder):
+        trainer = _make_trainer(setup, model, data, seed, folder, trial)
+        evaluation = Evaluation(config, model, setup.strategy)
+        _resume(trainer)
+        describe_model(setup, folder)
+        best = None
+        if config.eval_every_steps:
+            best = BestWeights(
+                folder, trainer, evaluation, list(dev), lambda path: describe_model(setup, path)
+            )
+        _run(setup, trainer, data, seed, best)
+    _forget_replaced(folder)
+    return Trained(
+        evaluation,
+        trainer.store.latest(),
+        trainer.step,
+        time.monotonic() - start,
+        best.found if best else None,
+    )
+
+
+def describe_model(setup: Setup, folder: str) -> None:
+    """Writes to a folder what the model is besides its weights, the tasks' labels included."""
+    make_model_folder(folder)
+    states = {task.name: task.get_state() for task in setup.tasks}
+    replace_file(
+        posixpath.join(folder, TASKS), (json.dumps(states, indent=2) + "\n").encode()
+    )
+    write_model_folder(
+        folder,
+        hparams=setup.hparams(),
+        network=setup.network.to_dict(),
+        vocab_file=setup.vocab_file,
+        **setup.tokenizer,
+    )
+
+
+def set_aside(config: Any, folder: str) -> None:
+    """Moves an earlier model of the trial away, if it is to be overwritten."""
+    aside = folder + _REPLACED
+    if config.overwrite and tf.io.gfile.isdir(folder) and not tf.io.gfile.exists(aside):
+        tf.io.gfile.rename(folder, aside)
+
+
+def _forget_replaced(folder: str) -> None:
+    if tf.io.gfile.isdir(folder + _REPLACED):
+        tf.io.gfile.rmtree(folder + _REPLACED)
+
+
+def train_steps(config: Any, num_rows: int) -> int:
+    """Returns the number of training steps: whole batches per epoch x epochs, at least 1."""
+    batches = -(-num_rows // config.train_batch_size)
+    return max(1, int(batches * config.num_train_epochs))
+
+
+def _batching(config: Any) -> Batching:
+    return Batching(config.train_batch_size, config.max_seq_length, config.pad_to_max_length)
+
+
+def _make_trainer(
+    setup: Setup, model: FinetuningModel, data: TaskData, seed: int, folder: str, trial: int
+) -> Trainer:
+    config = setup.config
+    objective = FinetuningObjective(model)
+    variables = objective.named_variables()
+    factors = learning_rate_factors(
+        variables,
+        num_hidden_layers=setup.network.num_hidden_layers,
+        decay=config.layerwise_lr_decay,
+        scheme=config.layerwise_lr_decay_scheme,
+    )
+    optimizer = AdamW(
+        setup.strategy,
+        variables,
+        AdamWSettings(
+            beta_1=config.adam_beta_1,
+            beta_2=config.adam_beta_2,
+            epsilon=config.adam_epsilon,
+            weight_decay_rate=config.weight_decay_rate,
+            bias_correction=config.adam_bias_correction,
+            max_grad_norm=config.max_grad_norm,
+        ),
+        factors,
+    )
+    steps = train_steps(config, data.num_rows)
+    plans = _batching(config).epoch(data.lengths, seed, 0)
+    settings = LoopSettings(
+        num_train_steps=steps,
+        global_batch_size=config.train_batch_size,
+        tokens_per_example=sum(plan.length for plan in plans) / len(plans),
+        save_every=config.save_checkpoints_steps,
+        log_every=config.log_every_steps,
+        eval_every=config.eval_every_steps,
+        iterations_per_loop=config.iterations_per_loop,
+        micro_batches=config.gradient_accumulation_steps,
+        on_nonfinite=config.on_nonfinite,
+        seed=seed,
+        jit_compile=precision.resolve_xla(config.xla),
+    )
+    return Trainer(
+        objective,
+        setup.strategy,
+        optimizer,
+        PolynomialDecay(
+            config.learning_rate,
+            steps,
+            steps * config.warmup_proportion,
+            end_learning_rate=config.end_learning_rate,
+        ),
+        settings,
+        CheckpointStore(folder, config.keep_checkpoint_max),
+        RunLog(folder),
+        f"{','.join(config.task_names)} trial {trial}",
+    )
+
+
+def _resume(trainer: Trainer) -> None:
+    newest = trainer.store.latest()
+    if newest is not None:
+        trainer.restore(trainer.store.load(newest))
+        say(f"Resuming at step {trainer.step} from {newest}")
+
+
+def _run(
+    setup: Setup, trainer: Trainer, data: TaskData, seed: int, best: BestWeights | None
+) -> None:
+    steps = trainer.settings.num_train_steps
+    trainer.log.rewind(trainer.step)
+    if trainer.step >= steps:
+        say(f"Already trained for {trainer.step} steps: nothing to do.")
+        return
+    say(
+        f"Training from step {trainer.step} to {steps} on {data.num_rows:,} examples; "
+        "the first step takes a while to compile."
+    )
+    trainer.train(
+        lambda position, context: training_dataset(
+            data, _batching(setup.config), seed=seed, position=position, input_context=context
+        ),
+        evaluate=best or (lambda: None),
+    )
+    trainer.log.close()

@@ -1,0 +1,155 @@
+"""From texts to token ids and labels."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from electra_tf2.errors import UserError
+from finetune.classification.classification_tasks import (
+    ClassificationTask,
+    InputExample,
+    RegressionTask,
+    truncated_lengths,
+)
+from tests.finetune.classification.classification_samples import (
+    CLS,
+    SEP,
+    TOKENIZER,
+    ids,
+    make_config,
+)
+
+
+class Labelled(ClassificationTask):
+    def read_examples(self, path, split):
+        raise NotImplementedError
+
+
+class Scored(RegressionTask):
+    def read_examples(self, path, split):
+        raise NotImplementedError
+
+
+def features(tmp_path, examples, max_seq_length=32, labels=("no", "yes")):
+    config = make_config(tmp_path, max_seq_length=max_seq_length)
+    return list(Labelled(config, "t", TOKENIZER, labels).featurize(examples, True))
+
+
+def test_one_text_and_two(tmp_path):
+    one, two = features(
+        tmp_path, [InputExample(3, "a b", None, "yes"), InputExample(4, "a", "b c", "no")]
+    )
+    assert one["eid"] == 3 and one["label_ids"] == 1
+    np.testing.assert_array_equal(one["input_ids"], [CLS, *ids("a b"), SEP])
+    np.testing.assert_array_equal(one["segment_ids"], [0] * 4)
+    assert two["eid"] == 4 and two["label_ids"] == 0
+    np.testing.assert_array_equal(two["input_ids"], [CLS, *ids("a"), SEP, *ids("b c"), SEP])
+    np.testing.assert_array_equal(two["segment_ids"], [0, 0, 0, 1, 1, 1])
+
+
+@pytest.mark.parametrize("second", [None, "", " ", "\u200b"])
+def test_a_second_text_without_tokens_makes_one_segment(tmp_path, second):
+    (row,) = features(tmp_path, [InputExample(0, "a b", second, "yes")])
+    np.testing.assert_array_equal(row["input_ids"], [CLS, *ids("a b"), SEP])
+    assert not row["segment_ids"].any()
+
+
+def test_an_empty_text_has_its_special_tokens(tmp_path):
+    (row,) = features(tmp_path, [InputExample(0, "", None, "yes")])
+    np.testing.assert_array_equal(row["input_ids"], [CLS, SEP])
+
+
+def test_one_text_is_cut_to_what_fits(tmp_path):
+    (row,) = features(tmp_path, [InputExample(0, "a b c d e f g", None, "no")], max_seq_length=6)
+    np.testing.assert_array_equal(row["input_ids"], [CLS, *ids("a b c d"), SEP])
+
+
+def token_by_token(length_a, length_b, room):
+    while length_a + length_b > room:
+        if length_a > length_b:
+            length_a -= 1
+        else:
+            length_b -= 1
+    return length_a, length_b
+
+
+def test_truncation_of_pairs_is_that_of_one_token_at_a_time():
+    for case in itertools.product(range(14), range(14), range(2, 15)):
+        assert truncated_lengths(*case) == token_by_token(*case), case
+
+
+def test_the_second_text_gives_way_on_a_tie(tmp_path):
+    (row,) = features(tmp_path, [InputExample(0, "a b c", "d e f", "no")], max_seq_length=8)
+    np.testing.assert_array_equal(row["input_ids"], [CLS, *ids("a b c"), SEP, *ids("d e"), SEP])
+    np.testing.assert_array_equal(row["segment_ids"], [0] * 5 + [1] * 3)
+
+
+def test_no_examples_no_features(tmp_path):
+    assert features(tmp_path, []) == []
+
+
+def test_too_short_a_length_is_refused(tmp_path):
+    with pytest.raises(UserError, match="max_seq_length = 4"):
+        features(tmp_path, [InputExample(0, "a", "b", "no")], max_seq_length=4)
+
+
+def test_unknown_label_names_the_known_ones(tmp_path):
+    with pytest.raises(UserError, match=r"example 7[\s\S]*'maybe'[\s\S]*'no', 'yes'"):
+        features(tmp_path, [InputExample(7, "a", None, "maybe")])
+
+
+def test_labels_are_needed_in_training_only(tmp_path):
+    task = Labelled(make_config(tmp_path), "t", TOKENIZER, ["no", "yes"])
+    unlabelled = [InputExample(0, "a")]
+    (row,) = task.featurize(unlabelled, False)
+    assert row["label_ids"] == 0
+    with pytest.raises(ValueError, match="no label"):
+        list(task.featurize(unlabelled, True))
+
+
+def test_scores_are_normalized_as_officially(tmp_path):
+    task = Scored(make_config(tmp_path), "t", TOKENIZER, 1.0, 5.0)
+    low, high, unknown = task.featurize(
+        [InputExample(0, "a", None, 1.0), InputExample(1, "a", None, 4.0), InputExample(2, "a")],
+        False,
+    )
+    assert (low["targets"], high["targets"], unknown["targets"]) == (0.0, 0.6, 0.0)
+    outputs = [{"eid": 1, "predictions": np.float32(0.6)}]
+    (record,) = task.prediction_records("test", outputs, [InputExample(1, "a")])
+    assert record["id"] == 1 and record["score"] == pytest.approx(4.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [("x", "no number"), ("", "no number"), ("nan", "no finite"), ("inf", "no finite")]
+    + [("5.001", "above 5"), ("-0.1", "below 0")],
+)
+def test_unusable_scores(tmp_path, text, problem):
+    task = Scored(make_config(tmp_path), "t", TOKENIZER, 0.0, 5.0)
+    with pytest.raises(ValueError, match=problem):
+        task.parse_label(text)
+
+
+def test_records_have_labels_and_probabilities_in_the_examples_order(tmp_path):
+    task = Labelled(make_config(tmp_path), "t", TOKENIZER, ["no", "yes"])
+    outputs = [
+        {"eid": 1, "predictions": np.int64(0), "logits": np.float32([1000, -1000])},
+        {"eid": 0, "predictions": np.int64(1), "logits": np.float32([0, np.log(3)])},
+    ]
+    records = task.prediction_records("test", outputs, [InputExample(0, "a"), InputExample(1, "b")])
+    assert [record["id"] for record in records] == [0, 1]
+    assert [record["label"] for record in records] == ["yes", "no"]
+    assert records[0]["probabilities"] == pytest.approx({"no": 0.25, "yes": 0.75})
+    assert records[1]["probabilities"] == {"no": 1.0, "yes": 0.0}
+
+
+def test_features_depend_on_labels_and_range(tmp_path):
+    config = make_config(tmp_path)
+    settings = [
+        Labelled(config, "t", TOKENIZER, ["a", "b"]).feature_settings(),
+        Labelled(config, "t", TOKENIZER, ["b", "a"]).feature_settings(),
+        Scored(config, "t", TOKENIZER, 0, 1).feature_settings(),
+        Scored(config, "t", TOKENIZER, 0, 2).feature_settings(),
+    ]
+    assert all(a != b for a, b in itertools.combinations(settings, 2))

@@ -1,0 +1,294 @@
+"""Reading files of questions, and what is said where they are wrong."""
+
+import gzip
+import json
+import logging as python_logging
+
+import pytest
+
+from electra_tf2.errors import UserError
+from tests.finetune.qa.qa_samples import make_task, mrqa_lines, question, squad, write_squad
+
+CONTEXT = "The cat sat on Steve's mat."
+GOOD = question("q1", answers=[("cat", 4), ("The cat", 0)], is_impossible=False)
+IMPOSSIBLE = question("q2", is_impossible=True)
+
+
+@pytest.fixture
+def warnings(caplog):
+    """What is logged as a warning."""
+    python_logging.getLogger("absl").propagate = True
+    return caplog
+
+
+def test_squad_for_training(tmp_path):
+    write_squad(tmp_path, "train", (CONTEXT, [GOOD, IMPOSSIBLE]), ("in Paris", [IMPOSSIBLE]))
+    first, second, third = make_task(tmp_path, "squad").get_examples("train")
+    assert (first.eid, first.id, first.question, first.passage) == (0, "q1", "who sat?", CONTEXT)
+    assert (first.answer, first.first_word, first.last_word) == ("cat", 1, 1)
+    assert (first.is_impossible, first.gold) == (False, ())
+    assert (second.eid, second.answer, second.is_impossible) == (1, None, True)
+    assert (third.eid, third.passage) == (2, "in Paris")
+
+
+def test_squad_to_score(tmp_path):
+    write_squad(tmp_path, "dev", (CONTEXT, [GOOD, IMPOSSIBLE]))
+    first, second = make_task(tmp_path, "squad").get_examples("dev")
+    assert (first.gold, first.answer, first.is_impossible) == (("cat", "The cat"), None, False)
+    # Only training is told that there is no answer.
+    assert (second.gold, second.is_impossible) == ((), False)
+
+
+def test_squad_to_predict(tmp_path):
+    questions = [{"id": "q1", "question": "who?"}, {"id": 2, "question": "where?"}]
+    path = write_squad(tmp_path, "mine", (CONTEXT, questions))
+    for kind in ("squad", "squadv1", "custom"):
+        for split in ("predict", "test"):
+            examples = make_task(tmp_path, kind).read_examples(path, split)
+            assert [e.id for e in examples] == ["q1", "2"]
+            assert [(e.gold, e.answer) for e in examples] == [((), None)] * 2
+
+
+def test_a_byte_order_mark_is_no_content(tmp_path):
+    path = tmp_path / "train.json"
+    path.write_text(json.dumps(squad((CONTEXT, [GOOD]))), encoding="utf-8-sig")
+    assert len(make_task(tmp_path).get_examples("train")) == 1
+    (tmp_path / "dev.jsonl").write_text(MRQA, encoding="utf-8-sig")
+    assert len(make_task(tmp_path, "mrqa").get_examples("dev")) == 2
+
+
+def test_debug_reads_the_first_questions(tmp_path):
+    questions = [question(f"q{i}", answers=[("cat", 4)]) for i in range(300)]
+    write_squad(tmp_path, "train", (CONTEXT, questions))
+    assert len(make_task(tmp_path, debug=True).get_examples("train")) == 100
+    assert len(make_task(tmp_path).get_examples("train")) == 300
+
+
+MRQA = mrqa_lines((CONTEXT, [("m1", "who?", "cat", 4)]), ("in Paris", [("m2", "o?", "Paris", 3)]))
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_mrqa(tmp_path, zipped):
+    for split in ("train", "dev", "test"):
+        if zipped:
+            (tmp_path / f"{split}.jsonl.gz").write_bytes(gzip.compress(MRQA.encode()))
+        else:
+            (tmp_path / f"{split}.jsonl").write_text(MRQA)
+    task = make_task(tmp_path, "mrqa")
+    assert task.data_file("dev").endswith(".jsonl.gz" if zipped else ".jsonl")
+    trained, scored = task.get_examples("train"), task.get_examples("dev")
+    assert [(e.eid, e.id, e.answer, e.first_word) for e in trained] == [
+        (0, "m1", "cat", 1),
+        (1, "m2", "Paris", 1),
+    ]
+    assert [e.gold for e in scored] == [("cat", "CAT"), ("Paris", "PARIS")]
+    assert [e.gold for e in task.get_examples("test")] == [(), ()]
+
+
+def test_mrqa_reads_the_plain_file_if_both_are_there(tmp_path):
+    (tmp_path / "dev.jsonl.gz").write_bytes(b"")
+    (tmp_path / "dev.jsonl").write_text(MRQA)
+    assert len(make_task(tmp_path, "mrqa").get_examples("dev")) == 2
+
+
+def test_mrqa_names_questions_by_qid_and_skips_headers_and_empty_lines(tmp_path):
+    record = json.loads(MRQA.splitlines()[1])
+    record["qas"][0]["id"] = "other"
+    (tmp_path / "dev.jsonl").write_text(f"\n{json.dumps(record)}\n\n{MRQA.splitlines()[0]}\n")
+    assert [e.id for e in make_task(tmp_path, "mrqa").get_examples("dev")] == ["m1"]
+
+
+def test_answers_that_are_not_in_the_passage_are_skipped_and_named(tmp_path, warnings):
+    questions = [
+        question("gone", answers=[("dog", 4)]),
+        question("beyond", answers=[("cat", 400)]),
+        question("bare"),
+        GOOD,
+    ]
+    write_squad(tmp_path, "train", (CONTEXT, questions))
+    with warnings.at_level("WARNING"):
+        (left,) = make_task(tmp_path).get_examples("train")
+    assert (left.id, left.eid) == ("q1", 0)
+    for part in ("3 of 4", "gone: 'dog'", "beyond:", "bare: it has no answer"):
+        assert part in warnings.text
+
+
+@pytest.mark.parametrize("bad, good, refused", [(20, 1, False), (21, 1, True), (21, 2200, False)])
+def test_many_answers_that_are_not_in_the_passage_are_an_error(tmp_path, bad, good, refused):
+    questions = [question(f"bad{i}", answers=[("dog", 4)]) for i in range(bad)]
+    questions += [question(f"good{i}", answers=[("cat", 4)]) for i in range(good)]
+    write_squad(tmp_path, "train", (CONTEXT, questions))
+    task = make_task(tmp_path)
+    if not refused:
+        assert len(task.get_examples("train")) == good
+        return
+    with pytest.raises(UserError, match="21 of 22 answers") as error:
+        task.get_examples("train")
+    assert "bad0: 'dog'" in error.value.received
+    assert "bad4" in error.value.received and "bad5" not in error.value.received
+
+
+def test_doubled_names(tmp_path, warnings):
+    for split in ("train", "dev"):
+        write_squad(tmp_path, split, (CONTEXT, [GOOD, GOOD]))
+    task = make_task(tmp_path)
+    with warnings.at_level("WARNING"):
+        assert len(task.get_examples("train")) == 2
+    assert "questions with the name of another one: q1" in warnings.text
+    with pytest.raises(UserError, match="have the name of another one") as error:
+        task.get_examples("dev")
+    assert error.value.received == "q1"
+
+
+def without(record, name):
+    return {key: value for key, value in record.items() if key != name}
+
+
+def paragraph(**fields):
+    return {"data": [{"paragraphs": [{"context": CONTEXT, "qas": [GOOD], **fields}]}]}
+
+
+def with_question(**fields):
+    return paragraph(qas=[{**GOOD, **fields}])
+
+
+NAMED = "question 'q1'"
+PLACE = "data[0].paragraphs[0]"
+# kind, split, the file's content, and parts of the message: where, and what.
+BAD_SQUAD = {
+    "no list of articles": ("squad", "train", {"version": "x"}, "train.json", "'data' is missing"),
+    "a list": ("squad", "train", [1], "train.json", "field 'data' should be"),
+    "data is an object": ("squad", "train", {"data": {}}, "field 'data'", "not a list"),
+    "no paragraphs": ("squad", "dev", {"data": [{}]}, "data[0]", "'paragraphs' is missing"),
+    "paragraph is text": ("squad", "dev", {"data": [{"paragraphs": ["x"]}]}, PLACE, "no object"),
+    "no context": (
+        "squad", "dev", {"data": [{"paragraphs": [{"qas": [GOOD]}]}]}, PLACE,
+        "'context' is missing",
+    ),
+    "context is a list": ("squad", "dev", paragraph(context=["x"]), PLACE, "not text"),
+    "no questions": (
+        "squad", "dev", {"data": [{"paragraphs": [{"context": "x"}]}]}, PLACE, "'qas' is missing",
+    ),
+    "no id": (
+        "squad", "dev", paragraph(qas=[GOOD, without(GOOD, "id")]), PLACE + ".qas[1]",
+        "'id' is missing",
+    ),
+    "id is null": ("squad", "dev", with_question(id=None), PLACE + ".qas[0]", "neither text nor"),
+    "no question": (
+        "squad", "dev", paragraph(qas=[without(GOOD, "question")]), NAMED, "'question' is missing",
+    ),
+    "question is a number": ("squad", "predict", with_question(question=3), NAMED, "not text"),
+    "no answers": (
+        "squad", "dev", paragraph(qas=[without(GOOD, "answers")]), NAMED, "'answers' is missing",
+    ),
+    "answer without text": (
+        "squad", "dev", with_question(answers=[{}]), NAMED, "'text' is missing",
+    ),
+    "no is_impossible": (
+        "squad", "train", paragraph(qas=[without(GOOD, "is_impossible")]), NAMED, "squadv1",
+    ),
+    "is_impossible is text": (
+        "squad", "train", with_question(is_impossible="no"), NAMED, "not true or false",
+    ),
+    "no answer_start": (
+        "squadv1", "train", with_question(answers=[{"text": "cat"}]), NAMED,
+        "'answer_start' is missing",
+    ),
+    "answer_start is text": (
+        "squadv1", "train", with_question(answers=[{"text": "cat", "answer_start": "4"}]), NAMED,
+        "not a whole number",
+    ),
+    "unanswerable in SQuAD 1.1": ("squadv1", "dev", paragraph(qas=[IMPOSSIBLE]), "'q2'", "squad"),
+    "only unanswerable in SQuAD 1.1": (
+        "squadv1", "train", paragraph(qas=[IMPOSSIBLE]), "train.json", '"unanswerable": true',
+    ),
+    "all answers beyond the passage": (
+        "squadv1", "train", with_question(answers=[{"text": "cat", "answer_start": 99}]),
+        "train.json", "outside the passage of 27 characters",
+    ),
+    "an empty passage": (
+        "squadv1", "train", paragraph(context=""), "train.json", "passage of 0 characters",
+    ),
+    "no question at all": ("squad", "dev", paragraph(qas=[]), "dev.json", "has no question"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD_SQUAD)
+def test_bad_squad_files(tmp_path, case):
+    kind, split, content, where, message = BAD_SQUAD[case]
+    path = tmp_path / f"{split}.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError) as error:
+        make_task(tmp_path, kind).read_examples(str(path), split)
+    assert where in error.value.where
+    assert message in str(error.value)
+
+
+BAD_BYTES = {
+    "no JSON": (b'{"data": [\n{"paragraphs": [}', "train.json, line 2", "not JSON"),
+    "a number of too many digits": (b"[" + b"1" * 5000 + b"]", "train.json", "not JSON"),
+    "nested without end": (b"[" * 200_000, "train.json", "not JSON"),
+    "empty": (b" \n", "train.json", "empty"),
+    "not UTF-8": (b'{"data":\n ["caf\xe9"]}', "train.json, line 2", "not UTF-8"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_BYTES)
+def test_files_that_are_not_squad_s(tmp_path, case):
+    content, where, message = BAD_BYTES[case]
+    (tmp_path / "train.json").write_bytes(content)
+    with pytest.raises(UserError, match=message) as error:
+        make_task(tmp_path).get_examples("train")
+    assert where in error.value.where
+
+
+def mrqa_line(**fields):
+    return json.dumps({**json.loads(MRQA.splitlines()[1]), **fields}).encode()
+
+
+def mrqa_question(**fields):
+    record = json.loads(MRQA.splitlines()[1])
+    return mrqa_line(qas=[{**record["qas"][0], **fields}])
+
+
+HEADER = MRQA.splitlines()[0].encode()
+BAD_MRQA = {
+    "no JSON": (HEADER + b"\n" + mrqa_line() + b"\n{", ".jsonl", "line 3", "not JSON"),
+    "a number": (HEADER + b"\n3", ".jsonl", "line 2", "no object"),
+    "empty": (b"\n \n", ".jsonl", "train.jsonl", "empty"),
+    "only a header": (HEADER + b"\n", ".jsonl", "train.jsonl", "has no question"),
+    "not UTF-8": (HEADER + b'\n"caf\xe9"', ".jsonl", "line 2", "not UTF-8"),
+    "no context": (b'{"qas": []}', ".jsonl", "line 1", "'context' is missing"),
+    "no qid": (mrqa_line(qas=[{"id": "x"}]), ".jsonl", "line 1.qas[0]", "'qid' is missing"),
+    "no span": (
+        mrqa_question(detected_answers=[{"text": "cat", "char_spans": []}]), ".jsonl",
+        "question 'm1', detected_answers[0], char_spans[0]", "not a list",
+    ),
+    "no detected answers": (mrqa_question(detected_answers=3), ".jsonl", "'m1'", "not a list"),
+    "nothing detected": (mrqa_question(detected_answers=[]), ".jsonl", "train", "has no answer"),
+    "gzip cut off": (gzip.compress(MRQA.encode())[:-9], ".jsonl.gz", "jsonl.gz", "be unpacked"),
+    "no gzip": (MRQA.encode(), ".jsonl.gz", "jsonl.gz", "be unpacked"),
+    "empty gzip": (b"", ".jsonl.gz", "jsonl.gz", "empty"),
+    "damaged gzip": (
+        gzip.compress(MRQA.encode())[:12] + b"\xff" * 60, ".jsonl.gz", "jsonl.gz", "be unpacked",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD_MRQA)
+def test_bad_mrqa_files(tmp_path, case):
+    content, suffix, where, message = BAD_MRQA[case]
+    (tmp_path / f"train{suffix}").write_bytes(content)
+    with pytest.raises(UserError) as error:
+        make_task(tmp_path, "mrqa").get_examples("train")
+    assert where in error.value.where
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize("kind, name", [("squad", "train.json"), ("mrqa", "train.jsonl")])
+def test_missing_files(tmp_path, kind, name):
+    (tmp_path / "other.json").write_text("{}")
+    with pytest.raises(UserError, match="can't be read") as error:
+        make_task(tmp_path, kind).get_examples("train")
+    assert error.value.where.endswith(name)
+    assert "other.json" in error.value.received

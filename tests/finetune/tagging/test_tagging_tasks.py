@@ -1,0 +1,248 @@
+"""Tagging tasks: examples, features, labels, state, records."""
+
+import json
+import logging
+
+import numpy as np
+import pytest
+
+from electra_tf2.modeling.config import TransformerConfig
+from finetune.tagging.chunking import Chunking
+from finetune.tagging.tagging_metrics import AccuracyScorer, SpanScorer
+from finetune.tagging.tagging_tasks import TaggingTask
+from finetune.task_builder import get_task
+from tests.finetune.tagging.tagging_samples import (
+    DEV,
+    TRAIN,
+    config,
+    ids,
+    outputs,
+    tokenizer,
+    write,
+)
+
+
+def _task(folder, *, is_token_level=False, **values):
+    return TaggingTask(config(folder, **values), "ner", tokenizer(), is_token_level)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return write(tmp_path, train=TRAIN, dev=DEV)
+
+
+def test_chunk_is_registered(folder):
+    settings = config(folder)
+    settings.tasks = {}
+    task = get_task(settings, "chunk", tokenizer())
+    assert type(task) is Chunking
+    assert (task.name, task.main_metric, task.is_token_level) == ("chunk", "f1", False)
+
+
+def test_examples_and_labels(folder):
+    task = _task(folder)
+    first, second = task.get_examples("train")
+    assert (first.eid, second.eid) == (0, 1)
+    assert first.words == ("anna", "smith", "barks", "in", "paris")
+    assert first.tags == ("B-PER", "E-PER", "O", "O", "S-LOC")
+    # Of train and dev, sorted.
+    labels = ["B-LOC", "B-PER", "E-LOC", "E-PER", "O", "S-LOC"]
+    assert task.labels == labels
+    assert task.label_mapping == {label: i for i, label in enumerate(labels)}
+
+
+def test_features(folder):
+    task = _task(folder)
+    first, _ = task.featurize(task.get_examples("train"), is_training=True)
+    assert first == {
+        "eid": 0,
+        "input_ids": ids("[CLS]", "anna", "smith", "bark", "##s", "in", "paris", "[SEP]"),
+        "segment_ids": [1] * 8,
+        "labels": [1, 3, 4, 4, 5],
+        "labels_mask": [1.0] * 5,
+        "labeled_positions": [1, 2, 3, 5, 6],
+    }
+    specs = {spec.name: spec for spec in task.get_feature_specs()}
+    assert set(specs) == set(first) - {"eid", "input_ids", "segment_ids"}
+    assert all(spec.per_token for spec in specs.values())
+    assert [name for name, spec in specs.items() if not spec.is_int_feature] == ["labels_mask"]
+
+
+@pytest.mark.parametrize(
+    ("max_seq_length", "pieces", "kept"),
+    [
+        (8, "anna smith bark ##s in paris", 5),
+        (7, "anna smith bark ##s in", 4),
+        (6, "anna smith bark ##s", 3),
+        (5, "anna smith", 2),  # a word is cut off whole
+        (3, "anna", 1),
+    ],
+)
+def test_as_many_words_as_fit(folder, max_seq_length, pieces, kept):
+    task = _task(folder, max_seq_length=max_seq_length)
+    row = next(task.featurize(task.get_examples("train"), is_training=True))
+    assert row["input_ids"] == ids("[CLS]", *pieces.split(), "[SEP]")
+    assert row["labels"] == [1, 3, 4, 4, 5][:kept]
+    assert row["labels_mask"] == [1.0] * kept
+    assert row["labeled_positions"] == [1, 2, 3, 5, 6][:kept]
+
+
+def test_a_sentence_of_which_no_word_fits(tmp_path, caplog):
+    write(tmp_path, train="barks B-A\n\ndog O\n", dev="barks B-A\ndog O\n\ndog O\n")
+    task = _task(tmp_path, max_seq_length=3)
+    assert [r["eid"] for r in task.featurize(task.get_examples("train"), True)] == [1]
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        empty, _ = task.featurize(task.get_examples("dev"), False)
+    assert "2 words of 1 sentences" in caplog.text
+    assert empty == {
+        "eid": 0,
+        "input_ids": ids("[CLS]", "[SEP]"),
+        "segment_ids": [1, 1],
+        "labels": [],
+        "labels_mask": [],
+        "labeled_positions": [],
+    }
+    scorer = task.get_scorer()
+    scorer.update(outputs(0, [], labels=task.labels, loss=0.0))
+    scorer.update(outputs(1, ["O"], labels=task.labels))
+    assert dict(scorer.get_results())["recall"] == 0
+    assert scorer.results_by_type()["A"].gold == 1
+    record = task.prediction_records(
+        "dev", [outputs(0, [], labels=task.labels)], task.get_examples("dev")[:1]
+    )[0]
+    assert record["tags"] == ["O", "O"] and record["spans"] == []
+    json.dumps(record, allow_nan=False)
+
+
+def test_words_that_clean_to_nothing_are_tagged(tmp_path):
+    write(tmp_path, train="the O\n\u200b B-A\n\ufffd I-A\ndog O\n")
+    task = _task(tmp_path)
+    (row,) = task.featurize(task.get_examples("train"), True)
+    assert row["input_ids"] == ids("[CLS]", "the", "[UNK]", "[UNK]", "dog", "[SEP]")
+    assert row["labeled_positions"] == [1, 2, 3, 4]
+
+
+def test_without_dev_the_test_split_is_scored(tmp_path, caplog):
+    write(tmp_path, train=TRAIN, test=DEV)
+    task = _task(tmp_path)
+    assert task.data_file("dev") == str(tmp_path / "test.txt")
+    assert task.test_splits == ()
+    assert "E-LOC" in task.labels
+    with caplog.at_level(logging.INFO, logger="absl"):
+        for _ in range(2):
+            task.get_scorer("dev")
+    assert caplog.text.count(str(tmp_path / "test.txt")) == 1
+    write(tmp_path, dev=DEV)
+    assert task.data_file("dev") == str(tmp_path / "dev.txt")
+    assert task.test_splits == ("test",)
+
+
+def test_a_test_split_without_tags(folder):
+    write(folder, test="anna\nbarks\n")
+    task = _task(folder)
+    (example,) = task.get_examples("test")
+    assert example.words == ("anna", "barks") and example.tags == ()
+    (row,) = task.featurize([example], is_training=False)
+    assert row["labels"] == [0, 0] and row["labels_mask"] == [1.0, 1.0]
+    assert task.labels == _task(write(folder, test="anna O\nbarks O\n")).labels
+    # Where it has tags, they are labels too.
+    assert "S-ORG" in _task(write(folder, test="anna B-ORG\n")).labels
+
+
+def test_a_file_to_predict_may_have_tags_or_not(folder):
+    task = _task(folder)
+    for text in ("anna\n\nnew\nyork\n", "anna nonsense\n\nnew -\nyork -"):
+        (folder / "own.txt").write_text(text)
+        examples = task.read_examples(str(folder / "own.txt"), "predict")
+        assert [e.words for e in examples] == [("anna",), ("new", "york")]
+
+
+def test_tags_that_only_dev_has_are_labels_and_said(tmp_path, caplog):
+    write(tmp_path, train="anna B-PER\nthe O\n", dev="paris B-LOC\n")
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        assert _task(tmp_path).labels == ["O", "S-LOC", "S-PER"]
+    assert "S-LOC" in caplog.text
+
+
+def test_state_round_trip(folder):
+    trained = _task(folder)
+    state = json.loads(json.dumps(trained.get_state()))
+    write(folder, train="anna B-OTHER\n", dev="anna B-PER\ndog O\n\nnew B-LOC\n")
+    task = _task(folder)
+    task.set_state(state)
+    assert task.labels == trained.labels
+    assert task.get_state() == state
+    # A place of a known type that was not trained: scored as it is, learned as the type's first.
+    first, second = task.get_examples("dev")
+    assert first.tags == ("S-PER", "O") and second.tags == ("S-LOC",)
+    rows = list(task.featurize([first, second], False))
+    assert [row["labels"] for row in rows] == [[1, 4], [5]]
+
+
+def test_token_level(tmp_path):
+    write(tmp_path, train="the DT\ndog NN-x\n. -LRB-\n", dev="dog NN\n")
+    task = _task(tmp_path, is_token_level=True, max_seq_length=4)
+    assert task.labels == ["-LRB-", "DT", "NN", "NN-x"]
+    assert task.main_metric == "accuracy"
+    assert isinstance(task.get_scorer(), AccuracyScorer)
+    (example,) = task.get_examples("train")
+    assert example.tags == ("DT", "NN-x", "-LRB-")
+    (record,) = task.prediction_records(
+        "train", [outputs(0, ["DT", "NN"], labels=task.labels)], [example]
+    )
+    probability = np.exp(2) / (np.exp(2) + 3)
+    assert record == {
+        "id": 0,
+        "words": ["the", "dog", "."],
+        "tags": ["DT", "NN", None],
+        "probabilities": [pytest.approx(probability), pytest.approx(probability), None],
+    }
+
+
+def test_records_of_spans_come_in_the_order_of_the_examples(folder):
+    task = _task(folder)
+    examples = task.get_examples("train")
+    tags = [["B-PER", "E-PER", "O", "O"], ["O", "S-LOC", "O"]]
+    shuffled = [outputs(eid, tags[eid], labels=task.labels) for eid in (1, 0)]
+    records = task.prediction_records("train", shuffled, examples)
+    assert [record["id"] for record in records] == [0, 1]
+    assert records[0]["tags"] == [*tags[0], "O"]
+    assert records[0]["probabilities"][-1] is None
+    assert records[0]["spans"] == [{"start": 0, "end": 2, "type": "PER", "text": "anna smith"}]
+    assert records[1]["spans"] == [{"start": 1, "end": 2, "type": "LOC", "text": "dog"}]
+
+
+def test_perfect_predictions_score_100(folder):
+    task = _task(folder)
+    scorer = task.get_scorer("dev")
+    assert isinstance(scorer, SpanScorer)
+    for example in task.get_examples("dev"):
+        scorer.update(outputs(example.eid, list(example.tags), labels=task.labels))
+    results = dict(scorer.get_results())
+    assert results["f1"] == results["seqeval_f1"] == results["precision"] == 100
+
+
+def test_scores_of_a_truncated_sentence_count_the_whole(folder):
+    task = _task(folder, max_seq_length=4)
+    scorer = task.get_scorer("dev")
+    (row,) = task.featurize(task.get_examples("dev"), False)
+    predicted = [task.labels[i] for i in row["labels"]]
+    scorer.update(outputs(0, predicted, labels=task.labels))
+    assert predicted == ["O", "B-LOC"]
+    assert dict(scorer.get_results())["f1"] == 0  # new york is cut in two
+    assert scorer.results_by_type()["LOC"].gold == 1
+
+
+def test_debug_reads_the_first_sentences(tmp_path):
+    write(tmp_path, train="dog O\n\n" * 150 + "anna B-PER\n")
+    assert len(_task(tmp_path, debug=True).get_examples("train")) == 100
+    assert _task(tmp_path, debug=True).labels == ["O", "S-PER"]
+    assert len(_task(tmp_path).get_examples("train")) == 151
+
+
+def test_the_head_has_a_unit_for_each_label(folder):
+    task = _task(folder)
+    encoder = TransformerConfig(vocab_size=40, hidden_size=8, num_attention_heads=2)
+    head = task.make_head(encoder, "float32")
+    head.build((None, None, 8))
+    assert [tuple(v.shape) for v in head.trainable_variables] == [(8, 6), (6,)]

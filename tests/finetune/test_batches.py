@@ -1,0 +1,111 @@
+"""Batches by length: every example once an epoch, of about equal length, in a fixed order."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from finetune.batches import (
+    LENGTH_STEP,
+    WINDOW,
+    Batching,
+    permutation,
+    scoring_dataset,
+    training_dataset,
+)
+from finetune.feature_table import FeatureTable
+from finetune.task_data import NO_ROW, TaskData
+
+
+def make_data(n, longest=50, seed=0):
+    lengths = np.random.default_rng(seed).integers(2, longest + 1, n)
+    rows = [
+        {"eid": i, "input_ids": np.full(k, i + 1), "segment_ids": np.zeros(k)}
+        for i, k in enumerate(lengths)
+    ]
+    return TaskData(["task"], [FeatureTable.from_rows(rows, [])], [[]])
+
+
+def all_rows(plans):
+    return [row for plan in plans for row in plan.rows if row != NO_ROW]
+
+
+def test_permutation_is_pinned():
+    """Sorted Philox words: the same on every machine and with every NumPy."""
+    assert permutation(0, "examples", 0, 8).tolist() == [5, 3, 7, 2, 4, 1, 0, 6]
+    assert sorted(permutation(5, "batches", 3, 100)) == list(range(100))
+    kinds = [(0, "examples", 0), (1, "examples", 0), (0, "batches", 0), (0, "examples", 1)]
+    assert len({tuple(permutation(*kind, 50)) for kind in kinds}) == len(kinds)
+
+
+@pytest.mark.parametrize("pad", [False, True])
+@pytest.mark.parametrize("n", [1, 7, 8, 9, 1000])
+def test_every_example_once_an_epoch(n, pad):
+    lengths = make_data(n).lengths
+    batching = Batching(8, 50, pad)
+    for plans in (batching.epoch(lengths, 3, 0), batching.by_length(lengths)):
+        assert len(plans) == batching.batches_per_epoch(n) == -(-n // 8)
+        assert sorted(all_rows(plans)) == list(range(n))
+        assert sum((plan.rows == NO_ROW).sum() for plan in plans) == -n % 8
+        for plan in plans:
+            longest = lengths[plan.rows[plan.rows != NO_ROW]].max()
+            assert plan.length == (50 if pad else min(50, -(-longest // LENGTH_STEP) * LENGTH_STEP))
+
+
+def test_sorting_is_within_windows_and_batches_are_shuffled():
+    n, size = 8 * WINDOW * 3, 8
+    lengths = make_data(n).lengths
+    plans = Batching(size, 50).epoch(lengths, 0, 0)
+    order = permutation(0, "examples", 0, n)
+    windows = [set(order[i : i + size * WINDOW]) for i in range(0, n, size * WINDOW)]
+    for plan in plans:
+        assert sum(set(plan.rows) <= window for window in windows) == 1
+    spread = np.mean([np.ptp(lengths[plan.rows]) for plan in plans])
+    assert spread < 2  # of lengths from 2 to 50
+    means = np.array([lengths[plan.rows].mean() for plan in plans])
+    assert (np.diff(means) > 0).mean() == pytest.approx(0.5, abs=0.2)
+
+
+def test_epochs_differ_and_repeat():
+    lengths = make_data(100).lengths
+    first, again, second = (
+        [plan.rows.tolist() for plan in Batching(8, 50).epoch(lengths, 0, epoch)]
+        for epoch in (0, 0, 1)
+    )
+    assert first == again != second
+
+
+def elements(dataset, n):
+    return [{k: v.numpy() for k, v in element.items()} for element in dataset.take(n)]
+
+
+@pytest.mark.parametrize("position", [0, 8, 40, 48, 96])
+def test_training_goes_on_at_a_position(position):
+    """45 examples are 6 batches of 8: position 48 is the start of the second epoch."""
+    data = make_data(45)
+    batching = Batching(8, 50)
+    whole = elements(training_dataset(data, batching, seed=2, position=0), 14)
+    rest = elements(training_dataset(data, batching, seed=2, position=position), 2)
+    for expected, actual in zip(whole[position // 8 :], rest, strict=False):
+        for name in expected:
+            np.testing.assert_array_equal(actual[name], expected[name])
+
+
+def test_replicas_share_a_batch():
+    data = make_data(21)
+    batching = Batching(8, 50)
+    alone = elements(scoring_dataset(data, batching), 3)
+    context = tf.distribute.InputContext(num_replicas_in_sync=2)
+    shared = elements(scoring_dataset(data, batching, context), 6)
+    for i, whole in enumerate(alone):
+        for name, values in whole.items():
+            parts = [shared[2 * i][name], shared[2 * i + 1][name]]
+            np.testing.assert_array_equal(np.concatenate(parts), values)
+
+
+def test_rows_without_an_example_are_empty():
+    batch = make_data(3).batch(np.array([2, NO_ROW]), 50)
+    assert batch["task_id"].tolist() == [0, 1]
+    assert batch["row"].tolist() == [2, NO_ROW]
+    assert batch["input_ids"][0].max() == 3 and batch["input_mask"][0].any()
+    for name in ("input_ids", "input_mask", "segment_ids"):
+        assert not batch[name][1].any()
