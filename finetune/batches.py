@@ -59,11 +59,14 @@ class Batching(NamedTuple):
         batch_size: examples a batch, over all replicas.
         max_seq_length: longest example, in tokens.
         pad_to_max_length: pad all batches to that, in plain shuffled order.
+        sort: train on batches of examples of about the same length; False: only pad to the longest
+            of a random batch.
     """
 
     batch_size: int
     max_seq_length: int
     pad_to_max_length: bool = False
+    sort: bool = True
 
     def batches_per_epoch(self, num_rows: int) -> int:
         """Returns how many batches hold all examples; the last one may be filled up."""
@@ -78,7 +81,7 @@ class Batching(NamedTuple):
             epoch: from 0.
         """
         order = permutation(seed, "examples", epoch, len(lengths))
-        if self.pad_to_max_length:
+        if self.pad_to_max_length or not self.sort:
             return self._cut(order, lengths)
         size = WINDOW * self.batch_size
         windows = [order[i : i + size] for i in range(0, len(order), size)]

@@ -51,7 +51,10 @@ def read_text(path: str) -> str:
         ) from error
     if not text.strip():
         raise UserError(
-            "A data file is empty.", where=path, remedy="Copy it again, or check its source."
+            "A data file is empty.",
+            where=path,
+            received=f"{len(content)} bytes without text",
+            remedy="Copy it again, or check its source.",
         )
     return text
 
@@ -106,9 +109,9 @@ class BadRows:
             )
         if bad > MAX_BAD_ROWS and bad > MAX_BAD_SHARE * num_rows:
             raise UserError(
-                f"{bad} of {num_rows} rows of a data file are bad.",
+                "Too many rows of a data file are bad.",
                 where=self._path,
-                received=named + more,
+                received=f"{bad} of {num_rows}: {named}{more}",
                 remedy="Mend the rows, or check that the file is what the task expects.",
             )
         if bad:

@@ -147,10 +147,20 @@ def _restore_states(tasks: list[Task], folder: str) -> None:
     if not tf.io.gfile.exists(path):
         return
     with tf.io.gfile.GFile(path) as file:
-        states = json.loads(file.read())
+        text = file.read()
+    try:
+        states = json.loads(text)
+        found = {task.name: dict(states[task.name]) for task in tasks if task.name in states}
+    except (ValueError, TypeError) as error:
+        raise UserError(
+            "What the model knows of its tasks can't be read.",
+            where=path,
+            received=str(error),
+            remedy="Restore the file, or fine-tune again.",
+        ) from error
     for task in tasks:
-        if task.name in states:
-            task.set_state(states[task.name])
+        if task.name in found:
+            task.set_state(found[task.name])
 
 
 def _check_length(config: Any, network: TransformerConfig) -> None:

@@ -76,11 +76,16 @@ class Task(abc.ABC):
         main_metric: the metric by which models are compared.
         dev_splits: splits to score, with the prefix of the names of their metrics.
         test_splits: splits without labels to write predictions for.
+        sort_by_length: whether to train on batches of examples of about the same length. Every
+            batch makes a step of about the same size (the gradient of the summed loss is clipped):
+            fair where an example has one loss, but not where its loss is a sum over its words, for
+            then the words of short examples would count more.
     """
 
     main_metric: str
     dev_splits: Mapping[str, str] = {"dev": ""}
     test_splits: Sequence[str] = ("test",)
+    sort_by_length: bool = True
 
     def __init__(self, config: Any, name: str, tokenizer: Tokenizer):
         self.config = config

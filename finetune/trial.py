@@ -106,6 +106,7 @@ def check_trial_folder(setup: Setup, trial: int) -> None:
         raise UserError(
             "The folder of the trial holds a model of the official program.",
             where=folder,
+            received="files of a TensorFlow 1 checkpoint",
             remedy="Set model_dir to another folder, or overwrite to true to replace the model.",
         )
     if stored is None:
@@ -193,8 +194,14 @@ def train_steps(config: Any, num_rows: int) -> int:
     return max(1, int(batches * config.num_train_epochs))
 
 
-def _batching(config: Any) -> Batching:
-    return Batching(config.train_batch_size, config.max_seq_length, config.pad_to_max_length)
+def _batching(setup: Setup) -> Batching:
+    config = setup.config
+    return Batching(
+        config.train_batch_size,
+        config.max_seq_length,
+        config.pad_to_max_length,
+        sort=all(task.sort_by_length for task in setup.tasks),
+    )
 
 
 def _make_trainer(
@@ -223,7 +230,7 @@ def _make_trainer(
         factors,
     )
     steps = train_steps(config, data.num_rows)
-    plans = _batching(config).epoch(data.lengths, seed, 0)
+    plans = _batching(setup).epoch(data.lengths, seed, 0)
     settings = LoopSettings(
         num_train_steps=steps,
         global_batch_size=config.train_batch_size,
@@ -275,7 +282,7 @@ def _run(
     )
     trainer.train(
         lambda position, context: training_dataset(
-            data, _batching(setup.config), seed=seed, position=position, input_context=context
+            data, _batching(setup), seed=seed, position=position, input_context=context
         ),
         evaluate=best or (lambda: None),
     )

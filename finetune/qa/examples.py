@@ -172,6 +172,7 @@ def _questions(paragraphs: Iterable[Paragraph], form: QuestionFormat):
                     "A question's name is neither text nor a number.",
                     where=f"{where}.qas[{i}], field {form.id_field!r}",
                     received=shown(name),
+                    remedy="Give it a name: predictions are written by name.",
                 )
             yield passage, question, f"{where}, question {str(name)!r}"
 
@@ -203,13 +204,14 @@ def _check_skipped(path: str, problems: list[str], num_questions: int) -> None:
         raise UserError(
             "A data file has no question.",
             where=path,
+            received="no question in any passage",
             remedy="Check that the file is what the task expects: see docs/finetuning.md.",
         )
     if bad == num_questions or (bad > MAX_BAD_ROWS and bad > MAX_BAD_SHARE * num_questions):
         raise UserError(
-            f"{bad} of {num_questions} answers can't be found in their passages.",
+            "Too many answers can't be found in their passages.",
             where=path,
-            received=named,
+            received=f"{bad} of {num_questions}: {named}",
             remedy="Mend the places of the answers (characters from 0), or remove the questions. "
             "A file with unanswerable questions is SQuAD 2.0's kind: task squad, or "
             '"unanswerable": true.',
@@ -244,6 +246,7 @@ def _needs_answer(where: str) -> UserError:
     return UserError(
         "A question to be scored has no answer.",
         where=where,
-        remedy="Unanswerable questions are scored by SQuAD 2.0's rules: task squad, or \""
-        'unanswerable": true.',
+        received="an empty list of answers",
+        remedy="Unanswerable questions are scored by SQuAD 2.0's rules: task squad, or "
+        '"unanswerable": true.',
     )

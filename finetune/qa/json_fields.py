@@ -14,9 +14,10 @@ _KINDS = {
     list: "a list",
     dict: "an object",
 }
+_FORMAT = "Mend the file: docs/finetuning.md shows the format of question answering."
 
 
-def field(record: Any, name: str, kind: type, where: str, remedy: str | None = None) -> Any:
+def field(record: Any, name: str, kind: type, where: str, remedy: str = _FORMAT) -> Any:
     """Returns a field of a JSON object.
 
     Args:
@@ -46,7 +47,7 @@ def field(record: Any, name: str, kind: type, where: str, remedy: str | None = N
     return checked(record[name], kind, f"{where}, field {name!r}", remedy)
 
 
-def checked(value: Any, kind: type, where: str, remedy: str | None = None) -> Any:
+def checked(value: Any, kind: type, where: str, remedy: str = _FORMAT) -> Any:
     """Returns `value` if it is of the kind; arguments and errors as `field`."""
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise UserError(

@@ -82,7 +82,10 @@ def read_mrqa(path: str) -> Iterator[Paragraph]:
             yield Paragraph(where, record)
     if empty:
         raise UserError(
-            "A data file is empty.", where=path, remedy="Copy it again, or check its source."
+            "A data file is empty.",
+            where=path,
+            received="no line with text",
+            remedy="Copy it again, or check its source.",
         )
 
 

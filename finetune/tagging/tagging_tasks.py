@@ -70,6 +70,7 @@ class TaggingTask(Task):
     """
 
     columns = Columns()
+    sort_by_length = False  # the loss is a sum over words; sorted batches cost chunking .6 of F1
     span_prefixes = "BIES"
     """What tags other than O may begin with in the files of a task of spans."""
 

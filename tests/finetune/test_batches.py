@@ -65,6 +65,16 @@ def test_sorting_is_within_windows_and_batches_are_shuffled():
     assert (np.diff(means) > 0).mean() == pytest.approx(0.5, abs=0.2)
 
 
+def test_unsorted_batches_are_random_ones_padded_to_their_longest():
+    lengths = make_data(800).lengths
+    order = permutation(4, "examples", 2, 800)
+    plans = Batching(8, 50, sort=False).epoch(lengths, 4, 2)
+    assert [plan.rows.tolist() for plan in plans] == order.reshape(-1, 8).tolist()
+    full = Batching(8, 50, pad_to_max_length=True).epoch(lengths, 4, 2)
+    assert [plan.rows.tolist() for plan in plans] == [plan.rows.tolist() for plan in full]
+    assert np.mean([plan.length for plan in plans]) < 50
+
+
 def test_epochs_differ_and_repeat():
     lengths = make_data(100).lengths
     first, again, second = (

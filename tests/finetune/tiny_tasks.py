@@ -30,7 +30,7 @@ NETWORK = TransformerConfig(
     embedding_size=8,
     max_position_embeddings=POSITIONS,
 )
-# "good" sentences have one of these words and the others don't: learnt in a few dozen steps.
+# "good" sentences have one of these words and the others don't: learnt in a hundred steps.
 MARKS = ("ship", "harbour")
 HPARAMS = {
     "task_names": ["marks"],
@@ -95,7 +95,7 @@ def write_table(path, pairs, header="text\tlabel"):
     path.write_text("".join(f"{line}\n" for line in (header, *map("\t".join, pairs))))
 
 
-def write_marks(data_dir, train=40, dev=33):
+def write_marks(data_dir, train=240, dev=33):
     """Writes the task without code that `HPARAMS` describes; returns its folder."""
     folder = data_dir / "finetuning_data" / "marks"
     write_table(folder / "train.tsv", sentences(train))

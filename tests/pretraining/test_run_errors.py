@@ -1,7 +1,5 @@
 """Bad input to run_pretraining.py: a clear error, a non-zero exit code, nothing changed."""
 
-import contextlib
-import io
 import os
 import shutil
 
@@ -9,11 +7,11 @@ import pytest
 import tensorflow as tf
 
 import run_pretraining
-from electra_tf2 import cli
 from electra_tf2.training.checkpoints import CheckpointStore
 from tests.data.building import content
 from tests.data.conftest import serialize
 from tests.pretraining import tiny
+from tests.program_errors import error_of, run_here
 
 SHARD = "pretrain_tfrecords/pretrain_data.tfrecord-{}-of-2"
 NEWEST = "models/three/checkpoints/step-00000003"
@@ -21,25 +19,7 @@ NEWEST = "models/three/checkpoints/step-00000003"
 
 def main_here(arguments):
     """Runs the program in this process; returns (exit code, stderr)."""
-    with contextlib.redirect_stderr(io.StringIO()) as shown, pytest.raises(SystemExit) as caught:
-        cli.run(lambda _: run_pretraining.main(arguments))
-    return caught.value.code, shown.getvalue()
-
-
-def error_of(code, shown, exit_code=2):
-    """The error in what a program printed, after a check of its form."""
-    assert code == exit_code, shown
-    assert "Traceback" not in shown
-    before, separator, error = ("\n" + shown).rpartition("\nerror: ")
-    assert separator, shown
-    fields = [line.partition(":")[0] for line in error.splitlines()[1:]]
-    assert [field for field in fields if field in ("  where", "  received", "  what to do")] == [
-        "  where", "  received", "  what to do",
-    ], error  # fmt: skip
-    what = error.splitlines()[0]
-    assert (what[0].isupper() or what.startswith("model_name ")) and what[-1] in ".!?", what
-    assert error.rstrip()[-1] in ".?)", error
-    return error
+    return run_here(run_pretraining.main, arguments)
 
 
 def remove(*names):

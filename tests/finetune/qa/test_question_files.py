@@ -122,7 +122,7 @@ def test_many_answers_that_are_not_in_the_passage_are_an_error(tmp_path, bad, go
     if not refused:
         assert len(task.get_examples("train")) == good
         return
-    with pytest.raises(UserError, match="21 of 22 answers") as error:
+    with pytest.raises(UserError, match="21 of 22: bad0") as error:
         task.get_examples("train")
     assert "bad0: 'dog'" in error.value.received
     assert "bad4" in error.value.received and "bad5" not in error.value.received

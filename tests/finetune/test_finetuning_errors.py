@@ -1,0 +1,292 @@
+"""Bad input to run_finetuning.py: a clear error, a non-zero exit code, nothing existing changed."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+import run_finetuning
+from electra_tf2.training.checkpoints import CheckpointStore
+from tests.data.building import content
+from tests.finetune import tiny_tasks
+from tests.program_errors import error_of, run_here
+
+MARKS = "finetuning_data/marks"
+PRETRAINED = f"models/{tiny_tasks.MODEL}"
+TRIAL = f"{PRETRAINED}/finetuning_models/marks_model_1"
+RESULTS = f"{PRETRAINED}/results/marks_results.json"
+
+
+def write(name, text):
+    def change(root):
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+
+    return change
+
+
+def remove(name):
+    return lambda root: (root / name).unlink()
+
+
+def edit_json(name, edit):
+    def change(root):
+        path = root / name
+        content = json.loads(path.read_text())
+        edit(content)
+        path.write_text(json.dumps(content))
+
+    return change
+
+
+def append_rows(name, row, count):
+    return lambda root: (root / name).write_text((root / name).read_text() + row * count)
+
+
+def nothing(root):
+    pass
+
+
+def edit_weights(edit):
+    """Writes the pre-trained model's checkpoint anew, with other arrays."""
+
+    def change(root):
+        store = CheckpointStore(str(root / PRETRAINED))
+        checkpoint = store.load(store.latest())
+        weights = dict(checkpoint.weights)
+        edit(weights)
+        store.save(checkpoint.step, weights, {}, {})
+
+    return change
+
+
+def fake_trial(root):
+    """A trained model where the first trial's would be, as far as the checks look."""
+    shutil.copytree(root / PRETRAINED / "checkpoints", root / TRIAL / "checkpoints")
+    for name in ("vocab.txt", "tokenizer.json"):
+        shutil.copy(root / PRETRAINED / name, root / TRIAL)
+    hparams = tiny_tasks.configure(root).to_dict() | {"precision": "float32"}
+    stored = {"hparams": hparams, "network": tiny_tasks.NETWORK.to_dict()}
+    (root / TRIAL / "config.json").write_text(json.dumps(stored))
+
+
+def question(**fields):
+    paragraph = {"context": "the ship .", "qas": [{"id": "q7", "question": "what"} | fields]}
+    return json.dumps({"data": [{"paragraphs": [paragraph]}]})
+
+
+SQUAD = {"task_names": ["squad"], "tasks": {}}
+CHUNK = {"task_names": ["chunk"], "tasks": {}}
+
+# name: (what is done to the folder, hparams, words in the error)
+CASES = {
+    # the files of a task
+    "no data": (remove(f"{MARKS}/train.tsv"), {}, ["train", "dev.tsv"]),
+    "no dev split": (remove(f"{MARKS}/dev.tsv"), {}, ["dev", "train.tsv"]),
+    "no folder": (nothing, {"task_names": ["rte"], "tasks": {}}, ["rte", "no folder"]),
+    "no such column": (
+        write(f"{MARKS}/dev.tsv", "text\ttag\nthe ship\tgood\n"),
+        {},
+        ["dev.tsv", "line 1", "label", "tag"],
+    ),
+    "column missing everywhere": (
+        write("finetuning_data/cola/dev.tsv", "one column\n" * 3),
+        {"task_names": ["cola"], "tasks": {}},
+        ["cola/dev.tsv", "line 1"],
+    ),
+    "unknown label in dev": (
+        write(f"{MARKS}/dev.tsv", "text\tlabel\nthe ship\tgreat\n"),
+        {},
+        ["dev.tsv", "line 2", "great"],
+    ),
+    "empty file": (write(f"{MARKS}/train.tsv", ""), {}, ["train.tsv", "empty"]),
+    "only a header": (write(f"{MARKS}/dev.tsv", "text\tlabel\n"), {}, ["dev.tsv", "header"]),
+    "not UTF-8": (
+        write(f"{MARKS}/train.tsv", "text\tlabel\nthe sh\xefp\tgood\n".encode("latin-1")),
+        {},
+        ["train.tsv", "line 2", "0xef", "iconv"],
+    ),
+    "too many bad rows": (
+        append_rows(f"{MARKS}/train.tsv", "no label\n", 21),
+        {},
+        ["train.tsv", "21 of 261", "line 242"],
+    ),
+    "tags without words": (write("finetuning_data/chunk/train.txt", "\n\n"), CHUNK, ["train.txt"]),
+    "a word without a tag": (
+        write("finetuning_data/chunk/train.txt", "the O\nship\n"),
+        CHUNK,
+        ["train.txt", "line 2", "ship"],
+    ),
+    "no JSON": (write("finetuning_data/squad/train.json", "{\n]"), SQUAD, ["train.json", "line 2"]),
+    "no question": (
+        write("finetuning_data/squad/dev.json", question().replace("question", "q")),
+        SQUAD,
+        ["dev.json", "q7", "question"],
+    ),
+    "no is_impossible": (
+        write("finetuning_data/squad/train.json", question(answers=[])),
+        SQUAD,
+        ["train.json", "q7", "is_impossible"],
+    ),
+    "an answer that is not in the passage": (
+        write(
+            "finetuning_data/squad/train.json",
+            question(answers=[{"text": "bread", "answer_start": 4}], is_impossible=False),
+        ),
+        SQUAD,
+        ["train.json", "q7", "bread"],
+    ),
+    # the task itself
+    "unknown task": (nothing, {"task_names": ["colla"]}, ["colla", "Did you mean 'cola'?"]),
+    "task twice": (nothing, {"task_names": ["cola", "cola"]}, ["twice"]),
+    "no task": (nothing, {"task_names": []}, ["task_names"]),
+    "task with a slash": (nothing, {"task_names": ["a/b"]}, ["a/b"]),
+    "no kind": (nothing, {"tasks": {"marks": {"text": "text"}}}, ["tasks.marks.kind", "no kind"]),
+    "unknown kind": (
+        nothing,
+        {"tasks": {"marks": {"kind": "clasification"}}},
+        ["Did you mean 'classification'?"],
+    ),
+    "definition is no object": (nothing, {"tasks": {"marks": "text"}}, ["tasks.marks"]),
+    "unknown key": (
+        nothing,
+        {"tasks": {"marks": {"kind": "classification", "text": "text", "lable": "label"}}},
+        ["lable", "Did you mean 'label'?"],
+    ),
+    "unknown hparam": (nothing, {"learningrate": 1}, ["Did you mean 'learning_rate'?"]),
+    "path without its parts": (nothing, {"test_predictions": "x.jsonl"}, ["test_predictions"]),
+    # the model
+    "no model": (nothing, {"init_checkpoint": "nowhere"}, ["nowhere", "no checkpoint"]),
+    "another size": (
+        nothing,
+        {"model_size": "base"},
+        ["hidden_size: the checkpoint has 16, the hparams say 768", "num_hidden_layers"],
+    ),
+    "another vocabulary size": (nothing, {"vocab_size": 99}, ["vocab_size", "99"]),
+    "another vocabulary": (
+        write("other.txt", "\n".join([*tiny_tasks.PIECES[:-1], "##est"])),
+        {"vocab_file": "{root}/other.txt"},
+        ["other.txt", f"line {len(tiny_tasks.PIECES)}"],
+    ),
+    "another casing": (nothing, {"do_lower_case": False}, ["do_lower_case", "True"]),
+    "part of the encoder": (
+        edit_weights(lambda weights: weights.pop("electra/layer_0/output/kernel")),
+        {},
+        ["electra/layer_0/output/kernel is missing", "allow_partial_init"],
+    ),
+    "a part of another shape": (
+        edit_weights(lambda w: w.update({"electra/layer_0/output/bias": np.zeros(3)})),
+        {},
+        ["electra/layer_0/output/bias has shape (3,), not (16,)"],
+    ),
+    "longer than the position table": (
+        nothing,
+        {"max_seq_length": 65},
+        ["max_seq_length 65", "max_position_embeddings 64"],
+    ),
+    "truncated checkpoint": (
+        write(f"{PRETRAINED}/checkpoints/step-00000010/weights.safetensors", b"1234"),
+        {},
+        ["weights.safetensors"],
+    ),
+    # what is there already
+    "a model of other hparams": (
+        fake_trial,
+        {"learning_rate": 0.5},
+        ["learning_rate: the model has 0.001, this run 0.5"],
+    ),
+    "a model of the official program": (
+        write(f"{TRIAL}/model.ckpt-5.index", ""),
+        {},
+        ["marks_model_1", "overwrite"],
+    ),
+    "results that can't be read": (write(RESULTS, "{}"), {}, ["marks_results.json"]),
+    "results in the way": (nothing, {"results_txt": "{root}"}, ["results_txt", "a folder"]),
+    # evaluation
+    "nothing trained": (
+        nothing,
+        {"do_train": False},
+        ["no fine-tuned model", "finetuning_models/marks_model_1", "init_checkpoint"],
+    ),
+    "a model without the task's head": (
+        nothing,
+        {"do_train": False, "init_checkpoint": "{root}/" + PRETRAINED},
+        ["task_specific/marks/classifier/kernel is missing"],
+    ),
+    "nothing to do": (nothing, {"do_train": False, "do_eval": False}, ["nothing to do"]),
+    "labels that can't be read": (
+        lambda root: (fake_trial(root), write(f"{TRIAL}/tasks.json", "{")(root)),
+        {"do_train": False},
+        ["tasks.json"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_bad_input(name, data_dir):
+    change, hparams, expected = CASES[name]
+    change(data_dir)
+    before = content(data_dir)
+    text = json.dumps(hparams).replace("{root}", str(data_dir))
+    code, shown = run_here(
+        run_finetuning.main, tiny_tasks.arguments(data_dir, **json.loads(text))
+    )
+    error = error_of(code, shown)
+    for words in expected:
+        assert words in error, error
+    after = content(data_dir)
+    assert {name: after.get(name) for name in before} == before
+    added = {name for name in after.keys() - before.keys() if "finetuning_tfrecords" not in name}
+    assert not added
+
+
+def test_other_hparams_beside_finished_trials(data_dir):
+    tiny_tasks.finetune_here(data_dir, num_train_epochs=0.1)
+    before = content(data_dir / PRETRAINED)
+    arguments = tiny_tasks.arguments(data_dir, learning_rate=0.5, num_train_epochs=0.1)
+    error = error_of(*run_here(run_finetuning.main, arguments))
+    assert "learning_rate: the trials had 0.001, this run has 0.5" in error
+    assert content(data_dir / PRETRAINED) == before
+
+
+def test_a_loss_that_is_not_finite(data_dir):
+    """The earlier model that it would have replaced is still there."""
+    fake_trial(data_dir)
+    before = content(data_dir / TRIAL)
+    edit_weights(lambda w: w["electra/layer_0/output/kernel"].fill(np.nan))(data_dir)
+    error = error_of(
+        *run_here(run_finetuning.main, tiny_tasks.arguments(data_dir, overwrite=True))
+    )
+    assert "not finite" in error and "step 1" in error
+    assert content(data_dir / (TRIAL + ".replaced")) == before
+
+
+@pytest.mark.parametrize(
+    "more, hparams, expected",
+    [
+        (["--predict", "x.tsv"], {}, ["--predict needs --output"]),
+        (["--output", "x.jsonl"], {}, ["--output needs --predict"]),
+        (
+            ["--predict", "x.tsv", "--output", "y"],
+            {"task_names": ["cola", "sst"]},
+            ["task_names", "one task"],
+        ),
+        (["--predict", "x.tsv", "--output", "y"], {}, ["no fine-tuned model"]),
+        (["--predict", "x.tsv", "--output", "{root}"], {}, ["--output", "folder"]),
+    ],
+)
+def test_bad_prediction(more, hparams, expected, data_dir):
+    more = [text.replace("{root}", str(data_dir)) for text in more]
+    arguments = tiny_tasks.arguments(data_dir, *more, **hparams)
+    code, shown = run_here(run_finetuning.main, arguments)
+    assert code == 2
+    for words in expected:
+        assert words in shown
+
+
+def test_too_few_bad_rows_to_fail_are_named(data_dir, caplog):
+    append_rows(f"{MARKS}/train.tsv", "no label\n", 20)(data_dir)
+    tiny_tasks.finetune_here(data_dir, num_train_epochs=0.1, do_eval=False)
+    assert "20 of 260 rows are skipped" in caplog.text and "line 242" in caplog.text
