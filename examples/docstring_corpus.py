@@ -117,9 +117,20 @@ def docstrings_of_file(path: Path) -> list[str]:
 
     A file that can't be parsed (templates, other versions of Python) has none.
     """
+    documents = (as_document(docstring) for docstring in raw_docstrings_of_file(path))
+    return [document for document in documents if len(document) >= _MIN_CHARACTERS]
+
+
+def raw_docstrings_of_file(path: Path, *, containing: str = "") -> list[str]:
+    """The docstrings of a file as they are, but for the indentation that their lines share.
+
+    Args:
+        path: A file; one that can't be parsed has none.
+        containing: Only look into files with this text, which spares the time to parse others.
+    """
     try:
         source = path.read_text("utf-8")
-        if '"""' not in source and "'''" not in source:
+        if '"""' not in source and "'''" not in source or containing not in source:
             return []
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # invalid escapes in other people's strings
@@ -128,13 +139,12 @@ def docstrings_of_file(path: Path) -> list[str]:
         return []
     kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     nodes = (node for node in ast.walk(tree) if isinstance(node, kinds))
-    documents = (as_document(ast.get_docstring(node, clean=False) or "") for node in nodes)
-    return [document for document in documents if len(document) >= _MIN_CHARACTERS]
+    return [inspect.cleandoc(ast.get_docstring(node, clean=False) or "") for node in nodes]
 
 
 def as_document(docstring: str) -> str:
     """A docstring's lines without indentation, blank lines and underlines of headings."""
-    lines = (line.strip() for line in inspect.cleandoc(docstring).splitlines())
+    lines = (line.strip() for line in docstring.splitlines())
     return "\n".join(line for line in lines if line.strip("-=~^*+#. "))
 
 

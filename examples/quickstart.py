@@ -4,8 +4,10 @@
 
 Collects the docstrings of the installed Python packages as a corpus, trains a vocabulary, builds
 TFRecords, pre-trains a tiny ELECTRA, evaluates it on modules it has not seen, and shows what its
-discriminator says of some of their sentences. Run it again to see the results once more: finished
-stages are not done twice, and a halted training goes on.
+discriminator says of some of their sentences. Then it fine-tunes the model on a task whose labels
+come from the docstrings too, see `parameter_lists`, and scores it beside the same network without
+pre-training and a simple baseline. Run it again to see the results once more: finished stages are
+not done twice, and a halted training goes on.
 """
 
 from __future__ import annotations
@@ -20,6 +22,9 @@ from typing import Any
 
 from detection_display import legend, make_detection, render
 from docstring_corpus import PACKAGES, collect
+from parameter_lists import build
+from quickstart_finetuning import RANDOM, TASK, finetune_both, show_predictions
+from tag_scores import table
 
 from configure_pretraining import PretrainingConfig
 from electra_tf2 import cli
@@ -32,6 +37,7 @@ LENGTH = 64
 BATCH_SIZE = 32
 STEPS_AT_LEAST, STEPS_AT_MOST = 300, 6000
 TRIAL_STEPS = 40
+_SIZES = ("vocab_size", "embedding_size", "model_hparam_overrides")
 
 # A tiny network that learns something in minutes: a narrow generator of one layer, whose samples
 # can be told from the text early; no dropout, as little text is seen twice; and larger initial
@@ -68,6 +74,8 @@ def main(argv: list[str] | None = None) -> None:
     add("--minutes", type=float, default=5.0, help="to train for, about (default: %(default)s)")
     add("--steps", type=int, help="train for so many steps instead")
     add("--packages", default=",".join(PACKAGES), help="whose docstrings (default: %(default)s)")
+    help_text = "to fine-tune, each with another seed; 1 to 5 (default: 1)"
+    add("--trials", type=int, choices=range(1, 6), metavar="N", default=1, help=help_text)
     flags = parser.parse_args(argv)
     started = time.monotonic()
     prepare(flags.output_dir, flags.packages.split(","))
@@ -78,7 +86,8 @@ def main(argv: list[str] | None = None) -> None:
     figures = pretrain(config)
     headline("5. What the discriminator says of text it has not seen")
     show_detections(config)
-    conclude(flags.output_dir, config, figures, time.monotonic() - started)
+    scores = learn_task(config, flags)
+    conclude(flags.output_dir, config, figures, scores, time.monotonic() - started)
 
 
 def prepare(folder: Path, packages: list[str]) -> None:
@@ -165,12 +174,38 @@ def show_detections(config: PretrainingConfig, examples: int = 4) -> None:
         print(render(make_detection(tokens, *row), color=color, width=width))
 
 
+def learn_task(config: PretrainingConfig, flags: argparse.Namespace) -> str:
+    """Fine-tunes the model and one that is not pre-trained; returns the table of their scores."""
+    folder = flags.output_dir
+    headline("6. Fine-tuning: which words are a parameter's name, its type, its default value?")
+    train, dev = build(folder / "finetuning_data" / TASK, flags.packages.split(","))
+    print(
+        f"{train:,} texts from the parameter lists of the docstrings to train on, "
+        f"{dev:,} from held-out modules"
+    )
+    if not train or not dev:
+        print("That is too little to fine-tune on: these packages don't use NumPy's style.")
+        return ""
+    sizes = {name: HPARAMS[name] for name in _SIZES}
+    scores = finetune_both(
+        folder, MODEL_NAME, config.num_train_steps, sizes, trials=flags.trials, python=python()
+    )
+    headline("7. What the fine-tuned model makes of held-out parameter lists")
+    print("Layout and punctuation are taken away. [KIND words]+ is right, [KIND words]- is not.")
+    show_predictions(folder, MODEL_NAME, color=sys.stdout.isatty())
+    return table(scores)
+
+
+def python() -> str:
+    """How to call this Python from the current folder."""
+    path = Path(sys.executable)
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
 def conclude(
-    folder: Path, config: PretrainingConfig, figures: dict[str, float], seconds: float
+    folder: Path, config: PretrainingConfig, figures: dict[str, float], scores: str, seconds: float
 ) -> None:
     """Prints the figures, where everything lies and what to try next."""
-    python = Path(sys.executable)
-    python = python.relative_to(Path.cwd()) if python.is_relative_to(Path.cwd()) else python
     headline("Done")
     print(
         f"On held-out modules, after {figures['global_step']:,.0f} steps and "
@@ -178,6 +213,10 @@ def conclude(
         f"  discriminator AUC       {figures['disc_auc']:.3f}   (0.5: guessing; 1: perfect)\n"
         f"  discriminator accuracy  {figures['disc_accuracy']:.3f}\n"
         f"  generator accuracy      {figures['masked_lm_accuracy']:.3f}   (of masked tokens)\n"
+    )
+    if scores:
+        print(f"Names, types and defaults found in held-out parameter lists, F1 in %:\n{scores}")
+    print(
         f"""
 Where everything lies:
   {folder}/corpus               the text, one file per package
@@ -185,15 +224,20 @@ Where everything lies:
   {folder}/pretrain_tfrecords   the examples; heldout: those for evaluation
   {config.model_dir}
       checkpoints, config.json, metrics.jsonl (all losses), tensorboard, results
+      finetuning_models, test_predictions (the tags of every word)
+  {folder}/models/{RANDOM}
+      what was fine-tuned without pre-training
 
 What to try next:
-  Train for longer; the same model goes on from where it is:
-    {python} examples/quickstart.py --output-dir {folder} --steps {2 * config.num_train_steps}
+  Fine-tune with three seeds:
+    {python()} examples/quickstart.py --output-dir {folder} --trials 3
+  Pre-train for longer; the same model goes on from where it is:
+    {python()} examples/quickstart.py --output-dir {folder} --steps {2 * config.num_train_steps}
   Your own text: a folder of text files, a sentence per line, a blank line between documents:
-    {python} build_vocabulary.py --corpus-dir TEXT --output-file data/vocab.txt --vocab-size 30522
-    {python} build_pretraining_dataset.py --corpus-dir TEXT --vocab-file data/vocab.txt \\
+    {python()} build_vocabulary.py --corpus-dir TEXT --output-file data/vocab.txt --vocab-size 30522
+    {python()} build_pretraining_dataset.py --corpus-dir TEXT --vocab-file data/vocab.txt \\
         --output-dir data/pretrain_tfrecords
-    {python} run_pretraining.py --data-dir data --model-name my_electra"""
+    {python()} run_pretraining.py --data-dir data --model-name my_electra"""
     )
 
 

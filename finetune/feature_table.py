@@ -95,6 +95,16 @@ class FeatureTable:
         """int64 [rows], tokens of each example."""
         return self.ragged["input_ids"].lengths
 
+    def head(self, num_rows: int) -> FeatureTable:
+        """Returns the first rows."""
+        return FeatureTable(
+            {name: values[:num_rows] for name, values in self.scalars.items()},
+            {
+                name: Ragged(values[: splits[num_rows]], splits[: num_rows + 1])
+                for name, (values, splits) in self.ragged.items()
+            },
+        )
+
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Returns the columns as arrays by name; `from_arrays` takes them."""
         arrays = {f"scalar/{name}": values for name, values in self.scalars.items()}

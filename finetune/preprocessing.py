@@ -50,7 +50,8 @@ class Preprocessor:
         Raises:
             UserError: the data can't be read, or no row is left.
         """
-        path = posixpath.join(self._folder, f"{task.name}_{split}-{_key(task, split)}.safetensors")
+        key = feature_key(task, split)
+        path = posixpath.join(self._folder, f"{task.name}_{split}-{key}.safetensors")
         table = self._cached(path) if self._read_cache else None
         if table is None:
             say(f"Preparing {task.name}, {split}: {task.data_file(split)}")
@@ -97,7 +98,8 @@ def describe_example(task: Task, table: FeatureTable) -> str:
     return "\n".join(lines)
 
 
-def _key(task: Task, split: str) -> str:
+def feature_key(task: Task, split: str) -> str:
+    """Returns a hash of all that the features of a split depend on, the file's content included."""
     with_content = {
         "format": _FORMAT,
         "version": __version__,

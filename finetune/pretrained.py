@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from electra_tf2.console import say
 from electra_tf2.errors import UserError
 from electra_tf2.interop.official_names import our_path
 from electra_tf2.interop.tf1_checkpoint import is_tf1_checkpoint, read_tf1_checkpoint
@@ -31,7 +32,7 @@ STRUCTURE = (
     "max_position_embeddings",
     "type_vocab_size",
 )
-_SIZE_HPARAMS = ("model_size", "embedding_size", "vocab_size")
+_LARGE = 1024  # hidden size from which on a model is a large one
 _LAYER = re.compile(r"electra/layer_(\d+)/")
 
 
@@ -166,11 +167,13 @@ def resolve_network(config: Any, pretrained: Pretrained | None) -> TransformerCo
     overrides = config.model_hparam_overrides
     if official and "num_attention_heads" in overrides:
         stored["num_attention_heads"] = network.num_attention_heads  # no array shows it
-    stated = any(name in config.given for name in _SIZE_HPARAMS) or any(
-        name in overrides for name in STRUCTURE
-    )
-    different = {n: (v, getattr(network, n)) for n, v in stored.items() if getattr(network, n) != v}
-    if stated and different:
+    stated = stated_sizes(config)
+    different = {
+        n: (v, getattr(network, n))
+        for n, v in stored.items()
+        if n in stated and getattr(network, n) != v
+    }
+    if different:
         raise UserError(
             "The hparams describe another network than the checkpoint's.",
             where=pretrained.path,
@@ -181,8 +184,24 @@ def resolve_network(config: Any, pretrained: Pretrained | None) -> TransformerCo
             remedy="Leave model_size, vocab_size, embedding_size and the sizes in "
             "model_hparam_overrides out: the checkpoint's are then used.",
         )
+    if stored["hidden_size"] >= _LARGE and not config.given & {"model_size", "learning_rate"}:
+        say(
+            f"Warning: a large model is trained with the small one's learning rate "
+            f"({config.learning_rate:g}). Set model_size to large for its settings, or state it."
+        )
     rates = {n: v for n, v in pretrained.network.items() if n not in stored and n not in overrides}
     return dataclasses.replace(network, **{**rates, **stored})
+
+
+def stated_sizes(config: Any) -> set[str]:
+    """Returns the sizes that the hparams state: those that a checkpoint has to agree with."""
+    overrides = config.model_hparam_overrides
+    stated = {name for name in STRUCTURE if name in overrides or name in config.given}
+    if "model_size" in config.given:
+        stated |= {"hidden_size", "num_hidden_layers", "embedding_size"}
+    if "hidden_size" in stated:
+        stated |= {"num_attention_heads", "intermediate_size"}
+    return stated
 
 
 def resolve_tokenizer(config: Any, pretrained: Pretrained | None) -> dict[str, bool]:

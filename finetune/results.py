@@ -18,8 +18,9 @@ from typing import Any
 import tensorflow as tf
 
 from electra_tf2.errors import UserError
-from electra_tf2.pretraining.results import json_path
+from electra_tf2.results_files import json_path
 from electra_tf2.training.durable_files import replace_file
+from finetune.origin import Origin, check_same_origin
 
 Scores = Mapping[str, Mapping[str, float]]
 
@@ -71,6 +72,8 @@ class Results:
         self.path = json_path(config.results_pkl)
         stored = read_results(self.path) or {}
         self._stored_hparams = stored.get("hparams")
+        self._stored_origin = stored.get("origin")
+        self._origin: Origin | None = None
         self.trials = [TrialResult(**trial) for trial in stored.get("trials", [])]
         self.evaluations = [TrialResult(**trial) for trial in stored.get("evaluations", [])]
 
@@ -78,14 +81,19 @@ class Results:
         """Whether a trial has been trained and scored."""
         return any(result.trial == trial for result in self.trials)
 
-    def check_same_hparams(self) -> None:
-        """Refuses to put trials of other hparams beside those that are there.
+    def check_same(self, origin: Origin) -> None:
+        """Refuses to put trials of other hparams, data or models beside those that are there.
+
+        Args:
+            origin: what this run trains from and scores.
 
         Raises:
             UserError: lists every difference.
         """
+        self._origin = origin
         if not self.trials or self._stored_hparams is None:
             return
+        check_same_origin(self._stored_origin, origin, self.path)
         changed = type(self._config).changed_on_resume(self._stored_hparams, self._hparams)
         if changed:
             raise UserError(
@@ -99,15 +107,22 @@ class Results:
                 "results_pkl to keep both.",
             )
 
-    def start_anew(self) -> None:
-        """Forgets the trials that are there (their files stay until the next `add`)."""
+    def start_anew(self, origin: Origin) -> None:
+        """Forgets the trials that are there (the files stay as they are until the next `add`).
+
+        Args:
+            origin: what this run trains from and scores.
+        """
+        self._origin = origin
         self.trials = []
+        replaced = f"{self._config.model_dir}_"
+        self.evaluations = [e for e in self.evaluations if not e.checkpoint.startswith(replaced)]
 
     def add(self, result: TrialResult) -> None:
         """Adds a trial, in place of an earlier one of its number, and writes all files."""
         self.trials = [t for t in self.trials if t.trial != result.trial] + [result]
         self.trials.sort(key=lambda t: t.trial)
-        self._stored_hparams = self._hparams
+        self._stored_hparams, self._stored_origin = self._hparams, self._origin
         self.write()
 
     def add_evaluation(self, result: TrialResult) -> None:
@@ -123,6 +138,7 @@ class Results:
             "task_names": self._config.task_names,
             "main_metrics": self._main_metrics,
             "hparams": self._stored_hparams or self._hparams,
+            "origin": dict(self._stored_origin or {}),
             "summary": summarize([trial.scores for trial in self.trials]),
             "trials": [dataclasses.asdict(trial) for trial in self.trials],
             "evaluations": [dataclasses.asdict(result) for result in self.evaluations],

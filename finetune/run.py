@@ -10,6 +10,7 @@ from electra_tf2.console import say
 from electra_tf2.errors import UserError
 from finetune.evaluation import Evaluation
 from finetune.model_scores import write_model_scores
+from finetune.origin import Origin, scoring_origin, training_origin
 from finetune.outputs import predict_file, write_predictions, write_test_outputs
 from finetune.preprocessing import Preprocessor
 from finetune.results import Results, TrialResult, table_path
@@ -37,17 +38,18 @@ def finetune(config: Any) -> list[TrialResult]:
     results = Results(config, setup.hparams(), main_metrics)
     if not config.do_train:
         return _evaluate_only(setup, results)
-    if config.overwrite:
-        results.start_anew()
-    else:
-        results.check_same_hparams()
     data, dev = _open_data(setup)
+    origin = training_origin(setup)
+    if config.overwrite:
+        results.start_anew({**origin, **scoring_origin(dev)})
+    else:
+        results.check_same({**origin, **scoring_origin(dev)})
     trial = 1
     while config.num_trials < 0 or trial <= config.num_trials:
         if results.has(trial):
             say(f"Trial {trial} has been trained and scored before: its results stand.")
         else:
-            _run_trial(setup, data, dev, trial, results)
+            _run_trial(setup, origin, data, dev, trial, results)
         trial += 1
     if config.do_eval:
         _report_results(config, results)
@@ -77,8 +79,19 @@ def predict(config: Any, path: str, output: str) -> int:
             remedy="Name the one task whose format the file has.",
         )
     if tf.io.gfile.isdir(output):
-        raise UserError("The output is a folder.", where="--output", received=output,
-                        remedy="Give the path of a file.")
+        raise UserError(
+            "The output is a folder.",
+            where="--output",
+            received=output,
+            remedy="Give the path of a file.",
+        )
+    if not tf.io.gfile.exists(path) or tf.io.gfile.isdir(path):
+        raise UserError(
+            "There is no file to predict.",
+            where="--predict",
+            received=path,
+            remedy="Give the path of a file in the task's format; it needs no labels.",
+        )
     setup = prepare(config)
     model = build_model(setup, config.seed, need_heads=True)
     count = predict_file(setup, Evaluation(config, model, setup.strategy), path, output)
@@ -103,14 +116,19 @@ def _open_data(setup: Setup) -> tuple[TaskData, list[DevSplit]]:
 
 
 def _run_trial(
-    setup: Setup, data: TaskData, dev: list[DevSplit], trial: int, results: Results
+    setup: Setup,
+    origin: Origin,
+    data: TaskData,
+    dev: list[DevSplit],
+    trial: int,
+    results: Results,
 ) -> None:
     config = setup.config
-    check_trial_folder(setup, trial)
+    check_trial_folder(setup, origin, trial)
     if trial > 1 and not config.keep_all_models:
         _remove_model(trial_folder(config, trial - 1))
     say(f"Trial {trial}" + (f" of {config.num_trials}" if config.num_trials > 0 else ""))
-    trained = train_trial(setup, data, dev, trial)
+    trained = train_trial(setup, origin, data, dev, trial)
     if config.do_eval:
         result = _score(setup, dev, trained, trial)
         results.add(result)

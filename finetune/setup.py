@@ -11,7 +11,7 @@ import tensorflow as tf
 from electra_tf2.console import say
 from electra_tf2.errors import UserError
 from electra_tf2.modeling.config import TransformerConfig
-from electra_tf2.pretraining.results import check_results_paths
+from electra_tf2.results_files import check_results_paths
 from electra_tf2.text.tokenizer import make_tokenizer
 from electra_tf2.training import precision, strategies
 from finetune.pretrained import (
@@ -132,7 +132,7 @@ def find_trained(config: Any) -> tuple[int, Pretrained]:
             remedy="Fine-tune first (do_train true), or set init_checkpoint to a fine-tuned model.",
         )
     folder = trial_folder(config, max(trials))
-    say(f"Evaluating the last fine-tuned model: {folder}")
+    say(f"Using the last fine-tuned model: {folder}")
     return max(trials), open_pretrained(folder)
 
 

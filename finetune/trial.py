@@ -38,6 +38,7 @@ from finetune.initialize import initialize
 from finetune.layerwise import learning_rate_factors
 from finetune.model import FinetuningModel
 from finetune.objective import FinetuningObjective
+from finetune.origin import Origin, check_same_origin, read_origin, write_origin
 from finetune.setup import TASKS, Setup, trial_folder
 from finetune.task_data import TaskData
 
@@ -92,16 +93,21 @@ def build_model(setup: Setup, seed: int, *, need_heads: bool) -> FinetuningModel
     return model
 
 
-def check_trial_folder(setup: Setup, trial: int) -> None:
+def check_trial_folder(setup: Setup, origin: Origin, trial: int) -> None:
     """Refuses a folder that holds another model, before anything is trained.
 
+    Args:
+        setup: of the run.
+        origin: what the trial is trained from.
+        trial: its number.
+
     Raises:
-        UserError: it holds files of another program, or a model of other hparams.
+        UserError: it holds files of another program, or a model of other hparams or other data.
     """
-    folder = trial_folder(setup.config, trial)
-    stored = read_config(folder)
     if setup.config.overwrite:
         return
+    folder = trial_folder(setup.config, trial)
+    stored = read_config(folder)
     if is_tf1_checkpoint(folder):
         raise UserError(
             "The folder of the trial holds a model of the official program.",
@@ -112,6 +118,10 @@ def check_trial_folder(setup: Setup, trial: int) -> None:
     if stored is None:
         check_no_other_model(folder)
         return
+    _check_same(setup, origin, folder, stored)
+
+
+def _check_same(setup: Setup, origin: Origin, folder: str, stored: dict[str, Any]) -> None:
     check_same_model(
         folder,
         stored,
@@ -119,13 +129,17 @@ def check_trial_folder(setup: Setup, trial: int) -> None:
         setup.network.to_dict(),
         type(setup.config).changed_on_resume,
     )
+    check_same_origin(read_origin(folder), origin, folder)
 
 
-def train_trial(setup: Setup, data: TaskData, dev: Sequence[DevSplit], trial: int) -> Trained:
+def train_trial(
+    setup: Setup, origin: Origin, data: TaskData, dev: Sequence[DevSplit], trial: int
+) -> Trained:
     """Trains a trial, or what is left of it.
 
     Args:
         setup: of the run.
+        origin: what is trained from.
         data: the training examples.
         dev: scored every `eval_every_steps`.
         trial: its number, from 1.
@@ -137,13 +151,15 @@ def train_trial(setup: Setup, data: TaskData, dev: Sequence[DevSplit], trial: in
     seed = config.seed + trial - 1
     start = time.monotonic()
     model = build_model(setup, seed, need_heads=False)
-    set_aside(config, folder)
+    if config.overwrite:
+        set_aside(setup, origin, folder)
     make_model_folder(folder)
     with FolderLock(folder):
         trainer = _make_trainer(setup, model, data, seed, folder, trial)
         evaluation = Evaluation(config, model, setup.strategy)
         _resume(trainer)
         describe_model(setup, folder)
+        write_origin(folder, origin)
         best = None
         if config.eval_every_steps:
             best = BestWeights(
@@ -176,11 +192,23 @@ def describe_model(setup: Setup, folder: str) -> None:
     )
 
 
-def set_aside(config: Any, folder: str) -> None:
-    """Moves an earlier model of the trial away, if it is to be overwritten."""
+def set_aside(setup: Setup, origin: Origin, folder: str) -> None:
+    """Moves an earlier model of the trial away, which is to be overwritten.
+
+    If one is set aside already, an overwriting run was halted: what it has trained is gone on with
+    if it was this run, and removed if it was another one.
+    """
     aside = folder + _REPLACED
-    if config.overwrite and tf.io.gfile.isdir(folder) and not tf.io.gfile.exists(aside):
+    if not tf.io.gfile.isdir(folder):
+        return
+    if not tf.io.gfile.exists(aside):
         tf.io.gfile.rename(folder, aside)
+        return
+    try:
+        _check_same(setup, origin, folder, read_config(folder) or {"hparams": {}, "network": {}})
+    except UserError:
+        say(f"Removing what another halted run has trained in {folder}")
+        tf.io.gfile.rmtree(folder)
 
 
 def _forget_replaced(folder: str) -> None:

@@ -26,7 +26,7 @@ from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.pretraining.build import Pretraining, build_pretraining
 from electra_tf2.pretraining.evaluation import Evaluation
 from electra_tf2.pretraining.restore import initialize, is_resumable, resume
-from electra_tf2.pretraining.results import check_results_paths, write_results
+from electra_tf2.results_files import check_results_paths, write_results
 from electra_tf2.text.vocabulary import Vocabulary, check_vocabulary_size, load_vocabulary
 from electra_tf2.training import precision, strategies
 from electra_tf2.training.checkpoints import CheckpointStore

@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -129,6 +130,43 @@ def test_the_number_of_steps_follows_from_a_trial_and_is_kept(tmp_path, monkeypa
     assert [path.name for path in tmp_path.iterdir()] == ["steps.json"]
 
 
+def test_the_command_line_gives_the_same_configuration(tmp_path):
+    import quickstart
+    import quickstart_finetuning
+
+    from configure_finetuning import FinetuningConfig
+    from electra_tf2.hparams import parse_hparams
+
+    sizes = {name: quickstart.HPARAMS[name] for name in quickstart._SIZES}
+    config = quickstart_finetuning.make_config(tmp_path, "some", 2, sizes)
+    assert config.init_checkpoint is None and config.network().hidden_size == 128
+    line = quickstart_finetuning.command_line(config, "python3").replace("\\\n", " ")
+    words = shlex.split(line)
+    assert words[:2] == ["python3", "run_finetuning.py"]
+    flags = dict(zip(words[2::2], words[3::2], strict=True))
+    hparams = parse_hparams(flags.pop("--hparams"))
+    assert flags == {"--data-dir": str(tmp_path), "--model-name": "some"}
+    assert FinetuningConfig("some", str(tmp_path), **hparams).to_dict() == config.to_dict()
+
+
+def test_what_was_finetuned_is_forgotten_when_pretraining_went_on(tmp_path):
+    import quickstart_finetuning
+
+    model = tmp_path / "models" / "some"
+    trial = model / "finetuning_models" / "parameters_model_1"
+    results = model / "results" / "parameters_results.json"
+    others = model / "results" / "cola_results.json", model / "finetuning_models" / "cola_model_1"
+    for path in (trial, *others):
+        path.mkdir(parents=True)
+    results.touch()
+    for steps in (100, 100):
+        quickstart_finetuning.forget_older(tmp_path, "some", steps)
+        assert trial.exists() and results.exists()
+    quickstart_finetuning.forget_older(tmp_path, "some", 200)
+    assert not trial.exists() and not results.exists()
+    assert all(path.exists() for path in others)
+
+
 def run_quickstart(folder, steps):
     """On little text; returns what it printed."""
     command = [sys.executable, "examples/quickstart.py", "--output-dir", str(folder)]
@@ -148,9 +186,27 @@ def test_a_short_run_and_another_that_goes_on(tmp_path):
     assert printed.count("\nExample ") == 4 and "discriminator AUC" in printed
     model = tmp_path / "models" / "quickstart"
     assert json.loads((model / "results/unsup_results.json").read_text())["global_step"] == 6
+    check_finetuning(tmp_path, printed)
 
     vocabulary = (tmp_path / "vocab.txt").stat()
     printed = run_quickstart(tmp_path, 8)
     assert "Learning" not in printed and "Building examples" not in printed
     assert (tmp_path / "vocab.txt").stat().st_mtime_ns == vocabulary.st_mtime_ns
     assert json.loads((model / "results/unsup_results.json").read_text())["global_step"] == 8
+    assert "pre-trained further" in printed
+    check_finetuning(tmp_path, printed)
+
+
+def check_finetuning(folder, printed):
+    """The table says what fine-tuning wrote, and texts are shown."""
+    assert printed.count("run_finetuning.py --data-dir") == 2 and printed.count("    found ") == 4
+    rows = {
+        line[2:17].strip(): line[17:].split()
+        for line in printed.splitlines()
+        if line.startswith(("  commonest tag  ", "  not pre-trained", "  pre-trained    "))
+    }
+    assert float(rows["commonest tag"][0]) > 10
+    for title, name in (("not pre-trained", "quickstart_random"), ("pre-trained", "quickstart")):
+        results = folder / "models" / name / "results/parameters_results.json"
+        (trial,) = json.loads(results.read_text())["trials"]
+        assert rows[title][0] == f"{trial['scores']['parameters']['f1']:.1f}"

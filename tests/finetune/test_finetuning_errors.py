@@ -273,7 +273,8 @@ def test_a_loss_that_is_not_finite(data_dir):
             {"task_names": ["cola", "sst"]},
             ["task_names", "one task"],
         ),
-        (["--predict", "x.tsv", "--output", "y"], {}, ["no fine-tuned model"]),
+        (["--predict", "x.tsv", "--output", "y"], {}, ["--predict", "x.tsv", "no file"]),
+        (["--predict", "{root}/vocab.txt", "--output", "y"], {}, ["no fine-tuned model"]),
         (["--predict", "x.tsv", "--output", "{root}"], {}, ["--output", "folder"]),
     ],
 )

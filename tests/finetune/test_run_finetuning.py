@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import run_finetuning
+from electra_tf2.errors import UserError
 from electra_tf2.training.checkpoints import CheckpointStore
 from finetune.results import read_results
 from tests.data.building import content
@@ -267,3 +268,55 @@ def test_gradient_accumulation_is_the_large_batch(data_dir):
         np.testing.assert_allclose(ends[0][name], ends[1][name], atol=1e-6, err_msg=name)
     moved = [np.abs(ends[0][name] - start[name]).max() for name in ends[0] if name in start]
     assert max(moved) > 1e-3
+
+
+SHORT = {"num_train_epochs": 0.2}
+
+
+@pytest.mark.parametrize(
+    "change, named",
+    [
+        ("train.tsv", "training data of marks"),
+        ("dev.tsv", "dev data of marks"),
+        ("model", "pre-trained model"),
+    ],
+)
+def test_results_of_other_data_or_models_do_not_stand(change, named, data_dir):
+    tiny_tasks.finetune_here(data_dir, **SHORT)
+    if change == "model":
+        shutil.rmtree(model_of(data_dir) / "checkpoints")
+        tiny_tasks.write_model(data_dir, seed=1)
+    else:
+        path = data_dir / "finetuning_data" / "marks" / change
+        path.write_text(path.read_text().replace("the", "old", 1))
+    before = content(model_of(data_dir) / "finetuning_models")
+    with pytest.raises(UserError, match=f"changed since then: {named}"):
+        tiny_tasks.finetune_here(data_dir, **SHORT)
+    assert content(model_of(data_dir) / "finetuning_models") == before
+    (result,), _ = tiny_tasks.finetune_here(data_dir, **SHORT, overwrite=True)
+    assert result.step == 6
+
+
+def test_a_copy_of_the_folder_is_the_same_run(data_dir, tmp_path):
+    tiny_tasks.finetune_here(data_dir, **SHORT)
+    shutil.copytree(data_dir, tmp_path / "elsewhere")
+    _, shown = tiny_tasks.finetune_here(tmp_path / "elsewhere", **SHORT)
+    assert "its results stand" in shown
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_halted_overwriting_run(data_dir, same):
+    """The same run goes on; another one does not go on with its weights."""
+    tiny_tasks.finetune_here(data_dir, **SHORT)
+    tiny_tasks.finetune_here(data_dir, num_train_epochs=0.4, overwrite=True)
+    folder = model_of(data_dir) / "finetuning_models" / "marks_model_1"
+    # As if the second run had been stopped before it finished.
+    shutil.copytree(folder, f"{folder}.replaced")
+    epochs = 0.4 if same else 0.3
+    (result,), shown = tiny_tasks.finetune_here(
+        data_dir, num_train_epochs=epochs, overwrite=True
+    )
+    assert ("Resuming at step 12" in shown) == same
+    assert ("another halted run" in shown) == (not same)
+    assert result.step == int(30 * epochs)
+    assert [p.name for p in folder.parent.iterdir()] == [folder.name]
