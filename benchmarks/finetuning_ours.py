@@ -94,7 +94,7 @@ def _training(config, task, table, model, strategy, seconds) -> float:
     iterator = iter(
         strategy.distribute_datasets_from_function(
             lambda context: training_dataset(
-                data, batching, seed=0, position=0, input_context=context
+                data, batching, seed=0, position=0, num_steps=20_000, input_context=context
             )
         )
     )

@@ -8,7 +8,6 @@ a function of the seed and the epoch alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -120,9 +119,10 @@ def training_dataset(
     *,
     seed: int,
     position: int,
+    num_steps: int,
     input_context: tf.distribute.InputContext | None = None,
 ) -> tf.data.Dataset:
-    """The endless training data from a position on.
+    """The training data from a position on.
 
     Args:
         data: the examples.
@@ -130,22 +130,20 @@ def training_dataset(
         seed: the run's seed.
         position: examples consumed since the start of the run, filled-up rows included: a multiple
             of the batch size.
+        num_steps: how many batches there are to be.
         input_context: this worker's place, from `strategy.distribute_datasets_from_function`; None
             for one replica in one process.
 
     Returns:
-        A dataset with one element per local replica and step, see `TaskData.batch`.
+        A dataset with one element per local replica and step, see `TaskData.gather`.
     """
     per_epoch = batching.batches_per_epoch(data.num_rows)
-    first_epoch, first_batch = divmod(position // batching.batch_size, per_epoch)
-
-    def plans() -> Iterator[BatchPlan]:
-        epoch, start = first_epoch, first_batch
-        while True:
-            yield from batching.epoch(data.lengths, seed, epoch)[start:]
-            epoch, start = epoch + 1, 0
-
-    return _dataset(data, batching, plans, input_context)
+    epoch, first = divmod(position // batching.batch_size, per_epoch)
+    plans: list[BatchPlan] = []
+    while len(plans) < first + num_steps:
+        plans += batching.epoch(data.lengths, seed, epoch)
+        epoch += 1
+    return _dataset(data, plans[first : first + num_steps], input_context)
 
 
 def scoring_dataset(
@@ -154,23 +152,19 @@ def scoring_dataset(
     input_context: tf.distribute.InputContext | None = None,
 ) -> tf.data.Dataset:
     """Every example once; arguments and elements as in `training_dataset`."""
-    plans = batching.by_length(data.lengths)
-    return _dataset(data, batching, lambda: iter(plans), input_context)
+    return _dataset(data, batching.by_length(data.lengths), input_context)
 
 
-def _dataset(data, batching, plans, input_context) -> tf.data.Dataset:
+def _dataset(
+    data: TaskData, plans: list[BatchPlan], input_context: tf.distribute.InputContext | None
+) -> tf.data.Dataset:
     context = input_context or tf.distribute.InputContext()
-    share = batching.batch_size // context.num_replicas_in_sync
+    rows = np.stack([plan.rows for plan in plans])
+    rows = rows.reshape(len(plans), context.num_replicas_in_sync, -1)
     local = context.num_replicas_in_sync // context.num_input_pipelines
     first = context.input_pipeline_id * local
-
-    def elements():
-        for plan in plans():
-            for replica in range(first, first + local):
-                yield data.batch(plan.rows[replica * share : (replica + 1) * share], plan.length)
-
-    signature = {
-        name: tf.TensorSpec((share, None) if value.ndim == 2 else (share,), value.dtype)
-        for name, value in data.batch(np.full(share, NO_ROW), 1).items()
-    }
-    return tf.data.Dataset.from_generator(elements, output_signature=signature).prefetch(8)
+    rows = rows[:, first : first + local].reshape(len(plans) * local, -1)
+    lengths = np.repeat(np.array([plan.length for plan in plans], np.int64), local)
+    batches = tf.data.Dataset.from_tensor_slices((rows, lengths))
+    batches = batches.map(data.gather, num_parallel_calls=2, deterministic=True)
+    return batches.prefetch(8)

@@ -11,10 +11,10 @@ import dataclasses
 import json
 import math
 import posixpath
-import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from electra_tf2.errors import UserError
@@ -198,9 +198,9 @@ def summarize(scores: Sequence[Scores]) -> dict[str, dict[str, dict[str, float]]
         for metric in trials[0]:
             values = [_number(trial.get(metric)) for trial in trials]
             summary.setdefault(task, {})[metric] = {
-                "median": statistics.median(values),
-                "mean": statistics.fmean(values),
-                "std": statistics.stdev(values) if len(values) > 1 else 0.0,
+                "median": float(np.median(values)),
+                "mean": float(np.mean(values)),
+                "std": float(np.std(values, ddof=1)) if len(values) > 1 else 0.0,
                 "trials": len(values),
             }
     return summary

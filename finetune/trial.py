@@ -310,7 +310,12 @@ def _run(
     )
     trainer.train(
         lambda position, context: training_dataset(
-            data, _batching(setup), seed=seed, position=position, input_context=context
+            data,
+            _batching(setup),
+            seed=seed,
+            position=position,
+            num_steps=steps - trainer.step,
+            input_context=context,
         ),
         evaluate=best or (lambda: None),
     )

@@ -93,8 +93,9 @@ def test_training_goes_on_at_a_position(position):
     """45 examples are 6 batches of 8: position 48 is the start of the second epoch."""
     data = make_data(45)
     batching = Batching(8, 50)
-    whole = elements(training_dataset(data, batching, seed=2, position=0), 14)
-    rest = elements(training_dataset(data, batching, seed=2, position=position), 2)
+    whole = elements(training_dataset(data, batching, seed=2, position=0, num_steps=14), 15)
+    rest = elements(training_dataset(data, batching, seed=2, position=position, num_steps=2), 3)
+    assert (len(whole), len(rest)) == (14, 2)
     for expected, actual in zip(whole[position // 8 :], rest, strict=False):
         for name in expected:
             np.testing.assert_array_equal(actual[name], expected[name])
