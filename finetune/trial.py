@@ -115,6 +115,13 @@ def check_trial_folder(setup: Setup, origin: Origin, trial: int) -> None:
             received="files of a TensorFlow 1 checkpoint",
             remedy="Set model_dir to another folder, or overwrite to true to replace the model.",
         )
+    if stored is None and CheckpointStore(folder).latest() is not None:
+        raise UserError(
+            "The folder of the trial holds a checkpoint of an unknown configuration.",
+            where=folder,
+            received="no config.json beside it",
+            remedy="Remove the folder, or set overwrite to true to replace the model.",
+        )
     if stored is None:
         check_no_other_model(folder)
         return

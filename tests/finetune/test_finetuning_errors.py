@@ -202,6 +202,11 @@ CASES = {
         {},
         ["marks_model_1", "overwrite"],
     ),
+    "a checkpoint without its configuration": (
+        lambda root: (fake_trial(root), remove(f"{TRIAL}/config.json")(root)),
+        {},
+        ["marks_model_1", "no config.json", "overwrite"],
+    ),
     "results that can't be read": (write(RESULTS, "{}"), {}, ["marks_results.json"]),
     "results in the way": (nothing, {"results_txt": "{root}"}, ["results_txt", "a folder"]),
     # evaluation
