@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from electra_tf2.errors import UserError
 from electra_tf2.hparam_types import (
+    DropoutRate,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
@@ -61,7 +62,7 @@ class FinetuningConfig(HParams):
     vocab_size: PositiveInt = 30522  # number of tokens in the vocabulary
     do_lower_case: bool = True  # lower-case the text
     strip_accents: bool = True  # remove accents from lower-cased text
-    head_dropout_prob: ProbabilityBelowOne = 0.1  # on the state that classifiers see
+    head_dropout_prob: DropoutRate = 0.1  # on the state that classifiers see
     allow_partial_init: bool = False  # start even if init_checkpoint lacks some of the encoder
 
     # optimization
@@ -193,19 +194,23 @@ class FinetuningConfig(HParams):
                 remedy="Give a plain name; set the hparam init_checkpoint for a model elsewhere.",
             )
         join, model = posixpath.join, self.pretrained_model_dir
+        # Braces in the folders' own names are none of a pattern's.
+        literal = lambda path: path.replace("{", "{{").replace("}", "}}")  # noqa: E731
         names = self._task_names
         tasks = ",".join(names) if isinstance(names, list) else ""
-        self.raw_data_dir = join(self.data_dir, "finetuning_data", "{:}")
+        self.raw_data_dir = join(literal(self.data_dir), "finetuning_data", "{:}")
         self.init_checkpoint = model
         self.model_dir = join(model, "finetuning_models", f"{tasks}_model")
         self.results_txt = join(model, "results", f"{tasks}_results.txt")
         self.results_pkl = join(model, "results", f"{tasks}_results.pkl")
-        qa = join(model, "results", f"{tasks}_qa")
+        qa = literal(join(model, "results", f"{tasks}_qa"))
         self.qa_eval_file = join(qa, "{:}_eval.json")
         self.qa_preds_file = join(qa, "{:}_preds.json")
         self.qa_na_file = join(qa, "{:}_null_odds.json")
         self.preprocessed_data_dir = join(model, "finetuning_tfrecords", f"{tasks}_tfrecords")
-        self.test_predictions = join(model, "test_predictions", "{:}_{:}_{:}_predictions.pkl")
+        self.test_predictions = join(
+            literal(model), "test_predictions", "{:}_{:}_{:}_predictions.pkl"
+        )
 
     def resolve(self) -> None:
         """Sets what follows from the task, model_size, debug and the overrides."""
@@ -226,6 +231,9 @@ class FinetuningConfig(HParams):
             self.num_train_epochs = 3.0
             self.log_examples = True
             self.preprocessed_data_dir += "-debug"
+            self.model_dir += "-debug"
+            self.results_txt = self.results_txt.removesuffix(".txt") + "-debug.txt"
+            self.results_pkl = self.results_pkl.removesuffix(".pkl") + "-debug.pkl"
         self.vocab_size = self.model_hparam_overrides.get("vocab_size", self.vocab_size)
 
     def _task_defaults(self, name: str) -> dict[str, Any]:
@@ -288,7 +296,9 @@ class FinetuningConfig(HParams):
             )
         if self.seed + max(self.num_trials, 1) > 1 << 32:
             raise contradiction(
-                "The seed is too large.", {"seed": self.seed}, "Choose one below 2**32."
+                "The last trial's seed is too large.",
+                {"seed": self.seed, "num_trials": self.num_trials},
+                "Choose them so that their sum is below 2**32.",
             )
         if self.train_batch_size % self.gradient_accumulation_steps:
             raise contradiction(
@@ -325,20 +335,35 @@ class FinetuningConfig(HParams):
             ("test_predictions", 3),
         ):
             pattern = getattr(self, name)
-            try:
-                parts = {pattern.format(*(f"{i}-{j}" for j in range(fields))) for i in range(2)}
-            except (IndexError, KeyError, ValueError, AttributeError):
-                parts = set()
-            if len(parts) < 2 and not (parts and len(self.task_names) == 1 and fields == 1):
+            needed = fields if len(self.task_names) > 1 or fields > 1 else 0
+            if _fields_that_count(pattern, fields) < needed:
                 raise contradiction(
                     "A path does not say where the parts of its name go.",
                     {name: pattern},
                     f"Write {{:}} in it {fields} times"
                     + (", for task, split and trial." if fields == 3 else ", for the task."),
                 )
+        qa = [self.qa_eval_file, self.qa_preds_file, self.qa_na_file]
+        if len(set(qa)) < len(qa):
+            raise contradiction(
+                "Two of the files of question answering are the same.",
+                {"qa_eval_file": qa[0], "qa_preds_file": qa[1], "qa_na_file": qa[2]},
+                "Give each a path of its own.",
+            )
         for name in ("model_dir", "results_txt", "results_pkl", "preprocessed_data_dir"):
             if not getattr(self, name):
                 raise contradiction("A path is empty.", {name: ""}, "Leave it out for its default.")
+
+
+def _fields_that_count(pattern: str, fields: int) -> int:
+    """How many of the values that a pattern is filled with make a difference; -1: it is broken."""
+    try:
+        first = pattern.format(*["a"] * fields)
+        others = [pattern.format(*("b" if i == j else "a" for j in range(fields)))
+                  for i in range(fields)]  # fmt: skip
+    except (IndexError, KeyError, ValueError, AttributeError):
+        return -1
+    return sum(other != first for other in others)
 
 
 _QA_DEFAULTS = {"max_seq_length": 512, "num_train_epochs": 2.0}

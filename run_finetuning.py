@@ -42,8 +42,8 @@ def main(argv: list[str] | None = None) -> None:
         __doc__, argv, hparams_help=FinetuningConfig.describe(), add_flags=add_flags
     )
     cli.check_together("--predict", more.predict, "--output", more.output)
-    hparams = {**flags.hparams, "do_train": False} if more.predict else flags.hparams
-    config = FinetuningConfig(flags.model_name, flags.data_dir, **hparams)
+    only_predict = {"do_train": False, "do_eval": True} if more.predict else {}
+    config = FinetuningConfig(flags.model_name, flags.data_dir, **flags.hparams | only_predict)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's notes on the machine
     with silent_stderr():  # and on devices, which TensorFlow looks for when first asked
         import tensorflow as tf

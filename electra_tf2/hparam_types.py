@@ -51,6 +51,7 @@ NonNegativeInt = Annotated[int, Range(low=0)]
 PositiveFloat = Annotated[float, Range(low=0, low_open=True)]
 NonNegativeFloat = Annotated[float, Range(low=0)]
 ProbabilityBelowOne = Annotated[float, Range(0, 1, high_open=True)]
+DropoutRate = Annotated[float, Range(0, 0.99)]  # see electra_tf2.modeling.config
 MaskProbability = Annotated[float, Range(0, 1, low_open=True, high_open=True)]
 
 

@@ -40,6 +40,26 @@ def check_results_paths(results_txt: str, results_pkl: str) -> None:
             )
 
 
+def check_output_paths(paths: Mapping[str, str]) -> None:
+    """Refuses paths that could not be written.
+
+    Args:
+        paths: hparam -> path of a file.
+
+    Raises:
+        UserError: a path is empty, is a folder, or lies below a file.
+    """
+    for name, path in paths.items():
+        problem = _problem(path)
+        if problem:
+            raise UserError(
+                "The output can't be written there.",
+                where=f"hparam {name}",
+                received=f"{path!r}: {problem}",
+                remedy="Give another path, or leave the hparam out.",
+            )
+
+
 def _problem(path: str) -> str:
     if not path or path.endswith("/"):
         return "no file name"

@@ -6,6 +6,8 @@ import posixpath
 from collections.abc import Callable
 from typing import Any
 
+import tensorflow as tf
+
 from electra_tf2.console import say
 from electra_tf2.training.checkpoints import CheckpointStore
 from electra_tf2.training.trainer import Trainer
@@ -40,12 +42,16 @@ class BestWeights:
         self._dev = dev
         self._describe = describe
         self._store = CheckpointStore(self._folder, keep_max=1)
-        newest = self._store.latest()
         self.found: dict[str, Any] | None = None
-        if newest is not None:
-            self.found = self._store.load(newest).state["best"]
-            if self.found["step"] > trainer.step:  # a run that is resumed from before it
-                self.found = None
+        newest = self._store.latest()
+        if newest is None:
+            return
+        best = self._store.load(newest).state["best"]
+        if best["step"] > trainer.step:
+            # The run goes on from before it, and may come to other weights.
+            tf.io.gfile.rmtree(self._folder)
+        else:
+            self.found = {**best, "checkpoint": newest}
 
     def __call__(self) -> None:
         step = self._trainer.step

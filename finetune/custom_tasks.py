@@ -37,7 +37,7 @@ def make_custom_task(config: Any, name: str, tokenizer: Tokenizer) -> Task:
     definition = dict(config.tasks[name])
     where = f"hparam tasks.{name}.kind"
     kind = definition.pop("kind", None)
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise UserError(
             f"The task {name!r} is of no known kind.",
             where=where,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import numpy as np
 
@@ -20,6 +20,7 @@ def initialize(
     need_heads: bool,
     allow_partial: bool,
     say: Callable[[str], None],
+    other_heads: Collection[str] = (),
 ) -> dict[str, np.ndarray]:
     """Finds the network's variables in a checkpoint.
 
@@ -30,6 +31,7 @@ def initialize(
         model: the network, built.
         pretrained: the checkpoint.
         need_heads: whether the heads have to be there (nothing is trained).
+        other_heads: tasks whose head in the checkpoint is for other labels: not taken over.
         allow_partial: whether parts of the encoder may be missing or of another shape.
         say: prints a line.
 
@@ -45,6 +47,8 @@ def initialize(
         array = pretrained.arrays.get(name)
         if array is None:
             array = pretrained.arrays.get(official.get(name, ""))
+        if name in official and name.split("/")[1] in other_heads and not need_heads:
+            continue
         if array is not None and array.shape == tuple(variable.shape):
             found[name] = array
         elif name not in official or need_heads:

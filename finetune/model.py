@@ -107,5 +107,5 @@ class FinetuningModel(keras.Model):
 
 
 def own_path(layer: keras.layers.Layer, variable: keras.Variable) -> str:
-    """Returns a variable's path below the name of the layer that it is part of."""
-    return variable.path.rpartition(f"{layer.name}/")[2]
+    """Returns a variable's path below the layer, which is built, that it is part of."""
+    return variable.path.removeprefix(f"{layer.path}/")

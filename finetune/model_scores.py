@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+import math
 import posixpath
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -53,15 +54,26 @@ def model_scores(folder: str) -> list[TaskScore]:
             content = read_results(path)
         except UserError:
             continue  # no results of fine-tuning
-        for task, metric in content.get("main_metrics", {}).items():
-            figures = content["summary"].get(task, {}).get(metric)
-            if figures and figures["median"] is not None:
-                score = TaskScore(
-                    task, metric, figures["median"], figures["std"], figures["trials"], path
-                )
-                scores.setdefault(task, score)
+        for score in _scores_in(content, path):
+            scores.setdefault(score.task, score)
     order = {task: i for i, task in enumerate(GLUE)}
     return sorted(scores.values(), key=lambda s: (order.get(s.task, len(order)), s.task))
+
+
+def _scores_in(content: Mapping[str, Any], path: str) -> list[TaskScore]:
+    """Returns the scores of a results file; none if it does not have the summary of one."""
+    found = []
+    try:
+        for task, metric in content["main_metrics"].items():
+            figures = content["summary"].get(task, {}).get(metric)
+            if figures and figures["median"] is not None:
+                median, trials = float(figures["median"]), int(figures["trials"])
+                # JSON has no NaN: the deviation is null where a trial's figure is infinite.
+                std = math.nan if figures["std"] is None else float(figures["std"])
+                found.append(TaskScore(task, metric, median, std, trials, path))
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return []
+    return found
 
 
 def glue_average(scores: list[TaskScore]) -> tuple[float, list[str]] | None:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import tensorflow as tf
-
 from electra_tf2.console import say
-from electra_tf2.training.durable_files import replace_file
 from finetune.evaluation import Evaluation, Outputs
+from finetune.json_files import write_json_lines
 from finetune.preprocessing import Preprocessor
 from finetune.setup import Setup
 from finetune.task import Task
@@ -20,13 +17,6 @@ from finetune.task import Task
 def predictions_path(config: Any, task: Task, split: str, trial: int) -> str:
     """Returns where a split's predictions go: the hparam test_predictions, .jsonl for .pkl."""
     return config.test_predictions.format(task.name, split, trial).removesuffix(".pkl") + ".jsonl"
-
-
-def write_json_lines(path: str, records: Sequence[Mapping[str, Any]]) -> None:
-    """Writes one JSON object a line, in one step."""
-    tf.io.gfile.makedirs(posixpath.dirname(path) or ".")
-    lines = (json.dumps(record, ensure_ascii=False) + "\n" for record in records)
-    replace_file(path, "".join(lines).encode())
 
 
 def write_predictions(

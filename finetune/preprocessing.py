@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import posixpath
 from collections.abc import Sequence
 from typing import Any
@@ -130,5 +131,6 @@ def _sha256(path: str) -> str:
 
 def _write(path: str, table: FeatureTable) -> None:
     tf.io.gfile.makedirs(posixpath.dirname(path))
-    write_arrays(f"{path}.tmp", table.to_arrays())
-    tf.io.gfile.rename(f"{path}.tmp", path, overwrite=True)
+    temporary = f"{path}.{os.getpid()}.tmp"  # another run may be making the same features
+    write_arrays(temporary, table.to_arrays())
+    tf.io.gfile.rename(temporary, path, overwrite=True)

@@ -163,10 +163,16 @@ def resolve_network(config: Any, pretrained: Pretrained | None) -> TransformerCo
     if pretrained is None or not pretrained.network:
         return network
     stored = {n: v for n, v in pretrained.network.items() if n in STRUCTURE}
-    official = pretrained.network.keys() == stored.keys()
     overrides = config.model_hparam_overrides
-    if official and "num_attention_heads" in overrides:
-        stored["num_attention_heads"] = network.num_attention_heads  # no array shows it
+    if pretrained.network.keys() == stored.keys():  # no configuration beside it
+        if "num_attention_heads" in overrides:
+            stored["num_attention_heads"] = network.num_attention_heads
+        else:
+            heads = stored["num_attention_heads"]
+            say(
+                "Nothing beside the checkpoint says how many attention heads it has: "
+                f"{heads} by the official rule (model_hparam_overrides may say otherwise)."
+            )
     stated = stated_sizes(config)
     different = {
         n: (v, getattr(network, n))

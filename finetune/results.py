@@ -38,8 +38,8 @@ class TrialResult:
         scores: task -> metric -> figure, of the final weights.
         stuck: task -> what it predicts for every example, of tasks where it learned nothing.
         files: task -> the files that were scored.
-        best: step, task, metric, value and checkpoint of the best weights on the way, where they
-            were looked for.
+        best: `step`, `score`, `scores` and `checkpoint` of the best weights on the way, where they
+            were looked for; see `BestWeights`.
     """
 
     trial: int
@@ -73,7 +73,9 @@ class Results:
         stored = read_results(self.path) or {}
         self._stored_hparams = stored.get("hparams")
         self._stored_origin = stored.get("origin")
+        self._stored_mark = stored.get("run")
         self._origin: Origin | None = None
+        self._mark: str | None = None
         self.trials = [TrialResult(**trial) for trial in stored.get("trials", [])]
         self.evaluations = [TrialResult(**trial) for trial in stored.get("evaluations", [])]
 
@@ -107,13 +109,19 @@ class Results:
                 "results_pkl to keep both.",
             )
 
-    def start_anew(self, origin: Origin) -> None:
+    def start_anew(self, origin: Origin, mark: str) -> None:
         """Forgets the trials that are there (the files stay as they are until the next `add`).
+
+        Those that an overwriting run has finished before it was halted stand.
 
         Args:
             origin: what this run trains from and scores.
+            mark: of this run, see `overwriting.run_mark`.
         """
         self._origin = origin
+        if self._stored_mark == mark:
+            return
+        self._mark = mark
         self.trials = []
         replaced = f"{self._config.model_dir}_"
         self.evaluations = [e for e in self.evaluations if not e.checkpoint.startswith(replaced)]
@@ -123,6 +131,12 @@ class Results:
         self.trials = [t for t in self.trials if t.trial != result.trial] + [result]
         self.trials.sort(key=lambda t: t.trial)
         self._stored_hparams, self._stored_origin = self._hparams, self._origin
+        self._stored_mark = self._mark or self._stored_mark
+        self.write()
+
+    def finish_overwriting(self) -> None:
+        """Notes that the overwriting run is over: another one starts anew."""
+        self._stored_mark = self._mark = None
         self.write()
 
     def add_evaluation(self, result: TrialResult) -> None:
@@ -139,11 +153,13 @@ class Results:
             "main_metrics": self._main_metrics,
             "hparams": self._stored_hparams or self._hparams,
             "origin": dict(self._stored_origin or {}),
+            "run": self._stored_mark,
             "summary": summarize([trial.scores for trial in self.trials]),
             "trials": [dataclasses.asdict(trial) for trial in self.trials],
             "evaluations": [dataclasses.asdict(result) for result in self.evaluations],
         }
-        lines = [line for result in [*self.trials, *self.evaluations] for line in _lines(result)]
+        # Whoever takes means over the official file's lines must not count a trial twice.
+        lines = [line for result in self.trials or self.evaluations for line in _lines(result)]
         text_path = self._config.results_txt
         for path, text in (
             (self.path, json.dumps(_finite(content), indent=2) + "\n"),
@@ -175,7 +191,7 @@ def read_results(path: str) -> dict[str, Any] | None:
     """
     if not tf.io.gfile.exists(path):
         return None
-    with tf.io.gfile.GFile(path) as file:
+    with tf.io.gfile.GFile(path, "rb") as file:
         text = file.read()
     try:
         content = json.loads(text)
@@ -195,8 +211,8 @@ def summarize(scores: Sequence[Scores]) -> dict[str, dict[str, dict[str, float]]
     summary: dict[str, dict[str, dict[str, float]]] = {}
     for task in dict.fromkeys(task for trial in scores for task in trial):
         trials = [trial[task] for trial in scores if task in trial]
-        for metric in trials[0]:
-            values = [_number(trial.get(metric)) for trial in trials]
+        for metric in dict.fromkeys(metric for trial in trials for metric in trial):
+            values = [_number(trial[metric]) for trial in trials if metric in trial]
             summary.setdefault(task, {})[metric] = {
                 "median": float(np.median(values)),
                 "mean": float(np.mean(values)),
@@ -235,13 +251,18 @@ def _task_table(
     for result in results:
         name = str(result.trial) if result.seed is not None else result.checkpoint
         stuck = f"stuck: {result.stuck[task]} for all" if task in result.stuck else ""
-        values = [f"{_number(result.scores[task].get(m)):.2f}" for m in metrics]
+        own = result.scores[task]
+        values = [f"{_number(own[m]):.2f}" if m in own else "" for m in metrics]
         rows.append([name, "" if result.seed is None else str(result.seed), *values, stuck])
     scored = [trial.scores for trial in trials if task in trial.scores]
     if len(scored) > 1:
         summary = summarize(scored)[task]
         for figure in ("median", "mean", "std"):
             rows.append(
-                [f"**{figure}**", "", *(f"{summary[m][figure]:.2f}" for m in metrics), ""]
+                [f"**{figure}**", "", *(_figure(summary, m, figure) for m in metrics), ""]
             )
     return "".join("| " + " | ".join(row) + " |\n" for row in rows)
+
+
+def _figure(summary: Mapping[str, Mapping[str, float]], metric: str, figure: str) -> str:
+    return f"{summary[metric][figure]:.2f}" if metric in summary else ""

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+import os
+import posixpath
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from electra_tf2.console import say
 from electra_tf2.errors import UserError
+from electra_tf2.model_folder import make_model_folder
+from electra_tf2.results_files import check_output_paths
+from electra_tf2.training.folder_lock import FolderLock
 from finetune.evaluation import Evaluation
 from finetune.model_scores import write_model_scores
 from finetune.origin import Origin, scoring_origin, training_origin
-from finetune.outputs import predict_file, write_predictions, write_test_outputs
+from finetune.outputs import predict_file, predictions_path, write_predictions, write_test_outputs
+from finetune.overwriting import Overwriting, check_not_overwriting_itself, run_mark
 from finetune.preprocessing import Preprocessor
+from finetune.pretrained import open_pretrained
 from finetune.results import Results, TrialResult, table_path
 from finetune.scoring import DevSplit, open_dev_splits, report, score_all, scored_files
 from finetune.setup import Setup, prepare, trial_folder
@@ -34,26 +42,68 @@ def finetune(config: Any) -> list[TrialResult]:
             was stopped by a signal.
     """
     setup = prepare(config)
-    main_metrics = {task.name: task.main_metric for task in setup.tasks}
-    results = Results(config, setup.hparams(), main_metrics)
     if not config.do_train:
-        return _evaluate_only(setup, results)
-    data, dev = _open_data(setup)
-    origin = training_origin(setup)
+        return _evaluate_only(setup)
     if config.overwrite:
-        results.start_anew({**origin, **scoring_origin(dev)})
-    else:
-        results.check_same({**origin, **scoring_origin(dev)})
+        check_not_overwriting_itself(setup)
+    data, dev = _open_data(setup)
+    run = _Run(setup, training_origin(setup), data, dev)
+    run.open_results()  # refuses what does not go together, before anything is written
+    folder, name = posixpath.split(config.model_dir)
+    make_model_folder(folder or ".")
+    with FolderLock(folder or ".", f".{name}.lock"):
+        return _run_trials(run)
+
+
+class _Run(NamedTuple):
+    """What the trials of a run share; `origin` is what is trained from."""
+
+    setup: Setup
+    origin: Origin
+    data: TaskData
+    dev: list[DevSplit]
+
+    def open_results(self) -> Results:
+        """Reads the results that are there, and refuses those of other runs."""
+        results = make_results(self.setup)
+        origin = {**self.origin, **scoring_origin(self.dev)}
+        if self.setup.config.overwrite:
+            results.start_anew(origin, run_mark(self.setup, origin))
+        else:
+            results.check_same(origin)
+        return results
+
+
+def make_results(setup: Setup) -> Results:
+    """Opens the results of the run's tasks."""
+    main_metrics = {task.name: task.main_metric for task in setup.tasks}
+    return Results(setup.config, setup.hparams(), main_metrics)
+
+
+def _run_trials(run: _Run) -> list[TrialResult]:
+    config = run.setup.config
+    results = run.open_results()
+    overwriting = None
+    if config.overwrite:
+        origin = {**run.origin, **scoring_origin(run.dev)}
+        overwriting = Overwriting(config, run_mark(run.setup, origin))
+        overwriting.begin()
     trial = 1
     while config.num_trials < 0 or trial <= config.num_trials:
         if results.has(trial):
             say(f"Trial {trial} has been trained and scored before: its results stand.")
+            _write_missing_outputs(run.setup, trial)
         else:
-            _run_trial(setup, origin, data, dev, trial, results)
+            _run_trial(run, trial, results)
         trial += 1
-    if config.do_eval:
-        _report_results(config, results)
-    return results.trials if config.do_eval else []
+    if overwriting is not None:
+        overwriting.end()
+        if config.do_eval:
+            results.finish_overwriting()
+    if not config.do_eval:
+        return []
+    _report_results(config, results)
+    return results.trials
 
 
 def predict(config: Any, path: str, output: str) -> int:
@@ -85,6 +135,14 @@ def predict(config: Any, path: str, output: str) -> int:
             received=output,
             remedy="Give the path of a file.",
         )
+    if os.path.realpath(path) == os.path.realpath(output):
+        raise UserError(
+            "The predictions would replace the file to predict.",
+            where="--output",
+            received=output,
+            remedy="Give the path of another file.",
+        )
+    check_output_paths({"output": output})
     if not tf.io.gfile.exists(path) or tf.io.gfile.isdir(path):
         raise UserError(
             "There is no file to predict.",
@@ -111,29 +169,44 @@ def _open_data(setup: Setup) -> tuple[TaskData, list[DevSplit]]:
     if config.write_test_outputs:
         for task in setup.tasks:
             for split in task.test_splits:
+                task.check_test_split(split)
                 preprocessor.features(task, split)
     return data, dev
 
 
-def _run_trial(
-    setup: Setup,
-    origin: Origin,
-    data: TaskData,
-    dev: list[DevSplit],
-    trial: int,
-    results: Results,
-) -> None:
+def _run_trial(run: _Run, trial: int, results: Results) -> None:
+    setup = run.setup
     config = setup.config
-    check_trial_folder(setup, origin, trial)
+    check_trial_folder(setup, run.origin, trial)
     if trial > 1 and not config.keep_all_models:
         _remove_model(trial_folder(config, trial - 1))
     say(f"Trial {trial}" + (f" of {config.num_trials}" if config.num_trials > 0 else ""))
-    trained = train_trial(setup, origin, data, dev, trial)
+    trained = train_trial(setup, run.origin, run.data, run.dev, trial)
     if config.do_eval:
-        result = _score(setup, dev, trained, trial)
-        results.add(result)
+        results.add(_score(setup, run.dev, trained, trial))
+        write_model_scores(config, lambda line: None)
     if config.write_test_outputs and trial <= config.n_writes_test:
         write_test_outputs(setup, trained.evaluation, trial)
+
+
+def _write_missing_outputs(setup: Setup, trial: int) -> None:
+    """Writes the test predictions of a trial that was scored before, if they are asked for now."""
+    config = setup.config
+    paths = [
+        predictions_path(config, task, split, trial)
+        for task in setup.tasks
+        for split in task.test_splits
+    ]
+    asked = config.write_test_outputs and trial <= config.n_writes_test
+    if not asked or all(tf.io.gfile.exists(path) for path in paths):
+        return
+    folder = trial_folder(config, trial)
+    if not tf.io.gfile.exists(folder):
+        say(f"Its test predictions can't be written: {folder} has been removed.")
+        return
+    trained = setup._replace(start=open_pretrained(folder))
+    model = build_model(trained, config.seed, need_heads=True)
+    write_test_outputs(setup, Evaluation(config, model, setup.strategy), trial)
 
 
 def _score(setup: Setup, dev: list[DevSplit], trained: Trained, trial: int) -> TrialResult:
@@ -155,19 +228,30 @@ def _score(setup: Setup, dev: list[DevSplit], trained: Trained, trial: int) -> T
         step=trained.step,
         seconds=round(trained.seconds, 1),
         scores=scores.metrics,
-        stuck=scores.stuck,
+        stuck={**scores.stuck, **_not_finite(scores.metrics)},
         files=files,
         best=trained.best,
     )
 
 
-def _evaluate_only(setup: Setup, results: Results) -> list[TrialResult]:
+def _not_finite(metrics: dict[str, dict[str, float]]) -> dict[str, str]:
+    """Tasks whose loss is no number: their weights are not, and the scores mean nothing."""
+    return {
+        task: "no number (the loss is not finite)"
+        for task, own in metrics.items()
+        if not math.isfinite(own.get("loss", 0.0))
+    }
+
+
+def _evaluate_only(setup: Setup) -> list[TrialResult]:
     config = setup.config
+    dev = open_dev_splits(setup) if config.do_eval else []
     model = build_model(setup, config.seed, need_heads=True)
     trained = Trained(Evaluation(config, model, setup.strategy), setup.start.path, 0, 0.0, None)
     done = []
     if config.do_eval:
-        done = [_score(setup, open_dev_splits(setup), trained, setup.trial)]
+        done = [_score(setup, dev, trained, setup.trial)]
+        results = make_results(setup)
         results.add_evaluation(done[0])
         say(f"Results written to {results.path} and {config.results_txt}")
     if config.write_test_outputs:
@@ -176,6 +260,7 @@ def _evaluate_only(setup: Setup, results: Results) -> list[TrialResult]:
 
 
 def _report_results(config: Any, results: Results) -> None:
+    results.write()  # files that were removed, or that a halted run did not get to
     say("")
     say(results.table())
     say(

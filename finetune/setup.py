@@ -10,10 +10,13 @@ import tensorflow as tf
 
 from electra_tf2.console import say
 from electra_tf2.errors import UserError
+from electra_tf2.interop.tf1_checkpoint import is_tf1_checkpoint
+from electra_tf2.model_folder import read_config
 from electra_tf2.modeling.config import TransformerConfig
-from electra_tf2.results_files import check_results_paths
+from electra_tf2.results_files import check_output_paths, check_results_paths
 from electra_tf2.text.tokenizer import make_tokenizer
 from electra_tf2.training import precision, strategies
+from electra_tf2.training.durable_files import replace_file
 from finetune.pretrained import (
     Pretrained,
     has_checkpoint,
@@ -27,6 +30,7 @@ from finetune.task_builder import get_tasks
 
 # What was inferred from a task's data, beside the checkpoints of a fine-tuned model.
 TASKS = "tasks.json"
+_FINISHED = "finished.json"
 
 
 class Setup(NamedTuple):
@@ -74,6 +78,7 @@ def prepare(config: Any) -> Setup:
     strategies.allow_memory_growth()
     if config.do_eval:
         check_results_paths(config.results_txt, config.results_pkl)
+    check_output_paths(_output_files(config))
     trial, start = (0, _pretrained(config)) if config.do_train else find_trained(config)
     network = resolve_network(config, start)
     _check_length(config, network)
@@ -94,6 +99,17 @@ def prepare(config: Any) -> Setup:
     return Setup(
         config, start, trial, network, settings, vocab_file, tasks, strategy, compute_type
     )
+
+
+def _output_files(config: Any) -> dict[str, str]:
+    """Returns hparam -> a path that the run writes to, or one like it."""
+    task = config.task_names[0]
+    files = {"test_predictions": config.test_predictions.format(task, "dev", 1)}
+    files["preprocessed_data_dir"] = posixpath.join(config.preprocessed_data_dir, "features")
+    files["model_dir"] = posixpath.join(f"{config.model_dir}_1", TASKS)
+    for name in ("qa_eval_file", "qa_preds_file", "qa_na_file"):
+        files[name] = getattr(config, name).format(task)
+    return files
 
 
 def _pretrained(config: Any) -> Pretrained | None:
@@ -117,23 +133,45 @@ def find_trained(config: Any) -> tuple[int, Pretrained]:
     """
     if config.init_checkpoint and "init_checkpoint" in config.given:
         return 0, open_pretrained(config.init_checkpoint)
-    parent, prefix = posixpath.split(config.model_dir)
-    trials = []
-    if tf.io.gfile.isdir(parent or "."):
-        for name in tf.io.gfile.listdir(parent or "."):
-            number = name.rstrip("/").removeprefix(f"{prefix}_")
-            if number.isdecimal() and has_checkpoint(trial_folder(config, int(number))):
-                trials.append(int(number))
+    trials, unfinished = [], []
+    for trial in trial_numbers(config):
+        folder = trial_folder(config, trial)
+        if has_checkpoint(folder):
+            (trials if is_finished(folder) else unfinished).append(trial)
     if not trials:
         raise UserError(
             "There is no fine-tuned model to evaluate.",
             where=f"{config.model_dir}_1, …_2 and so on",
-            received="no folder with a checkpoint",
+            received="only trials that are not finished: " + ", ".join(map(str, unfinished))
+            if unfinished
+            else "no folder with a checkpoint",
             remedy="Fine-tune first (do_train true), or set init_checkpoint to a fine-tuned model.",
         )
-    folder = trial_folder(config, max(trials))
+    folder = trial_folder(config, trials[-1])
     say(f"Using the last fine-tuned model: {folder}")
-    return max(trials), open_pretrained(folder)
+    if unfinished:
+        say(f"  (Not finished, so not used: trial {', '.join(map(str, unfinished))}.)")
+    return trials[-1], open_pretrained(folder)
+
+
+def trial_numbers(config: Any) -> list[int]:
+    """Returns the numbers of the trials that have a folder, in rising order."""
+    parent, prefix = posixpath.split(config.model_dir)
+    if not tf.io.gfile.isdir(parent or "."):
+        return []
+    names = [name.rstrip("/") for name in tf.io.gfile.listdir(parent or ".")]
+    numbers = [name.removeprefix(f"{prefix}_") for name in names if name.startswith(f"{prefix}_")]
+    return sorted(int(number) for number in numbers if number.isdecimal())
+
+
+def is_finished(folder: str) -> bool:
+    """Whether a trial was trained to its end; the official program's always count as finished."""
+    return tf.io.gfile.exists(posixpath.join(folder, _FINISHED)) or is_tf1_checkpoint(folder)
+
+
+def mark_finished(folder: str, step: int) -> None:
+    """Notes that a trial was trained to its end."""
+    replace_file(posixpath.join(folder, _FINISHED), f'{{"step": {step}}}\n'.encode())
 
 
 def trial_folder(config: Any, trial: int) -> str:
@@ -143,24 +181,39 @@ def trial_folder(config: Any, trial: int) -> str:
 
 def _restore_states(tasks: list[Task], folder: str) -> None:
     """Gives the tasks the labels that the model was trained with."""
+    states = stored_states(folder)
+    if not states and read_config(folder) is not None:
+        raise UserError(
+            "The model does not say which labels it was trained with.",
+            where=posixpath.join(folder, TASKS),
+            received="no such file, or nothing in it",
+            remedy="Restore the file, or give a model that was fine-tuned.",
+        )
+    for task in tasks:
+        if task.name in states:
+            task.set_state(states[task.name])
+
+
+def stored_states(folder: str) -> dict[str, dict[str, Any]]:
+    """Returns task -> what it inferred from its data when the model in a folder was trained.
+
+    Raises:
+        UserError: the file can't be read.
+    """
     path = posixpath.join(folder, TASKS)
     if not tf.io.gfile.exists(path):
-        return
-    with tf.io.gfile.GFile(path) as file:
-        text = file.read()
+        return {}
+    with tf.io.gfile.GFile(path, "rb") as file:
+        content = file.read()
     try:
-        states = json.loads(text)
-        found = {task.name: dict(states[task.name]) for task in tasks if task.name in states}
-    except (ValueError, TypeError) as error:
+        return {name: dict(state) for name, state in json.loads(content).items()}
+    except (ValueError, TypeError, AttributeError) as error:
         raise UserError(
             "What the model knows of its tasks can't be read.",
             where=path,
             received=str(error),
             remedy="Restore the file, or fine-tune again.",
         ) from error
-    for task in tasks:
-        if task.name in found:
-            task.set_state(found[task.name])
 
 
 def _check_length(config: Any, network: TransformerConfig) -> None:

@@ -166,6 +166,14 @@ class Task(abc.ABC):
             probabilities where there are any.
         """
 
+    def check_test_split(self, split: str) -> None:
+        """Refuses a test split for which `write_submission` would fail, before anything is trained.
+
+        Raises:
+            UserError: names the file and the rows.
+        """
+        del split  # a task with a submission file overrides this
+
     def write_submission(
         self, split: str, records: Sequence[Mapping[str, Any]], folder: str
     ) -> list[str]:

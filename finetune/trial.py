@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import keras
-import tensorflow as tf
 
 from electra_tf2.console import say
 from electra_tf2.errors import UserError
@@ -24,7 +23,6 @@ from electra_tf2.model_folder import (
 from electra_tf2.training import precision
 from electra_tf2.training.checkpoints import CheckpointStore
 from electra_tf2.training.durable_files import replace_file
-from electra_tf2.training.folder_lock import FolderLock
 from electra_tf2.training.optimizer import AdamW, AdamWSettings
 from electra_tf2.training.replica_variables import ReplicaVariables
 from electra_tf2.training.run_log import RunLog
@@ -39,11 +37,8 @@ from finetune.layerwise import learning_rate_factors
 from finetune.model import FinetuningModel
 from finetune.objective import FinetuningObjective
 from finetune.origin import Origin, check_same_origin, read_origin, write_origin
-from finetune.setup import TASKS, Setup, trial_folder
+from finetune.setup import TASKS, Setup, mark_finished, stored_states, trial_folder
 from finetune.task_data import TaskData
-
-# Where a trial that is trained again keeps the earlier one until it has succeeded.
-_REPLACED = ".replaced"
 
 
 class Trained(NamedTuple):
@@ -81,10 +76,17 @@ def build_model(setup: Setup, seed: int, *, need_heads: bool) -> FinetuningModel
         )
         model.build()
     if setup.start is not None:
+        states = stored_states(setup.start.folder)
         found = initialize(
             model,
             setup.start,
             need_heads=need_heads,
+            # A head of other labels must not be taken for this one.
+            other_heads=[
+                task.name
+                for task in setup.tasks
+                if task.name in states and states[task.name] != task.get_state()
+            ],
             allow_partial=config.allow_partial_init,
             say=say,
         )
@@ -104,8 +106,6 @@ def check_trial_folder(setup: Setup, origin: Origin, trial: int) -> None:
     Raises:
         UserError: it holds files of another program, or a model of other hparams or other data.
     """
-    if setup.config.overwrite:
-        return
     folder = trial_folder(setup.config, trial)
     stored = read_config(folder)
     if is_tf1_checkpoint(folder):
@@ -125,10 +125,6 @@ def check_trial_folder(setup: Setup, origin: Origin, trial: int) -> None:
     if stored is None:
         check_no_other_model(folder)
         return
-    _check_same(setup, origin, folder, stored)
-
-
-def _check_same(setup: Setup, origin: Origin, folder: str, stored: dict[str, Any]) -> None:
     check_same_model(
         folder,
         stored,
@@ -158,22 +154,19 @@ def train_trial(
     seed = config.seed + trial - 1
     start = time.monotonic()
     model = build_model(setup, seed, need_heads=False)
-    if config.overwrite:
-        set_aside(setup, origin, folder)
     make_model_folder(folder)
-    with FolderLock(folder):
-        trainer = _make_trainer(setup, model, data, seed, folder, trial)
-        evaluation = Evaluation(config, model, setup.strategy)
-        _resume(trainer)
-        describe_model(setup, folder)
-        write_origin(folder, origin)
-        best = None
-        if config.eval_every_steps:
-            best = BestWeights(
-                folder, trainer, evaluation, list(dev), lambda path: describe_model(setup, path)
-            )
-        _run(setup, trainer, data, seed, best)
-    _forget_replaced(folder)
+    trainer = _make_trainer(setup, model, data, seed, folder, trial)
+    evaluation = Evaluation(config, model, setup.strategy)
+    _resume(trainer)
+    describe_model(setup, folder)
+    write_origin(folder, origin)
+    best = None
+    if config.eval_every_steps:
+        best = BestWeights(
+            folder, trainer, evaluation, list(dev), lambda path: describe_model(setup, path)
+        )
+    _run(setup, trainer, data, seed, best)
+    mark_finished(folder, trainer.step)
     return Trained(
         evaluation,
         trainer.store.latest(),
@@ -197,30 +190,6 @@ def describe_model(setup: Setup, folder: str) -> None:
         vocab_file=setup.vocab_file,
         **setup.tokenizer,
     )
-
-
-def set_aside(setup: Setup, origin: Origin, folder: str) -> None:
-    """Moves an earlier model of the trial away, which is to be overwritten.
-
-    If one is set aside already, an overwriting run was halted: what it has trained is gone on with
-    if it was this run, and removed if it was another one.
-    """
-    aside = folder + _REPLACED
-    if not tf.io.gfile.isdir(folder):
-        return
-    if not tf.io.gfile.exists(aside):
-        tf.io.gfile.rename(folder, aside)
-        return
-    try:
-        _check_same(setup, origin, folder, read_config(folder) or {"hparams": {}, "network": {}})
-    except UserError:
-        say(f"Removing what another halted run has trained in {folder}")
-        tf.io.gfile.rmtree(folder)
-
-
-def _forget_replaced(folder: str) -> None:
-    if tf.io.gfile.isdir(folder + _REPLACED):
-        tf.io.gfile.rmtree(folder + _REPLACED)
 
 
 def train_steps(config: Any, num_rows: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from typing import IO
@@ -20,19 +21,21 @@ class FolderLock:
 
     Args:
         folder: an existing folder.
+        name: of the lock file in it; runs that take different names don't exclude each other.
 
     Raises:
         UserError: on entry, another process is in it, or the folder can't be written to.
     """
 
-    def __init__(self, folder: str):
+    def __init__(self, folder: str, name: str = _NAME):
         self._folder = folder
+        self._name = name
         self._file: IO[str] | None = None
 
     def __enter__(self) -> FolderLock:
         if not is_local(self._folder):
             return self
-        path = os.path.join(self._folder, _NAME)
+        path = os.path.join(self._folder, self._name)
         try:
             self._file = open(path, "w")
         except OSError as error:
@@ -59,5 +62,6 @@ class FolderLock:
 
     def __exit__(self, *_: object) -> None:
         if self._file is not None:
-            os.remove(self._file.name)
+            with contextlib.suppress(FileNotFoundError):  # someone removed the folder
+                os.remove(self._file.name)
             self._file.close()

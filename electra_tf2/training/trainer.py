@@ -139,7 +139,7 @@ class Trainer:
                 last = self.step == settings.num_train_steps
                 if self.step % settings.save_every == 0 or last or stop.signal:
                     path = self.save()
-                    if stop.signal and not last:
+                    if stop.signal:
                         raise Interrupted(stop.signal, self.step, path)
 
     def _steps_of_call(self, seconds_per_step: float | None) -> int:
@@ -183,7 +183,7 @@ class Trainer:
                 if newest
                 else "No checkpoint had been saved yet. "
             )
-            + "Lower learning_rate, lengthen num_warmup_steps, or set on_nonfinite to "
+            + "Lower learning_rate, lengthen the warm-up, or set on_nonfinite to "
             '"skip" to leave out such updates.',
         )
 

@@ -14,10 +14,13 @@ from electra_tf2.errors import UserError
 from electra_tf2.hparams import contradiction
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.text.tokenizer import Tokenizer
+from finetune.changed_files import outputs_by_eid
 from finetune.classification.classification_metrics import AccuracyScorer, RegressionScorer
 from finetune.classification.heads import ClassificationHead, RegressionHead
+from finetune.classification.saved_state import saved_labels, saved_range
 from finetune.feature_spec import FeatureSpec
 from finetune.scorer import Scorer
+from finetune.state_errors import unlike_model
 from finetune.task import Task, TaskHead
 
 # [CLS] and two [SEP], and a token of either text.
@@ -112,7 +115,7 @@ class SingleOutputTask(Task):
         examples: Sequence[InputExample],
     ) -> list[dict[str, Any]]:
         """Returns each example's "id" and what `prediction` says, in the examples' order."""
-        by_eid = {int(output["eid"]): output for output in outputs}
+        by_eid = outputs_by_eid(self, split, outputs, examples)
         return [{"id": e.eid, **self.prediction(by_eid[e.eid])} for e in examples]
 
     @abc.abstractmethod
@@ -185,6 +188,24 @@ class ClassificationTask(SingleOutputTask):
         """Returns what the features depend on."""
         return {**super().feature_settings(), "labels": list(self.label_list)}
 
+    def get_state(self) -> dict[str, Any]:
+        """Returns the labels."""
+        return {"labels": list(self.label_list)}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Checks that a trained model has the task's labels in their order.
+
+        Args:
+            state: see `Task.set_state`; nothing is checked where it is empty, as that of a model
+                trained without a state.
+
+        Raises:
+            UserError: the model's labels are others, or it has none.
+        """
+        trained = saved_labels(self.name, state) if state else self.label_list
+        if trained != self.label_list:
+            raise unlike_model(self.name, "labels", list(self.label_list), list(trained))
+
 
 class RegressionTask(SingleOutputTask):
     """A task whose output is a score.
@@ -250,6 +271,18 @@ class RegressionTask(SingleOutputTask):
             "score_range": list(self.score_range()),
             "scale": self.scale(),
         }
+
+    def get_state(self) -> dict[str, Any]:
+        """Returns the range of scores."""
+        low, high = self.score_range()
+        return {"min": low, "max": high}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Checks that a trained model has the task's range of scores; as `ClassificationTask`."""
+        trained = saved_range(self.name, state) if state else self.score_range()
+        if trained != self.score_range():
+            given = list(self.score_range())
+            raise unlike_model(self.name, "lowest and highest score", given, list(trained))
 
 
 def parse_class(text: str, labels: Sequence[str]) -> str:

@@ -29,6 +29,7 @@ from finetune.classification.classification_tasks import (
     parse_score,
 )
 from finetune.classification.custom_definition import Definition, check_definition, label_text
+from finetune.classification.saved_state import saved_labels, saved_range
 from finetune.classification.tables import SUFFIXES, Row, read_table
 from finetune.data_files import BadRows
 from finetune.scorer import Scorer
@@ -173,13 +174,9 @@ class TableClassification(TableTask, ClassificationTask):
         """Returns a fresh scorer of accuracy and macro F1; F1 of the second one of two classes."""
         return MacroF1Scorer(self.label_list)
 
-    def get_state(self) -> dict[str, Any]:
-        """Returns the labels."""
-        return {"labels": list(self.label_list)}
-
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Takes a trained model's labels."""
-        labels = tuple(state["labels"])
+        labels = saved_labels(self.name, state)
         if self.definition.labels not in (None, labels):
             raise _unlike_model(self.name, "labels", list(self.definition.labels), list(labels))
         self._label_list = labels
@@ -242,18 +239,14 @@ class TableRegression(TableTask, RegressionTask):
         """Returns the score; ValueError if it is no number or outside a range that was given."""
         return parse_score(text, self.definition.min, self.definition.max)
 
-    def get_state(self) -> dict[str, Any]:
-        """Returns the range of scores."""
-        low, high = self.score_range()
-        return {"min": low, "max": high}
-
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Takes a trained model's range of scores."""
-        for key in ("min", "max"):
+        trained = saved_range(self.name, state)
+        for key, value in zip(("min", "max"), trained, strict=True):
             given = getattr(self.definition, key)
-            if given not in (None, state[key]):
-                raise _unlike_model(self.name, key, given, state[key])
-        self._range = float(state["min"]), float(state["max"])
+            if given not in (None, value):
+                raise _unlike_model(self.name, key, given, value)
+        self._range = trained
 
 
 def make_classification(

@@ -70,6 +70,10 @@ def check_definition(kind: str, name: str, given: Mapping[str, Any]) -> Definiti
     values: dict[str, Any] = {"header": header, "files": _files(name, given.get("files", {}))}
     for key in ("text", "text_b", "label"):
         values[key] = _column(name, key, given.get(key), header)
+    for key in ("text", "text_b"):
+        if values[key] == values["label"]:
+            remedy = "Name the column of the labels; the model would only learn to read them."
+            raise _error(name, "label", f"is the same column as {key}", values["label"], remedy)
     if given.get("labels") is not None:
         values["labels"] = _labels(name, given["labels"])
     for key in ("min", "max"):
@@ -136,9 +140,13 @@ def _number(name: str, key: str, value: Any) -> float | None:
     if value is None:
         return None
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value):
+    try:
+        number = float(value) if is_number else math.nan
+    except OverflowError:  # a whole number beyond all floating-point ones
+        number = math.inf
+    if not math.isfinite(number):
         raise _error(name, key, "is no number", value)
-    return float(value)
+    return number
 
 
 def _error(name: str, key: str, what: str, value: Any, remedy: str | None = None) -> UserError:

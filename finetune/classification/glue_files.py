@@ -57,13 +57,14 @@ def read_glue(table: GlueTable, path: str, split: str, max_lines: int | None = N
         UserError: the file can't be read, line 1 lacks a column, or too many rows are bad.
     """
     lines = read_lines(path, max_lines)
-    columns = _columns(table, path, split, lines[0])
+    first = lines[0] if lines else []
+    columns = _columns(table, path, split, first)
     needed = columns.min_cells
-    if columns.header and len(lines[0]) < needed:
+    if columns.header and len(first) < needed:
         raise UserError(
             "A data file lacks a column.",
             where=f"{path}, line 1",
-            received=f"{_shown(lines[0])}; at least {needed} are needed",
+            received=f"{_shown(first)}; at least {needed} are needed",
             remedy=f"Check that it is the {split} file of {table.folder} in GLUE.",
         )
     bad = BadRows(path)
@@ -110,7 +111,7 @@ def _columns(table: GlueTable, path: str, split: str, first: list[str]) -> Colum
     labelled = table.labelled
     if not labelled.header and len(first) >= labelled.min_cells:
         return dataclasses.replace(labelled, label=None)
-    if first[0] in ("index", "id"):
+    if first[:1] in (["index"], ["id"]):
         return next(iter(table.tests.values()))
     raise UserError(
         "A file to predict does not name its columns.",

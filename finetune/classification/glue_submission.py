@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -37,7 +37,27 @@ def write_submission(
             predictions for those of other rows. Nothing is written.
     """
     by_row = {record["id"]: _shown(record) for record in records}
-    missing = [row for row in range(num_rows) if row not in by_row]
+    check_rows(name, test_file, num_rows, by_row)
+    lines = ["index\tprediction", *(f"{row}\t{by_row[row]}" for row in range(num_rows))]
+    tf.io.gfile.makedirs(folder)
+    path = posixpath.join(folder, name)
+    replace_file(path, ("\n".join(lines) + "\n").encode())
+    return path
+
+
+def check_rows(name: str, test_file: str, num_rows: int, rows: Collection[int]) -> None:
+    """Checks that every row of a test file has a prediction, or will have one.
+
+    Args:
+        name: the submission's name.
+        test_file: the test file, for messages.
+        num_rows: its number of rows.
+        rows: the rows, from 0, that are predicted.
+
+    Raises:
+        UserError: one of them is not.
+    """
+    missing = [row for row in range(num_rows) if row not in rows]
     if missing:
         named = ", ".join(map(str, missing[:5])) + (", …" if len(missing) > 5 else "")
         raise UserError(
@@ -46,11 +66,6 @@ def write_submission(
             received=f"no usable row {named} (counted from 0, after the header)",
             remedy="Mend the rows, or copy the file from GLUE again.",
         )
-    lines = ["index\tprediction", *(f"{row}\t{by_row[row]}" for row in range(num_rows))]
-    tf.io.gfile.makedirs(folder)
-    path = posixpath.join(folder, name)
-    replace_file(path, ("\n".join(lines) + "\n").encode())
-    return path
 
 
 def _shown(record: Mapping[str, Any]) -> str:

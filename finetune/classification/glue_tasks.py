@@ -15,7 +15,7 @@ from finetune.classification.classification_tasks import (
     SingleOutputTask,
 )
 from finetune.classification.glue_files import GlueRows, read_glue, swapped
-from finetune.classification.glue_submission import write_submission
+from finetune.classification.glue_submission import check_rows, write_submission
 from finetune.classification.glue_tables import GLUE, HIGHEST, LOWEST, GlueTable
 from finetune.scorer import Scorer
 from finetune.task_builder import register
@@ -64,6 +64,20 @@ class GlueTask(SingleOutputTask):
     def _read(self, path: str, split: str) -> GlueRows:
         max_lines = DEBUG_LINES if self.config.debug else None
         return read_glue(self.table, path, split, max_lines)
+
+    def check_test_split(self, split: str) -> None:
+        """Checks that every row of a test split is usable, as its submission needs.
+
+        Args:
+            split: one of `test_splits`.
+
+        Raises:
+            UserError: the file can't be read, or a row has no prediction to be.
+        """
+        path = self.data_file(split)
+        examples, num_rows = self._read(path, split)
+        rows = {example.eid for example in examples}
+        check_rows(self.table.submissions[split], path, num_rows, rows)
 
     def write_submission(
         self, split: str, records: Sequence[Mapping[str, Any]], folder: str

@@ -158,8 +158,10 @@ def _json_rows(
             continue
         try:
             value = json.loads(line)
-        except json.JSONDecodeError as error:
-            rows.append(Row(i + 1, {}, f"it is no JSON: {error.msg}"))
+        except (ValueError, RecursionError) as error:
+            # Of the kinds of ValueError, JSONDecodeError has a `msg`; a number of too many digits
+            # is another one. RecursionError: lists or objects nested too deeply.
+            rows.append(Row(i + 1, {}, f"it is no JSON: {getattr(error, 'msg', error)}"))
             continue
         if not isinstance(value, dict):
             rows.append(Row(i + 1, {}, f"it is no JSON object: {line[:50]}"))

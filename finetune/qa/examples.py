@@ -115,11 +115,10 @@ def read_questions(
     """Reads the questions of a file.
 
     Args:
-        paragraphs: what the file holds.
+        paragraphs: what the file holds, in the format `form`.
         path: the file, for messages.
-        form: its format.
-        annotated: whether to read the answers to train on. Questions whose answer can't be
-            recovered from the passage are left out, and the first few are named.
+        annotated: whether to read the answers to train on. Questions whose answer is not in the
+            passage are left out, and the first few are named.
         scored: whether to read the right answers.
         unanswerable: whether questions may have no answer.
         limit: read only this many questions.
@@ -128,9 +127,8 @@ def read_questions(
         The questions in order.
 
     Raises:
-        UserError: there is no question, a field is missing or of the wrong kind (the question or
-            paragraph is named), too many answers can't be recovered, or, unless the answers are for
-            training, two questions have the same name: predictions would be confused.
+        UserError: there is no question, a field is missing or wrong (its place is named), too many
+            answers can't be recovered, or, unless for training, two questions have the same name.
     """
     examples: list[QAExample] = []
     problems: list[str] = []
@@ -142,12 +140,8 @@ def read_questions(
             id=str(question[form.id_field]),
             question=field(question, "question", str, where),
             passage=paragraph.text,
+            gold=_gold(question, where, form, unanswerable) if scored else (),
         )
-        if scored:
-            gold = form.gold(question, where)
-            if not gold and not unanswerable:
-                raise _needs_answer(where)
-            example = dataclasses.replace(example, gold=gold)
         if annotated:
             try:
                 example = _annotate(example, question, where, paragraph, form, unanswerable)
@@ -157,7 +151,6 @@ def read_questions(
         examples.append(example)
     _check_skipped(path, problems, len(examples) + len(problems))
     _check_ids(path, examples, fatal=not annotated)
-    logging.info("%s: %d questions.", path, len(examples))
     return examples
 
 
@@ -175,6 +168,15 @@ def _questions(paragraphs: Iterable[Paragraph], form: QuestionFormat):
                     remedy="Give it a name: predictions are written by name.",
                 )
             yield passage, question, f"{where}, question {str(name)!r}"
+
+
+def _gold(
+    question: Mapping[str, Any], where: str, form: QuestionFormat, unanswerable: bool
+) -> tuple[str, ...]:
+    gold = form.gold(question, where)
+    if not gold and not unanswerable:
+        raise _needs_answer(where)
+    return gold
 
 
 def _annotate(
@@ -227,6 +229,7 @@ def _check_skipped(path: str, problems: list[str], num_questions: int) -> None:
 
 
 def _check_ids(path: str, examples: list[QAExample], *, fatal: bool) -> None:
+    logging.info("%s: %d questions.", path, len(examples))
     seen: set[str] = set()
     doubled = [e.id for e in examples if e.id in seen or seen.add(e.id)]
     if not doubled:

@@ -127,8 +127,7 @@ class QAHead(TaskHead):
 
         Args:
             states: [batch, length, hidden_size].
-            features: beside the shared ones `start_positions`, `end_positions` and `is_impossible`,
-                int32 [batch].
+            features: also `start_positions`, `end_positions`, `is_impossible`, int32 [batch].
             training: whether the end is predicted given the true start; no beams are searched then.
             seed: not used, there is no dropout.
 
@@ -140,24 +139,14 @@ class QAHead(TaskHead):
             [batch, beam, beam], 0 without joint prediction.
         """
         del seed
-        joint = self.config.joint_prediction
         start_positions, end_positions = features["start_positions"], features["end_positions"]
         mask = _answer_mask(features)
         start_logits = self._logits(self.start, states) + mask
-        beams = {}
-        if not joint:
-            end_logits = self._logits(self.end, states) + mask
-        elif training:
-            starts = _mean_state(states, tf.one_hot(start_positions, tf.shape(states)[1]))
-            hidden = self.end_hidden.project_second(states)
-            first = self.end_hidden.project_first(starts)
-            end_logits = self._end_logits(first, hidden) + mask
-        else:
+        if self.config.joint_prediction and not training:
             end_logits = tf.zeros_like(start_logits)
-            beams = self._search_beams(states, start_logits, mask)
-        if joint and not training:
             end_losses = tf.fill(tf.shape(end_positions), math.log(self.config.max_seq_length))
         else:
+            end_logits = self._direct_end_logits(states, start_positions) + mask
             end_losses = _cross_entropy(end_logits, end_positions)
         losses = (_cross_entropy(start_logits, start_positions) + end_losses) / 2.0
         answerable_logit = tf.zeros_like(losses)
@@ -166,23 +155,34 @@ class QAHead(TaskHead):
             losses += self.config.answerable_weight * tf.nn.sigmoid_cross_entropy_with_logits(
                 labels=tf.cast(features["is_impossible"], tf.float32), logits=answerable_logit
             )
-        if not joint and not training:
-            beams = self._no_beams(tf.shape(states)[0])
-        return HeadOutput(
-            losses,
-            {
-                "loss": losses,
-                "start_logits": start_logits,
-                "end_logits": end_logits,
-                "answerable_logit": answerable_logit,
-                "start_positions": start_positions,
-                "end_positions": end_positions,
-                **beams,
-            },
-        )
+        beams = {} if training else self._beams(states, start_logits, mask)
+        outputs = {
+            "loss": losses,
+            "start_logits": start_logits,
+            "end_logits": end_logits,
+            "answerable_logit": answerable_logit,
+            "start_positions": start_positions,
+            "end_positions": end_positions,
+        }
+        return HeadOutput(losses, outputs | beams)
 
     def _logits(self, layer: keras.layers.Dense, states: tf.Tensor) -> tf.Tensor:
         return tf.squeeze(layer(tf.cast(states, tf.float32)), -1)
+
+    def _direct_end_logits(self, states: tf.Tensor, start_positions: tf.Tensor) -> tf.Tensor:
+        """Returns the end's logits [batch, length], given the true start for joint prediction."""
+        if not self.config.joint_prediction:
+            return self._logits(self.end, states)
+        starts = _mean_state(states, tf.one_hot(start_positions, tf.shape(states)[1]))
+        hidden = self.end_hidden.project_second(states)
+        return self._end_logits(self.end_hidden.project_first(starts), hidden)
+
+    def _beams(
+        self, states: tf.Tensor, start_logits: tf.Tensor, mask: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        if self.config.joint_prediction:
+            return self._search_beams(states, start_logits, mask)
+        return self._no_beams(tf.shape(states)[0])
 
     def _end_logits(self, first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
         """Args: projected starts [batch, 512] and ends [batch, length, 512]."""

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import posixpath
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import tensorflow as tf
-
-from electra_tf2.training.durable_files import replace_file
+from finetune.changed_files import file_changed
+from finetune.json_files import write_json
 from finetune.qa.answer_metrics import score_answers, score_with_unanswerable
 from finetune.qa.decoding import Candidates, Decoder, Decoding, best_text
 from finetune.qa.examples import QAExample
@@ -25,10 +22,12 @@ class WindowOutputs:
 
     Args:
         task: the task that the windows are of.
+        split: the split, for messages.
     """
 
-    def __init__(self, task: QATask):
+    def __init__(self, task: QATask, split: str):
         self._task = task
+        self._split = split
         self._decoder = Decoder(task.config, task.tokenizer)
         self._windows: dict[int, Candidates] = {}
 
@@ -59,19 +58,26 @@ class WindowOutputs:
             Question and answers, in the order of the examples.
 
         Raises:
-            ValueError: outputs of a window are missing.
+            UserError: the windows of these questions are not those whose outputs were taken: the
+                file was changed.
         """
-        task = self._task
+        task, used = self._task, 0
         for question in tokenize_questions(examples, task.tokenizer, task.config):
             eids = [question.eid(i) for i in range(len(question.windows))]
             missing = [eid for eid in eids if eid not in self._windows]
             if missing:
-                raise ValueError(
-                    f"There are no outputs for windows of question {question.example.id!r}. "
-                    f"Received: {len(self._windows)} windows, not eid {missing[0]}"
+                raise file_changed(
+                    task,
+                    self._split,
+                    f"window {missing[0]} (of question {question.example.id!r}), of which the "
+                    "model has no outputs",
                 )
+            used += len(eids)
             windows = [self._windows[eid] for eid in eids]
             yield question.example, self._decoder.decode(question, windows, n_best)
+        if used < len(self._windows):
+            received = f"{used} windows; the model has outputs of {len(self._windows)}"
+            raise file_changed(task, self._split, received)
 
 
 class SpanBasedQAScorer(Scorer):
@@ -85,7 +91,7 @@ class SpanBasedQAScorer(Scorer):
     def __init__(self, task: QATask, split: str = "dev"):
         self._task = task
         self._split = split
-        self._outputs = WindowOutputs(task)
+        self._outputs = WindowOutputs(task, split)
         self._total_loss = 0.0
         self._decoded: list[tuple[QAExample, Decoding]] | None = None
 
@@ -103,7 +109,7 @@ class SpanBasedQAScorer(Scorer):
         """Returns the metrics by name, sorted.
 
         Raises:
-            ValueError: a window of the split has not been taken.
+            UserError: the windows taken are not those of the split's file: it was changed.
         """
         gold = {example.id: example.gold for example, _ in self._answered()}
         answers = self.answers()
@@ -165,10 +171,3 @@ class SpanBasedQAScorer(Scorer):
             # The scores need the best text only, and most of the time goes into texts.
             self._decoded = list(self._outputs.decode(examples, n_best=1))
         return self._decoded
-
-
-def write_json(path: str, content: Any) -> None:
-    """Writes a JSON file in one step; makes its folder if need be."""
-    tf.io.gfile.makedirs(posixpath.dirname(path) or ".")
-    text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
-    replace_file(path, text.encode("utf-8", "backslashreplace"))

@@ -13,10 +13,11 @@ import tensorflow as tf
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.text.tokenizer import Tokenizer
 from finetune.feature_spec import FeatureSpec
+from finetune.json_files import write_json
 from finetune.qa.decoding import best_text, probabilities
 from finetune.qa.examples import MRQA, SQUAD, QAExample, QuestionFormat, read_questions
 from finetune.qa.qa_head import QAHead
-from finetune.qa.qa_metrics import SpanBasedQAScorer, WindowOutputs, write_json
+from finetune.qa.qa_metrics import SpanBasedQAScorer, WindowOutputs
 from finetune.qa.question_files import Paragraph, read_mrqa, read_squad
 from finetune.qa.windows import tokenize_questions
 from finetune.task import Task
@@ -108,7 +109,7 @@ class QATask(Task):
 
     def make_head(self, encoder: TransformerConfig, dtype: str) -> QAHead:
         """Builds the head; see `Task.make_head`."""
-        return QAHead(self.config, encoder, dtype=dtype, name=self.name)
+        return QAHead(self.config, encoder, dtype=dtype)
 
     def get_scorer(self, split: str = "dev") -> SpanBasedQAScorer:
         """Returns a fresh scorer for a split."""
@@ -127,8 +128,7 @@ class QATask(Task):
             above qa_na_threshold), and "n_best", a list of the best texts with their "probability"
             (their shares among these).
         """
-        del split
-        windows = WindowOutputs(self)
+        windows = WindowOutputs(self, split)
         for results in outputs:
             windows.add(results)
         records = []

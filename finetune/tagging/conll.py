@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 from electra_tf2.errors import UserError
 from finetune.data_files import read_text
@@ -99,6 +100,18 @@ def read_sentences(path: str, columns: Columns, *, with_tags: bool) -> list[Sent
             remedy="Write a word and its tag on each line, and an empty line between sentences.",
         )
     return sentences
+
+
+def first_line(
+    sentences: Sequence[Sentence], tags: Sequence[Sequence[str]], wanted: set[str]
+) -> tuple[int, str]:
+    """Returns the first line with one of the tags, and the tag."""
+    return next(
+        (line, tag)
+        for sentence, row in zip(sentences, tags, strict=True)
+        for line, tag in zip(sentence.lines, row, strict=True)
+        if tag in wanted
+    )
 
 
 def _cell(cells: list[str], column: int) -> str:

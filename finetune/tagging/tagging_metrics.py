@@ -29,21 +29,42 @@ class TaggingScorer(Scorer):
         labels: the tag of each id.
         gold: each example's tags, by its number. They are all of the sentence's, also those of
             words that were cut off: a model must not gain from a shorter `max_seq_length`.
+        mismatch: makes the error to raise from a text that says how the examples that were taken
+            are not those of `gold`.
     """
 
-    def __init__(self, labels: Sequence[str], gold: Sequence[Sequence[str]]):
+    def __init__(
+        self,
+        labels: Sequence[str],
+        gold: Sequence[Sequence[str]],
+        mismatch: Callable[[str], Exception] = ValueError,
+    ):
         self._labels = labels
         self._gold = gold
+        self._mismatch = mismatch
         self._loss = 0.0
         self._num_words = 0
         self._predicted: list[tuple[int, list[str]]] = []
 
     def update(self, results: Mapping[str, Any]) -> None:
         """Takes one example: `eid`, `loss`, `predictions` and `labels_mask` of its words."""
-        tags = predicted_tags(results, self._labels)
+        tags, eid = predicted_tags(results, self._labels), int(results["eid"])
+        if eid >= len(self._gold):
+            raise self._mismatch(f"{len(self._gold)} sentences, and outputs of number {eid + 1}")
+        if len(tags) > len(self._gold[eid]):
+            raise self._mismatch(
+                f"sentence {eid + 1} of {len(self._gold[eid])} words, and outputs of {len(tags)}"
+            )
         self._loss += float(np.sum(results["loss"], dtype=np.float64))
         self._num_words += len(tags)
-        self._predicted.append((int(results["eid"]), tags))
+        self._predicted.append((eid, tags))
+
+    def check_complete(self) -> None:
+        """Raises the error of a mismatch unless there is one prediction for each gold sentence."""
+        if len(self._predicted) != len(self._gold):
+            raise self._mismatch(
+                f"{len(self._gold)} sentences, and outputs of {len(self._predicted)}"
+            )
 
     def get_loss(self) -> float:
         """Returns the mean loss of a word; words that were cut off have none."""
@@ -66,6 +87,7 @@ class AccuracyScorer(TaggingScorer):
 
     def get_results(self) -> list[tuple[str, float]]:
         """Returns accuracy (percent) and loss."""
+        self.check_complete()
         correct = total = 0
         for eid, predicted in self._predicted:
             gold = self._gold[eid]
@@ -86,6 +108,7 @@ class SpanScorer(TaggingScorer):
 
     def get_results(self) -> list[tuple[str, float]]:
         """Returns precision, recall, f1 (official rule), loss, and F1 by seqeval's rule."""
+        self.check_complete()
         official = _figures(*self._count(official_spans))
         seqeval = _figures(*self._count(seqeval_spans))
         return [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, chain
@@ -15,9 +16,11 @@ from electra_tf2.errors import UserError
 from electra_tf2.hparams import contradiction, nearest_name_hint
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.text.tokenizer import Tokenizer
+from finetune.changed_files import file_changed, outputs_by_eid
 from finetune.feature_spec import FeatureSpec
 from finetune.scorer import Scorer
-from finetune.tagging.conll import Columns, Sentence, read_sentences
+from finetune.state_errors import other_kind
+from finetune.tagging.conll import Columns, Sentence, first_line, read_sentences
 from finetune.tagging.spans import (
     OUTSIDE,
     Span,
@@ -27,7 +30,7 @@ from finetune.tagging.spans import (
     split_tag,
 )
 from finetune.tagging.tagging_head import TaggingHead
-from finetune.tagging.tagging_metrics import AccuracyScorer, SpanScorer
+from finetune.tagging.tagging_metrics import AccuracyScorer, SpanScorer, predicted_tags
 from finetune.tagging.tagging_records import tagged_sentence
 from finetune.tagging.words import word_ids
 from finetune.task import Task, TaskHead
@@ -201,7 +204,8 @@ class TaggingTask(Task):
             logging.info("%s: scores are on %s.", self.name, path)
             self._scored_file = path
         gold = [example.tags for example in self._read(path, with_tags=True)]
-        return (AccuracyScorer if self.is_token_level else SpanScorer)(self.labels, gold)
+        scorer = AccuracyScorer if self.is_token_level else SpanScorer
+        return scorer(self.labels, gold, functools.partial(file_changed, self, split))
 
     def prediction_records(
         self,
@@ -222,24 +226,38 @@ class TaggingTask(Task):
             probability is null. In a task of spans also "spans": objects of "start" (number of the
             first word), "end" (of the word after the last), "type" and "text".
         """
-        by_eid = {int(result["eid"]): result for result in outputs}
-        return [
-            {
-                "id": example.eid,
-                **tagged_sentence(
-                    example.words, by_eid[example.eid], self.labels, self.is_token_level
-                ),
-            }
-            for example in examples
-        ]
+        by_eid = outputs_by_eid(self, split, outputs, examples)
+        records = []
+        for example in examples:
+            result = by_eid[example.eid]
+            if len(predicted_tags(result, self.labels)) > len(example.words):
+                raise file_changed(self, split, f"sentence {example.eid + 1} is shorter")
+            tagged = tagged_sentence(example.words, result, self.labels, self.is_token_level)
+            records.append({"id": example.eid, **tagged})
+        return records
+
+    def feature_settings(self) -> dict[str, Any]:
+        """Returns what the features depend on; see `Task.feature_settings`."""
+        return {
+            **super().feature_settings(),
+            "columns": dataclasses.asdict(self.columns),
+            "is_token_level": self.is_token_level,
+            "span_prefixes": self.span_prefixes,
+        }
 
     def get_state(self) -> dict[str, Any]:
         """Returns the labels, and whether they stand for themselves."""
         return {"labels": list(self.labels), "is_token_level": self.is_token_level}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Takes the labels that a model was trained with, in place of the data's."""
-        given = state["is_token_level"]
+        """Takes the labels that a model was trained with, in place of the data's.
+
+        Raises:
+            UserError: it was trained on another kind of task or of tags.
+        """
+        given, labels = state.get("is_token_level"), state.get("labels")
+        if not isinstance(given, bool) or not isinstance(labels, list):
+            raise other_kind(self.name, "tagging", state)
         if self._is_token_level not in (None, given):
             kinds = {True: "token", False: "spans"}
             raise UserError(
@@ -250,7 +268,7 @@ class TaggingTask(Task):
                 remedy="Describe the task as it was in training, or train a model anew.",
             )
         self._is_token_level = given
-        self._labels = list(state["labels"])
+        self._labels = list(labels)
 
     def find_spans(self, tags: Sequence[str]) -> list[Span]:
         """Returns the spans that a file's tags mark; by default by the official program's rule."""
@@ -283,7 +301,7 @@ class TaggingTask(Task):
             if not marks_spans(tag, self.span_prefixes)
         }
         if wrong:
-            line, tag = _first_line(sentences, [s.tags for s in sentences], wrong)
+            line, tag = first_line(sentences, [s.tags for s in sentences], wrong)
             begins = ", ".join(f"{prefix}-" for prefix in self.span_prefixes)
             raise UserError(
                 "A tag does not mark a span.",
@@ -303,7 +321,7 @@ class TaggingTask(Task):
         unknown = {tag for tag in unknown if self._type(tag) not in known}
         if not unknown:
             return
-        line, tag = _first_line(sentences, encoded, unknown)
+        line, tag = first_line(sentences, encoded, unknown)
         raise UserError(
             "A tag is none of the labels that the model was trained with.",
             where=f"{path}, line {line}",
@@ -374,15 +392,3 @@ class TaggingTask(Task):
             ", ..." * (len(other or tags) > _NAMED),
             "accuracy is reported" if other else "F1 of spans is reported",
         )
-
-
-def _first_line(
-    sentences: Sequence[Sentence], tags: Sequence[Sequence[str]], wanted: set[str]
-) -> tuple[int, str]:
-    """Returns the first line with one of the tags, and the tag."""
-    return next(
-        (line, tag)
-        for sentence, row in zip(sentences, tags, strict=True)
-        for line, tag in zip(sentence.lines, row, strict=True)
-        if tag in wanted
-    )

@@ -8,6 +8,7 @@ import pytest
 
 import run_finetuning
 from electra_tf2.training.checkpoints import CheckpointStore
+from electra_tf2.training.folder_lock import FolderLock
 from tests.data.building import content
 from tests.finetune import tiny_tasks
 from tests.program_errors import error_of, run_here
@@ -70,6 +71,7 @@ def fake_trial(root):
     hparams = tiny_tasks.configure(root).to_dict() | {"precision": "float32"}
     stored = {"hparams": hparams, "network": tiny_tasks.NETWORK.to_dict()}
     (root / TRIAL / "config.json").write_text(json.dumps(stored))
+    (root / TRIAL / "finished.json").write_text("{}")
 
 
 def question(**fields):
@@ -218,7 +220,32 @@ CASES = {
     "a model without the task's head": (
         nothing,
         {"do_train": False, "init_checkpoint": "{root}/" + PRETRAINED},
+        ["tasks.json", "fine-tuned"],
+    ),
+    "a model of another task": (
+        lambda root: (fake_trial(root), write(f"{TRIAL}/tasks.json", '{"other": {}}')(root)),
+        {"do_train": False},
         ["task_specific/marks/classifier/kernel is missing"],
+    ),
+    "only a half-trained model": (
+        lambda root: (fake_trial(root), remove(f"{TRIAL}/finished.json")(root)),
+        {"do_train": False},
+        ["no fine-tuned model", "not finished: 1"],
+    ),
+    "starting from what is overwritten": (
+        fake_trial,
+        {"overwrite": True, "init_checkpoint": "{root}/" + TRIAL},
+        ["marks_model_1", "one of those to be overwritten"],
+    ),
+    "predictions below a file": (
+        nothing,
+        {"test_predictions": "{root}/vocab.txt/{:}_{:}_{:}.jsonl"},
+        ["test_predictions", "vocab.txt is a file"],
+    ),
+    "predictions of two splits in one file": (
+        nothing,
+        {"test_predictions": "p_{:}.jsonl"},
+        ["test_predictions", "3 times"],
     ),
     "nothing to do": (nothing, {"do_train": False, "do_eval": False}, ["nothing to do"]),
     "labels that can't be read": (
@@ -243,8 +270,8 @@ def test_bad_input(name, data_dir):
         assert words in error, error
     after = content(data_dir)
     assert {name: after.get(name) for name in before} == before
-    added = {name for name in after.keys() - before.keys() if "finetuning_tfrecords" not in name}
-    assert not added
+    added = {name for name in after.keys() - before.keys() if after[name] is not None}
+    assert not {name for name in added if "finetuning_tfrecords" not in name}
 
 
 def test_other_hparams_beside_finished_trials(data_dir):
@@ -268,6 +295,15 @@ def test_a_loss_that_is_not_finite(data_dir):
     assert content(data_dir / (TRIAL + ".replaced")) == before
 
 
+def test_two_runs_at_once(data_dir):
+    folder = data_dir / PRETRAINED / "finetuning_models"
+    folder.mkdir()
+    with FolderLock(str(folder), ".marks_model.lock"):
+        error = error_of(*run_here(run_finetuning.main, tiny_tasks.arguments(data_dir)))
+        assert "Another run" in error and "finetuning_models" in error
+        tiny_tasks.finetune_here(data_dir, task_names=["cola"], num_train_epochs=0.1)
+
+
 @pytest.mark.parametrize(
     "more, hparams, expected",
     [
@@ -281,6 +317,11 @@ def test_a_loss_that_is_not_finite(data_dir):
         (["--predict", "x.tsv", "--output", "y"], {}, ["--predict", "x.tsv", "no file"]),
         (["--predict", "{root}/vocab.txt", "--output", "y"], {}, ["no fine-tuned model"]),
         (["--predict", "x.tsv", "--output", "{root}"], {}, ["--output", "folder"]),
+        (
+            ["--predict", "{root}/vocab.txt", "--output", "{root}/models/../vocab.txt"],
+            {},
+            ["--output", "replace"],
+        ),
     ],
 )
 def test_bad_prediction(more, hparams, expected, data_dir):

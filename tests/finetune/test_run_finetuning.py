@@ -6,9 +6,11 @@ import shutil
 import numpy as np
 import pytest
 
+import finetune.run
 import run_finetuning
 from electra_tf2.errors import UserError
 from electra_tf2.training.checkpoints import CheckpointStore
+from finetune.batches import Batching
 from finetune.results import read_results
 from tests.data.building import content
 from tests.finetune import tiny_tasks
@@ -127,7 +129,7 @@ def test_overwrite_trains_again_and_leaves_nothing_behind(copy_of_trained):
     )
     assert [(r.trial, r.step) for r in results] == [(1, 30)]
     names = {p.name for p in (model_of(copy_of_trained) / "finetuning_models").iterdir()}
-    assert names == {"marks_model_1", "marks_model_2"}
+    assert names == {"marks_model_1"}
     content = read_results(str(model_of(copy_of_trained) / "results" / "marks_results.json"))
     assert len(content["trials"]) == 1
     assert content["hparams"]["num_train_epochs"] == 1.0
@@ -242,7 +244,10 @@ def test_debug(data_dir):
 def test_fixed_shapes(data_dir):
     _, shown = tiny_tasks.finetune_here(data_dir, pad_to_max_length=True)
     folder = model_of(data_dir) / "finetuning_models" / "marks_model_1"
-    assert (folder / "checkpoints").is_dir()
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    # The program's own count: rows x 32 tokens a step, where sentences have 3 to 15.
+    padded = Batching(8, 32, pad_to_max_length=True).epoch(np.arange(3, 15), 0, 0)
+    assert {plan.length for plan in padded} == {32} and len(lines) == 15
 
 
 @pytest.mark.slow
@@ -305,18 +310,84 @@ def test_a_copy_of_the_folder_is_the_same_run(data_dir, tmp_path):
 
 
 @pytest.mark.parametrize("same", [True, False])
-def test_a_halted_overwriting_run(data_dir, same):
+def test_a_halted_overwriting_run(data_dir, same, monkeypatch):
     """The same run goes on; another one does not go on with its weights."""
     tiny_tasks.finetune_here(data_dir, **SHORT)
-    tiny_tasks.finetune_here(data_dir, num_train_epochs=0.4, overwrite=True)
-    folder = model_of(data_dir) / "finetuning_models" / "marks_model_1"
-    # As if the second run had been stopped before it finished.
-    shutil.copytree(folder, f"{folder}.replaced")
+
+    def halt(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("finetune.run._score", halt)
+        with pytest.raises(KeyboardInterrupt):
+            tiny_tasks.finetune_here(data_dir, num_train_epochs=0.4, overwrite=True)
+    folder = model_of(data_dir) / "finetuning_models"
+    assert (folder / "marks_model_1.replaced").is_dir()
     epochs = 0.4 if same else 0.3
     (result,), shown = tiny_tasks.finetune_here(
         data_dir, num_train_epochs=epochs, overwrite=True
     )
-    assert ("Resuming at step 12" in shown) == same
+    assert ("Already trained for 12 steps" in shown) == same
     assert ("another halted run" in shown) == (not same)
     assert result.step == int(30 * epochs)
-    assert [p.name for p in folder.parent.iterdir()] == [folder.name]
+    assert [path.name for path in folder.iterdir()] == ["marks_model_1"]
+
+
+def test_trials_that_a_halted_overwriting_run_finished_stand(data_dir, monkeypatch):
+    tiny_tasks.finetune_here(data_dir, **SHORT, num_trials=2)
+    train, trained = finetune.run.train_trial, []
+
+    def train_one(*arguments):
+        if trained:
+            raise KeyboardInterrupt
+        trained.append(arguments[-1])
+        return train(*arguments)
+
+    again = {"num_train_epochs": 0.3, "num_trials": 2, "overwrite": True}
+    with monkeypatch.context() as patch:
+        patch.setattr("finetune.run.train_trial", train_one)
+        with pytest.raises(KeyboardInterrupt):
+            tiny_tasks.finetune_here(data_dir, **again)
+    results, shown = tiny_tasks.finetune_here(data_dir, **again)
+    assert "Trial 1 has been trained" in shown
+    assert [r.step for r in results] == [9, 9]
+    _, shown = tiny_tasks.finetune_here(data_dir, **again)
+    assert "has been trained" not in shown
+
+
+def test_test_outputs_may_follow_later(data_dir):
+    cola = {"task_names": ["cola"], "tasks": {}, "num_train_epochs": 0.4}
+    tiny_tasks.finetune_here(data_dir, **cola)
+    place = model_of(data_dir) / "test_predictions"
+    assert not (place / "submission_1").exists()
+    _, shown = tiny_tasks.finetune_here(data_dir, **cola, write_test_outputs=True)
+    assert "its results stand" in shown
+    assert (place / "submission_1" / "CoLA.tsv").is_file()
+
+
+def test_a_head_of_other_labels_is_not_taken_over(copy_of_trained):
+    path = copy_of_trained / "finetuning_data" / "marks"
+    for name in ("train.tsv", "dev.tsv"):
+        (path / name).write_text((path / name).read_text().replace("good", "a good one"))
+    start = model_of(copy_of_trained) / "finetuning_models" / "marks_model_1"
+    again = {"init_checkpoint": str(start), "model_dir": str(copy_of_trained / "x"), **SHORT}
+    again |= {"results_pkl": str(copy_of_trained / "x.pkl"), "do_eval": False}
+    _, shown = tiny_tasks.finetune_here(copy_of_trained, **again)
+    assert "2 variables of task heads start at random" in shown
+    for name in ("train.tsv", "dev.tsv"):
+        (path / name).write_text((path / name).read_text().replace("a good one", "good"))
+    again["model_dir"] = str(copy_of_trained / "y")
+    _, shown = tiny_tasks.finetune_here(copy_of_trained, **again)
+    assert "at random" not in shown
+
+
+def test_the_best_weights_of_a_run_that_goes_on_from_before_them(data_dir):
+    """The folder then holds what the second run found, not what is no longer on its way."""
+    tiny_tasks.finetune_here(data_dir, **LEARN, eval_every_steps=90)
+    folder = model_of(data_dir) / "finetuning_models" / "marks_model_1"
+    shutil.rmtree(folder / "checkpoints")
+    (model_of(data_dir) / "results" / "marks_results.json").unlink()
+    (result,), _ = tiny_tasks.finetune_here(data_dir, **LEARN, eval_every_steps=60)
+    steps = CheckpointStore(str(folder / "best")).steps()
+    assert steps == [result.best["step"]] and steps[0] in (60, 120, 180)
+    assert result.best["checkpoint"].endswith(f"{steps[0]:08d}")

@@ -1,6 +1,7 @@
 """From texts to token ids and labels."""
 
 import itertools
+import json
 
 import numpy as np
 import pytest
@@ -153,3 +154,46 @@ def test_features_depend_on_labels_and_range(tmp_path):
         Scored(config, "t", TOKENIZER, 0, 2).feature_settings(),
     ]
     assert all(a != b for a, b in itertools.combinations(settings, 2))
+
+
+def test_a_model_with_the_labels_in_another_order_is_refused(tmp_path):
+    task = Labelled(make_config(tmp_path), "t", TOKENIZER, ["no", "yes"])
+    task.set_state(task.get_state())
+    task.set_state({})
+    for labels in (["yes", "no"], ["no", "yes", "maybe"]):
+        with pytest.raises(UserError) as error:
+            task.set_state({"labels": labels})
+        for part in ("labels of the task 't'", "['no', 'yes']", f"trained with {labels}"):
+            assert part in str(error.value)
+    assert task.label_list == ("no", "yes")
+
+
+def test_a_model_with_another_range_of_scores_is_refused(tmp_path):
+    task = Scored(make_config(tmp_path), "t", TOKENIZER, 0, 5)
+    task.set_state(json.loads(json.dumps(task.get_state())))
+    task.set_state({})
+    with pytest.raises(UserError, match=r"(?s)score of the task 't'.*\[0, 5\].*\[0.0, 4.0\]"):
+        task.set_state({"min": 0, "max": 4})
+
+
+@pytest.mark.parametrize(
+    ("make", "state"),
+    [
+        (lambda *args: Labelled(*args, ["no", "yes"]), {"min": 0, "max": 1}),
+        (lambda *args: Labelled(*args, ["no", "yes"]), {"labels": "no"}),
+        (lambda *args: Scored(*args, 0, 1), {"labels": ["no", "yes"]}),
+        (lambda *args: Scored(*args, 0, 1), {"min": 0}),
+        (lambda *args: Scored(*args, 0, 1), {"min": 0, "max": "1"}),
+    ],
+)
+def test_the_state_of_another_kind_of_task(tmp_path, make, state):
+    with pytest.raises(UserError, match="(?s)another kind.*task t"):
+        make(make_config(tmp_path), "t", TOKENIZER).set_state(state)
+
+
+@pytest.mark.parametrize("eids", [[0], [0, 1, 2], [0, 2]])
+def test_a_file_that_changes_between_its_features_and_its_predictions(tmp_path, eids):
+    task = Labelled(make_config(tmp_path), "t", TOKENIZER, ["no", "yes"])
+    outputs = [{"eid": i, "predictions": 0, "logits": [0.0, 0.0]} for i in (0, 1)]
+    with pytest.raises(UserError, match="(?s)file was changed.*t/test.tsv"):
+        task.prediction_records("test", outputs, [InputExample(i, "a") for i in eids])

@@ -28,10 +28,12 @@ def weights_of(head):
 
 def test_logits_and_cross_entropy():
     head = make_head()
+    head.classifier.bias.assign([0.5, -1.0, 2.0, 0.0])
     label_ids = tf.constant([3, 0, 1])
     losses, outputs = head(make_states(), {"label_ids": label_ids})
     weights = weights_of(head)
     expected = make_states()[:, 0].numpy() @ weights["classifier/kernel"]
+    expected += weights["classifier/bias"]
     np.testing.assert_allclose(outputs["logits"], expected, rtol=1e-5)
     wanted = -log_softmax(expected, axis=-1)[np.arange(3), label_ids.numpy()]
     np.testing.assert_allclose(losses, wanted, rtol=1e-5)

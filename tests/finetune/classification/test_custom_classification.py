@@ -126,6 +126,15 @@ def test_a_definition_unlike_the_saved_model(tmp_path, definition, state, key):
         make_task(tmp_path, definition).set_state(state)
 
 
+@pytest.mark.parametrize(
+    ("definition", "state"),
+    [(REVIEWS, {}), (REVIEWS, {"min": 0, "max": 1}), (GRADES, {"labels": ["a"]}), (GRADES, {})],
+)
+def test_a_saved_model_of_another_kind(tmp_path, definition, state):
+    with pytest.raises(UserError, match="(?s)another kind.*task t"):
+        make_task(tmp_path, definition).set_state(state)
+
+
 def test_labels_that_training_lacks_are_named(tmp_path, monkeypatch):
     write(tmp_path / "t" / "train.tsv", "body\tstars", "a\t1", "b\t0")
     write(tmp_path / "t" / "dev.tsv", "body\tstars", "a\t1", "b\t7", "c\t7", "d\t8")
@@ -218,6 +227,13 @@ DEFINITIONS = {
     "label twice": ({**REVIEWS, "labels": [1, "1"]}, ["tasks.t.labels", "each once"]),
     "empty label": ({**REVIEWS, "labels": ["", "a"]}, ["tasks.t.labels", "'' is no label"]),
     "range of no kind": ({**GRADES, "min": "0"}, ["tasks.t.min", "is no number"]),
+    "huge range": ({**GRADES, "max": 10**400}, ["tasks.t.max", "is no number"]),
+    "kind of no kind": ({**REVIEWS, "kind": []}, ["tasks.t.kind", "[]"]),
+    "text as label": ({**REVIEWS, "label": "body"}, ["tasks.t.label", "same column as text"]),
+    "second text as label": (
+        {**PAIRS, "label": "b"},
+        ["tasks.t.label", "same column as text_b"],
+    ),
     "empty range": ({**GRADES, "min": 1, "max": 1}, ["tasks.t.max", "more than 1"]),
 }
 
@@ -263,6 +279,8 @@ BAD_FILES = {
         + ["line 4: no value of 'stars'; its fields: body", "line 5: [] is no label"],
     ),
     "no text": ("train.jsonl", jsonl({"body": {}, "stars": 1}), ["line 1: {} is no text"]),
+    "nested too deeply": ("train.jsonl", ["[" * 100_000], ["line 1: it is no JSON: "]),
+    "number of too many digits": ("train.jsonl", ["9" * 5000], ["line 1: it is no JSON: "]),
     "open quote": (
         "train.csv",
         ["body,stars", "a,1", '"b,0', "c,1"],

@@ -46,6 +46,7 @@ def test_header_index_and_label(tmp_path, name, split):
     file_name, label = FILES[name, split]
     write_glue_task(tmp_path / name, name)
     task = make_task(tmp_path, name)
+    task.check_test_split(split)
     examples = task.get_examples(split)
     if label is None:
         made = outputs([0.25, -0.3, 1.7])
@@ -66,11 +67,14 @@ def test_a_row_without_prediction_is_an_error(tmp_path):
         tmp_path / "rte" / "test.tsv", "index\tsentence1\tsentence2", "0\ta\tb", "1\ta", "2\tc\td"
     )
     task = make_task(tmp_path, "rte")
+    problem = r"RTE.tsv would lack 1 of 3[\s\S]*test.tsv[\s\S]*row 1 "
+    with pytest.raises(UserError, match=problem):
+        task.check_test_split("test")
     examples = task.get_examples("test")
     assert [e.eid for e in examples] == [0, 2]
     made = [{"eid": i, "predictions": 0, "logits": [1.0, 0.0]} for i in (0, 2)]
     records = task.prediction_records("test", made, examples)
-    with pytest.raises(UserError, match=r"RTE.tsv would lack 1 of 3[\s\S]*test.tsv[\s\S]*row 1 "):
+    with pytest.raises(UserError, match=problem):
         task.write_submission("test", records, str(tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 

@@ -219,6 +219,20 @@ def test_an_unlabelled_file_must_name_its_columns(tmp_path):
         make_task(tmp_path, "rte").read_examples(path, "predict")
 
 
+@pytest.mark.parametrize("name", ["cola", "rte"])
+def test_an_unlabelled_file_whose_first_line_is_empty(tmp_path, name):
+    path = write(tmp_path / "own.tsv", "", "c\td")
+    with pytest.raises(UserError, match=r"own.tsv, line 1[\s\S]*an empty line"):
+        make_task(tmp_path, name).read_examples(path, "predict")
+
+
+def test_a_debug_run_of_a_file_that_begins_with_empty_lines(tmp_path):
+    for name in ("cola", "rte"):
+        write(tmp_path / name / "dev.tsv", *[""] * 150, "a\tb")
+        with pytest.raises(UserError, match=f"{name}/dev.tsv"):
+            make_task(tmp_path, name, debug=True).get_examples("dev")
+
+
 def test_the_least_number_of_cells():
     assert Columns(3, 4, 0).min_cells == 5
     assert Columns(8, 9, -1).min_cells == 11

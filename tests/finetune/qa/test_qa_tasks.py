@@ -106,7 +106,7 @@ def test_windows_may_come_in_any_order_but_all_must_come_once(squad_dev):
     results = [outputs(row["eid"], [(5, 5, -0.1 * i)]) for i, row in enumerate(rows)]
     forwards, backwards = scored(task, results), scored(task, results[::-1])
     assert forwards.answers() == backwards.answers() == {"a": "The", "b": "The", "c": "The"}
-    with pytest.raises(ValueError, match="question 'b'.*not eid 1000"):
+    with pytest.raises(UserError, match="(?s)file was changed.*dev.json.*1000.*question 'b'"):
         scored(task, results[:2] + results[3:]).get_results()
     with pytest.raises(ValueError, match="twice. Received: eid 1"):
         scored(task, results[:2] + results[1:])
@@ -115,10 +115,20 @@ def test_windows_may_come_in_any_order_but_all_must_come_once(squad_dev):
 def test_results_asked_for_on_the_way_don_t_stay(squad_dev):
     task = make_task(squad_dev, "squad")
     scorer = scored(task, RESULTS[:2])
-    with pytest.raises(ValueError, match="question 'c'"):
+    with pytest.raises(UserError, match="question 'c'"):
         scorer.answers()
     scorer.update(RESULTS[2])
     assert len(scorer.answers()) == 3
+
+
+@pytest.mark.parametrize("names", ["ab", "abcd"])
+def test_a_file_that_changes_between_its_features_and_its_scores(squad_dev, names):
+    task = make_task(squad_dev, "squad")
+    write_squad(squad_dev, "dev", (CONTEXT, [question(name) for name in names]))
+    with pytest.raises(UserError, match="(?s)file was changed.*dev.json"):
+        scored(task).get_results()
+    with pytest.raises(UserError, match="(?s)file was changed.*dev.json"):
+        task.prediction_records("dev", RESULTS, task.get_examples("dev"))
 
 
 def test_what_a_model_is_stuck_at(squad_dev):

@@ -1,5 +1,6 @@
 """Tagging tasks without code."""
 
+import itertools
 import logging
 
 import pytest
@@ -60,9 +61,22 @@ def test_the_level_is_told_from_the_training_tags(
     task = _task(tmp_path, **definition)
     with caplog.at_level(logging.INFO, logger="absl"):
         assert task.is_token_level is is_token_level
-    assert (said or "") in caplog.text
+    if said is None:
+        assert "is reported" not in caplog.text
+    else:
+        assert said in caplog.text
     if is_token_level:
         assert task.get_examples("train")[0].tags == tuple(tags.split())
+
+
+def test_features_depend_on_the_scheme_and_the_columns(tmp_path):
+    write(tmp_path, train="anna O O\n")
+    definitions = ({}, {"scheme": "bioes"}, {"scheme": "iob"}, {"scheme": "token"})
+    columns = ({"word_column": 1}, {"tag_column": 1}, {"separator": " "})
+    settings = [_task(tmp_path, **d).feature_settings() for d in (*definitions, *columns)]
+    # The scheme is found to be spans where it is not given, and they may be in either of two.
+    assert settings[0] == settings[1]
+    assert all(a != b for a, b in itertools.combinations(settings[1:], 2))
 
 
 def test_columns_files_and_separator(tmp_path):

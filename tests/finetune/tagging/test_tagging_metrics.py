@@ -54,13 +54,27 @@ def test_words_that_were_cut_off_count():
 
 
 def test_nothing_predicted():
-    for predicted in (["O O", "O"], [""], []):
+    for predicted in (["O O", "O"], ["", ""]):
         scorer = _scored(SpanScorer, ["S-A O", "S-B"], predicted, losses=[0.0, 0.0])
         assert dict(scorer.get_results()) == dict.fromkeys(
             ("precision", "recall", "f1", "loss", "seqeval_f1"), 0.0
         )
         accuracy = _scored(AccuracyScorer, ["S-A O", "S-B"], predicted, losses=[0.0, 0.0])
         assert dict(accuracy.get_results())["loss"] == 0
+
+
+@pytest.mark.parametrize("scorer_class", [SpanScorer, AccuracyScorer])
+@pytest.mark.parametrize(
+    ("predicted", "said"),
+    [
+        (["O O"], "2 sentences, and outputs of 1"),
+        (["O O", "O", "O"], "2 sentences, and outputs of number 3"),
+        (["O O O", "O"], "sentence 1 of 2 words, and outputs of 3"),
+    ],
+)
+def test_outputs_of_other_sentences(scorer_class, predicted, said):
+    with pytest.raises(ValueError, match=said):
+        _scored(scorer_class, ["S-A O", "S-B"], predicted).get_results()
 
 
 def test_no_spans_in_gold():

@@ -6,8 +6,10 @@ import logging
 import numpy as np
 import pytest
 
+from electra_tf2.errors import UserError
 from electra_tf2.modeling.config import TransformerConfig
 from finetune.tagging.chunking import Chunking
+from finetune.tagging.conll import Columns
 from finetune.tagging.tagging_metrics import AccuracyScorer, SpanScorer
 from finetune.tagging.tagging_tasks import TaggingTask
 from finetune.task_builder import get_task
@@ -179,6 +181,24 @@ def test_state_round_trip(folder):
     assert [row["labels"] for row in rows] == [[1, 4], [5]]
 
 
+def test_features_depend_on_columns_and_level(folder):
+    settings = _task(folder).feature_settings()
+    assert json.loads(json.dumps(settings)) == settings
+    write(folder, train="anna O O\n", dev="dog O O\n")
+    assert _task(folder).feature_settings() == settings
+    assert _task(folder, is_token_level=True).feature_settings() != settings
+    for columns in (Columns(1, -1), Columns(0, 1), Columns(separator="\t")):
+        task = _task(folder)
+        task.columns = columns
+        assert task.feature_settings() != settings
+
+
+@pytest.mark.parametrize("state", [{}, {"min": 0.0, "max": 1.0}, {"labels": ["a", "b"]}])
+def test_the_state_of_another_kind_of_task(folder, state):
+    with pytest.raises(UserError, match="(?s)another kind.*ner.*tagging here"):
+        _task(folder).set_state(state)
+
+
 def test_token_level(tmp_path):
     write(tmp_path, train="the DT\ndog NN-x\n. -LRB-\n", dev="dog NN\n")
     task = _task(tmp_path, is_token_level=True, max_seq_length=4)
@@ -231,6 +251,19 @@ def test_scores_of_a_truncated_sentence_count_the_whole(folder):
     assert predicted == ["O", "B-LOC"]
     assert dict(scorer.get_results())["f1"] == 0  # new york is cut in two
     assert scorer.results_by_type()["LOC"].gold == 1
+
+
+@pytest.mark.parametrize("dev", [DEV + "\nthe O\n", "the O\nnew B-LOC\nyork I-LOC\n"])
+def test_a_file_that_changes_between_its_features_and_its_scores(folder, dev):
+    task = _task(folder)
+    result = outputs(0, ["O", "B-LOC", "E-LOC", "O"], labels=task.labels)
+    write(folder, dev=dev)
+    with pytest.raises(UserError, match="(?s)file was changed.*dev.txt"):
+        scorer = task.get_scorer("dev")
+        scorer.update(result)
+        scorer.get_results()
+    with pytest.raises(UserError, match="(?s)file was changed.*dev.txt"):
+        task.prediction_records("dev", [result], task.get_examples("dev"))
 
 
 def test_debug_reads_the_first_sentences(tmp_path):
