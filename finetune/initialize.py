@@ -52,11 +52,7 @@ def initialize(
         if array is not None and array.shape == tuple(variable.shape):
             found[name] = array
         elif name not in official or need_heads:
-            problems.append(
-                f"{name} is missing"
-                if array is None
-                else f"{name} has shape {array.shape}, not {tuple(variable.shape)}"
-            )
+            problems.append(_problem(name, array, tuple(variable.shape)))
     heads = [name for name in official if name not in found]
     if problems:
         listed = "; ".join(problems[:_SHOWN])
@@ -70,6 +66,10 @@ def initialize(
         + (f"; {len(heads)} variables of task heads start at random" if heads else "")
     )
     return found
+
+
+def _problem(name: str, array: np.ndarray | None, shape: tuple[int, ...]) -> str:
+    return f"{name} is missing" if array is None else f"{name} has shape {array.shape}, not {shape}"
 
 
 def _incomplete(path: str, listed: str, count: int, need_heads: bool) -> UserError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import posixpath
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -28,6 +28,7 @@ from electra_tf2.training.replica_variables import ReplicaVariables
 from electra_tf2.training.run_log import RunLog
 from electra_tf2.training.schedule import PolynomialDecay
 from electra_tf2.training.settings import LoopSettings
+from electra_tf2.training.signals import Interrupted
 from electra_tf2.training.trainer import Trainer
 from finetune.batches import Batching, training_dataset
 from finetune.best import BestWeights
@@ -208,31 +209,30 @@ def _batching(setup: Setup) -> Batching:
     )
 
 
-def _make_trainer(
-    setup: Setup, model: FinetuningModel, data: TaskData, seed: int, folder: str, trial: int
-) -> Trainer:
+def _make_optimizer(setup: Setup, variables: Mapping[str, keras.Variable]) -> AdamW:
     config = setup.config
-    objective = FinetuningObjective(model)
-    variables = objective.named_variables()
     factors = learning_rate_factors(
         variables,
         num_hidden_layers=setup.network.num_hidden_layers,
         decay=config.layerwise_lr_decay,
         scheme=config.layerwise_lr_decay_scheme,
     )
-    optimizer = AdamW(
-        setup.strategy,
-        variables,
-        AdamWSettings(
-            beta_1=config.adam_beta_1,
-            beta_2=config.adam_beta_2,
-            epsilon=config.adam_epsilon,
-            weight_decay_rate=config.weight_decay_rate,
-            bias_correction=config.adam_bias_correction,
-            max_grad_norm=config.max_grad_norm,
-        ),
-        factors,
+    settings = AdamWSettings(
+        beta_1=config.adam_beta_1,
+        beta_2=config.adam_beta_2,
+        epsilon=config.adam_epsilon,
+        weight_decay_rate=config.weight_decay_rate,
+        bias_correction=config.adam_bias_correction,
+        max_grad_norm=config.max_grad_norm,
     )
+    return AdamW(setup.strategy, variables, settings, factors)
+
+
+def _make_trainer(
+    setup: Setup, model: FinetuningModel, data: TaskData, seed: int, folder: str, trial: int
+) -> Trainer:
+    config = setup.config
+    objective = FinetuningObjective(model)
     steps = train_steps(config, data.num_rows)
     plans = _batching(setup).epoch(data.lengths, seed, 0)
     settings = LoopSettings(
@@ -251,7 +251,7 @@ def _make_trainer(
     return Trainer(
         objective,
         setup.strategy,
-        optimizer,
+        _make_optimizer(setup, objective.named_variables()),
         PolynomialDecay(
             config.learning_rate,
             steps,
@@ -296,3 +296,5 @@ def _run(
         evaluate=best or (lambda: None),
     )
     trainer.log.close()
+    if trainer.late_signal:
+        raise Interrupted(trainer.late_signal, trainer.step, trainer.store.latest())

@@ -39,6 +39,10 @@ class Trainer:
         store: where checkpoints go.
         log: where figures go.
         description: of the run, for the progress bar.
+
+    Attributes:
+        late_signal: a signal that came in the last step. All was done, so that `train` did not
+            raise; whoever goes on with something else should stop.
     """
 
     def __init__(
@@ -62,6 +66,7 @@ class Trainer:
         self.step = 0
         self.examples_seen = 0
         self.skipped = 0
+        self.late_signal: int | None = None
         self._description = description
         replica_step = ReplicaStep(
             objective,
@@ -139,7 +144,8 @@ class Trainer:
                 last = self.step == settings.num_train_steps
                 if self.step % settings.save_every == 0 or last or stop.signal:
                     path = self.save()
-                    if stop.signal:
+                    self.late_signal = stop.signal
+                    if stop.signal and not last:
                         raise Interrupted(stop.signal, self.step, path)
 
     def _steps_of_call(self, seconds_per_step: float | None) -> int:

@@ -1,7 +1,9 @@
 """Fine-tuning end to end: trials, results, predictions, evaluation, and going on."""
 
 import json
+import os
 import shutil
+import signal
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ import finetune.run
 import run_finetuning
 from electra_tf2.errors import UserError
 from electra_tf2.training.checkpoints import CheckpointStore
+from electra_tf2.training.signals import Interrupted
 from finetune.batches import Batching
 from finetune.results import read_results
 from tests.data.building import content
@@ -391,3 +394,14 @@ def test_the_best_weights_of_a_run_that_goes_on_from_before_them(data_dir):
     steps = CheckpointStore(str(folder / "best")).steps()
     assert steps == [result.best["step"]] and steps[0] in (60, 120, 180)
     assert result.best["checkpoint"].endswith(f"{steps[0]:08d}")
+
+
+def test_a_signal_in_the_last_step_stops_the_trials(data_dir, monkeypatch):
+    stop = lambda self: os.kill(os.getpid(), signal.SIGTERM)  # noqa: E731
+    with monkeypatch.context() as patch:
+        patch.setattr("finetune.best.BestWeights.__call__", stop)
+        with pytest.raises(Interrupted, match="after step 6"):
+            tiny_tasks.finetune_here(data_dir, **SHORT, num_trials=2, eval_every_steps=6)
+    results, shown = tiny_tasks.finetune_here(data_dir, **SHORT, num_trials=2)
+    assert shown.count("Already trained for 6 steps") == 1
+    assert len(results) == 2

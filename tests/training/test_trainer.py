@@ -235,6 +235,7 @@ def test_signal_at_the_last_step_is_no_interruption(tmp_path):
     trainer = make_trainer(tmp_path, eval_every=12)
     trainer.train(numbers, evaluate=lambda: os.kill(os.getpid(), signal.SIGTERM))
     assert trainer.store.steps() == [5, 10, 12]
+    assert trainer.late_signal == signal.SIGTERM
 
 
 def test_errors_of_the_input_can_be_explained(tmp_path):
