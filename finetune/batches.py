@@ -18,9 +18,8 @@ from finetune.task_data import NO_ROW, TaskData
 # Batches that are sorted together. A window this large leaves few sentences much shorter than the
 # longest of their batch, and this small leaves a batch's neighbours random.
 WINDOW = 50
-# Lengths of batches are rounded up to a multiple of this: few shapes, each a good one for the
-# processor's vector units.
-LENGTH_STEP = 8
+# To what multiple lengths of batches are rounded up where XLA compiles for every length.
+COMPILED_STEP = 8
 _PURPOSES = {"examples": 1, "batches": 2}
 
 
@@ -60,12 +59,14 @@ class Batching(NamedTuple):
         pad_to_max_length: pad all batches to that, in plain shuffled order.
         sort: train on batches of examples of about the same length; False: only pad to the longest
             of a random batch.
+        length_step: round the lengths of batches up to a multiple of this.
     """
 
     batch_size: int
     max_seq_length: int
     pad_to_max_length: bool = False
     sort: bool = True
+    length_step: int = 1
 
     def batches_per_epoch(self, num_rows: int) -> int:
         """Returns how many batches hold all examples; the last one may be filled up."""
@@ -110,7 +111,7 @@ class Batching(NamedTuple):
         if self.pad_to_max_length:
             return self.max_seq_length
         longest = int(lengths.max())
-        return min(-(-longest // LENGTH_STEP) * LENGTH_STEP, self.max_seq_length)
+        return min(-(-longest // self.length_step) * self.length_step, self.max_seq_length)
 
 
 def training_dataset(

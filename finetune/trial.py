@@ -30,7 +30,7 @@ from electra_tf2.training.schedule import PolynomialDecay
 from electra_tf2.training.settings import LoopSettings
 from electra_tf2.training.signals import Interrupted
 from electra_tf2.training.trainer import Trainer
-from finetune.batches import Batching, training_dataset
+from finetune.batches import COMPILED_STEP, Batching, training_dataset
 from finetune.best import BestWeights
 from finetune.evaluation import DevSplit, Evaluation
 from finetune.initialize import initialize
@@ -206,6 +206,7 @@ def _batching(setup: Setup) -> Batching:
         config.max_seq_length,
         config.pad_to_max_length,
         sort=all(task.sort_by_length for task in setup.tasks),
+        length_step=COMPILED_STEP if precision.resolve_xla(config.xla) else 1,
     )
 
 

@@ -37,7 +37,11 @@ class Predictor:
             make_dataset: gives the batches of one input pipeline.
             n_batches: how many global batches there are.
         """
-        iterator = iter(self._strategy.distribute_datasets_from_function(make_dataset))
+        if self._strategy.num_replicas_in_sync == 1:
+            # A plain iterator: a distributed one takes more than a second to be taken down.
+            iterator = iter(make_dataset(tf.distribute.InputContext()))
+        else:
+            iterator = iter(self._strategy.distribute_datasets_from_function(make_dataset))
         for _ in range(n_batches):
             outputs = self._step(iterator)
             yield {

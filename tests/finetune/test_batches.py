@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from finetune.batches import (
-    LENGTH_STEP,
+    COMPILED_STEP,
     WINDOW,
     Batching,
     permutation,
@@ -48,7 +48,13 @@ def test_every_example_once_an_epoch(n, pad):
         assert sum((plan.rows == NO_ROW).sum() for plan in plans) == -n % 8
         for plan in plans:
             longest = lengths[plan.rows[plan.rows != NO_ROW]].max()
-            assert plan.length == (50 if pad else min(50, -(-longest // LENGTH_STEP) * LENGTH_STEP))
+            assert plan.length == (50 if pad else longest)
+
+
+def test_lengths_are_rounded_up_where_asked():
+    lengths = np.array([3, 8, 9, 47, 49])
+    plans = Batching(1, 50, length_step=COMPILED_STEP).by_length(lengths)
+    assert [plan.length for plan in plans] == [50, 48, 16, 8, 8]
 
 
 def test_sorting_is_within_windows_and_batches_are_shuffled():
