@@ -36,6 +36,7 @@ benchmarks: $(VENV)/.installed-interop
 	$(PYTHON) benchmarks/tokenization.py
 	$(PYTHON) benchmarks/dataset.py
 	$(PYTHON) benchmarks/pretraining_step.py
+	$(PYTHON) benchmarks/finetuning.py
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache
