@@ -6,11 +6,9 @@ meanings are those of the official ELECTRA program, so its JSON files can be use
 
 from __future__ import annotations
 
-import dataclasses
 import posixpath
 from typing import Any, Literal
 
-from electra_tf2.errors import UserError
 from electra_tf2.hparam_types import (
     DropoutRate,
     NonNegativeFloat,
@@ -20,8 +18,13 @@ from electra_tf2.hparam_types import (
     ProbabilityBelowOne,
 )
 from electra_tf2.hparams import HParams, contradiction
-from electra_tf2.modeling.config import TransformerConfig, transformer_config
-from electra_tf2.transformer_hparams import DEBUG_NETWORK, check_model_hparam_overrides
+from electra_tf2.modeling.config import TransformerConfig
+from electra_tf2.run_hparams import (
+    check_devices_and_batches,
+    check_model_name,
+    check_one_vocab_size,
+)
+from electra_tf2.transformer_hparams import check_model_hparam_overrides, resolved_network
 
 
 class FinetuningConfig(HParams):
@@ -173,26 +176,11 @@ class FinetuningConfig(HParams):
 
     def network(self) -> TransformerConfig:
         """The encoder's sizes by the hparams alone."""
-        network = transformer_config(
-            model_size=self.model_size,
-            vocab_size=self.vocab_size,
-            embedding_size=self.embedding_size,
-            overrides=self.model_hparam_overrides,
-        )
-        if not self.debug:
-            return network
-        embedding_size = self.embedding_size or DEBUG_NETWORK["hidden_size"]
-        return dataclasses.replace(network, **DEBUG_NETWORK, embedding_size=embedding_size)
+        return resolved_network(self)
 
     def prepare(self) -> None:
         """Sets the default paths, before any override: another model_dir leaves results_txt."""
-        if self.model_name in ("", ".", "..") or "/" in self.model_name:
-            raise UserError(
-                "The model's name is no folder name.",
-                where="--model-name",
-                received=repr(self.model_name),
-                remedy="Give a plain name; set the hparam init_checkpoint for a model elsewhere.",
-            )
+        check_model_name(self.model_name, elsewhere="init_checkpoint")
         join, model = posixpath.join, self.pretrained_model_dir
         # Braces in the folders' own names are none of a pattern's.
         literal = lambda path: path.replace("{", "{{").replace("}", "}}")  # noqa: E731
@@ -276,12 +264,7 @@ class FinetuningConfig(HParams):
                 )
 
     def _check_run(self) -> None:
-        if self.use_tpu:
-            raise contradiction(
-                "TPUs are not supported.",
-                {"use_tpu": True},
-                "Leave use_tpu out; distribution chooses among the GPUs and CPUs of this machine.",
-            )
+        check_devices_and_batches(self)
         if self.num_trials == 0:
             raise contradiction(
                 "There is nothing to do.",
@@ -300,24 +283,9 @@ class FinetuningConfig(HParams):
                 {"seed": self.seed, "num_trials": self.num_trials},
                 "Choose them so that their sum is below 2**32.",
             )
-        if self.train_batch_size % self.gradient_accumulation_steps:
-            raise contradiction(
-                "The training batch can't be split evenly into micro-batches.",
-                {
-                    "train_batch_size": self.train_batch_size,
-                    "gradient_accumulation_steps": self.gradient_accumulation_steps,
-                },
-                "Choose a train_batch_size that is a multiple of gradient_accumulation_steps.",
-            )
 
     def _check_sizes(self) -> None:
-        overrides = self.model_hparam_overrides
-        if self.vocab_size != overrides.get("vocab_size", self.vocab_size):
-            raise contradiction(
-                "The vocabulary's size is given twice, and differently.",
-                {"vocab_size": self.vocab_size, "model_hparam_overrides": overrides},
-                "Give it once, as the hparam vocab_size.",
-            )
+        check_one_vocab_size(self)
         if self.layerwise_lr_decay is not None and self.layerwise_lr_decay > 1:
             raise contradiction(
                 "The layers' learning rates would grow downwards.",

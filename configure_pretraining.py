@@ -6,11 +6,9 @@ meanings are those of the official ELECTRA program, so its JSON files can be use
 
 from __future__ import annotations
 
-import dataclasses
 import posixpath
 from typing import Any, Literal
 
-from electra_tf2.errors import UserError
 from electra_tf2.hparam_types import (
     MaskProbability,
     NonNegativeFloat,
@@ -20,8 +18,13 @@ from electra_tf2.hparam_types import (
     ProbabilityBelowOne,
 )
 from electra_tf2.hparams import HParams, contradiction
-from electra_tf2.modeling.config import TransformerConfig, transformer_config
-from electra_tf2.transformer_hparams import DEBUG_NETWORK, check_model_hparam_overrides
+from electra_tf2.modeling.config import TransformerConfig
+from electra_tf2.run_hparams import (
+    check_devices_and_batches,
+    check_model_name,
+    check_one_vocab_size,
+)
+from electra_tf2.transformer_hparams import check_model_hparam_overrides, resolved_network
 
 
 class PretrainingConfig(HParams):
@@ -149,26 +152,11 @@ class PretrainingConfig(HParams):
 
     def network(self) -> TransformerConfig:
         """The resolved sizes of the discriminator (the one network of a masked LM)."""
-        network = transformer_config(
-            model_size=self.model_size,
-            vocab_size=self.vocab_size,
-            embedding_size=self.embedding_size,
-            overrides=self.model_hparam_overrides,
-        )
-        if not self.debug:
-            return network
-        embedding_size = self.embedding_size or DEBUG_NETWORK["hidden_size"]
-        return dataclasses.replace(network, **DEBUG_NETWORK, embedding_size=embedding_size)
+        return resolved_network(self)
 
     def prepare(self) -> None:
         """Sets the default paths, before any override: another model_dir leaves results_txt."""
-        if self.model_name in ("", ".", "..") or "/" in self.model_name:
-            raise UserError(
-                "The model's name is no folder name.",
-                where="--model-name",
-                received=repr(self.model_name),
-                remedy="Give a plain name; set the hparam model_dir for a folder elsewhere.",
-            )
+        check_model_name(self.model_name, elsewhere="model_dir")
         join = posixpath.join
         self.pretrain_tfrecords = join(self.data_dir, "pretrain_tfrecords/pretrain_data.tfrecord*")
         self.vocab_file = join(self.data_dir, "vocab.txt")
@@ -200,12 +188,7 @@ class PretrainingConfig(HParams):
         self._warn_of_steps()
 
     def _check_run(self) -> None:
-        if self.use_tpu:
-            raise contradiction(
-                "TPUs are not supported.",
-                {"use_tpu": True},
-                "Leave use_tpu out; distribution chooses among the GPUs and CPUs of this machine.",
-            )
+        check_devices_and_batches(self)
         if not self.model_dir:
             raise contradiction(
                 "The model needs a folder.",
@@ -221,12 +204,6 @@ class PretrainingConfig(HParams):
                 "There is nothing to do.",
                 {"do_train": False, "do_eval": False},
                 "Set do_train or do_eval to true.",
-            )
-        if self.train_batch_size % self.gradient_accumulation_steps:
-            raise contradiction(
-                "The training batch can't be split evenly into micro-batches.",
-                self._values("train_batch_size", "gradient_accumulation_steps"),
-                "Choose a train_batch_size that is a multiple of gradient_accumulation_steps.",
             )
 
     def _check_objective(self) -> None:
@@ -265,13 +242,7 @@ class PretrainingConfig(HParams):
             )
 
     def _check_sizes(self) -> None:
-        overrides = self.model_hparam_overrides
-        if self.vocab_size != overrides.get("vocab_size", self.vocab_size):
-            raise contradiction(
-                "The vocabulary's size is given twice, and differently.",
-                self._values("vocab_size", "model_hparam_overrides"),
-                "Give it once, as the hparam vocab_size.",
-            )
+        check_one_vocab_size(self)
         network = self.network()
         if self.max_seq_length > network.max_position_embeddings:
             raise contradiction(

@@ -44,19 +44,19 @@ def check_output_paths(paths: Mapping[str, str]) -> None:
     """Refuses paths that could not be written.
 
     Args:
-        paths: hparam -> path of a file.
+        paths: where it was given, such as "hparam model_dir" -> path of a file.
 
     Raises:
         UserError: a path is empty, is a folder, or lies below a file.
     """
-    for name, path in paths.items():
+    for where, path in paths.items():
         problem = _problem(path)
         if problem:
             raise UserError(
                 "The output can't be written there.",
-                where=f"hparam {name}",
+                where=where,
                 received=f"{path!r}: {problem}",
-                remedy="Give another path, or leave the hparam out.",
+                remedy="Give the path of a file that can be made there.",
             )
 
 

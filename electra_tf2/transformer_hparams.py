@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, Literal
 
 from electra_tf2.errors import UserError
@@ -12,6 +13,7 @@ from electra_tf2.hparam_types import (
     check_value,
 )
 from electra_tf2.hparams import HParams, nearest_name_hint
+from electra_tf2.modeling.config import TransformerConfig, transformer_config
 
 
 class TransformerHParams(HParams):
@@ -38,6 +40,28 @@ DEBUG_NETWORK = {
     "intermediate_size": 576,
     "num_attention_heads": 4,
 }
+
+
+def resolved_network(config: Any) -> TransformerConfig:
+    """The sizes that a configuration gives its network; debug mode has a tiny one of its own.
+
+    Args:
+        config: has `model_size`, `vocab_size`, `embedding_size`, `model_hparam_overrides` and
+            `debug`.
+
+    Raises:
+        UserError: the sizes are impossible, see `TransformerConfig`.
+    """
+    network = transformer_config(
+        model_size=config.model_size,
+        vocab_size=config.vocab_size,
+        embedding_size=config.embedding_size,
+        overrides=config.model_hparam_overrides,
+    )
+    if not config.debug:
+        return network
+    embedding_size = config.embedding_size or DEBUG_NETWORK["hidden_size"]
+    return dataclasses.replace(network, **DEBUG_NETWORK, embedding_size=embedding_size)
 
 
 def check_model_hparam_overrides(overrides: dict[str, Any]) -> dict[str, Any]:

@@ -54,13 +54,10 @@ def initialize(
         elif name not in official or need_heads:
             problems.append(_problem(name, array, tuple(variable.shape)))
     heads = [name for name in official if name not in found]
+    if problems and (need_heads or not allow_partial):
+        raise _incomplete(pretrained.path, problems, need_heads)
     if problems:
-        listed = "; ".join(problems[:_SHOWN])
-        if len(problems) > _SHOWN:
-            listed += f"; and {len(problems) - _SHOWN} more"
-        if need_heads or not allow_partial:
-            raise _incomplete(pretrained.path, listed, len(problems), need_heads)
-        say(f"Warning: {len(problems)} variables of the encoder stay random: {listed}")
+        say(f"Warning: {len(problems)} variables stay random: {_listed(problems)}")
     say(
         f"Weights from {pretrained.path}: {len(found)} variables"
         + (f"; {len(heads)} variables of task heads start at random" if heads else "")
@@ -72,18 +69,23 @@ def _problem(name: str, array: np.ndarray | None, shape: tuple[int, ...]) -> str
     return f"{name} is missing" if array is None else f"{name} has shape {array.shape}, not {shape}"
 
 
-def _incomplete(path: str, listed: str, count: int, need_heads: bool) -> UserError:
+def _listed(problems: list[str]) -> str:
+    more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+    return "; ".join(problems[:_SHOWN]) + more
+
+
+def _incomplete(path: str, problems: list[str], need_heads: bool) -> UserError:
     if need_heads:
         return UserError(
             "The checkpoint can't be evaluated: it lacks parts of the network.",
             where=path,
-            received=listed,
+            received=_listed(problems),
             remedy="Give a model that was fine-tuned on these tasks, or set do_train to true.",
         )
     return UserError(
-        f"The checkpoint lacks {count} of the encoder's variables.",
+        f"The checkpoint lacks {len(problems)} of the encoder's variables.",
         where=path,
-        received=listed,
+        received=_listed(problems),
         remedy="Check the sizes of the model. To start with these at random, set "
         "allow_partial_init to true.",
     )

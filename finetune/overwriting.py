@@ -58,8 +58,8 @@ class Overwriting:
 
     def end(self) -> None:
         """Removes the earlier trials."""
-        for path in tf.io.gfile.glob(f"{self._config.model_dir}_*{_REPLACED}"):
-            tf.io.gfile.rmtree(path)
+        for trial in trial_numbers(self._config, _REPLACED):
+            tf.io.gfile.rmtree(trial_folder(self._config, trial) + _REPLACED)
         tf.io.gfile.remove(self._path)
 
     def _stored(self) -> str | None:

@@ -47,7 +47,8 @@ def finetune(config: Any) -> list[TrialResult]:
     if config.overwrite:
         check_not_overwriting_itself(setup)
     data, dev = _open_data(setup)
-    run = _Run(setup, training_origin(setup), data, dev)
+    origin = training_origin(setup)
+    run = _Run(setup, origin, {**origin, **scoring_origin(dev)}, data, dev)
     run.open_results()  # refuses what does not go together, before anything is written
     folder, name = posixpath.split(config.model_dir)
     make_model_folder(folder or ".")
@@ -56,21 +57,24 @@ def finetune(config: Any) -> list[TrialResult]:
 
 
 class _Run(NamedTuple):
-    """What the trials of a run share; `origin` is what is trained from."""
+    """What the trials of a run share.
+
+    `origin` is what is trained from, `whole_origin` that and what is scored.
+    """
 
     setup: Setup
     origin: Origin
+    whole_origin: Origin
     data: TaskData
     dev: list[DevSplit]
 
     def open_results(self) -> Results:
         """Reads the results that are there, and refuses those of other runs."""
         results = make_results(self.setup)
-        origin = {**self.origin, **scoring_origin(self.dev)}
         if self.setup.config.overwrite:
-            results.start_anew(origin, run_mark(self.setup, origin))
+            results.start_anew(self.whole_origin, run_mark(self.setup, self.whole_origin))
         else:
-            results.check_same(origin)
+            results.check_same(self.whole_origin)
         return results
 
 
@@ -85,8 +89,7 @@ def _run_trials(run: _Run) -> list[TrialResult]:
     results = run.open_results()
     overwriting = None
     if config.overwrite:
-        origin = {**run.origin, **scoring_origin(run.dev)}
-        overwriting = Overwriting(config, run_mark(run.setup, origin))
+        overwriting = Overwriting(config, run_mark(run.setup, run.whole_origin))
         overwriting.begin()
     trial = 1
     while config.num_trials < 0 or trial <= config.num_trials:
@@ -128,13 +131,6 @@ def predict(config: Any, path: str, output: str) -> int:
             received=repr(config.task_names),
             remedy="Name the one task whose format the file has.",
         )
-    if tf.io.gfile.isdir(output):
-        raise UserError(
-            "The output is a folder.",
-            where="--output",
-            received=output,
-            remedy="Give the path of a file.",
-        )
     if os.path.realpath(path) == os.path.realpath(output):
         raise UserError(
             "The predictions would replace the file to predict.",
@@ -142,7 +138,7 @@ def predict(config: Any, path: str, output: str) -> int:
             received=output,
             remedy="Give the path of another file.",
         )
-    check_output_paths({"output": output})
+    check_output_paths({"--output": output})
     if not tf.io.gfile.exists(path) or tf.io.gfile.isdir(path):
         raise UserError(
             "There is no file to predict.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import posixpath
+import re
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -102,14 +103,14 @@ def prepare(config: Any) -> Setup:
 
 
 def _output_files(config: Any) -> dict[str, str]:
-    """Returns hparam -> a path that the run writes to, or one like it."""
+    """Returns where it is given -> a path that the run writes to, or one like it."""
     task = config.task_names[0]
     files = {"test_predictions": config.test_predictions.format(task, "dev", 1)}
     files["preprocessed_data_dir"] = posixpath.join(config.preprocessed_data_dir, "features")
     files["model_dir"] = posixpath.join(f"{config.model_dir}_1", TASKS)
     for name in ("qa_eval_file", "qa_preds_file", "qa_na_file"):
         files[name] = getattr(config, name).format(task)
-    return files
+    return {f"hparam {name}": path for name, path in files.items()}
 
 
 def _pretrained(config: Any) -> Pretrained | None:
@@ -154,14 +155,19 @@ def find_trained(config: Any) -> tuple[int, Pretrained]:
     return trials[-1], open_pretrained(folder)
 
 
-def trial_numbers(config: Any) -> list[int]:
-    """Returns the numbers of the trials that have a folder, in rising order."""
+def trial_numbers(config: Any, suffix: str = "") -> list[int]:
+    """Returns the numbers of the trials that have a folder, in rising order.
+
+    Args:
+        config: a `FinetuningConfig`.
+        suffix: of the folders' names, after the number.
+    """
     parent, prefix = posixpath.split(config.model_dir)
     if not tf.io.gfile.isdir(parent or "."):
         return []
     names = [name.rstrip("/") for name in tf.io.gfile.listdir(parent or ".")]
-    numbers = [name.removeprefix(f"{prefix}_") for name in names if name.startswith(f"{prefix}_")]
-    return sorted(int(number) for number in numbers if number.isdecimal())
+    found = re.compile(re.escape(f"{prefix}_") + "([0-9]+)" + re.escape(suffix))
+    return sorted(int(match[1]) for name in names if (match := found.fullmatch(name)))
 
 
 def is_finished(folder: str) -> bool:

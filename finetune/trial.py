@@ -193,12 +193,6 @@ def describe_model(setup: Setup, folder: str) -> None:
     )
 
 
-def train_steps(config: Any, num_rows: int) -> int:
-    """Returns the number of training steps: whole batches per epoch x epochs, at least 1."""
-    batches = -(-num_rows // config.train_batch_size)
-    return max(1, int(batches * config.num_train_epochs))
-
-
 def _batching(setup: Setup) -> Batching:
     config = setup.config
     return Batching(
@@ -218,15 +212,7 @@ def _make_optimizer(setup: Setup, variables: Mapping[str, keras.Variable]) -> Ad
         decay=config.layerwise_lr_decay,
         scheme=config.layerwise_lr_decay_scheme,
     )
-    settings = AdamWSettings(
-        beta_1=config.adam_beta_1,
-        beta_2=config.adam_beta_2,
-        epsilon=config.adam_epsilon,
-        weight_decay_rate=config.weight_decay_rate,
-        bias_correction=config.adam_bias_correction,
-        max_grad_norm=config.max_grad_norm,
-    )
-    return AdamW(setup.strategy, variables, settings, factors)
+    return AdamW(setup.strategy, variables, AdamWSettings.from_hparams(config), factors)
 
 
 def _make_trainer(
@@ -234,18 +220,13 @@ def _make_trainer(
 ) -> Trainer:
     config = setup.config
     objective = FinetuningObjective(model)
-    steps = train_steps(config, data.num_rows)
     plans = _batching(setup).epoch(data.lengths, seed, 0)
-    settings = LoopSettings(
+    # Whole batches; a data set smaller than one, or a fraction of an epoch, still trains.
+    steps = max(1, int(len(plans) * config.num_train_epochs))
+    settings = LoopSettings.from_hparams(
+        config,
         num_train_steps=steps,
-        global_batch_size=config.train_batch_size,
         tokens_per_example=sum(plan.length for plan in plans) / len(plans),
-        save_every=config.save_checkpoints_steps,
-        log_every=config.log_every_steps,
-        eval_every=config.eval_every_steps,
-        iterations_per_loop=config.iterations_per_loop,
-        micro_batches=config.gradient_accumulation_steps,
-        on_nonfinite=config.on_nonfinite,
         seed=seed,
         jit_compile=precision.resolve_xla(config.xla),
     )

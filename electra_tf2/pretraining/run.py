@@ -186,25 +186,12 @@ def _make_trainer(
     optimizer = AdamW(
         strategy,
         pretraining.objective.named_variables(),
-        AdamWSettings(
-            beta_1=config.adam_beta_1,
-            beta_2=config.adam_beta_2,
-            epsilon=config.adam_epsilon,
-            weight_decay_rate=config.weight_decay_rate,
-            bias_correction=config.adam_bias_correction,
-            max_grad_norm=config.max_grad_norm,
-        ),
+        AdamWSettings.from_hparams(config),
     )
-    settings = LoopSettings(
+    settings = LoopSettings.from_hparams(
+        config,
         num_train_steps=config.num_train_steps,
-        global_batch_size=config.train_batch_size,
         tokens_per_example=config.max_seq_length,
-        save_every=config.save_checkpoints_steps,
-        log_every=config.log_every_steps,
-        eval_every=config.eval_every_steps,
-        iterations_per_loop=config.iterations_per_loop,
-        micro_batches=config.gradient_accumulation_steps,
-        on_nonfinite=config.on_nonfinite,
         seed=config.seed,
         jit_compile=precision.resolve_xla(config.xla),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -35,6 +36,18 @@ class AdamWSettings:
     weight_decay_rate: float = 0.01
     bias_correction: bool = False
     max_grad_norm: float = 1.0
+
+    @classmethod
+    def from_hparams(cls, config: Any) -> AdamWSettings:
+        """Takes the constants from a configuration's `adam_…`, `weight_decay_rate` and so on."""
+        return cls(
+            beta_1=config.adam_beta_1,
+            beta_2=config.adam_beta_2,
+            epsilon=config.adam_epsilon,
+            weight_decay_rate=config.weight_decay_rate,
+            bias_correction=config.adam_bias_correction,
+            max_grad_norm=config.max_grad_norm,
+        )
 
 
 @tf.function(jit_compile=True, autograph=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
 
 @dataclasses.dataclass(frozen=True)
@@ -13,7 +13,7 @@ class LoopSettings:
     Attributes:
         num_train_steps: the step at which training ends.
         global_batch_size: examples a step, over all replicas and micro-batches.
-        tokens_per_example: for the tokens/s in the log, padding included.
+        tokens_per_example: for the tokens/s in the log, padding included; a mean where they differ.
         save_every: steps between checkpoints.
         log_every: steps between lines in the log.
         eval_every: steps between evaluations; 0 for none.
@@ -28,7 +28,7 @@ class LoopSettings:
 
     num_train_steps: int
     global_batch_size: int
-    tokens_per_example: int
+    tokens_per_example: float
     save_every: int = 1000
     log_every: int = 10
     eval_every: int = 0
@@ -38,6 +38,31 @@ class LoopSettings:
     on_nonfinite: Literal["stop", "skip"] = "stop"
     seed: int = 0
     jit_compile: bool = False
+
+    @classmethod
+    def from_hparams(
+        cls,
+        config: Any,
+        *,
+        num_train_steps: int,
+        tokens_per_example: float,
+        seed: int,
+        jit_compile: bool,
+    ) -> LoopSettings:
+        """Takes batch size and intervals from a configuration; the rest as the attributes say."""
+        return cls(
+            num_train_steps=num_train_steps,
+            global_batch_size=config.train_batch_size,
+            tokens_per_example=tokens_per_example,
+            save_every=config.save_checkpoints_steps,
+            log_every=config.log_every_steps,
+            eval_every=config.eval_every_steps,
+            iterations_per_loop=config.iterations_per_loop,
+            micro_batches=config.gradient_accumulation_steps,
+            on_nonfinite=config.on_nonfinite,
+            seed=seed,
+            jit_compile=jit_compile,
+        )
 
     def next_event(self, step: int) -> int:
         """Returns the first step after `step` at which something is logged, saved or ended."""
