@@ -9,6 +9,11 @@ import tensorflow as tf
 
 Batch = Mapping[str, tf.Tensor]
 
+# How many batches one CPU computes at the same time. Between its matrix products a network runs one
+# small operation after the other, which leaves cores idle: on two cores, two batches at a time of
+# sentences of a dozen tokens take 2/3 of the time (bfloat16) and 4/5 (float32); four take no less.
+CPU_BATCHES_AT_ONCE = 2
+
 
 class Predictor:
     """Runs a function over global batches and brings its outputs to the host.
@@ -22,9 +27,14 @@ class Predictor:
         self, strategy: tf.distribute.Strategy, forward: Callable[[Batch], dict[str, tf.Tensor]]
     ):
         self._strategy = strategy
-        self._step = tf.function(
-            lambda iterator: strategy.run(forward, args=(next(iterator),)), autograph=False
-        )
+        self._one_replica = strategy.num_replicas_in_sync == 1
+        on_cpu = "CPU" in strategy.extended.worker_devices[0].upper()
+        self._at_once = CPU_BATCHES_AT_ONCE if self._one_replica and on_cpu else 1
+
+        def step(iterator, count):
+            return [strategy.run(forward, args=(next(iterator),)) for _ in range(count)]
+
+        self._step = tf.function(step, autograph=False)
 
     def batches(
         self,
@@ -37,16 +47,15 @@ class Predictor:
             make_dataset: gives the batches of one input pipeline.
             n_batches: how many global batches there are.
         """
-        if self._strategy.num_replicas_in_sync == 1:
+        if self._one_replica:
             # A plain iterator: a distributed one takes more than a second to be taken down.
             iterator = iter(make_dataset(tf.distribute.InputContext()))
         else:
             iterator = iter(self._strategy.distribute_datasets_from_function(make_dataset))
-        for _ in range(n_batches):
-            outputs = self._step(iterator)
-            yield {
-                name: np.concatenate(
-                    [part.numpy() for part in self._strategy.experimental_local_results(value)]
-                )
-                for name, value in outputs.items()
-            }
+        for first in range(0, n_batches, self._at_once):
+            for outputs in self._step(iterator, min(self._at_once, n_batches - first)):
+                yield {name: self._on_host(value) for name, value in outputs.items()}
+
+    def _on_host(self, value) -> np.ndarray:
+        parts = self._strategy.experimental_local_results(value)
+        return np.concatenate([part.numpy() for part in parts])
