@@ -33,7 +33,7 @@ def main(argv: list[str] | None = None) -> None:
         "--data-dir", required=True, help="folder with vocab.txt and openwebtext/"
     )
     build_flags.add_build_flags(parser)
-    flags = vars(parser.parse_args(argv))
+    flags = build_flags.parse_build_flags(parser, argv)
     data_dir = flags.pop("data_dir")
     config = BuildConfig(
         corpus_dir=os.path.join(data_dir, "openwebtext"),

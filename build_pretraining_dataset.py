@@ -33,7 +33,7 @@ def main(argv: list[str] | None = None) -> None:
         help="whether an empty line ends a document (default: true)",
     )
     build_flags.add_build_flags(parser)
-    build_dataset(BuildConfig(**vars(parser.parse_args(argv))))
+    build_dataset(BuildConfig(**build_flags.parse_build_flags(parser, argv)))
 
 
 def script_main() -> None:

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import errno
 import functools
 import os
 import time
-from collections.abc import Iterator
-from typing import Literal
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Literal
 
 import electra_tf2
-from electra_tf2 import cli
 from electra_tf2.data import files
+from electra_tf2.data.beam_folder import JobFolder
+from electra_tf2.data.build_checks import check_flags
 from electra_tf2.data.build_progress import BuildProgress
 from electra_tf2.data.corpus import TextCorpus, find_files
 from electra_tf2.data.metadata import DatasetMetadata, Shard, write_metadata
 from electra_tf2.data.openwebtext import TarCorpus
+from electra_tf2.data.output_errors import output_errors_explained
 from electra_tf2.data.record_builder import Counts, Part, RecordBuilder
-from electra_tf2.data.segments import MIN_SEQ_LENGTH
 from electra_tf2.data.shards import ShardWriter
 from electra_tf2.data.staging import StagedFolder
 from electra_tf2.data.workers import PartMaker, WorkerPool
@@ -27,6 +27,9 @@ from electra_tf2.errors import UserError
 from electra_tf2.quiet import silent_stderr
 from electra_tf2.text.tokenizer import make_tokenizer
 from electra_tf2.text.vocabulary import Vocabulary, parse_vocabulary
+
+if TYPE_CHECKING:
+    from electra_tf2.data.beam_build import BeamJob
 
 DROPPED_WARNING = 0.05  # share of the tokens from which on their loss is a warning
 
@@ -51,6 +54,9 @@ class BuildConfig:
         split_long_lines: Carry what finds no room in an example into the next one.
         overwrite: Replace a data set that is in `output_dir`.
         archives: The corpus is a folder of tar archives, each of whose files is a document.
+        runner: Apache Beam's runner that builds instead of this program. The result doesn't depend
+            on it.
+        beam_options: Beam's pipeline options, as on a command line.
     """
 
     corpus_dir: str
@@ -67,6 +73,8 @@ class BuildConfig:
     split_long_lines: bool = False
     overwrite: bool = False
     archives: bool = False
+    runner: str | None = None
+    beam_options: tuple[str, ...] = ()
 
 
 def build_dataset(config: BuildConfig) -> DatasetMetadata:
@@ -89,54 +97,36 @@ def build_dataset(config: BuildConfig) -> DatasetMetadata:
             wrong, a worker was killed, or the disk is full.
     """
     started = time.monotonic()
-    _check_flags(config)
+    check_flags(config)
+    job = _open_job(config)
     vocabulary = _read_vocabulary(config.vocab_file)
     output = StagedFolder(config.output_dir, overwrite=config.overwrite)
     output.check()
     corpus = _open_corpus(config)
-    counts = Counts()
-    with output, _disk_errors_explained(config.output_dir):
-        writer = ShardWriter(output.path, config.num_out_files)
-        with contextlib.closing(_parts(config, corpus, vocabulary)) as parts:
-            progress = BuildProgress(corpus.source_bytes)
-            with contextlib.closing(progress):
-                for part in parts:
-                    writer.write(part.records)
-                    counts.add(part.counts)
-                    progress.update(part.counts, counts)
+    # The workers are handed their files with each task; the list of all would only be copied.
+    without_files = dataclasses.replace(corpus, files=())
+    make_maker = functools.partial(_make_maker, config, without_files, vocabulary)
+    with output, output_errors_explained(config.output_dir):
+        if job:
+            counts, shards = _build_with_beam(job, config, corpus, make_maker, output.path)
+        else:
+            parts = _parts(config, corpus, vocabulary, make_maker)
+            counts, shards = _build_here(config, corpus, parts, output.path)
         if not counts.examples:
             raise _no_text(config, counts)
-        metadata = _describe(config, vocabulary, counts, len(corpus.files), writer.finish())
+        metadata = _describe(config, vocabulary, counts, len(corpus.files), shards)
         write_metadata(output.path, metadata)
         output.publish()
     _print_summary(config, metadata, time.monotonic() - started)
     return metadata
 
 
-def _check_flags(config: BuildConfig) -> None:
-    smallest = {"max_seq_length": MIN_SEQ_LENGTH, "num_processes": 1, "num_out_files": 1}
-    for name, least in smallest.items():
-        if getattr(config, name) < least:
-            raise UserError(
-                f"{name} is too small.",
-                where=f"--{name.replace('_', '-')}",
-                received=getattr(config, name),
-                remedy=f"Give a number of at least {least}.",
-            )
-    if config.sampling not in ("chunked", "official"):
-        raise UserError(
-            "There is no such way of sampling.",
-            where="--sampling",
-            received=config.sampling,
-            remedy='Give "chunked" or "official".',
-        )
-    if config.sampling == "official" and config.num_processes > 1:
-        raise UserError(
-            "The official random stream runs through the whole corpus: it needs one process.",
-            where="--num-processes",
-            received=config.num_processes,
-            remedy="Leave --num-processes at 1, or use --sampling chunked.",
-        )
+def _open_job(config: BuildConfig) -> BeamJob | None:
+    if config.runner is None:
+        return None
+    from electra_tf2.data.beam_build import BeamJob  # Beam is an extra, and takes seconds to import
+
+    return BeamJob(config.runner, config.beam_options)
 
 
 def _read_vocabulary(path: str) -> Vocabulary:
@@ -192,13 +182,44 @@ def _check_apart(config: BuildConfig, flag: str) -> None:
         )
 
 
+def _build_with_beam(
+    job: BeamJob,
+    config: BuildConfig,
+    corpus: TextCorpus | TarCorpus,
+    make_maker: Callable[[], PartMaker],
+    directory: str,
+) -> tuple[Counts, tuple[Shard, ...]]:
+    print(
+        f"Building examples of {config.max_seq_length} tokens "
+        f"(Beam's {job.runner}, {config.sampling} sampling)",
+        flush=True,
+    )
+    folder = JobFolder(directory, config.output_dir)
+    return job.build_shards(corpus, make_maker, config.num_out_files, folder)
+
+
+def _build_here(
+    config: BuildConfig, corpus: TextCorpus | TarCorpus, parts: Iterator[Part], directory: str
+) -> tuple[Counts, tuple[Shard, ...]]:
+    counts = Counts()
+    writer = ShardWriter(directory, config.num_out_files)
+    with contextlib.closing(parts):
+        progress = BuildProgress(corpus.source_bytes)
+        with contextlib.closing(progress):
+            for part in parts:
+                writer.write(part.records)
+                counts.add(part.counts)
+                progress.update(part.counts, counts)
+    return counts, writer.finish()
+
+
 def _parts(
-    config: BuildConfig, corpus: TextCorpus | TarCorpus, vocabulary: Vocabulary
+    config: BuildConfig,
+    corpus: TextCorpus | TarCorpus,
+    vocabulary: Vocabulary,
+    make_maker: Callable[[], PartMaker],
 ) -> Iterator[Part]:
     """Yields the examples, made in this process or in workers."""
-    # Workers are handed their files with each task; the list of all would only be copied.
-    without_files = dataclasses.replace(corpus, files=())
-    make_maker = functools.partial(_make_maker, config, without_files, vocabulary)
     workers = _useful_workers(config, corpus)
     print(
         f"Building examples of {config.max_seq_length} tokens "
@@ -245,21 +266,6 @@ def _record_builder(config: BuildConfig, vocabulary: Vocabulary) -> RecordBuilde
             vocabulary, lower_case=config.do_lower_case, strip_accents=config.strip_accents
         )
     return RecordBuilder(tokenizer, config.max_seq_length)
-
-
-@contextlib.contextmanager
-def _disk_errors_explained(output_dir: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise cli.disk_full(output_dir, error) from error
-        raise UserError(
-            "The output can't be written.",
-            where=error.filename or output_dir,
-            received=error.strerror or str(error),
-            remedy="Check the disk and its limits, or choose another output folder.",
-        ) from error
 
 
 def _no_text(config: BuildConfig, counts: Counts) -> UserError:

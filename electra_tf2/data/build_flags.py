@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 import signal
-from collections.abc import Callable
-from typing import NoReturn
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
 
 from electra_tf2 import cli
 
@@ -41,6 +42,14 @@ stream of its own, so the result does not depend on --num-processes. (A document
 or of more than half a megabyte where blank lines do not separate documents, is cut at the end of a
 line.) --sampling official draws from one stream, as the official program does: the same examples
 in the same shards as its single process with Python's random seeded with --seed.
+
+Corpora beyond one machine: --runner builds with Apache Beam (pip install 'electra-tf2[beam]') and
+writes the same bytes. Beam's own options come after --:
+
+    --runner DirectRunner -- --direct_num_workers=8 --direct_running_mode=multi_processing
+    --runner FlinkRunner -- --flink_master=flink.example.org:8081 --environment_type=DOCKER
+
+docs/large_corpora.md has the rest: other runners, time and disk space.
 """
 
 
@@ -96,6 +105,36 @@ def add_build_flags(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="replace the data set in the output folder (once the new one is complete)",
     )
+    parser.add_argument(
+        "--runner",
+        help="build with this runner of Apache Beam: DirectRunner, FlinkRunner, SparkRunner, "
+        "DataflowRunner, ...; its options come after --",
+    )
+
+
+def parse_build_flags(
+    parser: argparse.ArgumentParser, argv: Sequence[str] | None
+) -> dict[str, Any]:
+    """Parses the flags of a builder.
+
+    Args:
+        parser: Has all flags.
+        argv: The arguments; None for those of the command line.
+
+    Returns:
+        The flags by name, and as `beam_options` what comes after "--".
+
+    Raises:
+        SystemExit: A flag is unknown or missing, or after `--help`.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    flags, unknown = parser.parse_known_args(arguments[:end])
+    if unknown:
+        # Not handed to Beam, which takes any option: a misspelled flag would go unnoticed.
+        hint = " (options of Apache Beam come after --)" if flags.runner else ""
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+    return vars(flags) | {"beam_options": tuple(arguments[end + 1 :])}
 
 
 def _add_toggle(parser: argparse.ArgumentParser, name: str, field: str, what: str) -> None:

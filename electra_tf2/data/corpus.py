@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from electra_tf2.data import files
@@ -82,11 +82,19 @@ class TextCorpus:
             if files.is_local(file.path):
                 check_utf8(file)
 
+    def in_order(self) -> list[CorpusFile]:
+        """The files in an order from the seed: the order of their examples."""
+        return shuffled(self.files, random.Random(self.seed))
+
     def tasks(self) -> Iterator[tuple[Chunk, ...]]:
         """Yields groups of chunks of about equal work; the files come in an order from the seed."""
+        yield from self.tasks_of(self.in_order())
+
+    def tasks_of(self, ordered: Iterable[CorpusFile]) -> Iterator[tuple[Chunk, ...]]:
+        """Yields the tasks of some files, in the order given."""
         group: list[Chunk] = []
         total = 0
-        for file in shuffled(self.files, random.Random(self.seed)):
+        for file in ordered:
             for chunk in plan_chunks(file, at_blank_lines=self.blanks_separate_docs):
                 group.append(chunk)
                 total += chunk.end - chunk.start

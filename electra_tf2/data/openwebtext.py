@@ -12,7 +12,7 @@ import lzma
 import random
 import tarfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from electra_tf2.data import files
@@ -70,9 +70,17 @@ class TarCorpus:
                 with _Archive(file):
                     pass
 
+    def in_order(self) -> list[CorpusFile]:
+        """The archives in an order from the seed: the order of their examples."""
+        return shuffled(self.files, random.Random(self.seed))
+
     def tasks(self) -> Iterator[CorpusFile]:
         """Yields the archives in an order from the seed."""
-        yield from shuffled(self.files, random.Random(self.seed))
+        yield from self.tasks_of(self.in_order())
+
+    def tasks_of(self, ordered: Iterable[CorpusFile]) -> Iterator[CorpusFile]:
+        """Yields the tasks of some archives, in the order given: the archives."""
+        yield from ordered
 
     def passages(self, task: CorpusFile) -> Iterator[Passage]:
         """Yields the passages of an archive, in its order of members."""

@@ -21,8 +21,51 @@ def shard_name(index: int, num_shards: int) -> str:
     return f"pretrain_data.tfrecord-{index}-of-{num_shards}"
 
 
+def shard_examples(total: int, index: int, num_shards: int) -> int:
+    """How many of `total` examples, dealt in turn, a shard has."""
+    return total // num_shards + (index < total % num_shards)
+
+
+class DealtRecords:
+    """Records in memory, dealt to shards in turn, so that neighbours in the corpus part.
+
+    Args:
+        num_shards: Number of shards.
+
+    Attributes:
+        buffers: The records of each shard, framed, in order.
+        num_examples: How many records have been dealt.
+        size: Their bytes since the last `clear`.
+    """
+
+    def __init__(self, num_shards: int):
+        self.buffers = [bytearray() for _ in range(num_shards)]
+        self.num_examples = 0
+        self.size = 0
+
+    def deal(self, records: Records) -> None:
+        """Deals the next records; goes on at the shard after the last one."""
+        shard = self.num_examples % len(self.buffers)
+        view = memoryview(records.data)
+        start = 0
+        for end in np.cumsum(records.sizes).tolist():
+            self.buffers[shard] += view[start:end]
+            start = end
+            shard += 1
+            if shard == len(self.buffers):
+                shard = 0
+        self.num_examples += len(records.sizes)
+        self.size += len(records.data)
+
+    def clear(self) -> None:
+        """Empties the buffers; the turn stays where it is."""
+        for buffer in self.buffers:
+            buffer.clear()
+        self.size = 0
+
+
 class ShardWriter:
-    """Deals records to shards in turn, so that neighbours in the corpus part.
+    """Deals records to the files of a data set.
 
     Records wait in memory, 64 MB in all, and are appended to the files many at a time. Local files
     are open only while that happens: a thousand shards are more than many systems let a process
@@ -40,10 +83,8 @@ class ShardWriter:
         self._paths = [
             os.path.join(directory, shard_name(index, num_shards)) for index in range(num_shards)
         ]
-        self._buffers = [bytearray() for _ in range(num_shards)]
-        self._buffered = 0
+        self._dealt = DealtRecords(num_shards)
         self._sizes = [0] * num_shards
-        self._written = 0
         self._remote: dict[str, BinaryIO] = {}
         for path in self._paths:
             self._append(path, b"")
@@ -54,18 +95,8 @@ class ShardWriter:
         Args:
             records: Framed records, in order.
         """
-        shard = self._written % len(self._buffers)
-        view = memoryview(records.data)
-        start = 0
-        for end in np.cumsum(records.sizes).tolist():
-            self._buffers[shard] += view[start:end]
-            start = end
-            shard += 1
-            if shard == len(self._buffers):
-                shard = 0
-        self._written += len(records.sizes)
-        self._buffered += len(records.data)
-        if self._buffered >= _BUFFERED_BYTES:
+        self._dealt.deal(records)
+        if self._dealt.size >= _BUFFERED_BYTES:
             self._flush()
 
     def finish(self) -> tuple[Shard, ...]:
@@ -84,19 +115,18 @@ class ShardWriter:
         return tuple(
             Shard(
                 name=os.path.basename(path),
-                examples=self._written // count + (index < self._written % count),
+                examples=shard_examples(self._dealt.num_examples, index, count),
                 bytes=self._sizes[index],
             )
             for index, path in enumerate(self._paths)
         )
 
     def _flush(self) -> None:
-        for index, (path, buffer) in enumerate(zip(self._paths, self._buffers, strict=True)):
+        for index, (path, buffer) in enumerate(zip(self._paths, self._dealt.buffers, strict=True)):
             if buffer:
                 self._append(path, bytes(buffer))
                 self._sizes[index] += len(buffer)
-                buffer.clear()
-        self._buffered = 0
+        self._dealt.clear()
 
     def _append(self, path: str, content: bytes) -> None:
         if files.is_local(path):
