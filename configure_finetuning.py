@@ -10,6 +10,7 @@ import posixpath
 from typing import Any, Literal
 
 from electra_tf2.hparam_types import (
+    Distribution,
     DropoutRate,
     NonNegativeFloat,
     NonNegativeInt,
@@ -69,7 +70,7 @@ class FinetuningConfig(HParams):
     allow_partial_init: bool = False  # start even if init_checkpoint lacks some of the encoder
 
     # optimization
-    optimizer: Literal["adamw"] = "adamw"  # Adam with decoupled weight decay
+    optimizer: Literal["adamw", "lamb"] = "adamw"  # Adam with decoupled decay, or LAMB
     learning_rate: PositiveFloat = 1e-4  # peak, of the task's head; large: 5e-5
     end_learning_rate: NonNegativeFloat = 0.0  # what the learning rate decays to, linearly
     layerwise_lr_decay: float | None = 0.8  # factor from layer to layer downwards; large: 0.9
@@ -82,7 +83,7 @@ class FinetuningConfig(HParams):
     adam_beta_1: ProbabilityBelowOne = 0.9  # decay of the first moment
     adam_beta_2: ProbabilityBelowOne = 0.999  # decay of the second moment
     adam_epsilon: PositiveFloat = 1e-6  # added to the root of the second moment
-    adam_bias_correction: bool = False  # divide the moments by 1 - beta^step; officially not done
+    adam_bias_correction: bool = False  # divide the moments by 1 - beta^step; lamb: true
     max_grad_norm: PositiveFloat = 1.0  # clip the whole batch's gradient to this global norm
     gradient_accumulation_steps: PositiveInt = 1  # micro-batches per training batch
     on_nonfinite: Literal["stop", "skip"] = "stop"  # at a NaN or infinity: stop, or skip the update
@@ -120,18 +121,20 @@ class FinetuningConfig(HParams):
     n_writes_test: NonNegativeInt = 5  # of the first so many trials
 
     # devices and speed
-    distribution: Literal["auto", "one_device", "mirrored"] = "auto"  # auto: all GPUs
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 on able GPUs
+    distribution: Distribution = "auto"  # auto: all GPUs of this machine, else its CPU
+    worker_timeout: PositiveInt = 300  # multi_worker: seconds to wait for the others at the start
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # of the activations
+    # auto: bfloat16 on GPUs that have it, else float32
     xla: bool | Literal["auto"] = "auto"  # compile the training step; auto: on a GPU
     recompute: bool = False  # recompute activations in the backward pass: less memory, more time
 
-    # TPU settings: names kept so that official JSON files load; use_tpu true is refused
-    use_tpu: bool = False  # not supported
-    num_tpu_cores: PositiveInt = 1  # without effect
-    tpu_job_name: str | None = None  # without effect
-    tpu_name: str | None = None  # without effect
-    tpu_zone: str | None = None  # without effect
-    gcp_project: str | None = None  # without effect
+    # TPU settings
+    use_tpu: bool = False  # the official name of distribution "tpu"
+    num_tpu_cores: PositiveInt = 1  # without effect: all cores are used
+    tpu_job_name: str | None = None  # name of the TPU's job, if it is not "worker"
+    tpu_name: str | None = None  # name or address; null: what the machine's environment says
+    tpu_zone: str | None = None  # its zone
+    gcp_project: str | None = None  # its project
 
     # files; <model>: <data-dir>/models/<model-name>; {:} stands for task, split or trial
     raw_data_dir: str = ""  # default: <data-dir>/finetuning_data/{:}
@@ -152,9 +155,9 @@ class FinetuningConfig(HParams):
         "log_examples num_trials do_train do_eval keep_all_models overwrite require_gpu "
         "log_every_steps eval_every_steps save_checkpoints_steps keep_checkpoint_max "
         "iterations_per_loop use_tfrecords_if_existing eval_batch_size predict_batch_size "
-        "write_test_outputs n_writes_test distribution xla use_tpu num_tpu_cores tpu_job_name "
-        "tpu_name tpu_zone gcp_project raw_data_dir vocab_file init_checkpoint model_dir "
-        "results_txt results_pkl preprocessed_data_dir test_predictions qa_eval_file "
+        "write_test_outputs n_writes_test distribution worker_timeout xla use_tpu num_tpu_cores "
+        "tpu_job_name tpu_name tpu_zone gcp_project raw_data_dir vocab_file init_checkpoint "
+        "model_dir results_txt results_pkl preprocessed_data_dir test_predictions qa_eval_file "
         "qa_preds_file qa_na_file model_size embedding_size vocab_size "
         "allow_partial_init".split()  # sizes: the stored network is compared
     )
@@ -201,7 +204,7 @@ class FinetuningConfig(HParams):
         )
 
     def resolve(self) -> None:
-        """Sets what follows from the task, model_size, debug and the overrides."""
+        """Sets what follows from the task, model_size, optimizer, debug and overrides."""
         if len(self.task_names) == 1:
             for name, value in self._task_defaults(self.task_names[0]).items():
                 setattr(self, name, value)
@@ -210,6 +213,7 @@ class FinetuningConfig(HParams):
             self.layerwise_lr_decay = 0.9
         if self.model_size == "small":
             self.embedding_size = 128
+        self.adam_bias_correction = self.optimizer == "lamb"  # as in its publication
         if self.debug:
             self.init_checkpoint = None
             self.use_tfrecords_if_existing = False

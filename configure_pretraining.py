@@ -10,6 +10,7 @@ import posixpath
 from typing import Any, Literal
 
 from electra_tf2.hparam_types import (
+    Distribution,
     MaskProbability,
     NonNegativeFloat,
     NonNegativeInt,
@@ -19,6 +20,9 @@ from electra_tf2.hparam_types import (
 )
 from electra_tf2.hparams import HParams, contradiction
 from electra_tf2.modeling.config import TransformerConfig
+from electra_tf2.pretraining.guards import generator_size_warning
+from electra_tf2.pretraining.phase_checks import check_phases
+from electra_tf2.pretraining.phases import for_each_phase
 from electra_tf2.run_hparams import (
     check_devices_and_batches,
     check_model_name,
@@ -59,7 +63,7 @@ class PretrainingConfig(HParams):
     mask_with_replacement: bool = False  # draw masked positions as officially, some of them twice
 
     # optimization
-    optimizer: Literal["adamw"] = "adamw"  # Adam with decoupled weight decay
+    optimizer: Literal["adamw", "lamb"] = "adamw"  # Adam with decoupled decay, or LAMB
     learning_rate: PositiveFloat = 5e-4  # peak learning rate
     end_learning_rate: NonNegativeFloat = 0.0  # what the learning rate decays to
     lr_decay_power: PositiveFloat = 1.0  # power of the polynomial decay; 1: linear
@@ -68,7 +72,7 @@ class PretrainingConfig(HParams):
     adam_beta_1: ProbabilityBelowOne = 0.9  # decay of the first moment
     adam_beta_2: ProbabilityBelowOne = 0.999  # decay of the second moment
     adam_epsilon: PositiveFloat = 1e-6  # added to the root of the second moment
-    adam_bias_correction: bool = False  # divide the moments by 1 - beta^step; officially not done
+    adam_bias_correction: bool = False  # divide the moments by 1 - beta^step; lamb: true
     max_grad_norm: PositiveFloat = 1.0  # clip the whole batch's gradient to this global norm
     gradient_accumulation_steps: PositiveInt = 1  # micro-batches per training batch
     on_nonfinite: Literal["stop", "skip"] = "stop"  # at a NaN or infinity: stop, or skip the update
@@ -107,20 +111,23 @@ class PretrainingConfig(HParams):
     eval_batch_size: PositiveInt = 128  # examples per evaluation batch, over all devices
     shuffle_buffer_size: PositiveInt = 10000  # examples held in memory to mix nearby ones
     segmentation: Literal["static"] = "static"  # examples are used as the builder cut them
+    phases: list[dict[str, Any]] | None = None  # what differs by phase, see docs/pretraining.md
 
     # devices and speed
-    distribution: Literal["auto", "one_device", "mirrored"] = "auto"  # auto: all GPUs
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 on able GPUs
+    distribution: Distribution = "auto"  # auto: all GPUs of this machine, else its CPU
+    worker_timeout: PositiveInt = 300  # multi_worker: seconds to wait for the others at the start
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # of the activations
+    # auto: bfloat16 on GPUs that have it, else float32
     xla: bool | Literal["auto"] = "auto"  # compile the training step; auto: on a GPU
     recompute: bool = False  # recompute activations in the backward pass: less memory, more time
 
-    # TPU settings: names kept so that official JSON files load; use_tpu true is refused
-    use_tpu: bool = False  # not supported
-    num_tpu_cores: PositiveInt = 1  # without effect
-    tpu_job_name: str | None = None  # without effect
-    tpu_name: str | None = None  # without effect
-    tpu_zone: str | None = None  # without effect
-    gcp_project: str | None = None  # without effect
+    # TPU settings
+    use_tpu: bool = False  # the official name of distribution "tpu"
+    num_tpu_cores: PositiveInt = 1  # without effect: all cores are used
+    tpu_job_name: str | None = None  # name of the TPU's job, if it is not "worker"
+    tpu_name: str | None = None  # name or address; null: what the machine's environment says
+    tpu_zone: str | None = None  # its zone
+    gcp_project: str | None = None  # its project
 
     # files; globs may be joined by commas
     pretrain_tfrecords: str = ""  # default: <data-dir>/pretrain_tfrecords/pretrain_data.tfrecord*
@@ -131,13 +138,15 @@ class PretrainingConfig(HParams):
     results_txt: str = ""  # default: <data-dir>/models/<model-name>/results/unsup_results.txt
     results_pkl: str = ""  # likewise .pkl; JSON is written, to this path with .json for .pkl
 
-    # Neither the weights nor the order of the data depend on these.
+    # Neither the weights nor the order of the data depend on these; `phases` are compared one by
+    # one, see electra_tf2/pretraining/phase_checks.py.
     free_on_resume = frozenset(
         "do_train do_eval require_gpu num_train_steps num_eval_steps eval_every_steps "
-        "save_checkpoints_steps keep_checkpoint_max log_every_steps iterations_per_loop "
-        "eval_batch_size distribution xla use_tpu num_tpu_cores tpu_job_name tpu_name tpu_zone "
-        "gcp_project pretrain_tfrecords eval_tfrecords vocab_file init_checkpoint model_dir "
-        "results_txt results_pkl strip_accents".split()  # accents: the tokenizer tells
+        "save_checkpoints_steps phases keep_checkpoint_max log_every_steps iterations_per_loop "
+        "eval_batch_size distribution worker_timeout xla use_tpu num_tpu_cores tpu_job_name "
+        "tpu_name tpu_zone gcp_project pretrain_tfrecords eval_tfrecords vocab_file "
+        "init_checkpoint model_dir results_txt results_pkl "
+        "strip_accents".split()  # accents: the tokenizer tells
     )
 
     def __init__(self, /, model_name: str, data_dir: str, **overrides: Any):
@@ -165,7 +174,7 @@ class PretrainingConfig(HParams):
         self.results_pkl = join(self.model_dir, "results/unsup_results.pkl")
 
     def resolve(self) -> None:
-        """Sets what follows from debug, model_size, electric_objective and the overrides."""
+        """Sets what follows from debug, model_size, electric_objective and optimizer."""
         if self.debug:
             self.train_batch_size = 8
             self.num_train_steps = 20
@@ -176,16 +185,23 @@ class PretrainingConfig(HParams):
             self.embedding_size = 128
         if self.electric_objective:
             self.two_tower_generator = True
+        self.adam_bias_correction = self.optimizer == "lamb"  # as in its publication
         self.vocab_size = self.model_hparam_overrides.get("vocab_size", self.vocab_size)
 
     def check(self) -> None:
         """Refuses hparams that don't go together; warns of those that rarely do."""
         self.model_hparam_overrides = check_model_hparam_overrides(self.model_hparam_overrides)
+        check_phases(self)
+        for_each_phase(self, PretrainingConfig._check_phase)
+
+    def _check_phase(self) -> None:
         self._check_run()
         self._check_objective()
         self._check_sizes()
         self._warn_of_small_settings()
         self._warn_of_steps()
+        if self.do_train and (warning := generator_size_warning(self, self.network())):
+            self.warnings.append(warning)
 
     def _check_run(self) -> None:
         check_devices_and_batches(self)

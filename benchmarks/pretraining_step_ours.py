@@ -1,14 +1,16 @@
-"""Our side of `pretraining_step.py`: one ELECTRA-small training step of the engine."""
+"""Our side of `pretraining_step.py`, and of `memory.py`: training steps of the engine."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
 
 from configure_pretraining import PretrainingConfig
 from electra_tf2.pretraining.build import build_pretraining
+from electra_tf2.pretraining.objective import PretrainingObjective
 from electra_tf2.text.vocabulary import SPECIAL_TOKENS, Vocabulary
 from electra_tf2.training.loop import StepLoop
 from electra_tf2.training.optimizer import AdamW, AdamWSettings
@@ -34,14 +36,31 @@ def measure_ours(
         Examples per second: from the median time of a graph call of a few steps.
     """
     config = PretrainingConfig("benchmark", "unused", max_seq_length=length)
-    vocabulary = Vocabulary(
-        (*SPECIAL_TOKENS, *(f"piece{i}" for i in range(config.vocab_size - len(SPECIAL_TOKENS))))
+    times: list[float] = []
+    calls = training_calls(
+        config, precision=precision, batch_size=batch_size, n_steps=_STEPS_PER_CALL
     )
+    while sum(times[1:]) < seconds:
+        times.append(next(calls))
+    return batch_size * _STEPS_PER_CALL / float(np.median(times[1:]))
+
+
+def training_calls(
+    config: PretrainingConfig, *, precision: str, batch_size: int, n_steps: int
+) -> Iterator[float]:
+    """Trains on random batches without end, on one device.
+
+    Args:
+        config: Says what is trained.
+        precision: "float32" or "bfloat16".
+        batch_size: Rows per step.
+        n_steps: Steps of a graph call.
+
+    Yields:
+        The seconds of a graph call; the first one compiles.
+    """
     strategy = make_strategy("one_device")
-    with strategy.scope():
-        objective = build_pretraining(
-            config, config.network(), vocabulary, precision=precision
-        ).objective
+    objective = make_objective(strategy, config, precision)
     replica_step = ReplicaStep(
         objective,
         AdamW(strategy, objective.named_variables(), AdamWSettings()),
@@ -51,22 +70,34 @@ def measure_ours(
     loop = StepLoop(strategy, replica_step.train, stop_at_nonfinite=True)
     iterator = iter(
         strategy.distribute_datasets_from_function(
-            lambda context: _random_batches(batch_size, length, config.vocab_size)
+            lambda context: random_batches(batch_size, config.max_seq_length, config.vocab_size)
         )
     )
-    times: list[float] = []
     step = 0
-    while sum(times[1:]) < seconds:
+    while True:
         start = time.perf_counter()
-        window = loop(iterator, step, _STEPS_PER_CALL)
-        if int(window.updates) != _STEPS_PER_CALL:
+        window = loop(iterator, step, n_steps)
+        if int(window.updates) != n_steps:
             raise FloatingPointError(f"Our loss is {float(window.last.loss)}.")
-        times.append(time.perf_counter() - start)
-        step += _STEPS_PER_CALL
-    return batch_size * _STEPS_PER_CALL / float(np.median(times[1:]))
+        yield time.perf_counter() - start
+        step += n_steps
 
 
-def _random_batches(batch_size: int, length: int, vocab_size: int) -> tf.data.Dataset:
+def make_objective(
+    strategy: tf.distribute.Strategy, config: PretrainingConfig, precision: str
+) -> PretrainingObjective:
+    """Builds the networks that a configuration describes, and the objective over them."""
+    vocabulary = Vocabulary(
+        (*SPECIAL_TOKENS, *(f"piece{i}" for i in range(config.vocab_size - len(SPECIAL_TOKENS))))
+    )
+    with strategy.scope():
+        return build_pretraining(
+            config, config.network(), vocabulary, precision=precision
+        ).objective
+
+
+def random_batches(batch_size: int, length: int, vocab_size: int) -> tf.data.Dataset:
+    """Batches without end of 64 different ones."""
     random = np.random.default_rng(0)
     ids = random.integers(1000, vocab_size, (64 * batch_size, length)).astype(np.int32)
     mask = np.ones_like(ids)

@@ -4,7 +4,8 @@ Exit codes:
     0    done.
     2    the user's input or machine is at fault (`UserError`, an unknown flag, a full disk, a
          device without enough memory). The message on stderr says "error:"; no traceback.
-    75   training was stopped by SIGTERM or Ctrl-C and saved first: run the same command again.
+    75   training was stopped by SIGTERM or Ctrl-C and saved first, or another worker of the run is
+         gone: run the same command again.
     130  stopped with Ctrl-C before there was anything to save.
     1    a bug in the program: Python's traceback is printed, for the report.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -43,6 +45,10 @@ def run(main: Callable[[list[str] | None], None]) -> None:
         if user_error is None:
             raise
         print(f"error: {user_error}", file=sys.stderr)
+        if user_error.leave_at_once:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(user_error.exit_code)
         sys.exit(user_error.exit_code)
     sys.exit(0)
 

@@ -26,6 +26,8 @@ class UserError(Exception):
     """
 
     exit_code = 2
+    # Whether the process must end without waiting for threads and devices.
+    leave_at_once = False
 
     def __init__(
         self,

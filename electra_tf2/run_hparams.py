@@ -28,19 +28,20 @@ def check_model_name(model_name: str, elsewhere: str) -> None:
 
 
 def check_devices_and_batches(config: Any) -> None:
-    """Refuses TPUs, and a training batch that can't be cut into micro-batches.
+    """Refuses two kinds of devices, and a training batch that can't be cut into micro-batches.
 
     Args:
-        config: has `use_tpu`, `train_batch_size` and `gradient_accumulation_steps`.
+        config: has `use_tpu`, `distribution`, `train_batch_size` and
+            `gradient_accumulation_steps`.
 
     Raises:
         UserError: one of the two.
     """
-    if config.use_tpu:
+    if config.use_tpu and config.distribution not in ("auto", "tpu"):
         raise contradiction(
-            "TPUs are not supported.",
-            {"use_tpu": True},
-            "Leave use_tpu out; distribution chooses among the GPUs and CPUs of this machine.",
+            "The devices are given twice, and differently.",
+            {"use_tpu": True, "distribution": config.distribution},
+            "Leave use_tpu out, or set distribution to tpu.",
         )
     names = ("train_batch_size", "gradient_accumulation_steps")
     batch_size, parts = (getattr(config, name) for name in names)

@@ -42,16 +42,17 @@ class BestWeights:
         self._dev = dev
         self._describe = describe
         self._store = CheckpointStore(self._folder, keep_max=1)
-        self.found: dict[str, Any] | None = None
+        trainer.workers.on_chief(self._remove_later_weights)
         newest = self._store.latest()
-        if newest is None:
-            return
-        best = self._store.load(newest).state["best"]
-        if best["step"] > trainer.step:
-            # The run goes on from before it, and may come to other weights.
+        self.found: dict[str, Any] | None = None
+        if newest is not None:
+            self.found = {**self._store.load(newest).state["best"], "checkpoint": newest}
+
+    def _remove_later_weights(self) -> None:
+        """Removes weights of a later step: the run goes on from before, maybe to other weights."""
+        newest = self._store.latest()
+        if newest and self._store.load(newest).state["best"]["step"] > self._trainer.step:
             tf.io.gfile.rmtree(self._folder)
-        else:
-            self.found = {**best, "checkpoint": newest}
 
     def __call__(self) -> None:
         step = self._trainer.step
@@ -62,8 +63,10 @@ class BestWeights:
         if self.found is not None and not score > self.found["score"]:
             return
         self.found = {"step": step, "score": score, "scores": scores.metrics}
+        self._trainer.workers.on_chief(self._save)
+        self.found = {**self.found, "checkpoint": self._store.latest()}
+
+    def _save(self) -> None:
         self._describe(self._folder)
-        path = self._store.save(
-            step, self._trainer.optimizer.variables.to_numpy(), {}, {"best": self.found}
-        )
-        self.found = {**self.found, "checkpoint": path}
+        weights = self._trainer.optimizer.variables.to_numpy()
+        self._store.save(self._trainer.step, weights, {}, {"best": self.found})

@@ -82,8 +82,9 @@ def _incomplete(path: str, problems: list[str], need_heads: bool) -> UserError:
             received=_listed(problems),
             remedy="Give a model that was fine-tuned on these tasks, or set do_train to true.",
         )
+    count = len(problems)
     return UserError(
-        f"The checkpoint lacks {len(problems)} of the encoder's variables.",
+        f"The checkpoint lacks {count} of the encoder's variables.",
         where=path,
         received=_listed(problems),
         remedy="Check the sizes of the model. To start with these at random, set "

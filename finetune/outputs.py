@@ -41,9 +41,13 @@ def write_test_outputs(setup: Setup, evaluation: Evaluation, trial: int) -> None
         for split in task.test_splits:
             table = preprocessor.features(task, split)
             outputs = list(evaluation.outputs(task, table, config.predict_batch_size))
-            records = write_predictions(config, task, split, trial, outputs)
-            for path in task.write_submission(split, records, folder):
-                say(f"For the evaluation server: {path}")
+
+            def write(task=task, split=split, outputs=outputs):
+                records = write_predictions(config, task, split, trial, outputs)
+                for path in task.write_submission(split, records, folder):
+                    say(f"For the evaluation server: {path}")
+
+            setup.workers.on_chief(write)
 
 
 def predict_file(setup: Setup, evaluation: Evaluation, path: str, output: str) -> int:
@@ -63,5 +67,5 @@ def predict_file(setup: Setup, evaluation: Evaluation, path: str, output: str) -
     table = Preprocessor(setup.config).make(task, examples, "predict")
     outputs = evaluation.outputs(task, table, setup.config.predict_batch_size)
     records = task.prediction_records("predict", list(outputs), examples)
-    write_json_lines(output, records)
+    setup.workers.on_chief(lambda: write_json_lines(output, records))
     return len(records)

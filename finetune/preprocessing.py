@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import posixpath
+import uuid
 from collections.abc import Sequence
 from typing import Any
 
@@ -131,6 +131,6 @@ def _sha256(path: str) -> str:
 
 def _write(path: str, table: FeatureTable) -> None:
     tf.io.gfile.makedirs(posixpath.dirname(path))
-    temporary = f"{path}.{os.getpid()}.tmp"  # another run may be making the same features
+    temporary = f"{path}.{uuid.uuid4().hex}.tmp"  # others may be making the same features
     write_arrays(temporary, table.to_arrays())
     tf.io.gfile.rename(temporary, path, overwrite=True)

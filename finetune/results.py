@@ -60,13 +60,22 @@ class Results:
         config: a `FinetuningConfig`; says where the files are.
         hparams: the resolved ones of this run.
         main_metrics: task -> the metric that models are compared by.
+        writes: whether files are written, which only one of a run's workers does.
 
     Raises:
         UserError: results are there and can't be read.
     """
 
-    def __init__(self, config: Any, hparams: dict[str, Any], main_metrics: dict[str, str]):
+    def __init__(
+        self,
+        config: Any,
+        hparams: dict[str, Any],
+        main_metrics: dict[str, str],
+        *,
+        writes: bool = True,
+    ):
         self._config = config
+        self._writes = writes
         self._hparams = hparams
         self._main_metrics = main_metrics
         self.path = json_path(config.results_pkl)
@@ -147,6 +156,8 @@ class Results:
 
     def write(self) -> None:
         """Writes the three files, each in one step."""
+        if not self._writes:
+            return
         content = {
             "model_name": self._config.model_name,
             "task_names": self._config.task_names,

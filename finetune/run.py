@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import posixpath
@@ -13,6 +14,7 @@ from electra_tf2.console import say
 from electra_tf2.errors import UserError
 from electra_tf2.model_folder import make_model_folder
 from electra_tf2.results_files import check_output_paths
+from electra_tf2.training.devices import open_devices
 from electra_tf2.training.folder_lock import FolderLock
 from finetune.evaluation import Evaluation
 from finetune.model_scores import write_model_scores
@@ -22,7 +24,7 @@ from finetune.overwriting import Overwriting, check_not_overwriting_itself, run_
 from finetune.preprocessing import Preprocessor
 from finetune.pretrained import open_pretrained
 from finetune.results import Results, TrialResult, table_path
-from finetune.scoring import DevSplit, open_dev_splits, report, score_all, scored_files
+from finetune.scoring import DevScores, DevSplit, open_dev_splits, report, score_all, scored_files
 from finetune.setup import Setup, prepare, trial_folder
 from finetune.task_data import TaskData
 from finetune.trial import Trained, build_model, check_trial_folder, train_trial
@@ -41,19 +43,35 @@ def finetune(config: Any) -> list[TrialResult]:
         UserError: data, model or hparams do not fit; or training met a loss that is not finite, or
             was stopped by a signal.
     """
-    setup = prepare(config)
-    if not config.do_train:
-        return _evaluate_only(setup)
-    if config.overwrite:
+    for warning in config.warnings:
+        say(f"Warning: {warning}")
+    devices = open_devices(config, say)
+    with devices.workers.watched():
+        setup = prepare(config, devices)
+        if not config.do_train:
+            return _evaluate_only(setup)
+        run = setup.workers.together(lambda: _open_run(setup))
+        with contextlib.ExitStack() as until_done:
+            setup.workers.on_chief(lambda: _lock(config, until_done))
+            return _run_trials(run)
+
+
+def _open_run(setup: Setup) -> _Run:
+    """Reads all that trials need, and refuses what does not go together."""
+    if setup.config.overwrite:
         check_not_overwriting_itself(setup)
     data, dev = _open_data(setup)
     origin = training_origin(setup)
     run = _Run(setup, origin, {**origin, **scoring_origin(dev)}, data, dev)
-    run.open_results()  # refuses what does not go together, before anything is written
+    run.open_results()
+    return run
+
+
+def _lock(config: Any, until_done: contextlib.ExitStack) -> None:
+    """Takes the folder of the trials for this run."""
     folder, name = posixpath.split(config.model_dir)
     make_model_folder(folder or ".")
-    with FolderLock(folder or ".", f".{name}.lock"):
-        return _run_trials(run)
+    until_done.enter_context(FolderLock(folder or ".", f".{name}.lock"))
 
 
 class _Run(NamedTuple):
@@ -81,16 +99,17 @@ class _Run(NamedTuple):
 def make_results(setup: Setup) -> Results:
     """Opens the results of the run's tasks."""
     main_metrics = {task.name: task.main_metric for task in setup.tasks}
-    return Results(setup.config, setup.hparams(), main_metrics)
+    writes = setup.workers.is_chief
+    return Results(setup.config, setup.hparams(), main_metrics, writes=writes)
 
 
 def _run_trials(run: _Run) -> list[TrialResult]:
-    config = run.setup.config
-    results = run.open_results()
+    config, workers = run.setup.config, run.setup.workers
+    results = workers.together(run.open_results)
     overwriting = None
     if config.overwrite:
         overwriting = Overwriting(config, run_mark(run.setup, run.whole_origin))
-        overwriting.begin()
+        workers.on_chief(overwriting.begin)
     trial = 1
     while config.num_trials < 0 or trial <= config.num_trials:
         if results.has(trial):
@@ -100,12 +119,12 @@ def _run_trials(run: _Run) -> list[TrialResult]:
             _run_trial(run, trial, results)
         trial += 1
     if overwriting is not None:
-        overwriting.end()
+        workers.on_chief(overwriting.end)
         if config.do_eval:
             results.finish_overwriting()
     if not config.do_eval:
         return []
-    _report_results(config, results)
+    workers.on_chief(lambda: _report_results(config, results))
     return results.trials
 
 
@@ -146,9 +165,11 @@ def predict(config: Any, path: str, output: str) -> int:
             received=path,
             remedy="Give the path of a file in the task's format; it needs no labels.",
         )
-    setup = prepare(config)
-    model = build_model(setup, config.seed, need_heads=True)
-    count = predict_file(setup, Evaluation(config, model, setup.strategy), path, output)
+    devices = open_devices(config, say)
+    with devices.workers.watched():
+        setup = prepare(config, devices)
+        model = build_model(setup, config.seed, need_heads=True)
+        count = predict_file(setup, Evaluation(config, model, setup.strategy), path, output)
     say(f"{count} predictions written to {output}")
     return count
 
@@ -172,15 +193,15 @@ def _open_data(setup: Setup) -> tuple[TaskData, list[DevSplit]]:
 
 def _run_trial(run: _Run, trial: int, results: Results) -> None:
     setup = run.setup
-    config = setup.config
-    check_trial_folder(setup, run.origin, trial)
+    config, workers = setup.config, setup.workers
+    workers.on_chief(lambda: check_trial_folder(setup, run.origin, trial))
     if trial > 1 and not config.keep_all_models:
-        _remove_model(trial_folder(config, trial - 1))
+        workers.on_chief(lambda: _remove_model(trial_folder(config, trial - 1)))
     say(f"Trial {trial}" + (f" of {config.num_trials}" if config.num_trials > 0 else ""))
     trained = train_trial(setup, run.origin, run.data, run.dev, trial)
     if config.do_eval:
         results.add(_score(setup, run.dev, trained, trial))
-        write_model_scores(config, lambda line: None)
+        workers.on_chief(lambda: write_model_scores(config, lambda line: None))
     if config.write_test_outputs and trial <= config.n_writes_test:
         write_test_outputs(setup, trained.evaluation, trial)
 
@@ -194,7 +215,8 @@ def _write_missing_outputs(setup: Setup, trial: int) -> None:
         for split in task.test_splits
     ]
     asked = config.write_test_outputs and trial <= config.n_writes_test
-    if not asked or all(tf.io.gfile.exists(path) for path in paths):
+    missing = asked and not all(tf.io.gfile.exists(path) for path in paths)
+    if not setup.workers.gather([missing])[0, 0]:  # as the chief sees it
         return
     folder = trial_folder(config, trial)
     if not tf.io.gfile.exists(folder):
@@ -213,10 +235,7 @@ def _score(setup: Setup, dev: list[DevSplit], trained: Trained, trial: int) -> T
         say(f"Scoring {task} on {', '.join(paths)}")
     scores = score_all(trained.evaluation, dev)
     report(scores)
-    for split, score in scores.splits:
-        score.scorer.write_files()
-        if trial <= config.n_writes_test:
-            write_predictions(config, split.task, split.split, trial, score.outputs)
+    setup.workers.on_chief(lambda: _write_dev_outputs(config, scores, trial))
     return TrialResult(
         trial=trial,
         seed=config.seed + trial - 1 if config.do_train else None,
@@ -228,6 +247,13 @@ def _score(setup: Setup, dev: list[DevSplit], trained: Trained, trial: int) -> T
         files=files,
         best=trained.best,
     )
+
+
+def _write_dev_outputs(config: Any, scores: DevScores, trial: int) -> None:
+    for split, score in scores.splits:
+        score.scorer.write_files()
+        if trial <= config.n_writes_test:
+            write_predictions(config, split.task, split.split, trial, score.outputs)
 
 
 def _not_finite(metrics: dict[str, dict[str, float]]) -> dict[str, str]:

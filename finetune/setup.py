@@ -17,7 +17,9 @@ from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.results_files import check_output_paths, check_results_paths
 from electra_tf2.text.tokenizer import make_tokenizer
 from electra_tf2.training import precision, strategies
+from electra_tf2.training.devices import Devices
 from electra_tf2.training.durable_files import replace_file
+from electra_tf2.training.workers import Workers
 from finetune.pretrained import (
     Pretrained,
     has_checkpoint,
@@ -46,7 +48,8 @@ class Setup(NamedTuple):
         vocab_file: path of the vocabulary.
         tasks: the tasks.
         strategy: where it runs.
-        compute_type: "float32" or "bfloat16".
+        workers: the processes of the run; the chief writes.
+        compute_type: "float32", "bfloat16" or "float16".
     """
 
     config: Any
@@ -57,6 +60,7 @@ class Setup(NamedTuple):
     vocab_file: str
     tasks: list[Task]
     strategy: tf.distribute.Strategy
+    workers: Workers
     compute_type: str
 
     def hparams(self) -> dict[str, Any]:
@@ -64,19 +68,20 @@ class Setup(NamedTuple):
         return {**self.config.to_dict(), **self.tokenizer, "precision": self.compute_type}
 
 
-def prepare(config: Any) -> Setup:
-    """Opens the checkpoint, settles sizes, vocabulary, casing and tasks, and picks the devices.
+def prepare(config: Any, devices: Devices) -> Setup:
+    """Opens the checkpoint, and settles sizes, vocabulary, casing and tasks.
 
     Args:
         config: a `FinetuningConfig`.
+        devices: of the run.
 
     Raises:
-        UserError: something is missing or does not fit.
+        UserError: something is missing or does not fit, here or on another worker.
     """
-    for warning in config.warnings:
-        say(f"Warning: {warning}")
-    strategies.check_gpu(config.require_gpu)
-    strategies.allow_memory_growth()
+    return devices.workers.together(lambda: _prepare(config, devices))
+
+
+def _prepare(config: Any, devices: Devices) -> Setup:
     if config.do_eval:
         check_results_paths(config.results_txt, config.results_pkl)
     check_output_paths(_output_files(config))
@@ -93,12 +98,13 @@ def prepare(config: Any) -> Setup:
     tasks = get_tasks(config, tokenizer)
     if not config.do_train:
         _restore_states(tasks, start.folder)
-    strategy = strategies.make_strategy(config.distribution)
+    strategy, workers = devices
     _check_batches(config, strategy.num_replicas_in_sync)
-    say(strategies.describe(strategy, config.train_batch_size))
+    say(strategies.describe(strategy, config.train_batch_size, workers))
     compute_type = precision.resolve_precision(config.precision)
+    precision.say_if_emulated(compute_type, strategy, say)
     return Setup(
-        config, start, trial, network, settings, vocab_file, tasks, strategy, compute_type
+        config, start, trial, network, settings, vocab_file, tasks, strategy, workers, compute_type
     )
 
 

@@ -143,7 +143,7 @@ class Task(abc.ABC):
 
         Args:
             encoder: the encoder's sizes.
-            dtype: Keras dtype policy, "float32" or "mixed_bfloat16".
+            dtype: Keras dtype policy, such as "float32" or "mixed_bfloat16".
         """
 
     @abc.abstractmethod

@@ -23,13 +23,15 @@ from electra_tf2.model_folder import (
 from electra_tf2.training import precision
 from electra_tf2.training.checkpoints import CheckpointStore
 from electra_tf2.training.durable_files import replace_file
-from electra_tf2.training.optimizer import AdamW, AdamWSettings
+from electra_tf2.training.make_optimizer import make_optimizer
+from electra_tf2.training.replica_optimizer import ReplicaOptimizer
 from electra_tf2.training.replica_variables import ReplicaVariables
-from electra_tf2.training.run_log import RunLog
+from electra_tf2.training.run_log import RunLog, SilentLog
 from electra_tf2.training.schedule import PolynomialDecay
 from electra_tf2.training.settings import LoopSettings
 from electra_tf2.training.signals import Interrupted
 from electra_tf2.training.trainer import Trainer
+from finetune.batch_places import describe_batch
 from finetune.batches import COMPILED_STEP, Batching, training_dataset
 from finetune.best import BestWeights
 from finetune.evaluation import DevSplit, Evaluation
@@ -155,19 +157,25 @@ def train_trial(
     seed = config.seed + trial - 1
     start = time.monotonic()
     model = build_model(setup, seed, need_heads=False)
-    make_model_folder(folder)
     trainer = _make_trainer(setup, model, data, seed, folder, trial)
     evaluation = Evaluation(config, model, setup.strategy)
-    _resume(trainer)
-    describe_model(setup, folder)
-    write_origin(folder, origin)
+    setup.workers.on_chief(trainer.store.latest)  # tidies up after a save that was cut off
+    newest = trainer.store.latest() or "none"
+    setup.workers.check_same_view(f"newest checkpoint in {folder}", newest)
+    setup.workers.together(lambda: _resume(trainer))
+
+    def describe():
+        describe_model(setup, folder)
+        write_origin(folder, origin)
+
+    setup.workers.on_chief(describe)
     best = None
     if config.eval_every_steps:
         best = BestWeights(
             folder, trainer, evaluation, list(dev), lambda path: describe_model(setup, path)
         )
     _run(setup, trainer, data, seed, best)
-    mark_finished(folder, trainer.step)
+    setup.workers.on_chief(lambda: mark_finished(folder, trainer.step))
     return Trained(
         evaluation,
         trainer.store.latest(),
@@ -204,7 +212,7 @@ def _batching(setup: Setup) -> Batching:
     )
 
 
-def _make_optimizer(setup: Setup, variables: Mapping[str, keras.Variable]) -> AdamW:
+def _make_optimizer(setup: Setup, variables: Mapping[str, keras.Variable]) -> ReplicaOptimizer:
     config = setup.config
     factors = learning_rate_factors(
         variables,
@@ -212,7 +220,7 @@ def _make_optimizer(setup: Setup, variables: Mapping[str, keras.Variable]) -> Ad
         decay=config.layerwise_lr_decay,
         scheme=config.layerwise_lr_decay_scheme,
     )
-    return AdamW(setup.strategy, variables, AdamWSettings.from_hparams(config), factors)
+    return make_optimizer(config, setup.strategy, variables, factors)
 
 
 def _make_trainer(
@@ -242,8 +250,9 @@ def _make_trainer(
         ),
         settings,
         CheckpointStore(folder, config.keep_checkpoint_max),
-        RunLog(folder),
+        RunLog(folder) if setup.workers.is_chief else SilentLog(),
         f"{','.join(config.task_names)} trial {trial}",
+        setup.workers,
     )
 
 
@@ -276,6 +285,9 @@ def _run(
             input_context=context,
         ),
         evaluate=best or (lambda: None),
+        locate=lambda position: describe_batch(
+            data, _batching(setup), seed=seed, position=position
+        ),
     )
     trainer.log.close()
     if trainer.late_signal:

@@ -37,3 +37,20 @@ def small_model(tiny_data, trained_for_three_steps, tmp_path):
     model_dir = tmp_path / "models" / trained_for_three_steps.name
     shutil.copytree(trained_for_three_steps, model_dir)
     return tmp_path, model_dir
+
+
+@pytest.fixture(scope="session")
+def tiny_finetuning(tmp_path_factory):
+    """A folder with a tiny pre-trained model and tiny tasks.
+
+    Tests leave it alone and write their models elsewhere or under names.
+    """
+    from tests.finetune import tiny_tasks
+
+    folder = tmp_path_factory.mktemp("finetuning")
+    tiny_tasks.write_model(folder)
+    tiny_tasks.write_marks(folder)
+    tiny_tasks.write_cola(folder)
+    tiny_tasks.write_chunk(folder)
+    tiny_tasks.write_squad(folder)
+    return folder

@@ -94,7 +94,7 @@ def test_null_is_no_checkpoint():
 @pytest.mark.parametrize(
     "hparams, words",
     [
-        ({"use_tpu": True}, "TPUs"),
+        ({"use_tpu": True, "distribution": "mirrored"}, "devices are given twice"),
         ({"num_trials": 0}, "num_trials"),
         ({"seed": (1 << 32) - 1, "num_trials": 2}, "seed"),
         ({"train_batch_size": 10, "gradient_accumulation_steps": 4}, "multiple"),

@@ -87,6 +87,8 @@ OURS = {
     "mask_with_replacement": False,
     "segmentation": "static",
     "shuffle_buffer_size": 10000,
+    "phases": None,
+    "worker_timeout": 300,
 }
 
 
@@ -163,14 +165,14 @@ REFUSED = {
     "unknown": ({"lerning_rate": 1e-3}, "Did you mean 'learning_rate'?"),
     "wrong type": ({"num_train_steps": "4"}, "an integer at least 1"),
     "range": ({"mask_prob": 1.5}, "more than 0 and less than 1"),
-    "lamb": ({"optimizer": "lamb"}, 'Give "adamw"'),
-    "float16": ({"precision": "float16"}, '"auto" or "float32" or "bfloat16"'),
-    "strategy": ({"distribution": "tpu"}, '"auto" or "one_device" or "mirrored"'),
+    "optimizer": ({"optimizer": "adam"}, 'Give "adamw" or "lamb"'),
+    "precision": ({"precision": "half"}, '"float32" or "bfloat16" or "float16"'),
+    "strategy": ({"distribution": "horovod"}, '"mirrored" or "multi_worker" or "tpu"'),
     "encoder": ({"encoder": "albert"}, 'Give "bert"'),
     "dynamic": ({"segmentation": "dynamic"}, 'Give "static"'),
     "size": ({"model_size": "huge"}, '"small" or "base" or "large"'),
     "preset": ({"preset": "electra_base"}, "Unknown hparam"),
-    "tpu": ({"use_tpu": True}, "TPUs are not supported"),
+    "tpu": ({"use_tpu": True, "distribution": "mirrored"}, "devices are given twice"),
     "nothing to do": ({"do_train": False, "do_eval": False}, "nothing to do"),
     "micro-batches": (
         {"gradient_accumulation_steps": 3},

@@ -57,7 +57,7 @@ def build_pair(
         generator_hidden_size: generator width as a fraction of the discriminator's.
         generator_layers: generator depth as a fraction of the discriminator's.
         recompute: recompute activations in the backward pass, see `Encoder`.
-        dtype: Keras dtype policy, "float32" or "mixed_bfloat16".
+        dtype: Keras dtype policy, such as "float32" or "mixed_bfloat16".
 
     Returns:
         The pair; variables have their random initial values.

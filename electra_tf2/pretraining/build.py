@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from electra_tf2.modeling.config import TransformerConfig
+from electra_tf2.modeling.encoder import Encoder
 from electra_tf2.modeling.pair import Pair, build_pair
 from electra_tf2.pretraining.masked_lm import MaskedLM
 from electra_tf2.pretraining.masking import Masking
@@ -35,7 +36,7 @@ def build_pretraining(
         config: a `PretrainingConfig`.
         network: the resolved sizes of the discriminator.
         vocabulary: gives the ids of the special tokens.
-        precision: "float32" or "bfloat16", the compute type; variables are float32.
+        precision: "float32", "bfloat16" or "float16", the compute type; variables are float32.
 
     Returns:
         Objective and networks.
@@ -53,6 +54,21 @@ def build_pretraining(
         recompute=config.recompute,
         dtype=DTYPE_POLICIES[precision],
     )
+    return Pretraining(build_objective(config, pair, vocabulary), pair)
+
+
+def build_objective(config: Any, pair: Pair, vocabulary: Vocabulary) -> PretrainingObjective:
+    """Builds the objective over networks that are there, for batches as a configuration has them.
+
+    Args:
+        config: a `PretrainingConfig`, or that of a phase; `recompute` is set in the networks.
+        pair: the networks.
+        vocabulary: gives the ids of the special tokens.
+    """
+    for network in filter(None, (pair.generator, pair.discriminator)):
+        for layer in network._flatten_layers():
+            if isinstance(layer, Encoder):
+                layer.recompute = config.recompute
     masking = Masking(
         mask_id=vocabulary.mask_id,
         never_masked=(vocabulary.cls_id, vocabulary.sep_id, vocabulary.mask_id),
@@ -60,8 +76,8 @@ def build_pretraining(
         max_predictions=config.max_predictions_per_seq,
         with_replacement=config.mask_with_replacement,
     )
-    if not detection:
-        return Pretraining(MaskedLM(pair.generator, masking, gen_weight=config.gen_weight), pair)
+    if pair.discriminator is None:
+        return MaskedLM(pair.generator, masking, gen_weight=config.gen_weight)
     options = Options(
         gen_weight=config.gen_weight,
         disc_weight=config.disc_weight,
@@ -70,5 +86,4 @@ def build_pretraining(
         all_candidates=config.two_tower_generator,
         electric=config.electric_objective,
     )
-    objective = ReplacedTokenDetection(pair.generator, pair.discriminator, masking, options)
-    return Pretraining(objective, pair)
+    return ReplacedTokenDetection(pair.generator, pair.discriminator, masking, options)

@@ -19,12 +19,24 @@ from electra_tf2.training.trainer import Trainer
 Say = Callable[[str], None]
 
 
-def is_resumable(model_dir: str) -> bool:
-    """Whether a folder holds a checkpoint, of this program or the official one."""
-    return CheckpointStore(model_dir).latest() is not None or is_tf1_checkpoint(model_dir)
+def saved_step(model_dir: str) -> int | None:
+    """Returns the step that a folder's newest checkpoint is at, or None if it holds none.
+
+    Args:
+        model_dir: the model's folder; the checkpoint may be this program's or an official one.
+
+    Raises:
+        UserError: an official checkpoint that can't be read.
+    """
+    steps = CheckpointStore(model_dir).steps()
+    if steps:
+        return steps[-1]
+    return read_tf1_checkpoint(model_dir).global_step if is_tf1_checkpoint(model_dir) else None
 
 
-def resume(trainer: Trainer, model_dir: str, say: Say) -> bool:
+def resume(
+    trainer: Trainer, model_dir: str, say: Say, examples_at: Callable[[int], int]
+) -> bool:
     """Goes on with what `model_dir` holds, if it holds a checkpoint.
 
     Args:
@@ -32,6 +44,7 @@ def resume(trainer: Trainer, model_dir: str, say: Say) -> bool:
         model_dir: the model's folder. An official checkpoint in it is resumed too, at its step and
             with its Adam slots where it has them.
         say: prints a line.
+        examples_at: steps -> the examples that they train on.
 
     Returns:
         Whether there was something to resume.
@@ -51,9 +64,9 @@ def resume(trainer: Trainer, model_dir: str, say: Say) -> bool:
     weights, slots, global_step = _read_official(trainer, model_dir, say)
     trainer.optimizer.variables.assign(weights)
     if slots is not None:
-        trainer.optimizer.slots.assign(slots)
+        trainer.optimizer.restore_slots(slots)
     trainer.step = global_step
-    trainer.examples_seen = global_step * trainer.settings.global_batch_size
+    trainer.examples_seen = examples_at(global_step)
     say(f"Resuming the official checkpoint in {model_dir} at step {global_step}")
     return True
 

@@ -2,58 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
+import posixpath
 import re
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from electra_tf2.console import say
 from electra_tf2.data.input import training_dataset
-from electra_tf2.data.records import RecordFiles, explain_data_loss, open_records
+from electra_tf2.data.record_places import describe_places, record_places
+from electra_tf2.data.records import RecordFiles, explain_data_loss
 from electra_tf2.errors import UserError
-from electra_tf2.model_folder import (
-    check_no_other_model,
-    check_same_model,
-    check_same_tokens,
-    make_model_folder,
-    read_config,
-    write_model_folder,
-)
-from electra_tf2.modeling.config import TransformerConfig
+from electra_tf2.model_folder import CONFIG, make_model_folder, write_model_folder
 from electra_tf2.pretraining.build import Pretraining, build_pretraining
-from electra_tf2.pretraining.evaluation import Evaluation
-from electra_tf2.pretraining.restore import initialize, is_resumable, resume
-from electra_tf2.results_files import check_results_paths, write_results
-from electra_tf2.text.vocabulary import Vocabulary, check_vocabulary_size, load_vocabulary
+from electra_tf2.pretraining.guards import discriminator_guard
+from electra_tf2.pretraining.phase_trainers import PhaseTrainers
+from electra_tf2.pretraining.phases import examples_at, phases_of
+from electra_tf2.pretraining.restore import initialize, resume
+from electra_tf2.pretraining.run_data import Data, open_data
+from electra_tf2.results_files import write_results
 from electra_tf2.training import precision, strategies
 from electra_tf2.training.checkpoints import CheckpointStore
+from electra_tf2.training.devices import Devices, open_devices
 from electra_tf2.training.folder_lock import FolderLock
-from electra_tf2.training.optimizer import AdamW, AdamWSettings
-from electra_tf2.training.run_log import RunLog
-from electra_tf2.training.schedule import PolynomialDecay
-from electra_tf2.training.settings import LoopSettings
+from electra_tf2.training.signals import Interrupted
 from electra_tf2.training.trainer import Trainer
-
-
-class Data(NamedTuple):
-    """The checked inputs of a run.
-
-    Attributes:
-        vocabulary: of the records.
-        train: the training records; None if the run only evaluates and has held-out records.
-        evaluation: what to evaluate on.
-        strip_accents: as the records' metadata says, or the hparam.
-        hparams: all hparams, with what the data and the devices decided filled in.
-    """
-
-    vocabulary: Vocabulary
-    train: RecordFiles | None
-    evaluation: RecordFiles | None
-    strip_accents: bool
-    hparams: dict[str, Any]
 
 
 def pretrain(config: Any) -> dict[str, float] | None:
@@ -71,57 +48,41 @@ def pretrain(config: Any) -> dict[str, float] | None:
     """
     for warning in config.warnings:
         say(f"Warning: {warning}")
-    strategies.check_gpu(config.require_gpu)
-    strategies.allow_memory_growth()
-    if config.do_eval:
-        check_results_paths(config.results_txt, config.results_pkl)
+    devices = open_devices(config, say)
+    with devices.workers.watched():
+        return _pretrain(config, devices)
+
+
+def _pretrain(config: Any, devices: Devices) -> dict[str, float] | None:
+    strategy, workers = devices
     compute_type = precision.resolve_precision(config.precision)
     network = config.network()
-    data = _open_data(config, network, compute_type)
-    strategy = strategies.make_strategy(config.distribution)
-    _check_batches(config, strategy.num_replicas_in_sync)
-    say(strategies.describe(strategy, config.train_batch_size))
+    # The chief alone tidies up after a save that was cut off.
+    workers.on_chief(CheckpointStore(config.model_dir).latest)
+    data = workers.together(lambda: open_data(config, network, compute_type))
+    for phase in data.phases:
+        with phase.named_in_errors():
+            _check_batches(phase.config, strategy.num_replicas_in_sync)
+    first = data.phases[0].config
+    say(strategies.describe(strategy, first.train_batch_size, workers))
+    precision.say_if_emulated(compute_type, strategy, say)
 
     keras.utils.set_random_seed(config.seed)
     with strategy.scope():
-        pretraining = build_pretraining(config, network, data.vocabulary, precision=compute_type)
-    trainer = _make_trainer(config, strategy, pretraining)
+        pretraining = build_pretraining(first, network, data.vocabulary, precision=compute_type)
+    trainers = PhaseTrainers(config, devices, pretraining, data)
     say(_describe_model(pretraining, compute_type))
-    _take_weights(config, trainer)
-    evaluate = Evaluation(config, trainer, data.evaluation)
+    _take_weights(config, trainers.trainer)
     if config.do_train:
-        _train(config, trainer, data, evaluate)
-    return _final_evaluation(config, trainer, evaluate) if config.do_eval else None
-
-
-def _open_data(config: Any, network: TransformerConfig, compute_type: str) -> Data:
-    """Checks the data, and the model's folder if it holds a model, against the configuration."""
-    stored = read_config(config.model_dir)
-    resumable = is_resumable(config.model_dir)
-    if not resumable and stored is None:
-        check_no_other_model(config.model_dir)
-    if resumable and stored is not None:
-        check_same_model(
-            config.model_dir,
-            stored,
-            {**config.to_dict(), "precision": compute_type},
-            network.to_dict(),
-            type(config).changed_on_resume,
-        )
-    data = _read_data(config, compute_type)
-    if resumable:
-        check_same_tokens(
-            config.model_dir,
-            data.vocabulary,
-            do_lower_case=config.do_lower_case,
-            strip_accents=data.strip_accents,
-        )
-    return data
+        _train(config, trainers, data)
+    return _final_evaluation(config, trainers) if config.do_eval else None
 
 
 def _take_weights(config: Any, trainer: Trainer) -> None:
     """Resumes the model folder's model, or starts from `init_checkpoint` if that is given."""
-    if resume(trainer, config.model_dir, say):
+    trainer.workers.check_same_view("newest checkpoint", trainer.store.latest() or "none")
+    examples = functools.partial(examples_at, phases_of(config))
+    if resume(trainer, config.model_dir, say, examples):
         return
     if not config.do_train:
         raise UserError(
@@ -146,67 +107,6 @@ def _check_batches(config: Any, replicas: int) -> None:
         strategies.check_batch_size("eval_batch_size", config.eval_batch_size, replicas)
 
 
-def _read_data(config: Any, compute_type: str) -> Data:
-    vocabulary = load_vocabulary(config.vocab_file)
-    check_vocabulary_size(vocabulary, config.vocab_size, config.vocab_file)
-    held_out = config.eval_tfrecords
-    patterns = [] if not config.do_train and held_out else [config.pretrain_tfrecords]
-    if (config.do_eval or config.eval_every_steps) and held_out:
-        patterns.append(held_out)
-    strip_accents = config.strip_accents if "strip_accents" in config.given else None
-    opened = []
-    for pattern in patterns:
-        files = open_records(
-            pattern,
-            max_seq_length=config.max_seq_length,
-            vocabulary=vocabulary,
-            do_lower_case=config.do_lower_case,
-            strip_accents=strip_accents,
-        )
-        if strip_accents is None and files.metadata is not None:
-            strip_accents = files.metadata.strip_accents
-        opened.append(files)
-    if strip_accents is None:
-        strip_accents = config.strip_accents
-    train = opened[0] if patterns[0] == config.pretrain_tfrecords else None
-    hparams = {**config.to_dict(), "strip_accents": strip_accents, "precision": compute_type}
-    return Data(vocabulary, train, opened[-1], strip_accents, hparams)
-
-
-def _make_trainer(
-    config: Any, strategy: tf.distribute.Strategy, pretraining: Pretraining
-) -> Trainer:
-    schedule = PolynomialDecay(
-        config.learning_rate,
-        config.num_train_steps,
-        config.num_warmup_steps,
-        config.lr_decay_power,
-        config.end_learning_rate,
-    )
-    optimizer = AdamW(
-        strategy,
-        pretraining.objective.named_variables(),
-        AdamWSettings.from_hparams(config),
-    )
-    settings = LoopSettings.from_hparams(
-        config,
-        num_train_steps=config.num_train_steps,
-        tokens_per_example=config.max_seq_length,
-        seed=config.seed,
-        jit_compile=precision.resolve_xla(config.xla),
-    )
-    return Trainer(
-        pretraining.objective,
-        strategy,
-        optimizer,
-        schedule,
-        settings,
-        CheckpointStore(config.model_dir, config.keep_checkpoint_max),
-        RunLog(config.model_dir),
-        f"pre-training {config.model_name}",
-    )
-
-
 def _describe_model(pretraining: Pretraining, compute_type: str) -> str:
     variables = pretraining.objective.named_variables()
     total = sum(math.prod(v.shape) for v in variables.values())
@@ -217,47 +117,81 @@ def _describe_model(pretraining: Pretraining, compute_type: str) -> str:
     )
 
 
-def _train(config: Any, trainer: Trainer, data: Data, evaluate: Evaluation) -> None:
+def _train(config: Any, trainers: PhaseTrainers, data: Data) -> None:
     """Trains what is left to train, as the only run that writes to the model's folder."""
+    trainer = trainers.trainer
     if trainer.step >= config.num_train_steps:
         say(
             f"Already trained for {trainer.step} steps (num_train_steps "
             f"{config.num_train_steps}): nothing to do."
         )
         return
+    with contextlib.ExitStack() as until_trained:
+        trainer.workers.on_chief(lambda: _open_folder(config, trainer, data, until_trained))
+        stored = posixpath.join(config.model_dir, CONFIG)
+        trainer.workers.check_same_view(stored, "there" if tf.io.gfile.exists(stored) else "none")
+        _run_phase(trainers)
+        while trainers.next():
+            _run_phase(trainers)
+
+
+def _open_folder(
+    config: Any, trainer: Trainer, data: Data, until_trained: contextlib.ExitStack
+) -> None:
+    """Takes the model's folder for this run, and writes down what it trains."""
     make_model_folder(config.model_dir)
-    with FolderLock(config.model_dir):
-        trainer.log.rewind(trainer.step)  # may find that it is no log: before anything is written
-        write_model_folder(
-            config.model_dir,
-            hparams=data.hparams,
-            network=config.network().to_dict(),
-            vocab_file=config.vocab_file,
-            do_lower_case=config.do_lower_case,
-            strip_accents=data.strip_accents,
-        )
-        _run_steps(config, trainer, data, evaluate)
+    until_trained.enter_context(FolderLock(config.model_dir))
+    trainer.log.rewind(trainer.step)  # may find that it is no log: before anything is written
+    write_model_folder(
+        config.model_dir,
+        hparams=data.hparams,
+        network=config.network().to_dict(),
+        vocab_file=config.vocab_file,
+        do_lower_case=config.do_lower_case,
+        strip_accents=data.strip_accents,
+    )
 
 
-def _run_steps(config: Any, trainer: Trainer, data: Data, evaluate: Evaluation) -> None:
+def _run_phase(trainers: PhaseTrainers) -> None:
+    """Trains to the end of a phase.
+
+    Raises:
+        Interrupted: a signal asked to stop, be it in the phase's last step if another follows.
+    """
+    phase, trainer, files = trainers.phase, trainers.trainer, trainers.records.train
+    config = phase.config
+    order = {"seed": config.seed, "shuffle_buffer_size": config.shuffle_buffer_size}
+    if phase.title:
+        batch = f"{config.train_batch_size} x {config.max_seq_length} tokens a step"
+        say(f"{phase.title.capitalize()}: {batch}")
     say(
-        f"Training from step {trainer.step} to {config.num_train_steps} on "
-        f"{data.train.num_examples:,} examples; the first step takes a while to compile."
+        f"Training from step {trainer.step} to {phase.last_step} on {files.num_examples:,} "
+        "examples; the first step takes a while to compile."
     )
     trainer.train(
         lambda position, context: training_dataset(
-            data.train,
+            files,
             max_seq_length=config.max_seq_length,
             global_batch_size=config.train_batch_size,
-            seed=config.seed,
-            position=position,
-            shuffle_buffer_size=config.shuffle_buffer_size,
+            position=position - phase.first_example,
             input_context=context,
+            **order,
         ),
-        evaluate=evaluate,
-        explain=functools.partial(_explain, config, data.train),
+        evaluate=trainers.evaluate,
+        explain=functools.partial(_explain, config, files),
+        locate=lambda position: describe_places(
+            record_places(
+                files,
+                position=position - phase.first_example,
+                count=config.train_batch_size,
+                **order,
+            )
+        ),
+        watch=discriminator_guard(phase),
     )
     say(f"Trained to step {trainer.step}: {trainer.store.latest()}")
+    if trainer.late_signal and phase.number < phase.count:
+        raise Interrupted(trainer.late_signal, trainer.step, trainer.store.latest())
 
 
 def _explain(config: Any, files: RecordFiles, error: Exception) -> UserError | None:
@@ -275,15 +209,20 @@ def _explain(config: Any, files: RecordFiles, error: Exception) -> UserError | N
     return None
 
 
-def _final_evaluation(config: Any, trainer: Trainer, evaluate) -> dict[str, float]:
-    where = config.eval_tfrecords or f"the training data, {config.pretrain_tfrecords}"
+def _final_evaluation(config: Any, trainers: PhaseTrainers) -> dict[str, float]:
+    trainer, own = trainers.trainer, trainers.phase.config
+    where = own.eval_tfrecords or f"the training data, {own.pretrain_tfrecords}"
     say(f"Evaluating step {trainer.step} on {where}")
-    figures = {**evaluate(), "global_step": trainer.step}
+    figures = {**trainers.evaluate(), "global_step": trainer.step}
     trainer.log.close()
     for name, value in sorted(figures.items()):
         say(f"  {name} = {value}")
+    trainer.workers.on_chief(lambda: _write_results(config, figures))
+    return figures
+
+
+def _write_results(config: Any, figures: dict[str, float]) -> None:
     paths = write_results(
         figures, results_txt=config.results_txt, results_pkl=config.results_pkl
     )
     say("Results written to " + " and ".join(paths))
-    return figures

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from electra_tf2.training.distributed_input import distributed_iterator
 from electra_tf2.training.loop import Average, StepLoop
 from electra_tf2.training.objective import Objective
 from electra_tf2.training.replica_step import ReplicaStep
@@ -48,7 +49,7 @@ class Evaluator:
         Returns:
             "loss" (mean over batches of the total loss), every loss by name, and the metrics.
         """
-        iterator = iter(self._strategy.distribute_datasets_from_function(make_dataset))
+        iterator = distributed_iterator(self._strategy, make_dataset)
         average = Average(self._objective.summarize)
         done = 0
         while done < n_batches:

@@ -37,7 +37,7 @@ class StepLoop:
     Args:
         strategy: where it runs.
         replica_function: (this replica's batch, step) -> `StepResult`, the same on all replicas.
-        stop_at_nonfinite: leave the loop after a step that was not finite.
+        stop_at_nonfinite: leave the loop after a step that failed, see `StepResult.failed`.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class StepLoop:
 
         def unfinished(window):
             more = window.steps < n_steps
-            return more & window.last.finite if self._stop else more
+            return more & ~window.last.failed if self._stop else more
 
         def body(window):
             result = self._one_step(iterator, first_step + window.steps)

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 import tensorflow as tf
 
+from electra_tf2.training.distributed_input import distributed_iterator
+
 Batch = Mapping[str, tf.Tensor]
 
 # How many batches one CPU computes at the same time. Between its matrix products a network runs one
@@ -51,11 +53,12 @@ class Predictor:
             # A plain iterator: a distributed one takes more than a second to be taken down.
             iterator = iter(make_dataset(tf.distribute.InputContext()))
         else:
-            iterator = iter(self._strategy.distribute_datasets_from_function(make_dataset))
+            iterator = distributed_iterator(self._strategy, make_dataset)
         for first in range(0, n_batches, self._at_once):
             for outputs in self._step(iterator, min(self._at_once, n_batches - first)):
                 yield {name: self._on_host(value) for name, value in outputs.items()}
 
     def _on_host(self, value) -> np.ndarray:
-        parts = self._strategy.experimental_local_results(value)
-        return np.concatenate([part.numpy() for part in parts])
+        if not self._one_replica:  # some of them may be other hosts'
+            value = self._strategy.gather(value, axis=0)
+        return value.numpy()

@@ -7,8 +7,9 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from electra_tf2.randomness import StepRandomness
+from electra_tf2.training.loss_scale import MIN, LossScale
 from electra_tf2.training.objective import Objective
-from electra_tf2.training.optimizer import AdamW, global_norm
+from electra_tf2.training.replica_optimizer import ReplicaOptimizer, global_norm
 from electra_tf2.training.schedule import PolynomialDecay
 
 
@@ -21,6 +22,8 @@ class StepResult(NamedTuple):
         metrics: metric name -> float32 sums over the global batch.
         gradient_norm: float32 scalar, global norm before clipping.
         finite: bool scalar; the update was made only if loss and norm are finite.
+        loss_scale: float32 scalar, what the loss was multiplied by for the gradient; 1 but in
+            float16.
     """
 
     loss: tf.Tensor
@@ -28,6 +31,17 @@ class StepResult(NamedTuple):
     metrics: dict[str, tf.Tensor]
     gradient_norm: tf.Tensor
     finite: tf.Tensor
+    loss_scale: tf.Tensor | float = MIN
+
+    @property
+    def failed(self) -> tf.Tensor:
+        """Bool scalar: something is not finite that a smaller loss scale can't mend.
+
+        A loss is computed without the scale, so it is never the scale's fault; a gradient is, as
+        long as the scale is over its minimum.
+        """
+        can_be_mended = tf.math.is_finite(self.loss) & tf.greater(self.loss_scale, MIN)
+        return ~(can_be_mended | self.finite)
 
 
 class Sums(NamedTuple):
@@ -45,10 +59,14 @@ def all_reduce_sum(nest):
     return context.all_reduce(tf.distribute.ReduceOp.SUM, nest)
 
 
-def replica_id() -> int:
-    """Returns the index of the calling replica among all replicas, while the graph is built."""
+def replica_id() -> int | tf.Tensor:
+    """Returns the index of the calling replica among all replicas.
+
+    A TPU's cores run one graph: there it is a tensor, int32 scalar.
+    """
     identity = tf.distribute.get_replica_context().replica_id_in_sync_group
-    return int(tf.get_static_value(identity))
+    known = tf.get_static_value(identity)
+    return identity if known is None else int(known)
 
 
 class ReplicaStep:
@@ -62,17 +80,19 @@ class ReplicaStep:
         micro_batches: into how many parts a replica's rows are cut; their gradients are added
             before the update, which equals one large batch.
         jit_compile: whether XLA compiles the forward and backward function.
+        loss_scale: of a run in float16; None for none.
     """
 
     def __init__(
         self,
         objective: Objective,
-        optimizer: AdamW | None,
+        optimizer: ReplicaOptimizer | None,
         schedule: PolynomialDecay | None,
         *,
         seed: int,
         micro_batches: int = 1,
         jit_compile: bool = False,
+        loss_scale: LossScale | None = None,
     ):
         self.objective = objective
         self.optimizer = optimizer
@@ -80,6 +100,7 @@ class ReplicaStep:
         self.seed = seed
         self.micro_batches = micro_batches
         self._jit_compile = jit_compile
+        self._loss_scale = loss_scale
         self._variables = [v.value for v in objective.named_variables().values()]
 
     def train(self, batch: dict[str, tf.Tensor], step: tf.Tensor) -> StepResult:
@@ -97,8 +118,10 @@ class ReplicaStep:
             batch, self._randomness(step, replica, rows, 0)
         )
         denominators = self._global(denominators)
-        gradients, sums = self._accumulate(prepared, denominators, step, replica, rows)
+        scale = None if self._loss_scale is None else self._loss_scale.value(replica)
+        gradients, sums = self._accumulate(prepared, denominators, scale, step, replica, rows)
         gradients, sums = all_reduce_sum((gradients, sums))
+        gradients = _unscaled(gradients, scale)
         loss, losses = self._losses(sums.numerators, denominators)
         norm = self.gradient_norm(gradients)
         finite = tf.math.is_finite(loss) & tf.math.is_finite(norm)
@@ -109,7 +132,10 @@ class ReplicaStep:
             return tf.constant(True)
 
         tf.cond(finite, update, lambda: tf.constant(False))
-        return StepResult(loss, losses, sums.metrics, norm, finite)
+        if scale is None:
+            return StepResult(loss, losses, sums.metrics, norm, finite, tf.constant(MIN))
+        self._loss_scale.update(replica, loss, norm)
+        return StepResult(loss, losses, sums.metrics, norm, finite, scale)
 
     def gradient_norm(self, gradients: list[tf.Tensor]) -> tf.Tensor:
         """Global norm of the whole batch's dense gradients, the one that clipping compares.
@@ -137,7 +163,9 @@ class ReplicaStep:
         denominators = self._with_epsilon(denominators)
         loss, losses = self._losses(sums.numerators, denominators)
         # Nothing may be left out of an evaluation: a NaN has to show in its figures.
-        return StepResult(loss, losses, sums.metrics, tf.zeros([]), tf.constant(True))
+        return StepResult(
+            loss, losses, sums.metrics, tf.zeros([]), tf.constant(True), tf.constant(MIN)
+        )
 
     def _randomness(self, step, replica, rows, micro) -> StepRandomness:
         """Random numbers of a micro-batch; `rows` is the number of rows of the replica."""
@@ -161,12 +189,14 @@ class ReplicaStep:
         weights = self.objective.loss_weights
         return tf.add_n([weights[name] * losses[name] for name in losses]), losses
 
-    def _gradients(self, prepared, denominators, step, first_row, stream):
-        """Gradients of this part's share of the total loss, dense, and its sums."""
+    def _gradients(self, prepared, denominators, scale, step, first_row, stream):
+        """Gradients of this part's share of the total loss, scaled, dense, and its sums."""
         randomness = StepRandomness(self.seed, step, first_row, stream)
         with tf.GradientTape() as tape:
             sums = Sums(*self.objective.compute(prepared, randomness, training=True))
             loss, _ = self._losses(sums.numerators, denominators)
+            if scale is not None:
+                loss *= scale
         gradients = tape.gradient(
             loss, self._variables, unconnected_gradients=tf.UnconnectedGradients.ZERO
         )
@@ -176,7 +206,7 @@ class ReplicaStep:
         """Turns the slices that lookups give into dense gradients, equal rows added up."""
         return [tf.convert_to_tensor(gradient) for gradient in gradients]
 
-    def _accumulate(self, prepared, denominators, step, replica, rows):
+    def _accumulate(self, prepared, denominators, scale, step, replica, rows):
         """Adds up gradients and sums over the micro-batches."""
         compute = self._gradients
         if self._jit_compile:
@@ -185,7 +215,7 @@ class ReplicaStep:
         def part(micro, prepared):
             randomness = self._randomness(step, replica, rows, micro)
             return compute(
-                prepared, denominators, step, randomness.first_row, randomness.stream
+                prepared, denominators, scale, step, randomness.first_row, randomness.stream
             )
 
         if self.micro_batches == 1:
@@ -205,6 +235,10 @@ class ReplicaStep:
             parallel_iterations=1,
         )
         return total
+
+
+def _unscaled(gradients: list[tf.Tensor], scale: tf.Tensor | None) -> list[tf.Tensor]:
+    return gradients if scale is None else [gradient / scale for gradient in gradients]
 
 
 def _cut_rows(tensor: tf.Tensor, parts: int, share: int) -> tf.Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 
@@ -31,14 +32,31 @@ class ReplicaVariables:
         ]
         self._components = [strategy.experimental_local_results(v) for v in self.variables]
 
-    def local(self, replica_id: int) -> list[tf.Variable]:
-        """Returns the copies of the replica with this id (ids of several hosts count on)."""
+    def local(self, replica_id: int | tf.Tensor) -> list[tf.Variable]:
+        """Returns the copies of the replica with this id (ids of several hosts count on).
+
+        Where one graph serves all replicas the id is a tensor, and the variables themselves stand
+        for the copies.
+        """
+        if not isinstance(replica_id, int):
+            return self.variables
         return [parts[replica_id % len(parts)] for parts in self._components]
 
     def to_numpy(self) -> dict:
         """Returns name -> array, from the first local replica."""
         return {
             name: parts[0].numpy()
+            for name, parts in zip(self.names, self._components, strict=True)
+        }
+
+    def snapshot(self) -> dict:
+        """Returns name -> read-only array of the present value, from the first local replica.
+
+        On the CPU nothing is copied: TensorFlow gives a variable that is assigned another buffer
+        while somebody holds the old one. Values on other devices are copied to the host.
+        """
+        return {
+            name: np.asarray(parts[0].read_value())
             for name, parts in zip(self.names, self._components, strict=True)
         }
 

@@ -109,6 +109,19 @@ class RunLog:
         writer.flush()
 
 
+class SilentLog:
+    """Has the methods of `RunLog` and writes nothing: the log of workers other than the chief."""
+
+    def write(self, step: int, scalars: Mapping[str, float], *, split: str = "train") -> None:
+        """Does nothing."""
+
+    def rewind(self, step: int) -> None:
+        """Does nothing."""
+
+    def close(self) -> None:
+        """Does nothing."""
+
+
 def _scalar_metadata() -> tf.compat.v1.SummaryMetadata:
     """What makes TensorBoard draw a curve (tf.summary.scalar needs TensorBoard installed)."""
     metadata = tf.compat.v1.SummaryMetadata()

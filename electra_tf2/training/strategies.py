@@ -7,12 +7,13 @@ from typing import Literal
 import tensorflow as tf
 
 from electra_tf2.errors import UserError
+from electra_tf2.training.workers import Workers
 
-Distribution = Literal["auto", "one_device", "mirrored"]
 
-
-def make_strategy(distribution: Distribution = "auto") -> tf.distribute.Strategy:
-    """Builds the distribution strategy.
+def make_strategy(
+    distribution: Literal["auto", "one_device", "mirrored"] = "auto",
+) -> tf.distribute.Strategy:
+    """Builds the distribution strategy of a process that runs alone.
 
     Args:
         distribution: "one_device": the first GPU, else the CPU. "mirrored": all visible GPUs, else
@@ -55,12 +56,17 @@ def check_gpu(require_gpu: bool) -> None:
         )
 
 
-def describe(strategy: tf.distribute.Strategy, global_batch_size: int) -> str:
+def describe(
+    strategy: tf.distribute.Strategy, global_batch_size: int, workers: Workers | None = None
+) -> str:
     """Returns a line on devices, replicas and batch sizes for the start of a run."""
     replicas = strategy.num_replicas_in_sync
     devices = ", ".join(strategy.extended.worker_devices)
+    place = ""
+    if workers is not None and workers.count > 1:
+        place = f"Worker {workers.index} of {workers.count}{' (chief)' * workers.is_chief}. "
     return (
-        f"Devices: {devices} ({replicas} replica{'s' if replicas > 1 else ''}); "
+        f"{place}Devices: {devices} ({replicas} replica{'s' if replicas > 1 else ''}); "
         f"batch: {global_batch_size} ({global_batch_size // replicas} a replica)"
     )
 

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import tensorflow as tf
 
 from electra_tf2.errors import UserError
+from electra_tf2.training.background_saving import BackgroundSaver
 from electra_tf2.training.checkpoints import Checkpoint, CheckpointStore
+from electra_tf2.training.distributed_input import distributed_iterator
 from electra_tf2.training.loop import Average, StepLoop, Window
 from electra_tf2.training.objective import Objective
-from electra_tf2.training.optimizer import AdamW
 from electra_tf2.training.progress import Progress
+from electra_tf2.training.replica_optimizer import ReplicaOptimizer
 from electra_tf2.training.replica_step import ReplicaStep
 from electra_tf2.training.run_log import RunLog
 from electra_tf2.training.schedule import PolynomialDecay
 from electra_tf2.training.settings import LoopSettings
 from electra_tf2.training.signals import Interrupted, StopRequest
+from electra_tf2.training.workers import Workers
 
 MakeDataset = Callable[[int, tf.distribute.InputContext], tf.data.Dataset]
 
@@ -39,6 +42,8 @@ class Trainer:
         store: where checkpoints go.
         log: where figures go.
         description: of the run, for the progress bar.
+        workers: the processes that train together; None for one alone. They take the same steps
+            and stop after the same one; the chief saves.
 
     Attributes:
         late_signal: a signal that came in the last step. All was done, so that `train` did not
@@ -49,12 +54,13 @@ class Trainer:
         self,
         objective: Objective,
         strategy: tf.distribute.Strategy,
-        optimizer: AdamW,
+        optimizer: ReplicaOptimizer,
         schedule: PolynomialDecay,
         settings: LoopSettings,
         store: CheckpointStore,
         log: RunLog,
         description: str = "training",
+        workers: Workers | None = None,
     ):
         self.objective = objective
         self.strategy = strategy
@@ -63,11 +69,13 @@ class Trainer:
         self.settings = settings
         self.store = store
         self.log = log
+        self.workers = workers or Workers()
         self.step = 0
         self.examples_seen = 0
         self.skipped = 0
         self.late_signal: int | None = None
         self._description = description
+        self._saver = BackgroundSaver(store)
         replica_step = ReplicaStep(
             objective,
             optimizer,
@@ -75,6 +83,7 @@ class Trainer:
             seed=settings.seed,
             micro_batches=settings.micro_batches,
             jit_compile=settings.jit_compile,
+            loss_scale=optimizer.loss_scale,
         )
         self._loop = StepLoop(
             strategy, replica_step.train, stop_at_nonfinite=settings.on_nonfinite == "stop"
@@ -83,19 +92,15 @@ class Trainer:
     def restore(self, checkpoint: Checkpoint) -> None:
         """Takes weights, slots and position from a checkpoint of this trainer."""
         self.optimizer.variables.assign(checkpoint.weights)
-        self.optimizer.slots.assign(checkpoint.optimizer)
+        self.optimizer.restore_slots(checkpoint.optimizer)
         self.step = checkpoint.step
         self.examples_seen = checkpoint.state["examples_seen"]
         self.skipped = checkpoint.state.get("skipped_updates", 0)
 
     def save(self) -> str:
-        """Writes a checkpoint of the present step; returns its folder."""
-        return self.store.save(
-            self.step,
-            self.optimizer.variables.to_numpy(),
-            self.optimizer.slots.to_numpy(),
-            self._state(),
-        )
+        """Writes a checkpoint of the present step; returns its folder once it is on the disk."""
+        self._begin_save()
+        return self._finish_save()
 
     def train(
         self,
@@ -103,6 +108,8 @@ class Trainer:
         *,
         evaluate: Callable[[], object] = lambda: None,
         explain: Callable[[Exception], UserError | None] = lambda error: None,
+        locate: Callable[[int], str] = lambda position: "",
+        watch: Callable[[int, Mapping[str, float]], str | None] = lambda step, figures: None,
     ) -> None:
         """Trains to `settings.num_train_steps`, saving on the way and at the end.
 
@@ -110,50 +117,81 @@ class Trainer:
             make_dataset: (position in examples, input context) -> the data from there on.
             evaluate: called every `settings.eval_every` steps to score the present weights.
             explain: turns a TensorFlow error of the input into a `UserError`, or gives None.
+            locate: says where the batch at a position comes from, for `NonFiniteLoss`.
+            watch: (step, the figures of a report) -> a warning to print, or None.
 
         Raises:
             NonFiniteLoss: a loss or gradient was not finite and `on_nonfinite` is "stop".
             Interrupted: a signal asked to stop; a checkpoint was saved.
+            UserError: a checkpoint could not be saved; raised after the graph call then running.
         """
         settings = self.settings
         if self.step >= settings.num_train_steps:
             return
         position = self.examples_seen
-        iterator = iter(
-            self.strategy.distribute_datasets_from_function(
-                lambda context: make_dataset(position, context)
-            )
+        iterator = distributed_iterator(
+            self.strategy, lambda context: make_dataset(position, context)
         )
         average = Average(self.objective.summarize)
         with (
             StopRequest() as stop,
             Progress(settings.num_train_steps, self.step, self._description) as progress,
+            self._saver,
         ):
-            seconds_per_step = None
+            n_steps = 1
             while self.step < settings.num_train_steps:
-                n_steps = self._steps_of_call(seconds_per_step)
                 window, seconds = self._call(iterator, n_steps, explain)
                 seconds_per_step = seconds / n_steps
-                self._account(window)
+                self._saver.check()
+                self._account(window, locate)
                 average.add(window, seconds)
                 if self.step % settings.log_every == 0 or self.step == settings.num_train_steps:
-                    progress.update(self.step, self._report(average, window))
+                    figures = self._report(average, window)
                     average = Average(self.objective.summarize)
+                    progress.update(self.step, figures)
+                    if warning := watch(self.step, figures):
+                        progress.message(warning)
                 if settings.eval_every and self.step % settings.eval_every == 0:
                     evaluate()
-                last = self.step == settings.num_train_steps
-                if self.step % settings.save_every == 0 or last or stop.signal:
-                    path = self.save()
-                    self.late_signal = stop.signal
-                    if stop.signal and not last:
-                        raise Interrupted(stop.signal, self.step, path)
+                n_steps, signal = self._agree(seconds_per_step, stop)
+                self._save_if_due(signal)
 
-    def _steps_of_call(self, seconds_per_step: float | None) -> int:
+    def _agree(self, seconds_per_step: float, stop: StopRequest) -> tuple[int, int | None]:
+        """Steps of the next graph call, and the signal that came to one of the workers."""
+        n_steps = self._steps_of_call(seconds_per_step)
+        rows = self.workers.gather([n_steps, stop.signal or 0])
+        return int(rows[0, 0]), int(rows[:, 1].max()) or None
+
+    def _save_if_due(self, signal: int | None) -> None:
+        """Begins a save if it is time; waits for one that is the last, be it for a signal."""
+        last = self.step == self.settings.num_train_steps
+        if self.step % self.settings.save_every and not last and not signal:
+            return
+        self._begin_save()
+        if last or signal:
+            path = self._finish_save()
+            self.late_signal = signal
+            if not last:
+                raise Interrupted(signal, self.step, path)
+
+    def _begin_save(self) -> None:
+        if self.workers.is_chief:
+            self._saver.begin(
+                self.step,
+                self.optimizer.variables.snapshot,
+                self.optimizer.slots.snapshot,
+                self._state(),
+            )
+
+    def _finish_save(self) -> str:
+        """Waits until the checkpoint is on the disk; returns its folder."""
+        self.workers.on_chief(self._saver.wait)
+        return self.store.latest()
+
+    def _steps_of_call(self, seconds_per_step: float) -> int:
         """Steps of the next graph call: up to the next event, within the time limit."""
         settings = self.settings
         n_steps = min(settings.next_event(self.step) - self.step, settings.iterations_per_loop)
-        if seconds_per_step is None:
-            return 1
         return max(1, min(n_steps, int(settings.seconds_per_loop / seconds_per_step)))
 
     def _call(self, iterator, n_steps: int, explain) -> tuple[Window, float]:
@@ -168,20 +206,23 @@ class Trainer:
             raise explained from error
         return window, time.perf_counter() - start
 
-    def _account(self, window: Window) -> None:
+    def _account(self, window: Window, locate: Callable[[int], str]) -> None:
         """Advances the position, or stops at a result that is not finite."""
         bad = int(window.steps) - int(window.updates)
-        if bad and self.settings.on_nonfinite == "stop":
-            self._stop_at(self.step + int(window.steps), window)
+        if window.last.failed and self.settings.on_nonfinite == "stop":
+            before = int(window.steps) - 1  # good steps of this call
+            place = locate(self.examples_seen + before * self.settings.global_batch_size)
+            self._stop_at(self.step + before + 1, window, place)
         self.skipped += bad
         self.step += int(window.steps)
         self.examples_seen += int(window.steps) * self.settings.global_batch_size
 
-    def _stop_at(self, step: int, window: Window) -> None:
-        newest = self.store.latest()
+    def _stop_at(self, step: int, window: Window, place: str) -> None:
+        newest = self._saver.latest()
         raise NonFiniteLoss(
             "The loss or its gradient is not finite; training stopped before that update.",
-            where=f"step {step}, learning rate {float(self.schedule(step)):.3g}",
+            where=f"step {step}, learning rate {float(self.schedule(step)):.3g}"
+            + (f", {place}" if place else ""),
             received=f"loss {float(window.last.loss)}, "
             f"gradient norm {float(window.last.gradient_norm)}",
             remedy=(
@@ -199,6 +240,8 @@ class Trainer:
         examples = average.steps * self.settings.global_batch_size
         figures["learning_rate"] = float(self.schedule(self.step))
         figures["gradient_norm"] = float(window.last.gradient_norm)
+        if self.optimizer.loss_scale is not None:
+            figures["loss_scale"] = float(window.last.loss_scale)
         figures["tokens_per_second"] = (
             examples * self.settings.tokens_per_example / average.seconds
         )

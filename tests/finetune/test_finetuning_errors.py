@@ -292,6 +292,7 @@ def test_a_loss_that_is_not_finite(data_dir):
         *run_here(run_finetuning.main, tiny_tasks.arguments(data_dir, overwrite=True))
     )
     assert "not finite" in error and "step 1" in error
+    assert ", examples: marks " in error
     assert content(data_dir / (TRIAL + ".replaced")) == before
 
 

@@ -115,6 +115,7 @@ import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 import pathlib
+from electra_tf2.training.devices import open_devices
 from finetune.evaluation import Evaluation
 from finetune.preprocessing import Preprocessor
 from finetune.setup import prepare
@@ -127,7 +128,7 @@ for distribution in ("one_device", "mirrored"):
         pathlib.Path(sys.argv[1]), distribution=distribution, eval_batch_size=32,
         predict_batch_size=10, train_batch_size=32,
     )
-    setup = prepare(config)
+    setup = prepare(config, open_devices(config, print))
     model = build_model(setup, 0, need_heads=False)
     evaluation = Evaluation(config, model, setup.strategy)
     (task,) = setup.tasks

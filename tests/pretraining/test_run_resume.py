@@ -34,11 +34,11 @@ def started(monkeypatch):
     """Starts a run up to the first step; returns the trainer and what was printed."""
 
     def start(data_dir, name, **hparams):
-        trainers = []
-        monkeypatch.setattr(run, "_train", lambda config, trainer, *_: trainers.append(trainer))
+        found = []
+        monkeypatch.setattr(run, "_train", lambda config, trainers, *_: found.append(trainers))
         _, shown = tiny.pretrain_here(data_dir, name, **hparams)
         monkeypatch.undo()
-        return trainers[0], shown
+        return found[0].trainer, shown
 
     return start
 

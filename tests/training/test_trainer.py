@@ -68,7 +68,7 @@ class Root(Line):
         return {"squared_error": tf.reduce_sum(tf.sqrt(self.weight) * x)}, {"rows": tf.zeros([1])}
 
 
-def make_trainer(folder, n_steps=12, objective=None, **settings):
+def make_trainer(folder, n_steps=12, objective=None, store=None, **settings):
     strategy = tf.distribute.OneDeviceStrategy("/cpu:0")
     objective = objective or Line()
     return Trainer(
@@ -77,7 +77,7 @@ def make_trainer(folder, n_steps=12, objective=None, **settings):
         AdamW(strategy, objective.named_variables(), AdamWSettings(weight_decay_rate=0.0)),
         PolynomialDecay(0.1, 100, 2),
         LoopSettings(n_steps, BATCH, 5, **({"log_every": 4, "save_every": 5} | settings)),
-        CheckpointStore(str(folder), None),
+        store or CheckpointStore(str(folder), None),
         RunLog(str(folder)),
     )
 

@@ -1,0 +1,129 @@
+"""Warnings of settings and figures under which ELECTRA learns little."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from electra_tf2.modeling.config import TransformerConfig, generator_config
+from electra_tf2.pretraining.phases import Phase
+
+# Clark et al. 2020, section 3.2: generators of 1/4 to 1/2 of the discriminator's size work best.
+LARGE_GENERATOR = 0.5
+# .5 is guessing.
+LOWEST_AUC = 0.6
+# Until then even a healthy run may be at .5, however short its warm-up.
+FIRST_STEPS = 5000
+# Steps over which the AUC is averaged before it is judged.
+SPAN = 500
+
+
+def generator_size_warning(config: Any, network: TransformerConfig) -> str | None:
+    """Warns of a generator that is half as large as the discriminator, or larger.
+
+    The size is width times depth, each as a share of the discriminator's; the paper varies the
+    width. A two-tower generator counts by one tower.
+
+    Args:
+        config: a `PretrainingConfig`.
+        network: the discriminator's sizes.
+
+    Returns:
+        What to print, or None.
+    """
+    detection = config.electra_objective or config.electric_objective
+    if not detection or config.uniform_generator:
+        return None
+    best = "a quarter to half of the discriminator's size works best (ELECTRA paper, section 3.2)"
+    if not config.untied_generator:
+        return (
+            "the generator is the discriminator's own network (untied_generator false), as large "
+            f"as it: {best}."
+        )
+    small = generator_config(
+        network,
+        hidden_fraction=config.generator_hidden_size,
+        layers_fraction=config.generator_layers,
+    )
+    width, depth = small.hidden_size, small.num_hidden_layers
+    share = width / network.hidden_size * depth / network.num_hidden_layers
+    if share < LARGE_GENERATOR:
+        return None
+    return (
+        f"the generator is large: hidden size {width} of {network.hidden_size}, {depth} of "
+        f"{network.num_hidden_layers} layers, {share:.0%} of the discriminator. Its samples become "
+        f"too good to tell from the text; {best}. Lower generator_hidden_size or generator_layers."
+    )
+
+
+class DiscriminatorGuard:
+    """Warns, at most twice in a phase, of a discriminator that learns nothing.
+
+    The AUC of the training reports is averaged over spans of `SPAN` steps, from the end of the
+    warm-up on. The first span under `LOWEST_AUC` gives a warning, and so does a later one after
+    twice as many steps, if it is still so low.
+
+    Args:
+        first_step: reports up to this step don't count.
+        num_warmup_steps: for the text.
+    """
+
+    def __init__(self, first_step: int, num_warmup_steps: int):
+        self._first_step = first_step
+        self._warmup = num_warmup_steps
+        self._aucs: list[float] = []
+        self._span_end: int | None = None
+        self._next_warning: float = 0
+
+    def __call__(self, step: int, figures: Mapping[str, float]) -> str | None:
+        """Takes a report.
+
+        Args:
+            step: steps done.
+            figures: of the steps since the last report; without `disc_auc` nothing happens.
+
+        Returns:
+            What to print, or None.
+        """
+        if self._span_end is None:  # a resumed run has a whole span, too
+            self._span_end = max(self._first_step, step) + SPAN
+        auc = figures.get("disc_auc", math.nan)
+        # 0: no token was replaced, or none was kept, so there is nothing to tell apart.
+        if step <= self._first_step or not auc > 0:
+            return None
+        self._aucs.append(auc)
+        if step < self._span_end:
+            return None
+        mean = sum(self._aucs) / len(self._aucs)
+        self._aucs, self._span_end = [], step + SPAN
+        if mean >= LOWEST_AUC or step < self._next_warning:
+            return None
+        self._next_warning = 2 * step if not self._next_warning else math.inf
+        return self._text(step, mean)
+
+    def _text(self, step: int, auc: float) -> str:
+        return (
+            f"Warning: the discriminator learns nothing: up to step {step} its AUC is {auc:.3f} "
+            f"(.5 is guessing), and the warm-up of {self._warmup} steps is over. Mostly the "
+            "learning rate is too high or the warm-up too short (halve learning_rate, double "
+            "num_warmup_steps), the generator is too large (generator_hidden_size: a quarter to "
+            "half works best) or the batch too small; a small model on a hard corpus may only "
+            "need more steps."
+        )
+
+
+def discriminator_guard(phase: Phase) -> Callable[[int, Mapping[str, float]], str | None]:
+    """Returns the guard of a phase: (step, figures of a report) -> what to print, or None.
+
+    A model that comes from an earlier phase has had its first steps there. Electric has no guard:
+    it counts all masked tokens as positives, also those whose sample is right, so that a low AUC
+    says little.
+
+    Args:
+        phase: gives objective, warm-up and first step.
+    """
+    if phase.config.electric_objective:
+        return lambda step, figures: None
+    warmup = phase.config.num_warmup_steps
+    return DiscriminatorGuard(max(phase.first_step + warmup, FIRST_STEPS), warmup)

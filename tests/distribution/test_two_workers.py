@@ -1,0 +1,211 @@
+"""Two processes on this machine train the model that one process trains."""
+
+import shutil
+import signal
+import time
+
+import numpy as np
+import pytest
+
+from electra_tf2.training.checkpoints import CheckpointStore
+from tests.distribution import clusters
+from tests.finetune import tiny_tasks
+from tests.pretraining import tiny
+
+pytestmark = pytest.mark.slow
+
+STEPS = 60
+TOLERANCE = 1e-5
+# Every drawn number belongs to an example but those of dropout.
+NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+PRETRAINING = {
+    "model_hparam_overrides": tiny.NETWORK | NO_DROPOUT,
+    "learning_rate": 2e-3,
+    "num_warmup_steps": 5,
+    "num_train_steps": STEPS,
+    "log_every_steps": 20,
+    "save_checkpoints_steps": 1000,
+    "do_eval": True,
+    "num_eval_steps": 3,
+}
+FINETUNING = {"model_hparam_overrides": NO_DROPOUT, "head_dropout_prob": 0.0}
+SECONDS_TO_LEAVE = 30
+
+
+def checkpoint(model_dir):
+    """The arrays of the newest checkpoint, weights and slots, and its step."""
+    store = CheckpointStore(str(model_dir))
+    found = store.load(store.latest())
+    return {**found.weights, **found.optimizer}, found.step
+
+
+def assert_close(model_dir, other_dir, before):
+    """The weights agree to TOLERANCE, having moved by 100 times that since `before`."""
+    one, two = (CheckpointStore(str(folder)) for folder in (model_dir, other_dir))
+    one, two = one.load(one.latest()), two.load(two.latest())
+    assert one.step == two.step
+    for name, weights in one.weights.items():
+        np.testing.assert_allclose(two.weights[name], weights, atol=TOLERANCE, err_msg=name)
+        if name in before and clusters.WITHOUT_GRADIENT not in name:
+            assert np.abs(weights - before[name]).max() > 100 * TOLERANCE, name
+
+
+@pytest.fixture(scope="module")
+def pretrained(tiny_data, tmp_path_factory):
+    """Folder of the models `one`, `two` and `first` (one step), and what the two workers said."""
+    logs = tmp_path_factory.mktemp("logs")
+    held_out = {"eval_tfrecords": str(tiny_data / "held_out" / tiny.GLOB)}
+    with clusters.pretraining(tiny_data, "two", logs, **PRETRAINING, **held_out) as cluster:
+        tiny.pretrain_here(tiny_data, "first", **PRETRAINING | {"num_train_steps": 1}, **held_out)
+        tiny.pretrain_here(tiny_data, "one", **PRETRAINING, **held_out)
+        assert cluster.wait() == [0, 0], cluster.text(0) + cluster.text(1)
+        texts = [cluster.text(0), cluster.text(1)]
+    return tiny_data / "models", texts
+
+
+def test_pretraining_gives_the_same_weights(pretrained):
+    models, _ = pretrained
+    first = CheckpointStore(str(models / "first"))
+    assert_close(models / "one", models / "two", first.load(first.latest()).weights)
+
+
+def test_pretraining_reports_the_same_figures(pretrained):
+    models, texts = pretrained
+    one, two = tiny.lines(models / "one"), tiny.lines(models / "two")
+    assert len(one) == len(two) == STEPS // 20 + 1
+    for line, other in zip(one, two, strict=True):
+        for name, value in line.items():
+            if name not in ("wall_time", "tokens_per_second") and isinstance(value, float):
+                assert other[name] == pytest.approx(value, rel=2e-4, abs=1e-6), name
+    results = [line for line in texts[1].splitlines() if line.startswith("  disc_auc")]
+    assert results and results[0] in texts[0]
+
+
+def test_only_the_chief_writes(pretrained):
+    models, texts = pretrained
+    assert "Worker 0 of 2 (chief). Devices: /job:worker/replica:0/task:0" in texts[0]
+    assert "Worker 1 of 2. Devices: /job:worker/replica:0/task:1" in texts[1]
+    assert "batch: 8 (4 a replica)" in texts[1]
+    assert "Results written to" in texts[0] and "Results written to" not in texts[1]
+    assert len(list((models / "two" / "tensorboard" / "train").iterdir())) == 1
+
+
+def trial_folder(data_dir):
+    return data_dir / "models" / tiny_tasks.MODEL / "finetuning_models" / "marks_model_1"
+
+
+@pytest.fixture(scope="module")
+def finetuned(tiny_finetuning, tmp_path_factory):
+    """Data folders in which one device, two replicas and two workers have fine-tuned."""
+    folder = tmp_path_factory.mktemp("finetuned")
+    ways = {way: folder / way for way in ("one", "replicas", "workers")}
+    for way in ways.values():
+        shutil.copytree(tiny_finetuning, way)
+    with clusters.finetuning(ways["workers"], folder, **FINETUNING) as cluster:
+        tiny_tasks.finetune_here(ways["one"], **FINETUNING)
+        clusters.finetune_on_replicas(ways["replicas"], **FINETUNING)
+        assert cluster.wait() == [0, 0], cluster.text(0) + cluster.text(1)
+        assert "Results written to" in cluster.text(0)
+        assert "Results written to" not in cluster.text(1)
+    return ways
+
+
+@pytest.mark.parametrize("way", ["replicas", "workers"])
+def test_finetuning_gives_the_same_weights_and_scores(finetuned, way):
+    one, other = finetuned["one"], finetuned[way]
+    start = CheckpointStore(str(one / "models" / tiny_tasks.MODEL))
+    before = start.load(start.latest()).weights
+    assert_close(trial_folder(one), trial_folder(other), before)
+    expected, scores = (
+        clusters.trial_results(folder)[0]["scores"]["marks"] for folder in (one, other)
+    )
+    for name, value in expected.items():
+        assert scores[name] == pytest.approx(value, rel=1e-4), name
+    assert clusters.dev_predictions(other) == clusters.dev_predictions(one)
+
+
+def test_finetuning_after_the_loss_of_both_workers(tiny_finetuning, tmp_path):
+    """Killed with SIGKILL, dropout on: ends bit for bit as a run that nothing happened to."""
+    hparams = {"save_checkpoints_steps": 10, "iterations_per_loop": 2}
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    for folder in (whole, broken):
+        shutil.copytree(tiny_finetuning, folder)
+    with clusters.finetuning(whole, tmp_path, **hparams) as cluster:
+        assert cluster.wait() == [0, 0], cluster.text(0) + cluster.text(1)
+    with clusters.finetuning(broken, tmp_path, **hparams) as cluster:
+        cluster.wait_for(trial_folder(broken) / "checkpoints" / "step-00000020")
+        for process in cluster.processes:
+            process.kill()
+    with clusters.finetuning(broken, tmp_path, **hparams) as cluster:
+        assert cluster.wait() == [0, 0], cluster.text(0) + cluster.text(1)
+        assert "Resuming at step" in cluster.text(1)
+    (arrays, _), (expected, _) = (checkpoint(trial_folder(f)) for f in (broken, whole))
+    for name, value in expected.items():
+        np.testing.assert_array_equal(arrays[name], value, err_msg=name)
+
+
+# Dropout is on: what a worker draws is the same again after a resume.
+LONG = {"num_train_steps": 400, "save_checkpoints_steps": 50, "log_every_steps": 50}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tiny_data, tmp_path_factory):
+    """What two workers train when nothing happens to them."""
+    logs = tmp_path_factory.mktemp("logs")
+    with clusters.pretraining(tiny_data, "undisturbed", logs, **LONG) as cluster:
+        assert cluster.wait() == [0, 0], cluster.text(0) + cluster.text(1)
+    return checkpoint(tiny_data / "models" / "undisturbed")
+
+
+@pytest.mark.parametrize("lost", [0, 1], ids=["chief", "worker"])
+def test_a_worker_is_killed(tiny_data, tmp_path, undisturbed, lost):
+    """The other one leaves within 30 s; started again, both finish as if nothing had happened."""
+    name = f"lost-{lost}"
+    model_dir = tiny_data / "models" / name
+    with clusters.pretraining(tiny_data, name, tmp_path, **LONG) as cluster:
+        cluster.wait_for(model_dir / "checkpoints" / "step-00000100")
+        cluster.processes[lost].kill()
+        start = time.monotonic()
+        other = cluster.processes[1 - lost]
+        assert other.wait(SECONDS_TO_LEAVE) == 75, cluster.text(1 - lost)
+        assert time.monotonic() - start < SECONDS_TO_LEAVE
+        message = cluster.text(1 - lost)
+    assert "error: Another worker of the run is gone." in message
+    assert "run the same command on all hosts again" in message
+    assert "Traceback" not in message
+    with clusters.pretraining(tiny_data, name, tmp_path, **LONG) as cluster:
+        assert cluster.wait() == [0, 0], cluster.text(0) + cluster.text(1)
+        assert "Resuming at step" in cluster.text(1)
+    arrays, step = checkpoint(model_dir)
+    expected, expected_step = undisturbed
+    assert step == expected_step
+    for array, value in expected.items():
+        np.testing.assert_array_equal(arrays[array], value, err_msg=array)
+
+
+def test_a_signal_to_one_worker_stops_all(tiny_data, tmp_path, undisturbed):
+    model_dir = tiny_data / "models" / "stopped"
+    with clusters.pretraining(tiny_data, "stopped", tmp_path, **LONG) as cluster:
+        cluster.wait_for(model_dir / "checkpoints" / "step-00000050")
+        cluster.processes[1].send_signal(signal.SIGTERM)
+        assert cluster.wait(60) == [75, 75], cluster.text(0) + cluster.text(1)
+        for index in range(2):
+            assert "The run was stopped after step" in cluster.text(index)
+            assert "received: SIGTERM" in cluster.text(index)
+    with clusters.pretraining(tiny_data, "stopped", tmp_path, **LONG) as cluster:
+        assert cluster.wait() == [0, 0], cluster.text(0) + cluster.text(1)
+    arrays, _ = checkpoint(model_dir)
+    for array, value in undisturbed[0].items():
+        np.testing.assert_array_equal(arrays[array], value, err_msg=array)
+
+
+def test_a_run_moves_between_devices(tiny_data, tmp_path, pretrained):
+    """Begun on one device, gone on with on two replicas, then on two workers."""
+    models, _ = pretrained
+    hparams = PRETRAINING | {"do_eval": False}
+    clusters.pretrain_until(tiny_data, "moving", 20, devices=1, **hparams)
+    clusters.pretrain_until(tiny_data, "moving", 40, devices=2, **hparams)
+    with clusters.pretraining(tiny_data, "moving", tmp_path, **hparams) as cluster:
+        assert cluster.wait() == [0, 0], cluster.text(0) + cluster.text(1)
+        assert "Resuming at step 40" in cluster.text(0)
+    assert_close(models / "one", models / "moving", {})

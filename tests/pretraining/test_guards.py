@@ -1,0 +1,109 @@
+"""Warnings of large generators, of discriminators that learn nothing, and where a NaN came from."""
+
+import math
+
+import pytest
+
+from configure_pretraining import PretrainingConfig
+from electra_tf2.pretraining import guards
+from electra_tf2.pretraining.guards import DiscriminatorGuard, discriminator_guard
+from electra_tf2.pretraining.phases import phases_of
+
+
+def warnings_of(**hparams):
+    config = PretrainingConfig("tiny", "/data", **hparams)
+    return [text for text in config.warnings if "generator" in text and "keeps" not in text]
+
+
+@pytest.mark.parametrize(
+    "hparams",
+    [
+        {},
+        {"model_size": "base", "generator_hidden_size": 1 / 3},
+        {"generator_hidden_size": 0.5, "generator_layers": 0.5},
+        {"uniform_generator": True, "generator_hidden_size": 1.0},
+        {"electra_objective": False, "generator_hidden_size": 1.0},
+        {"electric_objective": True},
+        {"generator_hidden_size": 1.0, "do_train": False, "do_eval": True},
+    ],
+    ids=str,
+)
+def test_generators_of_a_good_size(hparams):
+    assert warnings_of(**hparams) == []
+
+
+@pytest.mark.parametrize(
+    "hparams, said",
+    [
+        ({"generator_hidden_size": 0.5}, "hidden size 128 of 256, 12 of 12 layers, 50%"),
+        ({"generator_hidden_size": 1.0}, "hidden size 256 of 256, 12 of 12 layers, 100%"),
+        ({"generator_layers": 2.0}, "hidden size 64 of 256, 24 of 12 layers, 50%"),
+        ({"untied_generator": False}, "the discriminator's own network"),
+    ],
+    ids=str,
+)
+def test_large_generators(hparams, said):
+    (warning,) = warnings_of(**hparams)
+    assert said in warning and "a quarter to half" in warning
+
+
+def reports(guard, aucs, every=100, start=0):
+    """Feeds a report every so many steps; returns the steps that gave a warning, and the texts."""
+    steps = range(start + every, start + every * (len(aucs) + 1), every)
+    said = {s: guard(s, {"disc_auc": auc}) for s, auc in zip(steps, aucs, strict=True)}
+    return {step: text for step, text in said.items() if text}
+
+
+def test_warns_twice_at_most():
+    said = reports(DiscriminatorGuard(1000, 800), [0.51] * 200)
+    assert list(said) == [1500, 3000]
+    assert "up to step 1500 its AUC is 0.510" in said[1500]
+    assert "warm-up of 800 steps" in said[1500]
+    for cause in ("learning_rate", "num_warmup_steps", "generator_hidden_size", "more steps"):
+        assert cause in said[1500]
+
+
+def test_says_nothing_more_once_the_discriminator_learns():
+    assert list(reports(DiscriminatorGuard(1000, 800), [0.5] * 20 + [0.7] * 100)) == [1500]
+
+
+@pytest.mark.parametrize("aucs", [[0.61] * 200, [0.5] * 10 + [0.8] * 200])
+def test_learning_in_time(aucs):
+    assert reports(DiscriminatorGuard(1000, 800), aucs) == {}
+
+
+def test_judges_the_mean_of_a_span():
+    assert reports(DiscriminatorGuard(100, 0), [0.5] + [0.5, 0.5, 0.5, 0.5, 0.9] * 4) != {}
+    assert reports(DiscriminatorGuard(100, 0), [0.5] + [0.5, 0.8, 0.5, 0.8, 0.5] * 4) == {}
+    assert list(reports(DiscriminatorGuard(0, 0), [0.5] * 9, every=2000)) == [4000, 8000]
+
+
+def test_a_resumed_run_is_not_judged_by_its_first_report():
+    assert reports(DiscriminatorGuard(1000, 0), [0.5] + [0.7] * 9, every=10, start=6000) == {}
+    assert list(reports(DiscriminatorGuard(1000, 0), [0.5] * 99, every=10, start=6000)) == [6510]
+
+
+@pytest.mark.parametrize("auc", [0.0, math.nan])
+def test_a_report_that_tells_nothing(auc):
+    assert reports(DiscriminatorGuard(0, 0), [auc] * 50) == {}
+
+
+def test_a_masked_lm_has_no_discriminator():
+    guard = DiscriminatorGuard(0, 0)
+    assert all(guard(step, {"masked_lm_loss": 3.0}) is None for step in range(0, 5000, 100))
+
+
+def first_warning(phase):
+    return next(iter(reports(discriminator_guard(phase), [0.5] * 300)), None)
+
+
+def test_when_the_guard_of_a_phase_begins():
+    stages = [
+        {"num_train_steps": 9000, "num_warmup_steps": 100},
+        {"num_train_steps": 9000, "num_warmup_steps": 3000},
+    ]
+    short, long = phases_of(PretrainingConfig("tiny", "/data", phases=stages))
+    assert first_warning(short) == guards.FIRST_STEPS + guards.SPAN
+    assert first_warning(long) == 9000 + 3000 + guards.SPAN
+    (electric,) = phases_of(PretrainingConfig("tiny", "/data", electric_objective=True))
+    assert first_warning(electric) is None
