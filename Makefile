@@ -3,7 +3,7 @@
 #   make quickstart   train a tiny ELECTRA on text that is already on this machine
 #   make test         lint and run all tests
 #   make lint         ruff only
-#   make benchmarks   speed beside the usual alternatives (installs torch and transformers)
+#   make benchmarks   speed beside the usual alternatives (installs torch and transformers), memory
 #   make clean        remove the virtual environment and caches; data and models stay
 #
 # Packages go into $(VENV), once: a run after that needs no network unless pyproject.toml changed.
@@ -37,6 +37,9 @@ benchmarks: $(VENV)/.installed-interop
 	$(PYTHON) benchmarks/dataset.py
 	$(PYTHON) benchmarks/pretraining_step.py
 	$(PYTHON) benchmarks/finetuning.py
+	$(PYTHON) benchmarks/distribution.py
+	$(PYTHON) benchmarks/memory.py
+	$(PYTHON) benchmarks/saving.py
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache

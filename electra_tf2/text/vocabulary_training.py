@@ -9,7 +9,7 @@ chance.
 
 import collections
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from electra_tf2.errors import UserError
 from electra_tf2.text.fast_normalization import FastNormalizer
@@ -19,6 +19,7 @@ from electra_tf2.text.wordpiece import CONTINUATION, MAX_WORD_CHARACTERS
 
 LARGEST_ALPHABET = 1000
 SMALLEST_ALPHABET = 64
+_WORDS_OF_A_TEXT = 1000  # given to the trainer
 
 
 class WordCounter:
@@ -145,6 +146,13 @@ def _character_pieces(words: Mapping[str, int]) -> list[str]:
     return sorted(alone) + sorted(continuing)
 
 
+def _texts(words: Mapping[str, int]) -> Iterator[str]:
+    """Text with these words: the trainer takes no counts. Short texts keep its memory small."""
+    for word, count in words.items():
+        for done in range(0, count, _WORDS_OF_A_TEXT):
+            yield " ".join([word] * min(_WORDS_OF_A_TEXT, count - done))
+
+
 def _learn(
     words: Mapping[str, int],
     vocab_size: int,
@@ -164,8 +172,6 @@ def _learn(
         continuing_subword_prefix=CONTINUATION,
         show_progress=show_progress,
     )
-    # It takes text, not counts.
-    texts = (" ".join([word] * count) for word, count in words.items())
-    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.train_from_iterator(_texts(words), trainer)
     ids = tokenizer.get_vocab()
     return sorted(ids, key=ids.__getitem__)

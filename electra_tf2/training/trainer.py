@@ -154,7 +154,7 @@ class Trainer:
                 if settings.eval_every and self.step % settings.eval_every == 0:
                     evaluate()
                 n_steps, signal = self._agree(seconds_per_step, stop)
-                self._save_if_due(signal)
+                self._save_if_due(signal, stop)
 
     def _agree(self, seconds_per_step: float, stop: StopRequest) -> tuple[int, int | None]:
         """Steps of the next graph call, and the signal that came to one of the workers."""
@@ -162,7 +162,7 @@ class Trainer:
         rows = self.workers.gather([n_steps, stop.signal or 0])
         return int(rows[0, 0]), int(rows[:, 1].max()) or None
 
-    def _save_if_due(self, signal: int | None) -> None:
+    def _save_if_due(self, signal: int | None, stop: StopRequest) -> None:
         """Begins a save if it is time; waits for one that is the last, be it for a signal."""
         last = self.step == self.settings.num_train_steps
         if self.step % self.settings.save_every and not last and not signal:
@@ -170,7 +170,8 @@ class Trainer:
         self._begin_save()
         if last or signal:
             path = self._finish_save()
-            self.late_signal = signal
+            # One may have come while the save was waited for.
+            _, self.late_signal = self._agree(1.0, stop)
             if not last:
                 raise Interrupted(signal, self.step, path)
 

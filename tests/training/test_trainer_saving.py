@@ -1,5 +1,7 @@
 """Checkpoints in training: written in the background, and promised only when they are there."""
 
+import os
+import signal
 import threading
 import time
 
@@ -73,3 +75,18 @@ def test_the_last_good_checkpoint_is_one_that_is_written(tmp_path):
         trainer.train(bad_at(6))
     assert "is kept: " + store.latest() in info.value.remedy
     assert store.steps() == [5]
+
+
+def test_a_signal_while_the_last_save_is_waited_for(tmp_path, monkeypatch):
+    store = SlowStore(tmp_path)
+    store.go_on.set()
+    trainer = make_trainer(tmp_path, n_steps=3, store=store)
+    finish = trainer._finish_save
+
+    def finish_and_signal():
+        os.kill(os.getpid(), signal.SIGTERM)
+        return finish()
+
+    monkeypatch.setattr(trainer, "_finish_save", finish_and_signal)
+    trainer.train(numbers)
+    assert trainer.late_signal == signal.SIGTERM

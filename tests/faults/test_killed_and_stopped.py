@@ -1,4 +1,4 @@
-"""A run that is killed and stopped in every way ends like one that was left alone."""
+"""Signals to a run: killed or stopped in every way, it ends like one that was left alone."""
 
 import collections
 import json
@@ -7,11 +7,12 @@ import pathlib
 import random
 import re
 import signal
-import time
 
 import pytest
 
 from electra_tf2.training.checkpoints import CheckpointStore
+from tests.faults.run_outcomes import differences
+from tests.faults.watched_runs import last_logged, wait_for_step
 from tests.pretraining import tiny
 
 pytestmark = [
@@ -30,6 +31,7 @@ HPARAMS = {
     "num_train_steps": N_STEPS,
     "save_checkpoints_steps": SAVE_EVERY,
     "keep_checkpoint_max": 2,
+    "log_every_steps": 1,
 }
 
 # Python imports this module at the start; the program itself is untouched.
@@ -47,22 +49,6 @@ os.fsync = sync_or_die
 """
 
 Stop = collections.namedtuple("Stop", "code message step newest files steps_logged")
-
-
-def last_logged(model_dir):
-    path = model_dir / "metrics.jsonl"
-    steps = re.findall(r'"step": (\d+)', path.read_text()) if path.exists() else []
-    return int(steps[-1]) if steps else 0
-
-
-def signal_at(process, model_dir, step, number):
-    """Waits until the log has reached a step, then sends a signal."""
-    deadline = time.monotonic() + 300
-    while last_logged(model_dir) < step:
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
-    process.send_signal(number)
 
 
 def stopped(process, model_dir):
@@ -84,16 +70,17 @@ def story(tiny_data, tmp_path_factory):
         "PYTHONPATH": f"{hook}:{tiny.ROOT}",
         "KILL_AT_SYNC_OF": f"step-{KILLED_SAVE:08d}.tmp/optimizer.safetensors",
     }
-    undisturbed = tiny.start(tiny_data, "undisturbed", log_every_steps=20, **HPARAMS)
+    undisturbed = tiny.start(tiny_data, "undisturbed", **HPARAMS)
     model_dir = tiny_data / "models" / "killed"
     parts = {}
 
     def begin(**options):
-        return tiny.start(tiny_data, "killed", log_every_steps=1, **HPARAMS, **options)
+        return tiny.start(tiny_data, "killed", **HPARAMS, **options)
 
     def stop(name, number, first, last):
         process = begin()
-        signal_at(process, model_dir, random.randint(first, last), number)
+        wait_for_step(process, model_dir, random.randint(first, last))
+        process.send_signal(number)
         parts[name] = stopped(process, model_dir)
 
     stop("kill", signal.SIGKILL, 12, 35)
@@ -121,7 +108,8 @@ def test_kill_at_a_random_step(story):
 def test_kill_inside_a_checkpoint_write(story):
     part = story[0]["kill in save"]
     assert part.code == -signal.SIGKILL
-    assert part.step == KILLED_SAVE
+    # Training goes on while the checkpoint is written, up to the next save.
+    assert KILLED_SAVE <= part.step <= KILLED_SAVE + SAVE_EVERY
     assert part.files == ["step-00000030", "step-00000040", "step-00000050.tmp"]
     assert resumed_at(story[0]["terminate"].message) == 40
 
@@ -155,19 +143,7 @@ def test_ends_bit_for_bit_like_an_undisturbed_run(story):
     parts, killed, undisturbed = story
     assert parts["end"].code == 0, parts["end"].message
     assert parts["end"].files == ["step-00000090", "step-00000100"]
-    stores = [CheckpointStore(str(folder)) for folder in (killed, undisturbed)]
-    found, expected = (store.load(store.latest()) for store in stores)
-    assert found.step == expected.step == N_STEPS
-    assert found.state == expected.state
-    for these, those in ((found.weights, expected.weights), (found.optimizer, expected.optimizer)):
-        assert these.keys() == those.keys()
-        for name, array in those.items():
-            assert these[name].tobytes() == array.tobytes(), name
-
-
-def test_the_signals_left_no_other_trace(story):
-    _, killed, undisturbed = story
+    assert differences(killed, undisturbed) == []
     for name in ("vocab.txt", "tokenizer.json"):
         assert (killed / name).read_bytes() == (undisturbed / name).read_bytes()
     assert json.loads((killed / "config.json").read_text())["hparams"]["seed"] == 0
-    assert not [path for path in killed.rglob("*") if path.name.endswith(".tmp")]

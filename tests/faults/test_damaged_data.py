@@ -1,0 +1,75 @@
+"""Training data that are damaged: a clear error, the last checkpoint is kept, and a way on."""
+
+import os
+import signal
+
+import pytest
+
+from electra_tf2.data import records
+from electra_tf2.training.checkpoints import CheckpointStore
+from tests.faults.run_outcomes import differences
+from tests.faults.watched_runs import wait_for_step
+from tests.pretraining import test_run_errors as errors
+from tests.pretraining import tiny
+
+pytestmark = pytest.mark.slow
+
+
+def run_to_error(root, name, exit_code=2, **hparams):
+    """Trains until it fails; returns the error and the model's checkpoints."""
+    code, shown = errors.main_here(tiny.arguments(root, name, **(tiny.UNIFORM | hparams)))
+    return errors.error_of(code, shown, exit_code), CheckpointStore(str(root / "models" / name))
+
+
+def test_shard_that_is_corrupt_far_inside(small_model, monkeypatch):
+    """Large data is not verified at the start: the error comes in training, as clear."""
+    root, _ = small_model
+    monkeypatch.setattr(records, "_FULLY_VERIFIED_BYTES", 0)
+    for number in range(2):
+        errors.flip(errors.SHARD.format(number), -40)(root)
+    hparams = {"num_train_steps": 50, "save_checkpoints_steps": 1}
+    error, store = run_to_error(root, "new", **hparams)
+    assert "corrupt" in error and "byte" in error
+    assert f"{root}/pretrain_tfrecords/pretrain_data.tfrecord-" in error
+    last = store.steps()[-1]
+    assert 1 <= last < 10
+    assert store.load(store.latest()).step == last
+    # With the shards mended, the same command goes on.
+    for number in range(2):
+        errors.flip(errors.SHARD.format(number), -40)(root)
+    _, shown = tiny.pretrain_here(root, "new", **tiny.UNIFORM, num_train_steps=last + 1)
+    assert f"Resuming at step {last} " in shown
+
+
+def test_record_of_another_length_far_inside(small_model):
+    root, _ = small_model
+    errors.records_without_metadata(16, bad_index=11)(root)
+    error, _ = run_to_error(root, "new", num_train_steps=50)
+    assert error.startswith("A record is not an example of 32 tokens.")
+    assert f"where: {root}/pretrain_tfrecords" in error
+    assert "received: Key: " in error and "Values size: 16" in error
+
+
+def test_last_shard_that_loses_its_end_while_it_is_read(small_model):
+    """A real process; the data are read again in each epoch. The mended shard lets it go on."""
+    root, _ = small_model
+    hparams = tiny.UNIFORM | {"num_train_steps": 60, "save_checkpoints_steps": 10}
+    hparams |= {"log_every_steps": 1, "keep_checkpoint_max": 2}
+    with tiny.start(root, "new", **hparams) as process:
+        wait_for_step(process, root / "models" / "new", 20)
+        process.send_signal(signal.SIGSTOP)  # not to be at the end before
+        shard = root / errors.SHARD.format(1)
+        content = shard.read_bytes()
+        os.truncate(shard, len(content) - 7)
+        process.send_signal(signal.SIGCONT)
+        _, shown = process.communicate(timeout=300)
+    error = errors.error_of(process.returncode, shown)
+    assert "truncated" in error and str(shard) in error
+    store = CheckpointStore(str(root / "models" / "new"))
+    last = store.load(store.latest()).step
+    assert 10 <= last < 60
+    shard.write_bytes(content)
+    _, shown = tiny.pretrain_here(root, "new", **hparams)
+    assert f"Resuming at step {last} " in shown
+    tiny.pretrain_here(root, "undisturbed", **hparams)
+    assert differences(root / "models" / "new", root / "models" / "undisturbed") == []
