@@ -63,7 +63,7 @@ def predict_file(setup: Setup, evaluation: Evaluation, path: str, output: str) -
         The number of predictions.
     """
     (task,) = setup.tasks
-    examples = task.read_examples(path, "predict")
+    examples = setup.workers.together(lambda: task.read_examples(path, "predict"))
     table = Preprocessor(setup.config).make(task, examples, "predict")
     outputs = evaluation.outputs(task, table, setup.config.predict_batch_size)
     records = task.prediction_records("predict", list(outputs), examples)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import os
 import posixpath
@@ -51,6 +52,7 @@ def finetune(config: Any) -> list[TrialResult]:
         if not config.do_train:
             return _evaluate_only(setup)
         run = setup.workers.together(lambda: _open_run(setup))
+        setup.workers.check_same_view("data and model", json.dumps(run.whole_origin))
         with contextlib.ExitStack() as until_done:
             setup.workers.on_chief(lambda: _lock(config, until_done))
             return _run_trials(run)
@@ -106,6 +108,8 @@ def make_results(setup: Setup) -> Results:
 def _run_trials(run: _Run) -> list[TrialResult]:
     config, workers = run.setup.config, run.setup.workers
     results = workers.together(run.open_results)
+    done = str([result.trial for result in results.trials])
+    workers.check_same_view("trials that are done", done)
     overwriting = None
     if config.overwrite:
         overwriting = Overwriting(config, run_mark(run.setup, run.whole_origin))
@@ -121,7 +125,7 @@ def _run_trials(run: _Run) -> list[TrialResult]:
     if overwriting is not None:
         workers.on_chief(overwriting.end)
         if config.do_eval:
-            results.finish_overwriting()
+            workers.together(results.finish_overwriting)
     if not config.do_eval:
         return []
     workers.on_chief(lambda: _report_results(config, results))
@@ -200,7 +204,8 @@ def _run_trial(run: _Run, trial: int, results: Results) -> None:
     say(f"Trial {trial}" + (f" of {config.num_trials}" if config.num_trials > 0 else ""))
     trained = train_trial(setup, run.origin, run.data, run.dev, trial)
     if config.do_eval:
-        results.add(_score(setup, run.dev, trained, trial))
+        result = _score(setup, run.dev, trained, trial)
+        workers.together(lambda: results.add(result))
         workers.on_chief(lambda: write_model_scores(config, lambda line: None))
     if config.write_test_outputs and trial <= config.n_writes_test:
         write_test_outputs(setup, trained.evaluation, trial)
@@ -222,7 +227,8 @@ def _write_missing_outputs(setup: Setup, trial: int) -> None:
     if not tf.io.gfile.exists(folder):
         say(f"Its test predictions can't be written: {folder} has been removed.")
         return
-    trained = setup._replace(start=open_pretrained(folder))
+    start = setup.workers.together(lambda: open_pretrained(folder))
+    trained = setup._replace(start=start)
     model = build_model(trained, config.seed, need_heads=True)
     write_test_outputs(setup, Evaluation(config, model, setup.strategy), trial)
 
@@ -274,7 +280,7 @@ def _evaluate_only(setup: Setup) -> list[TrialResult]:
     if config.do_eval:
         done = [_score(setup, dev, trained, setup.trial)]
         results = make_results(setup)
-        results.add_evaluation(done[0])
+        setup.workers.together(lambda: results.add_evaluation(done[0]))
         say(f"Results written to {results.path} and {config.results_txt}")
     if config.write_test_outputs:
         write_test_outputs(setup, trained.evaluation, setup.trial)

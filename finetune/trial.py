@@ -267,7 +267,7 @@ def _run(
     setup: Setup, trainer: Trainer, data: TaskData, seed: int, best: BestWeights | None
 ) -> None:
     steps = trainer.settings.num_train_steps
-    trainer.log.rewind(trainer.step)
+    setup.workers.on_chief(lambda: trainer.log.rewind(trainer.step))
     if trainer.step >= steps:
         say(f"Already trained for {trainer.step} steps: nothing to do.")
         return

@@ -60,6 +60,7 @@ def _pretrain(config: Any, devices: Devices) -> dict[str, float] | None:
     # The chief alone tidies up after a save that was cut off.
     workers.on_chief(CheckpointStore(config.model_dir).latest)
     data = workers.together(lambda: open_data(config, network, compute_type))
+    workers.check_same_view("the data", data.fingerprint())
     for phase in data.phases:
         with phase.named_in_errors():
             _check_batches(phase.config, strategy.num_replicas_in_sync)
@@ -72,7 +73,9 @@ def _pretrain(config: Any, devices: Devices) -> dict[str, float] | None:
         pretraining = build_pretraining(first, network, data.vocabulary, precision=compute_type)
     trainers = PhaseTrainers(config, devices, pretraining, data)
     say(_describe_model(pretraining, compute_type))
-    _take_weights(config, trainers.trainer)
+    newest = trainers.trainer.store.latest() or "none"
+    workers.check_same_view("newest checkpoint", newest)
+    workers.together(lambda: _take_weights(config, trainers.trainer))
     if config.do_train:
         _train(config, trainers, data)
     return _final_evaluation(config, trainers) if config.do_eval else None
@@ -80,7 +83,6 @@ def _pretrain(config: Any, devices: Devices) -> dict[str, float] | None:
 
 def _take_weights(config: Any, trainer: Trainer) -> None:
     """Resumes the model folder's model, or starts from `init_checkpoint` if that is given."""
-    trainer.workers.check_same_view("newest checkpoint", trainer.store.latest() or "none")
     examples = functools.partial(examples_at, phases_of(config))
     if resume(trainer, config.model_dir, say, examples):
         return
@@ -198,12 +200,14 @@ def _explain(config: Any, files: RecordFiles, error: Exception) -> UserError | N
     """Explains an error of the input that the checks at the start could not see."""
     if isinstance(error, tf.errors.DataLossError):
         return explain_data_loss(files, error)
-    if isinstance(error, tf.errors.InvalidArgumentError) and "ParseExample" in error.message:
-        reason = re.search(r"Key: .*", error.message)
+    unreadable = isinstance(error, UnicodeDecodeError)
+    not_parsed = isinstance(error, tf.errors.InvalidArgumentError) and "ParseExample" in str(error)
+    if unreadable or not_parsed:
+        reason = re.search(r"Key: .*", "" if unreadable else error.message)
         return UserError(
             f"A record is not an example of {config.max_seq_length} tokens.",
             where=config.pretrain_tfrecords,
-            received=reason[0] if reason else error.message.strip(),
+            received=reason[0] if reason else "bytes that can't be parsed",
             remedy="Build the data again; training then continues from its last checkpoint.",
         )
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -48,6 +49,14 @@ class Data(NamedTuple):
     records: list[PhaseData]
     strip_accents: bool
     hparams: dict[str, Any]
+
+    def fingerprint(self) -> str:
+        """Returns the number of examples and a hash of all that they are read from."""
+        files = [own for phase in self.records for own in phase if own is not None]
+        content = [(own.paths, own.counts, own.metadata) for own in files]
+        text = repr((self.vocabulary.sha256, self.strip_accents, content))
+        examples = ", ".join(dict.fromkeys(str(own.num_examples) for own in files))
+        return f"{examples} examples ({hashlib.sha256(text.encode()).hexdigest()[:16]})"
 
 
 def open_data(config: Any, network: TransformerConfig, compute_type: str) -> Data:

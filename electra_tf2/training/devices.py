@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -11,8 +11,10 @@ import tensorflow as tf
 from electra_tf2 import __version__
 from electra_tf2.errors import UserError
 from electra_tf2.training import strategies
-from electra_tf2.training.cluster import VARIABLE, read_cluster
+from electra_tf2.training.cluster import VARIABLE, Cluster, read_cluster
+from electra_tf2.training.precision import resolve_precision, resolve_xla
 from electra_tf2.training.rendezvous import check_same, meet
+from electra_tf2.training.time_limit import time_limit
 from electra_tf2.training.workers import Workers
 
 Say = Callable[[str], None]
@@ -61,16 +63,30 @@ def _one_process(config: Any, distribution: str, say: Say) -> Devices:
 
 def _multi_worker(config: Any, distribution: str, say: Say) -> Devices:
     cluster = read_cluster()
-    card = {"version": __version__, "TensorFlow": tf.__version__, **_shared_hparams(config)}
-    cards = meet(cluster, card, timeout=config.worker_timeout, say=say)
+    cards = meet(cluster, _card(config, cluster), timeout=config.worker_timeout, say=say)
     check_same(cluster, cards)
-    strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    too_long = UserError(
+        f"The workers have met, but were not connected within {config.worker_timeout} seconds.",
+        where=f"worker {cluster.index}, {cluster.addresses[cluster.index]}",
+        received="nothing from TensorFlow",
+        remedy="Look for a worker that has ended, then start the same command on all hosts again.",
+    )
+    with time_limit(config.worker_timeout, too_long):
+        strategy = tf.distribute.MultiWorkerMirroredStrategy()
     return Devices(strategy, Workers(strategy, cluster))
 
 
-def _shared_hparams(config: Any) -> Mapping[str, Any]:
+def _card(config: Any, cluster: Cluster) -> dict[str, Any]:
     """What all workers must have in common: all but how long they wait."""
-    return {n: v for n, v in config.to_dict().items() if n != "worker_timeout"}
+    hparams = {n: v for n, v in config.to_dict().items() if n != "worker_timeout"}
+    return hparams | {
+        "version": __version__,
+        "TensorFlow": tf.__version__,
+        "workers": list(cluster.addresses),
+        "GPUs": len(tf.config.list_physical_devices("GPU")),
+        "precision": resolve_precision(config.precision),
+        "xla": resolve_xla(config.xla),
+    }
 
 
 def _tpu(config: Any, distribution: str, say: Say) -> Devices:

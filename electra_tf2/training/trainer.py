@@ -142,7 +142,7 @@ class Trainer:
             while self.step < settings.num_train_steps:
                 window, seconds = self._call(iterator, n_steps, explain)
                 seconds_per_step = seconds / n_steps
-                self._saver.check()
+                self.workers.on_chief(self._saver.check)
                 self._account(window, locate)
                 average.add(window, seconds)
                 if self.step % settings.log_every == 0 or self.step == settings.num_train_steps:
@@ -176,13 +176,14 @@ class Trainer:
                 raise Interrupted(signal, self.step, path)
 
     def _begin_save(self) -> None:
-        if self.workers.is_chief:
-            self._saver.begin(
+        self.workers.on_chief(
+            lambda: self._saver.begin(
                 self.step,
                 self.optimizer.variables.snapshot,
                 self.optimizer.slots.snapshot,
                 self._state(),
             )
+        )
 
     def _finish_save(self) -> str:
         """Waits until the checkpoint is on the disk; returns its folder."""
@@ -200,7 +201,8 @@ class Trainer:
         try:
             window = self._loop(iterator, self.step, n_steps)
             window = tf.nest.map_structure(lambda t: t.numpy(), window)
-        except tf.errors.OpError as error:
+        # Python may not be able to read a message of TensorFlow's that quotes a record's bytes.
+        except (tf.errors.OpError, UnicodeDecodeError) as error:
             explained = explain(error)
             if explained is None:
                 raise

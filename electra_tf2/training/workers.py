@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
@@ -14,14 +15,9 @@ from electra_tf2.training.cluster import Cluster
 
 T = TypeVar("T")
 
-# What TensorFlow raises in the others when a worker is gone.
-_LOST = (
-    tf.errors.UnavailableError,
-    tf.errors.AbortedError,
-    tf.errors.CancelledError,
-    tf.errors.DeadlineExceededError,
-    tf.errors.InternalError,
-    tf.errors.FailedPreconditionError,
+# What TensorFlow's errors say in the others when a worker is gone.
+_LOST = re.compile(
+    "collective|coordination|heartbeat|socket closed|connect|unavailable|RecvBuf", re.IGNORECASE
 )
 
 
@@ -93,7 +89,7 @@ class Workers:
         return [bytes(content.tolist()).decode("utf-8") for content in contents]
 
     def together(self, function: Callable[[], T]) -> T:
-        """Runs a function on every worker; a `UserError` on one of them ends the run on all.
+        """Runs a function on every worker; an error on one of them ends the run on all.
 
         Args:
             function: may only talk to the other workers if it does so on all of them.
@@ -102,16 +98,18 @@ class Workers:
             This worker's result, once all have one.
 
         Raises:
-            UserError: this worker's, or one that tells what another worker's says.
+            UserError: tells what another worker's error says.
+            Exception: this worker's.
         """
         if self.count == 1:
             return function()
         result, own_error = None, None
         try:
             result = function()
-        except UserError as error:
+        except Exception as error:
             own_error = error
-        messages = self.gather_texts("" if own_error is None else str(own_error))
+        failed = own_error is not None
+        messages = self.gather_texts(str(own_error) or type(own_error).__name__ if failed else "")
         if own_error is not None:
             raise own_error
         for index, message in enumerate(messages):
@@ -157,13 +155,14 @@ class Workers:
         """Turns TensorFlow's errors about a lost worker into `WorkerLost`."""
         try:
             yield
-        except _LOST as error:
-            if self.count == 1:
+        except tf.errors.OpError as error:
+            lines = [line for line in error.message.splitlines() if _LOST.search(line)]
+            if self.count == 1 or not lines:
                 raise
             raise WorkerLost(
                 "Another worker of the run is gone.",
                 where=f"worker {self.index}, {self._cluster.addresses[self.index]}",
-                received=error.message.strip().partition("\n")[0][:300],
+                received=lines[0].strip()[:300],
                 remedy="Look at the other workers' messages, then run the same command on all "
                 "hosts again: training goes on from its last checkpoint.",
             ) from error

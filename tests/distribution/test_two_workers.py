@@ -52,12 +52,13 @@ def assert_close(model_dir, other_dir, before):
 
 @pytest.fixture(scope="module")
 def pretrained(tiny_data, tmp_path_factory):
-    """Folder of the models `one`, `two` and `first` (one step), and what the two workers said."""
+    """Folder of models `workers-` one, two and first (one step); what the two workers said."""
     logs = tmp_path_factory.mktemp("logs")
     held_out = {"eval_tfrecords": str(tiny_data / "held_out" / tiny.GLOB)}
-    with clusters.pretraining(tiny_data, "two", logs, **PRETRAINING, **held_out) as cluster:
-        tiny.pretrain_here(tiny_data, "first", **PRETRAINING | {"num_train_steps": 1}, **held_out)
-        tiny.pretrain_here(tiny_data, "one", **PRETRAINING, **held_out)
+    with clusters.pretraining(tiny_data, "workers-two", logs, **PRETRAINING, **held_out) as cluster:
+        one_step = PRETRAINING | held_out | {"num_train_steps": 1}
+        tiny.pretrain_here(tiny_data, "workers-first", **one_step)
+        tiny.pretrain_here(tiny_data, "workers-one", **PRETRAINING, **held_out)
         assert cluster.wait() == [0, 0], cluster.text(0) + cluster.text(1)
         texts = [cluster.text(0), cluster.text(1)]
     return tiny_data / "models", texts
@@ -65,13 +66,13 @@ def pretrained(tiny_data, tmp_path_factory):
 
 def test_pretraining_gives_the_same_weights(pretrained):
     models, _ = pretrained
-    first = CheckpointStore(str(models / "first"))
-    assert_close(models / "one", models / "two", first.load(first.latest()).weights)
+    first = CheckpointStore(str(models / "workers-first"))
+    assert_close(models / "workers-one", models / "workers-two", first.load(first.latest()).weights)
 
 
 def test_pretraining_reports_the_same_figures(pretrained):
     models, texts = pretrained
-    one, two = tiny.lines(models / "one"), tiny.lines(models / "two")
+    one, two = tiny.lines(models / "workers-one"), tiny.lines(models / "workers-two")
     assert len(one) == len(two) == STEPS // 20 + 1
     for line, other in zip(one, two, strict=True):
         for name, value in line.items():
@@ -87,7 +88,7 @@ def test_only_the_chief_writes(pretrained):
     assert "Worker 1 of 2. Devices: /job:worker/replica:0/task:1" in texts[1]
     assert "batch: 8 (4 a replica)" in texts[1]
     assert "Results written to" in texts[0] and "Results written to" not in texts[1]
-    assert len(list((models / "two" / "tensorboard" / "train").iterdir())) == 1
+    assert len(list((models / "workers-two" / "tensorboard" / "train").iterdir())) == 1
 
 
 def trial_folder(data_dir):
@@ -152,15 +153,15 @@ LONG = {"num_train_steps": 400, "save_checkpoints_steps": 50, "log_every_steps":
 def undisturbed(tiny_data, tmp_path_factory):
     """What two workers train when nothing happens to them."""
     logs = tmp_path_factory.mktemp("logs")
-    with clusters.pretraining(tiny_data, "undisturbed", logs, **LONG) as cluster:
+    with clusters.pretraining(tiny_data, "workers-undisturbed", logs, **LONG) as cluster:
         assert cluster.wait() == [0, 0], cluster.text(0) + cluster.text(1)
-    return checkpoint(tiny_data / "models" / "undisturbed")
+    return checkpoint(tiny_data / "models" / "workers-undisturbed")
 
 
 @pytest.mark.parametrize("lost", [0, 1], ids=["chief", "worker"])
 def test_a_worker_is_killed(tiny_data, tmp_path, undisturbed, lost):
     """The other one leaves within 30 s; started again, both finish as if nothing had happened."""
-    name = f"lost-{lost}"
+    name = f"workers-lost-{lost}"
     model_dir = tiny_data / "models" / name
     with clusters.pretraining(tiny_data, name, tmp_path, **LONG) as cluster:
         cluster.wait_for(model_dir / "checkpoints" / "step-00000100")
@@ -184,15 +185,15 @@ def test_a_worker_is_killed(tiny_data, tmp_path, undisturbed, lost):
 
 
 def test_a_signal_to_one_worker_stops_all(tiny_data, tmp_path, undisturbed):
-    model_dir = tiny_data / "models" / "stopped"
-    with clusters.pretraining(tiny_data, "stopped", tmp_path, **LONG) as cluster:
+    model_dir = tiny_data / "models" / "workers-stopped"
+    with clusters.pretraining(tiny_data, "workers-stopped", tmp_path, **LONG) as cluster:
         cluster.wait_for(model_dir / "checkpoints" / "step-00000050")
         cluster.processes[1].send_signal(signal.SIGTERM)
         assert cluster.wait(60) == [75, 75], cluster.text(0) + cluster.text(1)
         for index in range(2):
             assert "The run was stopped after step" in cluster.text(index)
             assert "received: SIGTERM" in cluster.text(index)
-    with clusters.pretraining(tiny_data, "stopped", tmp_path, **LONG) as cluster:
+    with clusters.pretraining(tiny_data, "workers-stopped", tmp_path, **LONG) as cluster:
         assert cluster.wait() == [0, 0], cluster.text(0) + cluster.text(1)
     arrays, _ = checkpoint(model_dir)
     for array, value in undisturbed[0].items():
@@ -203,9 +204,9 @@ def test_a_run_moves_between_devices(tiny_data, tmp_path, pretrained):
     """Begun on one device, gone on with on two replicas, then on two workers."""
     models, _ = pretrained
     hparams = PRETRAINING | {"do_eval": False}
-    clusters.pretrain_until(tiny_data, "moving", 20, devices=1, **hparams)
-    clusters.pretrain_until(tiny_data, "moving", 40, devices=2, **hparams)
-    with clusters.pretraining(tiny_data, "moving", tmp_path, **hparams) as cluster:
+    clusters.pretrain_until(tiny_data, "workers-moving", 20, devices=1, **hparams)
+    clusters.pretrain_until(tiny_data, "workers-moving", 40, devices=2, **hparams)
+    with clusters.pretraining(tiny_data, "workers-moving", tmp_path, **hparams) as cluster:
         assert cluster.wait() == [0, 0], cluster.text(0) + cluster.text(1)
         assert "Resuming at step 40" in cluster.text(0)
-    assert_close(models / "one", models / "moving", {})
+    assert_close(models / "workers-one", models / "workers-moving", {})

@@ -10,7 +10,9 @@ pytestmark = pytest.mark.slow
 
 def start(data_dir, logs, *hparams):
     """Starts a worker for each of the given hparams."""
-    commands = [tiny.arguments(data_dir, "refused", **{**clusters.TWO, **h}) for h in hparams]
+    commands = [
+        tiny.arguments(data_dir, "workers-refused", **{**clusters.TWO, **own}) for own in hparams
+    ]
     return clusters.Cluster(tiny.SCRIPT, commands, logs)
 
 
@@ -22,7 +24,7 @@ def test_workers_with_different_hparams(tiny_data, tmp_path):
             assert "error: The workers were started with different settings." in text
             assert f"where: worker 1, 127.0.0.1:{cluster.ports[1]}" in text
             assert "learning_rate 0.002, the chief has 0.001" in text
-    assert not (tiny_data / "models" / "refused").exists()
+    assert not (tiny_data / "models" / "workers-refused").exists()
 
 
 def test_a_worker_that_does_not_come(tiny_data, tmp_path):
@@ -58,7 +60,17 @@ def test_a_file_that_one_host_lacks(tiny_data, tmp_path):
         assert f"where: 127.0.0.1:{cluster.ports[1]}" in cluster.text(0)
         assert "records/pretrain_data.tfrecord*" in cluster.text(0)
         assert "Traceback" not in cluster.text(0) + cluster.text(1)
+    # Now both have data, but not the same.
+    (there / "records").symlink_to(tiny_data / "held_out")
+    with clusters.Cluster(
+        tiny.SCRIPT, [command] * 2, tmp_path, folders=[here, there]
+    ) as cluster:
+        assert cluster.wait(90) == [2, 2], cluster.text(0) + cluster.text(1)
+        for index in range(2):
+            assert "error: The workers don't see the same files." in cluster.text(index)
+            assert "received: the data: 32 examples (" in cluster.text(index)
     # Now both have the data, but not the same folder of models.
+    (there / "records").unlink()
     (there / "records").symlink_to(tiny_data / "pretrain_tfrecords")
     with clusters.Cluster(
         tiny.SCRIPT, [command] * 2, tmp_path, folders=[here, there]
