@@ -112,7 +112,7 @@ def _training(config, task, table, model, strategy, seconds) -> float:
 
 
 def _prediction(config, task, table, model, strategy, seconds) -> float:
-    evaluation = Evaluation(config, model, strategy)
+    evaluation = Evaluation(config, model, strategy, fixed_weights=True)
     table = table.head(PREDICTED)
     list(evaluation.outputs(task, table, config.predict_batch_size))  # builds the graph
     done, start = 0, time.perf_counter()

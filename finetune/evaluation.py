@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from electra_tf2.training.predictor import Predictor
+from electra_tf2.training.predictor import Predictor, constant_kernels
 from finetune.batches import Batching, scoring_dataset
 from finetune.feature_table import FeatureTable
 from finetune.model import FinetuningModel
@@ -54,12 +54,21 @@ class Evaluation:
         config: a `FinetuningConfig`.
         model: encoder and heads.
         strategy: where it runs.
+        fixed_weights: the network is not trained while this is used, see `constant_kernels`.
     """
 
-    def __init__(self, config: Any, model: FinetuningModel, strategy: tf.distribute.Strategy):
+    def __init__(
+        self,
+        config: Any,
+        model: FinetuningModel,
+        strategy: tf.distribute.Strategy,
+        *,
+        fixed_weights: bool = False,
+    ):
         self._config = config
         self._model = model
         self._strategy = strategy
+        self._fixed_weights = fixed_weights
         self._predictors: dict[str, Predictor] = {}
 
     def outputs(self, task: Task, table: FeatureTable, batch_size: int) -> Iterator[Outputs]:
@@ -99,7 +108,9 @@ class Evaluation:
                 result = self._model(batch, only=task.name)[task.name]
                 return {**result.outputs, "row": batch["row"]}
 
-            self._predictors[task.name] = Predictor(self._strategy, forward)
+            encoder = self._model.encoder
+            constants = constant_kernels(self._strategy, encoder) if self._fixed_weights else ()
+            self._predictors[task.name] = Predictor(self._strategy, forward, constants)
         return self._predictors[task.name]
 
 

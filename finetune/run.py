@@ -173,7 +173,8 @@ def predict(config: Any, path: str, output: str) -> int:
     with devices.workers.watched():
         setup = prepare(config, devices)
         model = build_model(setup, config.seed, need_heads=True)
-        count = predict_file(setup, Evaluation(config, model, setup.strategy), path, output)
+        evaluation = Evaluation(config, model, setup.strategy, fixed_weights=True)
+        count = predict_file(setup, evaluation, path, output)
     say(f"{count} predictions written to {output}")
     return count
 
@@ -230,7 +231,7 @@ def _write_missing_outputs(setup: Setup, trial: int) -> None:
     start = setup.workers.together(lambda: open_pretrained(folder))
     trained = setup._replace(start=start)
     model = build_model(trained, config.seed, need_heads=True)
-    write_test_outputs(setup, Evaluation(config, model, setup.strategy), trial)
+    write_test_outputs(setup, Evaluation(config, model, setup.strategy, fixed_weights=True), trial)
 
 
 def _score(setup: Setup, dev: list[DevSplit], trained: Trained, trial: int) -> TrialResult:
@@ -275,7 +276,8 @@ def _evaluate_only(setup: Setup) -> list[TrialResult]:
     config = setup.config
     dev = open_dev_splits(setup) if config.do_eval else []
     model = build_model(setup, config.seed, need_heads=True)
-    trained = Trained(Evaluation(config, model, setup.strategy), setup.start.path, 0, 0.0, None)
+    evaluation = Evaluation(config, model, setup.strategy, fixed_weights=True)
+    trained = Trained(evaluation, setup.start.path, 0, 0.0, None)
     done = []
     if config.do_eval:
         done = [_score(setup, dev, trained, setup.trial)]

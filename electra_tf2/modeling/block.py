@@ -9,7 +9,7 @@ from electra_tf2.modeling.activations import activation
 from electra_tf2.modeling.attention import SelfAttention
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.modeling.dropout import dropout_mask
-from electra_tf2.modeling.fused import bias_gelu, residual_layer_norm
+from electra_tf2.modeling.fused import bias_gelu, bias_gelu_of_product, residual_layer_norm
 from electra_tf2.modeling.initializers import truncated_normal
 from electra_tf2.modeling.layer_norm import EPSILON, LayerNorm
 from electra_tf2.randomness import site_seed
@@ -77,18 +77,20 @@ class TransformerBlock(keras.layers.Layer):
             self.attention.layer_norm,
             site_seed(seed, _ATTENTION_OUTPUT),
         )
+        training = seed is not None
         output = tf.matmul(
-            self._intermediate(attended), tf.cast(self.projection.kernel, x.dtype)
+            self._intermediate(attended, bias_gelu if training else bias_gelu_of_product),
+            tf.cast(self.projection.kernel, x.dtype),
         )
         output = self._finish(
             output, self.projection.bias, attended, self.layer_norm, site_seed(seed, _OUTPUT)
         )
         return tf.reshape(output, tf.shape(x))
 
-    def _intermediate(self, rows):
+    def _intermediate(self, rows, biased_gelu):
         product = tf.matmul(rows, tf.cast(self.intermediate.kernel, rows.dtype))
         if self.config.hidden_act == "gelu":
-            return bias_gelu(product, tf.cast(self.intermediate.bias, tf.float32))
+            return biased_gelu(product, tf.cast(self.intermediate.bias, tf.float32))
         bias = tf.cast(self.intermediate.bias, rows.dtype)
         return self.activation(tf.nn.bias_add(product, bias))
 

@@ -130,15 +130,16 @@ for distribution in ("one_device", "mirrored"):
     )
     setup = prepare(config, open_devices(config, print))
     model = build_model(setup, 0, need_heads=False)
-    evaluation = Evaluation(config, model, setup.strategy)
     (task,) = setup.tasks
     table = Preprocessor(config).features(task, "dev")
-    for batch_size in (config.eval_batch_size, config.predict_batch_size):
-        outputs = evaluation.outputs(task, table, batch_size)
-        key = f"{setup.strategy.num_replicas_in_sync} replicas, batch {batch_size}"
-        found[key] = [
-            [int(o["eid"]), int(o["label_ids"]), float(o["loss"])] for o in outputs
-        ]
+    for fixed in (False, True):
+        evaluation = Evaluation(config, model, setup.strategy, fixed_weights=fixed)
+        for batch_size in (config.eval_batch_size, config.predict_batch_size):
+            outputs = evaluation.outputs(task, table, batch_size)
+            key = f"{setup.strategy.num_replicas_in_sync} replicas, batch {batch_size}, {fixed=}"
+            found[key] = [
+                [int(o["eid"]), int(o["label_ids"]), float(o["loss"])] for o in outputs
+            ]
     result = evaluation.score(task, "dev", table)
     found[key + " score"] = dict(result.scorer.get_results())
 print(json.dumps(found))
@@ -156,7 +157,7 @@ def test_every_example_is_scored_once(data_dir):
     assert result.returncode == 0, result.stderr
     found = json.loads(result.stdout)
     scores = [found.pop(key) for key in list(found) if key.endswith("score")]
-    assert [key.split(",")[0] for key in found] == ["1 replicas"] * 2 + ["2 replicas"] * 2
+    assert [key.split(",")[0] for key in found] == ["1 replicas"] * 4 + ["2 replicas"] * 4
     whole = {eid: (label, loss) for eid, label, loss in next(iter(found.values()))}
     assert sorted(whole) == list(range(33))
     for key, examples in found.items():

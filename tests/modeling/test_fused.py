@@ -6,7 +6,12 @@ import scipy.special
 import tensorflow as tf
 
 from electra_tf2.modeling.dropout import DropoutMask
-from electra_tf2.modeling.fused import attention_probs, bias_gelu, residual_layer_norm
+from electra_tf2.modeling.fused import (
+    attention_probs,
+    bias_gelu,
+    bias_gelu_of_product,
+    residual_layer_norm,
+)
 from electra_tf2.modeling.layer_norm import EPSILON, LayerNorm
 
 ROWS, WIDTH = 6, 16
@@ -97,6 +102,23 @@ def test_gelu_is_the_exact_one(rng):
     np.testing.assert_allclose(value, exact, rtol=0, atol=1e-6)
     tanh = 0.5 * z * (1 + np.tanh(np.sqrt(2 / np.pi) * (z + 0.044715 * z**3)))
     assert np.abs(tanh - exact).max() > 1e-4  # the approximation would not pass
+
+
+@pytest.mark.parametrize("dtype, relative", [(tf.float32, 1e-5), (tf.bfloat16, 2.0**-7)])
+def test_gelu_of_a_product_is_not_rounded_on_the_way(rng, dtype, relative):
+    """At z = -3, where GELU is -.004, an erf in bfloat16 would be off by as much."""
+
+    @tf.function(autograph=False, input_signature=[tf.TensorSpec([None, WIDTH], dtype)])
+    def layer(rows):
+        return bias_gelu_of_product(tf.matmul(rows, tf.cast(kernel, dtype)), bias)
+
+    kernel, bias = tf.eye(WIDTH), tf.fill([WIDTH], 0.5)
+    x = np.linspace(-3.75, 3.75, 4 * WIDTH).reshape(4, WIDTH)
+    rows = tf.cast(x, dtype)
+    z = tf.cast(rows, tf.float64).numpy() + 0.5
+    np.testing.assert_allclose(
+        tf.cast(layer(rows), tf.float64), z * scipy.special.ndtr(z), rtol=relative, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("dtype, relative", [(tf.float32, FLOAT32), (tf.bfloat16, BFLOAT16)])
