@@ -153,7 +153,7 @@ def step_and_parts(strategy, config, precision: str) -> dict[str, Callable[[], N
     def update():
         values = gradients()
         norm = step.gradient_norm(values)
-        optimizer.apply(replica_id(), values, norm, tf.constant(1e-9), tf.constant(0, tf.int64))
+        optimizer.apply(replica_id(), values, norm, tf.constant(1e-9))
         return norm
 
     def repeated(part):

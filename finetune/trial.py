@@ -24,6 +24,7 @@ from electra_tf2.training import precision
 from electra_tf2.training.checkpoints import CheckpointStore
 from electra_tf2.training.durable_files import replace_file
 from electra_tf2.training.make_optimizer import make_optimizer
+from electra_tf2.training.newest_checkpoint import newest_checkpoint
 from electra_tf2.training.replica_optimizer import ReplicaOptimizer
 from electra_tf2.training.replica_variables import ReplicaVariables
 from electra_tf2.training.run_log import RunLog, SilentLog
@@ -159,10 +160,8 @@ def train_trial(
     model = build_model(setup, seed, need_heads=False)
     trainer = _make_trainer(setup, model, data, seed, folder, trial)
     evaluation = Evaluation(config, model, setup.strategy)
-    setup.workers.on_chief(trainer.store.latest)  # tidies up after a save that was cut off
-    newest = trainer.store.latest() or "none"
-    setup.workers.check_same_view(f"newest checkpoint in {folder}", newest)
-    setup.workers.together(lambda: _resume(trainer))
+    newest = newest_checkpoint(trainer.store, setup.workers)
+    setup.workers.together(lambda: _resume(trainer, newest))
 
     def describe():
         describe_model(setup, folder)
@@ -256,8 +255,7 @@ def _make_trainer(
     )
 
 
-def _resume(trainer: Trainer) -> None:
-    newest = trainer.store.latest()
+def _resume(trainer: Trainer, newest: str | None) -> None:
     if newest is not None:
         trainer.restore(trainer.store.load(newest))
         say(f"Resuming at step {trainer.step} from {newest}")

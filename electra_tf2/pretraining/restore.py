@@ -64,7 +64,7 @@ def resume(
     weights, slots, global_step = _read_official(trainer, model_dir, say)
     trainer.optimizer.variables.assign(weights)
     if slots is not None:
-        trainer.optimizer.restore_slots(slots)
+        trainer.optimizer.restore_slots(slots, updates=global_step)
     trainer.step = global_step
     trainer.examples_seen = examples_at(global_step)
     say(f"Resuming the official checkpoint in {model_dir} at step {global_step}")

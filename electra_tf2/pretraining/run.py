@@ -29,6 +29,7 @@ from electra_tf2.training import precision, strategies
 from electra_tf2.training.checkpoints import CheckpointStore
 from electra_tf2.training.devices import Devices, open_devices
 from electra_tf2.training.folder_lock import FolderLock
+from electra_tf2.training.newest_checkpoint import newest_checkpoint
 from electra_tf2.training.signals import Interrupted
 from electra_tf2.training.trainer import Trainer
 
@@ -57,8 +58,7 @@ def _pretrain(config: Any, devices: Devices) -> dict[str, float] | None:
     strategy, workers = devices
     compute_type = precision.resolve_precision(config.precision)
     network = config.network()
-    # The chief alone tidies up after a save that was cut off.
-    workers.on_chief(CheckpointStore(config.model_dir).latest)
+    newest_checkpoint(CheckpointStore(config.model_dir), workers)  # the same for all, or an error
     data = workers.together(lambda: open_data(config, network, compute_type))
     workers.check_same_view("the data", data.fingerprint())
     for phase in data.phases:
@@ -73,8 +73,6 @@ def _pretrain(config: Any, devices: Devices) -> dict[str, float] | None:
         pretraining = build_pretraining(first, network, data.vocabulary, precision=compute_type)
     trainers = PhaseTrainers(config, devices, pretraining, data)
     say(_describe_model(pretraining, compute_type))
-    newest = trainers.trainer.store.latest() or "none"
-    workers.check_same_view("newest checkpoint", newest)
     workers.together(lambda: _take_weights(config, trainers.trainer))
     if config.do_train:
         _train(config, trainers, data)

@@ -17,6 +17,7 @@ from electra_tf2.training.replica_variables import ReplicaVariables
 # Variables whose names match are not decayed. The vocabulary head's output_bias matches "bias".
 NOT_DECAYED = re.compile("LayerNorm|layer_norm|bias")
 SLOTS = ("adam_m", "adam_v")
+UPDATES = "updates"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +76,8 @@ class ReplicaOptimizer:
         settings_type: the subclass's settings, with its defaults.
         variables: the variables.
         slots: what a checkpoint keeps besides: the moments, named `<variable>/adam_m` and
-            `<variable>/adam_v`, and the loss scale's state.
+            `<variable>/adam_v`; with bias correction `updates`, int64, those made so far, which
+            skipped steps are not among; and the loss scale's state.
         loss_scale: as given.
     """
 
@@ -95,27 +97,32 @@ class ReplicaOptimizer:
         self._factors = [factors.get(name, 1.0) for name in variables]
         self._excluded = [bool(NOT_DECAYED.search(name)) for name in variables]
         self.variables = ReplicaVariables(strategy, variables)
-        moments = {}
+        moments, count = {}, {}
         with strategy.scope():
             for slot in SLOTS:
                 for name, variable in variables.items():
                     moments[f"{name}/{slot}"] = tf.Variable(
                         tf.zeros(variable.shape), trainable=False, name=slot
                     )
+            if settings.bias_correction:
+                count[UPDATES] = tf.Variable(0, trainable=False, dtype=tf.int64)
         self._moments = ReplicaVariables(strategy, moments)
+        self._count = ReplicaVariables(strategy, count)
         scale = {} if loss_scale is None else loss_scale.variables
-        self.slots = ReplicaVariables(strategy, {**moments, **scale})
+        self.slots = ReplicaVariables(strategy, {**moments, **count, **scale})
         self._update = tf.function(self._new_values, jit_compile=True, autograph=False)
 
-    def restore_slots(self, arrays: Mapping[str, np.ndarray]) -> None:
+    def restore_slots(self, arrays: Mapping[str, np.ndarray], *, updates: int) -> None:
         """Takes the slots from a checkpoint.
 
         Args:
             arrays: name -> array. A loss scale that it lacks, as checkpoints of other precisions
                 and of the official program do, keeps its present state.
+            updates: those that made the moments, for a checkpoint that does not count them.
         """
         kept = {} if self.loss_scale is None else self.loss_scale.to_numpy()
-        self.slots.assign({**kept, **arrays})
+        counted = dict.fromkeys(self._count.names, np.int64(updates))
+        self.slots.assign({**kept, **counted, **arrays})
 
     def apply(
         self,
@@ -123,16 +130,14 @@ class ReplicaOptimizer:
         gradients: list[tf.Tensor],
         norm: tf.Tensor,
         learning_rate: tf.Tensor,
-        step: tf.Tensor,
     ) -> None:
-        """Updates one replica's copies of all variables and moments.
+        """Updates one replica's copies of all variables and slots.
 
         Args:
             replica_id: whose copies.
             gradients: dense float32 gradients of the global batch, in the variables' order.
             norm: their global norm, float32 scalar; gradients are scaled down to `max_grad_norm`.
             learning_rate: float32 scalar.
-            step: updates made so far, int64 scalar (used by bias correction).
         """
         variables = self.variables.local(replica_id)
         moments = self._moments.local(replica_id)
@@ -145,7 +150,7 @@ class ReplicaOptimizer:
             gradients,
             clip,
             learning_rate,
-            *self._corrections(step),
+            *self._corrections(self._count.local(replica_id)),
         )
         for variable, value in zip([*variables, *moments], values, strict=True):
             variable.assign(value)
@@ -163,11 +168,14 @@ class ReplicaOptimizer:
         """
         raise NotImplementedError
 
-    def _corrections(self, step):
-        """What the two moments are divided by: 1 - beta^t, t the number of this update, or 1."""
+    def _corrections(self, count):
+        """What the two moments are divided by: 1 - beta^t, t the number of this update, or 1.
+
+        Not the number of the step: after a skipped one the moments are as young as before.
+        """
         if not self.settings.bias_correction:
             return tf.ones([]), tf.ones([])
-        t = tf.cast(step + 1, tf.float32)
+        t = tf.cast(count[0].assign_add(1), tf.float32)
         return 1.0 - tf.pow(self.settings.beta_1, t), 1.0 - tf.pow(self.settings.beta_2, t)
 
     def _new_values(self, variables, ms, vs, gradients, clip, rate, first, second):

@@ -128,7 +128,7 @@ class ReplicaStep:
 
         def update():
             rate = self.schedule(step + 1)
-            self.optimizer.apply(replica, gradients, norm, rate, step)
+            self.optimizer.apply(replica, gradients, norm, rate)
             return tf.constant(True)
 
         tf.cond(finite, update, lambda: tf.constant(False))

@@ -24,6 +24,7 @@ from electra_tf2.training.signals import Interrupted, StopRequest
 from electra_tf2.training.workers import Workers
 
 MakeDataset = Callable[[int, tf.distribute.InputContext], tf.data.Dataset]
+Watch = Callable[[int, Mapping[str, float]], str | None]
 
 
 class NonFiniteLoss(UserError):
@@ -92,10 +93,10 @@ class Trainer:
     def restore(self, checkpoint: Checkpoint) -> None:
         """Takes weights, slots and position from a checkpoint of this trainer."""
         self.optimizer.variables.assign(checkpoint.weights)
-        self.optimizer.restore_slots(checkpoint.optimizer)
         self.step = checkpoint.step
         self.examples_seen = checkpoint.state["examples_seen"]
         self.skipped = checkpoint.state.get("skipped_updates", 0)
+        self.optimizer.restore_slots(checkpoint.optimizer, updates=self.step - self.skipped)
 
     def save(self) -> str:
         """Writes a checkpoint of the present step; returns its folder once it is on the disk."""
@@ -109,7 +110,7 @@ class Trainer:
         evaluate: Callable[[], object] = lambda: None,
         explain: Callable[[Exception], UserError | None] = lambda error: None,
         locate: Callable[[int], str] = lambda position: "",
-        watch: Callable[[int, Mapping[str, float]], str | None] = lambda step, figures: None,
+        watch: Watch = lambda step, figures: None,
     ) -> None:
         """Trains to `settings.num_train_steps`, saving on the way and at the end.
 
@@ -145,33 +146,35 @@ class Trainer:
                 self.workers.on_chief(self._saver.check)
                 self._account(window, locate)
                 average.add(window, seconds)
-                if self.step % settings.log_every == 0 or self.step == settings.num_train_steps:
-                    figures = self._report(average, window)
+                if self.step % settings.log_every == 0 or self._is_done():
+                    self._report(average, window, progress, watch)
                     average = Average(self.objective.summarize)
-                    progress.update(self.step, figures)
-                    if warning := watch(self.step, figures):
-                        progress.message(warning)
                 if settings.eval_every and self.step % settings.eval_every == 0:
                     evaluate()
-                n_steps, signal = self._agree(seconds_per_step, stop)
-                self._save_if_due(signal, stop)
+                self._save_if_due(stop)
+                n_steps = self._agreed_steps(seconds_per_step)
 
-    def _agree(self, seconds_per_step: float, stop: StopRequest) -> tuple[int, int | None]:
-        """Steps of the next graph call, and the signal that came to one of the workers."""
-        n_steps = self._steps_of_call(seconds_per_step)
-        rows = self.workers.gather([n_steps, stop.signal or 0])
-        return int(rows[0, 0]), int(rows[:, 1].max()) or None
+    def _is_done(self) -> bool:
+        return self.step == self.settings.num_train_steps
 
-    def _save_if_due(self, signal: int | None, stop: StopRequest) -> None:
+    def _agreed_steps(self, seconds_per_step: float) -> int:
+        """Steps of the next graph call: the chief's, as the workers' clocks differ."""
+        return int(self.workers.gather([self._steps_of_call(seconds_per_step)])[0, 0])
+
+    def _agreed_signal(self, stop: StopRequest) -> int | None:
+        """The signal that has come to one of the workers, if any."""
+        return int(self.workers.gather([stop.signal or 0]).max()) or None
+
+    def _save_if_due(self, stop: StopRequest) -> None:
         """Begins a save if it is time; waits for one that is the last, be it for a signal."""
-        last = self.step == self.settings.num_train_steps
+        last, signal = self._is_done(), self._agreed_signal(stop)
         if self.step % self.settings.save_every and not last and not signal:
             return
         self._begin_save()
         if last or signal:
             path = self._finish_save()
             # One may have come while the save was waited for.
-            _, self.late_signal = self._agree(1.0, stop)
+            self.late_signal = self._agreed_signal(stop)
             if not last:
                 raise Interrupted(signal, self.step, path)
 
@@ -237,8 +240,15 @@ class Trainer:
             '"skip" to leave out such updates.',
         )
 
-    def _report(self, average: Average, window: Window) -> dict[str, float]:
-        """Writes the figures since the last report to the log and returns them."""
+    def _report(self, average: Average, window: Window, progress: Progress, watch: Watch) -> None:
+        """Logs and shows the figures since the last report, and what `watch` says of them."""
+        figures = self._figures(average, window)
+        self.log.write(self.step, figures)
+        progress.update(self.step, figures)
+        if warning := watch(self.step, figures):
+            progress.message(warning)
+
+    def _figures(self, average: Average, window: Window) -> dict[str, float]:
         figures = average.figures()
         examples = average.steps * self.settings.global_batch_size
         figures["learning_rate"] = float(self.schedule(self.step))
@@ -250,7 +260,6 @@ class Trainer:
         )
         if self.skipped:
             figures["skipped_updates"] = self.skipped
-        self.log.write(self.step, figures)
         return figures
 
     def _state(self) -> dict[str, Any]:

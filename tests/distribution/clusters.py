@@ -11,6 +11,7 @@ import time
 from tests.finetune import tiny_tasks
 from tests.pretraining import tiny
 
+ON_DEVICES = tiny.ROOT / "tests" / "on_devices.py"
 TWO = {"distribution": "multi_worker", "worker_timeout": 60}
 # A key bias adds the same to all scores of a query, and softmax takes it away again: its gradient
 # is rounding noise. All other variables have to move.
@@ -106,9 +107,8 @@ def finetuning(data_dir, logs, count=2, **hparams):
 def pretrain_until(data_dir, name, step, devices, **hparams):
     """Pre-trains on some devices of one process, and stops it after a step."""
     environment = {"VIRTUAL_DEVICES": str(devices), "STOP_AT": str(step)}
-    script = tiny.ROOT / "tests" / "distribution" / "pretrain_until.py"
     hparams = {"distribution": "mirrored", "iterations_per_loop": 1, **hparams}
-    code, message = tiny.run(data_dir, name, env=environment, script=script, **hparams)
+    code, message = tiny.run(data_dir, name, env=environment, script=ON_DEVICES, **hparams)
     assert code == 75 and f"The run was stopped after step {step}" in message, message
 
 
@@ -118,12 +118,15 @@ def finetune_on_replicas(data_dir, count=2, **hparams):
         **os.environ,
         "TF_CPP_MIN_LOG_LEVEL": "2",
         "PYTHONPATH": str(tiny.ROOT),
+        "PROGRAM": "run_finetuning",
         "VIRTUAL_DEVICES": str(count),
     }
-    script = tiny.ROOT / "tests" / "distribution" / "finetune_on_devices.py"
     command = tiny_tasks.arguments(data_dir, distribution="mirrored", **hparams)
     done = subprocess.run(
-        [sys.executable, str(script), *command], capture_output=True, text=True, env=environment
+        [sys.executable, str(ON_DEVICES), *command],
+        capture_output=True,
+        text=True,
+        env=environment,
     )
     assert done.returncode == 0, done.stderr
     assert f"({count} replicas)" in done.stderr

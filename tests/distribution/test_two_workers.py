@@ -91,6 +91,22 @@ def test_only_the_chief_writes(pretrained):
     assert len(list((models / "workers-two" / "tensorboard" / "train").iterdir())) == 1
 
 
+def test_phases_give_the_same_weights(tiny_data, tmp_path):
+    """Each phase has graphs of its own, which both workers have to change to together."""
+    second = {"num_train_steps": 6, "train_batch_size": 4, "num_warmup_steps": 2, "recompute": True}
+    hparams = PRETRAINING | {
+        "do_eval": False,
+        "num_train_steps": 12,
+        "phases": [{"num_train_steps": 6}, second],
+    }
+    with clusters.pretraining(tiny_data, "workers-phases", tmp_path, **hparams) as cluster:
+        tiny.pretrain_here(tiny_data, "workers-phases-one", **hparams)
+        assert cluster.wait() == [0, 0], cluster.text(0) + cluster.text(1)
+    assert f"Phase 2 of 2: 4 x {tiny.LENGTH} tokens a step" in cluster.text(1)
+    models = tiny_data / "models"
+    assert_close(models / "workers-phases-one", models / "workers-phases", {})
+
+
 def trial_folder(data_dir):
     return data_dir / "models" / tiny_tasks.MODEL / "finetuning_models" / "marks_model_1"
 

@@ -52,33 +52,31 @@ def test_a_file_that_one_host_lacks(tiny_data, tmp_path):
         folder.mkdir()
     (here / "records").symlink_to(tiny_data / "pretrain_tfrecords")
     command = tiny.arguments("data", "refused", **hparams)
-    with clusters.Cluster(
-        tiny.SCRIPT, [command] * 2, tmp_path, folders=[here, there]
-    ) as cluster:
-        assert cluster.wait(90) == [2, 2], cluster.text(0) + cluster.text(1)
-        assert "error: Worker 1 can't take part." in cluster.text(0)
-        assert f"where: 127.0.0.1:{cluster.ports[1]}" in cluster.text(0)
-        assert "records/pretrain_data.tfrecord*" in cluster.text(0)
-        assert "Traceback" not in cluster.text(0) + cluster.text(1)
+
+    def refused():
+        """What the two say, which both leave with exit code 2."""
+        with clusters.Cluster(
+            tiny.SCRIPT, [command] * 2, tmp_path, folders=[here, there]
+        ) as cluster:
+            codes, texts = cluster.wait(90), (cluster.text(0), cluster.text(1))
+        assert codes == [2, 2] and "Traceback" not in "".join(texts), texts
+        return texts, cluster.ports[1]
+
+    texts, port = refused()
+    assert "error: Worker 1 can't take part." in texts[0]
+    assert f"where: 127.0.0.1:{port}" in texts[0]
+    assert "records/pretrain_data.tfrecord*" in texts[0]
     # Now both have data, but not the same.
     (there / "records").symlink_to(tiny_data / "held_out")
-    with clusters.Cluster(
-        tiny.SCRIPT, [command] * 2, tmp_path, folders=[here, there]
-    ) as cluster:
-        assert cluster.wait(90) == [2, 2], cluster.text(0) + cluster.text(1)
-        for index in range(2):
-            assert "error: The workers don't see the same files." in cluster.text(index)
-            assert "received: the data: 32 examples (" in cluster.text(index)
+    for text in refused()[0]:
+        assert "error: The workers don't see the same files." in text
+        assert "received: the data: 32 examples (" in text
     # Now both have the data, but not the same folder of models.
     (there / "records").unlink()
     (there / "records").symlink_to(tiny_data / "pretrain_tfrecords")
-    with clusters.Cluster(
-        tiny.SCRIPT, [command] * 2, tmp_path, folders=[here, there]
-    ) as cluster:
-        assert cluster.wait(90) == [2, 2], cluster.text(0) + cluster.text(1)
-        for index in range(2):
-            assert "error: The workers don't see the same files." in cluster.text(index)
-            assert "models/refused/config.json: none; the chief sees there" in cluster.text(index)
+    for text in refused()[0]:
+        assert "error: The workers don't see the same files." in text
+        assert "models/refused/config.json: none; the chief sees there" in text
     assert not (there / "models").exists()
 
 

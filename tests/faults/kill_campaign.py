@@ -211,7 +211,7 @@ def run_campaign(data_dir: pathlib.Path, flags: argparse.Namespace) -> Campaign:
     """Runs the undisturbed run and the other one, and compares them."""
     command = HPARAMS | {"num_train_steps": flags.steps} | json.loads(flags.hparams)
     if flags.devices > 1:
-        command["script"] = pathlib.Path(__file__).with_name("pretrain_on_devices.py")
+        command["script"] = ROOT / "tests" / "on_devices.py"
         command["env"] = {"VIRTUAL_DEVICES": str(flags.devices)}
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         tiny.write_data(data_dir)

@@ -50,7 +50,6 @@ def updated(optimizer_class, settings, factors, initial=None):
             tensors,
             global_norm(tensors),
             tf.constant(RATES[step]),
-            tf.constant(step, tf.int64),
         )
     return optimizer
 

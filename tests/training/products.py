@@ -69,7 +69,16 @@ def rows(*batches):
     return make_dataset
 
 
-def make_trainer(folder, strategy=None, objective=None, *, n_steps=12, loss_scale=None, **settings):
+def make_trainer(
+    folder,
+    strategy=None,
+    objective=None,
+    *,
+    n_steps=12,
+    loss_scale=None,
+    bias_correction=False,
+    **settings,
+):
     """A trainer of `Products` with a loss scale.
 
     Args:
@@ -78,6 +87,7 @@ def make_trainer(folder, strategy=None, objective=None, *, n_steps=12, loss_scal
         objective: `Products` if None, made under the strategy's scope.
         n_steps: steps.
         loss_scale: arguments of the `LossScale`; False for none.
+        bias_correction: of the optimizer.
         **settings: of the loop.
     """
     strategy = strategy or tf.distribute.OneDeviceStrategy("/cpu:0")
@@ -89,7 +99,7 @@ def make_trainer(folder, strategy=None, objective=None, *, n_steps=12, loss_scal
         AdamW(
             strategy,
             objective.named_variables(),
-            AdamWSettings(max_grad_norm=1e9),
+            AdamWSettings(max_grad_norm=1e9, bias_correction=bias_correction),
             loss_scale=None if loss_scale is False else LossScale(strategy, **(loss_scale or {})),
         ),
         PolynomialDecay(0.1, 100),

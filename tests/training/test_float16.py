@@ -170,6 +170,18 @@ def test_checkpoints_of_other_precisions_can_be_read(tmp_path):
     assert weight(back) == weight(scaled)
 
 
+def test_a_skipped_step_does_not_count_for_the_bias_correction(tmp_path):
+    """Corrected by its own number, the first update is as long as the learning rate."""
+    trainer = make_trainer(tmp_path, n_steps=2, bias_correction=True)
+    start = weight(trainer)
+    trainer.train(rows(OVERFLOWING, FITTING))
+    assert trainer.skipped == 1
+    assert saved_state(trainer)[0]["updates"] == 1
+    decay = trainer.optimizer.settings.weight_decay_rate * start
+    rate = float(trainer.schedule(tf.constant(2, tf.int64)))
+    assert abs(start - weight(trainer)) == pytest.approx(rate * (1 + decay), rel=1e-3)
+
+
 def test_a_loss_that_is_not_finite_is_not_the_scales_fault(tmp_path):
     data = rows(FITTING, [1, math.nan, 1, 1])
     trainer = make_trainer(tmp_path / "stop")

@@ -53,6 +53,17 @@ def test_slots_are_named_after_variables():
     expected = {f"{n}/{s}" for n in steps.SHAPES for s in ("adam_m", "adam_v")}
     assert set(optimizer.slots.names) == expected
     saved = optimizer.slots.to_numpy()
-    optimizer.restore_slots({name: array + 1 for name, array in saved.items()})
+    optimizer.restore_slots({name: array + 1 for name, array in saved.items()}, updates=0)
     for name, array in optimizer.slots.to_numpy().items():
         np.testing.assert_array_equal(array, saved[name] + 1)
+
+
+def test_updates_are_counted_where_the_moments_are_corrected():
+    optimizer = steps.updated(AdamW, AdamWSettings(bias_correction=True), {})
+    saved = optimizer.slots.to_numpy()
+    assert saved["updates"] == steps.N_STEPS
+    optimizer.restore_slots({**saved, "updates": np.int64(7)}, updates=3)
+    assert optimizer.slots.to_numpy()["updates"] == 7
+    del saved["updates"]  # as in an official checkpoint
+    optimizer.restore_slots(saved, updates=3)
+    assert optimizer.slots.to_numpy()["updates"] == 3
