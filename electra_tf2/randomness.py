@@ -26,7 +26,13 @@ _SITE_BITS = 12
 MAX_STREAMS = 1 << _STREAM_BITS
 MAX_SITES = 1 << _SITE_BITS
 
-PURPOSES = {"mask_positions": 1, "mask_replacement": 2, "sample": 3, "dropout": 4}
+PURPOSES = {
+    "mask_positions": 1,
+    "mask_replacement": 2,
+    "sample": 3,
+    "dropout": 4,
+    "random_tokens": 5,
+}
 
 
 def _mix(seed: int, purpose: int) -> int:

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import tensorflow as tf
+
+from electra_tf2.errors import UserError
+
+_REMEDY = (
+    "Give token ids, integers [batch, length], or a dict of input_ids and, if you like, "
+    "input_mask and segment_ids of the same shape."
+)
 
 
 class Inputs(NamedTuple):
@@ -35,3 +43,66 @@ class MaskedInputs(NamedTuple):
     positions: tf.Tensor
     ids: tf.Tensor
     weights: tf.Tensor
+
+
+def as_inputs(batch: Any, pad_id: int) -> Inputs:
+    """Makes a batch of what a user has.
+
+    Args:
+        batch: token ids, any integer type, [batch, length]; or a mapping of `input_ids` and
+            perhaps `input_mask` and `segment_ids`. Without a mask the tokens are all ids but
+            `pad_id`; without segments all tokens are in segment 0.
+        pad_id: id of the padding.
+
+    Raises:
+        UserError: it is something else.
+    """
+    given = dict(batch) if isinstance(batch, Mapping) else {"input_ids": batch}
+    if "input_ids" not in given or set(given) - set(Inputs._fields):
+        raise UserError(
+            "The batch has other parts than the objective takes.",
+            where="batch",
+            received=", ".join(map(str, given)) or "an empty dict",
+            remedy=_REMEDY,
+        )
+    tensors = {name: _as_ids(value, name) for name, value in given.items()}
+    ids = tensors["input_ids"]
+    for name, tensor in tensors.items():
+        if not tensor.shape.is_compatible_with(ids.shape):
+            raise UserError(
+                "The parts of the batch have different shapes.",
+                where=f"batch[{name!r}]",
+                received=f"shape {tuple(tensor.shape)} beside {tuple(ids.shape)} of input_ids",
+                remedy=_REMEDY,
+            )
+    if "input_mask" not in tensors:
+        tensors["input_mask"] = tf.cast(ids != pad_id, tf.int32)
+    if "segment_ids" not in tensors:
+        tensors["segment_ids"] = tf.zeros_like(ids)
+    return Inputs(**tensors)
+
+
+def _as_ids(value: Any, name: str) -> tf.Tensor:
+    """Returns int32 [batch, length]; the length is known."""
+    try:
+        tensor = tf.convert_to_tensor(value)
+        received = f"{tensor.dtype.name}, shape {tensor.shape}"
+        fits = (tensor.dtype.is_integer or tensor.dtype.is_bool) and tensor.shape.rank == 2
+    except (TypeError, ValueError):
+        fits, received = False, type(value).__name__
+    if not fits:
+        raise UserError(
+            "The batch is not made of rows of token ids.",
+            where=f"batch[{name!r}]",
+            received=received,
+            remedy=_REMEDY,
+        )
+    if tensor.shape[1] is None:
+        raise UserError(
+            "The length of the rows isn't known when the graph is built.",
+            where=f"batch[{name!r}]",
+            received=received,
+            remedy="Pad all rows to one length, for instance by padded_batch(…, "
+            "padded_shapes=[128]), or say it by tf.ensure_shape.",
+        )
+    return tf.cast(tensor, tf.int32)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
+import numpy as np
 import tensorflow as tf
 
+from electra_tf2.errors import UserError
 from electra_tf2.pretraining.inputs import Inputs, MaskedInputs
 from electra_tf2.pretraining.scatter import scatter_positions
 from electra_tf2.randomness import StepRandomness
 
-# Share of the chosen positions that show [MASK]; the others keep their token.
+# Share of the chosen positions that show [MASK] (official value); the others keep their token.
 MASK_TOKEN_RATE = 0.85
 
 
@@ -21,17 +24,83 @@ class Masking:
     Attributes:
         mask_id: id of [MASK].
         never_masked: ids that are never chosen ([CLS], [SEP], [MASK]).
-        mask_prob: share of the tokens of a row to choose, special tokens counted.
-        max_predictions: slots a row.
+        mask_prob: share of the tokens of a row to choose, special tokens counted; over 0.
+        max_predictions: slots a row; None: as many as `mask_prob` asks for in a row without
+            padding.
         with_replacement: draw positions with replacement, as the official program does (one
             position in fourteen is drawn twice); without it every slot has a position of its own.
+        replace_prob: share of the chosen tokens that show [MASK].
+        random_token_prob: share of the chosen tokens that show a token drawn uniformly from the
+            vocabulary, without `mask_id`, `pad_id` and `never_masked`. What is left of the chosen
+            tokens is seen as it is. BERT's values are .8 and .1.
+        pad_id: id of the padding, for batches that come without `input_mask`.
+        vocab_size: number of token ids; needed for random tokens. If given, batches and the
+            generator's logits are checked against it.
+
+    Raises:
+        UserError: a share is not in 0..1, both together are over 1, random tokens are asked for
+            without `vocab_size` or with `with_replacement` (where two slots may share a
+            position), or an id is not in the vocabulary.
     """
 
     mask_id: int
-    never_masked: tuple[int, ...]
-    mask_prob: float
-    max_predictions: int
+    never_masked: tuple[int, ...] = ()
+    mask_prob: float = 0.15
+    max_predictions: int | None = None
     with_replacement: bool = False
+    replace_prob: float = MASK_TOKEN_RATE
+    random_token_prob: float = 0.0
+    pad_id: int = 0
+    vocab_size: int | None = None
+
+    def __post_init__(self):
+        shown = self.replace_prob + self.random_token_prob
+        wrong = {
+            "mask_prob": not 0.0 < self.mask_prob <= 1.0,
+            "max_predictions": self.max_predictions is not None and self.max_predictions < 1,
+            "replace_prob": not 0.0 <= self.replace_prob <= 1.0,
+            "random_token_prob": not 0.0 <= self.random_token_prob <= 1.0 or shown > 1.0 + 1e-9,
+        }
+        for name in (name for name, is_wrong in wrong.items() if is_wrong):
+            raise UserError(
+                "The tokens can't be hidden in this way.",
+                where=f"Masking.{name}",
+                received=getattr(self, name),
+                remedy="Shares are between 0 and 1, replace_prob and random_token_prob at most 1 "
+                "together, and mask_prob and max_predictions over 0.",
+            )
+        if self.random_token_prob > 0 and (self.vocab_size is None or self.with_replacement):
+            raise UserError(
+                "Random tokens can't be drawn.",
+                where="Masking.random_token_prob",
+                received=f"vocab_size={self.vocab_size}, "
+                f"with_replacement={self.with_replacement}",
+                remedy="Give vocab_size, and leave with_replacement off.",
+            )
+        if self.vocab_size is not None:
+            self.check_vocabulary(self.vocab_size)
+
+    def check_vocabulary(self, vocab_size: int) -> None:
+        """Refuses special ids that a vocabulary does not have.
+
+        Raises:
+            UserError: `mask_id` or one of `never_masked` is not in 0..vocab_size - 1.
+        """
+        outside = [i for i in (self.mask_id, *self.never_masked) if not 0 <= i < vocab_size]
+        if outside:
+            raise UserError(
+                "A special token is not in the vocabulary.",
+                where="Masking.mask_id, Masking.never_masked",
+                received=f"id {outside[0]}, for a vocabulary of {vocab_size}",
+                remedy="Give the vocabulary's ids, and models as large as the vocabulary.",
+            )
+
+    def slots(self, length: int) -> int:
+        """Number of slots of rows of `length` tokens."""
+        wanted = self.max_predictions
+        if wanted is None:
+            wanted = math.ceil(self.mask_prob * length)
+        return min(wanted, length)
 
     def candidates(self, inputs: Inputs) -> tf.Tensor:
         """Returns bool [batch, length]: the positions that may be hidden."""
@@ -48,7 +117,8 @@ class Masking:
 
         Args:
             inputs: the batch.
-            randomness: purposes "mask_positions" and "mask_replacement" are drawn.
+            randomness: purposes "mask_positions" and "mask_replacement" are drawn, and
+                "random_tokens" where some are shown.
 
         Returns:
             The masked batch.
@@ -57,7 +127,7 @@ class Masking:
         if batch is None:
             batch = tf.shape(inputs.input_ids)[0]
         candidates = self.candidates(inputs)
-        slots = min(self.max_predictions, length)
+        slots = self.slots(length)
         n_tokens = tf.cast(tf.reduce_sum(inputs.input_mask, axis=-1), tf.float32)
         wanted = tf.cast(tf.round(n_tokens * tf.constant(self.mask_prob)), tf.int32)
         wanted = tf.maximum(1, tf.minimum(slots, wanted))
@@ -66,12 +136,24 @@ class Masking:
         used = usable & tf.sequence_mask(wanted, slots)
         positions = tf.where(used, positions, 0)
         ids = tf.where(used, tf.gather(inputs.input_ids, positions, batch_dims=1), 0)
-        shown = randomness.uniform("mask_replacement", batch, slots) < MASK_TOKEN_RATE
+        shown_ids, changed = self._shown(positions, batch, slots, randomness)
         input_ids, _ = scatter_positions(
-            inputs.input_ids, tf.fill(tf.shape(positions), self.mask_id),
-            tf.where(shown, positions, 0),
+            inputs.input_ids, shown_ids, positions, used & changed
         )
         return MaskedInputs(input_ids, positions, ids, tf.cast(used, tf.float32))
+
+    def _shown(self, positions, batch, slots, randomness):
+        """Which ids chosen positions show, and whether they show another than their own."""
+        draws = randomness.uniform("mask_replacement", batch, slots)
+        masks = tf.fill(tf.shape(positions), self.mask_id)
+        if not self.random_token_prob:
+            return masks, draws < self.replace_prob
+        special = {self.mask_id, self.pad_id, *self.never_masked}
+        ordinary = np.setdiff1d(np.arange(self.vocab_size), list(special)).astype(np.int32)
+        chosen = randomness.uniform("random_tokens", batch, slots) * len(ordinary)
+        chosen = tf.minimum(tf.cast(chosen, tf.int32), len(ordinary) - 1)
+        shown = tf.where(draws < self.replace_prob, masks, tf.gather(ordinary, chosen))
+        return shown, draws < self.replace_prob + self.random_token_prob
 
 
 def _draw_without_replacement(candidates, slots, batch, randomness):

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from electra_tf2.pretraining import metrics
-from electra_tf2.pretraining.inputs import Inputs, MaskedInputs
+from electra_tf2.pretraining.inputs import Inputs, MaskedInputs, as_inputs
 from electra_tf2.pretraining.masking import Masking
 from electra_tf2.pretraining.protocol import named_variables
 from electra_tf2.randomness import StepRandomness
@@ -65,13 +65,14 @@ class PretrainingObjective:
         """Draws the masks, all that a loss's denominator depends on.
 
         Args:
-            batch: `input_ids`, `input_mask` and `segment_ids`, int32 [batch, length].
+            batch: `input_ids` and perhaps `input_mask` and `segment_ids`, int [batch, length]; see
+                `as_inputs`.
             randomness: the step's random numbers for these rows.
 
         Returns:
             The prepared batch, and loss name -> denominator (float32 scalar) of these rows.
         """
-        inputs = Inputs(batch["input_ids"], batch["input_mask"], batch["segment_ids"])
+        inputs = as_inputs(batch, self.masking.pad_id)
         prepared = Prepared(inputs, self.masking.mask(inputs, randomness))
         return prepared, self.denominators(prepared)
 

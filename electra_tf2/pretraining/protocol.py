@@ -14,13 +14,16 @@ gets the token ids.
 
 A functional or `keras.Sequential` model gets its inputs by their names (`keras.Input(...,
 name="input_ids")`), one at a time or as a list or dict; a single input of any name gets the token
-ids.
+ids. Names that other libraries have for the same things are understood too: `token_ids`,
+`attention_mask` and `padding_mask`, `token_type_ids`.
 
 What comes back:
 
     generator      float logits [batch, n, vocab_size] if it takes `positions`, else
                    [batch, length, vocab_size], of which the objective keeps the masked positions
-    discriminator  float logits [batch, length] or [batch, length, 1]; positive means "replaced"
+    discriminator  float logits [batch, length] or [batch, length, 1]; positive means "replaced".
+                   With `discriminator_layer`, anything: the output of the layer of that name,
+                   [batch, length, width], is taken instead, and a Dense(1) put upon it
 
 Tying: hand the same layer object to both models; a shared variable is trained once.
 
@@ -44,9 +47,17 @@ import tensorflow as tf
 
 from electra_tf2.errors import UserError
 from electra_tf2.modeling.generator import gather_positions
+from electra_tf2.pretraining.hidden_layer import find_layer, recorded
 from electra_tf2.pretraining.inputs import Inputs
 
 _TENSORS = ("input_ids", "input_mask", "segment_ids", "positions")
+# KerasHub's and transformers' names.
+_OTHER_NAMES = {
+    "token_ids": "input_ids",
+    "attention_mask": "input_mask",
+    "padding_mask": "input_mask",
+    "token_type_ids": "segment_ids",
+}
 
 
 class Network:
@@ -71,6 +82,7 @@ class Network:
                 received="a model that is not built",
                 remedy="Call it once on token ids, for instance model(np.zeros((1, 8), 'int32')).",
             )
+        self.where = f"{type(model).__name__}.call, model {model.name!r}"
         self._refuse_changing_state()
         self._input_names = _functional_input_names(model)
         self._arguments = self._named_arguments()
@@ -96,9 +108,11 @@ class Network:
             What the model returned.
         """
         values: dict[str, object] = {**inputs._asdict(), "positions": positions}
+        values |= {other: values[name] for other, name in _OTHER_NAMES.items()}
         values["training"] = training
         values["seed"] = seed
         if self._input_names is not None:
+            self._check_length(inputs)
             args, kwargs = [self._functional_inputs(values)], {"training": training}
         else:
             first, *rest = self._arguments
@@ -134,15 +148,15 @@ class Network:
 
     def _named_arguments(self) -> list[str]:
         """Names of the values that the model's `call` is given, the first by position."""
-        known = (*_TENSORS, "training", "seed")
+        known = (*_TENSORS, *_OTHER_NAMES, "training", "seed")
         if self._input_names is not None:
-            unknown = [name for name in self._input_names if name not in _TENSORS]
+            unknown = [name for name in self._input_names if name not in known]
             if unknown:
                 raise UserError(
                     f"The {self.role} has inputs that the protocol does not have.",
                     where=f"model {self.model.name!r}",
                     received=", ".join(unknown),
-                    remedy="Name its inputs among " + ", ".join(_TENSORS),
+                    remedy="Name its inputs among " + ", ".join((*_TENSORS, *_OTHER_NAMES)),
                 )
             return [*self._input_names, "training"]
         parameters = list(inspect.signature(self.model.call).parameters.values())
@@ -156,11 +170,28 @@ class Network:
         if unknown or not parameters:
             raise UserError(
                 f"The {self.role}'s call asks for arguments that the protocol does not have.",
-                where=f"{type(self.model).__name__}.call",
+                where=self.where,
                 received=", ".join(unknown) or "no arguments",
                 remedy="Name them among " + ", ".join(known) + ", or give them defaults.",
             )
         return ["input_ids"] + [p.name for p in parameters[1:] if p.name in known]
+
+    def _check_length(self, inputs):
+        """Refuses rows of another length than that of a functional model's inputs."""
+        length, expected = inputs.input_ids.shape[1], self.input_length
+        if None not in (length, expected) and length != expected:
+            raise UserError(
+                f"The {self.role} is made for rows of another length.",
+                where=self.where,
+                received=f"rows of {length} tokens for inputs of {expected}",
+                remedy="Make its inputs by keras.Input((None,), …) or as long as the rows.",
+            )
+
+    @property
+    def input_length(self) -> int | None:
+        """The length of the rows that a functional model is made for; None if it takes any."""
+        first = (getattr(self.model, "inputs", None) or [None])[0]
+        return None if first is None or len(first.shape) < 2 else first.shape[1]
 
     def _refuse_changing_state(self):
         for layer in self.model._flatten_layers():
@@ -179,6 +210,12 @@ class GeneratorNetwork(Network):
     def __init__(self, model: keras.Model):
         super().__init__(model, "generator")
 
+    @property
+    def vocab_size(self) -> int | None:
+        """The last axis of a functional model's logits; None if only a call can tell."""
+        outputs = getattr(self.model, "outputs", None) or []
+        return outputs[0].shape[-1] if len(outputs) == 1 else None
+
     def logits(
         self,
         inputs: Inputs,
@@ -195,17 +232,39 @@ class GeneratorNetwork(Network):
         logits = self(inputs, positions=positions, training=training, seed=seed)
         asked = positions if self.takes_positions and positions is not None else inputs.input_ids
         named = "positions" if asked is positions else "length"
-        _check_shape(logits, 3, asked, self, f"[batch, {named}, vocab_size]")
+        expected = f"[batch, {named}, vocab_size]"
+        _check_shape(logits, (*asked.shape[:2], None), asked, self, expected)
         if not self.takes_positions:
             logits = gather_positions(logits, positions)
         return tf.cast(logits, tf.float32)
 
 
 class DiscriminatorNetwork(Network):
-    """A discriminator: returns one logit a token."""
+    """A discriminator: returns one logit a token.
 
-    def __init__(self, model: keras.Model):
+    Args:
+        model: the model.
+        layer: name of the layer whose output is taken instead of the model's, with a Dense(1)
+            upon it.
+
+    Attributes:
+        head: that Dense; None without `layer`.
+        unused: the model's variables that the layer's output doesn't depend on.
+
+    Raises:
+        UserError: there is no such layer, or its output is not [batch, length, width].
+    """
+
+    def __init__(self, model: keras.Model, layer: str | None = None):
         super().__init__(model, "discriminator")
+        self.head: keras.layers.Dense | None = None
+        self.unused: list[keras.Variable] = []
+        self._layer = None
+        if layer is not None:
+            self._layer = find_layer(model, layer, self.role)
+            width = self._look_at_layer()
+            self.head = keras.layers.Dense(1, name="replaced_token_head")
+            self.head.build((None, None, width))
 
     def logits(self, inputs: Inputs, *, training: bool, seed: tf.Tensor | None) -> tf.Tensor:
         """Returns float32 logits [batch, length].
@@ -213,12 +272,54 @@ class DiscriminatorNetwork(Network):
         Raises:
             UserError: the model's output has another shape.
         """
-        logits = self(inputs, training=training, seed=seed)
+        if self._layer is None:
+            logits = self(inputs, training=training, seed=seed)
+        else:
+            logits = self.head(self._states(inputs, training, seed))
         expected = "[batch, length] or [batch, length, 1]"
         if tf.is_tensor(logits) and logits.shape.rank == 3 and logits.shape[-1] == 1:
             logits = tf.squeeze(logits, -1)
-        _check_shape(logits, 2, inputs.input_ids, self, expected)
+        ids = inputs.input_ids
+        _check_shape(logits, tuple(ids.shape), ids, self, expected)
         return tf.cast(logits, tf.float32)
+
+    def _states(self, inputs, training, seed):
+        """The layer's output [batch, length, width]; the last one, if it runs several times."""
+        with recorded(self._layer) as outputs:
+            self(inputs, training=training, seed=seed)
+        states = outputs[-1] if outputs else None
+        states = states[0] if isinstance(states, tuple | list) and states else states
+        where = f"output of layer {self._layer.path!r}"
+        ids = inputs.input_ids
+        expected = "[batch, length, width], or choose another layer as discriminator_layer"
+        _check_shape(states, (*ids.shape, None), ids, self, expected, where)
+        return states
+
+    def _look_at_layer(self) -> int:
+        """Returns the width of the layer's output, and finds what it does not depend on."""
+        variables = self.model.trainable_variables
+        # Of a variable that several replicas have, the first copy: it is the one that is read here.
+        copies = tf.distribute.get_strategy().experimental_local_results
+        first_copies = [copies(v.value)[0] for v in variables]
+        found = {}
+
+        # Traced, never run: the shapes are all that is needed, and runs may be costly.
+        @tf.function(
+            autograph=False,
+            input_signature=[tf.TensorSpec([1, self.input_length], tf.int32)],
+        )
+        def trace(ids):
+            inputs = Inputs(ids, tf.ones_like(ids), tf.zeros_like(ids))
+            with tf.GradientTape() as tape:
+                states = self._states(inputs, False, None)
+            gradients = tape.gradient(states, first_copies)
+            found["unused"] = [g is None for g in gradients]
+            found["width"] = states.shape[-1]
+            return states
+
+        trace.get_concrete_function()
+        self.unused = [v for v, u in zip(variables, found["unused"], strict=True) if u]
+        return found["width"]
 
 
 def named_variables(models: Mapping[str, keras.Model]) -> dict[str, keras.Variable]:
@@ -248,20 +349,23 @@ def named_variables(models: Mapping[str, keras.Model]) -> dict[str, keras.Variab
     return dict(sorted(named.items()))
 
 
-def _check_shape(logits, rank, asked, network, expected):
-    """Refuses what is not a tensor of `rank` axes, the first two as long as those of `asked`."""
-    if tf.is_tensor(logits):
-        shape = logits.shape
-        if shape.rank == rank and shape[:2].is_compatible_with(asked.shape[:2]):
+def _check_shape(output, shape, asked, network, expected, where=None):
+    """Refuses what is not a tensor of `shape`, where None stands for any known length."""
+    if tf.is_tensor(output):
+        fits = output.shape.is_compatible_with(shape)
+        # A batch or a length may be unknown in a graph; the last axis of three never.
+        if fits and output.shape.rank is not None and (len(shape) < 3 or output.shape[-1]):
             return
-        received = f"shape {tuple(shape)} for {tuple(asked.shape)}"
+        received = f"shape {tuple(output.shape)} for token ids or positions {tuple(asked.shape)}"
+        if output.shape.rank is None:
+            received = "a tensor of unknown rank"
     else:
-        received = type(logits).__name__
+        received = "nothing" if output is None else type(output).__name__
     raise UserError(
         f"The {network.role}'s output has the wrong shape.",
-        where=f"{type(network.model).__name__}.call",
+        where=where or network.where,
         received=received,
-        remedy=f"Return logits of shape {expected}.",
+        remedy=f"Return {'states' if where else 'logits'} of shape {expected}.",
     )
 
 

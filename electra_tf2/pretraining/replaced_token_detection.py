@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
 from electra_tf2.errors import UserError
 from electra_tf2.pretraining import metrics
+from electra_tf2.pretraining.detection_result import DetectionResult
+from electra_tf2.pretraining.inputs import as_inputs
 from electra_tf2.pretraining.losses import binary_cross_entropy, softmax_cross_entropy
 from electra_tf2.pretraining.masking import Masking
 from electra_tf2.pretraining.objective import (
@@ -30,6 +32,7 @@ from electra_tf2.pretraining.objective import (
 from electra_tf2.pretraining.protocol import DiscriminatorNetwork, GeneratorNetwork
 from electra_tf2.pretraining.sampling import sample_tokens
 from electra_tf2.pretraining.scatter import scatter_positions
+from electra_tf2.pretraining.vocabulary_checks import check_ids, check_logits
 from electra_tf2.randomness import StepRandomness, site_seed
 
 
@@ -115,6 +118,21 @@ class ReplacedTokenDetection(PretrainingObjective):
         discriminator: a Keras model that meets the discriminator's.
         masking: how tokens are hidden.
         options: the switches.
+        discriminator_layer: name (or path) of a layer of the discriminator. Its output, [batch,
+            length, width], is taken for the discriminator's states, and a Dense(1) is put upon it
+            (`objective.discriminator.head`); what the discriminator does after it is left
+            out. None: the model returns the logits itself.
+
+    Raises:
+        UserError: a model does not meet the protocol, or a special token is not in the
+            generator's vocabulary.
+
+    Example:
+        >>> objective = ReplacedTokenDetection(generator, discriminator, Masking(mask_id=4))
+        >>> with tf.GradientTape() as tape:
+        ...     result = objective(ids, step=step)
+        >>> gradients = tape.gradient(result.loss, objective.trainable_variables)
+        >>> optimizer.apply(gradients, objective.trainable_variables)
     """
 
     def __init__(
@@ -123,15 +141,94 @@ class ReplacedTokenDetection(PretrainingObjective):
         discriminator: keras.Model,
         masking: Masking,
         options: Options | None = None,
+        *,
+        discriminator_layer: str | None = None,
     ):
-        super().__init__(masking, {"generator": generator, "discriminator": discriminator})
         self.generator = GeneratorNetwork(generator)
-        self.discriminator = DiscriminatorNetwork(discriminator)
+        self.discriminator = DiscriminatorNetwork(discriminator, discriminator_layer)
+        models = {"generator": generator, "discriminator": discriminator}
+        if self.discriminator.head is not None:
+            models["discriminator_head"] = self.discriminator.head
+        super().__init__(masking, models)
+        if self.vocab_size is not None:
+            masking.check_vocabulary(self.vocab_size)
         self.options = options or Options()
         self.loss_weights = {
             "generator_loss": self.options.gen_weight,
             "discriminator_loss": self.options.disc_weight,
         }
+
+    @property
+    def vocab_size(self) -> int | None:
+        """Number of token ids, if it is known before the generator is called."""
+        return self.masking.vocab_size or self.generator.vocab_size
+
+    def named_variables(self) -> dict[str, keras.Variable]:
+        """Returns name -> trainable variable, without those that no loss depends on."""
+        kept = {id(v) for v in self.generator.model.trainable_variables}
+        unused = {id(v) for v in self.discriminator.unused} - kept
+        named = super().named_variables()
+        return {name: v for name, v in named.items() if id(v) not in unused}
+
+    @property
+    def trainable_variables(self) -> list[keras.Variable]:
+        """What the losses depend on, in the order of the names; shared variables once."""
+        return list(self.named_variables().values())
+
+    # Nothing here is for autograph, which a user's tf.function has on by default.
+    @tf.autograph.experimental.do_not_convert
+    def __call__(
+        self, batch: Any, *, step: int | tf.Tensor, seed: int = 0, training: bool = True
+    ) -> DetectionResult:
+        """Computes losses, accuracies and samples of a batch, for a training loop of one's own.
+
+        Nothing is kept between calls: the same seed and step hide the same positions and draw the
+        same samples and dropout. Inside a `tf.function` the step has to be a tensor.
+
+        Args:
+            batch: token ids, or a dict of input_ids, input_mask and segment_ids, each int [batch,
+                length].
+            step: number of the step, 0 or more: another one for every batch.
+            seed: of the run.
+            training: whether dropout is on.
+
+        Returns:
+            The result; gradients flow from its losses to `trainable_variables`.
+
+        Raises:
+            UserError: the batch, or a model's output, is not as it should be.
+        """
+        inputs = as_inputs(batch, self.masking.pad_id)
+        zero = tf.constant(0, tf.int64)
+        randomness = StepRandomness(seed, tf.cast(step, tf.int64), zero, zero)
+        prepared, denominators = self.prepare(inputs._asdict(), randomness)
+        if tf.executing_eagerly():
+            check_ids(inputs, self.vocab_size)
+        output = self.forward(prepared, randomness, training)
+        numerators, sums = self.contribution(prepared, output)
+        if "disc_accuracy" not in sums:
+            sums |= _discriminator_metrics(inputs.input_mask, output)
+        losses = {
+            name: numerator / (denominators[name] + self.denominator_epsilon)
+            for name, numerator in numerators.items()
+        }
+        masked = prepared.masked
+        return DetectionResult(
+            loss=tf.add_n([self.loss_weights[name] * losses[name] for name in losses]),
+            **losses,
+            **{name: _quotient(sums[name]) for name in ("masked_lm_accuracy", "disc_accuracy")},
+            masked_ids=masked.input_ids,
+            positions=masked.positions,
+            weights=masked.weights,
+            sampled_ids=output.sampled_ids,
+            corrupted_ids=output.corrupted_ids,
+            labels=output.labels,
+            predictions=tf.cast(output.disc_logits > 0, tf.int32) * inputs.input_mask,
+            generator_logits=output.mlm_logits,
+            discriminator_logits=output.disc_logits,
+            input_mask=inputs.input_mask,
+            sums=sums,
+        )
 
     def denominators(self, prepared: Prepared) -> dict[str, tf.Tensor]:
         inputs, masked = prepared
@@ -173,7 +270,7 @@ class ReplacedTokenDetection(PretrainingObjective):
         if sampled_ids is None:
             sampled_ids = self._sample(logits, masked, randomness)
         corrupted_ids, masked_here = scatter_positions(
-            inputs.input_ids, sampled_ids, masked.positions
+            inputs.input_ids, sampled_ids, masked.positions, masked.weights > 0
         )
         if self.options.electric:
             labels = masked_here
@@ -224,6 +321,7 @@ class ReplacedTokenDetection(PretrainingObjective):
         inputs, masked = prepared
         if self.options.all_candidates:
             everywhere = self.generator.logits(inputs, None, training=training, seed=seed)
+            check_logits(everywhere, self.masking, self.generator.where)
             at_positions = tf.gather(everywhere, masked.positions, batch_dims=1)
             return at_positions, everywhere
         logits = self.generator.logits(
@@ -232,6 +330,7 @@ class ReplacedTokenDetection(PretrainingObjective):
             training=training,
             seed=seed,
         )
+        check_logits(logits, self.masking, self.generator.where)
         return logits, None
 
     def _sample(self, logits, masked, randomness):
@@ -250,6 +349,11 @@ class ReplacedTokenDetection(PretrainingObjective):
         nll, _ = softmax_cross_entropy(tf.stop_gradient(everywhere), corrupted_ids)
         p = self.masking.mask_prob
         return math.log(p / (1.0 - p)) - nll
+
+
+def _quotient(ratio: tf.Tensor) -> tf.Tensor:
+    """Figure of a `metrics.ratio`; 0/0 is 0."""
+    return tf.math.divide_no_nan(ratio[0], ratio[1])
 
 
 def _discriminator_metrics(input_mask, output: ReplacedTokenOutput) -> dict[str, tf.Tensor]:

@@ -5,7 +5,9 @@ import pytest
 import scipy.stats
 import tensorflow as tf
 
+from electra_tf2.errors import UserError
 from electra_tf2.pretraining.inputs import Inputs
+from electra_tf2.pretraining.masking import Masking
 from tests.pretraining.batches import CLS, MASK, PAD, SEP, masking, randomness, sequences
 
 BOTH = pytest.mark.parametrize("with_replacement", [False, True])
@@ -177,3 +179,102 @@ def test_the_batch_size_may_be_unknown(with_replacement):
 
     for ours, theirs in zip(compiled(inputs), draw(mask, inputs), strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def shares_shown(rows=1500, slots=15, **options):
+    """Of the chosen tokens: how many show [MASK], their own id, and another one; and all ids."""
+    inputs = sequences([100] * rows, 100)
+    mask = Masking(MASK, (CLS, SEP, MASK), 0.15, slots, **options)
+    masked_ids, positions, originals, weights = draw(mask, inputs, seed=6)
+    assert weights.all()
+    seen = np.take_along_axis(masked_ids, positions, axis=1)
+    untouched = np.ones_like(masked_ids, bool)
+    np.put_along_axis(untouched, positions, False, axis=1)
+    np.testing.assert_array_equal(masked_ids[untouched], inputs.input_ids.numpy()[untouched])
+    other = (seen != MASK) & (seen != originals)
+    shares = [(seen == MASK).mean(), (seen == originals).mean(), other.mean()]
+    return shares, seen[other]
+
+
+@pytest.mark.parametrize("replace_prob", [0.0, 0.5, 1.0])
+def test_the_share_of_chosen_tokens_that_show_the_mask_token(replace_prob):
+    (masks, own, other), _ = shares_shown(replace_prob=replace_prob)
+    assert masks == pytest.approx(replace_prob, abs=0.02)
+    assert own == pytest.approx(1 - replace_prob, abs=0.02)
+    assert other == 0
+    assert masks in (0, 1) or replace_prob == 0.5
+
+
+def test_random_tokens():
+    """BERT's shares: 80 % [MASK], 10 % random, 10 % as they are; one in a hundred by chance."""
+    shares, random_ids = shares_shown(replace_prob=0.8, random_token_prob=0.1, vocab_size=100)
+    assert shares == pytest.approx([0.8, 0.1 + 0.1 / 96, 0.1 - 0.1 / 96], abs=0.01)
+    counts = np.bincount(random_ids, minlength=100)
+    assert not counts[[PAD, CLS, SEP, MASK]].any()
+    ordinary = np.delete(counts, [PAD, CLS, SEP, MASK])
+    assert len(ordinary) == 96 and ordinary.min() > 0
+    assert scipy.stats.chisquare(ordinary).pvalue > 1e-3
+
+
+def test_random_tokens_leave_the_choice_of_positions_alone():
+    inputs = sequences([16] * 6, 16)
+    plain = Masking(MASK, (CLS, SEP, MASK), 0.5, 8)
+    with_random = Masking(
+        MASK, (CLS, SEP, MASK), 0.5, 8, replace_prob=0.5, random_token_prob=0.5, vocab_size=100
+    )
+    shown, *rest = draw(plain, inputs)
+    shown_random, *rest_random = draw(with_random, inputs)
+    for ours, theirs in zip(rest_random, rest, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert (shown != shown_random).any()
+    shown_again, *_ = draw(with_random, inputs)
+    np.testing.assert_array_equal(shown_again, shown_random)
+
+
+def test_ids_that_are_never_masked():
+    inputs = sequences([16] * 50, 16, vocab_size=12)
+    _, _, originals, weights = draw(Masking(MASK, (CLS, SEP, 7, 9), 0.5, 8), inputs)
+    assert {5, 6, 8, 10, 11} == set(originals[weights > 0])
+
+
+def test_the_number_of_slots_follows_from_the_share():
+    for length, mask_prob, slots in [(128, 0.15, 20), (10, 0.15, 2), (7, 1.0, 7)]:
+        _, _, _, weights = draw(Masking(MASK, mask_prob=mask_prob), sequences([length], length))
+        assert weights.shape == (1, slots)
+
+
+def test_the_first_position_may_be_hidden():
+    """Rows of one's own need not begin with [CLS]."""
+    ids = tf.constant([[9, 9, 9, 9]])
+    inputs = Inputs(ids, tf.ones_like(ids), tf.zeros_like(ids))
+    mask = Masking(MASK, mask_prob=1.0, replace_prob=1.0)
+    masked_ids, positions, originals, weights = draw(mask, inputs)
+    assert sorted(positions[0]) == [0, 1, 2, 3] and weights.all()
+    np.testing.assert_array_equal(masked_ids, [[MASK] * 4])
+    np.testing.assert_array_equal(originals, [[9] * 4])
+
+
+WRONG = {
+    "mask_prob": {"mask_prob": 0.0},
+    "mask_prob over 1": {"mask_prob": 1.5},
+    "max_predictions": {"max_predictions": 0},
+    "replace_prob": {"replace_prob": -0.1},
+    "random_token_prob": {"random_token_prob": 0.3, "vocab_size": 50},
+    "random_token_prob without vocabulary": {"replace_prob": 0.8, "random_token_prob": 0.1},
+    "random_token_prob, with_replacement": {
+        "replace_prob": 0.8,
+        "random_token_prob": 0.1,
+        "vocab_size": 50,
+        "with_replacement": True,
+    },
+    "mask_id": {"vocab_size": 4},
+    "never_masked": {"vocab_size": 50, "never_masked": (CLS, 50)},
+}
+
+
+@pytest.mark.parametrize("row", WRONG)
+def test_ways_of_masking_that_are_refused(row):
+    with pytest.raises(UserError) as error:
+        Masking(**{"mask_id": MASK, **WRONG[row]})
+    assert row.split(",")[0].split()[0] in error.value.where
+    assert error.value.received is not None and error.value.remedy

@@ -77,8 +77,15 @@ class TakesMore(Recorder):
 
 
 class AsksForMore(Recorder):
-    def call(self, tokens, token_type_ids, attention_mask=None):
+    def call(self, tokens, lengths, attention_mask=None):
         return self.answer(tokens)
+
+
+class TakesOtherNames(Recorder):
+    def call(self, token_ids, padding_mask, token_type_ids, attention_mask=None):
+        return self.answer(
+            token_ids, padding_mask=padding_mask, segments=token_type_ids, mask=attention_mask
+        )
 
 
 def at_positions(tokens):
@@ -106,6 +113,20 @@ def test_a_network_gets_no_more_than_that():
     model = TakesMore(everywhere)
     GeneratorNetwork(model).logits(INPUTS, POSITIONS, training=True, seed=dropout_seed())
     assert model.seen["training"] is True
+
+
+def test_names_of_other_libraries():
+    model = TakesOtherNames(everywhere)
+    GeneratorNetwork(model).logits(INPUTS, POSITIONS, training=False, seed=None)
+    np.testing.assert_array_equal(model.seen["first"], INPUTS.input_ids)
+    np.testing.assert_array_equal(model.seen["segments"], INPUTS.segment_ids)
+    for name in ("padding_mask", "mask"):
+        np.testing.assert_array_equal(model.seen[name], INPUTS.input_mask)
+    names = ("token_ids", "padding_mask")
+    inputs = {name: keras.Input((LENGTH,), dtype="int32", name=name) for name in names}
+    model = keras.Model(inputs, inputs["token_ids"] * inputs["padding_mask"])
+    logits = DiscriminatorNetwork(model).logits(INPUTS, training=False, seed=None)
+    np.testing.assert_array_equal(logits, INPUTS.input_ids)
 
 
 @pytest.mark.parametrize("kind", ["tensor", "list", "dict"])
@@ -260,7 +281,7 @@ def unknown_input():
 
 REFUSED_MODELS = {
     "not built": (lambda: UnigramGenerator(embedding_layer()), "has no variables yet"),
-    "unknown argument": (lambda: AsksForMore(everywhere), "token_type_ids"),
+    "unknown argument": (lambda: AsksForMore(everywhere), "lengths"),
     "unknown input": (unknown_input, "lengths"),
     "batch normalization": (lambda: batch_normalized(True), "statistics"),
 }
@@ -302,7 +323,26 @@ def test_outputs_of_the_wrong_shape_are_refused(row):
     with pytest.raises(UserError, match="output has the wrong shape") as error:
         logits_of(network, TakesTokens(shape))
     assert message in error.value.received
+    assert "TakesTokens.call" in error.value.where
     assert "Return logits of shape [batch" in error.value.remedy
+
+
+def test_rows_of_another_length_are_refused(pair):
+    _, discriminator = pair
+    inputs = sequences([5], 7, vocab_size=VOCAB)
+    with pytest.raises(UserError, match="rows of another length") as error:
+        DiscriminatorNetwork(discriminator).logits(inputs, training=False, seed=None)
+    assert "'discriminator'" in error.value.where
+    assert error.value.received == f"rows of 7 tokens for inputs of {LENGTH}"
+
+
+def test_an_output_that_is_nothing_is_refused():
+    class Nothing(TakesTokens):
+        def call(self, tokens):
+            self.answer(tokens)
+
+    with pytest.raises(UserError, match="nothing"):
+        logits_of(GeneratorNetwork, Nothing(everywhere))
 
 
 def test_positions_that_are_not_kept_to_are_refused():

@@ -1,4 +1,4 @@
-"""Writing at positions, with the official program's rules for doubles and position 0."""
+"""Writing at positions, with the official program's rule for doubles."""
 
 import numpy as np
 import tensorflow as tf
@@ -8,8 +8,11 @@ from electra_tf2.pretraining.scatter import scatter_positions
 SEQUENCE = [[2, 10, 11, 12, 3], [2, 20, 21, 3, 0]]
 
 
-def scatter(updates, positions, sequence=SEQUENCE):
-    changed, written = scatter_positions(*map(tf.constant, (sequence, updates, positions)))
+def scatter(updates, positions, sequence=SEQUENCE, chosen=None):
+    """All slots but those at position 0, unless told."""
+    chosen = np.not_equal(positions, 0) if chosen is None else chosen
+    arguments = (sequence, updates, positions, chosen)
+    changed, written = scatter_positions(*map(tf.constant, arguments))
     assert changed.dtype == written.dtype == tf.int32
     return changed.numpy().tolist(), written.numpy().tolist()
 
@@ -20,10 +23,14 @@ def test_values_go_to_their_positions_and_rows():
     assert written == [[0, 1, 0, 1, 0], [0, 1, 1, 0, 0]]
 
 
-def test_position_0_is_ignored():
+def test_slots_that_are_not_chosen_are_ignored():
     changed, written = scatter([[50, 51], [60, 61]], [[0, 1], [0, 0]])
     assert changed == [[2, 51, 11, 12, 3], SEQUENCE[1]]
     assert written == [[0, 1, 0, 0, 0], [0] * 5]
+    chosen = [[False, True], [True, False]]
+    changed, written = scatter([[50, 51], [60, 61]], [[0, 1], [0, 3]], chosen=chosen)
+    assert changed == [[2, 51, 11, 12, 3], [60, 20, 21, 3, 0]]
+    assert written == [[0, 1, 0, 0, 0], [1, 0, 0, 0, 0]]
 
 
 def test_doubles_give_the_floor_of_the_mean():
@@ -46,6 +53,7 @@ def test_no_slots_change_nothing():
 
 def test_shapes_stay_known_in_a_graph():
     signature = [tf.TensorSpec([2, 5], tf.int32)] + [tf.TensorSpec([2, None], tf.int32)] * 2
+    signature.append(tf.TensorSpec([2, None], tf.bool))
     function = tf.function(scatter_positions, autograph=False, input_signature=signature)
     changed, written = function.get_concrete_function().structured_outputs
     assert changed.shape == written.shape == [2, 5]
