@@ -2,6 +2,7 @@
 #
 #   make quickstart   train a tiny ELECTRA on text that is already on this machine
 #   make test         lint and run all tests
+#   make test-interop compare with transformers and torch (installs them)
 #   make lint         ruff only
 #   make benchmarks   speed beside the usual alternatives (installs torch and transformers), memory
 #   make clean        remove the virtual environment and caches; data and models stay
@@ -18,7 +19,7 @@ PYTEST_ARGS ?= -n 2 --dist loadfile
 # TensorFlow's start-up notes would bury what the programs print.
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help quickstart test lint benchmarks clean
+.PHONY: help quickstart test test-interop lint benchmarks clean
 
 help:
 	@sed -n 's/^#   make/make/p' Makefile
@@ -29,6 +30,9 @@ quickstart: $(VENV)/.installed-report
 test: lint
 	$(PYTHON) -m pytest $(PYTEST_ARGS)
 
+test-interop: $(VENV)/.installed-test $(VENV)/.installed-interop
+	$(PYTHON) -m pytest tests/interop/test_transformers.py tests/docs/test_interchange_examples.py
+
 lint: $(VENV)/.installed-test
 	$(PYTHON) -m ruff check .
 
@@ -37,9 +41,11 @@ benchmarks: $(VENV)/.installed-interop
 	$(PYTHON) benchmarks/dataset.py
 	$(PYTHON) benchmarks/pretraining_step.py
 	$(PYTHON) benchmarks/finetuning.py
+	$(PYTHON) benchmarks/encode.py
 	$(PYTHON) benchmarks/distribution.py
 	$(PYTHON) benchmarks/memory.py
 	$(PYTHON) benchmarks/saving.py
+	$(PYTHON) benchmarks/interchange.py
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache

@@ -20,6 +20,8 @@ from electra_tf2.hparam_types import (
 )
 from electra_tf2.hparams import HParams, contradiction
 from electra_tf2.modeling.config import TransformerConfig
+from electra_tf2.preset_table import FINETUNING_PRESETS
+from electra_tf2.presets import FinetuningPresetName, preset_values
 from electra_tf2.run_hparams import (
     check_devices_and_batches,
     check_model_name,
@@ -45,6 +47,8 @@ class FinetuningConfig(HParams):
     """
 
     # run
+    preset: FinetuningPresetName | None = None  # a published recipe (docs/presets.md)
+    # given hparams win
     debug: bool = False  # a tiny random network on the first examples, to try things out
     log_examples: bool = False  # print the features of a training example
     num_trials: int = 1  # training runs with different seeds; negative: until stopped
@@ -63,6 +67,8 @@ class FinetuningConfig(HParams):
     model_size: Literal["small", "base", "large"] = "small"  # 256 x 12, 768 x 12 or 1024 x 24
     model_hparam_overrides: dict[str, Any] = {}  # see electra_tf2/transformer_hparams.py
     embedding_size: PositiveInt | None = None  # null: 128 for small, else the hidden size
+    # albert: 128
+    encoder: Literal["bert", "albert"] = "bert"  # albert: one layer's weights serve all layers
     vocab_size: PositiveInt = 30522  # number of tokens in the vocabulary
     do_lower_case: bool = True  # lower-case the text
     strip_accents: bool = True  # remove accents from lower-cased text
@@ -152,20 +158,21 @@ class FinetuningConfig(HParams):
 
     # What neither the weights nor the scores of a trial depend on.
     free_on_resume = frozenset(
-        "log_examples num_trials do_train do_eval keep_all_models overwrite require_gpu "
+        "preset log_examples num_trials do_train do_eval keep_all_models overwrite require_gpu "
         "log_every_steps eval_every_steps save_checkpoints_steps keep_checkpoint_max "
         "iterations_per_loop use_tfrecords_if_existing eval_batch_size predict_batch_size "
         "write_test_outputs n_writes_test distribution worker_timeout xla use_tpu num_tpu_cores "
         "tpu_job_name tpu_name tpu_zone gcp_project raw_data_dir vocab_file init_checkpoint "
         "model_dir results_txt results_pkl preprocessed_data_dir test_predictions qa_eval_file "
         "qa_preds_file qa_na_file model_size embedding_size vocab_size "
-        "allow_partial_init".split()  # sizes: the stored network is compared
+        "encoder allow_partial_init".split()  # sizes: the stored network is compared
     )
 
     def __init__(self, /, model_name: str, data_dir: str, **overrides: Any):
         self.model_name = model_name
         self.data_dir = data_dir
         self._task_names = overrides.get("task_names", type(self).task_names)
+        self._preset = preset_values(overrides, data_dir, FINETUNING_PRESETS)
         super().__init__(**overrides)
 
     @property
@@ -182,7 +189,7 @@ class FinetuningConfig(HParams):
         return resolved_network(self)
 
     def prepare(self) -> None:
-        """Sets the default paths, before any override: another model_dir leaves results_txt."""
+        """Sets default paths, so that another model_dir leaves results_txt, and the preset."""
         check_model_name(self.model_name, elsewhere="init_checkpoint")
         join, model = posixpath.join, self.pretrained_model_dir
         # Braces in the folders' own names are none of a pattern's.
@@ -202,18 +209,21 @@ class FinetuningConfig(HParams):
         self.test_predictions = join(
             literal(model), "test_predictions", "{:}_{:}_{:}_predictions.pkl"
         )
+        for name, value in self._preset.items():
+            setattr(self, name, value)
 
     def resolve(self) -> None:
         """Sets what follows from the task, model_size, optimizer, debug and overrides."""
         if len(self.task_names) == 1:
             for name, value in self._task_defaults(self.task_names[0]).items():
                 setattr(self, name, value)
-        if self.model_size == "large":
+        if self.model_size == "large" and not self._preset:
             self.learning_rate = 5e-5
             self.layerwise_lr_decay = 0.9
-        if self.model_size == "small":
+        if self.model_size == "small" or self.encoder == "albert":
             self.embedding_size = 128
-        self.adam_bias_correction = self.optimizer == "lamb"  # as in its publication
+        if "adam_bias_correction" not in self._preset:
+            self.adam_bias_correction = self.optimizer == "lamb"  # as in its publication
         if self.debug:
             self.init_checkpoint = None
             self.use_tfrecords_if_existing = False

@@ -20,6 +20,8 @@ from electra_tf2.hparam_types import (
 )
 from electra_tf2.hparams import HParams, contradiction
 from electra_tf2.modeling.config import TransformerConfig
+from electra_tf2.preset_table import PRESETS
+from electra_tf2.presets import PresetName, preset_values, with_preset_overrides
 from electra_tf2.pretraining.guards import generator_size_warning
 from electra_tf2.pretraining.phase_checks import check_phases
 from electra_tf2.pretraining.phases import for_each_phase
@@ -48,6 +50,7 @@ class PretrainingConfig(HParams):
     """
 
     # run
+    preset: PresetName | None = None  # a published recipe (docs/presets.md); given hparams win
     debug: bool = False  # a tiny network and 20 steps, to try things out
     do_train: bool = True  # pre-train
     do_eval: bool = False  # evaluate on eval_tfrecords (after training, if both are set)
@@ -90,7 +93,8 @@ class PretrainingConfig(HParams):
     model_size: Literal["small", "base", "large"] = "small"  # 256 x 12, 768 x 12 or 1024 x 24
     model_hparam_overrides: dict[str, Any] = {}  # see electra_tf2/transformer_hparams.py
     embedding_size: PositiveInt | None = None  # null: 128 for small, else the hidden size
-    encoder: Literal["bert"] = "bert"  # architecture of both networks
+    # albert: 128
+    encoder: Literal["bert", "albert"] = "bert"  # albert: one layer's weights serve all layers
     vocab_size: PositiveInt = 30522  # number of tokens in the vocabulary
     do_lower_case: bool = True  # whether the text was lower-cased; has to be what the data set says
     strip_accents: bool = True  # likewise for accents; taken from the data set unless given
@@ -110,7 +114,7 @@ class PretrainingConfig(HParams):
     train_batch_size: PositiveInt = 128  # examples per step, over all devices
     eval_batch_size: PositiveInt = 128  # examples per evaluation batch, over all devices
     shuffle_buffer_size: PositiveInt = 10000  # examples held in memory to mix nearby ones
-    segmentation: Literal["static"] = "static"  # examples are used as the builder cut them
+    segmentation: Literal["static", "dynamic"] = "static"  # dynamic: cut anew in every epoch
     phases: list[dict[str, Any]] | None = None  # what differs by phase, see docs/pretraining.md
 
     # devices and speed
@@ -141,7 +145,7 @@ class PretrainingConfig(HParams):
     # Neither the weights nor the order of the data depend on these; `phases` are compared one by
     # one, see electra_tf2/pretraining/phase_checks.py.
     free_on_resume = frozenset(
-        "do_train do_eval require_gpu num_train_steps num_eval_steps eval_every_steps "
+        "preset do_train do_eval require_gpu num_train_steps num_eval_steps eval_every_steps "
         "save_checkpoints_steps phases keep_checkpoint_max log_every_steps iterations_per_loop "
         "eval_batch_size distribution worker_timeout xla use_tpu num_tpu_cores tpu_job_name "
         "tpu_name tpu_zone gcp_project pretrain_tfrecords eval_tfrecords vocab_file "
@@ -152,7 +156,8 @@ class PretrainingConfig(HParams):
     def __init__(self, /, model_name: str, data_dir: str, **overrides: Any):
         self.model_name = model_name
         self.data_dir = data_dir
-        super().__init__(**overrides)
+        self._preset = preset_values(overrides, data_dir)
+        super().__init__(**with_preset_overrides(overrides))
 
     @property
     def max_predictions_per_seq(self) -> int:
@@ -164,7 +169,7 @@ class PretrainingConfig(HParams):
         return resolved_network(self)
 
     def prepare(self) -> None:
-        """Sets the default paths, before any override: another model_dir leaves results_txt."""
+        """Sets default paths, so that another model_dir leaves results_txt, and the preset."""
         check_model_name(self.model_name, elsewhere="model_dir")
         join = posixpath.join
         self.pretrain_tfrecords = join(self.data_dir, "pretrain_tfrecords/pretrain_data.tfrecord*")
@@ -172,6 +177,8 @@ class PretrainingConfig(HParams):
         self.model_dir = join(self.data_dir, "models", self.model_name)
         self.results_txt = join(self.model_dir, "results/unsup_results.txt")
         self.results_pkl = join(self.model_dir, "results/unsup_results.pkl")
+        for name, value in self._preset.items():
+            setattr(self, name, value)
 
     def resolve(self) -> None:
         """Sets what follows from debug, model_size, electric_objective and optimizer."""
@@ -181,11 +188,14 @@ class PretrainingConfig(HParams):
             self.eval_batch_size = 4
             self.iterations_per_loop = 1
             self.num_eval_steps = 2
-        if self.model_size == "small":
+            self.phases = None
+        short = self.model_size == "small" or self.encoder == "albert"
+        if short and "embedding_size" not in self._preset:
             self.embedding_size = 128
         if self.electric_objective:
             self.two_tower_generator = True
-        self.adam_bias_correction = self.optimizer == "lamb"  # as in its publication
+        if "adam_bias_correction" not in self._preset:
+            self.adam_bias_correction = self.optimizer == "lamb"  # as in its publication
         self.vocab_size = self.model_hparam_overrides.get("vocab_size", self.vocab_size)
 
     def check(self) -> None:
@@ -297,13 +307,16 @@ class PretrainingConfig(HParams):
 
     def _warn_of_small_settings(self) -> None:
         """Parity with the official program, which does not change these with the size either."""
-        paper = _PAPER_SETTINGS.get(self.model_size, {})
+        if self.preset is not None:
+            return
+        preset = f"electra_{self.model_size}"
+        paper = {name: PRESETS[preset].values[name].value for name in _SETTINGS_OF_A_SIZE}
         kept = [n for n, v in paper.items() if n not in self.given and getattr(self, n) != v]
         if kept:
             listed = ", ".join(f"{n} {getattr(self, n):g} (paper: {paper[n]:g})" for n in kept)
             self.warnings.append(
                 f"model_size {self.model_size} keeps the small model's settings: {listed}. "
-                "Set them to train as in the paper, or state them to silence this."
+                f"Set preset to {preset} to train as in the paper, or state them to silence this."
             )
 
     def _warn_of_steps(self) -> None:
@@ -321,8 +334,5 @@ class PretrainingConfig(HParams):
         return {name: getattr(self, name) for name in names}
 
 
-# Table 6 of the ELECTRA paper (Clark et al., 2020), where it differs from the defaults above.
-_PAPER_SETTINGS = {
-    "base": {"learning_rate": 2e-4, "max_seq_length": 512, "generator_hidden_size": 1 / 3},
-    "large": {"learning_rate": 2e-4, "max_seq_length": 512, "mask_prob": 0.25},
-}
+# What the paper has otherwise for each size of the model, besides batch and steps.
+_SETTINGS_OF_A_SIZE = ("learning_rate", "max_seq_length", "generator_hidden_size", "mask_prob")

@@ -18,7 +18,7 @@ _REMEDY = (
 )
 
 
-def parse_hparams(text: str) -> dict[str, Any]:
+def parse_hparams(text: str, flag: str = "--hparams") -> dict[str, Any]:
     """Parses hparams given as text.
 
     Args:
@@ -29,6 +29,7 @@ def parse_hparams(text: str) -> dict[str, Any]:
             read as JSON, or taken as a string where it is none. A comma with no `name=` after it
             belongs to the value (lists of globs); a string with spaces has to stand in double
             quotes. Empty text gives no hparams.
+        flag: Where the text was given, for errors.
 
     Returns:
         The values by name, unchecked.
@@ -42,7 +43,7 @@ def parse_hparams(text: str) -> dict[str, Any]:
         return _parse_content(_read_file(path), path)
     if stripped.endswith(".json") and not stripped.startswith("{") and "=" not in stripped:
         return _parse_content(_read_file(stripped), stripped)
-    return _parse_content(text, "--hparams")
+    return _parse_content(text, flag)
 
 
 def _parse_content(text: str, source: str) -> dict[str, Any]:

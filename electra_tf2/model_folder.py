@@ -15,12 +15,15 @@ from typing import Any
 import tensorflow as tf
 
 from electra_tf2.errors import UserError
-from electra_tf2.text.vocabulary import Vocabulary, load_vocabulary
+from electra_tf2.text.vocabulary import Vocabulary, load_vocabulary, read_vocabulary_text
 from electra_tf2.training.durable_files import replace_file
 
 CONFIG = "config.json"
 VOCABULARY = "vocab.txt"
 TOKENIZER = "tokenizer.json"
+
+# What a network is whose stored configuration, of an older version, does not say it.
+_UNSTORED = {"encoder": "bert"}
 
 
 def read_config(model_dir: str) -> dict[str, Any] | None:
@@ -73,8 +76,7 @@ def write_model_folder(
         do_lower_case: whether the text is lower-cased.
         strip_accents: whether accents are removed from lower-cased text.
     """
-    with tf.io.gfile.GFile(vocab_file, "rb") as file:
-        vocabulary = file.read()
+    vocabulary = read_vocabulary_text(vocab_file)
     config = {"hparams": dict(hparams), "network": dict(network)}
     for name, content in (
         (VOCABULARY, vocabulary),
@@ -144,7 +146,7 @@ def check_same_model(
         UserError: naming every difference.
     """
     differences = list(changed(stored["hparams"], dict(hparams)))
-    old_network = stored["network"]
+    old_network, network = {**_UNSTORED, **stored["network"]}, {**_UNSTORED, **network}
     names = [name for name, _, _ in differences]
     for name in sorted(set(old_network) | set(network)):
         old, new = old_network.get(name), network.get(name)

@@ -46,8 +46,8 @@ def resolved_network(config: Any) -> TransformerConfig:
     """The sizes that a configuration gives its network; debug mode has a tiny one of its own.
 
     Args:
-        config: has `model_size`, `vocab_size`, `embedding_size`, `model_hparam_overrides` and
-            `debug`.
+        config: has `model_size`, `vocab_size`, `embedding_size`, `model_hparam_overrides`,
+            `encoder` and `debug`.
 
     Raises:
         UserError: the sizes are impossible, see `TransformerConfig`.
@@ -57,6 +57,7 @@ def resolved_network(config: Any) -> TransformerConfig:
         vocab_size=config.vocab_size,
         embedding_size=config.embedding_size,
         overrides=config.model_hparam_overrides,
+        encoder=config.encoder,
     )
     if not config.debug:
         return network

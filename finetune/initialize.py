@@ -7,8 +7,8 @@ from collections.abc import Callable, Collection
 import numpy as np
 
 from electra_tf2.errors import UserError
+from electra_tf2.interop.pretrained import Pretrained
 from finetune.model import FinetuningModel
-from finetune.pretrained import Pretrained
 
 _SHOWN = 8
 
@@ -61,6 +61,7 @@ def initialize(
     say(
         f"Weights from {pretrained.path}: {len(found)} variables"
         + (f"; {len(heads)} variables of task heads start at random" if heads else "")
+        + (f"; not used: {_listed(list(pretrained.left_over))}" if pretrained.left_over else "")
     )
     return found
 

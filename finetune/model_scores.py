@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from electra_tf2.errors import UserError
 from electra_tf2.training.durable_files import replace_file
-from finetune.results import read_results
+from finetune.results import pfs_days_per_point, read_results
 
 # The eight tasks that the paper averages over (arXiv:2003.10555, table 8; WNLI is left out).
 GLUE = ("cola", "sst", "mrpc", "sts", "qqp", "mnli", "qnli", "rte")
@@ -31,6 +31,7 @@ class TaskScore(NamedTuple):
         median, std: over the trials.
         trials: how many.
         path: the results file.
+        pfs_days_per_point: pre-training by the median; None if the model does not say its compute.
     """
 
     task: str
@@ -39,6 +40,7 @@ class TaskScore(NamedTuple):
     std: float
     trials: int
     path: str
+    pfs_days_per_point: float | None
 
 
 def model_scores(folder: str) -> list[TaskScore]:
@@ -70,10 +72,17 @@ def _scores_in(content: Mapping[str, Any], path: str) -> list[TaskScore]:
                 median, trials = float(figures["median"]), int(figures["trials"])
                 # JSON has no NaN: the deviation is null where a trial's figure is infinite.
                 std = math.nan if figures["std"] is None else float(figures["std"])
-                found.append(TaskScore(task, metric, median, std, trials, path))
+                cost = pfs_days_per_point(content.get("pretraining_pfs_days"), median)
+                found.append(TaskScore(task, metric, median, std, trials, path, cost))
     except (AttributeError, KeyError, TypeError, ValueError):
         return []
     return found
+
+
+def _row(score: TaskScore) -> list[str]:
+    cost = score.pfs_days_per_point
+    figures = [f"{score.median:.2f}", f"{score.std:.2f}", str(score.trials)]
+    return [score.task, score.metric, *figures, "" if cost is None else f"{cost:.3g}"]
 
 
 def glue_average(scores: list[TaskScore]) -> tuple[float, list[str]] | None:
@@ -93,11 +102,10 @@ def write_model_scores(config: Any, say: Callable[[str], None]) -> None:
     scores = model_scores(folder)
     if not scores:
         return
-    lines = [f"# {config.model_name}: all tasks\n\n", "| task | metric | median | std | trials |\n"]
-    lines.append("| --- | --- | --- | --- | --- |\n")
-    lines += [
-        f"| {s.task} | {s.metric} | {s.median:.2f} | {s.std:.2f} | {s.trials} |\n" for s in scores
-    ]
+    header = ["task", "metric", "median", "std", "trials", "pfs-days per point"]
+    rows = [header, ["---"] * len(header), *map(_row, scores)]
+    lines = [f"# {config.model_name}: all tasks\n\n"]
+    lines += ["| " + " | ".join(row) + " |\n" for row in rows]
     average = glue_average(scores)
     if average is not None:
         mean, missing = average

@@ -1,152 +1,25 @@
-"""The model that fine-tuning starts from: its weights, sizes, vocabulary and casing."""
+"""What fine-tuning takes over from a pre-trained model, and what the hparams may say of it."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import posixpath
-import re
-from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
+from electra_tf2.compute.run_compute import PFS_DAYS
 from electra_tf2.console import say
 from electra_tf2.errors import UserError
-from electra_tf2.interop.official_names import our_path
-from electra_tf2.interop.tf1_checkpoint import is_tf1_checkpoint, read_tf1_checkpoint
-from electra_tf2.model_folder import TOKENIZER, VOCABULARY, read_config
+from electra_tf2.interop.pretrained import STRUCTURE, Pretrained
+from electra_tf2.model_folder import VOCABULARY
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.text.vocabulary import Vocabulary, check_vocabulary_size, load_vocabulary
-from electra_tf2.training.checkpoints import CheckpointStore
+from electra_tf2.training.checkpoints import STATE
 
-# Sizes that the weights depend on; the others (dropout, activation, …) are a matter of training.
-STRUCTURE = (
-    "vocab_size",
-    "hidden_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "intermediate_size",
-    "embedding_size",
-    "max_position_embeddings",
-    "type_vocab_size",
-)
 _LARGE = 1024  # hidden size from which on a model is a large one
-_LAYER = re.compile(r"electra/layer_(\d+)/")
-
-
-@dataclasses.dataclass(frozen=True)
-class Pretrained:
-    """A checkpoint and what lies beside it.
-
-    Attributes:
-        path: where the weights were read from.
-        folder: the model's folder, which may hold config, vocabulary and tokenizer files.
-        arrays: the weights by our names (official heads: by their official names).
-        network: the stored sizes and rates; of an official checkpoint, the sizes that its arrays
-            show.
-        tokenizer: the stored casing and accents, {} if unknown.
-    """
-
-    path: str
-    folder: str
-    arrays: dict[str, np.ndarray]
-    network: dict[str, Any]
-    tokenizer: dict[str, bool]
-
-    @property
-    def vocab_file(self) -> str | None:
-        """Path of the model's vocabulary, if it lies beside it."""
-        path = posixpath.join(self.folder, VOCABULARY)
-        return path if tf.io.gfile.exists(path) else None
-
-
-def has_checkpoint(path: str) -> bool:
-    """Whether a model folder, or a checkpoint in or of it, is at a path."""
-    return (
-        CheckpointStore(path).latest() is not None
-        or tf.io.gfile.exists(posixpath.join(path, "weights.safetensors"))
-        or is_tf1_checkpoint(path)
-    )
-
-
-def open_pretrained(path: str) -> Pretrained:
-    """Reads a checkpoint.
-
-    Args:
-        path: a model folder of this program, one of its folders step-…, or an official checkpoint
-            (its folder or prefix).
-
-    Raises:
-        UserError: there is none, or it can't be read.
-    """
-    store = CheckpointStore(path)
-    newest = store.latest()
-    if newest is None and tf.io.gfile.exists(posixpath.join(path, "weights.safetensors")):
-        newest = path.rstrip("/")
-    if newest is not None:
-        folder = posixpath.dirname(posixpath.dirname(newest))
-        stored = read_config(folder)
-        arrays = store.load(newest).weights
-        network = dict(stored["network"]) if stored else _sizes(arrays)
-        return Pretrained(newest, folder, arrays, network, _tokenizer(folder))
-    if not is_tf1_checkpoint(path):
-        raise UserError(
-            "There is no pre-trained model.",
-            where=path,
-            received="no checkpoint of this program (checkpoints/step-…) or the official one "
-            "(model.ckpt-…)",
-            remedy="Check --data-dir and --model-name or the hparam init_checkpoint. To start from "
-            "random weights, set init_checkpoint to null.",
-        )
-    checkpoint = read_tf1_checkpoint(path)
-    arrays = {our_path(name) or name: array for name, array in checkpoint.variables.items()}
-    folder = path if tf.io.gfile.isdir(path) else posixpath.dirname(path)
-    return Pretrained(checkpoint.path, folder, arrays, _sizes(arrays), _tokenizer(folder))
-
-
-def _sizes(arrays: Mapping[str, np.ndarray]) -> dict[str, int]:
-    """Sizes that an encoder's arrays show; heads are those of the official rule."""
-    word = arrays.get("electra/embeddings/word_embeddings")
-    dense = arrays.get("electra/layer_0/intermediate/kernel")
-    if word is None or dense is None:
-        return {}
-    layers = {int(match[1]) for name in arrays if (match := _LAYER.match(name))}
-    sizes = {
-        "vocab_size": word.shape[0],
-        "embedding_size": word.shape[1],
-        "hidden_size": dense.shape[0],
-        "intermediate_size": dense.shape[1],
-        "num_hidden_layers": len(layers),
-        "num_attention_heads": max(1, dense.shape[0] // 64),
-    }
-    for size, name in (
-        ("max_position_embeddings", "position_embeddings"),
-        ("type_vocab_size", "token_type_embeddings"),
-    ):
-        table = arrays.get(f"electra/embeddings/{name}")
-        if table is not None:
-            sizes[size] = table.shape[0]
-    return sizes
-
-
-def _tokenizer(folder: str) -> dict[str, bool]:
-    path = posixpath.join(folder, TOKENIZER)
-    if not tf.io.gfile.exists(path):
-        return {}
-    with tf.io.gfile.GFile(path) as file:
-        text = file.read()
-    try:
-        settings = json.loads(text)
-        return {name: bool(settings[name]) for name in ("do_lower_case", "strip_accents")}
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            "The model's tokenizer settings can't be read.",
-            where=path,
-            received=" ".join(text.split()),
-            remedy='Restore the file: {"do_lower_case": …, "strip_accents": …}.',
-        ) from error
+_LEARNING_RATES = {"model_size", "preset", "learning_rate"}  # hparams that choose one
 
 
 def resolve_network(config: Any, pretrained: Pretrained | None) -> TransformerConfig:
@@ -162,7 +35,9 @@ def resolve_network(config: Any, pretrained: Pretrained | None) -> TransformerCo
     network = config.network()
     if pretrained is None or not pretrained.network:
         return network
-    stored = {n: v for n, v in pretrained.network.items() if n in STRUCTURE}
+    # Models of older versions don't say which encoder they have: there was one.
+    whole = {"encoder": "bert", **pretrained.network}
+    stored = {n: v for n, v in whole.items() if n in STRUCTURE}
     overrides = config.model_hparam_overrides
     if pretrained.network.keys() == stored.keys():  # no configuration beside it
         if "num_attention_heads" in overrides:
@@ -174,6 +49,8 @@ def resolve_network(config: Any, pretrained: Pretrained | None) -> TransformerCo
                 f"{heads} by the official rule (model_hparam_overrides may say otherwise)."
             )
     stated = stated_sizes(config)
+    if stored["encoder"] == "albert" and "embedding_size" not in config.given:
+        stated.discard("embedding_size")  # with albert, model_size doesn't say it
     different = {
         n: (v, getattr(network, n))
         for n, v in stored.items()
@@ -187,10 +64,10 @@ def resolve_network(config: Any, pretrained: Pretrained | None) -> TransformerCo
                 f"{name}: the checkpoint has {old}, the hparams say {new}"
                 for name, (old, new) in different.items()
             ),
-            remedy="Leave model_size, vocab_size, embedding_size and the sizes in "
+            remedy="Leave model_size, encoder, vocab_size, embedding_size and the sizes in "
             "model_hparam_overrides out: the checkpoint's are then used.",
         )
-    if stored["hidden_size"] >= _LARGE and not config.given & {"model_size", "learning_rate"}:
+    if stored["hidden_size"] >= _LARGE and not config.given & _LEARNING_RATES:
         say(
             f"Warning: a large model is trained with the small one's learning rate "
             f"({config.learning_rate:g}). Set model_size to large for its settings, or state it."
@@ -208,6 +85,20 @@ def stated_sizes(config: Any) -> set[str]:
     if "hidden_size" in stated:
         stated |= {"num_attention_heads", "intermediate_size"}
     return stated
+
+
+def pretraining_pfs_days(pretrained: Pretrained | None) -> float | None:
+    """Returns what pre-training has cost, in petaflop/s-days; None if the checkpoint doesn't say.
+
+    Args:
+        pretrained: the checkpoint; None for random weights.
+    """
+    path = posixpath.join(pretrained.path, STATE) if pretrained else ""
+    if not tf.io.gfile.exists(path):
+        return None
+    with tf.io.gfile.GFile(path) as file:
+        stored = json.loads(file.read()).get(PFS_DAYS)
+    return None if stored is None else float(stored)
 
 
 def resolve_tokenizer(config: Any, pretrained: Pretrained | None) -> dict[str, bool]:

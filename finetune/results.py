@@ -61,6 +61,7 @@ class Results:
         hparams: the resolved ones of this run.
         main_metrics: task -> the metric that models are compared by.
         writes: whether files are written, which only one of a run's workers does.
+        pfs_days: that the pre-trained model has cost; None if it does not say.
 
     Raises:
         UserError: results are there and can't be read.
@@ -73,6 +74,7 @@ class Results:
         main_metrics: dict[str, str],
         *,
         writes: bool = True,
+        pfs_days: float | None = None,
     ):
         self._config = config
         self._writes = writes
@@ -83,6 +85,7 @@ class Results:
         self._stored_hparams = stored.get("hparams")
         self._stored_origin = stored.get("origin")
         self._stored_mark = stored.get("run")
+        self._pfs_days = stored.get("pretraining_pfs_days") if pfs_days is None else pfs_days
         self._origin: Origin | None = None
         self._mark: str | None = None
         self.trials = [TrialResult(**trial) for trial in stored.get("trials", [])]
@@ -165,6 +168,7 @@ class Results:
             "hparams": self._stored_hparams or self._hparams,
             "origin": dict(self._stored_origin or {}),
             "run": self._stored_mark,
+            "pretraining_pfs_days": self._pfs_days,
             "summary": summarize([trial.scores for trial in self.trials]),
             "trials": [dataclasses.asdict(trial) for trial in self.trials],
             "evaluations": [dataclasses.asdict(result) for result in self.evaluations],
@@ -186,7 +190,23 @@ class Results:
         results = [*self.trials, *self.evaluations]
         for task in dict.fromkeys(task for result in results for task in result.scores):
             parts.append(f"\n## {task}\n\n" + _task_table(task, self.trials, self.evaluations))
+            parts.append(self._cost_line(task))
         return "".join(parts)
+
+    def _cost_line(self, task: str) -> str:
+        """What a point of the task's main metric, in the median, has cost in pre-training."""
+        metric = self._main_metrics.get(task)
+        figures = summarize([trial.scores for trial in self.trials]).get(task, {}).get(metric)
+        cost = pfs_days_per_point(self._pfs_days, figures["median"] if figures else None)
+        if cost is None:
+            return ""
+        return f"\npre-training: {self._pfs_days:.3g} pfs-days, {cost:.3g} per point of {metric}\n"
+
+
+def pfs_days_per_point(pfs_days: float | None, median: float | None) -> float | None:
+    """Returns pfs-days of pre-training by a score in points; None if one is unknown or not > 0."""
+    known = pfs_days is not None and median is not None and median > 0
+    return pfs_days / median if known else None
 
 
 def table_path(results_txt: str) -> str:

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from electra_tf2.console import say
 from electra_tf2.errors import UserError
+from electra_tf2.interop.pretrained import open_pretrained
 from electra_tf2.model_folder import make_model_folder
 from electra_tf2.results_files import check_output_paths
 from electra_tf2.training.devices import open_devices
@@ -23,7 +24,7 @@ from finetune.origin import Origin, scoring_origin, training_origin
 from finetune.outputs import predict_file, predictions_path, write_predictions, write_test_outputs
 from finetune.overwriting import Overwriting, check_not_overwriting_itself, run_mark
 from finetune.preprocessing import Preprocessor
-from finetune.pretrained import open_pretrained
+from finetune.pretrained import pretraining_pfs_days
 from finetune.results import Results, TrialResult, table_path
 from finetune.scoring import DevScores, DevSplit, open_dev_splits, report, score_all, scored_files
 from finetune.setup import Setup, prepare, trial_folder
@@ -102,7 +103,8 @@ def make_results(setup: Setup) -> Results:
     """Opens the results of the run's tasks."""
     main_metrics = {task.name: task.main_metric for task in setup.tasks}
     writes = setup.workers.is_chief
-    return Results(setup.config, setup.hparams(), main_metrics, writes=writes)
+    pfs_days = pretraining_pfs_days(setup.start)
+    return Results(setup.config, setup.hparams(), main_metrics, writes=writes, pfs_days=pfs_days)
 
 
 def _run_trials(run: _Run) -> list[TrialResult]:

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from electra_tf2.console import say
 from electra_tf2.errors import UserError
+from electra_tf2.interop.pretrained import Pretrained, has_checkpoint, open_pretrained
 from electra_tf2.interop.tf1_checkpoint import is_tf1_checkpoint
 from electra_tf2.model_folder import read_config
 from electra_tf2.modeling.config import TransformerConfig
@@ -21,9 +22,6 @@ from electra_tf2.training.devices import Devices
 from electra_tf2.training.durable_files import replace_file
 from electra_tf2.training.workers import Workers
 from finetune.pretrained import (
-    Pretrained,
-    has_checkpoint,
-    open_pretrained,
     resolve_network,
     resolve_tokenizer,
     resolve_vocabulary,
@@ -96,7 +94,7 @@ def _prepare(config: Any, devices: Devices) -> Setup:
         strip_accents=settings["strip_accents"],
     )
     tasks = get_tasks(config, tokenizer)
-    if not config.do_train:
+    if not config.do_train and start.format != "huggingface":  # which has no heads of ours
         _restore_states(tasks, start.folder)
     strategy, workers = devices
     _check_batches(config, strategy.num_replicas_in_sync)

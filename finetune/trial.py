@@ -20,6 +20,7 @@ from electra_tf2.model_folder import (
     read_config,
     write_model_folder,
 )
+from electra_tf2.modeling.parameters import count_parameters, describe_encoder
 from electra_tf2.training import precision
 from electra_tf2.training.checkpoints import CheckpointStore
 from electra_tf2.training.durable_files import replace_file
@@ -158,6 +159,7 @@ def train_trial(
     seed = config.seed + trial - 1
     start = time.monotonic()
     model = build_model(setup, seed, need_heads=False)
+    say(f"Model: {count_parameters(model):,} parameters; {describe_encoder(model.encoder)}")
     trainer = _make_trainer(setup, model, data, seed, folder, trial)
     evaluation = Evaluation(config, model, setup.strategy)
     newest = newest_checkpoint(trainer.store, setup.workers)

@@ -89,6 +89,7 @@ OURS = {
     "shuffle_buffer_size": 10000,
     "phases": None,
     "worker_timeout": 300,
+    "preset": None,
 }
 
 
@@ -168,10 +169,10 @@ REFUSED = {
     "optimizer": ({"optimizer": "adam"}, 'Give "adamw" or "lamb"'),
     "precision": ({"precision": "half"}, '"float32" or "bfloat16" or "float16"'),
     "strategy": ({"distribution": "horovod"}, '"mirrored" or "multi_worker" or "tpu"'),
-    "encoder": ({"encoder": "albert"}, 'Give "bert"'),
-    "dynamic": ({"segmentation": "dynamic"}, 'Give "static"'),
+    "encoder": ({"encoder": "roberta"}, 'Give "bert" or "albert"'),
+    "segmentation": ({"segmentation": "random"}, 'Give "static" or "dynamic"'),
     "size": ({"model_size": "huge"}, '"small" or "base" or "large"'),
-    "preset": ({"preset": "electra_base"}, "Unknown hparam"),
+    "preset": ({"preset": "electra_bse"}, "Did you mean 'electra_base'?"),
     "tpu": ({"use_tpu": True, "distribution": "mirrored"}, "devices are given twice"),
     "nothing to do": ({"do_train": False, "do_eval": False}, "nothing to do"),
     "micro-batches": (
@@ -259,6 +260,7 @@ def test_model_name_is_a_folder_name(name):
 
 def test_a_bigger_model_warns_of_small_settings():
     (warning,) = config(model_size="base").warnings
+    assert "Set preset to electra_base" in warning
     for name in ("learning_rate 0.0005", "max_seq_length 128", "generator_hidden_size 0.25"):
         assert name in warning
     assert "mask_prob" not in warning

@@ -16,10 +16,12 @@ from electra_tf2.data.beam_folder import JobFolder
 from electra_tf2.data.build_checks import check_flags
 from electra_tf2.data.build_progress import BuildProgress
 from electra_tf2.data.corpus import TextCorpus, find_files
-from electra_tf2.data.metadata import DatasetMetadata, Shard, write_metadata
+from electra_tf2.data.document_builder import DocumentBuilder
+from electra_tf2.data.metadata import FORMAT_VERSIONS, DatasetMetadata, Shard, write_metadata
 from electra_tf2.data.openwebtext import TarCorpus
 from electra_tf2.data.output_errors import output_errors_explained
 from electra_tf2.data.record_builder import Counts, Part, RecordBuilder
+from electra_tf2.data.record_kinds import COUNTS, RECORD_KINDS
 from electra_tf2.data.shards import ShardWriter
 from electra_tf2.data.staging import StagedFolder
 from electra_tf2.data.workers import PartMaker, WorkerPool
@@ -42,7 +44,7 @@ class BuildConfig:
         corpus_dir: Folder of the corpus.
         vocab_file: WordPiece vocabulary, one piece a line.
         output_dir: Folder to write; must be empty or missing unless `overwrite`.
-        max_seq_length: Length of an example in tokens, at least 5.
+        max_seq_length: Length of an example in tokens, at least 5; documents have none.
         num_processes: Processes that tokenize. The result doesn't depend on it.
         blanks_separate_docs: Whether an empty line ends a document.
         do_lower_case: Whether text is lower-cased.
@@ -51,7 +53,10 @@ class BuildConfig:
         num_out_files: Number of shards.
         sampling: "chunked": every chunk of the corpus has a random stream of its own. "official":
             one stream over everything, as in the official program; needs one process.
-        split_long_lines: Carry what finds no room in an example into the next one.
+        split_long_lines: Carry what finds no room in an example into the next one (of documents:
+            tell the training to do so).
+        segmentation: "static" to write examples; "dynamic" to write documents, from which training
+            cuts new examples every epoch.
         overwrite: Replace a data set that is in `output_dir`.
         archives: The corpus is a folder of tar archives, each of whose files is a document.
         runner: Apache Beam's runner that builds instead of this program. The result doesn't depend
@@ -71,6 +76,7 @@ class BuildConfig:
     num_out_files: int = 1000
     sampling: Literal["chunked", "official"] = "chunked"
     split_long_lines: bool = False
+    segmentation: Literal["static", "dynamic"] = "static"
     overwrite: bool = False
     archives: bool = False
     runner: str | None = None
@@ -190,7 +196,7 @@ def _build_with_beam(
     directory: str,
 ) -> tuple[Counts, tuple[Shard, ...]]:
     print(
-        f"Building examples of {config.max_seq_length} tokens "
+        f"{RECORD_KINDS[config.segmentation].doing.format(config.max_seq_length)} "
         f"(Beam's {job.runner}, {config.sampling} sampling)",
         flush=True,
     )
@@ -204,7 +210,7 @@ def _build_here(
     counts = Counts()
     writer = ShardWriter(directory, config.num_out_files)
     with contextlib.closing(parts):
-        progress = BuildProgress(corpus.source_bytes)
+        progress = BuildProgress(corpus.source_bytes, RECORD_KINDS[config.segmentation].noun)
         with contextlib.closing(progress):
             for part in parts:
                 writer.write(part.records)
@@ -222,7 +228,7 @@ def _parts(
     """Yields the examples, made in this process or in workers."""
     workers = _useful_workers(config, corpus)
     print(
-        f"Building examples of {config.max_seq_length} tokens "
+        f"{RECORD_KINDS[config.segmentation].doing.format(config.max_seq_length)} "
         f"({workers} {'process' if workers == 1 else 'processes'}, {config.sampling} sampling)",
         flush=True,
     )
@@ -260,12 +266,14 @@ def _make_maker(
     return lambda task: builder.parts(corpus.passages(task))
 
 
-def _record_builder(config: BuildConfig, vocabulary: Vocabulary) -> RecordBuilder:
+def _record_builder(
+    config: BuildConfig, vocabulary: Vocabulary
+) -> RecordBuilder | DocumentBuilder:
     with silent_stderr():
         tokenizer = make_tokenizer(
             vocabulary, lower_case=config.do_lower_case, strip_accents=config.strip_accents
         )
-    return RecordBuilder(tokenizer, config.max_seq_length)
+    return RECORD_KINDS[config.segmentation].make_builder(tokenizer, config.max_seq_length)
 
 
 def _no_text(config: BuildConfig, counts: Counts) -> UserError:
@@ -284,10 +292,11 @@ def _describe(
     num_files: int,
     shards: tuple[Shard, ...],
 ) -> DatasetMetadata:
+    kind = RECORD_KINDS[config.segmentation]
     return DatasetMetadata(
         vocab_sha256=vocabulary.sha256,
         vocab_size=len(vocabulary),
-        max_seq_length=config.max_seq_length,
+        max_seq_length=config.max_seq_length if kind.has_length else 0,
         do_lower_case=config.do_lower_case,
         strip_accents=config.strip_accents,
         blanks_separate_docs=config.blanks_separate_docs,
@@ -295,33 +304,30 @@ def _describe(
         seed=config.seed,
         num_examples=counts.examples,
         shards=shards,
-        counts={
-            "files": num_files,
-            "documents": counts.documents,
-            "lines": counts.lines,
-            "tokens": counts.tokens,
-            "dropped_tokens": counts.dropped_tokens,
-        },
+        counts={"files": num_files} | {name: getattr(counts, name) for name in kind.counts},
         electra_tf2_version=electra_tf2.__version__,
         split_long_lines=config.split_long_lines,
+        segmentation=config.segmentation,
+        format_version=FORMAT_VERSIONS[config.segmentation],
     )
 
 
 def _print_summary(config: BuildConfig, metadata: DatasetMetadata, seconds: float) -> None:
     counts = metadata.counts
-    share = counts["dropped_tokens"] / max(1, counts["tokens"])
+    noun = RECORD_KINDS[config.segmentation].noun
+    share = counts.get("dropped_tokens", 0) / max(1, counts["tokens"])
     size = sum(shard.bytes for shard in metadata.shards)
-    print(
-        f"Done in {seconds:.1f} s ({metadata.num_examples / seconds:,.0f} examples/s).\n"
-        f"  documents       {counts['documents']:>14,}\n"
-        f"  lines           {counts['lines']:>14,}\n"
-        f"  tokens          {counts['tokens']:>14,}\n"
-        f"  tokens dropped  {counts['dropped_tokens']:>14,}  ({share:.1%}: no room in an example)\n"
-        f"  examples        {metadata.num_examples:>14,}\n"
+    lines = [
+        f"Done in {seconds:.1f} s ({metadata.num_examples / seconds:,.0f} {noun}/s).",
+        *(f"  {name:<15} {counts[name]:>14,}" for name in COUNTS),
+        f"  {noun:<15} {metadata.num_examples:>14,}",
         f"  output          {config.output_dir}: {len(metadata.shards)} shards, "
         f"{size / 1e6:,.1f} MB, metadata.json",
-        flush=True,
-    )
+    ]
+    if "dropped_tokens" in counts:
+        dropped = f"{counts['dropped_tokens']:>14,}  ({share:.1%}: no room in an example)"
+        lines.insert(-2, f"  {'tokens dropped':<15} {dropped}")
+    print("\n".join(lines), flush=True)
     if share > DROPPED_WARNING:
         print(
             f"warning: {share:.1%} of the tokens are in no example, because a line that overruns "

@@ -33,6 +33,7 @@ def check_flags(config: BuildConfig) -> None:
             received=config.sampling,
             remedy='Give "chunked" or "official".',
         )
+    _check_segmentation(config)
     if config.sampling == "official" and config.num_processes > 1:
         raise _needs_one_process(
             "--num-processes", config.num_processes, "Leave --num-processes at 1"
@@ -40,6 +41,23 @@ def check_flags(config: BuildConfig) -> None:
     if config.sampling == "official" and config.runner is not None:
         raise _needs_one_process("--runner", config.runner, "Leave --runner out")
     _check_beam_flags(config)
+
+
+def _check_segmentation(config: BuildConfig) -> None:
+    if config.segmentation not in ("static", "dynamic"):
+        raise UserError(
+            "There is no such segmentation.",
+            where="--segmentation",
+            received=config.segmentation,
+            remedy='Give "static" or "dynamic".',
+        )
+    if config.segmentation == "dynamic" and config.sampling == "official":
+        raise UserError(
+            "The official random stream cuts examples, and documents are cut in training.",
+            where="--sampling",
+            received="official, with --segmentation dynamic",
+            remedy="Leave one of the two out.",
+        )
 
 
 def _check_beam_flags(config: BuildConfig) -> None:

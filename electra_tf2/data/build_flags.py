@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from electra_tf2 import cli
+from electra_tf2.errors import UserError
 
 CORPUS_FORMAT = """\
 The corpus is a folder of text files:
@@ -43,6 +44,10 @@ or of more than half a megabyte where blank lines do not separate documents, is 
 line.) --sampling official draws from one stream, as the official program does: the same examples
 in the same shards as its single process with Python's random seeded with --seed.
 
+--segmentation dynamic writes tokenized documents instead of examples. Training with the hparam
+segmentation "dynamic" cuts new examples from them every epoch, at its own length. (A document of
+more than 16,384 tokens goes on in another record.)
+
 Corpora beyond one machine: --runner builds with Apache Beam (pip install 'electra-tf2[beam]') and
 writes the same bytes. Beam's own options come after --:
 
@@ -70,8 +75,13 @@ def boolean(text: str) -> bool:
 def add_build_flags(parser: argparse.ArgumentParser) -> None:
     """Adds the flags that both programs have; their names are the fields of `BuildConfig`."""
     parser.add_argument(
-        "--max-seq-length", type=int, default=128, help="tokens per example (default: 128)"
+        "--segmentation",
+        choices=("static", "dynamic"),
+        default="static",
+        help="static (default): write examples; dynamic: write tokenized documents, from which "
+        "training cuts new examples every epoch",
     )
+    parser.add_argument("--max-seq-length", type=int, help="tokens per example (default: 128)")
     parser.add_argument(
         "--num-processes",
         type=int,
@@ -122,9 +132,11 @@ def parse_build_flags(
         argv: The arguments; None for those of the command line.
 
     Returns:
-        The flags by name, and as `beam_options` what comes after "--".
+        The flags by name, but `max_seq_length` only if it is given, and as `beam_options` what
+        comes after "--".
 
     Raises:
+        UserError: A length is given for documents.
         SystemExit: A flag is unknown or missing, or after `--help`.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
@@ -134,6 +146,15 @@ def parse_build_flags(
         # Not handed to Beam, which takes any option: a misspelled flag would go unnoticed.
         hint = " (options of Apache Beam come after --)" if flags.runner else ""
         parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+    if flags.max_seq_length is None:
+        del flags.max_seq_length
+    elif flags.segmentation == "dynamic":
+        raise UserError(
+            "Documents have no length of examples.",
+            where="--max-seq-length",
+            received=f"{flags.max_seq_length}, with --segmentation dynamic",
+            remedy="Leave it out: training cuts them at its own max_seq_length.",
+        )
     return vars(flags) | {"beam_options": tuple(arguments[end + 1 :])}
 
 

@@ -17,10 +17,11 @@ class BuildProgress:
 
     Args:
         total_bytes: Size of the corpus.
+        noun: What is built.
     """
 
-    def __init__(self, total_bytes: int):
-        self._total = total_bytes
+    def __init__(self, total_bytes: int, noun: str = "examples"):
+        self._total, self._noun = total_bytes, noun
         self._started = self._said = time.monotonic()
         self._bar = None
         if sys.stderr.isatty():
@@ -36,7 +37,7 @@ class BuildProgress:
             total: Figures of all parts so far.
         """
         if self._bar is not None:
-            self._bar.set_postfix_str(f"{total.examples:,} examples", refresh=False)
+            self._bar.set_postfix_str(f"{total.examples:,} {self._noun}", refresh=False)
             self._bar.update(new.source_bytes)
             return
         now = time.monotonic()
@@ -45,7 +46,7 @@ class BuildProgress:
             elapsed = now - self._started
             left = elapsed * (self._total / total.source_bytes - 1)
             print(
-                f"{total.source_bytes / self._total:6.1%}  {total.examples:,} examples  "
+                f"{total.source_bytes / self._total:6.1%}  {total.examples:,} {self._noun}  "
                 f"{total.source_bytes / elapsed / 1e6:.1f} MB/s  "
                 f"elapsed {_clock(elapsed)}  left {_clock(left)}",
                 flush=True,

@@ -20,6 +20,9 @@ from electra_tf2.data.segments import ExamplePlan
 
 FEATURES = ("input_ids", "input_mask", "segment_ids")  # in the order of their encoding
 
+# Tags of the two kinds of features.
+INT64_LIST, BYTES_LIST = b"\x1a", b"\x0a"
+
 _HEADER_BYTES = 12  # of a record: length and its checksum
 _FOOTER_BYTES = 4  # the checksum of the data
 
@@ -101,7 +104,7 @@ def serialize_examples(examples: Examples) -> Records:
     count, max_seq_length = examples.input_ids.shape
     if not count:
         return Records(b"", np.zeros(0, np.int64))
-    id_bytes, id_used = _varints(examples.input_ids)
+    id_bytes, id_used = varints(examples.input_ids)
     id_sizes = id_used.sum(axis=1)
     prefixes, prefix_sizes = _prefixes(id_sizes, max_seq_length)
     masks = _masks(examples, max_seq_length)
@@ -127,12 +130,12 @@ def _frame(framed: np.ndarray, lengths: np.ndarray) -> Records:
     framed[:, -_FOOTER_BYTES:] = checksums[:, None].view(np.uint8)
     margins = (messages.shape[1] - lengths)[:, None]
     rows = np.arange(len(lengths))[:, None]
-    framed[rows, margins + np.arange(_HEADER_BYTES)] = _headers(lengths)
+    framed[rows, margins + np.arange(_HEADER_BYTES)] = headers(lengths)
     kept = np.arange(framed.shape[1]) >= margins
     return Records(framed[kept].tobytes(), lengths + (_HEADER_BYTES + _FOOTER_BYTES))
 
 
-def _headers(lengths: np.ndarray) -> np.ndarray:
+def headers(lengths: np.ndarray) -> np.ndarray:
     """The record headers, uint8 `[n, 12]`."""
     headers = np.empty((len(lengths), _HEADER_BYTES), np.uint8)
     headers[:, :8] = lengths.astype("<i8")[:, None].view(np.uint8)
@@ -141,7 +144,7 @@ def _headers(lengths: np.ndarray) -> np.ndarray:
     return headers
 
 
-def _varints(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def varints(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The varints of ids, padded to the width of the longest, and which bytes are theirs.
 
     Returns:
@@ -166,7 +169,7 @@ def _masks(examples: Examples, max_seq_length: int) -> np.ndarray:
     second = real & (columns >= examples.first_lengths[:, None])
     parts = []
     for name, values in zip(FEATURES[1:], (real, second), strict=True):
-        start = np.frombuffer(_feature_start(name, max_seq_length), np.uint8)
+        start = np.frombuffer(feature_start(name, max_seq_length), np.uint8)
         parts.append(np.broadcast_to(start, (len(values), len(start))))
         parts.append(values.astype(np.uint8))
     return np.concatenate(parts, axis=1)
@@ -188,27 +191,28 @@ def _prefixes(id_sizes: np.ndarray, max_seq_length: int) -> tuple[np.ndarray, np
 @functools.lru_cache(maxsize=1 << 14)
 def _example_start(id_size: int, max_seq_length: int) -> bytes:
     """Everything of an example before its ids, which take `id_size` bytes."""
-    features = len(_feature_start(FEATURES[0], id_size)) + id_size
+    features = len(feature_start(FEATURES[0], id_size)) + id_size
     for name in FEATURES[1:]:
-        features += len(_feature_start(name, max_seq_length)) + max_seq_length
-    return b"\x0a" + _varint(features) + _feature_start(FEATURES[0], id_size)
+        features += len(feature_start(name, max_seq_length)) + max_seq_length
+    return b"\x0a" + varint(features) + feature_start(FEATURES[0], id_size)
 
 
 @functools.lru_cache(maxsize=1 << 14)
-def _feature_start(name: str, size: int) -> bytes:
+def feature_start(name: str, size: int, kind: bytes = INT64_LIST) -> bytes:
     """The start of one entry of the feature map, up to its `size` bytes of packed values.
 
     Each level is a tag byte (field number << 3 | 2: a length follows) and the length of the rest:
-    map entry 1 { key 1 = name, value 2 = Feature { int64_list 3 = { value 1 = packed varints }}}.
+    map entry 1 { key 1 = name, value 2 = Feature { int64_list 3 = { value 1 = packed varints }}};
+    in place of the latter, bytes_list 1 = { value 1 = a byte string }.
     """
-    values = b"\x0a" + _varint(size)
-    int64_list = b"\x1a" + _varint(len(values) + size) + values
-    feature = b"\x12" + _varint(len(int64_list) + size) + int64_list
+    values = b"\x0a" + varint(size)
+    values = kind + varint(len(values) + size) + values
+    feature = b"\x12" + varint(len(values) + size) + values
     key = b"\x0a" + struct.pack("B", len(name)) + name.encode("ascii")
-    return b"\x0a" + _varint(len(key) + len(feature) + size) + key + feature
+    return b"\x0a" + varint(len(key) + len(feature) + size) + key + feature
 
 
-def _varint(value: int) -> bytes:
+def varint(value: int) -> bytes:
     encoded = bytearray()
     while value >= 0x80:
         encoded.append(value & 0x7F | 0x80)

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from electra_tf2.data.order import ordered_records
 from electra_tf2.data.records import FEATURES, RecordFiles
-from electra_tf2.errors import UserError
+from electra_tf2.data.replica_rows import replica_rows
 
 
 def training_dataset(
@@ -94,27 +94,14 @@ def _replica_batches(
     input_context: tf.distribute.InputContext | None,
 ) -> tf.data.Dataset:
     """Cuts a stream into global batches and parses this worker's rows, a batch per replica."""
-    context = input_context or tf.distribute.InputContext()
-    replicas = context.num_replicas_in_sync
-    if global_batch_size < 1 or global_batch_size % replicas:
-        raise UserError(
-            "The batch size can't be divided among the replicas.",
-            received=f"{global_batch_size} rows for {replicas} replicas",
-            remedy="Make it a multiple of the number of replicas.",
-        )
-    rows = global_batch_size // replicas
-    local_replicas = replicas // context.num_input_pipelines
-    first = context.input_pipeline_id * local_replicas * rows
-
-    def local_rows(batch: tf.Tensor) -> tf.Tensor:
-        return tf.reshape(batch[first : first + local_replicas * rows], [local_replicas, rows])
+    share = replica_rows(global_batch_size, input_context)
 
     def parse(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
         spec = {name: tf.io.FixedLenFeature([max_seq_length], tf.int64) for name in FEATURES}
         features = tf.io.parse_example(serialized, spec)
         return {name: tf.cast(features[name], tf.int32) for name in FEATURES}
 
-    batches = records.batch(global_batch_size, drop_remainder=True).map(local_rows).unbatch()
+    batches = records.batch(global_batch_size, drop_remainder=True).map(share.of).unbatch()
     batches = batches.map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     options = tf.data.Options()
     options.deterministic = True

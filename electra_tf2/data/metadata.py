@@ -16,7 +16,8 @@ from electra_tf2.data import files
 from electra_tf2.errors import UserError
 
 FILE_NAME = "metadata.json"
-FORMAT_VERSION = 1
+# By segmentation. Programs that know examples only refuse documents by their version.
+FORMAT_VERSIONS = {"static": 1, "dynamic": 2}
 
 _BUILD_AGAIN = "Build the data again with build_pretraining_dataset.py."
 
@@ -43,18 +44,21 @@ class DatasetMetadata:
     Attributes:
         vocab_sha256: `Vocabulary.sha256` of the vocabulary.
         vocab_size: Number of its pieces.
-        max_seq_length: Length of every example in tokens.
+        max_seq_length: Length of every example in tokens; 0 for documents.
         do_lower_case: Whether the tokenizer lower-cased.
         strip_accents: Whether it stripped accents (which it only does where it lower-cases).
         blanks_separate_docs: Whether blank lines ended documents.
         sampling: "chunked", or "official" for the official program's random stream.
         seed: The seed of the random streams.
-        num_examples: Number of examples in all shards.
+        num_examples: Number of records in all shards: of examples, or of documents, where pieces of
+            a very long one count as documents.
         shards: The files, in order.
         counts: What went in: `files` (archives for OpenWebText), `documents`, `lines` (that are
-            not blank), `tokens`, `dropped_tokens`.
-        split_long_lines: Whether lines that didn't fit an example went on in the next.
+            not blank), `tokens`, `dropped_tokens` (not for documents).
+        split_long_lines: Whether lines that don't fit an example go on in the next.
         electra_tf2_version: The version that built the set.
+        segmentation: "static" where the records are examples, "dynamic" where they are documents,
+            from which training cuts examples.
         format_version: Version of this file's format.
     """
 
@@ -71,7 +75,8 @@ class DatasetMetadata:
     counts: Mapping[str, int]
     electra_tf2_version: str
     split_long_lines: bool = False
-    format_version: int = FORMAT_VERSION
+    segmentation: str = "static"
+    format_version: int = FORMAT_VERSIONS["static"]
 
 
 def write_metadata(directory: str, metadata: DatasetMetadata) -> None:
@@ -131,11 +136,13 @@ def _from_json(content: Any, path: str) -> DatasetMetadata:
     if not isinstance(content, dict):
         raise _damaged(path, f"a JSON {type(content).__name__} instead of an object")
     version = content.get("format_version")
-    if version != FORMAT_VERSION:
+    if version != FORMAT_VERSIONS.get(content.get("segmentation", "static")):
+        known = " and ".join(f"{number} ({name})" for name, number in FORMAT_VERSIONS.items())
         raise UserError(
             "The data set's metadata is of a format that this version doesn't know.",
             where=path,
-            received=f"format_version {version!r}; this version reads {FORMAT_VERSION}",
+            received=f"format_version {version!r} with segmentation "
+            f"{content.get('segmentation', 'static')!r}; this version reads {known}",
             remedy="Use the electra-tf2 that built the data, or build it again with this one.",
         )
     values = {}

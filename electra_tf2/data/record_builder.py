@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from electra_tf2.data.examples import Records, assemble_examples, serialize_examples
-from electra_tf2.data.segments import SegmentPlanner
+from electra_tf2.data.segments import SegmentPlanner, StreamDraws
 from electra_tf2.text.tokenizer import Tokenizer
 
 # Text is tokenized and encoded in batches of about this many characters: enough for the fixed
@@ -36,7 +36,9 @@ class ExampleStream:
         split_long_lines: bool = False,
         in_document: bool = False,
     ):
-        self.planner = SegmentPlanner(max_seq_length, stream, split_long_lines=split_long_lines)
+        self.planner = SegmentPlanner(
+            max_seq_length, StreamDraws(stream), split_long_lines=split_long_lines
+        )
         self.in_document = in_document
         self.carried = np.zeros(0, np.int32)  # the tokens of the planner's gathered sentences
 
@@ -93,6 +95,20 @@ class Part(NamedTuple):
     counts: Counts
 
 
+def passage_batches(passages: Iterable[Passage]) -> Iterator[list[Passage]]:
+    """Yields passages in batches of about half a megabyte of text."""
+    batch: list[Passage] = []
+    characters = 0
+    for passage in passages:
+        batch.append(passage)
+        characters += sum(map(len, passage.lines))
+        if characters >= BATCH_CHARACTERS:
+            yield batch
+            batch, characters = [], 0
+    if batch:
+        yield batch
+
+
 class RecordBuilder:
     """Builds serialized examples from passages.
 
@@ -112,15 +128,7 @@ class RecordBuilder:
             passages: The passages; those of one stream come one after the other, and the last one
                 of a stream ends its document.
         """
-        batch: list[Passage] = []
-        characters = 0
-        for passage in passages:
-            batch.append(passage)
-            characters += sum(map(len, passage.lines))
-            if characters >= BATCH_CHARACTERS:
-                yield self._build(batch)
-                batch, characters = [], 0
-        if batch:
+        for batch in passage_batches(passages):
             yield self._build(batch)
 
     def _build(self, batch: Sequence[Passage]) -> Part:

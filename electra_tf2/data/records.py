@@ -11,6 +11,7 @@ import dataclasses
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from electra_tf2.data import files, framing
 from electra_tf2.data.metadata import DatasetMetadata, read_metadata
@@ -22,6 +23,7 @@ _LOGGER = logging.getLogger(__name__)
 FEATURES = ("input_ids", "input_mask", "segment_ids")
 
 _CHECKED_RECORDS_PER_FILE = 8
+_RECORDS = {"static": "examples", "dynamic": "documents"}  # by the metadata's segmentation
 # Up to this size every byte is read and its checksum verified at the start (about a second).
 _FULLY_VERIFIED_BYTES = 1 << 30
 
@@ -32,7 +34,7 @@ class RecordFiles:
 
     Attributes:
         paths: The files, sorted by name.
-        counts: Number of examples in each file.
+        counts: Number of records in each file: of examples, or of documents.
         metadata: What metadata.json beside the first file says; None for records of the official
             program.
     """
@@ -43,8 +45,17 @@ class RecordFiles:
 
     @property
     def num_examples(self) -> int:
-        """Number of examples in all files."""
+        """Number of records in all files; of examples, where they are not cut in training."""
         return sum(self.counts)
+
+    @property
+    def described(self) -> str:
+        """How many records of what kind there are."""
+        return f"{sum(self.counts):,} {_RECORDS[self._segmentation]}"
+
+    @property
+    def _segmentation(self) -> str:
+        return self.metadata.segmentation if self.metadata else "static"
 
 
 def open_records(
@@ -54,6 +65,7 @@ def open_records(
     vocabulary: Vocabulary,
     do_lower_case: bool,
     strip_accents: bool | None,
+    segmentation: Literal["static", "dynamic"] = "static",
 ) -> RecordFiles:
     """Finds the files of a data set and checks that the run can train on them.
 
@@ -68,21 +80,26 @@ def open_records(
         do_lower_case: Whether the run's tokenizer lower-cases.
         strip_accents: Whether it strips accents (which only matters where it lower-cases); None
             takes what the metadata says.
+        segmentation: "static" for records that are examples, "dynamic" for documents, which may be
+            cut at any `max_seq_length`.
 
     Returns:
         The files with their counts.
 
     Raises:
-        UserError: No file matches a glob; the metadata contradicts the run, or the files; the
-            records have other features, another length or ids outside the vocabulary; a file is
-            truncated or corrupt; there is no example at all.
+        UserError: No file matches a glob; the metadata contradicts the run, or the files; there is
+            none beside documents; the records have other features, another length or ids outside
+            the vocabulary; a file is truncated or corrupt; there is no example at all.
     """
     settings = {
+        "segmentation": segmentation,
         "max_seq_length": max_seq_length,
         "vocab_size": len(vocabulary),
         "vocab_sha256": vocabulary.sha256,
         "do_lower_case": do_lower_case,
     }
+    if segmentation == "dynamic":
+        del settings["max_seq_length"]
     if strip_accents is not None:
         settings["strip_accents"] = strip_accents
     paths = _matching_files(patterns)
@@ -91,6 +108,8 @@ def open_records(
     counts: dict[str, int] = {}
     for directory, metadata in described.items():
         members = [path for path in paths if os.path.dirname(path) == directory]
+        if metadata is None and segmentation == "dynamic":
+            raise _no_documents(directory)
         if metadata is None:
             counts |= {path: _count_and_check(path, max_seq_length, vocabulary) for path in members}
         else:
@@ -186,6 +205,9 @@ def _check_settings(
 ) -> None:
     """Compares what the records were built with to what the run was started with."""
     remedies = {
+        "segmentation": 'Set segmentation to the records\' value, or build others: with '
+        "build_pretraining_dataset.py --segmentation dynamic for documents that training cuts, "
+        "without it for examples.",
         "max_seq_length": "Set max_seq_length to the records' value, or build the data again.",
         "vocab_sha256": "Give the vocab.txt that the data was built with, or build it again.",
         "vocab_size": "Give the vocab.txt that the data was built with, or build it again.",
@@ -203,6 +225,16 @@ def _check_settings(
                 received=f"{name} is {theirs} in the records, {ours} in the run",
                 remedy=remedies[name],
             )
+
+
+def _no_documents(directory: str) -> UserError:
+    return UserError(
+        "The TFRecords are no documents: there is no metadata.json beside them.",
+        where=directory,
+        received='segmentation "dynamic", and records without metadata, as of the official program',
+        remedy="Build documents with build_pretraining_dataset.py --segmentation dynamic, or set "
+        'segmentation to "static".',
+    )
 
 
 def _counts_from_metadata(

@@ -12,13 +12,13 @@ come out.
 from __future__ import annotations
 
 import random
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 MIN_SEQ_LENGTH = 5  # the shortest target length that is ever drawn
 
-_SINGLE_SEGMENT_PROBABILITY = 0.1  # as in classification tasks, which have one segment
-_SHORT_EXAMPLE_PROBABILITY = 0.05
-_UNLIMITED = 100_000  # tokens; the official program's "no limit" for a first segment
+SINGLE_SEGMENT_PROBABILITY = 0.1  # as in classification tasks, which have one segment
+SHORT_EXAMPLE_PROBABILITY = 0.05
+UNLIMITED = 100_000  # tokens; the official program's "no limit" for a first segment
 
 
 # A run of token ids: (start, length). A plain tuple, for there are millions of them.
@@ -41,15 +41,54 @@ class ExamplePlan(NamedTuple):
     dropped: int
 
 
+class Draws(Protocol):
+    """The random decisions of one example after the other, in the order of the methods."""
+
+    def is_single_segment(self) -> bool:
+        """Whether the example's first segment has no limit."""
+
+    def joins_first(self) -> bool:
+        """Whether the sentence that overruns the first segment joins it; asked at most once."""
+
+    def next_target_length(self, max_seq_length: int) -> int:
+        """The target length of the example that follows, in tokens."""
+
+
+class StreamDraws:
+    """Decisions drawn from a random stream, in the official program's order.
+
+    Args:
+        stream: The stream.
+    """
+
+    def __init__(self, stream: random.Random):
+        self._stream = stream
+
+    def is_single_segment(self) -> bool:
+        """See `Draws`."""
+        return self._stream.random() < SINGLE_SEGMENT_PROBABILITY
+
+    def joins_first(self) -> bool:
+        """See `Draws`."""
+        return self._stream.random() < 0.5
+
+    def next_target_length(self, max_seq_length: int) -> int:
+        """See `Draws`."""
+        if self._stream.random() < SHORT_EXAMPLE_PROBABILITY:
+            return self._stream.randint(MIN_SEQ_LENGTH, max_seq_length)
+        return max_seq_length
+
+
 class SegmentPlanner:
     """Gathers sentences and cuts them into examples.
 
     Sentences gather until they have as many tokens as the target length, or until the document
-    ends. The next target length and the random stream carry over from document to document.
+    ends. The next target length and the draws carry over from document to document.
 
     Args:
         max_seq_length: Length of an example in tokens with [CLS] and [SEP], at least 5.
-        stream: The random stream; it is only drawn from when an example is closed.
+        draws: The random decisions; asked for only when an example is closed.
+        first_target: Target length of the first example in tokens; None for `max_seq_length`.
         split_long_lines: Cut a sentence where the example is full and carry the rest into the next
             example, so that no token is lost. By default the rest is dropped, as the official
             program does.
@@ -59,7 +98,12 @@ class SegmentPlanner:
     """
 
     def __init__(
-        self, max_seq_length: int, stream: random.Random, *, split_long_lines: bool = False
+        self,
+        max_seq_length: int,
+        draws: Draws,
+        *,
+        first_target: int | None = None,
+        split_long_lines: bool = False,
     ):
         if max_seq_length < MIN_SEQ_LENGTH:
             raise ValueError(
@@ -67,9 +111,9 @@ class SegmentPlanner:
             )
         self._max_length = max_seq_length
         self._room = max_seq_length - 3  # tokens beside [CLS] and two [SEP]
-        self._stream = stream
+        self._draws = draws
         self._split_long_lines = split_long_lines
-        self._set_target(max_seq_length)
+        self._set_target(first_target or max_seq_length)
         self._gathered: list[Span] = []
         self._gathered_length = 0
         self._finished: list[ExamplePlan] = []
@@ -129,10 +173,7 @@ class SegmentPlanner:
         self._finished.append(ExamplePlan(first_spans, second_spans, tokens, dropped))
         self._gathered = []
         self._gathered_length = 0
-        target_length = self._max_length
-        if self._stream.random() < _SHORT_EXAMPLE_PROBABILITY:
-            target_length = self._stream.randint(MIN_SEQ_LENGTH, self._max_length)
-        self._set_target(target_length)
+        self._set_target(self._draws.next_target_length(self._max_length))
 
     def _set_target(self, length: int) -> None:
         self._target_length = length
@@ -141,10 +182,9 @@ class SegmentPlanner:
 
     def _deal_sentences(self) -> tuple[list[Span], list[Span]]:
         """Deals the gathered sentences to two segments."""
-        if self._stream.random() < _SINGLE_SEGMENT_PROBABILITY:
-            limit = _UNLIMITED
-        else:
-            limit = (self._target_length - 3) // 2
+        limit = (self._target_length - 3) // 2
+        if self._draws.is_single_segment():
+            limit = UNLIMITED
         first: list[Span] = []
         second: list[Span] = []
         length = 0
@@ -153,7 +193,7 @@ class SegmentPlanner:
             if (
                 not first
                 or length + sentence[1] < limit
-                or (not second and length < limit and self._stream.random() < 0.5)
+                or (not second and length < limit and self._draws.joins_first())
             ):
                 first.append(sentence)
                 length += sentence[1]

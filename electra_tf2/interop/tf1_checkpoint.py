@@ -202,6 +202,8 @@ def _mismatch(
             "The file's generator is larger than the run's. The released small model has one of "
             'full size: set "generator_hidden_size": 1.0.'
         )
+    if any("/shared_layer/" in name for name in missing):
+        remedy = 'Official checkpoints have no shared layer: set "encoder": "bert", or start anew.'
     return UserError(
         "The official checkpoint does not fit the model.",
         where=prefix,

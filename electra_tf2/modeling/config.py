@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, Literal
 
 from electra_tf2.errors import UserError
 
@@ -16,10 +16,15 @@ _SIZES = {
     "large": {"hidden_size": 1024, "num_hidden_layers": 24},
 }
 
+Architecture = Literal["bert", "albert"]
+
+# Name of the block that pass `i` through the encoder runs.
+_BLOCK_NAMES: dict[str, str] = {"bert": "layer_{i}", "albert": "shared_layer"}
+
 
 @dataclasses.dataclass(frozen=True)
 class TransformerConfig:
-    """Sizes and rates of a BERT-style transformer encoder.
+    """Sizes and rates of a transformer encoder.
 
     Attributes:
         vocab_size: rows of the word embedding table.
@@ -35,6 +40,8 @@ class TransformerConfig:
         max_position_embeddings: rows of the position table, the longest sequence.
         type_vocab_size: number of segment ids.
         initializer_range: standard deviation of the truncated normal initializer.
+        encoder: "bert", a stack of blocks with weights of their own, or "albert", one block that is
+            run `num_hidden_layers` times (cross-layer parameter sharing, arXiv:1909.11942).
 
     Raises:
         UserError: the heads do not divide the hidden size, or a dropout rate is out of range.
@@ -52,6 +59,7 @@ class TransformerConfig:
     max_position_embeddings: int = 512
     type_vocab_size: int = 2
     initializer_range: float = 0.02
+    encoder: Architecture = "bert"
 
     def __post_init__(self):
         if self.hidden_size % self.num_attention_heads:
@@ -72,6 +80,12 @@ class TransformerConfig:
                     remedy=f"Choose a rate from 0 to {MAX_DROPOUT_RATE}.",
                 )
 
+    @property
+    def block_names(self) -> list[str]:
+        """The name of the block that each pass runs, `num_hidden_layers` of them."""
+        name = _BLOCK_NAMES[self.encoder]
+        return [name.format(i=i) for i in range(self.num_hidden_layers)]
+
     def to_dict(self) -> dict[str, Any]:
         """Returns the fields as a dict that JSON can hold."""
         return dataclasses.asdict(self)
@@ -83,6 +97,7 @@ def transformer_config(
     vocab_size: int,
     embedding_size: int | None,
     overrides: dict[str, Any],
+    encoder: Architecture = "bert",
 ) -> TransformerConfig:
     """Resolves a named size and overrides to a configuration, as the official program does.
 
@@ -94,11 +109,12 @@ def transformer_config(
         vocab_size: rows of the word embedding table, unless overridden.
         embedding_size: width of the embeddings; None means the hidden size.
         overrides: fields of `TransformerConfig` that replace the size's.
+        encoder: "bert" or "albert".
 
     Returns:
         The resolved configuration.
     """
-    args = {"vocab_size": vocab_size, **_SIZES[model_size], **overrides}
+    args = {"vocab_size": vocab_size, "encoder": encoder, **_SIZES[model_size], **overrides}
     args["num_attention_heads"] = max(1, args["hidden_size"] // 64)
     args["intermediate_size"] = 4 * args["hidden_size"]
     args["embedding_size"] = args["hidden_size"] if embedding_size is None else embedding_size

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -9,6 +11,7 @@ from electra_tf2.modeling.encoder import Encoder
 from electra_tf2.modeling.heads import ReplacedTokenHead
 
 
+@keras.saving.register_keras_serializable(package="electra_tf2")
 class Discriminator(keras.Model):
     """An encoder and a binary classifier over its states.
 
@@ -28,6 +31,22 @@ class Discriminator(keras.Model):
         if not self.head.built:
             self.head.build((None, None, self.encoder.config.hidden_size))
         self.built = True
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns what `from_config` builds a discriminator from."""
+        encoder = keras.saving.serialize_keras_object(self.encoder)
+        return {**super().get_config(), "encoder": encoder}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Discriminator:
+        """Builds a discriminator and its variables, as Keras does when it loads a file."""
+        encoder = keras.saving.deserialize_keras_object(config["encoder"], custom_objects)
+        head = ReplacedTokenHead(
+            encoder.config, dtype=encoder.dtype_policy, name="discriminator_predictions"
+        )
+        discriminator = cls(**{**config, "encoder": encoder, "head": head})
+        discriminator.build()
+        return discriminator
 
     def call(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import keras
 import tensorflow as tf
@@ -17,10 +17,12 @@ from electra_tf2.randomness import site_seed
 Direction = Literal["both", "left_to_right", "right_to_left"]
 
 
+@keras.saving.register_keras_serializable(package="electra_tf2")
 class Encoder(keras.Model):
     """Embeddings, an optional projection to the hidden size, and a stack of transformer blocks.
 
-    There is no pooler: the state of [CLS] is used as it is.
+    In an ALBERT-style encoder (`config.encoder`) all blocks are one, run again and again; each pass
+    has dropout of its own. There is no pooler: the state of [CLS] is used as it is.
 
     Args:
         config: sizes and rates.
@@ -60,10 +62,12 @@ class Encoder(keras.Model):
                 dtype=self.dtype_policy,
                 name="embeddings_project",
             )
-        self.blocks = [
-            TransformerBlock(config, dtype=self.dtype_policy, name=f"layer_{i}")
-            for i in range(config.num_hidden_layers)
-        ]
+        names = config.block_names
+        blocks = {
+            name: TransformerBlock(config, dtype=self.dtype_policy, name=name)
+            for name in dict.fromkeys(names)
+        }
+        self.blocks = [blocks[name] for name in names]
 
     def build(self, input_shape=None):
         if not self.embeddings.built:
@@ -71,8 +75,22 @@ class Encoder(keras.Model):
         if self.embeddings_project is not None:
             self.embeddings_project.build((None, None, self.embeddings.config.embedding_size))
         for block in self.blocks:
-            block.build((None, None, self.config.hidden_size))
+            if not block.built:  # all passes of an ALBERT-style encoder run the same one
+                block.build((None, None, self.config.hidden_size))
         self.built = True
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns what `from_config` builds an encoder from, with embeddings of its own."""
+        config = {"config": self.config.to_dict(), "direction": self.direction}
+        return {**super().get_config(), **config, "recompute": self.recompute}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Encoder:
+        """Builds an encoder and its variables, as Keras does when it loads a file."""
+        del custom_objects
+        encoder = cls(**{**config, "config": TransformerConfig(**config["config"])})
+        encoder.build()
+        return encoder
 
     def call(
         self,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -26,6 +28,7 @@ def gather_positions(states: tf.Tensor, positions: tf.Tensor | None) -> tf.Tenso
     return states if positions is None else tf.gather(states, positions, batch_dims=1)
 
 
+@keras.saving.register_keras_serializable(package="electra_tf2")
 class Generator(keras.Model):
     """A masked language model: an encoder and a vocabulary head.
 
@@ -45,6 +48,25 @@ class Generator(keras.Model):
         if not self.head.built:
             self.head.build((None, None, self.encoder.config.hidden_size))
         self.built = True
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns what `from_config` builds a generator from, with embeddings of its own."""
+        encoder = keras.saving.serialize_keras_object(self.encoder)
+        return {**super().get_config(), "encoder": encoder}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Generator:
+        """Builds a generator and its variables, as Keras does when it loads a file."""
+        encoder = keras.saving.deserialize_keras_object(config["encoder"], custom_objects)
+        head = MaskedLMHead(
+            encoder.config,
+            encoder.embeddings,
+            dtype=encoder.dtype_policy,
+            name="generator_predictions",
+        )
+        generator = cls(**{**config, "encoder": encoder, "head": head})
+        generator.build()
+        return generator
 
     def call(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from electra_tf2.data.input import evaluation_dataset
+from electra_tf2.data.readers import READERS
 from electra_tf2.data.records import RecordFiles
 from electra_tf2.training.evaluator import Evaluator
 from electra_tf2.training.trainer import Trainer
@@ -45,11 +45,12 @@ class Evaluation:
 
     def _compute(self) -> dict[str, float]:
         config, files = self._config, self._files
-        n_batches = min(
-            config.num_eval_steps, math.ceil(files.num_examples / config.eval_batch_size)
-        )
+        reader = READERS[config.segmentation]
+        wanted = config.num_eval_steps * config.eval_batch_size
+        n_examples = reader.num_examples(files, config.max_seq_length, wanted)
+        n_batches = math.ceil(n_examples / config.eval_batch_size)
         return self._evaluator.evaluate(
-            lambda context: evaluation_dataset(
+            lambda context: reader.evaluation_dataset(
                 files,
                 max_seq_length=config.max_seq_length,
                 global_batch_size=config.eval_batch_size,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from electra_tf2.compute.run_compute import RunCompute
 from electra_tf2.pretraining.build import Pretraining, build_objective
 from electra_tf2.pretraining.evaluation import Evaluation
 from electra_tf2.pretraining.objective import PretrainingObjective
@@ -34,6 +35,7 @@ class PhaseTrainers:
         phase: the one to train.
         records: its data.
         trainer: its trainer.
+        compute: counts the operations of the run's steps.
         evaluate: scores the present weights on its records.
     """
 
@@ -45,6 +47,7 @@ class PhaseTrainers:
         self._store = CheckpointStore(config.model_dir, config.keep_checkpoint_max)
         self._log = RunLog(config.model_dir) if devices.workers.is_chief else SilentLog()
         self._index = 0
+        self.compute = RunCompute(config, pretraining.pair.encoder.config)
         self.trainer = self._make_trainer(pretraining.objective)
         self.evaluate = Evaluation(self.phase.config, self.trainer, self.records.evaluation)
 
@@ -100,4 +103,5 @@ class PhaseTrainers:
             self._log,
             ", ".join(filter(None, [f"pre-training {config.model_name}", phase.title])),
             self._devices.workers,
+            self.compute.figures,
         )

@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import numpy as np
-import tensorflow as tf
 
 from electra_tf2.errors import UserError
+from electra_tf2.interop.pretrained import Pretrained, has_checkpoint, open_pretrained
 from electra_tf2.interop.tf1_checkpoint import (
     is_tf1_checkpoint,
     load_variables,
     read_tf1_checkpoint,
 )
-from electra_tf2.training.checkpoints import Checkpoint, CheckpointStore
+from electra_tf2.training.checkpoints import CheckpointStore
 from electra_tf2.training.trainer import Trainer
 
 Say = Callable[[str], None]
+Check = Callable[[Pretrained], None]
 
 
 def saved_step(model_dir: str) -> int | None:
@@ -55,7 +56,7 @@ def resume(
     newest = trainer.store.latest()
     if newest is not None:
         checkpoint = trainer.store.load(newest)
-        _check_arrays(newest, checkpoint, trainer)
+        _check_arrays(newest, checkpoint.weights, trainer, checkpoint.optimizer)
         trainer.restore(checkpoint)
         say(f"Resuming at step {trainer.step} from {newest}")
         return True
@@ -71,40 +72,64 @@ def resume(
     return True
 
 
-def initialize(trainer: Trainer, init_checkpoint: str, say: Say) -> None:
+def initialize(trainer: Trainer, init_checkpoint: str, say: Say, check: Check) -> None:
     """Takes over weights for a new run: step 0, fresh optimizer.
 
     Args:
         trainer: takes the weights.
         init_checkpoint: an official checkpoint (prefix or folder), a model folder of this
-            program, or one checkpoint folder in it.
+            program, one checkpoint folder in it, or a Hugging Face model with all the networks
+            (see `open_pretrained`).
         say: prints a line.
+        check: raises a UserError for weights that are not what the run needs though they fit.
 
     Raises:
         UserError: nothing readable is there, or it belongs to another network.
     """
-    trainer.optimizer.variables.assign(load_weights(trainer, init_checkpoint, say))
+    trainer.optimizer.variables.assign(load_weights(trainer, init_checkpoint, say, check))
 
 
-def load_weights(trainer: Trainer, path: str, say: Say) -> dict[str, np.ndarray]:
+def load_weights(trainer: Trainer, path: str, say: Say, check: Check) -> dict[str, np.ndarray]:
     """Reads the weights of the trainer's networks; arguments as `initialize`."""
     if is_tf1_checkpoint(path):
         weights, _, _ = _read_official(trainer, path, say)
         return weights
-    store = CheckpointStore(path)
-    folder = store.latest() or path
-    if not tf.io.gfile.exists(tf.io.gfile.join(folder, "weights.safetensors")):
+    if not has_checkpoint(path):
         raise UserError(
             "There is no checkpoint to start from.",
             where="hparam init_checkpoint",
             received=path,
-            remedy="Give a model folder, a folder named step-…, or an official checkpoint "
-            "(…/model.ckpt-N).",
+            remedy="Give a model folder, a folder named step-…, an official checkpoint "
+            "(…/model.ckpt-N), or a Hugging Face model (for both networks two folders, joined by a "
+            "comma).",
         )
-    checkpoint = store.load(folder)
-    _check_arrays(folder, checkpoint, trainer, with_slots=False)
-    say(f"Starting from the weights in {folder}")
-    return checkpoint.weights
+    pretrained = open_pretrained(path)
+    weights = _of_huggingface(pretrained, trainer, say)
+    _check_arrays(pretrained.path, weights, trainer)
+    check(pretrained)
+    say(f"Starting from the weights in {pretrained.path}")
+    return weights
+
+
+def _of_huggingface(pretrained: Pretrained, trainer: Trainer, say: Say) -> dict[str, np.ndarray]:
+    """Leaves out what a Hugging Face model has beside the run's networks, and says so.
+
+    Embeddings of the generator's own are kept, so that a run whose networks share theirs is
+    refused; weights of this program are all needed.
+    """
+    if pretrained.format != "huggingface":
+        return pretrained.arrays
+    shapes = _shapes(trainer)
+    needed = {
+        name: array
+        for name, array in pretrained.arrays.items()
+        if name in shapes or name.startswith("generator/embeddings/")
+    }
+    unused = sorted(set(pretrained.arrays) - set(needed)) + list(pretrained.left_over)
+    if unused:
+        more = f" and {len(unused) - 8} more" if len(unused) > 8 else ""
+        say(f"Not used of {pretrained.path}: {', '.join(unused[:8])}{more}.")
+    return needed
 
 
 def _read_official(trainer: Trainer, path: str, say: Say):
@@ -126,14 +151,17 @@ def _shapes(trainer: Trainer) -> dict[str, tuple[int, ...]]:
 
 
 def _check_arrays(
-    folder: str, checkpoint: Checkpoint, trainer: Trainer, *, with_slots: bool = True
+    folder: str,
+    weights: Mapping[str, np.ndarray],
+    trainer: Trainer,
+    stored_slots: Mapping[str, np.ndarray] | None = None,
 ) -> None:
-    """Compares names and shapes with the networks'."""
-    problems = _differences(checkpoint.weights, _shapes(trainer))
-    if with_slots:
+    """Compares names and shapes with the networks', and with the optimizer's where it goes on."""
+    problems = _differences(weights, _shapes(trainer))
+    if stored_slots is not None:
         slots = trainer.optimizer.slots
         shapes = {n: tuple(v.shape) for n, v in zip(slots.names, slots.variables, strict=True)}
-        problems += _differences(checkpoint.optimizer, shapes)
+        problems += _differences(stored_slots, shapes)
     if problems:
         shown = "; ".join(problems[:8])
         more = f"; and {len(problems) - 8} more" if len(problems) > 8 else ""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import math
 import posixpath
 import re
 from typing import Any
@@ -13,17 +12,19 @@ import keras
 import tensorflow as tf
 
 from electra_tf2.console import say
-from electra_tf2.data.input import training_dataset
-from electra_tf2.data.record_places import describe_places, record_places
+from electra_tf2.data.readers import READERS
+from electra_tf2.data.record_places import describe_places
 from electra_tf2.data.records import RecordFiles, explain_data_loss
 from electra_tf2.errors import UserError
 from electra_tf2.model_folder import CONFIG, make_model_folder, write_model_folder
-from electra_tf2.pretraining.build import Pretraining, build_pretraining
+from electra_tf2.modeling.parameters import describe_parameters
+from electra_tf2.pretraining.build import build_pretraining
 from electra_tf2.pretraining.guards import discriminator_guard
 from electra_tf2.pretraining.phase_trainers import PhaseTrainers
 from electra_tf2.pretraining.phases import examples_at, phases_of
 from electra_tf2.pretraining.restore import initialize, resume
 from electra_tf2.pretraining.run_data import Data, open_data
+from electra_tf2.pretraining.start_checks import check_start
 from electra_tf2.results_files import write_results
 from electra_tf2.training import precision, strategies
 from electra_tf2.training.checkpoints import CheckpointStore
@@ -72,14 +73,16 @@ def _pretrain(config: Any, devices: Devices) -> dict[str, float] | None:
     with strategy.scope():
         pretraining = build_pretraining(first, network, data.vocabulary, precision=compute_type)
     trainers = PhaseTrainers(config, devices, pretraining, data)
-    say(_describe_model(pretraining, compute_type))
-    workers.together(lambda: _take_weights(config, trainers.trainer))
+    say(f"Model: {describe_parameters(pretraining.pair)}; computing in {compute_type}")
+    if config.do_train:
+        say("\n".join(trainers.compute.describe()))
+    workers.together(lambda: _take_weights(config, trainers.trainer, data))
     if config.do_train:
         _train(config, trainers, data)
     return _final_evaluation(config, trainers) if config.do_eval else None
 
 
-def _take_weights(config: Any, trainer: Trainer) -> None:
+def _take_weights(config: Any, trainer: Trainer, data: Data) -> None:
     """Resumes the model folder's model, or starts from `init_checkpoint` if that is given."""
     examples = functools.partial(examples_at, phases_of(config))
     if resume(trainer, config.model_dir, say, examples):
@@ -92,7 +95,8 @@ def _take_weights(config: Any, trainer: Trainer) -> None:
             remedy="Train first (do_train true), or check --data-dir and --model-name.",
         )
     if config.init_checkpoint:
-        initialize(trainer, config.init_checkpoint, say)
+        check = functools.partial(check_start, config=config, strip_accents=data.strip_accents)
+        initialize(trainer, config.init_checkpoint, say, check)
 
 
 def _check_batches(config: Any, replicas: int) -> None:
@@ -105,16 +109,6 @@ def _check_batches(config: Any, replicas: int) -> None:
         )
     if config.do_eval or config.eval_every_steps:
         strategies.check_batch_size("eval_batch_size", config.eval_batch_size, replicas)
-
-
-def _describe_model(pretraining: Pretraining, compute_type: str) -> str:
-    variables = pretraining.objective.named_variables()
-    total = sum(math.prod(v.shape) for v in variables.values())
-    kept = sum(math.prod(v.shape) for v in pretraining.pair.encoder.trainable_variables)
-    return (
-        f"Model: {total:,} parameters, {kept:,} of them in the encoder that is kept; "
-        f"computing in {compute_type}"
-    )
 
 
 def _train(config: Any, trainers: PhaseTrainers, data: Data) -> None:
@@ -160,16 +154,17 @@ def _run_phase(trainers: PhaseTrainers) -> None:
     """
     phase, trainer, files = trainers.phase, trainers.trainer, trainers.records.train
     config = phase.config
+    reader = READERS[config.segmentation]
     order = {"seed": config.seed, "shuffle_buffer_size": config.shuffle_buffer_size}
     if phase.title:
         batch = f"{config.train_batch_size} x {config.max_seq_length} tokens a step"
         say(f"{phase.title.capitalize()}: {batch}")
     say(
-        f"Training from step {trainer.step} to {phase.last_step} on {files.num_examples:,} "
-        "examples; the first step takes a while to compile."
+        f"Training from step {trainer.step} to {phase.last_step} on {files.described}; "
+        "the first step takes a while to compile."
     )
     trainer.train(
-        lambda position, context: training_dataset(
+        lambda position, context: reader.training_dataset(
             files,
             max_seq_length=config.max_seq_length,
             global_batch_size=config.train_batch_size,
@@ -180,8 +175,9 @@ def _run_phase(trainers: PhaseTrainers) -> None:
         evaluate=trainers.evaluate,
         explain=functools.partial(_explain, config, files),
         locate=lambda position: describe_places(
-            record_places(
+            reader.places(
                 files,
+                max_seq_length=config.max_seq_length,
                 position=position - phase.first_example,
                 count=config.train_batch_size,
                 **order,
@@ -196,7 +192,7 @@ def _run_phase(trainers: PhaseTrainers) -> None:
 
 def _explain(config: Any, files: RecordFiles, error: Exception) -> UserError | None:
     """Explains an error of the input that the checks at the start could not see."""
-    if isinstance(error, tf.errors.DataLossError):
+    if isinstance(error, tf.errors.DataLossError) or "Queue" in str(error):  # of documents
         return explain_data_loss(files, error)
     unreadable = isinstance(error, UnicodeDecodeError)
     not_parsed = isinstance(error, tf.errors.InvalidArgumentError) and "ParseExample" in str(error)
@@ -215,7 +211,8 @@ def _final_evaluation(config: Any, trainers: PhaseTrainers) -> dict[str, float]:
     trainer, own = trainers.trainer, trainers.phase.config
     where = own.eval_tfrecords or f"the training data, {own.pretrain_tfrecords}"
     say(f"Evaluating step {trainer.step} on {where}")
-    figures = {**trainers.evaluate(), "global_step": trainer.step}
+    spent = trainers.compute.figures(trainer.step)
+    figures = {**trainers.evaluate(), "global_step": trainer.step, **spent}
     trainer.log.close()
     for name, value in sorted(figures.items()):
         say(f"  {name} = {value}")

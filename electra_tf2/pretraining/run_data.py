@@ -6,7 +6,8 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from electra_tf2.data.records import RecordFiles, open_records
+from electra_tf2.data.readers import READERS
+from electra_tf2.data.records import RecordFiles
 from electra_tf2.model_folder import (
     check_no_other_model,
     check_same_model,
@@ -51,12 +52,12 @@ class Data(NamedTuple):
     hparams: dict[str, Any]
 
     def fingerprint(self) -> str:
-        """Returns the number of examples and a hash of all that they are read from."""
+        """Returns the number of records and a hash of all that they are read from."""
         files = [own for phase in self.records for own in phase if own is not None]
         content = [(own.paths, own.counts, own.metadata) for own in files]
         text = repr((self.vocabulary.sha256, self.strip_accents, content))
-        examples = ", ".join(dict.fromkeys(str(own.num_examples) for own in files))
-        return f"{examples} examples ({hashlib.sha256(text.encode()).hexdigest()[:16]})"
+        records = ", ".join(dict.fromkeys(own.described for own in files))
+        return f"{records} ({hashlib.sha256(text.encode()).hexdigest()[:16]})"
 
 
 def open_data(config: Any, network: TransformerConfig, compute_type: str) -> Data:
@@ -131,7 +132,7 @@ def _open_phase(
         patterns.append(held_out)
     opened = []
     for pattern in patterns:
-        files = open_records(
+        files = READERS[config.segmentation].open(
             pattern,
             max_seq_length=config.max_seq_length,
             vocabulary=vocabulary,

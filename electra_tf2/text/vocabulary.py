@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 
 from electra_tf2.errors import UserError
+from electra_tf2.text.tokenizer_file import is_tokenizer_file, vocabulary_text
 
 PAD, UNK, CLS, SEP, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
 SPECIAL_TOKENS = (PAD, UNK, CLS, SEP, MASK)
@@ -67,7 +68,8 @@ def load_vocabulary(path: str) -> Vocabulary:
     White space around a piece is stripped, as the official program does.
 
     Args:
-        path: the file; any path that `tf.io.gfile` can read.
+        path: the file; any path that `tf.io.gfile` can read. A name that ends in .json is that of a
+            Hugging Face tokenizer.json, whose WordPiece vocabulary is taken.
 
     Returns:
         The vocabulary, with all special tokens, [PAD] at 0 and no piece twice.
@@ -77,7 +79,13 @@ def load_vocabulary(path: str) -> Vocabulary:
             (the official program lets the last one win, which leaves ids that nothing maps to), a
             special token is missing, or [PAD] is not the first piece.
     """
-    return parse_vocabulary(_read_bytes(path), path)
+    return parse_vocabulary(read_vocabulary_text(path), path)
+
+
+def read_vocabulary_text(path: str) -> bytes:
+    """Returns a vocabulary as a text of one piece a line; arguments and errors as above."""
+    content = _read_bytes(path)
+    return vocabulary_text(content, path) if is_tokenizer_file(path) else content
 
 
 def parse_vocabulary(content: bytes, path: str) -> Vocabulary:

@@ -36,7 +36,7 @@ _NAME = re.compile(r"step-(\d{8,})")
 _TEMPORARY = ".tmp"  # being written, or on its way out: never read
 _SET_ASIDE = ".old"  # complete, and about to be replaced by a checkpoint of the same step
 _RESERVED = ("format_version", "step", "libraries", "files")
-_LIBRARIES = ("tensorflow", "keras", "numpy", "safetensors")
+_LIBRARIES = ("tensorflow", "keras", "numpy")
 
 
 class Checkpoint(NamedTuple):
@@ -117,11 +117,12 @@ class CheckpointStore:
         """The steps of the checkpoints there are, in rising order."""
         return sorted(int(match[1]) for name in self._names() if (match := _NAME.fullmatch(name)))
 
-    def load(self, path: str) -> Checkpoint:
+    def load(self, path: str, *, with_optimizer: bool = True) -> Checkpoint:
         """Reads a checkpoint.
 
         Args:
             path: Its folder, from `latest` or `save`.
+            with_optimizer: Whether to read the slots, which are twice as large as the weights.
 
         Returns:
             The checkpoint.
@@ -133,8 +134,8 @@ class CheckpointStore:
             record = _read_record(posixpath.join(path, STATE))
             files = {name: Fingerprint(**print_) for name, print_ in record["files"].items()}
             weights, optimizer = (
-                read_arrays(posixpath.join(path, name), files[name])
-                for name in (WEIGHTS, OPTIMIZER)
+                read_arrays(posixpath.join(path, name), files[name]) if wanted else {}
+                for name, wanted in ((WEIGHTS, True), (OPTIMIZER, with_optimizer))
             )
         except UserError as error:
             remedy = error.remedy or self._way_around(path)

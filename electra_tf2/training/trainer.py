@@ -45,6 +45,8 @@ class Trainer:
         description: of the run, for the progress bar.
         workers: the processes that train together; None for one alone. They take the same steps
             and stop after the same one; the chief saves.
+        totals: steps done -> further figures of all of them, which reports and the state of
+            checkpoints get.
 
     Attributes:
         late_signal: a signal that came in the last step. All was done, so that `train` did not
@@ -62,6 +64,7 @@ class Trainer:
         log: RunLog,
         description: str = "training",
         workers: Workers | None = None,
+        totals: Callable[[int], Mapping[str, float]] = lambda step: {},
     ):
         self.objective = objective
         self.strategy = strategy
@@ -76,6 +79,7 @@ class Trainer:
         self.skipped = 0
         self.late_signal: int | None = None
         self._description = description
+        self._totals = totals
         self._saver = BackgroundSaver(store)
         replica_step = ReplicaStep(
             objective,
@@ -260,7 +264,7 @@ class Trainer:
         )
         if self.skipped:
             figures["skipped_updates"] = self.skipped
-        return figures
+        return {**figures, **self._totals(self.step)}
 
     def _state(self) -> dict[str, Any]:
         return {
@@ -268,4 +272,5 @@ class Trainer:
             "seed": self.settings.seed,
             "global_batch_size": self.settings.global_batch_size,
             "skipped_updates": self.skipped,
+            **self._totals(self.step),
         }

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from configure_finetuning import FinetuningConfig
 from electra_tf2.interop.official_names import official_name
+from electra_tf2.interop.pretrained import open_pretrained
 from electra_tf2.interop.tf1_checkpoint import read_tf1_checkpoint
 from electra_tf2.text.tokenizer import make_tokenizer
 from electra_tf2.text.vocabulary import load_vocabulary
@@ -21,7 +22,7 @@ from finetune.layerwise import learning_rate_factors
 from finetune.model import FinetuningModel
 from finetune.objective import FinetuningObjective
 from finetune.preprocessing import Preprocessor
-from finetune.pretrained import open_pretrained, resolve_network
+from finetune.pretrained import resolve_network
 from finetune.task import Task
 from finetune.task_builder import get_tasks
 from finetune.task_data import TaskData

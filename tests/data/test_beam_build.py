@@ -67,8 +67,9 @@ def build_both(tmp_path, corpus_dir, *, beam_options=(), **settings):
         {},
         {"seed": 3, "split_long_lines": True, "num_out_files": 1},
         {"blanks_separate_docs": False, "num_out_files": 40},
+        {"segmentation": "dynamic"},
     ],
-    ids=["default", "split", "files"],
+    ids=["default", "split", "files", "documents"],
 )
 def test_same_examples_as_the_plain_builder(tmp_path, small_steps, settings):
     folder = write_corpus(tmp_path / "corpus", [100, 20_000, 0, 3000, 9000, 1])
@@ -76,7 +77,7 @@ def test_same_examples_as_the_plain_builder(tmp_path, small_steps, settings):
 
     plain, beam = build_both(tmp_path, folder, **settings)
 
-    assert len(examples(plain)) > 100
+    assert len(examples(plain)) > 20
     assert examples(beam) == examples(plain)
     assert content(beam) == content(plain), "down to the bytes of every shard and the metadata"
     assert {path.name for path in tmp_path.iterdir()} == {"corpus", "vocab.txt", "plain", "beam"}

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from electra_tf2.data.crc32c import crc32c_rows, masked
+from electra_tf2.data.crc32c import crc32c_rows, crc32c_strings, masked
 
 
 def rows_of(texts):
@@ -39,6 +39,17 @@ def test_strings_of_all_lengths_at_once():
 
     assert crc32c_rows(rows, lengths).tolist() == [bit_by_bit(text) for text in texts]
     assert (rows == before).all()
+
+
+def test_strings_of_very_different_lengths():
+    generator = np.random.default_rng(0)
+    lengths = [4, 127, 128, 129, 5, 1000, 256, 3000, 384, 31]
+    texts = [generator.bytes(length) for length in lengths] + [bytes(300), b"\xff" * 500]
+
+    assert crc32c_strings(texts).tolist() == [bit_by_bit(text) for text in texts]
+    assert crc32c_strings([]).tolist() == []
+    with pytest.raises(ValueError, match="Received: 3 bytes"):
+        crc32c_strings([b"long enough", b"not"])
 
 
 def test_mask_wraps_around():

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from electra_tf2.data.examples import Examples, assemble_examples, serialize_examples
-from electra_tf2.data.segments import ExamplePlan, SegmentPlanner
+from electra_tf2.data.segments import ExamplePlan, SegmentPlanner, StreamDraws
 
 
 def random_examples(count, length, vocab_size):
@@ -99,7 +99,7 @@ def test_assembled_segments():
 
 
 def test_longest_example_fills_its_row():
-    planner = SegmentPlanner(12, random.Random(1))
+    planner = SegmentPlanner(12, StreamDraws(random.Random(1)))
     for _ in range(50):
         planner.add_sentence(0, 7)
         planner.add_sentence(7, 9)

@@ -49,7 +49,9 @@ def test_optional_fields_may_be_missing_and_unknown_ones_there(tmp_path):
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"format_version": 2}, "format_version 2"),
+        ({"format_version": 3}, "format_version 3"),
+        ({"format_version": 2}, "format_version 2 with segmentation 'static'"),
+        ({"segmentation": "dynamic"}, "format_version 1 with segmentation 'dynamic'"),
         ({"format_version": None}, "format_version None"),
         ({"seed": "7"}, "seed is '7', which is not of type int"),
         ({"num_examples": True}, "num_examples is True"),

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from electra_tf2.data.segments import SegmentPlanner
+from electra_tf2.data.segments import SegmentPlanner, StreamDraws
 
 
 def examples_by_the_rules(documents, max_length, stream):
@@ -38,7 +38,7 @@ def examples_by_the_rules(documents, max_length, stream):
 
 def plan_all(documents, max_length, stream, **options):
     """What `SegmentPlanner` makes of the same documents, with the plans."""
-    planner = SegmentPlanner(max_length, stream, **options)
+    planner = SegmentPlanner(max_length, StreamDraws(stream), **options)
     ids, plans = [], []
     for document in documents:
         for sentence in document:
@@ -100,7 +100,7 @@ def test_split_long_lines_keeps_every_token(max_length):
 
 
 def test_relocated_sentences_are_taken_from_their_new_place():
-    planner = SegmentPlanner(16, random.Random(0))
+    planner = SegmentPlanner(16, StreamDraws(random.Random(0)))
     planner.add_sentence(100, 3)
     planner.add_sentence(200, 4)
 
@@ -115,4 +115,4 @@ def test_relocated_sentences_are_taken_from_their_new_place():
 
 def test_length_without_room_for_tokens():
     with pytest.raises(ValueError, match="at least 5. Received: 4"):
-        SegmentPlanner(4, random.Random(0))
+        SegmentPlanner(4, StreamDraws(random.Random(0)))

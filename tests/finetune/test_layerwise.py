@@ -29,6 +29,13 @@ def test_factors(scheme, decay, powers):
     assert list(factors.values()) == pytest.approx([(decay or 1) ** p for p in powers])
 
 
+@pytest.mark.parametrize("scheme, power", [("official", 2), ("paper", 1)])
+def test_a_shared_layer_is_trained_as_fast_as_the_last_one(scheme, power):
+    names = ["electra/embeddings/word_embeddings", "electra/shared_layer/output/bias"]
+    factors = learning_rate_factors(names, num_hidden_layers=6, decay=0.8, scheme=scheme)
+    assert list(factors.values()) == pytest.approx([0.8 ** (6 + power), 0.8**power])
+
+
 @pytest.mark.parametrize("decay", [0.8, None])
 def test_a_variable_without_a_rule_is_an_error(decay):
     with pytest.raises(ValueError, match="pooler"):

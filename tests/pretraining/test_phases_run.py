@@ -96,13 +96,13 @@ def undisturbed(root):
     """A run without a stop; returns its name, what was printed, and the data it opened."""
     opened = []
     with pytest.MonkeyPatch.context() as patch:
-        original = run.training_dataset
+        reader = run.READERS["static"]
 
         def recorded(files, **options):
             opened.append((options["position"], options["max_seq_length"]))
-            return original(files, **options)
+            return reader.training_dataset(files, **options)
 
-        patch.setattr(run, "training_dataset", recorded)
+        patch.setitem(run.READERS, "static", reader._replace(training_dataset=recorded))
         shown = train(root, "undisturbed_phases")
     return "undisturbed_phases", shown, opened
 

@@ -44,7 +44,16 @@ HPARAMS = {
 }
 
 
-def write_data(folder, *, sizes=(9000,), seed=0, shards=2, records="pretrain_tfrecords", flags=()):
+def write_data(
+    folder,
+    *,
+    sizes=(9000,),
+    seed=0,
+    shards=2,
+    records="pretrain_tfrecords",
+    length=LENGTH,
+    flags=(),
+):
     """Builds a data set with the program for it.
 
     Args:
@@ -53,6 +62,7 @@ def write_data(folder, *, sizes=(9000,), seed=0, shards=2, records="pretrain_tfr
         seed: of the text.
         shards: number of TFRecord files.
         records: name of the folder of the records.
+        length: of the examples; None for documents.
         flags: more flags of build_pretraining_dataset.py.
 
     Returns:
@@ -62,7 +72,8 @@ def write_data(folder, *, sizes=(9000,), seed=0, shards=2, records="pretrain_tfr
         write_vocabulary(folder)
     corpus = write_corpus(folder / f"{records}_corpus", sizes, seed)
     given = ["--corpus-dir", corpus, "--vocab-file", str(folder / "vocab.txt")]
-    given += ["--output-dir", str(folder / records), "--max-seq-length", str(LENGTH)]
+    given += ["--output-dir", str(folder / records)]
+    given += ["--max-seq-length", str(length)] if length else []
     build_pretraining_dataset.main([*given, "--num-out-files", str(shards), *flags])
     return folder / records
 

@@ -1,0 +1,134 @@
+"""Time and memory of exporting ELECTRA-base to a Hugging Face folder, and of importing it.
+
+    python benchmarks/interchange.py [--folder DIR]
+
+Writes a model folder of random weights of both networks with the optimizer's slots, as
+`run_pretraining.py` leaves it, exports it, and opens what was exported, each in a process of its
+own. Memory is the peak above what the process takes once everything is imported.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Runs the benchmark."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--folder", help="on the disk to measure (default: the temporary one)")
+    parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
+    flags = parser.parse_args(argv)
+    if flags.part:
+        measure(flags.part, flags.folder)
+        return
+    with tempfile.TemporaryDirectory(dir=flags.folder) as folder:
+        for part in PARTS:
+            command = [sys.executable, __file__, "--part", part, "--folder", folder]
+            subprocess.run(command, check=True)
+
+
+def measure(part: str, folder: str) -> None:
+    """Runs one part and prints what it took."""
+    from electra_tf2.interop import huggingface_export  # noqa: F401, all that the parts import
+
+    before = resident_bytes()
+    start = time.perf_counter()
+    weights = PARTS[part](folder)
+    seconds = time.perf_counter() - start
+    if part == "prepare":
+        print(f"base: both networks' weights are {weights / 1e6:.0f} MB", flush=True)
+        return
+    above = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+    print(
+        f"{part}: {seconds:.1f} s (target: under 10 s), {above / 1e6:.0f} MB above the "
+        f"{before / 1e6:.0f} MB after imports = {above / weights:.2f} x the weights (target: 2)",
+        flush=True,
+    )
+
+
+def resident_bytes() -> int:
+    """What the process takes now."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize()
+
+
+def prepare(folder: str) -> int:
+    """Writes the model; returns the bytes of its weights."""
+    import numpy as np
+
+    from configure_pretraining import PretrainingConfig
+    from electra_tf2.interop.network_shapes import HEAD_SHAPES, encoder_shapes
+    from electra_tf2.model_folder import make_model_folder, write_model_folder
+    from electra_tf2.modeling.config import generator_config
+    from electra_tf2.text.vocabulary import SPECIAL_TOKENS
+    from electra_tf2.training.checkpoints import CheckpointStore
+
+    config = PretrainingConfig("base", folder, model_size="base", generator_hidden_size=1 / 3)
+    network = config.network()
+    small = generator_config(network, hidden_fraction=1 / 3, layers_fraction=1.0)
+    shapes = {f"electra/{name}": shape for name, shape in encoder_shapes(network).items()}
+    own = {n: s for n, s in encoder_shapes(small).items() if not n.startswith("embeddings/")}
+    shapes |= {f"generator/{name}": shape for name, shape in own.items()}
+    shapes |= HEAD_SHAPES["discriminator_predictions"](network)
+    shapes |= HEAD_SHAPES["generator_predictions"](small)
+    stream = np.random.default_rng(0)
+    weights = {n: stream.standard_normal(shape, np.float32) for n, shape in shapes.items()}
+    pieces = [*SPECIAL_TOKENS, *(f"piece{i}" for i in range(config.vocab_size - 5))]
+    vocab_file = Path(folder) / "vocab.txt"
+    vocab_file.write_text("\n".join(pieces) + "\n")
+    make_model_folder(config.model_dir)
+    write_model_folder(
+        config.model_dir,
+        hparams=config.to_dict(),
+        network=network.to_dict(),
+        vocab_file=str(vocab_file),
+        do_lower_case=True,
+        strip_accents=True,
+    )
+    slots = {f"{n}/{slot}": a for n, a in weights.items() for slot in ("adam_m", "adam_v")}
+    CheckpointStore(config.model_dir).save(1, weights, slots, {"examples_seen": 1})
+    return sum(array.nbytes for array in weights.values())
+
+
+def export(folder: str) -> int:
+    """Exports the model; returns the bytes of its weights."""
+    from electra_tf2.interop.huggingface_export import ExportOptions, export_huggingface
+
+    source = Path(folder) / "models" / "base"
+    export_huggingface(str(source), f"{folder}/exported", ExportOptions())
+    return sum(path.stat().st_size for path in source.rglob("weights.safetensors"))
+
+
+def open_exported(folder: str) -> int:
+    """Opens both networks; returns the bytes of their files, each with the embeddings."""
+    from electra_tf2.interop.pretrained import open_pretrained
+
+    model = open_pretrained(f"{folder}/exported")
+    assert model.generator, "both networks"
+    return sum(path.stat().st_size for path in Path(folder, "exported").rglob("*.safetensors"))
+
+
+PARTS: dict[str, Callable[[str], int]] = {
+    "prepare": prepare,
+    "export": export,
+    "import": open_exported,
+}
+"""Part -> what it runs, in order."""
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    main()

@@ -1,0 +1,1 @@
+"""What training costs: floating-point operations of networks and runs, by formula."""

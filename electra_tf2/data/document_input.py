@@ -1,0 +1,233 @@
+"""Documents to the batches that a model takes: examples are cut anew in every epoch.
+
+The order is that of `order`: an epoch reads the files in a seeded permutation, each from its first
+document to its last and each document from its first example to its last; windows of that sequence
+are permuted. Every worker walks all of it and takes its rows of each global batch.
+
+Documents are cut in NumPy, some hundred at a time, in a thread of their own while the model trains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from electra_tf2.data.background_producer import BackgroundProducer
+from electra_tf2.data.cut_examples import make_examples
+from electra_tf2.data.cutting import CutRule, Cuts, Documents, find_cuts
+from electra_tf2.data.document_files import DocumentFiles
+from electra_tf2.data.document_records import SENTENCE_LENGTHS, TOKEN_IDS, parse_token_ids
+from electra_tf2.data.epoch_index import EpochIndex, ExamplePlace, count_at_most
+from electra_tf2.data.numbered_records import numbered_records
+from electra_tf2.data.order import file_order, window_order
+from electra_tf2.data.replica_rows import ReplicaRows, replica_rows
+
+# Whatever the run's seed: figures of different runs are on the same examples.
+EVALUATION_SEED = EVALUATION_EPOCH = 0
+
+_DOCUMENTS_AT_A_TIME = 256
+
+
+class _Start(NamedTuple):
+    """Where a run begins to read.
+
+    Attributes:
+        epoch: The epoch.
+        window: The window in it.
+        passed: Examples of the permuted window that come before.
+        place: The first example of the window.
+    """
+
+    epoch: int
+    window: int
+    passed: int
+    place: ExamplePlace
+
+
+def training_dataset(
+    files: DocumentFiles,
+    *,
+    max_seq_length: int,
+    global_batch_size: int,
+    seed: int,
+    position: int,
+    shuffle_buffer_size: int,
+    input_context: tf.distribute.InputContext | None = None,
+) -> tf.data.Dataset:
+    """The endless training data from a position on; see `electra_tf2.data.input`.
+
+    From a position other than 0, the sentence lengths of the data set are read first, to find it.
+    """
+    share = replica_rows(global_batch_size, input_context)
+    rule = files.rule(seed, max_seq_length)
+    window_size = max(1, shuffle_buffer_size)
+    start = _find_start(files, rule, position, window_size)
+    producer = BackgroundProducer(
+        lambda: _windows(files, rule, start, window_size), _specs(max_seq_length)
+    )
+    batches = producer.dataset().rebatch(global_batch_size, drop_remainder=True)
+    return _replica_batches(batches, share, max_seq_length)
+
+
+def evaluation_dataset(
+    files: DocumentFiles,
+    *,
+    max_seq_length: int,
+    global_batch_size: int,
+    max_batches: int | None,
+    input_context: tf.distribute.InputContext | None = None,
+) -> tf.data.Dataset:
+    """Every example of one cut, once, in the order of the files; see `electra_tf2.data.input`."""
+    share = replica_rows(global_batch_size, input_context)
+    rule = files.rule(EVALUATION_SEED, max_seq_length)
+    # A few batches, made at once: they are few megabytes.
+    wanted = max_batches * global_batch_size if max_batches else None
+    examples = tf.data.Dataset.from_tensor_slices(_first_examples(files, rule, wanted))
+
+    def fill_up(*batch: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        missing = global_batch_size - tf.shape(batch[0])[0]
+        padded = [tf.pad(part, [[0, missing]] + [[0, 0]] * (part.ndim - 1)) for part in batch]
+        shapes = [[global_batch_size, *part.shape[1:]] for part in batch]
+        return tuple(map(tf.ensure_shape, padded, shapes))
+
+    batches = examples.batch(global_batch_size).map(fill_up)
+    return _replica_batches(batches, share, max_seq_length)
+
+
+def num_examples(files: DocumentFiles, max_seq_length: int, at_most: int) -> int:
+    """Returns how many examples an evaluation has, or `at_most` if there are more."""
+    rule = files.rule(EVALUATION_SEED, max_seq_length)
+    return count_at_most(files, rule, EVALUATION_EPOCH, at_most)
+
+
+def _find_start(files: DocumentFiles, rule: CutRule, position: int, window_size: int) -> _Start:
+    if not position:
+        return _Start(0, 0, 0, ExamplePlace(0, 0, 0, 0))
+    index = EpochIndex(files, rule)
+    epoch, offset = index.find(position)
+    window, passed = divmod(offset, window_size)
+    return _Start(epoch, window, passed, index.place(epoch, window * window_size))
+
+
+def _specs(max_seq_length: int) -> list[tf.TensorSpec]:
+    """Those of batches of examples: input_ids, first_lengths and lengths, see `Examples`."""
+    shapes = [[None, max_seq_length], [None], [None]]
+    return [tf.TensorSpec(shape, tf.int32) for shape in shapes]
+
+
+def _windows(
+    files: DocumentFiles, rule: CutRule, start: _Start, window_size: int
+) -> Iterator[tuple[np.ndarray, ...]]:
+    """Yields the permuted windows of all epochs from the start on."""
+    while True:
+        yield from _epoch_windows(files, rule, start, window_size)
+        start = _Start(start.epoch + 1, 0, 0, ExamplePlace(0, 0, 0, 0))
+
+
+def _epoch_windows(
+    files: DocumentFiles, rule: CutRule, start: _Start, window_size: int
+) -> Iterator[tuple[np.ndarray, ...]]:
+    order = file_order(rule.seed, start.epoch, len(files.paths))[start.place.rank :]
+    window, passed = start.window, start.passed
+    for examples in _in_windows(_cut(files, order, rule, start), window_size):
+        chosen = window_order(rule.seed, start.epoch, window, len(examples[0])).numpy()[passed:]
+        yield tuple(part[chosen] for part in examples)
+        window, passed = window + 1, 0
+
+
+def _in_windows(
+    batches: Iterator[tuple[np.ndarray, ...]], size: int
+) -> Iterator[tuple[np.ndarray, ...]]:
+    """Cuts a stream of batches of any sizes into windows; the last one may be smaller."""
+    waiting: list[tuple[np.ndarray, ...]] = []
+    count = 0
+    for batch in batches:
+        waiting.append(batch)
+        count += len(batch[0])
+        if count < size:
+            continue
+        joined = tuple(np.concatenate(parts) for parts in zip(*waiting, strict=True))
+        whole = count // size * size
+        for first in range(0, whole, size):
+            yield tuple(part[first : first + size] for part in joined)
+        waiting, count = [tuple(part[whole:] for part in joined)], count - whole
+    if count:
+        yield tuple(np.concatenate(parts) for parts in zip(*waiting, strict=True))
+
+
+def _first_examples(
+    files: DocumentFiles, rule: CutRule, wanted: int | None
+) -> tuple[np.ndarray, ...]:
+    """The examples of an evaluation, all or so many."""
+    start = _Start(EVALUATION_EPOCH, 0, 0, ExamplePlace(0, 0, 0, 0))
+    found, count = [], 0
+    for batch in _cut(files, tf.range(len(files.paths)), rule, start):
+        found.append(batch)
+        count += len(batch[0])
+        if wanted is not None and count >= wanted:
+            break
+    return tuple(np.concatenate(parts)[:wanted] for parts in zip(*found, strict=True))
+
+
+def _cut(
+    files: DocumentFiles, order: tf.Tensor, rule: CutRule, start: _Start
+) -> Iterator[tuple[np.ndarray, ...]]:
+    """Reads documents and cuts them.
+
+    Args:
+        files: The documents.
+        order: The numbers of the files to read, in this order.
+        rule: How to cut.
+        start: Has the epoch, and the document and the example of it to begin with.
+
+    Yields:
+        int32 (input_ids [n, L], first_lengths [n], lengths [n]), see `Examples`; n varies.
+    """
+    spec = {
+        SENTENCE_LENGTHS: tf.io.RaggedFeature(tf.int64, row_splits_dtype=tf.int64),
+        TOKEN_IDS: tf.io.FixedLenFeature([], tf.string),
+    }
+
+    def parse(numbers_of_files: tf.Tensor, numbers: tf.Tensor, serialized: tf.Tensor) -> tuple:
+        features = tf.io.parse_example(serialized, spec)
+        lengths = features[SENTENCE_LENGTHS]
+        return numbers_of_files, numbers, lengths.values, lengths.row_splits, features[TOKEN_IDS]
+
+    records = numbered_records(files, order, _DOCUMENTS_AT_A_TIME, start.place.document)
+    passed = start.place.number
+    for *parts, strings in records.map(parse).prefetch(2).as_numpy_iterator():
+        documents = Documents(*parts)
+        token_ids = parse_token_ids(strings, int(documents.sentence_lengths.sum()))
+        cuts = Cuts(*(part[passed:] for part in find_cuts(documents, start.epoch, rule)))
+        examples = make_examples(
+            documents, token_ids, cuts, start.epoch, rule, files.cls_id, files.sep_id
+        )
+        yield tuple(part.astype(np.int32, copy=False) for part in examples)
+        passed = 0
+
+
+def _replica_batches(
+    batches: tf.data.Dataset, share: ReplicaRows, max_seq_length: int
+) -> tf.data.Dataset:
+    """Takes this worker's rows of global batches and gives a batch to each replica."""
+
+    def features(
+        input_ids: tf.Tensor, first_lengths: tf.Tensor, lengths: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        columns = tf.range(max_seq_length)
+        is_real = columns < lengths[:, None]
+        is_second = is_real & (columns >= first_lengths[:, None])
+        return {
+            "input_ids": input_ids,
+            "input_mask": tf.cast(is_real, tf.int32),
+            "segment_ids": tf.cast(is_second, tf.int32),
+        }
+
+    own = batches.map(lambda *parts: tuple(map(share.of, parts))).unbatch()
+    options = tf.data.Options()
+    options.deterministic = True
+    own = own.map(features, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return own.with_options(options).prefetch(tf.data.AUTOTUNE)

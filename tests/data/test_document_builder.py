@@ -1,0 +1,170 @@
+"""Documents as records: what is in them, and that nothing but the text decides it."""
+
+import functools
+import itertools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import build_pretraining_dataset
+from electra_tf2.data import corpus, document_builder
+from electra_tf2.data.build import BuildConfig, build_dataset
+from electra_tf2.data.document_records import parse_token_ids, serialize_documents
+from electra_tf2.data.metadata import read_metadata
+from electra_tf2.errors import UserError
+from electra_tf2.text.tokenizer import make_tokenizer
+from electra_tf2.text.vocabulary import load_vocabulary
+from tests.data.building import content, write_corpus, write_vocabulary
+
+
+def read_documents(folder):
+    """The documents in the order in which they were dealt, as lists of sentences."""
+    metadata = read_metadata(str(folder))
+    shards = []
+    for shard in metadata.shards:
+        documents = []
+        for record in tf.data.TFRecordDataset(str(folder / shard.name)).as_numpy_iterator():
+            example = tf.train.Example.FromString(record)
+            assert example.SerializeToString(deterministic=True) == record
+            feature = example.features.feature
+            (packed,) = feature["token_ids"].bytes_list.value
+            ids = iter(np.frombuffer(packed, "<u2").tolist())
+            lengths = feature["sentence_lengths"].int64_list.value
+            documents.append([list(itertools.islice(ids, length)) for length in lengths])
+            assert next(ids, None) is None and all(documents[-1])
+        assert len(documents) == shard.examples
+        shards.append(documents)
+    dealt = itertools.zip_longest(*shards)
+    return metadata, [document for turn in dealt for document in turn if document is not None]
+
+
+def tokenized(text, tokenizer):
+    """Documents of a text, as lists of sentences."""
+    documents = [
+        [tokenizer.encode(line) for line in block.split("\n") if line.strip()]
+        for block in text.split("\n\n")
+    ]
+    return [[ids for ids in document if ids] for document in documents]
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory):
+    vocabulary = load_vocabulary(write_vocabulary(tmp_path_factory.mktemp("vocabulary")))
+    return make_tokenizer(vocabulary, implementation="reference")
+
+
+def build(tmp_path, text, **settings):
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    (folder / "text").write_text(text)
+    settings = {"num_out_files": 2, "segmentation": "dynamic"} | settings
+    vocab = write_vocabulary(tmp_path)
+    build_dataset(BuildConfig(str(folder), vocab, str(tmp_path / "out"), **settings))
+    return read_documents(tmp_path / "out")
+
+
+def test_all_that_is_written(tmp_path, tokenizer, capsys):
+    vocab = write_vocabulary(tmp_path)
+    folder = write_corpus(tmp_path / "corpus", [9000])
+    build_pretraining_dataset.main(
+        ["--corpus-dir", folder, "--vocab-file", vocab, "--output-dir", str(tmp_path / "out"),
+         "--segmentation", "dynamic", "--num-out-files", "3", "--split-long-lines"]
+    )  # fmt: skip
+    metadata, documents = read_documents(tmp_path / "out")
+    text = (tmp_path / "corpus" / "part0.txt").read_text()
+    expected = tokenized(text, tokenizer)
+    assert documents == expected
+    assert (metadata.segmentation, metadata.format_version) == ("dynamic", 2)
+    assert (metadata.max_seq_length, metadata.split_long_lines) == (0, True)
+    assert metadata.counts == {
+        "files": 1,
+        "documents": len(expected),
+        "lines": sum(map(len, expected)),
+        "tokens": sum(len(ids) for document in expected for ids in document),
+    }
+    shown = capsys.readouterr().out
+    assert "Building tokenized documents (1 process" in shown
+    assert f"  records         {len(expected):>14,}" in shown and "dropped" not in shown
+
+
+def test_lines_and_documents_without_tokens(tmp_path, tokenizer):
+    bare = "\u200b"  # a line, but no token
+    text = f"{bare}\n\nthe ship\n{bare}\na river\n\n{bare}\n{bare}\n\nbread\n\n{bare}\n"
+    metadata, documents = build(tmp_path, text)
+    assert documents == tokenized("the ship\na river\n\nbread", tokenizer)
+    assert (metadata.num_examples, metadata.counts["documents"]) == (2, 5)
+
+
+def test_a_long_document_goes_on_in_another_record(tmp_path, tokenizer, monkeypatch):
+    monkeypatch.setattr(document_builder, "PIECE_TOKENS", 10)
+    lines = ["the ship is in the harbour"] * 3 + ["a river"] + ["water " * 25] + ["bread", "new"]
+    text = "\n".join(lines) + "\n\nthe town\n"
+    _, documents = build(tmp_path, text)
+    sentences = [tokenizer.encode(line) for line in lines]
+    assert documents == [
+        sentences[:2],
+        sentences[2:5],
+        sentences[5:],
+        [tokenizer.encode("the town")],
+    ]
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        (["--max-seq-length", "64"], "Documents have no length of examples"),
+        (["--sampling", "official"], "documents are cut in training"),
+    ],
+)
+def test_flags_that_documents_have_no_use_for(tmp_path, flags, message):
+    vocab = write_vocabulary(tmp_path)
+    folder = write_corpus(tmp_path / "corpus", [100])
+    before = content(tmp_path)
+    with pytest.raises(UserError, match=message) as info:
+        build_pretraining_dataset.main(
+            ["--corpus-dir", folder, "--vocab-file", vocab, "--output-dir", str(tmp_path / "out"),
+             "--segmentation", "dynamic", *flags]
+        )  # fmt: skip
+    assert info.value.where == flags[0] and info.value.remedy
+    assert content(tmp_path) == before
+
+
+@pytest.mark.slow
+def test_any_number_of_processes_writes_the_same_bytes(tmp_path, monkeypatch):
+    vocab = write_vocabulary(tmp_path)
+    small_chunks = functools.partial(corpus.plan_chunks, chunk_bytes=4000)
+    monkeypatch.setattr(corpus, "plan_chunks", small_chunks)
+    monkeypatch.setattr(corpus, "CHUNK_BYTES", 8000)
+    folder = write_corpus(tmp_path / "corpus", [100, 60_000, 3000, 20_000, 1])
+    results = []
+    for processes in (1, 2):
+        output = tmp_path / f"out{processes}"
+        build_dataset(
+            BuildConfig(folder, vocab, str(output), num_processes=processes, num_out_files=7,
+                        segmentation="dynamic")
+        )  # fmt: skip
+        results.append(content(output))
+    assert len(results[0]) == 8
+    assert results[0] == results[1]
+
+
+@pytest.mark.parametrize("vocab_size, kind", [(1 << 16, "<u2"), ((1 << 16) + 1, "<u4")])
+def test_records_of_all_sizes_have_their_checksums(tmp_path, vocab_size, kind):
+    """TensorFlow's reader verifies them."""
+    generator = np.random.default_rng(0)
+    sizes = [1, 5000, 60, 300, 2]
+    splits = np.concatenate([[0], np.cumsum(sizes)])
+    token_ids = generator.choice([0, 127, 30521, vocab_size - 1], splits[-1])
+    records = serialize_documents(
+        token_ids, splits, np.array(sizes), np.arange(len(sizes) + 1), vocab_size
+    )
+    path = tmp_path / "records"
+    path.write_bytes(records.data)
+    assert records.sizes.sum() == len(records.data)
+    read = list(tf.data.TFRecordDataset(str(path)).as_numpy_iterator())
+    for record, start, end in zip(read, splits[:-1], splits[1:], strict=True):
+        feature = tf.train.Example.FromString(record).features.feature["token_ids"]
+        assert feature.bytes_list.value == [token_ids[start:end].astype(kind).tobytes()]
+    strings = [b"".join(f.bytes_list.value) for f in [feature]]
+    assert parse_token_ids(strings, sizes[-1]).tolist() == token_ids[-sizes[-1] :].tolist()

@@ -1,0 +1,198 @@
+"""Fine-tuned models for transformers: what its heads compute from the exported tensors is ours."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from scipy.special import erf
+
+from electra_tf2.errors import UserError
+from electra_tf2.interop.huggingface_export import ExportOptions
+from electra_tf2.training.array_files import read_arrays
+from finetune.exporting_huggingface import export_huggingface
+from tests.finetune import tiny_tasks
+from tests.finetune.fine_tuned_models import PLAIN_SPANS, write_fine_tuned
+
+STATES = np.random.default_rng(1).normal(size=(5, 7, 16)).astype(np.float32)
+
+
+def export(trial, output, **options):
+    export_huggingface(str(trial), str(output), ExportOptions(**options))
+    return output
+
+
+def read(folder):
+    return json.loads((folder / "config.json").read_text()), read_arrays(
+        str(folder / "model.safetensors")
+    )
+
+
+def gelu(x):
+    return x * 0.5 * (1.0 + erf(x / np.sqrt(2.0)))
+
+
+def sequence_head(tensors, first):
+    """ElectraClassificationHead without dropout."""
+    hidden = first @ tensors["classifier.dense.weight"].T + tensors["classifier.dense.bias"]
+    return (
+        gelu(hidden) @ tensors["classifier.out_proj.weight"].T
+        + tensors["classifier.out_proj.bias"]
+    )
+
+
+@pytest.mark.parametrize("scale", [1.0, 50.0])
+def test_a_classifier_goes_through_the_layer_and_gelu_unchanged(tmp_path, scale):
+    trial, model, _ = write_fine_tuned(tmp_path, ["marks"])
+    config, tensors = read(export(trial, tmp_path / "out"))
+    ours = model.heads[0].project(STATES * scale, False, None).numpy()
+    theirs = sequence_head(tensors, STATES[:, 0] * scale)
+    np.testing.assert_allclose(theirs, ours, atol=1e-5 * np.abs(ours).max())
+    assert config["architectures"] == ["ElectraForSequenceClassification"]
+    assert config["id2label"] == {"0": "bad", "1": "good", "2": "unclear"}
+    assert config["label2id"]["unclear"] == 2
+    assert config["problem_type"] == "single_label_classification"
+    assert config["classifier_dropout"] == 0.1
+
+
+@pytest.mark.parametrize(
+    "states, message",
+    [
+        ({"../marks": {"labels": ["a"]}, "marks": {"labels": ["a", "b", "c"]}}, "'../marks'"),
+        ({"others": {"labels": ["a", "b", "c"]}}, "'others'"),
+        ({"marks": {"labels": ["a", "b"]}}, "2 labels, a head with 3 outputs"),
+        ({"marks": {"labels": ["a", "b", "b"]}}, "2 labels, a head with 3 outputs"),
+        ({"marks": {"labels": 3}}, "classification here"),
+    ],
+)
+def test_a_state_of_other_tasks(tmp_path, states, message):
+    trial, _, _ = write_fine_tuned(tmp_path, ["marks"])
+    (trial / "tasks.json").write_text(json.dumps(states))
+    with pytest.raises(UserError, match=message):
+        export(trial, tmp_path / "out" / "deep")
+    assert not (tmp_path / "out").exists()
+
+
+def test_casing_and_stored_sizes(tmp_path):
+    trial, _, _ = write_fine_tuned(tmp_path, ["marks"])
+    cased = {"do_lower_case": False, "strip_accents": True}  # accents stay in cased text
+    (trial / "tokenizer.json").write_text(json.dumps(cased))
+    out = export(trial, tmp_path / "out")
+    assert "cased, with accents" in (out / "README.md").read_text()
+    (trial / "tokenizer.json").write_text(json.dumps(cased | {"do_lower_case": "no"}))
+    with pytest.raises(UserError, match="tokenizer settings can't be read"):
+        export(trial, tmp_path / "again")
+    stored = json.loads((trial / "config.json").read_text())
+    for change in ({"heads": 2}, {"hidden_size": "16"}, {"encoder": "xl"}, {"hidden_size": 15}):
+        content = stored | {"network": stored["network"] | change}
+        (trial / "config.json").write_text(json.dumps(content))
+        with pytest.raises(UserError, match=min(change)) as error:
+            export(trial, tmp_path / "again")
+        assert error.value.where == str(trial / "config.json")
+
+
+@pytest.mark.parametrize("task, low, scale", [("grades", 2.0, 4.0), ("sts", 0.0, 5.0)])
+def test_a_regression_gives_scores_of_the_data(tmp_path, task, low, scale):
+    trial, model, made = write_fine_tuned(tmp_path, [task])
+    config, tensors = read(export(trial, tmp_path / "out"))
+    normalized = model.heads[0].project(STATES, False, None).numpy()
+    assert made[0].scale() == scale and made[0].score_range()[0] == low
+    np.testing.assert_allclose(
+        sequence_head(tensors, STATES[:, 0]), normalized * scale + low, atol=1e-5
+    )
+    assert config["problem_type"] == "regression" and len(config["id2label"]) == 1
+
+
+def test_more_labels_than_pass_through(tmp_path, capsys):
+    state = {"marks": {"labels": [f"label {i}" for i in range(9)]}}
+    trial, _, _ = write_fine_tuned(tmp_path, ["marks"], states=state)
+    config, tensors = read(export(trial, tmp_path / "out"))
+    assert config["architectures"] == ["ElectraModel"]
+    assert not any(name.startswith("classifier") for name in tensors)
+    said = capsys.readouterr().err
+    assert "The encoder alone, without the head of marks" in said and "9 labels" in said
+
+
+def test_a_tagger(tmp_path, capsys):
+    """A single text has segment 1 here and segment 0 there."""
+    trial, model, _ = write_fine_tuned(tmp_path, ["places"])
+    config, tensors = read(export(trial, tmp_path / "out"))
+    assert config["architectures"] == ["ElectraForTokenClassification"]
+    assert config["id2label"]["3"] == "S-NP"
+    ours = model.heads[0].classifier(STATES).numpy()
+    theirs = STATES @ tensors["classifier.weight"].T + tensors["classifier.bias"]
+    np.testing.assert_allclose(theirs, ours, atol=1e-5)
+    segments = np.asarray(model.named_variables()["electra/embeddings/token_type_embeddings"])
+    table = tensors["electra.embeddings.token_type_embeddings.weight"]
+    np.testing.assert_array_equal(table, segments[::-1])
+    assert "first token" in capsys.readouterr().err
+
+
+def test_question_answering(tmp_path):
+    trial, model, _ = write_fine_tuned(tmp_path, ["manuals"], **PLAIN_SPANS)
+    config, tensors = read(export(trial, tmp_path / "out"))
+    assert config["architectures"] == ["ElectraForQuestionAnswering"]
+    theirs = STATES @ tensors["qa_outputs.weight"].T + tensors["qa_outputs.bias"]
+    head = model.heads[0]
+    for i, layer in enumerate((head.start, head.end)):
+        np.testing.assert_allclose(theirs[..., i], layer(STATES).numpy()[..., 0], atol=1e-5)
+
+
+def test_a_head_that_transformers_has_not(tmp_path, capsys):
+    trial, _, _ = write_fine_tuned(tmp_path, ["manuals"])
+    config, _ = read(export(trial, tmp_path / "out"))
+    assert config["architectures"] == ["ElectraModel"]
+    assert "no head with answerable, answerable_hidden, end, end_hidden" in capsys.readouterr().err
+
+
+def test_several_tasks_are_several_models(tmp_path):
+    trial, _, _ = write_fine_tuned(tmp_path, ["marks", "places"])
+    out = export(trial, tmp_path / "out")
+    assert sorted(path.name for path in out.iterdir()) == ["marks", "places"]
+    assert read(out / "marks")[0]["architectures"] == ["ElectraForSequenceClassification"]
+    assert read(out / "places")[0]["architectures"] == ["ElectraForTokenClassification"]
+
+
+@pytest.mark.parametrize(
+    "architecture, changed",
+    [("bert", {"embedding_size": 16}), ("albert", {"encoder": "albert"})],
+)
+def test_other_families(tmp_path, capsys, architecture, changed):
+    network = dataclasses.replace(tiny_tasks.NETWORK, **changed)
+    trial, _, _ = write_fine_tuned(tmp_path, ["marks", "places"], network)
+    out = export(trial, tmp_path / "out", architecture=architecture)
+    config, tensors = read(out / "places")
+    family = architecture.capitalize()
+    assert config["architectures"] == [f"{family}ForTokenClassification"]
+    assert f"{architecture}.embeddings.word_embeddings.weight" in tensors
+    assert read(out / "marks")[0]["architectures"] == [f"{family}Model"]
+    assert "has a tanh layer" in capsys.readouterr().err
+
+
+def test_the_card_tells_of_the_trial(tmp_path):
+    trial, _, _ = write_fine_tuned(tmp_path, ["marks"])
+    config = json.loads((trial / "config.json").read_text())
+    results = tmp_path / "results.json"
+    config["hparams"]["results_pkl"] = str(results).replace(".json", ".pkl")
+    (trial / "config.json").write_text(json.dumps(config))
+    scores = {"marks": {"accuracy": 91.25}}
+    results.write_text(json.dumps({"trials": [{"trial": 1, "scores": scores}]}))
+    card = (export(trial, tmp_path / "out") / "README.md").read_text()
+    for part in ("| marks accuracy | 91.25 |", "| learning_rate | 0.001 |", "| steps | 4 |",
+                 "pipeline_tag: text-classification"):  # fmt: skip
+        assert part in card, part
+    assert str(tmp_path) not in card
+
+
+def test_a_fine_tuned_model_is_one_network(tmp_path):
+    trial, _, _ = write_fine_tuned(tmp_path, ["marks"])
+    with pytest.raises(UserError, match="is one network"):
+        export(trial, tmp_path / "out", network="generator")
+
+
+def test_a_model_without_tasks(tmp_path):
+    trial, _, _ = write_fine_tuned(tmp_path, ["marks"])
+    (trial / "tasks.json").write_text("{}")
+    with pytest.raises(UserError, match="not fine-tuned by this program"):
+        export(trial, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

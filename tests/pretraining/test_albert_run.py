@@ -1,0 +1,87 @@
+"""Pre-training an ALBERT-style pair: what is stored, resumed, refused and counted."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from electra_tf2.compute.run_compute import RunCompute
+from electra_tf2.errors import UserError
+from electra_tf2.model_folder import check_same_model
+from electra_tf2.training.checkpoints import CheckpointStore
+from tests.pretraining import tiny
+
+ALBERT = {
+    "encoder": "albert",
+    "model_hparam_overrides": tiny.NETWORK | {"num_hidden_layers": 3},
+}
+
+
+def newest(model_dir):
+    store = CheckpointStore(str(model_dir))
+    return store.load(store.latest())
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_data):
+    """(model folder, figures, what was printed) of six steps, with checkpoints after 3 and 6."""
+    figures, shown = tiny.pretrain_here(tiny_data, "albert_pair", do_eval=True, **ALBERT)
+    return tiny_data / "models" / "albert_pair", figures, shown
+
+
+def test_each_network_has_one_layer(trained):
+    folder, _, shown = trained
+    stored = json.loads((folder / "config.json").read_text())
+    assert stored["network"]["encoder"] == stored["hparams"]["encoder"] == "albert"
+    weights = newest(folder).weights
+    assert not any("/layer_0/" in name for name in weights)
+    for scope in ("electra", "generator"):
+        assert f"{scope}/shared_layer/output/kernel" in weights
+    assert "3 passes through one layer; computing in float32" in shown
+
+
+@pytest.mark.slow
+def test_a_resumed_run_is_the_same(trained, tiny_data):
+    folder, _, _ = trained
+    again = tiny_data / "models" / "albert_again"
+    shutil.copytree(folder, again)
+    shutil.rmtree(again / "checkpoints" / "step-00000006")
+    _, shown = tiny.pretrain_here(tiny_data, again.name, **ALBERT)
+    assert "Resuming at step 3" in shown
+    whole, resumed = newest(folder), newest(again)
+    for arrays in ("weights", "optimizer"):
+        expected, found = getattr(whole, arrays), getattr(resumed, arrays)
+        assert found.keys() == expected.keys()
+        for name, array in expected.items():
+            np.testing.assert_array_equal(found[name], array, err_msg=name)
+    assert tiny.lines(again)[-1]["loss"] == tiny.lines(folder, "train")[-1]["loss"]
+
+
+def test_another_encoder_is_refused(trained, tiny_data):
+    folder, _, _ = trained
+    with pytest.raises(UserError, match="encoder: the model has 'albert', this run 'bert'"):
+        tiny.pretrain_here(tiny_data, folder.name, **ALBERT | {"encoder": "bert"})
+
+
+def test_a_model_of_an_older_version_has_the_encoder_that_there_was():
+    stored = {"hparams": {}, "network": {"hidden_size": 8}}
+    same = {"hidden_size": 8, "encoder": "bert"}
+    check_same_model("m", stored, {}, same, lambda old, new: [])
+    with pytest.raises(UserError, match="encoder: the model has 'bert', this run 'albert'"):
+        check_same_model("m", stored, {}, same | {"encoder": "albert"}, lambda old, new: [])
+
+
+def test_compute_is_reported_as_it_is_spent(trained):
+    folder, figures, shown = trained
+    config = tiny.configure(folder.parents[1], **ALBERT)
+    run = RunCompute(config, config.network())
+    lines = tiny.lines(folder, "train")
+    spent = [run.figures(line["step"])["pfs_days"] for line in lines]
+    assert [line["pfs_days"] for line in lines] == pytest.approx(spent)
+    assert lines[-1]["step"] == 6 and spent[-1] == pytest.approx(3 * spent[0])
+    assert figures["pfs_days"] == newest(folder).state["pfs_days"] == spent[-1]
+    stored = json.loads((folder / "results" / "unsup_results.json").read_text())
+    assert stored["pfs_days"] == spent[-1]
+    assert "\n".join(run.describe()) in shown
+    assert f"pfs_days {spent[-1]:.4g}" in shown

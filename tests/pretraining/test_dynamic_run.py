@@ -1,0 +1,148 @@
+"""Runs on documents: two lengths from the same shards, stopped and resumed at any step."""
+
+import os
+import signal
+
+import pytest
+
+from electra_tf2.data.readers import READERS
+from electra_tf2.errors import UserError
+from electra_tf2.training.checkpoints import CheckpointStore
+from electra_tf2.training.run_log import RunLog
+from electra_tf2.training.signals import Interrupted
+from tests.data.building import content
+from tests.pretraining import tiny
+
+SHORT = {"num_train_steps": 5, "max_seq_length": 16, "train_batch_size": 32}
+LONG = {"num_train_steps": 7, "max_seq_length": tiny.LENGTH, "train_batch_size": 32}
+STEPS = 12
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """Documents: an epoch of them is some steps."""
+    folder = tmp_path_factory.mktemp("dynamic")
+    for name, seed in (("documents", 0), ("held_out", 1)):
+        options = {"records": name, "seed": seed, "length": None}
+        tiny.write_data(folder, **options, flags=("--segmentation", "dynamic"))
+    tiny.write_data(folder, records="examples")
+    return folder
+
+
+def hparams(root, **changes):
+    given = tiny.HPARAMS | tiny.UNIFORM | {"segmentation": "dynamic", "log_every_steps": 1}
+    given |= {"phases": [SHORT, LONG], "num_train_steps": STEPS}
+    given |= {"pretrain_tfrecords": f"{root}/documents/{tiny.GLOB}"}
+    given |= {"eval_tfrecords": f"{root}/held_out/{tiny.GLOB}", "num_eval_steps": 3}
+    return given | changes
+
+
+def train(root, name, **changes):
+    return tiny.pretrain_here(root, name, **hparams(root, do_eval=True, **changes))
+
+
+def figures(root, name, split):
+    dropped = ("wall_time", "tokens_per_second")
+    found = tiny.lines(root / "models" / name, split)
+    return [{k: v for k, v in line.items() if k not in dropped} for line in found]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(root):
+    found, shown = train(root, "undisturbed_documents")
+    return found, shown
+
+
+def test_documents_are_cut_at_the_length_of_each_phase(root, undisturbed):
+    found, shown = undisturbed
+    assert "Phase 1 of 2: 32 x 16 tokens a step\nTraining from step 0 to 5 on" in shown
+    assert "Phase 2 of 2: 32 x 32 tokens a step\nTraining from step 5 to 12 on" in shown
+    assert " documents; the first step" in shown
+    steps = [line["step"] for line in figures(root, "undisturbed_documents", "train")]
+    assert steps == list(range(1, STEPS + 1))
+    assert 0 < found["discriminator_loss"] < 2
+
+
+def test_a_phase_is_longer_than_an_epoch(root):
+    """So that the run below is resumed beyond one."""
+    config = tiny.configure(root, **hparams(root))
+    from electra_tf2.text.vocabulary import load_vocabulary
+
+    reader = READERS["dynamic"]
+    files = reader.open(
+        config.pretrain_tfrecords,
+        max_seq_length=tiny.LENGTH,
+        vocabulary=load_vocabulary(config.vocab_file),
+        do_lower_case=True,
+        strip_accents=None,
+    )
+    for phase in (SHORT, LONG):
+        size = reader.num_examples(files, phase["max_seq_length"], 10**9)
+        assert size < (phase["num_train_steps"] - 1) * phase["train_batch_size"]
+
+
+@pytest.mark.slow
+def test_stopped_and_killed_it_ends_bit_for_bit_alike(root, undisturbed, monkeypatch):
+    write = RunLog.write
+
+    def stop_at(step, stop):
+        def written(log, at, scalars, **options):
+            write(log, at, scalars, **options)
+            if at == step:
+                stop()
+
+        monkeypatch.setattr(RunLog, "write", written)
+
+    def fail():
+        raise RuntimeError("the machine died")
+
+    for step in (4, 10):
+        stop_at(step, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        with pytest.raises(Interrupted, match=f"after step {step}"):
+            train(root, "stopped_documents")
+    stop_at(11, fail)  # the newest checkpoint is that of step 10
+    with pytest.raises(RuntimeError, match="died"):
+        train(root, "stopped_documents")
+    monkeypatch.setattr(RunLog, "write", write)
+    found, shown = train(root, "stopped_documents")
+    assert "Training from step 10 to 12" in shown
+    assert found == undisturbed[0]
+    stores = [
+        CheckpointStore(str(root / "models" / name))
+        for name in ("undisturbed_documents", "stopped_documents")
+    ]
+    one, other = (store.load(store.latest()) for store in stores)
+    assert (one.step, one.state) == (other.step, other.state)
+    for these, those in ((one.weights, other.weights), (one.optimizer, other.optimizer)):
+        assert {k: v.tobytes() for k, v in these.items()} == {
+            k: v.tobytes() for k, v in those.items()
+        }
+    for split in ("train", "eval"):
+        assert figures(root, "stopped_documents", split) == figures(
+            root, "undisturbed_documents", split
+        )
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"segmentation": "static"}, "segmentation is dynamic in the records, static in the run"),
+        ({"pretrain_tfrecords": "examples"}, "segmentation is static in the records, dynamic in"),
+        ({"eval_tfrecords": "examples"}, "segmentation is static in the records, dynamic in"),
+    ],
+    ids=str,
+)
+def test_the_wrong_kind_of_records_is_refused(root, undisturbed, changes, message):
+    before = content(root / "models")
+    globs = {k: f"{root}/{v}/{tiny.GLOB}" for k, v in changes.items() if "tfrecords" in k}
+    with pytest.raises(UserError, match=message):
+        train(root, "refused_documents", **(changes | globs))
+    assert content(root / "models") == before
+
+
+def test_a_run_goes_on_with_its_segmentation(root, undisturbed):
+    examples = f"{root}/examples/{tiny.GLOB}"
+    static = {"segmentation": "static", "pretrain_tfrecords": examples, "eval_tfrecords": examples}
+    with pytest.raises(UserError, match="trained with another configuration") as info:
+        train(root, "undisturbed_documents", **static)
+    assert info.value.received == "segmentation: the model has 'dynamic', this run 'static'"

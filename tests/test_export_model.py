@@ -1,0 +1,108 @@
+"""export_model.py: which model, which exporter, and errors."""
+
+import importlib
+import types
+
+import pytest
+
+import export_model
+from finetune import exporting
+from tests.interop.huggingface_models import write_model, write_pair
+from tests.program_errors import error_of, run_here
+
+
+@pytest.fixture
+def model(tmp_path):
+    write_model(tmp_path / "data" / "models" / "theirs", "encoder")
+    return tmp_path / "data" / "models" / "theirs"
+
+
+def run(*arguments):
+    return run_here(export_model.main, list(map(str, arguments)))
+
+
+def test_by_name_and_by_folder(tmp_path, model):
+    by_name = ("--data-dir", tmp_path / "data", "--model-name", "theirs")
+    for flags in (by_name, ("--model-dir", model)):
+        out = tmp_path / f"out{len(flags)}"
+        code, shown = run(*flags, "--format", "huggingface", "--output", out)
+        assert code == 0, shown
+        assert f"Exported the encoder as ElectraModel to {out}" in shown
+        assert (out / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    "folder, fine_tuned", [("pretrained", 0), ("tuned", 1), ("tuned/checkpoints/step-00000004", 1)]
+)
+def test_formats_are_dispatched_by_the_kind_of_model(tmp_path, monkeypatch, folder, fine_tuned):
+    (tmp_path / "tuned" / "checkpoints" / "step-00000004").mkdir(parents=True)
+    (tmp_path / "tuned" / "tasks.json").write_text("{}")
+    calls = []
+
+    class Module:
+        def __init__(self, name):
+            self.name = name
+
+        def __getattr__(self, function):
+            return lambda *given: calls.append((f"{self.name}:{function}", given))
+
+    monkeypatch.setattr(exporting, "importlib", types.SimpleNamespace(import_module=Module))
+    source, out = str(tmp_path / folder), str(tmp_path / "out")
+    for name in exporting.EXPORTERS:
+        assert run("--model-dir", source, "--format", name, "--output", out)[0] == 0
+    for (called, given), (name, exporters) in zip(
+        calls, exporting.EXPORTERS.items(), strict=True
+    ):
+        assert called == exporters[fine_tuned]
+        assert given[:2] == (source, out) and len(given) == 2 + (name == "huggingface")
+
+
+def test_every_exporter_is_there():
+    for module, _, function in (e.partition(":") for pair in exporting.EXPORTERS.values()
+                                for e in pair):  # fmt: skip
+        assert callable(getattr(importlib.import_module(module), function))
+
+
+BAD_COMMANDS = {
+    "no model": (["--output", "{0}/out"], ["which model to export", "--model-dir alone"]),
+    "two models": (
+        ["--model-dir", "{0}", "--model-name", "x", "--output", "{0}/out"], ["which model"],
+    ),
+    "no model there": (
+        ["--model-dir", "{0}/none", "--output", "{0}/out"], ["no pre-trained model", "{0}/none"],
+    ),
+    "an output that is there": (
+        ["--model-dir", "{0}/data/models/theirs", "--output", "{0}"],
+        ["something already", "a folder that is not empty"],
+    ),
+    "a network that is not there": (
+        ["--model-dir", "{0}/data/models/theirs", "--output", "{0}/out", "--network", "both"],
+        ["no discriminator", "an encoder alone"],
+    ),
+    "an option of another format": (
+        ["--model-dir", "{0}/data/models/theirs", "--output", "{0}/out", "--network", "both",
+         "--format", "savedmodel"], ["no such option", "--network"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD_COMMANDS)
+def test_a_bad_command(tmp_path, model, name):
+    arguments, parts = BAD_COMMANDS[name]
+    arguments = ["--format", "huggingface", *(part.format(tmp_path) for part in arguments)]
+    error = error_of(*run(*arguments))
+    assert [part for part in parts if part.format(tmp_path) not in error] == []
+    assert not (tmp_path / "out").exists()
+
+
+def test_casing_flags(tmp_path):
+    write_pair(tmp_path / "pair")
+    for path in (tmp_path / "pair").rglob("tokenizer*.json"):
+        path.unlink()
+    flags = ("--model-dir", tmp_path / "pair", "--format", "huggingface")
+    code, shown = run(*flags, "--output", tmp_path / "out", "--do-lower-case", "false")
+    assert code == 0, shown
+    settings = (tmp_path / "out" / "generator" / "tokenizer_config.json").read_text()
+    assert '"do_lower_case": false' in settings and '"strip_accents": false' in settings
+    code, shown = run(*flags, "--output", tmp_path / "other")
+    assert code == 0 and "lower-cased, as for the released models" in shown
