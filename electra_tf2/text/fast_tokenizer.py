@@ -36,7 +36,7 @@ class FastTokenizer(Tokenizer):
         casing = {"lower_case": lower_case, "strip_accents": strip_accents}
         self._reference = ReferenceTokenizer(vocabulary, **casing)
         self._normalizer = FastNormalizer(**casing)
-        pieces = _pieces_for_matching(vocabulary)
+        pieces = pieces_for_matching(vocabulary)
         self._match_ascii = _matcher(pieces, MAX_WORD_CHARACTERS)
         # A word of more bytes is left to the reference: it may be one of the pieces left out.
         complete = max(map(_byte_length, vocabulary.tokens)) <= MAX_PIECE_BYTES
@@ -149,7 +149,7 @@ def _matcher(pieces: Sequence[str], max_word_bytes: int):
     return match
 
 
-def _pieces_for_matching(vocabulary: Vocabulary) -> list[str]:
+def pieces_for_matching(vocabulary: Vocabulary) -> list[str]:
     """Replaces what can never match by names that tensorflow-text takes and never matches.
 
     It would refuse some such pieces (with U+0000, too long), and match others where BERT does not

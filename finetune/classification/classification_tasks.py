@@ -14,6 +14,7 @@ from electra_tf2.errors import UserError
 from electra_tf2.hparams import contradiction
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.text.tokenizer import Tokenizer
+from electra_tf2.text.truncation import truncated_lengths
 from finetune.changed_files import outputs_by_eid
 from finetune.classification.classification_metrics import AccuracyScorer, RegressionScorer
 from finetune.classification.heads import ClassificationHead, RegressionHead
@@ -315,25 +316,3 @@ def parse_score(text: str, low: float | None = None, high: float | None = None) 
     if high is not None and score > high:
         raise ValueError(f"the score {text!r} is above {high:g}")
     return score
-
-
-def truncated_lengths(length_a: int, length_b: int, room: int) -> tuple[int, int]:
-    """Returns how many tokens of two texts are kept.
-
-    The result of removing one token at a time from the end of the longer text, of the second one
-    on a tie, until both fit.
-
-    Args:
-        length_a: tokens of the first text.
-        length_b: tokens of the second text.
-        room: tokens there is room for.
-    """
-    if length_a + length_b <= room:
-        return length_a, length_b
-    half_b = room // 2
-    half_a = room - half_b
-    if length_b <= half_b:
-        return room - length_b, length_b
-    if length_a <= half_a:
-        return length_a, room - length_a
-    return half_a, half_b

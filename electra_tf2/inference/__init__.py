@@ -1,0 +1,1 @@
+"""A trained model in Python: states of texts, replaced tokens, masked words, scores."""

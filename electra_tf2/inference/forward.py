@@ -1,0 +1,129 @@
+"""A network's outputs for rows of any lengths, with as little padding as can be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from electra_tf2.inference.texts import Row
+from electra_tf2.training.predictor import (
+    CPU_BATCHES_AT_ONCE,
+    constant_kernels,
+    runs_on_one_cpu,
+)
+from electra_tf2.training.strategies import make_strategy
+
+Batch = dict[str, tf.Tensor]
+Function = Callable[[Batch], dict[str, tf.Tensor]]
+Extra = Mapping[str, Sequence[np.ndarray]]
+
+
+class Outputs(NamedTuple):
+    """What a function gave for one batch.
+
+    Attributes:
+        rows: int [batch], which rows.
+        values: output name -> array whose first axis is the row.
+    """
+
+    rows: np.ndarray
+    values: dict[str, np.ndarray]
+
+
+class Forward:
+    """Runs a function over rows in batches of about the same length, compiled once for all lengths.
+
+    Args:
+        function: `input_ids`, `input_mask`, `segment_ids` (int32 [batch, length]) and `extra`
+            (int32 [batch, n]) -> output name -> tensor whose first axis is the row.
+        encoders: the encoders that it runs, whose weights no longer change.
+        extra: names of more features, rows of whole numbers.
+    """
+
+    def __init__(
+        self, function: Function, encoders: Sequence[keras.Model], extra: Sequence[str] = ()
+    ):
+        names = ("input_ids", "input_mask", "segment_ids", *extra)
+        self._signature = {name: tf.TensorSpec([None, None], tf.int32, name) for name in names}
+        self._function = function
+        self._encoders = encoders
+        self._strategy = make_strategy("one_device")
+        self._at_once = CPU_BATCHES_AT_ONCE if runs_on_one_cpu(self._strategy) else 1
+        self._calls: dict[int, Callable] = {}
+
+    def batches(
+        self, rows: Sequence[Row], batch_size: int, extra: Extra | None = None
+    ) -> Iterator[Outputs]:
+        """Yields the outputs of all rows, the longest rows first.
+
+        Args:
+            rows: the rows.
+            batch_size: how many of them to a batch.
+            extra: feature name -> int32 [n] of each row; padded with 0.
+        """
+        lengths = np.array([len(row.input_ids) for row in rows], np.int64)
+        order = np.argsort(-lengths, kind="stable")
+        chosen = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+        for first in range(0, len(chosen), self._at_once):
+            together = chosen[first : first + self._at_once]
+            call = self._call(len(together))
+            batches = [_batch(rows, numbers, extra or {}) for numbers in together]
+            for numbers, values in zip(together, call(*batches), strict=True):
+                yield Outputs(numbers, {name: value.numpy() for name, value in values.items()})
+
+    def _call(self, count: int) -> Callable:
+        """Returns the compiled function of so many batches, which run side by side."""
+        if count not in self._calls:
+            constants = [
+                pair
+                for encoder in self._encoders
+                for pair in constant_kernels(self._strategy, encoder)
+            ]
+
+            def call(*batches):
+                with keras.StatelessScope() as scope:
+                    for variable, value in constants:
+                        scope.add_update((variable, tf.constant(value)))
+                    return [self._function(batch) for batch in batches]
+
+            signature = [self._signature] * count
+            function = tf.function(call, input_signature=signature, autograph=False)
+            self._calls[count] = function.get_concrete_function()
+        return self._calls[count]
+
+    def of_tokens(self, rows: Sequence[Row], batch_size: int, name: str) -> list[np.ndarray]:
+        """Returns an output [batch, length] at each row's tokens, but [CLS] and the last [SEP].
+
+        Args:
+            rows: the rows.
+            batch_size: how many of them to a batch.
+            name: of the output.
+        """
+        results: list[np.ndarray] = [np.zeros(0, np.float32)] * len(rows)
+        for numbers, values in self.batches(rows, batch_size):
+            for number, found in zip(numbers, values[name], strict=True):
+                results[number] = found[1 : len(rows[number].input_ids) - 1]
+        return results
+
+
+def _batch(rows: Sequence[Row], numbers: np.ndarray, extra: Extra) -> Batch:
+    chosen = [rows[i] for i in numbers]
+    batch = {
+        "input_ids": _padded([row.input_ids for row in chosen]),
+        "input_mask": _padded([np.ones_like(row.input_ids) for row in chosen]),
+        "segment_ids": _padded([row.segment_ids for row in chosen]),
+    }
+    for name, values in extra.items():
+        batch[name] = _padded([values[i] for i in numbers])
+    return {name: tf.constant(value) for name, value in batch.items()}
+
+
+def _padded(rows: Sequence[np.ndarray]) -> np.ndarray:
+    result = np.zeros((len(rows), max(map(len, rows))), np.int32)
+    for i, row in enumerate(rows):
+        result[i, : len(row)] = row
+    return result

@@ -1,0 +1,94 @@
+"""What a model's folder gives its user: sizes, weights, tokenizer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from electra_tf2.errors import UserError
+from electra_tf2.interop.pretrained import Pretrained, open_pretrained
+from electra_tf2.model_folder import read_config
+from electra_tf2.modeling.config import TransformerConfig
+from electra_tf2.text.tokenizer import Tokenizer, make_tokenizer
+from electra_tf2.text.vocabulary import check_vocabulary_size, load_vocabulary
+
+
+class Source(NamedTuple):
+    """An opened model.
+
+    Attributes:
+        pretrained: the weights and where they were read from.
+        network: the sizes of the model's main network: the discriminator's, where there is one.
+        tokenizer: text -> ids, as in training.
+        vocab_file: path of its vocabulary.
+    """
+
+    pretrained: Pretrained
+    network: TransformerConfig
+    tokenizer: Tokenizer
+    vocab_file: str
+
+    def hparams(self) -> dict[str, Any]:
+        """Returns the hparams of pre-training; {} where this program has not stored them."""
+        try:
+            stored = read_config(self.pretrained.folder)
+        except UserError:  # another program's config.json
+            return {}
+        return dict(stored["hparams"]) if stored else {}
+
+
+def open_source(
+    path: str,
+    *,
+    vocab_file: str | None = None,
+    model_hparam_overrides: Mapping[str, Any] | None = None,
+) -> Source:
+    """Opens a model of any of the formats.
+
+    Args:
+        path: anything that `electra_tf2.interop.pretrained.open_pretrained` reads.
+        vocab_file: the vocabulary; None: the one beside the model.
+        model_hparam_overrides: fields of `TransformerConfig` that the model's folder does not
+            state, such as `num_attention_heads` for an official checkpoint.
+
+    Raises:
+        UserError: there is no model, it can't be read, or vocabulary and network don't go together.
+    """
+    pretrained = open_pretrained(path)
+    network = _network(pretrained, model_hparam_overrides or {})
+    vocab_file = vocab_file or pretrained.vocab_file
+    if vocab_file is None:
+        raise UserError(
+            "The model has no vocabulary beside it.",
+            where=pretrained.folder,
+            received="no vocab.txt",
+            remedy="Copy it there, or give its path as vocab_file.",
+        )
+    vocabulary = load_vocabulary(vocab_file)
+    check_vocabulary_size(vocabulary, network.vocab_size, vocab_file)
+    tokenizer = make_tokenizer(
+        vocabulary,
+        lower_case=pretrained.tokenizer.get("do_lower_case", True),
+        strip_accents=pretrained.tokenizer.get("strip_accents", True),
+    )
+    return Source(pretrained, network, tokenizer, vocab_file)
+
+
+def _network(pretrained: Pretrained, overrides: Mapping[str, Any]) -> TransformerConfig:
+    if not pretrained.network:
+        raise UserError(
+            "The checkpoint does not show a network's sizes.",
+            where=pretrained.path,
+            received=", ".join(sorted(pretrained.arrays)[:3]) + ", …",
+            remedy="Give the checkpoint of an ELECTRA model, with its config.json where it had "
+            "one.",
+        )
+    try:
+        return TransformerConfig(**{**pretrained.network, **overrides})
+    except TypeError as error:
+        raise UserError(
+            "The network's sizes can't be understood.",
+            where=pretrained.path,
+            received=str(error).partition(" ")[2],
+            remedy="Give fields of TransformerConfig, such as num_attention_heads.",
+        ) from error

@@ -1,0 +1,125 @@
+"""`FineTuned.predict`: what the program predicts for a file, from Python."""
+
+import json
+
+import pytest
+
+import finetune
+from electra_tf2.errors import UserError
+from finetune.run import predict
+from tests.finetune import tiny_tasks
+from tests.finetune.trials import LABELS, TASKS, configure, conformance_texts, write_trial
+
+SENTENCES = ["The river crossed a town .", "an old market in Zürich", "unaffable winters !"]
+QUESTIONS = [
+    ("Where is the market?", "The old market in Zürich was sold twice in 1946."),
+    ("Who crossed the river?", " ".join(["A horse crossed the river near the town."] * 8)),
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_trial(tmp_path_factory.mktemp("fine_tuned") / "trial")
+
+
+@pytest.fixture(scope="module")
+def model(folder):
+    return finetune.FineTuned.from_pretrained(folder)
+
+
+def predicted_by_the_program(folder, task, path, output):
+    """The records that run_finetuning.py --predict writes."""
+    place = output.parent / "run"
+    config = configure(place, [task], do_train=False, do_eval=True, init_checkpoint=folder)
+    predict(config, str(path), str(output))
+    return [json.loads(line) for line in output.read_text().splitlines()]
+
+
+def test_classification(model, folder, tmp_path):
+    texts = [text for text in conformance_texts()[100:160] if text.isprintable() and text.strip()]
+    rows = [text.replace("\t", " ").replace('"', "'") for text in texts]
+    tiny_tasks.write_table(tmp_path / "new.tsv", [(row,) for row in rows], header="text")
+    records = predicted_by_the_program(
+        folder, "reviews", tmp_path / "new.tsv", tmp_path / "out.jsonl"
+    )
+    found = model.predict(rows, task="reviews", batch_size=7)
+    assert [p.label for p in found] == [r["label"] for r in records]
+    assert len({p.label for p in found}) > 1
+    for prediction, record in zip(found, records, strict=True):
+        assert list(prediction.probabilities) == LABELS
+        assert prediction.probabilities == pytest.approx(record["probabilities"], abs=1e-5)
+
+
+def test_questions(model, folder, tmp_path):
+    paragraphs = [
+        {"context": passage, "qas": [{"id": str(i), "question": question}]}
+        for i, (question, passage) in enumerate(QUESTIONS)
+    ]
+    path = tmp_path / "new.json"
+    path.write_text(json.dumps({"data": [{"title": "t", "paragraphs": paragraphs}]}))
+    records = predicted_by_the_program(folder, "manuals", path, tmp_path / "out.jsonl")
+    found = model.predict(QUESTIONS, task="manuals")
+    assert [p.answer for p in found] == [r["answer"] for r in records]
+    assert [p.n_best[0]["text"] for p in found] == [r["n_best"][0]["text"] for r in records]
+    for prediction, record in zip(found, records, strict=True):
+        assert prediction.null_odds == pytest.approx(record["null_odds"], abs=1e-4)
+
+
+def test_scores_and_pairs(model):
+    pairs = [("the river", "a town"), ("the river", "an old market")]
+    first, second, alone = model.predict([*pairs, "the river"], task="points")
+    assert len({first.score, second.score, alone.score}) == 3
+    assert model.predict([("the river", "")], task="points")[0].score == pytest.approx(alone.score)
+
+
+def test_tags(model):
+    found = model.predict(SENTENCES, task="places")
+    assert [tags.words for tags in found] == [text.split() for text in SENTENCES]
+    as_words = model.predict([text.split() for text in SENTENCES], task="places")
+    assert [tags.tags for tags in as_words] == [tags.tags for tags in found]
+    for tags in found:
+        assert len(tags.tags) == len(tags.probabilities) == len(tags.words)
+        assert all(0 < p <= 1 for p in tags.probabilities)
+        assert all(set(span) == {"start", "end", "type", "text"} for span in tags.spans)
+    (cut,) = model.predict([["river"] * 100], task="places")
+    assert cut.tags[-1] == "O" and cut.probabilities[-1] is None
+    assert model.predict([[]], task="places")[0].words == []
+
+
+def test_no_inputs(model):
+    for task in TASKS:
+        assert model.predict([], task=task) == []
+
+
+@pytest.mark.parametrize(
+    "task, inputs, where",
+    [
+        (None, ["a"], "task"),
+        ("review", ["a"], "task"),
+        ("reviews", "a", "texts"),
+        ("reviews", [None], "texts[0]"),
+        ("points", [("a", 1)], "texts[0]"),
+        ("places", "a", "texts"),
+        ("places", [["a", 1]], "inputs[0]"),
+        ("manuals", ["a question alone"], "inputs[0]"),
+        ("manuals", [("a question", " ")], "inputs[0]"),
+    ],
+)
+def test_wrong_inputs(model, task, inputs, where):
+    with pytest.raises(UserError) as caught:
+        model.predict(inputs, task=task)
+    assert caught.value.where == where
+
+
+def test_the_only_task_needs_no_name(tmp_path):
+    model = finetune.FineTuned.from_pretrained(write_trial(tmp_path / "one", ["reviews"]))
+    (prediction,) = model.predict(["the river"])
+    assert prediction.label in LABELS
+
+
+def test_folders_without_a_fine_tuned_model(folder, tmp_path):
+    with pytest.raises(UserError, match="no pre-trained model"):
+        finetune.FineTuned.from_pretrained(str(tmp_path / "nothing"))
+    pretrained = tiny_tasks.write_model(tmp_path)
+    with pytest.raises(UserError, match="not fine-tuned by this program"):
+        finetune.FineTuned.from_pretrained(str(pretrained))

@@ -1,0 +1,108 @@
+"""`Encoder.encode`: any texts, in any batches, give the network's states."""
+
+import numpy as np
+import pytest
+
+import electra_tf2
+from electra_tf2.errors import UserError
+from tests.inference import official_models as official
+
+TEXTS = ["the river", "", "a very old harbour, and the town behind it [MASK]", "Renée!"]
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    name = "electra_train"
+    return electra_tf2.Encoder.from_pretrained(official.folder(name), **official.options(name))
+
+
+def states_alone(encoder, tokens, segments=None):
+    ids = np.array([[encoder.tokenizer.vocabulary.ids[t] for t in tokens]], np.int32)
+    segments = None if segments is None else np.array([segments], np.int32)
+    return encoder.network(ids, None, segments).numpy()[0]
+
+
+def test_states_mask_and_tokens(encoder):
+    found = encoder.encode(TEXTS, batch_size=2)
+    assert found.states.shape == (*found.mask.shape, 32)
+    assert found.states.dtype == np.float32
+    for text, states, mask, tokens in zip(TEXTS, *found, strict=True):
+        assert tokens == ["[CLS]", *encoder.tokenizer.tokenize(text), "[SEP]"]
+        assert mask.tolist() == [True] * len(tokens) + [False] * (len(mask) - len(tokens))
+        np.testing.assert_allclose(states[mask], states_alone(encoder, tokens), atol=1e-5)
+        assert not states[~mask].any()
+
+
+def test_poolings(encoder):
+    states, mask, _ = encoder.encode(TEXTS)
+    first = encoder.encode(TEXTS, pooling="cls").states
+    np.testing.assert_allclose(first, states[:, 0], atol=1e-5)
+    mean = encoder.encode(TEXTS, pooling="mean").states
+    expected = [s[m].mean(axis=0) for s, m in zip(states, mask, strict=True)]
+    np.testing.assert_allclose(mean, expected, atol=1e-5)
+
+
+def test_pairs_and_truncation(encoder):
+    pair = ("the old river and the town", "a harbour.")
+    (tokens,) = encoder.encode([pair]).tokens
+    end = tokens.index("[SEP]") + 1
+    segments = [0] * end + [1] * (len(tokens) - end)
+    expected = states_alone(encoder, tokens, segments)
+    np.testing.assert_allclose(encoder.encode([pair]).states[0], expected, atol=1e-5)
+    assert encoder.encode([("the river", "")]).tokens == encoder.encode(["the river"]).tokens
+    (short,) = encoder.encode([pair], max_length=8).tokens
+    first, second = (encoder.tokenizer.tokenize(text) for text in pair)
+    assert short == ["[CLS]", *first[:3], "[SEP]", *second[:2], "[SEP]"]
+    (single,) = encoder.encode(["the river " * 90]).tokens
+    assert len(single) == encoder.network.config.max_position_embeddings
+    assert single[-1] == "[SEP]"
+
+
+def test_no_texts(encoder):
+    found = encoder.encode([])
+    assert found.states.shape == (0, 0, 32)
+    assert found.mask.shape == (0, 0)
+    assert found.tokens == []
+    assert encoder.encode([], pooling="mean").states.shape == (0, 32)
+
+
+def test_many_batches_give_the_same(encoder):
+    expected = encoder.encode(TEXTS).states
+    other = encoder.encode(TEXTS, batch_size=1).states
+    np.testing.assert_allclose(other, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "texts, options, where",
+    [
+        ("a text", {}, "texts"),
+        (7, {}, "texts"),
+        (["a text", 7], {}, "texts[1]"),
+        ([b"bytes"], {}, "texts[0]"),
+        ([("a", "b", "c")], {}, "texts[0]"),
+        (["a"], {"pooling": "max"}, "pooling"),
+        (["a"], {"batch_size": 0}, "batch_size"),
+        (["a"], {"max_length": 4}, "max_length"),
+        (["a"], {"max_length": 65}, "max_length"),
+    ],
+)
+def test_what_is_no_text_or_out_of_range(encoder, texts, options, where):
+    with pytest.raises(UserError) as caught:
+        encoder.encode(texts, **options)
+    assert caught.value.where == where
+
+
+def test_models_that_are_none(tmp_path):
+    with pytest.raises(UserError, match="no pre-trained model"):
+        electra_tf2.Encoder.from_pretrained(str(tmp_path / "nothing"))
+    name = "electra_train"
+    with pytest.raises(UserError, match="no vocabulary beside it"):
+        electra_tf2.Encoder.from_pretrained(official.folder(name))
+    options = {**official.options(name), "model_hparam_overrides": {"num_heads": 4}}
+    with pytest.raises(UserError, match="can't be understood") as caught:
+        electra_tf2.Encoder.from_pretrained(official.folder(name), **options)
+    assert "num_heads" in caught.value.received
+    vocab = tmp_path / "vocab.txt"
+    vocab.write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n")
+    with pytest.raises(UserError, match="another size"):
+        electra_tf2.Encoder.from_pretrained(official.folder(name), vocab_file=str(vocab))

@@ -1,0 +1,70 @@
+"""The same model from folders of different programs, and networks of other architectures."""
+
+import shutil
+
+import keras
+import numpy as np
+import pytest
+
+import electra_tf2
+from electra_tf2.interop.huggingface_export import ExportOptions, export_huggingface
+from electra_tf2.model_folder import make_model_folder, write_model_folder
+from electra_tf2.modeling.config import TransformerConfig
+from electra_tf2.modeling.pair import build_pair
+from electra_tf2.training.checkpoints import CheckpointStore
+from tests.inference import official_models as official
+
+TEXTS = ["the river", "an old market in Zürich"]
+IDS = np.array([[2, 30, 31, 4, 3]], np.int32)
+
+
+@pytest.fixture
+def model(tmp_path):
+    """An official checkpoint with its vocabulary."""
+    shutil.copytree(official.folder("electra_train"), tmp_path / "model")
+    shutil.copy(official.case("electra_train").vocab, tmp_path / "model")
+    return str(tmp_path / "model")
+
+
+def test_hugging_face_folders(model, tmp_path):
+    there = str(tmp_path / "huggingface")
+    export_huggingface(model, there, ExportOptions())
+    ours, theirs = (electra_tf2.Encoder.from_pretrained(path) for path in (model, there))
+    np.testing.assert_array_equal(ours.encode(TEXTS).states, theirs.encode(TEXTS).states)
+    for kind in (electra_tf2.Discriminator, electra_tf2.Generator):
+        ours, theirs = (kind.from_pretrained(path).network for path in (model, there))
+        np.testing.assert_array_equal(ours(IDS), theirs(IDS))
+    alone = electra_tf2.Generator.from_pretrained(f"{there}/generator").network
+    np.testing.assert_array_equal(alone(IDS), ours(IDS))
+
+
+def test_layers_that_share_their_weights(tmp_path):
+    keras.utils.set_random_seed(3)
+    network = TransformerConfig(
+        vocab_size=485,
+        hidden_size=32,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        intermediate_size=64,
+        embedding_size=16,
+        max_position_embeddings=64,
+        encoder="albert",
+    )
+    pair = build_pair(network, generator_hidden_size=0.5, generator_layers=0.67)
+    folder = str(tmp_path / "albert")
+    make_model_folder(folder)
+    write_model_folder(
+        folder,
+        hparams={"generator_layers": 0.67},
+        network=network.to_dict(),
+        vocab_file=str(official.case("electra_train").vocab),
+        do_lower_case=True,
+        strip_accents=True,
+    )
+    variables = [*pair.discriminator.trainable_variables, *pair.generator.trainable_variables]
+    CheckpointStore(folder).save(1, {v.path: np.asarray(v) for v in variables}, {}, {})
+    for kind, network in (
+        (electra_tf2.Discriminator, pair.discriminator),
+        (electra_tf2.Generator, pair.generator),
+    ):
+        np.testing.assert_array_equal(kind.from_pretrained(folder).network(IDS), network(IDS))

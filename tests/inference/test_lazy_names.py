@@ -1,0 +1,28 @@
+"""The packages stay light until one of their classes is asked for."""
+
+import subprocess
+import sys
+
+import pytest
+
+import electra_tf2
+import finetune
+
+CODE = """
+import sys, electra_tf2, finetune
+assert {"Encoder", "Discriminator", "Generator"} <= set(dir(electra_tf2))
+assert "FineTuned" in dir(finetune)
+heavy = {"tensorflow", "keras", "numpy"} & set(sys.modules)
+assert not heavy, heavy
+"""
+
+
+def test_importing_the_packages_imports_no_library():
+    done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_names_there_are_none_of():
+    for package in (electra_tf2, finetune):
+        with pytest.raises(AttributeError, match="has no attribute 'Decoder'"):
+            package.Decoder  # noqa: B018
