@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from electra_tf2 import cli
 from electra_tf2.errors import UserError
+from electra_tf2.report.pictures import load_pyplot, save_figure
 
 
 class Curve(NamedTuple):
@@ -97,17 +98,7 @@ def plot_curves(curves: list[Curve], output: str, *, ylabel: str, title: str = "
     Raises:
         UserError: matplotlib is not installed, or the picture can't be written.
     """
-    try:
-        import matplotlib
-    except ImportError as error:
-        raise UserError(
-            "Plots need matplotlib.",
-            received=str(error),
-            remedy="Install it: pip install 'electra-tf2[report]'.",
-        ) from error
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
+    pyplot = load_pyplot()
     figure, axes = pyplot.subplots(figsize=(7, 4.2), layout="constrained")
     for curve in curves:
         axes.plot(curve.steps, curve.values, label=curve.label, linewidth=1.5)
@@ -116,17 +107,7 @@ def plot_curves(curves: list[Curve], output: str, *, ylabel: str, title: str = "
     axes.set_title(title)
     axes.grid(alpha=0.3)
     axes.legend()
-    try:
-        figure.savefig(output, dpi=130)
-    except (OSError, ValueError) as error:
-        raise UserError(
-            "The plot can't be written.",
-            where=output,
-            received=str(error),
-            remedy="Give a path ending in .png, .pdf or .svg in a folder that exists.",
-        ) from error
-    finally:
-        pyplot.close(figure)
+    save_figure(pyplot, figure, output)
 
 
 def main(argv: list[str] | None = None) -> None:

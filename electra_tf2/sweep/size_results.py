@@ -1,0 +1,160 @@
+"""What a sweep over the generator's size found, kept as JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from electra_tf2.errors import UserError
+from electra_tf2.pretraining.collapse import learns_nothing
+from electra_tf2.pretraining.guards import FIRST_STEPS
+from electra_tf2.training.durable_files import replace_file
+
+
+class Score(NamedTuple):
+    """What the model of a size reached on a task that it was fine-tuned on.
+
+    Attributes:
+        metric: the task's main one.
+        trials: its figure in each trial.
+    """
+
+    metric: str
+    trials: list[float]
+
+
+@dataclasses.dataclass(frozen=True)
+class SizeResult:
+    """What became of one generator size.
+
+    Attributes:
+        size: the generator's hidden size as a share of the discriminator's.
+        model_dir: the model's folder.
+        hidden_size: of the generator.
+        generator_parameters: its own, without the embeddings that it shares.
+        parameters: of both networks.
+        figures: of the evaluation after the last step.
+        evaluated: what the figures are of: weights, data, batches.
+        scores: task -> what was reached after fine-tuning.
+    """
+
+    size: float
+    model_dir: str
+    hidden_size: int
+    generator_parameters: int
+    parameters: int
+    figures: dict[str, float]
+    evaluated: dict[str, Any]
+    scores: dict[str, Score] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+    """What the sizes have in common, and their results so far.
+
+    Attributes:
+        model_name: what the models' names begin with.
+        hidden_size: of the discriminator.
+        num_train_steps, num_warmup_steps, train_batch_size, max_seq_length: the budget of each.
+        evaluated_on: the records of the evaluation.
+        electric: whether the models are Electric's, whose figures say little of a collapse.
+        sizes: all that are to be trained, in rising order.
+        results: of those that are done.
+    """
+
+    model_name: str
+    hidden_size: int
+    num_train_steps: int
+    num_warmup_steps: int
+    train_batch_size: int
+    max_seq_length: int
+    evaluated_on: str
+    electric: bool
+    sizes: list[float]
+    results: list[SizeResult] = dataclasses.field(default_factory=list)
+
+    @property
+    def tasks(self) -> dict[str, str]:
+        """Task -> its metric, of the tasks that any size was fine-tuned on."""
+        return {task: own.metric for result in self.results for task, own in result.scores.items()}
+
+    @property
+    def had_time(self) -> bool:
+        """Whether every healthy discriminator would have learned within the budget."""
+        return self.num_train_steps > max(FIRST_STEPS, self.num_warmup_steps)
+
+    def reasons(self) -> list[str | None]:
+        """Returns for each result by what it shows that nothing was learned, if it does."""
+        if self.electric:
+            return [None for _ in self.results]
+        return [learns_nothing(result.figures) for result in self.results]
+
+    def collapsed(self) -> list[str]:
+        """Says of the discriminators that have collapsed which and why.
+
+        One that has learned nothing has collapsed if it had the time to learn, or if that of
+        another size did learn within the same budget.
+        """
+        reasons = self.reasons()
+        if not self.had_time and None not in reasons:
+            return []
+        return [
+            f"size {result.size:g} has collapsed: {reason}"
+            for result, reason in zip(self.results, reasons, strict=True)
+            if reason
+        ]
+
+
+def read_sweep(path: str) -> Sweep | None:
+    """Reads a sweep's JSON file; None if there is none.
+
+    Raises:
+        UserError: it is no such file.
+    """
+    if not tf.io.gfile.exists(path):
+        return None
+    with tf.io.gfile.GFile(path, "rb") as file:
+        text = file.read()
+    try:
+        content = json.loads(text)
+        results = [_result(**result) for result in content.pop("results")]
+        return Sweep(**content, results=results)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            "The sweep's results can't be read.",
+            where=path,
+            received=f"{type(error).__name__}: {error}",
+            remedy="Move the file away: the sweep then evaluates its models anew.",
+        ) from error
+
+
+def _result(scores: Mapping[str, Any], figures: Mapping[str, Any], **fields: Any) -> SizeResult:
+    numbers = {name: _number(value) for name, value in figures.items()}
+    own = {
+        task: Score(metric, [_number(value) for value in trials])
+        for task, (metric, trials) in scores.items()
+    }
+    return SizeResult(**fields, figures=numbers, scores=own)
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def write_sweep(sweep: Sweep, path: str) -> None:
+    """Writes the JSON file in one step; what is not finite becomes null."""
+    content = json.dumps(_finite(dataclasses.asdict(sweep)), indent=1)
+    replace_file(path, f"{content}\n".encode())
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(own) for name, own in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(own) for own in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

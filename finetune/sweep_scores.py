@@ -1,0 +1,123 @@
+"""Fine-tuning the models of a sweep, to compare them by their scores."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from electra_tf2.errors import UserError
+from electra_tf2.hparams import contradiction, parse_hparams
+from electra_tf2.results_files import json_path
+from electra_tf2.sweep.size_results import Score
+from electra_tf2.text.tokenizer import make_tokenizer
+from electra_tf2.text.vocabulary import load_vocabulary
+from finetune.results import read_results
+from finetune.run import finetune
+from finetune.task_builder import get_tasks
+
+# These would make the scores those of other models, or mix those of several.
+_OWN = (
+    "debug",
+    "do_train",
+    "do_eval",
+    "init_checkpoint",
+    "model_dir",
+    "results_txt",
+    "results_pkl",
+)
+
+
+def sweep_scores(
+    make_config: Callable[..., Any], data_dir: str, text: str | None
+) -> SweepScores | None:
+    """Makes what scores the models of a sweep.
+
+    Args:
+        make_config, data_dir: see `SweepScores`.
+        text: the flag `--finetune`, hparams as `parse_hparams` reads them; None: no scores.
+
+    Raises:
+        UserError: they can't be parsed.
+    """
+    if text is None:
+        return None
+    return SweepScores(make_config, data_dir, parse_hparams(text, "--finetune"))
+
+
+class SweepScores:
+    """Fine-tunes models by name; called with one, it gives task -> score.
+
+    Args:
+        make_config: (model name, data_dir, **hparams) -> a `FinetuningConfig`.
+        data_dir: where models and tasks are.
+        hparams: of fine-tuning, the same for all models.
+    """
+
+    def __init__(self, make_config: Callable[..., Any], data_dir: str, hparams: Mapping[str, Any]):
+        self._make_config = make_config
+        self._data_dir = data_dir
+        self._hparams = dict(hparams)
+
+    def check(self, pretraining: Any) -> None:
+        """Refuses hparams and task files that don't fit, before anything is trained.
+
+        Args:
+            pretraining: a `PretrainingConfig` of one of the models.
+
+        Raises:
+            UserError: they don't.
+        """
+        with _named_in_errors():
+            config = self._config(pretraining.model_name)
+            vocabulary = load_vocabulary(pretraining.vocab_file)
+            tokenizer = make_tokenizer(vocabulary, lower_case=pretraining.do_lower_case)
+            for task in get_tasks(config, tokenizer):
+                for split in ("train", *task.dev_splits):
+                    task.get_examples(split)
+
+    def __call__(self, model_name: str) -> dict[str, Score]:
+        """Fine-tunes a model, or goes on with it; trials that are done stand.
+
+        Raises:
+            UserError: see `finetune.run.finetune`.
+        """
+        with _named_in_errors():
+            config = self._config(model_name)
+        finetune(config)
+        results = read_results(json_path(config.results_pkl))
+        trials = [own for own in results["trials"] if own["trial"] <= config.num_trials]
+        return {
+            task: Score(metric, [_number(own["scores"][task][metric]) for own in trials])
+            for task, metric in results["main_metrics"].items()
+        }
+
+    def _config(self, model_name: str) -> Any:
+        given = {name: self._hparams[name] for name in _OWN if name in self._hparams}
+        if given:
+            raise contradiction("The sweep sets this itself.", given, "Leave it out.")
+        config = self._make_config(model_name, self._data_dir, **self._hparams)
+        if config.num_trials < 0 or config.distribution == "multi_worker":
+            raise contradiction(
+                "A sweep fine-tunes each model a number of times, in one process.",
+                {"num_trials": config.num_trials, "distribution": config.distribution},
+                "Set num_trials to 1 or more, and distribution to auto.",
+            )
+        return config
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+@contextlib.contextmanager
+def _named_in_errors() -> Iterator[None]:
+    """Says in a `UserError` that is raised within that it is about fine-tuning."""
+    try:
+        yield
+    except UserError as error:
+        where = f"--finetune: {error.where}" if error.where else "--finetune"
+        raise UserError(
+            error.what, where=where, received=error.received, remedy=error.remedy
+        ) from error

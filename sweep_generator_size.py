@@ -1,0 +1,59 @@
+"""Pre-trains a model for each of several generator sizes, and compares them.
+
+All have the same data, seed, steps and hparams (of run_pretraining.py) but for the generator's
+width. Each is a model of its own, <model-name>_generator_<size>; --finetune fine-tunes it as well.
+<data-dir>/models/<model-name>_sweep gets
+
+  results.md, results.json   losses, accuracy, the discriminator's AUC, parameters, scores
+  generator_sizes.png        a plot of them (needs matplotlib)
+
+Run the same command again to go on with a halted sweep.
+
+Example:
+  python sweep_generator_size.py --data-dir data --model-name small --finetune task_names='["mrpc"]'
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from configure_finetuning import FinetuningConfig
+from configure_pretraining import PretrainingConfig
+from electra_tf2 import cli
+from electra_tf2.quiet import silent_stderr
+from electra_tf2.sweep.generator_sizes import SIZES, sweep_configs
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags beside those of pre-training."""
+    add, default = parser.add_argument, " ".join(map(str, SIZES))
+    help_text = f"generator's width / discriminator's (default: {default})"
+    add("--sizes", type=float, nargs="+", default=SIZES, metavar="SIZE", help=help_text)
+    add("--finetune", metavar="HPARAMS", help="fine-tune, with these of run_finetuning.py")
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Runs the sweep that the flags describe."""
+    flags, more = cli.parse_run_flags(
+        __doc__, argv, hparams_help=PretrainingConfig.describe(), add_flags=add_flags
+    )
+    configs = sweep_configs(PretrainingConfig, flags, more.sizes)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's notes on the machine
+    with silent_stderr():  # and on devices, which TensorFlow looks for when first asked
+        import tensorflow as tf
+
+        from electra_tf2.sweep.run import run_sweep
+        from finetune.sweep_scores import sweep_scores
+
+        tf.config.list_physical_devices()
+    run_sweep(flags, configs, sweep_scores(FinetuningConfig, flags.data_dir, more.finetune))
+
+
+def script_main() -> None:
+    """The console command."""
+    cli.run(main)
+
+
+if __name__ == "__main__":
+    script_main()
