@@ -35,12 +35,13 @@ def read_config(model_dir: str) -> dict[str, Any] | None:
     path = posixpath.join(model_dir, CONFIG)
     if not tf.io.gfile.exists(path):
         return None
-    with tf.io.gfile.GFile(path) as file:
-        text = file.read()
     try:
-        stored = json.loads(text)
+        with tf.io.gfile.GFile(path) as file:
+            stored = json.loads(file.read())
     except json.JSONDecodeError as error:
         raise _unreadable(f"{path}, line {error.lineno}", error.msg) from error
+    except (ValueError, RecursionError, tf.errors.OpError) as error:
+        raise _unreadable(path, getattr(error, "message", str(error))) from error
     if not isinstance(stored, dict) or not all(
         isinstance(stored.get(part), dict) for part in ("hparams", "network")
     ):

@@ -11,9 +11,9 @@ from configure_finetuning import FinetuningConfig
 from electra_tf2.errors import UserError
 from electra_tf2.hparams import nearest_name_hint
 from electra_tf2.inference.networks import load_weights
-from electra_tf2.inference.source import Source, open_source
+from electra_tf2.inference.source import Source, dtype_policy, open_source
 from electra_tf2.inference.texts import check_positive
-from electra_tf2.training.precision import DTYPE_POLICIES, Precision
+from electra_tf2.training.precision import Precision
 from electra_tf2.training.strategies import make_strategy
 from finetune.evaluation import Evaluation
 from finetune.model import FinetuningModel
@@ -84,7 +84,7 @@ class FineTuned:
             task.set_state(states.get(task.name, {}))
         strategy = make_strategy("one_device")
         with strategy.scope():
-            network = FinetuningModel(tasks, source.network, dtype=DTYPE_POLICIES[precision])
+            network = FinetuningModel(tasks, source.network, dtype=dtype_policy(precision))
             network.build()
         named = zip(network.task_names, network.heads, strict=True)
         heads = {f"task_specific/{name}": head for name, head in named}

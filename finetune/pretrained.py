@@ -9,12 +9,12 @@ from typing import Any
 
 import tensorflow as tf
 
-from electra_tf2.compute.run_compute import PFS_DAYS
 from electra_tf2.console import say
 from electra_tf2.errors import UserError
 from electra_tf2.interop.pretrained import STRUCTURE, Pretrained
 from electra_tf2.model_folder import VOCABULARY
 from electra_tf2.modeling.config import TransformerConfig
+from electra_tf2.pretraining.run_compute import PFS_DAYS
 from electra_tf2.text.vocabulary import Vocabulary, check_vocabulary_size, load_vocabulary
 from electra_tf2.training.checkpoints import STATE
 
@@ -67,13 +67,23 @@ def resolve_network(config: Any, pretrained: Pretrained | None) -> TransformerCo
             remedy="Leave model_size, encoder, vocab_size, embedding_size and the sizes in "
             "model_hparam_overrides out: the checkpoint's are then used.",
         )
-    if stored["hidden_size"] >= _LARGE and not config.given & _LEARNING_RATES:
+    _warn_of_another_size(config, stored["hidden_size"], network.hidden_size)
+    rates = {n: v for n, v in pretrained.network.items() if n not in stored and n not in overrides}
+    return dataclasses.replace(network, **{**rates, **stored})
+
+
+def _warn_of_another_size(config: Any, hidden_size: int, expected: int) -> None:
+    """Says so where the learning rate and its decay are those of models of another size."""
+    if hidden_size >= _LARGE and not config.given & _LEARNING_RATES:
         say(
             f"Warning: a large model is trained with the small one's learning rate "
             f"({config.learning_rate:g}). Set model_size to large for its settings, or state it."
         )
-    rates = {n: v for n, v in pretrained.network.items() if n not in stored and n not in overrides}
-    return dataclasses.replace(network, **{**rates, **stored})
+    if config.preset is not None and hidden_size != expected:
+        say(
+            f"Warning: the preset {config.preset} is for a hidden size of {expected}; the "
+            f"checkpoint's is {hidden_size}."
+        )
 
 
 def stated_sizes(config: Any) -> set[str]:

@@ -1,13 +1,16 @@
 """export_model.py: which model, which exporter, and errors."""
 
 import importlib
+import os
 import types
 
 import pytest
 
 import export_model
+from electra_tf2.interop.new_folder import new_folder
+from electra_tf2.modeling.config import TransformerConfig
 from finetune import exporting
-from tests.interop.huggingface_models import write_model, write_pair
+from tests.interop.huggingface_models import NETWORK, write_model, write_pair
 from tests.program_errors import error_of, run_here
 
 
@@ -63,6 +66,27 @@ def test_every_exporter_is_there():
         assert callable(getattr(importlib.import_module(module), function))
 
 
+@pytest.mark.parametrize("kind", ["folder", "link", "here"])
+def test_an_empty_folder_is_filled(tmp_path, model, monkeypatch, kind):
+    place = tmp_path / "place"
+    place.mkdir()
+    (tmp_path / "link").symlink_to(place)
+    monkeypatch.chdir(place)
+    output = {"folder": f"{place}/", "link": tmp_path / "link", "here": "."}[kind]
+    code, shown = run("--model-dir", model, "--format", "huggingface", "--output", output)
+    assert code == 0, shown
+    assert (place / "model.safetensors").exists()
+    assert sorted(os.listdir(tmp_path)) == ["data", "link", "place"]
+
+
+def test_an_export_that_fails_leaves_an_empty_folder(tmp_path, model):
+    (tmp_path / "out").mkdir()
+    with pytest.raises(OSError), new_folder(str(tmp_path / "out")) as folder:
+        assert folder != str(tmp_path / "out") and os.path.isdir(folder)
+        raise OSError
+    assert sorted(os.listdir(tmp_path)) == ["data", "out"]
+
+
 BAD_COMMANDS = {
     "no model": (["--output", "{0}/out"], ["which model to export", "--model-dir alone"]),
     "two models": (
@@ -74,6 +98,17 @@ BAD_COMMANDS = {
     "an output that is there": (
         ["--model-dir", "{0}/data/models/theirs", "--output", "{0}"],
         ["something already", "a folder that is not empty"],
+    ),
+    "no output": (
+        ["--model-dir", "{0}/data/models/theirs", "--output", ""], ["no name for the folder"],
+    ),
+    "an output below a file": (
+        ["--model-dir", "{0}/data/models/theirs", "--output",
+         "{0}/data/models/theirs/config.json/out"], ["can't be made"],
+    ),
+    "another architecture of the generator alone": (
+        ["--model-dir", "{0}/albert", "--output", "{0}/out", "--architecture", "electra"],
+        ["can't be exported as electra", "all of its layers are one"],
     ),
     "a network that is not there": (
         ["--model-dir", "{0}/data/models/theirs", "--output", "{0}/out", "--network", "both"],
@@ -89,6 +124,8 @@ BAD_COMMANDS = {
 @pytest.mark.parametrize("name", BAD_COMMANDS)
 def test_a_bad_command(tmp_path, model, name):
     arguments, parts = BAD_COMMANDS[name]
+    shared = TransformerConfig(**{**NETWORK.to_dict(), "encoder": "albert"})
+    write_model(tmp_path / "albert", "generator", shared, "albert")
     arguments = ["--format", "huggingface", *(part.format(tmp_path) for part in arguments)]
     error = error_of(*run(*arguments))
     assert [part for part in parts if part.format(tmp_path) not in error] == []

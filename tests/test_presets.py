@@ -10,13 +10,13 @@ import pytest
 
 from configure_finetuning import FinetuningConfig
 from configure_pretraining import PretrainingConfig
-from electra_tf2.compute.run_compute import RunCompute
 from electra_tf2.errors import UserError
 from electra_tf2.hparam_types import check_value
 from electra_tf2.hparams import parse_hparams
 from electra_tf2.modeling.config import generator_config
 from electra_tf2.preset_table import FINETUNING_PRESETS, PRESETS
 from electra_tf2.presets import all_presets_markdown
+from electra_tf2.pretraining.run_compute import RunCompute
 
 DOCS = Path(__file__).parents[1] / "docs"
 LAMB = "electra_large_batch_lamb"

@@ -17,6 +17,24 @@ import tensorflow as tf
 
 _CAPACITY = 4
 _SECONDS_TO_STOP = 30
+_running: list[BackgroundProducer] = []
+_failures: list[Exception] = []
+
+
+def take_failure() -> Exception | None:
+    """Returns the error that has ended a producer, once; None if none did.
+
+    The error that its dataset ends in says only that a queue is closed.
+    """
+    return _failures.pop(0) if _failures else None
+
+
+# Python must not end while a thread is in TensorFlow.
+@atexit.register
+def stop_producers() -> None:
+    """Stops all producers; their datasets end in an error. Until then each holds its queue."""
+    while _running:
+        _running.pop().stop()
 
 
 class BackgroundProducer:
@@ -24,7 +42,7 @@ class BackgroundProducer:
 
     Args:
         make_arrays: Called in the thread; yields tuples of arrays without an end.
-        specs: What the arrays are.
+        specs: What the arrays are, two or more.
     """
 
     def __init__(
@@ -37,8 +55,7 @@ class BackgroundProducer:
             self._queue = tf.queue.FIFOQueue(_CAPACITY, [spec.dtype for spec in specs])
         self._stopped = False
         self._thread = threading.Thread(target=self._produce, daemon=True)
-        # Python must not end while the thread is in TensorFlow.
-        atexit.register(self.stop)
+        _running.append(self)
         self._thread.start()
 
     def dataset(self) -> tf.data.Dataset:
@@ -69,6 +86,9 @@ class BackgroundProducer:
                 self._queue.enqueue([tf.convert_to_tensor(array) for array in arrays])
         except tf.errors.CancelledError:
             return  # closed while it waited for room
+        except Exception as error:
+            _failures.append(error)
         finally:
-            # Whoever takes from it gets an error, and looks for the cause in the files.
-            self._close()
+            if not self._stopped:
+                # Whoever takes from it gets an error, and asks for the cause (`take_failure`).
+                self._close()

@@ -14,7 +14,7 @@ from electra_tf2.inference.forward import Forward
 from electra_tf2.inference.likelihood import TextScore, check_whole, text_score
 from electra_tf2.inference.networks import build_discriminator
 from electra_tf2.inference.noise import Noise, log_noise, open_noise
-from electra_tf2.inference.source import open_source
+from electra_tf2.inference.source import dtype_policy, open_source
 from electra_tf2.inference.texts import (
     Row,
     check_positive,
@@ -25,7 +25,7 @@ from electra_tf2.inference.texts import (
 from electra_tf2.modeling.discriminator import Discriminator as DiscriminatorNetwork
 from electra_tf2.text.offsets import Piece, tokenize_with_offsets
 from electra_tf2.text.tokenizer import Tokenizer
-from electra_tf2.training.precision import DTYPE_POLICIES, Precision
+from electra_tf2.training.precision import Precision
 
 
 class Detection(NamedTuple):
@@ -79,7 +79,7 @@ class Discriminator:
         source = open_source(
             path, vocab_file=vocab_file, model_hparam_overrides=model_hparam_overrides
         )
-        dtype = DTYPE_POLICIES[precision]
+        dtype = dtype_policy(precision)
         network = build_discriminator(source, dtype)
         noise = open_noise(source, dtype, network.encoder)
         return cls(network, source.tokenizer, noise)

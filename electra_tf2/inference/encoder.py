@@ -12,7 +12,7 @@ from electra_tf2.errors import UserError
 from electra_tf2.hparams import nearest_name_hint
 from electra_tf2.inference.forward import Forward
 from electra_tf2.inference.networks import build_encoder
-from electra_tf2.inference.source import open_source
+from electra_tf2.inference.source import dtype_policy, open_source
 from electra_tf2.inference.texts import (
     Row,
     Text,
@@ -23,7 +23,7 @@ from electra_tf2.inference.texts import (
 )
 from electra_tf2.modeling.encoder import Encoder as EncoderNetwork
 from electra_tf2.text.tokenizer import Tokenizer
-from electra_tf2.training.precision import DTYPE_POLICIES, Precision
+from electra_tf2.training.precision import Precision
 
 Pooling = Literal["none", "cls", "mean"]
 
@@ -103,7 +103,7 @@ class Encoder:
         source = open_source(
             path, vocab_file=vocab_file, model_hparam_overrides=model_hparam_overrides
         )
-        return cls(build_encoder(source, DTYPE_POLICIES[precision]), source.tokenizer)
+        return cls(build_encoder(source, dtype_policy(precision)), source.tokenizer)
 
     def encode(
         self,
@@ -131,7 +131,7 @@ class Encoder:
             UserError: something that was given is no text, or an argument is out of range.
         """
         check_positive("batch_size", batch_size)
-        if pooling not in _POOLINGS:
+        if not isinstance(pooling, str) or pooling not in _POOLINGS:
             raise UserError(
                 "There is no such pooling.",
                 where="pooling",

@@ -13,13 +13,13 @@ from electra_tf2.inference.forward import Forward
 from electra_tf2.inference.likelihood import TextScore, check_whole, text_score
 from electra_tf2.inference.networks import build_generator
 from electra_tf2.inference.noise import token_log_probs
-from electra_tf2.inference.source import open_source
+from electra_tf2.inference.source import dtype_policy, open_source
 from electra_tf2.inference.texts import Row, check_positive, check_texts, make_row
 from electra_tf2.modeling.generator import Generator as GeneratorNetwork
 from electra_tf2.modeling.generator import TwoTowerGenerator
 from electra_tf2.text.tokenizer import Tokenizer
 from electra_tf2.text.vocabulary import MASK
-from electra_tf2.training.precision import DTYPE_POLICIES, Precision
+from electra_tf2.training.precision import Precision
 
 
 class Candidate(NamedTuple):
@@ -77,7 +77,7 @@ class Generator:
         source = open_source(
             path, vocab_file=vocab_file, model_hparam_overrides=model_hparam_overrides
         )
-        return cls(build_generator(source, DTYPE_POLICIES[precision]), source.tokenizer)
+        return cls(build_generator(source, dtype_policy(precision)), source.tokenizer)
 
     def fill_mask(self, text: str, top_k: int = 5) -> list[list[Candidate]]:
         """Proposes tokens for the masked places of a text.

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from electra_tf2.errors import UserError
+from electra_tf2.hparams import nearest_name_hint
 from electra_tf2.interop.pretrained import Pretrained, open_pretrained
 from electra_tf2.model_folder import read_config
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.text.tokenizer import Tokenizer, make_tokenizer
 from electra_tf2.text.vocabulary import check_vocabulary_size, load_vocabulary
+from electra_tf2.training.precision import DTYPE_POLICIES
 
 
 class Source(NamedTuple):
@@ -38,9 +41,9 @@ class Source(NamedTuple):
 
 
 def open_source(
-    path: str,
+    path: str | os.PathLike[str],
     *,
-    vocab_file: str | None = None,
+    vocab_file: str | os.PathLike[str] | None = None,
     model_hparam_overrides: Mapping[str, Any] | None = None,
 ) -> Source:
     """Opens a model of any of the formats.
@@ -54,9 +57,9 @@ def open_source(
     Raises:
         UserError: there is no model, it can't be read, or vocabulary and network don't go together.
     """
-    pretrained = open_pretrained(path)
+    pretrained = open_pretrained(_path("path", path))
     network = _network(pretrained, model_hparam_overrides or {})
-    vocab_file = vocab_file or pretrained.vocab_file
+    vocab_file = _path("vocab_file", vocab_file) if vocab_file else pretrained.vocab_file
     if vocab_file is None:
         raise UserError(
             "The model has no vocabulary beside it.",
@@ -74,6 +77,33 @@ def open_source(
     return Source(pretrained, network, tokenizer, vocab_file)
 
 
+def dtype_policy(precision: str) -> str:
+    """Returns the Keras dtype policy of a `Precision`.
+
+    Raises:
+        UserError: there is no such precision.
+    """
+    if not isinstance(precision, str) or precision not in DTYPE_POLICIES:
+        raise UserError(
+            "There is no such precision.",
+            where="precision",
+            received=repr(precision),
+            remedy=nearest_name_hint(str(precision), DTYPE_POLICIES),
+        )
+    return DTYPE_POLICIES[precision]
+
+
+def _path(name: str, path: str | os.PathLike[str]) -> str:
+    if not isinstance(path, str | os.PathLike):
+        raise UserError(
+            "What is to be opened is no path.",
+            where=name,
+            received=repr(path)[:80],
+            remedy="Give the path as a string or a pathlib.Path.",
+        )
+    return os.fspath(path)
+
+
 def _network(pretrained: Pretrained, overrides: Mapping[str, Any]) -> TransformerConfig:
     if not pretrained.network:
         raise UserError(
@@ -85,7 +115,7 @@ def _network(pretrained: Pretrained, overrides: Mapping[str, Any]) -> Transforme
         )
     try:
         return TransformerConfig(**{**pretrained.network, **overrides})
-    except TypeError as error:
+    except (TypeError, ZeroDivisionError) as error:
         raise UserError(
             "The network's sizes can't be understood.",
             where=pretrained.path,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import numbers
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -45,7 +46,7 @@ def check_texts(texts: Sequence[Text], *, pairs: bool = False) -> list[Text]:
         UserError: it is no list, or something in it is no text; names its place.
     """
     kinds = "texts or pairs of texts" if pairs else "texts"
-    if isinstance(texts, str | bytes) or not hasattr(texts, "__iter__"):
+    if isinstance(texts, str | bytes | Mapping) or not hasattr(texts, "__iter__"):
         raise UserError(
             f"A list of {kinds} is needed.",
             where="texts",
@@ -66,7 +67,7 @@ def check_texts(texts: Sequence[Text], *, pairs: bool = False) -> list[Text]:
 
 def check_positive(name: str, value: int, at_least: int = 1) -> None:
     """Refuses a value that is no whole number of at least `at_least`."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < at_least:
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < at_least:
         raise UserError(
             "An argument is out of range.",
             where=name,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import posixpath
 import re
 
 from electra_tf2.errors import UserError
 from electra_tf2.interop.pretrained import Pretrained
-from electra_tf2.model_folder import read_config
+from electra_tf2.model_folder import CONFIG, read_config
 from electra_tf2.modeling.config import TransformerConfig
 
 _ENCODER, _GENERATOR = "electra", "generator"
@@ -49,11 +50,11 @@ def generator_network(
     kernel = arrays.get(f"{first}/intermediate/kernel")
     tables = (f"{owner}/embeddings/word_embeddings" for owner in (scope, _ENCODER))
     table = next((arrays[name] for name in tables if name in arrays), None)
-    if kernel is None or table is None:
+    if any(array is None or array.ndim != 2 for array in (kernel, table)):
         raise UserError(
             "The checkpoint lacks parts of the generator.",
             where=pretrained.path,
-            received=f"no {first}/intermediate/kernel or no word embeddings",
+            received=f"no matrix {first}/intermediate/kernel or none of word embeddings",
             remedy="Check that all of the model's files are there.",
         )
     return dataclasses.replace(
@@ -71,4 +72,11 @@ def _depth(pretrained: Pretrained, network: TransformerConfig, blocks: set[str])
         return len(blocks)
     stored = read_config(pretrained.folder)
     fraction = stored["hparams"].get("generator_layers", 1.0) if stored else 1.0
+    if not isinstance(fraction, int | float) or not fraction > 0:
+        raise UserError(
+            "The stored configuration does not say how deep the generator is.",
+            where=posixpath.join(pretrained.folder, CONFIG),
+            received=f"generator_layers {fraction!r}",
+            remedy="Restore the file.",
+        )
     return int(round(network.num_hidden_layers * fraction))

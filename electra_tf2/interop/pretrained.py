@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import posixpath
 import re
 from collections.abc import Mapping
@@ -81,7 +82,7 @@ def has_checkpoint(path: str) -> bool:
     )
 
 
-def open_pretrained(path: str) -> Pretrained:
+def open_pretrained(path: str | os.PathLike[str]) -> Pretrained:
     """Reads a checkpoint.
 
     Args:
@@ -92,6 +93,7 @@ def open_pretrained(path: str) -> Pretrained:
     Raises:
         UserError: there is none, or it can't be read.
     """
+    path = os.fspath(path)
     store = CheckpointStore(path)
     newest = store.latest()
     if newest is None and tf.io.gfile.exists(posixpath.join(path, "weights.safetensors")):

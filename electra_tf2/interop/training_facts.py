@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import posixpath
 from collections.abc import Mapping
@@ -81,7 +82,8 @@ def training_facts(pretrained: Pretrained) -> TrainingFacts:
     figures = _log_figures(pretrained.folder)
     results = _json_object(json_path(hparams.get("results_pkl") or ""))
     if results:
-        figures["Results"] = _scores(results, pretrained.folder)
+        with contextlib.suppress(AttributeError, TypeError):  # a file of another form
+            figures["Results"] = _scores(results, pretrained.folder)
     return TrainingFacts(
         {name: value for name, value in progress.items() if value is not None},
         {name: hparams[name] for name in _HPARAMS if name in hparams},

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from electra_tf2.compute.run_compute import RunCompute
 from electra_tf2.pretraining.build import Pretraining, build_objective
 from electra_tf2.pretraining.evaluation import Evaluation
 from electra_tf2.pretraining.objective import PretrainingObjective
 from electra_tf2.pretraining.phases import Phase, PhaseSchedule
+from electra_tf2.pretraining.run_compute import RunCompute
 from electra_tf2.pretraining.run_data import Data, PhaseData
 from electra_tf2.training import precision
 from electra_tf2.training.checkpoints import CheckpointStore

@@ -114,16 +114,17 @@ def load_weights(trainer: Trainer, path: str, say: Say, check: Check) -> dict[st
 def _of_huggingface(pretrained: Pretrained, trainer: Trainer, say: Say) -> dict[str, np.ndarray]:
     """Leaves out what a Hugging Face model has beside the run's networks, and says so.
 
-    Embeddings of the generator's own are kept, so that a run whose networks share theirs is
+    Embeddings of the generator's own are kept, so that a run whose two networks share theirs is
     refused; weights of this program are all needed.
     """
     if pretrained.format != "huggingface":
         return pretrained.arrays
     shapes = _shapes(trainer)
+    has_generator = any(name.startswith("generator/") for name in shapes)
     needed = {
         name: array
         for name, array in pretrained.arrays.items()
-        if name in shapes or name.startswith("generator/embeddings/")
+        if name in shapes or (has_generator and name.startswith("generator/embeddings/"))
     }
     unused = sorted(set(pretrained.arrays) - set(needed)) + list(pretrained.left_over)
     if unused:

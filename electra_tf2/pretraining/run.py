@@ -12,6 +12,7 @@ import keras
 import tensorflow as tf
 
 from electra_tf2.console import say
+from electra_tf2.data.background_producer import stop_producers, take_failure
 from electra_tf2.data.readers import READERS
 from electra_tf2.data.record_places import describe_places
 from electra_tf2.data.records import RecordFiles, explain_data_loss
@@ -121,6 +122,7 @@ def _train(config: Any, trainers: PhaseTrainers, data: Data) -> None:
         )
         return
     with contextlib.ExitStack() as until_trained:
+        until_trained.callback(stop_producers)
         trainer.workers.on_chief(lambda: _open_folder(config, trainer, data, until_trained))
         stored = posixpath.join(config.model_dir, CONFIG)
         trainer.workers.check_same_view(stored, "there" if tf.io.gfile.exists(stored) else "none")
@@ -185,14 +187,21 @@ def _run_phase(trainers: PhaseTrainers) -> None:
         ),
         watch=discriminator_guard(phase),
     )
+    stop_producers()
     say(f"Trained to step {trainer.step}: {trainer.store.latest()}")
     if trainer.late_signal and phase.number < phase.count:
         raise Interrupted(trainer.late_signal, trainer.step, trainer.store.latest())
 
 
 def _explain(config: Any, files: RecordFiles, error: Exception) -> UserError | None:
-    """Explains an error of the input that the checks at the start could not see."""
-    if isinstance(error, tf.errors.DataLossError) or "Queue" in str(error):  # of documents
+    """Explains an error of the input that the checks at the start could not see.
+
+    Raises:
+        Exception: what ended the thread that cuts documents, if it is no such error.
+    """
+    cause = take_failure()
+    error = cause or error
+    if isinstance(error, tf.errors.DataLossError):
         return explain_data_loss(files, error)
     unreadable = isinstance(error, UnicodeDecodeError)
     not_parsed = isinstance(error, tf.errors.InvalidArgumentError) and "ParseExample" in str(error)
@@ -204,6 +213,8 @@ def _explain(config: Any, files: RecordFiles, error: Exception) -> UserError | N
             received=reason[0] if reason else "bytes that can't be parsed",
             remedy="Build the data again; training then continues from its last checkpoint.",
         )
+    if cause is not None:
+        raise cause
     return None
 
 

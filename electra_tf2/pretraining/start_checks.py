@@ -27,7 +27,7 @@ def check_start(pretrained: Pretrained, config: Any, *, strip_accents: bool) -> 
     """
     network = config.network()
     different = _network_differences("", pretrained.network, network)
-    if config.untied_generator and (config.electra_objective or config.electric_objective):
+    if _has_small_generator(config):
         small = generator_config(
             network,
             hidden_fraction=config.generator_hidden_size,
@@ -53,6 +53,11 @@ def check_start(pretrained: Pretrained, config: Any, *, strip_accents: bool) -> 
             remedy="Use the hparams, the vocabulary and data of the kind that the weights were "
             "trained with.",
         )
+
+
+def _has_small_generator(config: Any) -> bool:
+    detection = config.electra_objective or config.electric_objective
+    return detection and config.untied_generator and not config.uniform_generator
 
 
 def _text_settings(do_lower_case: bool, strip_accents: bool) -> dict[str, bool]:

@@ -12,10 +12,10 @@ import statistics
 from typing import Any
 
 from electra_tf2 import cli
-from electra_tf2.compute.run_compute import PFS_DAYS
 from electra_tf2.errors import UserError
 from electra_tf2.pretraining.collapse import entropy, replaced_share
 from electra_tf2.pretraining.guards import FIRST_STEPS, LOWEST_AUC
+from electra_tf2.pretraining.run_compute import PFS_DAYS
 from electra_tf2.report.pictures import load_pyplot, save_figure
 from electra_tf2.sweep.size_results import Score, SizeResult, Sweep, read_sweep
 

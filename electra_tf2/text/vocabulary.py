@@ -131,19 +131,24 @@ def check_vocabulary_size(vocabulary: Vocabulary, vocab_size: int, path: str) ->
 
 
 def _read_bytes(path: str) -> bytes:
+    if "://" in path:
+        return _read_remote_bytes(path)
     try:
-        if "://" not in path:
-            # Not through TensorFlow, whose import takes seconds.
-            with open(path, "rb") as reader:
-                return reader.read()
-        import tensorflow as tf
-
-        with tf.io.gfile.GFile(path, "rb") as reader:
+        # Not through TensorFlow, whose import takes seconds.
+        with open(path, "rb") as reader:
             return reader.read()
     except FileNotFoundError as error:
         raise _unreadable("There is no vocabulary file.", path, "no such file") from error
     except OSError as error:
         raise _unreadable("The vocabulary can't be read.", path, error.strerror) from error
+
+
+def _read_remote_bytes(path: str) -> bytes:
+    import tensorflow as tf
+
+    try:
+        with tf.io.gfile.GFile(path, "rb") as reader:
+            return reader.read()
     except tf.errors.OpError as error:
         raise _unreadable("The vocabulary can't be read.", path, error.message) from error
 

@@ -7,7 +7,7 @@ import pytest
 
 from configure_pretraining import PretrainingConfig
 from electra_tf2.compute.official_count import official_training_flops
-from electra_tf2.compute.run_compute import RunCompute
+from electra_tf2.pretraining.run_compute import RunCompute
 from tests.compute.test_flops import PUBLISHED
 
 PAGE = (Path(__file__).parents[2] / "docs" / "compute.md").read_text(encoding="utf-8")

@@ -11,8 +11,8 @@ from electra_tf2.compute.flops import PFS_DAY, Flops, total
 from electra_tf2.compute.networks import encoder_flops, replaced_token_head_flops
 from electra_tf2.compute.official_count import official_forward_flops, official_training_flops
 from electra_tf2.compute.pretraining_flops import example_flops, pretraining_flops
-from electra_tf2.compute.run_compute import RunCompute
 from electra_tf2.modeling.config import TransformerConfig
+from electra_tf2.pretraining.run_compute import RunCompute
 
 
 def network(hidden, layers, *, vocabulary=30522, embedding=None):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from electra_tf2.data.background_producer import take_failure
 from electra_tf2.data.build import BuildConfig, build_dataset
 from electra_tf2.data.cut_examples import make_examples
 from electra_tf2.data.cutting import CutRule, Documents, find_cuts
@@ -14,6 +15,7 @@ from electra_tf2.data.document_input import EVALUATION_SEED
 from electra_tf2.data.epoch_index import EpochIndex
 from electra_tf2.data.order import file_order, window_order
 from electra_tf2.data.readers import READERS
+from electra_tf2.data.records import explain_data_loss
 from electra_tf2.errors import UserError
 from electra_tf2.text.vocabulary import load_vocabulary
 from tests.data.building import PIECES, write_corpus, write_vocabulary
@@ -285,12 +287,30 @@ def test_records_without_metadata_are_no_documents(folder, tmp_path):
     assert info.value.where == str(tmp_path / "static")
 
 
-def test_a_truncated_shard_is_named(folder, tmp_path):
+@pytest.fixture
+def copied(folder, tmp_path):
+    """A copy of the folder, and a shard in it."""
     for path in [folder / "vocab.txt", *(folder / "dynamic").iterdir()]:
         copy = tmp_path / path.relative_to(folder)
         copy.parent.mkdir(exist_ok=True)
         copy.write_bytes(path.read_bytes())
-    damaged = tmp_path / "dynamic" / "pretrain_data.tfrecord-1-of-3"
+    return tmp_path, tmp_path / "dynamic" / "pretrain_data.tfrecord-1-of-3"
+
+
+def test_a_shard_that_is_damaged_while_it_is_read_is_named(copied, capfd):
+    where, damaged = copied
+    opened = open_files(where)
+    damaged.write_bytes(damaged.read_bytes()[:-7])
+    with pytest.raises(tf.errors.OpError):
+        stream(opened, 10_000)
+    cause = take_failure()
+    assert isinstance(cause, tf.errors.DataLossError)
+    assert explain_data_loss(opened, cause).where.startswith(f"{damaged}, in the record")
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_truncated_shard_is_named(copied):
+    tmp_path, damaged = copied
     damaged.write_bytes(damaged.read_bytes()[:-7])
     with pytest.raises(UserError, match="truncated") as info:
         open_files(tmp_path)

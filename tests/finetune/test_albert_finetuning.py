@@ -72,3 +72,11 @@ def test_a_model_of_an_older_version_is_a_stack(data_dir):
     assert resolve_network(tiny_tasks.configure(data_dir), pretrained) == tiny_tasks.NETWORK
     with pytest.raises(UserError, match="encoder: the checkpoint has bert"):
         resolve_network(tiny_tasks.configure(data_dir, encoder="albert"), pretrained)
+
+
+@pytest.mark.parametrize("given, warned", [({}, False), ({"preset": "electra_base"}, True)])
+def test_a_preset_of_another_size(data_dir, capsys, given, warned):
+    pretrained = Pretrained("p", "p", {}, tiny_tasks.NETWORK.to_dict(), {})
+    resolve_network(tiny_tasks.configure(data_dir, **given), pretrained)
+    message = "the preset electra_base is for a hidden size of 768; the checkpoint's is 16"
+    assert (message in capsys.readouterr().err) is warned

@@ -1,5 +1,7 @@
 """`Encoder.encode`: any texts, in any batches, give the network's states."""
 
+import pathlib
+
 import numpy as np
 import pytest
 
@@ -68,7 +70,7 @@ def test_no_texts(encoder):
 
 def test_many_batches_give_the_same(encoder):
     expected = encoder.encode(TEXTS).states
-    other = encoder.encode(TEXTS, batch_size=1).states
+    other = encoder.encode(TEXTS, batch_size=np.int64(1)).states
     np.testing.assert_allclose(other, expected, atol=1e-5)
 
 
@@ -77,6 +79,7 @@ def test_many_batches_give_the_same(encoder):
     [
         ("a text", {}, "texts"),
         (7, {}, "texts"),
+        ({"a text": 1}, {}, "texts"),
         (["a text", 7], {}, "texts[1]"),
         ([b"bytes"], {}, "texts[0]"),
         ([("a", "b", "c")], {}, "texts[0]"),
@@ -106,3 +109,23 @@ def test_models_that_are_none(tmp_path):
     vocab.write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n")
     with pytest.raises(UserError, match="another size"):
         electra_tf2.Encoder.from_pretrained(official.folder(name), vocab_file=str(vocab))
+
+
+def test_paths_may_be_path_objects():
+    folder, options = official.folder("electra_train"), official.options("electra_train")
+    options = {n: pathlib.Path(v) if n == "vocab_file" else v for n, v in options.items()}
+    found = electra_tf2.Encoder.from_pretrained(pathlib.Path(folder), **options)
+    assert found.encode(["the river"]).tokens == [["[CLS]", "the", "river", "[SEP]"]]
+
+
+@pytest.mark.parametrize("path", [None, 3])
+def test_what_is_no_path_is_refused(path):
+    with pytest.raises(UserError, match="no path"):
+        electra_tf2.Encoder.from_pretrained(path)
+
+
+def test_an_unknown_precision_is_refused():
+    folder, options = official.folder("electra_train"), official.options("electra_train")
+    for name in ("Encoder", "Discriminator", "Generator"):
+        with pytest.raises(UserError, match="no such precision"):
+            getattr(electra_tf2, name).from_pretrained(folder, precision="half", **options)

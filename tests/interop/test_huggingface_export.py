@@ -62,6 +62,39 @@ def assert_same_tensors(one, other):
         assert array.tobytes() == other[name].tobytes() and array.shape == other[name].shape, name
 
 
+@pytest.mark.parametrize("depth", [0, "x", None])
+def test_a_depth_of_the_generator_that_can_not_be(tmp_path, depth):
+    network = TransformerConfig(**{**NETWORK.to_dict(), "encoder": "albert"})
+    folder, _ = own_model(tmp_path / "own", network, hparams={"generator_layers": depth})
+    with pytest.raises(UserError, match="how deep the generator is") as error:
+        export(folder, tmp_path / "out")
+    assert error.value.where == str(folder / "config.json")
+
+
+@pytest.mark.parametrize("content", ["[" * 100000, b"\xff", None], ids=["deep", "bytes", "folder"])
+def test_a_stored_configuration_that_can_not_be_read(tmp_path, content):
+    folder, _ = own_model(tmp_path / "own")
+    path = folder / "config.json"
+    path.unlink()
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(UserError, match="stored configuration can't be read") as error:
+        export(folder, tmp_path / "out")
+    assert error.value.where == str(path)
+
+
+@pytest.mark.parametrize("results", [{"trials": [3]}, {"trials": [{"trial": "1", "scores": 5}]}])
+def test_results_of_another_form_are_left_out(tmp_path, results):
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    folder, _ = own_model(
+        tmp_path / "own_1", hparams={"results_pkl": str(tmp_path / "results.pkl")}
+    )
+    export(folder, tmp_path / "out")
+    assert "Results" not in (tmp_path / "out" / "discriminator" / "README.md").read_text()
+
+
 @pytest.mark.parametrize("tied", [True, False])
 def test_there_and_back_again(tmp_path, tied):
     write_pair(tmp_path / "theirs", tied=tied)

@@ -6,9 +6,9 @@ import shutil
 import numpy as np
 import pytest
 
-from electra_tf2.compute.run_compute import RunCompute
 from electra_tf2.errors import UserError
 from electra_tf2.model_folder import check_same_model
+from electra_tf2.pretraining.run_compute import RunCompute
 from electra_tf2.training.checkpoints import CheckpointStore
 from tests.pretraining import tiny
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from electra_tf2.errors import UserError
+from electra_tf2.interop.pretrained import open_pretrained
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.modeling.pair import build_pair
 from electra_tf2.pretraining.restore import load_weights
@@ -63,6 +64,7 @@ def test_embeddings_of_the_generator_s_own_are_not_dropped(tmp_path):
     with pytest.raises(UserError) as error:
         load(tmp_path)
     assert "generator/embeddings/word_embeddings is not part of the network" in str(error.value)
+    load(tmp_path, uniform_generator=True)  # has no generator to share them with
 
 
 @pytest.fixture
@@ -97,6 +99,12 @@ def test_what_shapes_do_not_show(tmp_path, configured, hparams, strip_accents, p
     assert part in error.value.received
 
 
+def test_accents_of_cased_text_are_no_difference(tmp_path, configured):
+    write_model(tmp_path, "discriminator", casing=(False, False))
+    pretrained = open_pretrained(str(tmp_path))
+    check_start(pretrained, configured(do_lower_case=False), strip_accents=True)
+
+
 def test_another_vocabulary_and_other_heads_of_the_generator(tmp_path, configured):
     small = TransformerConfig(**NETWORK.to_dict() | SMALLER | {"num_attention_heads": 3})
     write_pair(tmp_path / "pair", tied=False)
@@ -105,11 +113,13 @@ def test_another_vocabulary_and_other_heads_of_the_generator(tmp_path, configure
         path.write_text(path.read_text().replace("ship", "boat"))
     config = configured()
     with pytest.raises(UserError) as error:
-        from electra_tf2.interop.pretrained import open_pretrained
-
         check_start(open_pretrained(str(tmp_path / "pair")), config, strip_accents=True)
     assert "the generator's num_attention_heads: 3 there, 1 here" in error.value.received
     assert "the vocabulary:" in error.value.received
+    with pytest.raises(UserError) as error:
+        pretrained = open_pretrained(str(tmp_path / "pair"))
+        check_start(pretrained, configured(uniform_generator=True), strip_accents=True)
+    assert "the generator's" not in error.value.received
 
 
 @pytest.mark.slow
