@@ -117,7 +117,7 @@ def test_small_files_share_a_task_and_keep_their_streams(tmp_path):
     text = corpus.TextCorpus(files, 16, seed=3)
 
     (task,) = text.tasks()
-    states = [passage.stream.planner._stream.getstate() for passage in text.passages(task)]
+    states = [passage.stream.planner._draws._stream.getstate() for passage in text.passages(task)]
 
     assert sorted(chunk.file.name for chunk in task) == names
     assert [chunk.file.name for chunk in task] != names, "the files are shuffled"

@@ -88,7 +88,7 @@ def test_official_order_is_one_stream(tmp_path):
     passages = list(TarCorpus(files, 16, seed=5).official_passages())
 
     assert documents(passages) == expected
-    assert passages[0].stream.planner._stream.getstate() == stream.getstate()
+    assert passages[0].stream.planner._draws._stream.getstate() == stream.getstate()
 
 
 def test_member_that_is_not_utf8(tmp_path):
