@@ -8,6 +8,7 @@ import posixpath
 
 import tensorflow as tf
 
+from electra_tf2.console import say
 from electra_tf2.errors import UserError
 from electra_tf2.interop.huggingface_export import ExportOptions
 from electra_tf2.interop.new_folder import check_free
@@ -61,6 +62,8 @@ def export_model(flags: argparse.Namespace) -> None:
             remedy="Leave it out; it is for the format huggingface.",
         )
     export(source, flags.output)
+    files = ", ".join(sorted(tf.io.gfile.listdir(flags.output)))
+    say(f"Exported {source} to {flags.output}: {files}")
 
 
 def model_path(flags: argparse.Namespace) -> str:

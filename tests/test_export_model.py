@@ -34,6 +34,14 @@ def test_by_name_and_by_folder(tmp_path, model):
         assert (out / "model.safetensors").exists()
 
 
+def test_what_was_written_is_said(tmp_path, model):
+    out = tmp_path / "out"
+    code, shown = run("--model-dir", model, "--format", "keras", "--output", out)
+    assert code == 0, shown
+    assert f"Exported {model} to {out}: encoder.keras, tokenizer.json, vocab.txt" in shown
+    assert sorted(os.listdir(out)) == ["encoder.keras", "tokenizer.json", "vocab.txt"]
+
+
 @pytest.mark.parametrize(
     "folder, fine_tuned", [("pretrained", 0), ("tuned", 1), ("tuned/checkpoints/step-00000004", 1)]
 )
@@ -51,6 +59,7 @@ def test_formats_are_dispatched_by_the_kind_of_model(tmp_path, monkeypatch, fold
 
     monkeypatch.setattr(exporting, "importlib", types.SimpleNamespace(import_module=Module))
     source, out = str(tmp_path / folder), str(tmp_path / "out")
+    (tmp_path / "out").mkdir()
     for name in exporting.EXPORTERS:
         assert run("--model-dir", source, "--format", name, "--output", out)[0] == 0
     for (called, given), (name, exporters) in zip(
