@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -11,10 +11,11 @@ from absl import logging
 
 from electra_tf2.errors import UserError
 from electra_tf2.inference.forward import Forward
+from electra_tf2.inference.from_pretrained import FromPretrained
 from electra_tf2.inference.likelihood import TextScore, check_whole, text_score
 from electra_tf2.inference.networks import build_discriminator
 from electra_tf2.inference.noise import Noise, log_noise, open_noise
-from electra_tf2.inference.source import dtype_policy, open_source
+from electra_tf2.inference.source import Source
 from electra_tf2.inference.texts import (
     Row,
     check_positive,
@@ -25,7 +26,6 @@ from electra_tf2.inference.texts import (
 from electra_tf2.modeling.discriminator import Discriminator as DiscriminatorNetwork
 from electra_tf2.text.offsets import Piece, tokenize_with_offsets
 from electra_tf2.text.tokenizer import Tokenizer
-from electra_tf2.training.precision import Precision
 
 
 class Detection(NamedTuple):
@@ -42,7 +42,7 @@ class Detection(NamedTuple):
     offsets: list[tuple[int, int]]
 
 
-class Discriminator:
+class Discriminator(FromPretrained):
     """The network that tells original tokens from replaced ones.
 
     Args:
@@ -67,19 +67,8 @@ class Discriminator:
         self._energy = Forward(lambda batch: {"energies": self._logits(batch)}, encoders)
 
     @classmethod
-    def from_pretrained(
-        cls,
-        path: str,
-        *,
-        vocab_file: str | None = None,
-        precision: Precision = "float32",
-        model_hparam_overrides: Mapping[str, Any] | None = None,
-    ) -> Discriminator:
-        """Opens a model; arguments and errors as `Encoder.from_pretrained`."""
-        source = open_source(
-            path, vocab_file=vocab_file, model_hparam_overrides=model_hparam_overrides
-        )
-        dtype = dtype_policy(precision)
+    def from_source(cls, source: Source, dtype: str) -> Discriminator:
+        """See `FromPretrained.from_source`."""
         network = build_discriminator(source, dtype)
         noise = open_noise(source, dtype, network.encoder)
         return cls(network, source.tokenizer, noise)

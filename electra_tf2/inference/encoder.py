@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -11,8 +11,9 @@ import tensorflow as tf
 from electra_tf2.errors import UserError
 from electra_tf2.hparams import nearest_name_hint
 from electra_tf2.inference.forward import Forward
+from electra_tf2.inference.from_pretrained import FromPretrained
 from electra_tf2.inference.networks import build_encoder
-from electra_tf2.inference.source import dtype_policy, open_source
+from electra_tf2.inference.source import Source
 from electra_tf2.inference.texts import (
     Row,
     Text,
@@ -23,7 +24,6 @@ from electra_tf2.inference.texts import (
 )
 from electra_tf2.modeling.encoder import Encoder as EncoderNetwork
 from electra_tf2.text.tokenizer import Tokenizer
-from electra_tf2.training.precision import Precision
 
 Pooling = Literal["none", "cls", "mean"]
 
@@ -60,7 +60,7 @@ def _mean_state(states: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
 _POOLINGS = {"none": _all_states, "cls": _first_state, "mean": _mean_state}
 
 
-class Encoder:
+class Encoder(FromPretrained):
     """The network that pre-training keeps, for states of texts.
 
     Args:
@@ -79,31 +79,9 @@ class Encoder:
         self._forwards: dict[str, Forward] = {}
 
     @classmethod
-    def from_pretrained(
-        cls,
-        path: str,
-        *,
-        vocab_file: str | None = None,
-        precision: Precision = "float32",
-        model_hparam_overrides: Mapping[str, Any] | None = None,
-    ) -> Encoder:
-        """Opens a model.
-
-        Args:
-            path: a model folder of this program (pre-trained or fine-tuned), one of its folders
-                step-…, or a folder of another format that `open_pretrained` reads.
-            vocab_file: the vocabulary; None: the one beside the model.
-            precision: in which the network computes.
-            model_hparam_overrides: fields of `TransformerConfig` that nothing beside the weights
-                states, such as `num_attention_heads` for an official checkpoint.
-
-        Raises:
-            UserError: there is no model, or it can't be read, or parts of it are missing.
-        """
-        source = open_source(
-            path, vocab_file=vocab_file, model_hparam_overrides=model_hparam_overrides
-        )
-        return cls(build_encoder(source, dtype_policy(precision)), source.tokenizer)
+    def from_source(cls, source: Source, dtype: str) -> Encoder:
+        """See `FromPretrained.from_source`."""
+        return cls(build_encoder(source, dtype), source.tokenizer)
 
     def encode(
         self,

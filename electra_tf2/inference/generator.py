@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from electra_tf2.errors import UserError
 from electra_tf2.inference.forward import Forward
+from electra_tf2.inference.from_pretrained import FromPretrained
 from electra_tf2.inference.likelihood import TextScore, check_whole, text_score
 from electra_tf2.inference.networks import build_generator
 from electra_tf2.inference.noise import token_log_probs
-from electra_tf2.inference.source import dtype_policy, open_source
+from electra_tf2.inference.source import Source
 from electra_tf2.inference.texts import Row, check_positive, check_texts, make_row
 from electra_tf2.modeling.generator import Generator as GeneratorNetwork
 from electra_tf2.modeling.generator import TwoTowerGenerator
 from electra_tf2.text.tokenizer import Tokenizer
 from electra_tf2.text.vocabulary import MASK
-from electra_tf2.training.precision import Precision
 
 
 class Candidate(NamedTuple):
@@ -36,7 +36,7 @@ class Candidate(NamedTuple):
     probability: float
 
 
-class Generator:
+class Generator(FromPretrained):
     """The network that proposes tokens for masked places; a masked language model.
 
     Args:
@@ -65,19 +65,9 @@ class Generator:
         )
 
     @classmethod
-    def from_pretrained(
-        cls,
-        path: str,
-        *,
-        vocab_file: str | None = None,
-        precision: Precision = "float32",
-        model_hparam_overrides: Mapping[str, Any] | None = None,
-    ) -> Generator:
-        """Opens a model; arguments and errors as `Encoder.from_pretrained`."""
-        source = open_source(
-            path, vocab_file=vocab_file, model_hparam_overrides=model_hparam_overrides
-        )
-        return cls(build_generator(source, dtype_policy(precision)), source.tokenizer)
+    def from_source(cls, source: Source, dtype: str) -> Generator:
+        """See `FromPretrained.from_source`."""
+        return cls(build_generator(source, dtype), source.tokenizer)
 
     def fill_mask(self, text: str, top_k: int = 5) -> list[list[Candidate]]:
         """Proposes tokens for the masked places of a text.
