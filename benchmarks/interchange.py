@@ -1,10 +1,11 @@
-"""Time and memory of exporting ELECTRA-base to a Hugging Face folder, and of importing it.
+"""Time and memory of exporting ELECTRA-base, of importing it, and of opening it in Python.
 
     python benchmarks/interchange.py [--folder DIR]
 
 Writes a model folder of random weights of both networks with the optimizer's slots, as
-`run_pretraining.py` leaves it, exports it, and opens what was exported, each in a process of its
-own. Memory is the peak above what the process takes once everything is imported.
+`run_pretraining.py` leaves it, exports it as Hugging Face folders, reads those, opens both networks
+in Python, and exports a SavedModel, each in a process of its own. Memory is the peak above what the
+process takes once everything is imported.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ def main(argv: list[str] | None = None) -> None:
 
 def measure(part: str, folder: str) -> None:
     """Runs one part and prints what it took."""
-    from electra_tf2.interop import huggingface_export  # noqa: F401, all that the parts import
+    # All that the parts import.
+    from electra_tf2.inference import discriminator, generator  # noqa: F401
+    from electra_tf2.interop import huggingface_export, saved_model  # noqa: F401
 
     before = resident_bytes()
     start = time.perf_counter()
@@ -121,10 +124,34 @@ def open_exported(folder: str) -> int:
     return sum(path.stat().st_size for path in Path(folder, "exported").rglob("*.safetensors"))
 
 
+def open_networks(folder: str) -> int:
+    """Opens the exported networks for use in Python; returns the bytes of their files."""
+    from electra_tf2.inference.discriminator import Discriminator
+    from electra_tf2.inference.generator import Generator
+
+    networks = [
+        Discriminator.from_pretrained(f"{folder}/exported/discriminator"),
+        Generator.from_pretrained(f"{folder}/exported/generator"),
+    ]
+    assert all(networks)
+    return sum(path.stat().st_size for path in Path(folder, "exported").rglob("*.safetensors"))
+
+
+def export_saved_model(folder: str) -> int:
+    """Exports a SavedModel of both networks; returns the bytes of the weights."""
+    from electra_tf2.interop.saved_model import export_saved_model
+
+    source = Path(folder) / "models" / "base"
+    export_saved_model(str(source), f"{folder}/saved_model")
+    return sum(path.stat().st_size for path in source.rglob("weights.safetensors"))
+
+
 PARTS: dict[str, Callable[[str], int]] = {
     "prepare": prepare,
     "export": export,
     "import": open_exported,
+    "open": open_networks,
+    "savedmodel": export_saved_model,
 }
 """Part -> what it runs, in order."""
 

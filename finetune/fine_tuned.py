@@ -10,9 +10,9 @@ import tensorflow as tf
 from configure_finetuning import FinetuningConfig
 from electra_tf2.errors import UserError
 from electra_tf2.hparams import nearest_name_hint
-from electra_tf2.inference.networks import load_weights
 from electra_tf2.inference.source import Source, dtype_policy, open_source
 from electra_tf2.inference.texts import check_positive
+from electra_tf2.inference.weights import WeightLoader
 from electra_tf2.training.precision import Precision
 from electra_tf2.training.strategies import make_strategy
 from finetune.evaluation import Evaluation
@@ -85,10 +85,12 @@ class FineTuned:
         strategy = make_strategy("one_device")
         with strategy.scope():
             network = FinetuningModel(tasks, source.network, dtype=dtype_policy(precision))
+            loader = WeightLoader(source.pretrained)
+            loader.build("electra", network.encoder)
             network.build()
-        named = zip(network.task_names, network.heads, strict=True)
-        heads = {f"task_specific/{name}": head for name, head in named}
-        load_weights({"electra": network.encoder, **heads}, source.pretrained)
+        for name, head in zip(network.task_names, network.heads, strict=True):
+            loader.give(f"task_specific/{name}", head)
+        loader.check()
         return cls(source, config, tasks, network, strategy)
 
     def task(self, name: str | None = None) -> Task:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import re
 
-import keras
-import numpy as np
-
 from electra_tf2.errors import UserError
 from electra_tf2.inference.source import Source
+from electra_tf2.inference.weights import WeightLoader
 from electra_tf2.interop.generator_network import generator_network, generator_scope
 from electra_tf2.interop.pretrained import Pretrained
 from electra_tf2.modeling.discriminator import Discriminator
@@ -16,6 +14,7 @@ from electra_tf2.modeling.embeddings import Embeddings
 from electra_tf2.modeling.encoder import Direction, Encoder
 from electra_tf2.modeling.generator import Generator, TwoTowerGenerator
 from electra_tf2.modeling.heads import MaskedLMHead, ReplacedTokenHead
+from electra_tf2.modeling.initializers import weights_follow
 
 _ENCODER, _DETECTOR = "electra", "discriminator_predictions"
 _MASKED_LM = "generator_predictions"
@@ -23,8 +22,8 @@ _LEFT, _RIGHT, _CLOZE = "generator_ltr", "generator_rtl", "cloze_predictions"
 _TABLE = "embeddings/word_embeddings"
 _SHOWN = 8
 
-Parts = dict[str, keras.layers.Layer]
-"""Scope in a checkpoint -> built layer."""
+Shared = dict[str, Embeddings]
+"""Scope in a checkpoint -> built embeddings."""
 
 
 def holds(pretrained: Pretrained, scope: str) -> bool:
@@ -66,8 +65,9 @@ def build_encoder(source: Source, dtype: str = "float32") -> Encoder:
     if not has_encoder(source.pretrained):
         raise _lacks(source.pretrained, "discriminator and no encoder")
     encoder = Encoder(source.network, dtype=dtype, name=_ENCODER)
-    encoder.build()
-    load_weights({_ENCODER: encoder}, source.pretrained)
+    loader = WeightLoader(source.pretrained)
+    loader.build(_ENCODER, encoder)
+    loader.check()
     return encoder
 
 
@@ -78,7 +78,9 @@ def build_discriminator(source: Source, dtype: str = "float32") -> Discriminator
     encoder = build_encoder(source, dtype)
     head = ReplacedTokenHead(source.network, dtype=dtype, name=_DETECTOR)
     head.build((None, None, source.network.hidden_size))
-    load_weights({_DETECTOR: head}, source.pretrained)
+    loader = WeightLoader(source.pretrained)
+    loader.give(_DETECTOR, head)
+    loader.check()
     discriminator = Discriminator(encoder, head, dtype=dtype, name="discriminator")
     discriminator.build()
     return discriminator
@@ -103,35 +105,48 @@ def build_generator(
     pretrained = source.pretrained
     if not has_generator(pretrained):
         raise _lacks(pretrained, "generator")
-    parts: Parts = {f"{_ENCODER}/embeddings": encoder.embeddings} if encoder else {}
+    loader = WeightLoader(pretrained)
+    shared: Shared = {}
+    if encoder:
+        shared[f"{_ENCODER}/embeddings"] = encoder.embeddings
+        loader.give(_ENCODER, encoder)
     if is_two_tower(pretrained):
-        return _build_two_towers(source, dtype, parts)
+        return _build_two_towers(source, dtype, shared, loader)
     scope = generator_scope(pretrained)
     if scope == _ENCODER and encoder:
-        tower, parts = encoder, {_ENCODER: encoder}
+        tower = encoder
     else:
-        tower, parts = _build_tower(source, scope, "both", dtype, parts)
+        tower = _build_tower(source, scope, "both", dtype, shared, loader)
     head = _build_head(tower, tower.config.hidden_size, _MASKED_LM, dtype)
-    load_weights({**parts, _MASKED_LM: head}, pretrained)
+    loader.give(_MASKED_LM, head)
+    loader.check()
     generator = Generator(tower, head, dtype=dtype, name="generator")
     generator.build()
     return generator
 
 
-def _build_two_towers(source: Source, dtype: str, parts: Parts) -> TwoTowerGenerator:
-    left, parts = _build_tower(source, _LEFT, "left_to_right", dtype, parts)
-    right, parts = _build_tower(source, _RIGHT, "right_to_left", dtype, parts)
+def _build_two_towers(
+    source: Source, dtype: str, shared: Shared, loader: WeightLoader
+) -> TwoTowerGenerator:
+    left = _build_tower(source, _LEFT, "left_to_right", dtype, shared, loader)
+    right = _build_tower(source, _RIGHT, "right_to_left", dtype, shared, loader)
     width = left.config.hidden_size + right.config.hidden_size
     head = _build_head(left, width, _CLOZE, dtype)
-    load_weights({**parts, _CLOZE: head}, source.pretrained)
+    loader.give(_CLOZE, head)
+    loader.check()
     generator = TwoTowerGenerator(left, right, head, dtype=dtype, name="two_tower_generator")
     generator.build()
     return generator
 
 
 def _build_tower(
-    source: Source, scope: str, direction: Direction, dtype: str, parts: Parts
-) -> tuple[Encoder, Parts]:
+    source: Source,
+    scope: str,
+    direction: Direction,
+    dtype: str,
+    shared: Shared,
+    loader: WeightLoader,
+) -> Encoder:
     """Builds an encoder with its own embeddings or those of the discriminator.
 
     Args:
@@ -139,67 +154,28 @@ def _build_tower(
         scope: of the encoder's weights.
         direction: see `Encoder`.
         dtype: Keras dtype policy.
-        parts: scope -> layer, of what is built already.
-
-    Returns:
-        The encoder, and the parts with its own.
+        shared: embeddings that are built already; what is built here is added.
+        loader: gives the weights.
     """
     owner = scope if f"{scope}/{_TABLE}" in source.pretrained.arrays else _ENCODER
     config = generator_network(source.pretrained, source.network, scope)
-    shared = f"{owner}/embeddings"
-    embeddings = parts.get(shared)
-    if embeddings is None:
-        embeddings = Embeddings(config, dtype=dtype, name="embeddings")
-        embeddings.build()
-    tower = Encoder(config, embeddings=embeddings, direction=direction, dtype=dtype, name=scope)
-    tower.build()
-    return tower, {**parts, shared: embeddings, scope: tower}
+    name = f"{owner}/embeddings"
+    if name not in shared:
+        shared[name] = Embeddings(config, dtype=dtype, name="embeddings")
+        with weights_follow():
+            shared[name].build()
+        loader.give(name, shared[name])
+    tower = Encoder(
+        config, embeddings=shared[name], direction=direction, dtype=dtype, name=scope
+    )
+    loader.build(scope, tower)
+    return tower
 
 
 def _build_head(tower: Encoder, width: int, name: str, dtype: str) -> MaskedLMHead:
     head = MaskedLMHead(tower.config, tower.embeddings, dtype=dtype, name=name)
     head.build((None, None, width))
     return head
-
-
-def load_weights(parts: Parts, pretrained: Pretrained) -> None:
-    """Gives networks the weights of a checkpoint.
-
-    Args:
-        parts: a variable that is part of several belongs to the first one's scope.
-        pretrained: the checkpoint.
-
-    Raises:
-        UserError: some are missing or of another shape; names them.
-    """
-    found: dict[int, tuple[keras.Variable, np.ndarray]] = {}
-    known: set[int] = set()
-    problems = []
-    for scope, layer in parts.items():
-        for variable in layer.trainable_variables:
-            if id(variable) in known:
-                continue
-            known.add(id(variable))
-            # A layer that was built within another has a path that begins with that one's.
-            name = f"{scope}/{variable.path.removeprefix(f'{layer.path}/')}"
-            array = pretrained.arrays.get(name)
-            if array is None:
-                problems.append(f"{name} is missing")
-            elif array.shape != tuple(variable.shape):
-                shape = tuple(variable.shape)
-                problems.append(f"{name} has shape {array.shape}, not {shape}")
-            else:
-                found[id(variable)] = (variable, array)
-    if problems:
-        more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-        raise UserError(
-            "The checkpoint lacks parts of the network.",
-            where=pretrained.path,
-            received="; ".join(problems[:_SHOWN]) + more,
-            remedy="Check that all of the model's files are there, and its sizes in config.json.",
-        )
-    for variable, array in found.values():
-        variable.assign(array)
 
 
 def _lacks(pretrained: Pretrained, part: str) -> UserError:

@@ -58,6 +58,7 @@ class Signature(NamedTuple):
 
 
 Signatures = dict[str, Signature]
+States = Callable[[Features], tf.Tensor]
 
 
 def export_saved_model(source: str, output: str) -> None:
@@ -163,15 +164,15 @@ def _pretrained_signatures(source: Source) -> tuple[Signatures, list[keras.Model
     networks: list[keras.Model] = []
     if has_discriminator(pretrained):
         discriminator = build_discriminator(source)
-        encoder = discriminator.encoder
+        encoder, states = discriminator.encoder, _states(discriminator.encoder)
         noise = open_noise(source, "float32", encoder)
-        signatures |= _detection(tokenizer, discriminator, noise, length)
+        signatures |= _detection(tokenizer, discriminator.head, states, noise, length)
+        signatures |= _encoding(tokenizer, states, length)
         networks += [discriminator, *([noise.generator] if noise else [])]
     elif has_encoder(pretrained) or not has_generator(pretrained):
         encoder = build_encoder(source)
+        signatures |= _encoding(tokenizer, _states(encoder), length)
         networks.append(encoder)
-    if encoder is not None:
-        signatures |= _encoding(tokenizer, encoder, length)
     if has_generator(pretrained):
         generator = build_generator(source, encoder=encoder)
         signatures |= _generation(tokenizer, generator, length)
@@ -214,10 +215,16 @@ def on_features(
     }
 
 
-def _encoding(tokenizer: GraphTokenizer, encoder: keras.Model, length: int) -> Signatures:
+def _states(encoder: keras.Model) -> States:
+    def run(features: Features) -> tf.Tensor:
+        return encoder(features["input_ids"], features["input_mask"], features["segment_ids"])
+
+    return tf.function(run, autograph=False)  # traced once, for all signatures
+
+
+def _encoding(tokenizer: GraphTokenizer, states_of: States, length: int) -> Signatures:
     def encode(features: Features) -> dict[str, tf.Tensor]:
-        mask = features["input_mask"]
-        states = encoder(features["input_ids"], mask, features["segment_ids"])
+        mask, states = features["input_mask"], states_of(features)
         states *= tf.cast(mask, states.dtype)[..., tf.newaxis]
         return {"states": states, "input_ids": features["input_ids"], "mask": mask}
 
@@ -225,12 +232,14 @@ def _encoding(tokenizer: GraphTokenizer, encoder: keras.Model, length: int) -> S
 
 
 def _detection(
-    tokenizer: GraphTokenizer, discriminator: keras.Model, noise: Noise | None, length: int
+    tokenizer: GraphTokenizer,
+    head: keras.layers.Layer,
+    states_of: States,
+    noise: Noise | None,
+    length: int,
 ) -> Signatures:
     def logits_of(features: Features) -> tf.Tensor:
-        return discriminator(
-            features["input_ids"], features["input_mask"], features["segment_ids"]
-        )
+        return head(states_of(features))
 
     def detect(features: Features) -> dict[str, tf.Tensor]:
         ids, mask = features["input_ids"], features["input_mask"]
@@ -259,6 +268,7 @@ def _detection(
 def _generation(tokenizer: GraphTokenizer, generator: keras.Model, length: int) -> Signatures:
     best = min(_CANDIDATES, len(tokenizer.vocabulary))
 
+    @tf.function(autograph=False)
     def generate(input_ids, input_mask, segment_ids, positions) -> dict[str, tf.Tensor]:
         logits = generator(input_ids, input_mask, segment_ids, positions=positions)
         return {"logits": logits}

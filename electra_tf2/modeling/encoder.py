@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import keras
@@ -69,14 +70,20 @@ class Encoder(keras.Model):
         }
         self.blocks = [blocks[name] for name in names]
 
-    def build(self, input_shape=None):
-        if not self.embeddings.built:
-            self.embeddings.build()
+    def parts(self) -> Iterator[tuple[keras.layers.Layer, tuple[int | None, ...] | None]]:
+        """Yields the layers in the order that they run in, each once, and its input's shape."""
+        yield self.embeddings, None
         if self.embeddings_project is not None:
-            self.embeddings_project.build((None, None, self.embeddings.config.embedding_size))
-        for block in self.blocks:
-            if not block.built:  # all passes of an ALBERT-style encoder run the same one
-                block.build((None, None, self.config.hidden_size))
+            width = self.embeddings.config.embedding_size
+            yield self.embeddings_project, (None, None, width)
+        # All passes of an ALBERT-style encoder run the same block.
+        for block in dict.fromkeys(self.blocks):
+            yield block, (None, None, self.config.hidden_size)
+
+    def build(self, input_shape=None):
+        for layer, shape in self.parts():
+            if not layer.built:
+                layer.build(shape)
         self.built = True
 
     def get_config(self) -> dict[str, Any]:

@@ -46,10 +46,9 @@ class GraphTokenizer:
             unknown_token=UNK,
             no_pretokenization=True,
         )
-        # Functions of their own: graphs that use them several times hold them once.
+        # A function of its own: graphs that use it several times hold it once.
         texts = tf.TensorSpec([None], tf.string)
         self._call = tf.function(self._tokenize, input_signature=[texts], autograph=False)
-        self._call_pairs = tf.function(self._pair_rows, autograph=False)
 
     def __call__(self, texts: tf.Tensor) -> tf.RaggedTensor:
         """Args: texts: string [n]. Returns int32 [n, tokens], without special tokens."""
@@ -79,9 +78,10 @@ class GraphTokenizer:
             max_length: longest row.
 
         Returns:
-            `input_ids`, `input_mask` and `segment_ids`, int32 [n, longest].
+            `input_ids`, `input_mask` and `segment_ids`, int32 [n, longest]; no rows are one column
+            wide, as networks look at the first.
         """
-        return self._features(first[:, : max_length - 2], None)
+        return self._features(first, tf.zeros([0], tf.int32), _no_tokens(first), max_length)
 
     def pair_rows(
         self, first: tf.RaggedTensor, second: tf.RaggedTensor, max_length: int
@@ -96,45 +96,52 @@ class GraphTokenizer:
         Returns:
             As `rows`.
         """
-        return self._call_pairs(first, second, max_length)
+        return self._features(first, second.values, second.row_splits, max_length)
 
-    def _pair_rows(
-        self, first: tf.RaggedTensor, second: tf.RaggedTensor, max_length: int
+    def _features(
+        self,
+        first: tf.RaggedTensor,
+        second_values: tf.Tensor,
+        second_splits: tf.Tensor,
+        max_length: int,
     ) -> Features:
-        lengths_a, lengths_b = first.row_lengths(), second.row_lengths()
-        room = tf.where(lengths_b > 0, np.int64(max_length - 3), np.int64(max_length - 2))
-        keep_a, keep_b = truncated(lengths_a, lengths_b, room)
-        return self._features(_shortened(first, keep_a), _shortened(second, keep_b))
+        """Looks up for each place of the result which token stands there.
 
-    def _features(self, first: tf.RaggedTensor, second: tf.RaggedTensor | None) -> Features:
-        ones = tf.ones([first.nrows()], tf.int64)
-        parts = [self._special(self.vocabulary.cls_id, ones), first]
-        parts.append(self._special(self.vocabulary.sep_id, ones))
-        if second is None:
-            ids = tf.concat(parts, axis=1)
-            segments = tf.zeros_like(ids)
-        else:
-            there = tf.cast(second.row_lengths() > 0, tf.int64)
-            end = tf.concat([second, self._special(self.vocabulary.sep_id, there)], axis=1)
-            start = tf.concat(parts, axis=1)
-            ids = tf.concat([start, end], axis=1)
-            segments = tf.concat([tf.zeros_like(start), tf.ones_like(end)], axis=1)
+        With a tokens kept of the first text and b of the second, these are, by their columns:
+        0: [CLS]; 1 … a: the first text; a + 1: [SEP]; a + 2 … a + b + 1: the second; then [SEP].
+        """
+        lengths_a = first.row_lengths()
+        lengths_b = second_splits[1:] - second_splits[:-1]
+        room = tf.where(lengths_b > 0, np.int64(max_length - 3), np.int64(max_length - 2))
+        a, b = truncated(lengths_a, lengths_b, room)
+        ends = a + 2 + tf.where(b > 0, b + 1, 0)
+        column = tf.range(tf.reduce_max(tf.concat([ends, [1]], 0)))[tf.newaxis]
+        a, b, ends = a[:, tf.newaxis], b[:, tf.newaxis], ends[:, tf.newaxis]
+        places_a = first.row_splits[:-1, tf.newaxis] + column - 1
+        places_b = second_splits[:-1, tf.newaxis] + column - a - 2
+        ids = tf.where(
+            column <= a, _at(first.values, places_a), _at(second_values, places_b)
+        )
+        is_end = (column == a + 1) | (column == ends - 1)
+        ids = tf.where(is_end, np.int32(self.vocabulary.sep_id), ids)
+        ids = tf.where(column == 0, np.int32(self.vocabulary.cls_id), ids)
+        mask = tf.cast(column < ends, tf.int32)
         return {
-            "input_ids": _dense(ids),
-            "input_mask": _dense(tf.ones_like(ids)),
-            "segment_ids": _dense(segments),
+            "input_ids": ids * mask,
+            "input_mask": mask,
+            "segment_ids": mask * tf.cast(column > a + 1, tf.int32),
         }
 
-    def _special(self, token_id: int, counts: tf.Tensor) -> tf.RaggedTensor:
-        """Rows of `counts` times the token."""
-        values = tf.fill([tf.reduce_sum(counts)], np.int32(token_id))
-        return tf.RaggedTensor.from_row_lengths(values, counts)
+
+def _no_tokens(like: tf.RaggedTensor) -> tf.Tensor:
+    """Row splits of as many rows as another tensor has, all of them empty."""
+    return tf.zeros_like(like.row_splits)
 
 
-def _dense(rows: tf.RaggedTensor) -> tf.Tensor:
-    """Pads rows with 0; no rows are one column wide, as networks look at the first."""
-    dense = rows.to_tensor()
-    return tf.pad(dense, [[0, 0], [0, tf.cast(tf.shape(dense)[1] == 0, tf.int32)]])
+def _at(values: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
+    """Looks values up; places that are none have some value or other."""
+    last = tf.shape(values, tf.int64)[0]
+    return tf.gather(tf.concat([values, [0]], 0), tf.clip_by_value(places, 0, last))
 
 
 def truncated(
@@ -148,8 +155,3 @@ def truncated(
     keep_a = tf.where(short_b, room - lengths_b, tf.minimum(lengths_a, half_a))
     keep_b = tf.where(short_b, lengths_b, tf.where(short_a, room - lengths_a, half_b))
     return tf.where(fits, lengths_a, keep_a), tf.where(fits, lengths_b, keep_b)
-
-
-def _shortened(rows: tf.RaggedTensor, lengths: tf.Tensor) -> tf.RaggedTensor:
-    places = tf.ragged.range(rows.row_lengths())
-    return tf.ragged.boolean_mask(rows, places < lengths[:, tf.newaxis])

@@ -79,3 +79,17 @@ def test_missing_and_misshapen_variables_are_named():
         build_encoder(source)
     assert "electra/layer_1/attention/query/kernel is missing" in caught.value.received
     assert "electra/layer_0/intermediate/bias has shape (3,)" in caught.value.received
+
+
+def test_weights_are_in_memory_once():
+    source = official.source("electra_train")
+    arrays = source.pretrained.arrays
+    before = {name: array.copy() for name, array in arrays.items()}
+    encoder = build_encoder(source)
+    (kernel,) = (v for v in encoder.variables if v.path.endswith("layer_1/intermediate/kernel"))
+    array = arrays["electra/layer_1/intermediate/kernel"]
+    held = np.asarray(memoryview(tf.convert_to_tensor(kernel.value)))
+    assert np.shares_memory(array, held)
+    kernel.assign(tf.zeros_like(kernel))
+    for name, array in arrays.items():  # what becomes of the variables doesn't reach the arrays
+        np.testing.assert_array_equal(array, before[name], err_msg=name)
