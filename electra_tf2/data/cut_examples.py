@@ -54,10 +54,10 @@ def make_examples(
         sep_id: Id of [SEP].
 
     Returns:
-        One example per cut.
+        One example per cut; `input_ids` are of the type of `token_ids`.
     """
     length = rule.max_seq_length
-    input_ids = np.zeros((len(cuts.ends), length), np.int32)
+    input_ids = np.zeros((len(cuts.ends), length), token_ids.dtype)
     if not len(cuts.ends):
         return Examples(input_ids, np.zeros(0, np.int64), np.zeros(0, np.int64))
     draws = example_draws(
@@ -84,7 +84,7 @@ def make_examples(
     taken = np.clip(rooms - offsets, 0, sentences.lengths)
     places = sentences.rows * length + 1 + offsets
     places += np.where(in_first, 0, first[sentences.rows] + 1)
-    _copy_runs(token_ids.astype(np.int32), sentences.starts, input_ids.reshape(-1), places, taken)
+    _copy_runs(token_ids, sentences.starts, input_ids.reshape(-1), places, taken)
     return Examples(input_ids, first + 2, lengths)
 
 

@@ -9,7 +9,7 @@ Documents are cut in NumPy, some hundred at a time, in a thread of their own whi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +19,12 @@ from electra_tf2.data.background_producer import BackgroundProducer
 from electra_tf2.data.cut_examples import make_examples
 from electra_tf2.data.cutting import CutRule, Cuts, Documents, find_cuts
 from electra_tf2.data.document_files import DocumentFiles
-from electra_tf2.data.document_records import SENTENCE_LENGTHS, TOKEN_IDS, parse_token_ids
+from electra_tf2.data.document_records import (
+    SENTENCE_LENGTHS,
+    TOKEN_IDS,
+    parse_token_ids,
+    token_dtype,
+)
 from electra_tf2.data.epoch_index import EpochIndex, ExamplePlace, count_at_most
 from electra_tf2.data.numbered_records import numbered_records
 from electra_tf2.data.order import file_order, window_order
@@ -29,6 +34,7 @@ from electra_tf2.data.replica_rows import ReplicaRows, replica_rows
 EVALUATION_SEED = EVALUATION_EPOCH = 0
 
 _DOCUMENTS_AT_A_TIME = 256
+_window_order = tf.function(window_order, autograph=False)  # many small operations
 
 
 class _Start(NamedTuple):
@@ -66,7 +72,7 @@ def training_dataset(
     window_size = max(1, shuffle_buffer_size)
     start = _find_start(files, rule, position, window_size)
     producer = BackgroundProducer(
-        lambda: _windows(files, rule, start, window_size), _specs(max_seq_length)
+        lambda: _windows(files, rule, start, window_size), _specs(files, max_seq_length)
     )
     batches = producer.dataset().rebatch(global_batch_size, drop_remainder=True)
     return _replica_batches(batches, share, max_seq_length)
@@ -112,10 +118,11 @@ def _find_start(files: DocumentFiles, rule: CutRule, position: int, window_size:
     return _Start(epoch, window, passed, index.place(epoch, window * window_size))
 
 
-def _specs(max_seq_length: int) -> list[tf.TensorSpec]:
+def _specs(files: DocumentFiles, max_seq_length: int) -> list[tf.TensorSpec]:
     """Those of batches of examples: input_ids, first_lengths and lengths, see `Examples`."""
-    shapes = [[None, max_seq_length], [None], [None]]
-    return [tf.TensorSpec(shape, tf.int32) for shape in shapes]
+    dtype = token_dtype(files.metadata.vocab_size)
+    ids = tf.TensorSpec([None, max_seq_length], dtype.newbyteorder("="))
+    return [ids, tf.TensorSpec([None], tf.int32), tf.TensorSpec([None], tf.int32)]
 
 
 def _windows(
@@ -132,30 +139,45 @@ def _epoch_windows(
 ) -> Iterator[tuple[np.ndarray, ...]]:
     order = file_order(rule.seed, start.epoch, len(files.paths))[start.place.rank :]
     window, passed = start.window, start.passed
-    for examples in _in_windows(_cut(files, order, rule, start), window_size):
-        chosen = window_order(rule.seed, start.epoch, window, len(examples[0])).numpy()[passed:]
-        yield tuple(part[chosen] for part in examples)
+    for parts in _in_windows(_cut(files, order, rule, start), window_size):
+        size = sum(len(part[0]) for part in parts)
+        place = (tf.constant(number) for number in (start.epoch, window, size))
+        chosen = _window_order(rule.seed, *place).numpy()
+        yield tuple(_permuted(arrays, chosen)[passed:] for arrays in zip(*parts, strict=True))
         window, passed = window + 1, 0
 
 
 def _in_windows(
     batches: Iterator[tuple[np.ndarray, ...]], size: int
-) -> Iterator[tuple[np.ndarray, ...]]:
-    """Cuts a stream of batches of any sizes into windows; the last one may be smaller."""
+) -> Iterator[list[tuple[np.ndarray, ...]]]:
+    """Cuts a stream of batches of any sizes into windows, lists of parts of these batches.
+
+    The last window may be smaller.
+    """
     waiting: list[tuple[np.ndarray, ...]] = []
-    count = 0
+    room = size
     for batch in batches:
-        waiting.append(batch)
-        count += len(batch[0])
-        if count < size:
-            continue
-        joined = tuple(np.concatenate(parts) for parts in zip(*waiting, strict=True))
-        whole = count // size * size
-        for first in range(0, whole, size):
-            yield tuple(part[first : first + size] for part in joined)
-        waiting, count = [tuple(part[whole:] for part in joined)], count - whole
-    if count:
-        yield tuple(np.concatenate(parts) for parts in zip(*waiting, strict=True))
+        while len(batch[0]) >= room:
+            yield [*waiting, tuple(part[:room] for part in batch)]
+            batch = tuple(part[room:] for part in batch)
+            waiting, room = [], size
+        if len(batch[0]):
+            waiting.append(batch)
+            room -= len(batch[0])
+    if waiting:
+        yield waiting
+
+
+def _permuted(parts: Sequence[np.ndarray], order: np.ndarray) -> np.ndarray:
+    """Returns `np.concatenate(parts)[order]`, but copies every row only once."""
+    places = np.empty_like(order)
+    places[order] = np.arange(len(order))
+    result = np.empty((len(order), *parts[0].shape[1:]), parts[0].dtype)
+    first = 0
+    for part in parts:
+        result[places[first : first + len(part)]] = part
+        first += len(part)
+    return result
 
 
 def _first_examples(
@@ -169,7 +191,8 @@ def _first_examples(
         count += len(batch[0])
         if wanted is not None and count >= wanted:
             break
-    return tuple(np.concatenate(parts)[:wanted] for parts in zip(*found, strict=True))
+    parts = zip(*found, strict=True)
+    return tuple(np.concatenate(part)[:wanted].astype(np.int32) for part in parts)
 
 
 def _cut(
@@ -184,7 +207,8 @@ def _cut(
         start: Has the epoch, and the document and the example of it to begin with.
 
     Yields:
-        int32 (input_ids [n, L], first_lengths [n], lengths [n]), see `Examples`; n varies.
+        (input_ids [n, L], of the type in the records, first_lengths int32 [n], lengths int32 [n]),
+        see `Examples`; n varies.
     """
     spec = {
         SENTENCE_LENGTHS: tf.io.RaggedFeature(tf.int64, row_splits_dtype=tf.int64),
@@ -205,7 +229,7 @@ def _cut(
         examples = make_examples(
             documents, token_ids, cuts, start.epoch, rule, files.cls_id, files.sep_id
         )
-        yield tuple(part.astype(np.int32, copy=False) for part in examples)
+        yield examples.input_ids, *(part.astype(np.int32) for part in examples[1:])
         passed = 0
 
 
@@ -221,7 +245,7 @@ def _replica_batches(
         is_real = columns < lengths[:, None]
         is_second = is_real & (columns >= first_lengths[:, None])
         return {
-            "input_ids": input_ids,
+            "input_ids": tf.cast(input_ids, tf.int32),
             "input_mask": tf.cast(is_real, tf.int32),
             "segment_ids": tf.cast(is_second, tf.int32),
         }

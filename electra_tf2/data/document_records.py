@@ -47,8 +47,8 @@ def serialize_documents(
     """
     if len(token_splits) == 1:
         return Records(b"", np.zeros(0, np.int64))
-    width = 2 if vocab_size <= 1 << 16 else 4
-    ids = _sliced(token_ids.astype(f"<u{width}").tobytes(), token_splits * width)
+    dtype = token_dtype(vocab_size)
+    ids = _sliced(token_ids.astype(dtype).tobytes(), token_splits * dtype.itemsize)
     encoded, used = varints(sentence_lengths[:, None])
     ends = np.concatenate([[0], np.cumsum(used.sum(axis=1))])
     lengths = _sliced(encoded[used].tobytes(), ends[sentence_splits])
@@ -64,6 +64,11 @@ def serialize_documents(
     return Records(b"".join(framed), sizes + 16)
 
 
+def token_dtype(vocab_size: int) -> np.dtype:
+    """Returns the type of tokens in records: uint16 or int32, little-endian."""
+    return np.dtype("<u2" if vocab_size <= 1 << 16 else "<i4")
+
+
 def parse_token_ids(strings: np.ndarray, num_tokens: int) -> np.ndarray:
     """Decodes the feature `token_ids` of documents.
 
@@ -72,10 +77,10 @@ def parse_token_ids(strings: np.ndarray, num_tokens: int) -> np.ndarray:
         num_tokens: Tokens of all of them, at least 1.
 
     Returns:
-        uint16 or uint32 `[num_tokens]`.
+        uint16 or int32 `[num_tokens]`.
     """
     data = b"".join(strings)
-    return np.frombuffer(data, f"<u{len(data) // num_tokens}")
+    return np.frombuffer(data, "<u2" if len(data) == 2 * num_tokens else "<i4")
 
 
 def _sliced(data: bytes, ends: np.ndarray) -> list[bytes]:

@@ -31,7 +31,7 @@ class Examples(NamedTuple):
     """A batch of examples.
 
     Attributes:
-        input_ids: int32 `[n, max_seq_length]`: [CLS] first [SEP], or [CLS] first [SEP] second
+        input_ids: integers `[n, max_seq_length]`: [CLS] first [SEP], or [CLS] first [SEP] second
             [SEP], then zeros.
         first_lengths: int64 `[n]`: tokens of the first segment with its [CLS] and [SEP].
         lengths: int64 `[n]`: all tokens that are not padding.

@@ -22,6 +22,7 @@ from tests.data.building import PIECES, write_corpus, write_vocabulary
 from tests.data.cut_plainly import CLS, SEP, plain_examples
 
 LENGTH, WINDOW, SEED, SHARDS = 32, 10, 3, 3
+N_SPECIAL = 5
 FEATURES = ("input_ids", "input_mask", "segment_ids")
 READER = READERS["dynamic"]
 
@@ -315,3 +316,21 @@ def test_a_truncated_shard_is_named(copied):
     with pytest.raises(UserError, match="truncated") as info:
         open_files(tmp_path)
     assert info.value.where == str(damaged)
+
+
+def test_more_pieces_than_two_bytes_count(tmp_path):
+    (tmp_path / "large").mkdir()
+    corpus = write_corpus(tmp_path / "corpus", [900])
+    small = load_vocabulary(write_vocabulary(tmp_path))
+    specials = small.tokens[:N_SPECIAL]
+    fillers = [f"filler{i}" for i in range(1 << 16)]
+    large = tmp_path / "large" / "vocab.txt"
+    large.write_text("\n".join([*specials, *fillers, *small.tokens[N_SPECIAL:]]) + "\n")
+    for folder, vocab in ((tmp_path, tmp_path / "vocab.txt"), (tmp_path / "large", large)):
+        settings = {"segmentation": "dynamic", "num_out_files": SHARDS}
+        build_dataset(BuildConfig(corpus, str(vocab), str(folder / "dynamic"), **settings))
+    expected, found = (stream(open_files(f), 40) for f in (tmp_path, tmp_path / "large"))
+    moved = expected.copy()
+    moved[:, :LENGTH][expected[:, :LENGTH] >= N_SPECIAL] += len(fillers)
+    assert found.max() > 1 << 16
+    np.testing.assert_array_equal(found, moved)
