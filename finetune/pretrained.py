@@ -15,7 +15,12 @@ from electra_tf2.interop.pretrained import STRUCTURE, Pretrained
 from electra_tf2.model_folder import VOCABULARY
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.pretraining.run_compute import PFS_DAYS
-from electra_tf2.text.vocabulary import Vocabulary, check_vocabulary_size, load_vocabulary
+from electra_tf2.text.vocabulary import (
+    Vocabulary,
+    check_same_vocabulary,
+    check_vocabulary_size,
+    load_vocabulary,
+)
 from electra_tf2.training.checkpoints import STATE
 
 _LARGE = 1024  # hidden size from which on a model is a large one
@@ -158,14 +163,5 @@ def resolve_vocabulary(
     check_vocabulary_size(vocabulary, vocab_size, path)
     if beside[0] and beside[0] != path:
         stored = load_vocabulary(beside[0])
-        if stored.sha256 != vocabulary.sha256:
-            pairs = zip(stored.tokens, vocabulary.tokens, strict=False)
-            number = next((i for i, (a, b) in enumerate(pairs, 1) if a != b), len(stored) + 1)
-            raise UserError(
-                "The vocabulary is not the one that the model was pre-trained with.",
-                where=path,
-                received=f"{len(vocabulary)} tokens; it differs from {beside[0]} "
-                f"({len(stored)} tokens) from line {number} on",
-                remedy="Leave vocab_file out: the model's vocabulary is then used.",
-            )
+        check_same_vocabulary(vocabulary, path, stored, beside[0], "vocab_file")
     return vocabulary, path

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 from electra_tf2.errors import UserError
 from electra_tf2.hparams import nearest_name_hint
+from electra_tf2.interop.model_vocabulary import model_vocabulary
 from electra_tf2.interop.pretrained import Pretrained, open_pretrained
 from electra_tf2.model_folder import read_config
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.text.tokenizer import Tokenizer, make_tokenizer
-from electra_tf2.text.vocabulary import check_vocabulary_size, load_vocabulary
 from electra_tf2.training.precision import DTYPE_POLICIES
 
 
@@ -59,22 +59,14 @@ def open_source(
     """
     pretrained = open_pretrained(_path("path", path))
     network = _network(pretrained, model_hparam_overrides or {})
-    vocab_file = _path("vocab_file", vocab_file) if vocab_file else pretrained.vocab_file
-    if vocab_file is None:
-        raise UserError(
-            "The model has no vocabulary beside it.",
-            where=pretrained.folder,
-            received="no vocab.txt",
-            remedy="Copy it there, or give its path as vocab_file.",
-        )
-    vocabulary = load_vocabulary(vocab_file)
-    check_vocabulary_size(vocabulary, network.vocab_size, vocab_file)
+    given = _path("vocab_file", vocab_file) if vocab_file else None
+    vocabulary, path = model_vocabulary(pretrained, network.vocab_size, given, "vocab_file")
     tokenizer = make_tokenizer(
         vocabulary,
         lower_case=pretrained.tokenizer.get("do_lower_case", True),
         strip_accents=pretrained.tokenizer.get("strip_accents", True),
     )
-    return Source(pretrained, network, tokenizer, vocab_file)
+    return Source(pretrained, network, tokenizer, path)
 
 
 def dtype_policy(precision: str) -> str:

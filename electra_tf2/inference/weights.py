@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from electra_tf2.errors import UserError
+from electra_tf2.interop.finite_weights import check_finite
 from electra_tf2.interop.pretrained import Pretrained
 from electra_tf2.modeling.encoder import Encoder
 from electra_tf2.modeling.initializers import weights_follow
@@ -34,6 +35,7 @@ class WeightLoader:
     def __init__(self, pretrained: Pretrained):
         self._pretrained = pretrained
         self._known: set[int] = set()
+        self._given: list[str] = []
         self._problems: list[str] = []
 
     def build(self, scope: str, encoder: Encoder) -> None:
@@ -71,17 +73,19 @@ class WeightLoader:
             elif arrays[name].shape != shape:
                 self._problems.append(f"{name} has shape {arrays[name].shape}, not {shape}")
             else:
+                self._given.append(name)
                 variable.assign(arrays[name])
                 if arrays[name].dtype == variable.dtype:
                     arrays[name] = _view(variable)
 
     def check(self) -> None:
-        """Makes sure that every variable was given a value.
+        """Makes sure that every variable was given a value, and a finite one.
 
         Raises:
-            UserError: some were missing or of another shape; names them.
+            UserError: some were missing, of another shape or not finite; names them.
         """
         if not self._problems:
+            check_finite(self._pretrained, self._given)
             return
         more = f"; and {len(self._problems) - _SHOWN} more" if len(self._problems) > _SHOWN else ""
         raise UserError(

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from electra_tf2.console import say
 from electra_tf2.errors import UserError
+from electra_tf2.interop.finite_weights import check_finite
 from electra_tf2.interop.generator_network import generator_network, generator_scope
 from electra_tf2.interop.huggingface_card import model_card
 from electra_tf2.interop.huggingface_config import CONFIG, architecture_for, huggingface_config
@@ -25,11 +26,12 @@ from electra_tf2.interop.huggingface_names import (
     encoder_names,
 )
 from electra_tf2.interop.huggingface_tokenizer import tokenizer_files
+from electra_tf2.interop.model_vocabulary import model_vocabulary
 from electra_tf2.interop.network_shapes import HEAD_SHAPES, encoder_shapes
 from electra_tf2.interop.new_folder import new_folder
 from electra_tf2.interop.pretrained import Pretrained, open_pretrained
 from electra_tf2.modeling.config import TransformerConfig
-from electra_tf2.text.vocabulary import Vocabulary, load_vocabulary
+from electra_tf2.text.vocabulary import Vocabulary
 from electra_tf2.training.array_files import write_arrays
 from electra_tf2.training.durable_files import replace_file
 
@@ -112,7 +114,8 @@ def open_source(path: str, options: ExportOptions) -> Source:
     """Opens a model to export.
 
     Raises:
-        UserError: it can't be read, there is no vocabulary, or one of another size.
+        UserError: it can't be read, has weights that are not finite, or there is no vocabulary or
+            another one than the model's.
     """
     pretrained = open_pretrained(path)
     if not pretrained.network:
@@ -122,23 +125,11 @@ def open_source(path: str, options: ExportOptions) -> Source:
             received=", ".join(sorted(pretrained.arrays)[:3]) + ", …",
             remedy="Give a model of ELECTRA, or one of a masked LM.",
         )
+    check_finite(pretrained, pretrained.arrays)
     network = TransformerConfig(**pretrained.network)
-    vocab_file = options.vocab_file or pretrained.vocab_file
-    if vocab_file is None:
-        raise UserError(
-            "The model has no vocabulary beside it.",
-            where=pretrained.folder,
-            received="no vocab.txt",
-            remedy="Give the one that it was trained with as --vocab-file.",
-        )
-    vocabulary = load_vocabulary(vocab_file)
-    if len(vocabulary) != network.vocab_size:
-        raise UserError(
-            "The vocabulary has another size than the model's embeddings.",
-            where=vocab_file,
-            received=f"{len(vocabulary)} pieces, {network.vocab_size} embeddings",
-            remedy="Give the vocabulary that the model was trained with.",
-        )
+    vocabulary, _ = model_vocabulary(
+        pretrained, network.vocab_size, options.vocab_file, "--vocab-file"
+    )
     return Source(pretrained, network, vocabulary, _casing(pretrained, options))
 
 

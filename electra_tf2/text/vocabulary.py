@@ -130,6 +130,35 @@ def check_vocabulary_size(vocabulary: Vocabulary, vocab_size: int, path: str) ->
         )
 
 
+def check_same_vocabulary(
+    vocabulary: Vocabulary, path: str, stored: Vocabulary, stored_path: str, option: str
+) -> None:
+    """Checks that a vocabulary that was given for a model is the one that lies beside it.
+
+    Args:
+        vocabulary: the one that was given.
+        path: where it was read from, for the message.
+        stored: the model's own.
+        stored_path: where that was read from.
+        option: what it was given as.
+
+    Raises:
+        UserError: they differ; names the first line.
+    """
+    if vocabulary.sha256 == stored.sha256:
+        return
+    pairs = zip(stored.tokens, vocabulary.tokens, strict=False)
+    shorter = min(len(stored), len(vocabulary))
+    number = next((i for i, (a, b) in enumerate(pairs, 1) if a != b), shorter + 1)
+    raise UserError(
+        "The vocabulary is not the one that the model was trained with.",
+        where=path,
+        received=f"{len(vocabulary)} tokens; it differs from {stored_path} "
+        f"({len(stored)} tokens) from line {number} on",
+        remedy=f"Leave {option} out: the model's vocabulary is then used.",
+    )
+
+
 def _read_bytes(path: str) -> bytes:
     if "://" in path:
         return _read_remote_bytes(path)

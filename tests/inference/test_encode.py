@@ -1,6 +1,7 @@
 """`Encoder.encode`: any texts, in any batches, give the network's states."""
 
 import pathlib
+import shutil
 
 import numpy as np
 import pytest
@@ -109,6 +110,21 @@ def test_models_that_are_none(tmp_path):
     vocab.write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n")
     with pytest.raises(UserError, match="another size"):
         electra_tf2.Encoder.from_pretrained(official.folder(name), vocab_file=str(vocab))
+
+
+def test_another_vocabulary_than_the_model_s(tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(official.folder("electra_train"), folder)
+    options = official.options("electra_train")
+    text = pathlib.Path(options["vocab_file"]).read_text(encoding="utf-8")
+    (folder / "vocab.txt").write_text(text, encoding="utf-8")
+    electra_tf2.Encoder.from_pretrained(folder, **options)  # the same one is fine
+    lines = text.split("\n")
+    other = tmp_path / "other.txt"
+    other.write_text("\n".join([*lines[:30], "elsewhere", *lines[31:]]), encoding="utf-8")
+    with pytest.raises(UserError, match="not the one that the model was trained") as caught:
+        electra_tf2.Encoder.from_pretrained(folder, **(options | {"vocab_file": str(other)}))
+    assert caught.value.where == str(other) and "from line 31 on" in caught.value.received
 
 
 def test_paths_may_be_path_objects():

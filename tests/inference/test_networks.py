@@ -81,6 +81,14 @@ def test_missing_and_misshapen_variables_are_named():
     assert "electra/layer_0/intermediate/bias has shape (3,)" in caught.value.received
 
 
+def test_weights_of_a_training_that_diverged():
+    source = official.source("electra_train")
+    source.pretrained.arrays["electra/layer_1/output/bias"][3] = np.nan
+    with pytest.raises(UserError, match="not finite") as caught:
+        build_encoder(source)
+    assert caught.value.received == "electra/layer_1/output/bias"
+
+
 def test_weights_are_in_memory_once():
     source = official.source("electra_train")
     arrays = source.pretrained.arrays

@@ -35,13 +35,17 @@ def export(source, output, **options):
     return Path(output)
 
 
-def own_model(folder, network=NETWORK, hparams=None, **pair):
-    """Writes a model of this program with random weights; returns its folder and arrays."""
+def own_model(folder, network=NETWORK, hparams=None, change=None, **pair):
+    """Writes a model of this program with random weights; returns its folder and arrays.
+
+    `change` is called with the arrays before they are written.
+    """
     built = build_pair(network, generator_hidden_size=0.5, **pair)
-    networks = [built.encoder, built.discriminator, built.generator]
-    weights = {
-        v.path: np.asarray(v) for part in filter(None, networks) for v in part.trainable_variables
-    }
+    networks = filter(None, [built.encoder, built.discriminator, built.generator])
+    variables = [v for network in networks for v in network.trainable_variables]
+    weights = {v.path: v.numpy().copy() for v in variables}
+    if change:
+        change(weights)
     make_model_folder(str(folder))
     write_model_folder(
         str(folder),
@@ -256,9 +260,9 @@ def test_an_activation_that_their_head_has_not(tmp_path, capsys):
     assert config["architectures"] == ["ElectraModel"] and config["hidden_act"] == "relu"
 
 
-def other_vocabulary(folder):
+def other_vocabulary(folder, change):
     path = folder / "other.txt"
-    path.write_text((folder / "theirs" / "discriminator" / "vocab.txt").read_text() + "more\n")
+    path.write_text(change((folder / "theirs" / "discriminator" / "vocab.txt").read_text()))
     return str(path)
 
 
@@ -271,8 +275,14 @@ BAD_EXPORTS = {
         lambda folder: {"architecture": "albert"}, ["exported as albert", "weights of their own"],
     ),
     "a vocabulary of another size": (
-        lambda folder: {"vocab_file": other_vocabulary(folder)},
+        lambda folder: {"vocab_file": other_vocabulary(folder, lambda text: f"{text}more\n")},
         ["another size", "other.txt", "26 pieces, 25 embeddings"],
+    ),
+    "another vocabulary than the model's": (
+        lambda folder: {
+            "vocab_file": other_vocabulary(folder, lambda text: text.replace("ship", "boat"))
+        },
+        ["not the one that the model was trained with", "other.txt", "from line 10 on"],
     ),
     "casing that is not the model's": (
         lambda folder: {"do_lower_case": False}, ["tokenized otherwise", "--do-lower-case"],
@@ -291,6 +301,18 @@ def test_a_bad_export_writes_nothing(tmp_path, name):
     assert [part for part in parts if part not in str(error.value)] == []
     assert error.value.where and error.value.received and error.value.remedy
     assert content(tmp_path) == before
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_model_that_has_diverged_is_not_exported(tmp_path, value):
+    def change(weights):
+        weights["discriminator_predictions/dense/kernel"][1, 2] = value
+
+    folder, _ = own_model(tmp_path / "own", change=change)
+    with pytest.raises(UserError, match="not finite") as error:
+        export(folder, tmp_path / "out")
+    assert error.value.received == "discriminator_predictions/dense/kernel"
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_output_is_not_overwritten(tmp_path):
