@@ -40,4 +40,6 @@ def numbered_records(
     # Files are read through their known numbers of records: one reader for all of them is much
     # quicker than one for each, with numbers beside every record.
     records = tf.data.TFRecordDataset(tf.gather(tf.constant(files.paths), order))
+    # A file that lost records since the start would shift all that come after them.
+    records = records.apply(tf.data.experimental.assert_cardinality(ends[-1]))
     return records.skip(first_record).batch(batch_size).enumerate().map(number)

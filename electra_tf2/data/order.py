@@ -98,7 +98,9 @@ def _epoch_records(
     file_start = tf.concat([[0], ends], axis=0)[first_file]
 
     files = tf.gather(tf.constant(paths), order)[first_file:]
-    records = tf.data.TFRecordDataset(files).skip(window_start - file_start)
+    # A file that lost records since the start would shift all that come after them.
+    expected = tf.data.experimental.assert_cardinality(ends[-1] - file_start)
+    records = tf.data.TFRecordDataset(files).apply(expected).skip(window_start - file_start)
 
     def permute(window: tf.Tensor, serialized: tf.Tensor) -> tf.Tensor:
         return tf.gather(serialized, window_order(seed, epoch, window, tf.size(serialized)))

@@ -129,22 +129,48 @@ def open_records(
     return record_files
 
 
+def is_data_loss(record_files: RecordFiles, error: Exception) -> bool:
+    """Whether an error of TensorFlow's says that the files are not what they were at the start.
+
+    Args:
+        record_files: The files.
+        error: What was raised while reading them.
+    """
+    import tensorflow as tf
+
+    if isinstance(error, tf.errors.DataLossError):
+        return True
+    if not isinstance(error, tf.errors.OpError):
+        return False
+    lost_records = "dataset was expected to contain" in error.message
+    return lost_records or any(path in error.message for path in record_files.paths)
+
+
 def explain_data_loss(record_files: RecordFiles, error: Exception) -> UserError:
     """Turns an error of TensorFlow's record reader into one that names the file and the place.
 
     Args:
         record_files: The files that were read.
-        error: What was raised while reading them, usually `tf.errors.DataLossError`.
+        error: What was raised while reading them, see `is_data_loss`.
 
     Returns:
-        An error naming the first damaged file and the byte at which its damaged record begins. If
-        all of them can be read on this second attempt, it says so and quotes the original message.
+        An error naming the first damaged file and the byte at which its damaged record begins, or
+        the first file that is gone. If all of them can be read on this second attempt, it says so
+        and quotes the original message.
     """
     for path, count in zip(record_files.paths, record_files.counts, strict=True):
         try:
             _verify_file(path, count)
         except UserError as found:
             return found
+        except OSError as found:
+            return UserError(
+                "A TFRecord file can't be read any more.",
+                where=path,
+                received=found.strerror or str(found),
+                remedy="Bring the file back, then run the same command again: training continues "
+                "from its last checkpoint.",
+            )
     return UserError(
         "Reading the TFRecords failed, though every file could be read on a second attempt.",
         where=", ".join(record_files.paths[:3]) + (", …" if len(record_files.paths) > 3 else ""),

@@ -15,7 +15,7 @@ from electra_tf2.console import say
 from electra_tf2.data.background_producer import stop_producers, take_failure
 from electra_tf2.data.readers import READERS
 from electra_tf2.data.record_places import describe_places
-from electra_tf2.data.records import RecordFiles, explain_data_loss
+from electra_tf2.data.records import RecordFiles, explain_data_loss, is_data_loss
 from electra_tf2.errors import UserError
 from electra_tf2.model_folder import CONFIG, make_model_folder, write_model_folder
 from electra_tf2.modeling.parameters import describe_parameters
@@ -201,7 +201,7 @@ def _explain(config: Any, files: RecordFiles, error: Exception) -> UserError | N
     """
     cause = take_failure()
     error = cause or error
-    if isinstance(error, tf.errors.DataLossError):
+    if is_data_loss(files, error):
         return explain_data_loss(files, error)
     unreadable = isinstance(error, UnicodeDecodeError)
     not_parsed = isinstance(error, tf.errors.InvalidArgumentError) and "ParseExample" in str(error)

@@ -50,26 +50,52 @@ def test_record_of_another_length_far_inside(small_model):
     assert "received: Key: " in error and "Values size: 16" in error
 
 
-def test_last_shard_that_loses_its_end_while_it_is_read(small_model):
-    """A real process; the data are read again in each epoch. The mended shard lets it go on."""
-    root, _ = small_model
-    hparams = tiny.UNIFORM | {"num_train_steps": 60, "save_checkpoints_steps": 10}
-    hparams |= {"log_every_steps": 1, "keep_checkpoint_max": 2}
+def start_and_damage(root, damage, **hparams):
+    """Trains in a real process, which reads the data again in each epoch; damages the last shard.
+
+    Returns the error, and the shard's path and content.
+    """
+    shard = root / errors.SHARD.format(1)
+    content = shard.read_bytes()
     with tiny.start(root, "new", **hparams) as process:
         wait_for_step(process, root / "models" / "new", 20)
         process.send_signal(signal.SIGSTOP)  # not to be at the end before
-        shard = root / errors.SHARD.format(1)
-        content = shard.read_bytes()
-        os.truncate(shard, len(content) - 7)
+        damage(shard)
         process.send_signal(signal.SIGCONT)
         _, shown = process.communicate(timeout=300)
-    error = errors.error_of(process.returncode, shown)
+    return errors.error_of(process.returncode, shown), shard, content
+
+
+RUN = tiny.UNIFORM | {"num_train_steps": 60, "save_checkpoints_steps": 10}
+RUN |= {"log_every_steps": 1, "keep_checkpoint_max": 2}
+
+
+def test_last_shard_that_loses_its_end_while_it_is_read(small_model):
+    """The mended shard lets the run go on."""
+    root, _ = small_model
+    error, shard, content = start_and_damage(
+        root, lambda shard: os.truncate(shard, shard.stat().st_size - 7), **RUN
+    )
     assert "truncated" in error and str(shard) in error
     store = CheckpointStore(str(root / "models" / "new"))
     last = store.load(store.latest()).step
     assert 10 <= last < 60
     shard.write_bytes(content)
-    _, shown = tiny.pretrain_here(root, "new", **hparams)
+    _, shown = tiny.pretrain_here(root, "new", **RUN)
     assert f"Resuming at step {last} " in shown
-    tiny.pretrain_here(root, "undisturbed", **hparams)
+    tiny.pretrain_here(root, "undisturbed", **RUN)
     assert differences(root / "models" / "new", root / "models" / "undisturbed") == []
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (os.remove, "can't be read any more"),
+        (lambda shard: os.truncate(shard, 0), "0 records instead of"),
+    ],
+    ids=["deleted", "emptied"],
+)
+def test_last_shard_that_goes_while_it_is_read(small_model, damage, said):
+    root, _ = small_model
+    error, shard, _ = start_and_damage(root, damage, **(RUN | {"num_train_steps": 1000}))
+    assert said in error and str(shard) in error
