@@ -2,6 +2,7 @@
 
 import collections
 import itertools
+import os
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from electra_tf2.data.document_input import EVALUATION_SEED
 from electra_tf2.data.epoch_index import EpochIndex
 from electra_tf2.data.order import file_order, window_order
 from electra_tf2.data.readers import READERS
-from electra_tf2.data.records import explain_data_loss
+from electra_tf2.data.records import explain_data_loss, is_data_loss
 from electra_tf2.errors import UserError
 from electra_tf2.text.vocabulary import load_vocabulary
 from tests.data.building import PIECES, write_corpus, write_vocabulary
@@ -308,6 +309,18 @@ def test_a_shard_that_is_damaged_while_it_is_read_is_named(copied, capfd):
     assert isinstance(cause, tf.errors.DataLossError)
     assert explain_data_loss(opened, cause).where.startswith(f"{damaged}, in the record")
     assert "Traceback" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("damage", [os.remove, lambda path: os.truncate(path, 0)])
+def test_a_shard_that_goes_while_it_is_read_is_named(copied, damage):
+    where, damaged = copied
+    opened = open_files(where)
+    damage(damaged)
+    with pytest.raises(tf.errors.OpError):
+        stream(opened, 10_000)
+    cause = take_failure()
+    assert is_data_loss(opened, cause)
+    assert explain_data_loss(opened, cause).where == str(damaged)
 
 
 def test_a_truncated_shard_is_named(copied):
