@@ -9,6 +9,7 @@ from __future__ import annotations
 import posixpath
 from typing import Any, Literal
 
+from electra_tf2.data.segments import MIN_SEQ_LENGTH
 from electra_tf2.hparam_types import (
     Distribution,
     MaskProbability,
@@ -278,6 +279,12 @@ class PretrainingConfig(HParams):
                     "max_position_embeddings": network.max_position_embeddings,
                 },
                 "Lower max_seq_length or set model_hparam_overrides.max_position_embeddings.",
+            )
+        if self.segmentation == "dynamic" and self.max_seq_length < MIN_SEQ_LENGTH:
+            raise contradiction(
+                "Documents can't be cut into examples this short.",
+                self._values("max_seq_length", "segmentation"),
+                f"Set max_seq_length to {MIN_SEQ_LENGTH} or more.",
             )
         if not 1 <= self.max_predictions_per_seq <= self.max_seq_length:
             raise contradiction(

@@ -9,6 +9,7 @@ with random weights: only its last layer is trained, as long, on samples of the 
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import NamedTuple
 
 import keras
@@ -21,6 +22,7 @@ from electra_tf2.pretraining.masking import Masking
 from electra_tf2.pretraining.replaced_token_detection import ReplacedTokenDetection
 
 STEPS, BATCH_SIZE, LEARNING_RATE = 600, 32, 3e-3
+REPORTS = 4
 
 
 class Scores(NamedTuple):
@@ -41,6 +43,10 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=STEPS, help="default: %(default)s")
     parser.add_argument("--save", metavar="FILE.keras", help="where to keep the discriminator")
     flags = parser.parse_args(argv)
+    if flags.steps < REPORTS:
+        parser.error(f"--steps: {REPORTS} at least, received: {flags.steps}")
+    if flags.save and not (flags.save.endswith(".keras") and Path(flags.save).parent.is_dir()):
+        parser.error(f"--save: a name that ends in .keras, in a folder, received: {flags.save}")
     scores, discriminator = compare(load_text(), flags.steps)
     print(f"Held-out AUC of the discriminator   {scores.trained:.3f}")
     print(f"of a frozen random encoder          {scores.random:.3f}")
@@ -107,7 +113,7 @@ def train(objective: ReplacedTokenDetection, rows: np.ndarray, steps: int) -> No
     batches = tf.data.Dataset.from_tensor_slices(rows).repeat().batch(BATCH_SIZE).take(steps)
     for step, ids in batches.enumerate():
         result = update(ids, step)
-        if (step + 1) % (steps // 4) == 0:
+        if (step + 1) % (steps // REPORTS) == 0:
             print(
                 f"step {step + 1}: generator loss {result.generator_loss:.2f}, discriminator loss "
                 f"{result.discriminator_loss:.3f}, AUC {result.figures()['disc_auc']:.3f}"

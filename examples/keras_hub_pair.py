@@ -25,6 +25,7 @@ from electra_tf2.pretraining.masking import Masking
 from electra_tf2.pretraining.replaced_token_detection import Options
 
 STEPS, BATCH_SIZE, LEARNING_RATE = 600, 32, 8e-3
+WARMUP_SHARE = 10  # one step in so many
 STATES = "transformer_layer_1"
 
 
@@ -33,6 +34,8 @@ def main(argv: list[str] | None = None) -> None:
     parser = cli.make_parser(__doc__)
     parser.add_argument("--steps", type=int, default=STEPS, help="default: %(default)s")
     flags = parser.parse_args(argv)
+    if flags.steps < WARMUP_SHARE:
+        parser.error(f"--steps: {WARMUP_SHARE} at least, received: {flags.steps}")
     scores = compare(load_text(), flags.steps)
     print(f"Held-out AUC of the backbone        {scores.trained:.3f}")
     print(f"of the same with random weights     {scores.random:.3f}")
@@ -85,8 +88,9 @@ def fit(generator: keras.Model, backbone: keras.Model, text: PairText, steps: in
     )
     options = Options(temperature=2.0)
     model = PretrainingModel(generator, backbone, masking, options, discriminator_layer=STATES)
+    warmup_steps = steps // WARMUP_SHARE
     rate = keras.optimizers.schedules.CosineDecay(
-        0.0, steps - steps // 10, warmup_target=LEARNING_RATE, warmup_steps=steps // 10
+        0.0, steps - warmup_steps, warmup_target=LEARNING_RATE, warmup_steps=warmup_steps
     )
     model.compile(keras.optimizers.Adam(rate))
     batches = tf.data.Dataset.from_tensor_slices(text.train).repeat().batch(BATCH_SIZE)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -75,11 +75,24 @@ def export_saved_model(source: str, output: str) -> None:
     assets = {}
     for task in model.tasks.values():
         exported = _exporter_of(task)(model, task)
+        _check_names(task, exported.signatures, signatures)
         signatures |= exported.signatures
         if exported.labels:
             assets[f"{task.name}_labels.txt"] = "".join(f"{x}\n" for x in exported.labels)
     vocabulary = model.source.tokenizer.vocabulary
     save(output, signatures, [model.network], vocabulary, next(iter(signatures)), assets)
+
+
+def _check_names(task: Task, names: Iterable[str], taken: Iterable[str]) -> None:
+    twice = [name for name in names if name in {*taken, "serving_default"}]
+    if twice:
+        raise UserError(
+            "Two signatures of the SavedModel would have one name.",
+            where=f"task {task.name}",
+            received=", ".join(twice),
+            remedy="Fine-tune with another name for one of the tasks (_pairs and _ids are added to "
+            "names, and serving_default is the first task's).",
+        )
 
 
 def _exporter_of(task: Task) -> Callable[[FineTuned, Any], Exported]:

@@ -23,6 +23,7 @@ from finetune.setup import stored_states
 from finetune.task import Task
 from finetune.task_builder import get_tasks
 
+_ROWS = 32
 
 class FineTuned:
     """A fine-tuned model: an encoder with the heads of the tasks that it was trained on.
@@ -116,7 +117,7 @@ class FineTuned:
         return self.tasks[name]
 
     def predict(
-        self, inputs: Sequence[Any], *, task: str | None = None, batch_size: int = 32
+        self, inputs: Sequence[Any], *, task: str | None = None, batch_size: int = _ROWS
     ) -> list[Prediction]:
         """Predicts with one of the model's tasks.
 
@@ -141,6 +142,8 @@ class FineTuned:
         if not examples:
             return []
         table = Preprocessor(self.config).make(chosen, examples, "predict")
-        outputs = list(self._evaluation.outputs(chosen, table, batch_size))
+        # Batches have all their rows, filled up; every other number of rows is another graph.
+        most = max(_ROWS, 1 << (table.num_rows - 1).bit_length())
+        outputs = list(self._evaluation.outputs(chosen, table, min(batch_size, most)))
         records = chosen.prediction_records("predict", outputs, examples)
         return [kind.make_prediction(record) for record in records]

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from electra_tf2.errors import UserError
 from electra_tf2.inference.texts import check_texts
+from electra_tf2.text.normalization import is_dropped
 from finetune.classification.classification_tasks import (
     ClassificationTask,
     InputExample,
@@ -114,7 +115,7 @@ def _text_examples(inputs: Sequence[Any]) -> list[InputExample]:
 
 
 def _tagging_examples(inputs: Sequence[Any]) -> list[TaggingExample]:
-    if isinstance(inputs, str) or not hasattr(inputs, "__iter__"):
+    if isinstance(inputs, str | Mapping) or not hasattr(inputs, "__iter__"):
         check_texts(inputs)
     examples = []
     for i, sentence in enumerate(inputs):
@@ -133,7 +134,7 @@ def _tagging_examples(inputs: Sequence[Any]) -> list[TaggingExample]:
 def _question_examples(inputs: Sequence[Any]) -> list[QAExample]:
     examples = []
     for i, pair in enumerate(check_texts(inputs, pairs=True)):
-        if isinstance(pair, str) or not split_words(pair[1]):
+        if isinstance(pair, str) or not _has_content(pair[1]):
             raise UserError(
                 "A question comes with the passage that has the answer.",
                 where=f"inputs[{i}]",
@@ -142,6 +143,12 @@ def _question_examples(inputs: Sequence[Any]) -> list[QAExample]:
             )
         examples.append(QAExample(eid=i, id=str(i), question=pair[0], passage=pair[1]))
     return examples
+
+
+def _has_content(passage: str) -> bool:
+    """Whether anything is left once control characters, invisible ones and spaces are dropped."""
+    words = split_words("".join(char for char in passage if not is_dropped(char)))
+    return any(not word.isspace() for word in words)
 
 
 def _label(record: Mapping[str, Any]) -> Label:

@@ -85,7 +85,7 @@ class SweepScores:
         """
         with _named_in_errors():
             config = self._config(model_name)
-        finetune(config)
+            finetune(config)
         results = read_results(json_path(config.results_pkl))
         trials = [own for own in results["trials"] if own["trial"] <= config.num_trials]
         return {

@@ -202,7 +202,11 @@ def on_features(
         return shared(tokenizer.rows(tokenizer(texts), max_length))
 
     def pairs(texts, second_texts):
-        first, second = tokenizer(texts), tokenizer(second_texts)
+        same = tf.debugging.assert_equal(
+            tf.shape(texts), tf.shape(second_texts), "texts and second_texts differ in number"
+        )
+        with tf.control_dependencies([same]):
+            first, second = tokenizer(texts), tokenizer(second_texts)
         return shared(tokenizer.pair_rows(first, second, max_length))
 
     def ids(*tensors):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import tensorflow as tf
+
 from electra_tf2.data.readers import READERS
-from electra_tf2.data.records import RecordFiles
+from electra_tf2.data.records import RecordFiles, explain_data_loss, is_data_loss
 from electra_tf2.training.evaluator import Evaluator
 from electra_tf2.training.trainer import Trainer
 
@@ -37,9 +39,19 @@ class Evaluation:
         self._figures: dict[str, float] = {}
 
     def __call__(self) -> dict[str, float]:
-        """Returns the figures by name, see `Evaluator.evaluate`."""
+        """Returns the figures by name, see `Evaluator.evaluate`.
+
+        Raises:
+            UserError: the records are no longer what they were when they were opened.
+        """
         if self._step != self._trainer.step:
-            self._step, self._figures = self._trainer.step, self._compute()
+            try:
+                figures = self._compute()
+            except tf.errors.OpError as error:
+                if not is_data_loss(self._files, error):
+                    raise
+                raise explain_data_loss(self._files, error) from error
+            self._step, self._figures = self._trainer.step, figures
             self._trainer.log.write(self._step, self._figures, split="eval")
         return dict(self._figures)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -21,6 +22,8 @@ from electra_tf2.training.replica_step import all_reduce_sum, replica_id
 _EVALUATION_SEED = 1 << 32
 # What the check inside the graph says, and `fit` looks for.
 _OUTSIDE = "token ids outside of the vocabulary"
+# What TensorFlow says where an embedding is looked up.
+_NOT_IN_TABLE = re.compile(r"indices\[[\d,]*\] = (-?\d+) is not in \[0, (\d+)\)")
 
 
 class PretrainingModel(keras.Model):
@@ -75,6 +78,7 @@ class PretrainingModel(keras.Model):
             generator, discriminator, masking, options, discriminator_layer=discriminator_layer
         )
         self.seed = seed
+        self._length: int | None = None
         self.generator = generator
         self.discriminator = discriminator
         self.head = self.objective.discriminator.head
@@ -91,17 +95,36 @@ class PretrainingModel(keras.Model):
         )
         self.built = True
 
-    def compile(self, optimizer: Any = "adam", **kwargs: Any) -> None:
+    @property
+    def trainable_weights(self) -> list[keras.Variable]:
+        """What is trained, in the order in which the optimizer has it, as Keras takes for granted.
+
+        (It pairs the two by their places, for moving averages of the weights among others.)
+        """
+        return self.objective.trainable_variables
+
+    @property
+    def trainable_variables(self) -> list[keras.Variable]:
+        """As `trainable_weights`."""
+        return self.objective.trainable_variables
+
+    def compile(
+        self, optimizer: Any = "adam", *, jit_compile: bool = False, **kwargs: Any
+    ) -> None:
         """Chooses the optimizer; the loss and the metrics are the objective's.
 
         Args:
             optimizer: any Keras optimizer. Clipping, too, is of the global batch's gradient.
-            **kwargs: `run_eagerly`, `jit_compile`, `steps_per_execution`.
+            jit_compile: whether XLA compiles the steps. It leaves checks out: token ids that are
+                not in the vocabulary then go unnoticed.
+            **kwargs: `run_eagerly`, `steps_per_execution`.
 
         Raises:
-            UserError: a loss or metrics are given.
+            UserError: a loss, weights or metrics are given, or gradients would be accumulated on
+                several replicas, which Keras can't do in a step of one's own.
         """
-        given = [name for name in ("loss", "metrics", "weighted_metrics") if kwargs.get(name)]
+        names = ("loss", "loss_weights", "metrics", "weighted_metrics")
+        given = [name for name in names if kwargs.get(name)]
         if given:
             raise UserError(
                 "The pre-training model has its loss and metrics already.",
@@ -109,7 +132,16 @@ class PretrainingModel(keras.Model):
                 received=", ".join(given),
                 remedy="Leave them out; weights of the losses are in Options.",
             )
-        super().compile(optimizer=optimizer, **kwargs)
+        super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
+        replicas = self.distribute_strategy.num_replicas_in_sync
+        if replicas > 1 and getattr(self.optimizer, "gradient_accumulation_steps", None):
+            raise UserError(
+                "Gradients can't be accumulated on several replicas.",
+                where="PretrainingModel.compile",
+                received=f"gradient_accumulation_steps="
+                f"{self.optimizer.gradient_accumulation_steps}, {replicas} replicas",
+                remedy="Leave gradient_accumulation_steps out, or train on one device.",
+            )
         with self.distribute_strategy.scope():
             self.optimizer.build(self.objective.trainable_variables)
 
@@ -130,8 +162,12 @@ class PretrainingModel(keras.Model):
         """`keras.Model.fit`; `x` gives token ids, or dicts as in the call arguments.
 
         Raises:
-            UserError: a batch does not fit the models.
+            UserError: a batch does not fit the models, or an argument has no meaning here.
         """
+        for callback in _as_list(kwargs.get("callbacks")):
+            is_checkpoint = isinstance(callback, keras.callbacks.ModelCheckpoint)
+            if is_checkpoint and not callback.save_weights_only:
+                raise _not_as_a_whole("ModelCheckpoint")  # not only after an epoch
         return self._explaining(super().fit, args, kwargs)
 
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
@@ -141,6 +177,30 @@ class PretrainingModel(keras.Model):
             UserError: a batch does not fit the models.
         """
         return self._explaining(super().evaluate, args, kwargs)
+
+    def predict(self, *args: Any, **kwargs: Any) -> Any:
+        """`keras.Model.predict`: the discriminator's logits [rows, length].
+
+        Raises:
+            UserError: a batch does not fit the models.
+        """
+        return self._explaining(super().predict, args, kwargs)
+
+    def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
+        """`keras.Model.train_on_batch`; errors as of `fit`."""
+        return self._explaining(super().train_on_batch, args, kwargs)
+
+    def test_on_batch(self, *args: Any, **kwargs: Any) -> Any:
+        """`keras.Model.test_on_batch`; errors as of `fit`."""
+        return self._explaining(super().test_on_batch, args, kwargs)
+
+    def predict_on_batch(self, *args: Any, **kwargs: Any) -> Any:
+        """`keras.Model.predict_on_batch`; errors as of `fit`."""
+        return self._explaining(super().predict_on_batch, args, kwargs)
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Refuses, before Keras opens the file; see `get_config`."""
+        raise _not_as_a_whole("PretrainingModel.save")
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """Makes one update; returns the figures since the epoch began."""
@@ -175,9 +235,8 @@ class PretrainingModel(keras.Model):
 
     def predict_step(self, data: Any) -> tf.Tensor:
         """Returns the discriminator's logits [batch, length]."""
-        x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
         # Not by way of Keras's __call__, which would bury the message of a wrong batch.
-        return self.call(x)
+        return self.call(self._inputs(data)._asdict())
 
     def get_config(self) -> dict[str, Any]:
         """Refuses: a file of the whole would untie what the two models share.
@@ -185,12 +244,7 @@ class PretrainingModel(keras.Model):
         Raises:
             UserError: always.
         """
-        raise UserError(
-            "The pre-training model isn't saved as a whole.",
-            where="PretrainingModel.save",
-            remedy="Keep a network by model.discriminator.save(path), or all weights by "
-            "model.save_weights(path).",
-        )
+        raise _not_as_a_whole("PretrainingModel.save")
 
     def _loss(self, numerators, denominators):
         weights, epsilon = self.objective.loss_weights, self.objective.denominator_epsilon
@@ -200,7 +254,9 @@ class PretrainingModel(keras.Model):
 
     def _inputs(self, data) -> Inputs:
         """The inputs of a batch as `fit` gives it, their ids checked."""
-        x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+        x, *others = keras.utils.unpack_x_y_sample_weight(data)
+        if any(other is not None for other in others):
+            raise _without_meaning("labels or sample weights")
         inputs = as_inputs(x, self.objective.masking.pad_id)
         if self.objective.vocab_size is None:
             return inputs
@@ -221,14 +277,67 @@ class PretrainingModel(keras.Model):
             seed, *(tf.cast(number, tf.int64) for number in (step, first_row, replica))
         )
 
+    def _forget_graphs_of_other_lengths(self, data: Any) -> None:
+        """Keras would make one graph for rows of all lengths, where masking needs to know it."""
+        length = _row_length(data)
+        if length is not None and self._length not in (None, length):
+            self.train_function = self.test_function = self.predict_function = None
+        self._length = length or self._length
+
     def _explaining(self, run: Callable[..., Any], args: tuple, kwargs: Mapping[str, Any]) -> Any:
         """Calls Keras, and turns a failed check inside the graph into its message."""
+        for name in ("y", "sample_weight", "class_weight"):
+            if kwargs.get(name) is not None:  # Keras would drop some of them
+                raise _without_meaning(name)
+        self._forget_graphs_of_other_lengths(args[0] if args else kwargs.get("x"))
         try:
             return run(*args, **kwargs)
         except tf.errors.InvalidArgumentError as error:
-            if _OUTSIDE not in str(error):
-                raise
-        raise outside_vocabulary(_OUTSIDE, self.objective.vocab_size)
+            failure, message = error, str(error)
+        if _OUTSIDE in message:
+            raise outside_vocabulary(_OUTSIDE, self.objective.vocab_size)
+        outside = _NOT_IN_TABLE.search(message)
+        if outside is None:
+            raise failure
+        raise UserError(
+            "A token id is not in the embedding table of one of the models.",
+            where="batch['input_ids']",
+            received=f"id {outside[1]}, a table of {outside[2]} rows",
+            remedy="Build both models for the vocabulary that made the ids.",
+        )
+
+
+def _row_length(data: Any) -> int | None:
+    """The length of the rows of what `fit` was given; None if that can't be told."""
+    first = getattr(data, "element_spec", data)
+    while isinstance(first, tuple | Mapping) and first:
+        first = first[0] if isinstance(first, tuple) else first.get("input_ids")
+    shape = tf.TensorShape(getattr(first, "shape", None))
+    return shape[1] if shape.rank == 2 else None
+
+
+def _as_list(callbacks: Any) -> list:
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        return list(callbacks.callbacks)
+    return list(callbacks) if isinstance(callbacks, list | tuple) else [callbacks]
+
+
+def _not_as_a_whole(where: str) -> UserError:
+    return UserError(
+        "The pre-training model isn't saved as a whole.",
+        where=where,
+        remedy="Keep a network by model.discriminator.save(path), or all weights by "
+        "model.save_weights(path) or ModelCheckpoint(…, save_weights_only=True).",
+    )
+
+
+def _without_meaning(what: str) -> UserError:
+    return UserError(
+        "The objective makes its own labels and weights.",
+        where="PretrainingModel.fit",
+        received=what,
+        remedy="Give token ids alone, or a dict of input_ids, input_mask and segment_ids.",
+    )
 
 
 def _for_optimizer(gradients: list, optimizer: keras.optimizers.Optimizer) -> list[tf.Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import operator
 
 import numpy as np
 import tensorflow as tf
@@ -54,6 +55,7 @@ class Masking:
     vocab_size: int | None = None
 
     def __post_init__(self):
+        self._check_types()
         shown = self.replace_prob + self.random_token_prob
         wrong = {
             "mask_prob": not 0.0 < self.mask_prob <= 1.0,
@@ -79,6 +81,29 @@ class Masking:
             )
         if self.vocab_size is not None:
             self.check_vocabulary(self.vocab_size)
+
+    def _check_types(self) -> None:
+        """Makes ids of any integer type plain ones."""
+        shares = ("mask_prob", "replace_prob", "random_token_prob")
+        try:
+            ids = {name: operator.index(getattr(self, name)) for name in ("mask_id", "pad_id")}
+            ids["never_masked"] = tuple(map(operator.index, self.never_masked))
+            for name in ("max_predictions", "vocab_size"):
+                value = getattr(self, name)
+                ids[name] = None if value is None else operator.index(value)
+            for name in shares:
+                if not isinstance(getattr(self, name), int | float | np.number):
+                    raise TypeError(f"{name}={getattr(self, name)!r}")
+        except TypeError as error:
+            raise UserError(
+                "The tokens can't be hidden in this way.",
+                where="Masking",
+                received=str(error),
+                remedy="Ids and numbers are integers, never_masked is a tuple of ids, and "
+                f"{', '.join(shares)} are numbers.",
+            ) from None
+        for name, value in ids.items():
+            object.__setattr__(self, name, value)
 
     def check_vocabulary(self, vocab_size: int) -> None:
         """Refuses special ids that a vocabulary does not have.

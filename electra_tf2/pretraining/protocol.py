@@ -354,18 +354,22 @@ def _check_shape(output, shape, asked, network, expected, where=None):
     if tf.is_tensor(output):
         fits = output.shape.is_compatible_with(shape)
         # A batch or a length may be unknown in a graph; the last axis of three never.
-        if fits and output.shape.rank is not None and (len(shape) < 3 or output.shape[-1]):
+        is_float = output.dtype.is_floating
+        known = output.shape.rank is not None and (len(shape) < 3 or output.shape[-1])
+        if fits and known and is_float:
             return
         received = f"shape {tuple(output.shape)} for token ids or positions {tuple(asked.shape)}"
         if output.shape.rank is None:
             received = "a tensor of unknown rank"
+        elif not is_float:
+            received = f"{output.dtype.name}, which has no gradient"
     else:
         received = "nothing" if output is None else type(output).__name__
     raise UserError(
-        f"The {network.role}'s output has the wrong shape.",
+        f"The {network.role}'s output has the wrong shape or type.",
         where=where or network.where,
         received=received,
-        remedy=f"Return {'states' if where else 'logits'} of shape {expected}.",
+        remedy=f"Return {'states' if where else 'logits'} of shape {expected}, floating-point.",
     )
 
 

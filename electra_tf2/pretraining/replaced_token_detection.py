@@ -14,6 +14,7 @@ import math
 from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from electra_tf2.errors import UserError
@@ -72,6 +73,15 @@ class Options:
                 remedy="Set all_candidates, and use a generator that cannot see the token that "
                 "it predicts.",
             )
+        for name in ("gen_weight", "disc_weight"):
+            weight = getattr(self, name)
+            if not isinstance(weight, int | float | np.number) or not 0 <= weight < math.inf:
+                raise UserError(
+                    "A loss can't have such a weight.",
+                    where=f"Options.{name}",
+                    received=repr(weight),
+                    remedy="Choose a number of at least 0.",
+                )
         if not self.temperature > 0:
             raise UserError(
                 "The sampling temperature is not positive.",
@@ -105,6 +115,19 @@ class ReplacedTokenOutput(NamedTuple):
     labels: tf.Tensor
     disc_logits: tf.Tensor
     disc_losses: tf.Tensor
+
+
+def _check_kinds(**arguments: tuple[Any, Any]) -> None:
+    for name, (value, kind) in arguments.items():
+        if not isinstance(value, kind):
+            wanted = getattr(kind, "__name__", str(kind))
+            raise UserError(
+                "The objective is made of two Keras models, a Masking and perhaps Options.",
+                where=name,
+                received=f"{type(value).__name__}, not {wanted}",
+                remedy="Give ReplacedTokenDetection(generator, discriminator, Masking(…), "
+                "Options(…)).",
+            )
 
 
 class ReplacedTokenDetection(PretrainingObjective):
@@ -144,6 +167,12 @@ class ReplacedTokenDetection(PretrainingObjective):
         *,
         discriminator_layer: str | None = None,
     ):
+        _check_kinds(
+            generator=(generator, keras.Model),
+            discriminator=(discriminator, keras.Model),
+            masking=(masking, Masking),
+            options=(options, Options | None),
+        )
         self.generator = GeneratorNetwork(generator)
         self.discriminator = DiscriminatorNetwork(discriminator, discriminator_layer)
         models = {"generator": generator, "discriminator": discriminator}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ from electra_tf2.hparams import contradiction
 
 # Figure 3 of the ELECTRA paper has widths from an eighth to the whole of the discriminator's.
 SIZES = (0.125, 0.25, 0.5, 0.75, 1.0)
+_LARGEST = 4  # beyond it, a decimal point was forgotten
 
 # What the sweep sets itself, for each size.
 _OWN = ("generator_hidden_size", "do_train", "do_eval", "model_dir", "results_txt", "results_pkl")
@@ -102,7 +102,7 @@ def _check_one_process(config: Any) -> None:
 
 def _check_sizes(sizes: Sequence[float], hidden_size: int) -> None:
     for size in sizes:
-        if not 0 < size < math.inf:
+        if not 0 < size <= _LARGEST:
             raise _bad_size("A generator's size is no share of the discriminator's.", size)
         if not _fits(_width(size, hidden_size)):
             raise UserError(
@@ -126,7 +126,9 @@ def _bad_size(what: str, received: Any) -> UserError:
         what,
         where="--sizes",
         received=str(received),
-        remedy="Give different numbers above 0, such as " + " ".join(map(str, SIZES)) + ".",
+        remedy=f"Give different numbers above 0, at most {_LARGEST}, such as "
+        + " ".join(map(str, SIZES))
+        + ".",
     )
 
 

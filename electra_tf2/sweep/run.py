@@ -16,7 +16,7 @@ from electra_tf2.cli import RunFlags
 from electra_tf2.console import say
 from electra_tf2.errors import UserError
 from electra_tf2.interop.pretrained import open_pretrained
-from electra_tf2.model_folder import make_model_folder
+from electra_tf2.model_folder import make_model_folder, read_config
 from electra_tf2.pretraining.restore import saved_step
 from electra_tf2.pretraining.run import pretrain
 from electra_tf2.pretraining.run_data import open_data
@@ -70,6 +70,7 @@ def run_sweep(
     with FolderLock(folder):
         stored = read_sweep(posixpath.join(folder, RESULTS))
         done = {result.size: result for result in (stored.results if stored else [])}
+        _keep_previous(stored, configs, folder)
         sweep = _begin(flags.model_name, configs)
         for number, (size, config) in enumerate(configs.items(), 1):
             say(f"\nGenerator size {size:g} ({number} of {len(configs)}): {config.model_dir}")
@@ -107,6 +108,8 @@ def _check(config: Any) -> str:
     compute_type = precision.resolve_precision(config.precision)
     data = open_data(config, config.network(), compute_type)
     step = saved_step(config.model_dir)
+    if step is not None:
+        _check_same_training(config)
     if step is not None and step > config.num_train_steps:
         raise UserError(
             "The model was trained for longer than the others of this sweep.",
@@ -115,6 +118,36 @@ def _check(config: Any) -> str:
             remedy=f"Set num_train_steps to {step} for all sizes, or choose another --model-name.",
         )
     return data.fingerprint()
+
+
+def _check_same_training(config: Any) -> None:
+    """Refuses a model that began with other data or weights: sizes would not be comparable."""
+    stored = read_config(config.model_dir)
+    before = stored["hparams"] if stored else {}
+    for name in ("pretrain_tfrecords", "init_checkpoint"):
+        now = getattr(config, name)
+        if name in before and before[name] != now:
+            raise UserError(
+                "A model of the sweep was trained from something else than the others would be.",
+                where=config.model_dir,
+                received=f"{name} {now!r}; that model has {before[name]!r}",
+                remedy="Give the former one, or choose another --model-name.",
+            )
+
+
+def _keep_previous(stored: Sweep | None, configs: Mapping[float, Any], folder: str) -> None:
+    """Sets aside the results of a sweep that this one will not repeat."""
+    if stored is None:
+        return
+    steps = next(iter(configs.values())).num_train_steps
+    sizes = {result.size for result in stored.results}
+    if stored.num_train_steps == steps and sizes <= set(configs):
+        return
+    for name in (RESULTS, TABLE):
+        path = posixpath.join(folder, name)
+        if tf.io.gfile.exists(path):
+            tf.io.gfile.copy(path, f"{path}.previous", overwrite=True)
+    say(f"The earlier results, of other sizes or steps, are kept in {folder}/*.previous.")
 
 
 def _pretrained(size: float, config: Any, data: str, before: SizeResult | None) -> SizeResult:

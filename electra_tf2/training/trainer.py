@@ -134,9 +134,15 @@ class Trainer:
         if self.step >= settings.num_train_steps:
             return
         position = self.examples_seen
-        iterator = distributed_iterator(
-            self.strategy, lambda context: make_dataset(position, context)
-        )
+        try:  # finding a position may read the data
+            iterator = distributed_iterator(
+                self.strategy, lambda context: make_dataset(position, context)
+            )
+        except tf.errors.OpError as error:
+            explained = explain(error)
+            if explained is None:
+                raise
+            raise explained from error
         average = Average(self.objective.summarize)
         with (
             StopRequest() as stop,

@@ -193,7 +193,8 @@ def test_official_tasks_are_listed():
 def test_quoted_messages_are_the_program_s():
     page = GUIDE.read_text(encoding="utf-8").split("## Common mistakes")[1]
     quoted = re.findall(r'^\| "(.*?)" \|', page, re.M)
-    code = "".join(path.read_text() for path in (ROOT / "finetune").rglob("*.py"))
+    packages = ("finetune", "electra_tf2")
+    code = "".join(p.read_text() for name in packages for p in (ROOT / name).rglob("*.py"))
     code = re.sub(r"\{\w+\}", "…", code)
     assert len(quoted) >= 5
     assert [message for message in quoted if message not in code] == []

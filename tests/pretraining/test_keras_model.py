@@ -215,3 +215,55 @@ def test_dropout_on_two_replicas():
     one, two = fit_runs.results()["one"], fit_runs.results()["two, dropout"]
     assert np.isfinite(two["history"]["loss"]).all()
     assert two["history"]["loss"][0] != pytest.approx(one["history"]["loss"][0], rel=1e-3)
+
+
+def test_averages_of_the_weights_stay_with_their_weights():
+    """Keras pairs the optimizer's variables with the model's by their places."""
+    model = compiled(keras.optimizers.SGD(1e-9, use_ema=True, ema_momentum=0.5))
+    before = weights(model)
+    model.fit(ids(2), batch_size=BATCH, verbose=0)
+    for name, value in weights(model).items():
+        np.testing.assert_allclose(value, before[name], atol=1e-5, err_msg=name)
+
+
+def test_rows_of_another_length_make_another_graph():
+    """Of these networks, which are made for one length, the message is then the right one."""
+    model = compiled(compile_options=IN_A_GRAPH)
+    model.predict(ids(1), verbose=0)
+    with pytest.raises(UserError, match="made for rows of another length"):
+        model.predict(ids(1)[:, : LENGTH // 2], verbose=0)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"y": np.ones((BATCH, LENGTH))}, {"sample_weight": np.ones(BATCH)}, {"class_weight": {0: 1}}],
+    ids=lambda options: next(iter(options)),
+)
+def test_labels_and_weights_are_refused(options):
+    with pytest.raises(UserError, match="makes its own labels and weights"):
+        compiled().fit(ids(1)[:BATCH], batch_size=BATCH, verbose=0, **options)
+
+
+def test_a_mask_in_a_tuple_is_refused():
+    rows = ids(1)
+    data = tf.data.Dataset.from_tensor_slices((rows, np.ones_like(rows))).batch(BATCH)
+    with pytest.raises(UserError, match="makes its own labels"):
+        compiled().fit(data, verbose=0)
+
+
+def test_the_whole_is_not_saved_over_a_file(tmp_path):
+    model, path = compiled(), tmp_path / "model.keras"
+    path.write_text("mine")
+    with pytest.raises(UserError, match="isn't saved as a whole"):
+        model.save(path)
+    checkpoint = keras.callbacks.ModelCheckpoint(str(path))
+    with pytest.raises(UserError, match="isn't saved as a whole"):
+        model.fit(ids(1), verbose=0, callbacks=[checkpoint])
+    assert path.read_text() == "mine"
+
+
+def test_ids_outside_of_the_vocabulary_in_a_single_batch():
+    model = compiled()
+    for run in (model.train_on_batch, model.test_on_batch, model.predict_on_batch, model.predict):
+        with pytest.raises(UserError, match="vocabulary"):
+            run(ids(1) + VOCAB)

@@ -124,9 +124,17 @@ def test_names_of_other_libraries():
         np.testing.assert_array_equal(model.seen[name], INPUTS.input_mask)
     names = ("token_ids", "padding_mask")
     inputs = {name: keras.Input((LENGTH,), dtype="int32", name=name) for name in names}
-    model = keras.Model(inputs, inputs["token_ids"] * inputs["padding_mask"])
+    product = inputs["token_ids"] * inputs["padding_mask"]
+    model = keras.Model(inputs, keras.ops.cast(product, "float32"))
     logits = DiscriminatorNetwork(model).logits(INPUTS, training=False, seed=None)
     np.testing.assert_array_equal(logits, INPUTS.input_ids)
+
+
+def test_logits_without_a_gradient_are_refused():
+    ids = keras.Input((LENGTH,), dtype="int32")
+    with pytest.raises(UserError, match="wrong shape or type") as error:
+        DiscriminatorNetwork(keras.Model(ids, 2 * ids)).logits(INPUTS, training=False, seed=None)
+    assert "int32" in error.value.received
 
 
 @pytest.mark.parametrize("kind", ["tensor", "list", "dict"])

@@ -41,6 +41,7 @@ def test_default_sizes_fit_all_model_sizes():
         ((-0.5,), "is no share"),
         ((float("nan"),), "is no share"),
         ((float("inf"),), "is no share"),
+        ((25.0,), "is no share"),
         ((0.001,), "is impossible"),
         ((0.25, 0.5, 0.25), "same generator"),
         ((0.25, 0.2501), "same generator"),

@@ -147,6 +147,26 @@ def test_other_hparams_are_refused(stopped_then_finished, tiny_data, changes, wh
         sweep_here(tiny_data, **changes)
 
 
+def test_sizes_that_were_trained_on_other_data_are_refused(stopped_then_finished, tiny_data):
+    other = str(tiny_data / "held_out" / tiny.GLOB)
+    with pytest.raises(UserError, match="trained from something else") as error:
+        sweep_here(tiny_data, pretrain_tfrecords=other)
+    assert f"pretrain_tfrecords {other!r}" in error.value.received
+
+
+def test_results_of_other_sizes_are_kept(stopped_then_finished, tiny_data, monkeypatch):
+    monkeypatch.setattr(sweep_run, "plot_sweep", lambda *arguments: None)
+    folder = tiny_data / "models" / f"{NAME}_sweep"
+    kept = {path: path.read_bytes() for path in folder.iterdir()}
+    _, shown = sweep_here(tiny_data, finetune=None, sizes=["0.5"])
+    assert "The earlier results" in shown
+    for name in ("results.json", "results.md"):
+        assert (folder / f"{name}.previous").read_bytes() == kept[folder / name]
+        (folder / f"{name}.previous").unlink()
+    for path, content in kept.items():
+        path.write_bytes(content)
+
+
 def test_other_batches_are_evaluated_anew(stopped_then_finished, tiny_data, monkeypatch):
     asked = []
     monkeypatch.setattr(sweep_run, "plot_sweep", lambda *arguments: None)
