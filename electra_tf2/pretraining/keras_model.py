@@ -78,7 +78,7 @@ class PretrainingModel(keras.Model):
             generator, discriminator, masking, options, discriminator_layer=discriminator_layer
         )
         self.seed = seed
-        self._length: int | None = None
+        self._lengths: dict[str, int | None] = {}
         self.generator = generator
         self.discriminator = discriminator
         self.head = self.objective.discriminator.head
@@ -168,7 +168,7 @@ class PretrainingModel(keras.Model):
             is_checkpoint = isinstance(callback, keras.callbacks.ModelCheckpoint)
             if is_checkpoint and not callback.save_weights_only:
                 raise _not_as_a_whole("ModelCheckpoint")  # not only after an epoch
-        return self._explaining(super().fit, args, kwargs)
+        return self._explaining("train", super().fit, args, kwargs)
 
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
         """`keras.Model.evaluate`; masks and samples are the same at every call.
@@ -176,7 +176,7 @@ class PretrainingModel(keras.Model):
         Raises:
             UserError: a batch does not fit the models.
         """
-        return self._explaining(super().evaluate, args, kwargs)
+        return self._explaining("test", super().evaluate, args, kwargs)
 
     def predict(self, *args: Any, **kwargs: Any) -> Any:
         """`keras.Model.predict`: the discriminator's logits [rows, length].
@@ -184,19 +184,19 @@ class PretrainingModel(keras.Model):
         Raises:
             UserError: a batch does not fit the models.
         """
-        return self._explaining(super().predict, args, kwargs)
+        return self._explaining("predict", super().predict, args, kwargs)
 
     def train_on_batch(self, *args: Any, **kwargs: Any) -> Any:
         """`keras.Model.train_on_batch`; errors as of `fit`."""
-        return self._explaining(super().train_on_batch, args, kwargs)
+        return self._explaining("train", super().train_on_batch, args, kwargs)
 
     def test_on_batch(self, *args: Any, **kwargs: Any) -> Any:
         """`keras.Model.test_on_batch`; errors as of `fit`."""
-        return self._explaining(super().test_on_batch, args, kwargs)
+        return self._explaining("test", super().test_on_batch, args, kwargs)
 
     def predict_on_batch(self, *args: Any, **kwargs: Any) -> Any:
         """`keras.Model.predict_on_batch`; errors as of `fit`."""
-        return self._explaining(super().predict_on_batch, args, kwargs)
+        return self._explaining("predict", super().predict_on_batch, args, kwargs)
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Refuses, before Keras opens the file; see `get_config`."""
@@ -277,19 +277,26 @@ class PretrainingModel(keras.Model):
             seed, *(tf.cast(number, tf.int64) for number in (step, first_row, replica))
         )
 
-    def _forget_graphs_of_other_lengths(self, data: Any) -> None:
-        """Keras would make one graph for rows of all lengths, where masking needs to know it."""
-        length = _row_length(data)
-        if length is not None and self._length not in (None, length):
-            self.train_function = self.test_function = self.predict_function = None
-        self._length = length or self._length
+    def _forget_graph_of_another_length(self, kind: str, data: Any) -> None:
+        """Keras would make one graph for rows of all lengths, where masking needs to know it.
 
-    def _explaining(self, run: Callable[..., Any], args: tuple, kwargs: Mapping[str, Any]) -> Any:
+        Args:
+            kind: "train", "test" or "predict"; `fit` calls `evaluate` between its epochs.
+            data: what Keras is given.
+        """
+        length = _row_length(data)
+        if length is not None and self._lengths.get(kind, length) != length:
+            setattr(self, f"{kind}_function", None)
+        self._lengths[kind] = length or self._lengths.get(kind)
+
+    def _explaining(
+        self, kind: str, run: Callable[..., Any], args: tuple, kwargs: Mapping[str, Any]
+    ) -> Any:
         """Calls Keras, and turns a failed check inside the graph into its message."""
         for name in ("y", "sample_weight", "class_weight"):
             if kwargs.get(name) is not None:  # Keras would drop some of them
                 raise _without_meaning(name)
-        self._forget_graphs_of_other_lengths(args[0] if args else kwargs.get("x"))
+        self._forget_graph_of_another_length(kind, args[0] if args else kwargs.get("x"))
         try:
             return run(*args, **kwargs)
         except tf.errors.InvalidArgumentError as error:

@@ -39,6 +39,8 @@ def results():
     )
     return json.loads(done.stdout.splitlines()[-1])
 
+MASKING = Masking(MASK, (CLS, SEP, MASK), mask_prob=0.3)
+
 
 def rows_of_unequal_length():
     """Rows whose padding differs, so that a mean of the replicas' means is no mean."""
@@ -68,8 +70,7 @@ def model(**options):
     """A pre-training model with the same weights every time."""
     keras.utils.set_random_seed(7)
     dropout = options.pop("dropout", 0.0)
-    masking = Masking(MASK, (CLS, SEP, MASK), mask_prob=0.3)
-    return PretrainingModel(*pair(dropout), masking, **options)
+    return PretrainingModel(*pair(dropout), MASKING, **options)
 
 
 def train(strategy, *, epochs=3, dropout=0.0):

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from electra_tf2.errors import UserError
+from electra_tf2.pretraining.keras_model import PretrainingModel
 from electra_tf2.pretraining.replaced_token_detection import Options
 from tests.pretraining import fit_runs
 from tests.pretraining.networks import LENGTH, VOCAB, counting_rows
@@ -232,6 +233,21 @@ def test_rows_of_another_length_make_another_graph():
     model.predict(ids(1), verbose=0)
     with pytest.raises(UserError, match="made for rows of another length"):
         model.predict(ids(1)[:, : LENGTH // 2], verbose=0)
+
+
+def test_one_model_takes_rows_of_several_lengths():
+    """`fit` with validation data of another length, in a graph, then the other way round."""
+    tokens = keras.Input((None,), dtype="int32")
+    states = keras.layers.Embedding(VOCAB, 4)(tokens)
+    generator = keras.Model(tokens, keras.layers.Dense(VOCAB)(states))
+    discriminator = keras.Model(tokens, keras.layers.Dense(1)(states))
+    model = PretrainingModel(generator, discriminator, fit_runs.MASKING)
+    model.compile("sgd")
+    whole, half = ids(2), ids(2)[:, : LENGTH // 2]
+    for train, held_out in ((whole, half), (half, whole)):
+        history = model.fit(train, epochs=2, validation_data=(held_out,), verbose=0).history
+        assert np.isfinite(history["loss"] + history["val_loss"]).all()
+        assert model.predict(held_out, verbose=0).shape == held_out.shape
 
 
 @pytest.mark.parametrize(
