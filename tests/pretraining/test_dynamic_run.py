@@ -5,6 +5,7 @@ import signal
 
 import pytest
 
+from electra_tf2.data import records
 from electra_tf2.data.readers import READERS
 from electra_tf2.errors import UserError
 from electra_tf2.training.checkpoints import CheckpointStore
@@ -146,3 +147,23 @@ def test_a_run_goes_on_with_its_segmentation(root, undisturbed):
     with pytest.raises(UserError, match="trained with another configuration") as info:
         train(root, "undisturbed_documents", **static)
     assert info.value.received == "segmentation: the model has 'dynamic', this run 'static'"
+
+
+@pytest.mark.parametrize("damaged", ["documents", "held_out"])
+def test_damage_that_is_found_on_resuming_or_in_an_evaluation(root, monkeypatch, damaged):
+    """Of large data, that is, whose checksums aren't verified at the start."""
+    monkeypatch.setattr(records, "_FULLY_VERIFIED_BYTES", 0)
+    name = f"damaged_{damaged}"
+    short = {"phases": None, "eval_every_steps": 0}
+    tiny.pretrain_here(root, name, **hparams(root, num_train_steps=3, **short))
+    shard = next((root / damaged).glob(tiny.GLOB))
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:-40] + bytes([whole[-40] ^ 1]) + whole[-39:])
+    try:
+        with pytest.raises(UserError, match="corrupt") as error:
+            train(root, name, num_train_steps=4, **short)
+    finally:
+        shard.write_bytes(whole)
+    assert error.value.where.startswith(f"{shard}, in the record")
+    _, shown = train(root, name, num_train_steps=4, **short)
+    assert "Resuming at step 3" in shown or damaged == "held_out"
