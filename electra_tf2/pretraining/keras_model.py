@@ -74,6 +74,9 @@ class PretrainingModel(keras.Model):
         name: str = "pretraining",
     ):
         super().__init__(name=name)
+        for model in (generator, discriminator):
+            if isinstance(model, keras.Model):
+                _check_scope(model.name, model.variables, self.distribute_strategy)
         self.objective = ReplacedTokenDetection(
             generator, discriminator, masking, options, discriminator_layer=discriminator_layer
         )
@@ -120,8 +123,9 @@ class PretrainingModel(keras.Model):
             **kwargs: `run_eagerly`, `steps_per_execution`.
 
         Raises:
-            UserError: a loss, weights or metrics are given, or gradients would be accumulated on
-                several replicas, which Keras can't do in a step of one's own.
+            UserError: a loss, weights or metrics are given; the optimizer was made outside of the
+                strategy's scope; or gradients would be accumulated on several replicas, which
+                Keras can't do in a step of one's own.
         """
         names = ("loss", "loss_weights", "metrics", "weighted_metrics")
         given = [name for name in names if kwargs.get(name)]
@@ -132,6 +136,8 @@ class PretrainingModel(keras.Model):
                 received=", ".join(given),
                 remedy="Leave them out; weights of the losses are in Options.",
             )
+        if isinstance(optimizer, keras.optimizers.Optimizer):
+            _check_scope("optimizer", optimizer.variables, self.distribute_strategy)
         super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
         replicas = self.distribute_strategy.num_replicas_in_sync
         if replicas > 1 and getattr(self.optimizer, "gradient_accumulation_steps", None):
@@ -312,6 +318,24 @@ class PretrainingModel(keras.Model):
             received=f"id {outside[1]}, a table of {outside[2]} rows",
             remedy="Build both models for the vocabulary that made the ids.",
         )
+
+
+def _check_scope(
+    where: str, variables: list[keras.Variable], strategy: tf.distribute.Strategy
+) -> None:
+    """Refuses variables that were made in the scope of another strategy, or in none."""
+    wanted = isinstance(strategy, tf.distribute.MirroredStrategy)
+    if all(isinstance(v.value, tf.distribute.DistributedValues) == wanted for v in variables):
+        return
+    raise UserError(
+        "Not all parts of the pre-training model were made in the scope of one strategy.",
+        where=where,
+        received="variables on one device, for a pre-training model of several"
+        if wanted
+        else "variables on several devices, for a pre-training model of one",
+        remedy="Build both networks, PretrainingModel and the optimizer within `with "
+        "strategy.scope():`.",
+    )
 
 
 def _row_length(data: Any) -> int | None:

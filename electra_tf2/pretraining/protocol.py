@@ -151,12 +151,15 @@ class Network:
         known = (*_TENSORS, *_OTHER_NAMES, "training", "seed")
         if self._input_names is not None:
             unknown = [name for name in self._input_names if name not in known]
+            if self.role == "discriminator":  # it says of every token
+                unknown += [name for name in self._input_names if name == "positions"]
             if unknown:
                 raise UserError(
                     f"The {self.role} has inputs that the protocol does not have.",
                     where=f"model {self.model.name!r}",
                     received=", ".join(unknown),
-                    remedy="Name its inputs among " + ", ".join((*_TENSORS, *_OTHER_NAMES)),
+                    remedy="Name its inputs among " + ", ".join((*_TENSORS, *_OTHER_NAMES))
+                    + "; positions are a generator's.",
                 )
             return [*self._input_names, "training"]
         parameters = list(inspect.signature(self.model.call).parameters.values())
@@ -167,12 +170,15 @@ class Network:
             and p.default is p.empty
             and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
         ]
-        if unknown or not parameters:
+        by_name = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD)
+        if unknown or not parameters or parameters[0].kind in by_name:
             raise UserError(
                 f"The {self.role}'s call asks for arguments that the protocol does not have.",
                 where=self.where,
-                received=", ".join(unknown) or "no arguments",
-                remedy="Name them among " + ", ".join(known) + ", or give them defaults.",
+                received=", ".join(unknown) or "no argument by position for the token ids",
+                remedy="Take token ids first, and name the others among "
+                + ", ".join(known)
+                + ", or give them defaults.",
             )
         return ["input_ids"] + [p.name for p in parameters[1:] if p.name in known]
 

@@ -283,3 +283,19 @@ def test_ids_outside_of_the_vocabulary_in_a_single_batch():
     for run in (model.train_on_batch, model.test_on_batch, model.predict_on_batch, model.predict):
         with pytest.raises(UserError, match="vocabulary"):
             run(ids(1) + VOCAB)
+
+
+def test_parts_of_several_scopes_are_refused():
+    strategy = tf.distribute.MirroredStrategy(["CPU:0"])
+    outside = fit_runs.pair(0.0)
+    with strategy.scope():
+        with pytest.raises(UserError, match="scope of one strategy"):
+            PretrainingModel(*outside, fit_runs.MASKING)
+        inside = fit_runs.pair(0.0)
+        model = PretrainingModel(*inside, fit_runs.MASKING)
+    with pytest.raises(UserError, match="scope of one strategy") as error:
+        PretrainingModel(*inside, fit_runs.MASKING)
+    assert error.value.where == inside[0].name
+    with pytest.raises(UserError, match="scope of one strategy") as error:
+        model.compile(keras.optimizers.Adam())
+    assert error.value.where == "optimizer"

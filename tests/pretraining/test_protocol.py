@@ -81,6 +81,11 @@ class AsksForMore(Recorder):
         return self.answer(tokens)
 
 
+class TakesNamesOnly(Recorder):
+    def call(self, *, input_ids):
+        return self.answer(input_ids)
+
+
 class TakesOtherNames(Recorder):
     def call(self, token_ids, padding_mask, token_type_ids, attention_mask=None):
         return self.answer(
@@ -128,6 +133,20 @@ def test_names_of_other_libraries():
     model = keras.Model(inputs, keras.ops.cast(product, "float32"))
     logits = DiscriminatorNetwork(model).logits(INPUTS, training=False, seed=None)
     np.testing.assert_array_equal(logits, INPUTS.input_ids)
+
+
+def test_token_ids_come_by_position():
+    with pytest.raises(UserError, match="asks for arguments") as error:
+        GeneratorNetwork(TakesNamesOnly(everywhere))
+    assert "no argument by position" in error.value.received
+
+
+def test_positions_are_the_generator_s():
+    inputs = [keras.Input((None,), dtype="int32", name=name) for name in ("input_ids", "positions")]
+    model = keras.Model(inputs, keras.ops.cast(inputs[0] + inputs[1], "float32"))
+    with pytest.raises(UserError, match="inputs that the protocol does not have") as error:
+        DiscriminatorNetwork(model)
+    assert error.value.received == "positions"
 
 
 def test_logits_without_a_gradient_are_refused():
