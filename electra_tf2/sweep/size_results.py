@@ -15,6 +15,8 @@ from electra_tf2.pretraining.collapse import learns_nothing
 from electra_tf2.pretraining.guards import FIRST_STEPS
 from electra_tf2.training.durable_files import replace_file
 
+_CLEARLY = 0.05  # AUCs of two short trainings differ by less for no reason
+
 
 class Score(NamedTuple):
     """What the model of a size reached on a task that it was fine-tuned on.
@@ -98,16 +100,22 @@ class Sweep:
         """Says of the discriminators that have collapsed which and why.
 
         One that has learned nothing has collapsed if it had the time to learn, or if that of
-        another size did learn within the same budget.
+        another size did learn within the same budget, by more than the noise between the two.
         """
         reasons = self.reasons()
-        if not self.had_time and None not in reasons:
-            return []
+        pairs = list(zip(self.results, reasons, strict=True))
+        best = max((_auc(result) for result, reason in pairs if reason is None), default=0.0)
         return [
             f"size {result.size:g} has collapsed: {reason}"
-            for result, reason in zip(self.results, reasons, strict=True)
-            if reason
+            for result, reason in pairs
+            if reason and (self.had_time or best > _auc(result) + _CLEARLY)
         ]
+
+
+def _auc(result: SizeResult) -> float:
+    """The discriminator's AUC; 0 where it is not a number."""
+    found = result.figures.get("disc_auc", 0.0)
+    return 0.0 if math.isnan(found) else found
 
 
 def read_sweep(path: str) -> Sweep | None:

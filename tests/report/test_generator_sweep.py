@@ -68,6 +68,10 @@ def test_collapse_beside_a_size_that_learned():
     assert "Size 1 has collapsed: AUC 0.520" in generator_sweep.table(found)
 
 
+def test_no_collapse_where_two_sizes_hardly_differ():
+    assert sweep(result(0.25, 0.601), result(1.0, 0.596), steps=1500).collapsed() == []
+
+
 def test_collapse_of_all_after_enough_steps():
     found = sweep(result(0.25, 0.52), result(1.0, 0.8, loss=0.3846), steps=20000)
     both = found.collapsed()
