@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class UserError(Exception):
     """Something the user gave is wrong: a file, a flag, a hparam, a full disk.
@@ -63,3 +65,12 @@ class UserError(Exception):
 
 def _rebuild(cls: type[UserError], what: str, fields: dict[str, object]) -> UserError:
     return cls(what, **fields)
+
+
+def first_of(items: Sequence[str], most: int = 8, separator: str = "; ") -> str:
+    """Joins the first items of a list for a message, and says how many more there are.
+
+    For example "a is missing; b is missing; and 3 more".
+    """
+    more = [f"and {len(items) - most} more"] if len(items) > most else []
+    return separator.join([*items[:most], *more])

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 
 import numpy as np
 
-from electra_tf2.errors import UserError
+from electra_tf2.errors import UserError, first_of
 from electra_tf2.interop.pretrained import Pretrained
 from finetune.model import FinetuningModel
 
@@ -57,11 +57,11 @@ def initialize(
     if problems and (need_heads or not allow_partial):
         raise _incomplete(pretrained.path, problems, need_heads)
     if problems:
-        say(f"Warning: {len(problems)} variables stay random: {_listed(problems)}")
+        say(f"Warning: {len(problems)} variables stay random: {first_of(problems, _SHOWN)}")
     say(
         f"Weights from {pretrained.path}: {len(found)} variables"
         + (f"; {len(heads)} variables of task heads start at random" if heads else "")
-        + (f"; not used: {_listed(list(pretrained.left_over))}" if pretrained.left_over else "")
+        + (f"; not used: {first_of(pretrained.left_over, _SHOWN)}" if pretrained.left_over else "")
     )
     return found
 
@@ -70,24 +70,19 @@ def _problem(name: str, array: np.ndarray | None, shape: tuple[int, ...]) -> str
     return f"{name} is missing" if array is None else f"{name} has shape {array.shape}, not {shape}"
 
 
-def _listed(problems: list[str]) -> str:
-    more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-    return "; ".join(problems[:_SHOWN]) + more
-
-
 def _incomplete(path: str, problems: list[str], need_heads: bool) -> UserError:
     if need_heads:
         return UserError(
             "The checkpoint can't be evaluated: it lacks parts of the network.",
             where=path,
-            received=_listed(problems),
+            received=first_of(problems, _SHOWN),
             remedy="Give a model that was fine-tuned on these tasks, or set do_train to true.",
         )
     count = len(problems)
     return UserError(
         f"The checkpoint lacks {count} of the encoder's variables.",
         where=path,
-        received=_listed(problems),
+        received=first_of(problems, _SHOWN),
         remedy="Check the sizes of the model. To start with these at random, set "
         "allow_partial_init to true.",
     )

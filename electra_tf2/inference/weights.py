@@ -6,13 +6,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from electra_tf2.errors import UserError
+from electra_tf2.errors import UserError, first_of
 from electra_tf2.interop.finite_weights import check_finite
 from electra_tf2.interop.pretrained import Pretrained
 from electra_tf2.modeling.encoder import Encoder
 from electra_tf2.modeling.initializers import weights_follow
-
-_SHOWN = 8
 
 
 class WeightLoader:
@@ -87,11 +85,10 @@ class WeightLoader:
         if not self._problems:
             check_finite(self._pretrained, self._given)
             return
-        more = f"; and {len(self._problems) - _SHOWN} more" if len(self._problems) > _SHOWN else ""
         raise UserError(
             "The checkpoint lacks parts of the network.",
             where=self._pretrained.path,
-            received="; ".join(self._problems[:_SHOWN]) + more,
+            received=first_of(self._problems),
             remedy="Check that all of the model's files are there, and its sizes in config.json.",
         )
 

@@ -6,10 +6,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from electra_tf2.errors import UserError
+from electra_tf2.errors import UserError, first_of
 from electra_tf2.interop.pretrained import Pretrained
-
-_SHOWN = 8
 
 
 def check_finite(pretrained: Pretrained, names: Iterable[str]) -> None:
@@ -24,11 +22,10 @@ def check_finite(pretrained: Pretrained, names: Iterable[str]) -> None:
     """
     found = [name for name in names if not np.isfinite(pretrained.arrays[name]).all()]
     if found:
-        more = f", and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
         raise UserError(
             "The checkpoint has weights that are not finite.",
             where=pretrained.path,
-            received=", ".join(found[:_SHOWN]) + more,
+            received=first_of(found, separator=", "),
             remedy="Its training has diverged: take an earlier checkpoint, or train again with a "
             "lower learning rate.",
         )

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from electra_tf2.console import say
-from electra_tf2.errors import UserError
+from electra_tf2.errors import UserError, first_of
 from electra_tf2.interop.finite_weights import check_finite
 from electra_tf2.interop.generator_network import generator_network, generator_scope
 from electra_tf2.interop.huggingface_card import model_card
@@ -328,11 +328,10 @@ def _renamed(
         else:
             tensors[theirs] = array.T if ours.endswith("/kernel") else array
     if problems:
-        more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
         raise UserError(
             "The model lacks parts of the network to export.",
             where=pretrained.path,
-            received="; ".join(problems[:_SHOWN]) + more,
+            received=first_of(problems, _SHOWN),
             remedy="Check that its files are complete and its config.json is its own.",
         )
     return tensors

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from electra_tf2.errors import UserError
+from electra_tf2.errors import UserError, first_of
 from electra_tf2.interop.huggingface_config import (
     CONFIG,
     model_class_of,
@@ -308,11 +308,10 @@ def _scoped(scope: str, arrays: Arrays) -> Arrays:
 
 
 def _misfit(path: str, problems: list[str]) -> UserError:
-    more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
     return UserError(
         "The Hugging Face model's tensors are not those that its config.json describes.",
         where=path,
-        received="; ".join(problems[:_SHOWN]) + more,
+        received=first_of(problems, _SHOWN),
         remedy="Check that both files are of one model, and that it is an encoder of the type "
         "that config.json says.",
     )

@@ -47,6 +47,7 @@ import tensorflow as tf
 
 from electra_tf2.errors import UserError
 from electra_tf2.modeling.generator import gather_positions
+from electra_tf2.pretraining.argument_checks import check_output
 from electra_tf2.pretraining.hidden_layer import find_layer, recorded
 from electra_tf2.pretraining.inputs import Inputs
 
@@ -239,7 +240,7 @@ class GeneratorNetwork(Network):
         asked = positions if self.takes_positions and positions is not None else inputs.input_ids
         named = "positions" if asked is positions else "length"
         expected = f"[batch, {named}, vocab_size]"
-        _check_shape(logits, (*asked.shape[:2], None), asked, self, expected)
+        check_output(logits, (*asked.shape[:2], None), asked, self, expected)
         if not self.takes_positions:
             logits = gather_positions(logits, positions)
         return tf.cast(logits, tf.float32)
@@ -286,7 +287,7 @@ class DiscriminatorNetwork(Network):
         if tf.is_tensor(logits) and logits.shape.rank == 3 and logits.shape[-1] == 1:
             logits = tf.squeeze(logits, -1)
         ids = inputs.input_ids
-        _check_shape(logits, tuple(ids.shape), ids, self, expected)
+        check_output(logits, tuple(ids.shape), ids, self, expected)
         return tf.cast(logits, tf.float32)
 
     def _states(self, inputs, training, seed):
@@ -298,7 +299,7 @@ class DiscriminatorNetwork(Network):
         where = f"output of layer {self._layer.path!r}"
         ids = inputs.input_ids
         expected = "[batch, length, width], or choose another layer as discriminator_layer"
-        _check_shape(states, (*ids.shape, None), ids, self, expected, where)
+        check_output(states, (*ids.shape, None), ids, self, expected, where)
         return states
 
     def _look_at_layer(self) -> int:
@@ -353,30 +354,6 @@ def named_variables(models: Mapping[str, keras.Model]) -> dict[str, keras.Variab
             name = f"{role}/{variable.path}_{serial}"
         named[name] = variable
     return dict(sorted(named.items()))
-
-
-def _check_shape(output, shape, asked, network, expected, where=None):
-    """Refuses what is not a tensor of `shape`, where None stands for any known length."""
-    if tf.is_tensor(output):
-        fits = output.shape.is_compatible_with(shape)
-        # A batch or a length may be unknown in a graph; the last axis of three never.
-        is_float = output.dtype.is_floating
-        known = output.shape.rank is not None and (len(shape) < 3 or output.shape[-1])
-        if fits and known and is_float:
-            return
-        received = f"shape {tuple(output.shape)} for token ids or positions {tuple(asked.shape)}"
-        if output.shape.rank is None:
-            received = "a tensor of unknown rank"
-        elif not is_float:
-            received = f"{output.dtype.name}, which has no gradient"
-    else:
-        received = "nothing" if output is None else type(output).__name__
-    raise UserError(
-        f"The {network.role}'s output has the wrong shape or type.",
-        where=where or network.where,
-        received=received,
-        remedy=f"Return {'states' if where else 'logits'} of shape {expected}, floating-point.",
-    )
 
 
 def _functional_input_names(model: keras.Model) -> list[str] | None:

@@ -14,11 +14,11 @@ import math
 from typing import Any, NamedTuple
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from electra_tf2.errors import UserError
 from electra_tf2.pretraining import metrics
+from electra_tf2.pretraining.argument_checks import check_kinds, check_weight
 from electra_tf2.pretraining.detection_result import DetectionResult
 from electra_tf2.pretraining.inputs import as_inputs
 from electra_tf2.pretraining.losses import binary_cross_entropy, softmax_cross_entropy
@@ -74,14 +74,7 @@ class Options:
                 "it predicts.",
             )
         for name in ("gen_weight", "disc_weight"):
-            weight = getattr(self, name)
-            if not isinstance(weight, int | float | np.number) or not 0 <= weight < math.inf:
-                raise UserError(
-                    "A loss can't have such a weight.",
-                    where=f"Options.{name}",
-                    received=repr(weight),
-                    remedy="Choose a number of at least 0.",
-                )
+            check_weight(name, getattr(self, name))
         if not self.temperature > 0:
             raise UserError(
                 "The sampling temperature is not positive.",
@@ -115,19 +108,6 @@ class ReplacedTokenOutput(NamedTuple):
     labels: tf.Tensor
     disc_logits: tf.Tensor
     disc_losses: tf.Tensor
-
-
-def _check_kinds(**arguments: tuple[Any, Any]) -> None:
-    for name, (value, kind) in arguments.items():
-        if not isinstance(value, kind):
-            wanted = getattr(kind, "__name__", str(kind))
-            raise UserError(
-                "The objective is made of two Keras models, a Masking and perhaps Options.",
-                where=name,
-                received=f"{type(value).__name__}, not {wanted}",
-                remedy="Give ReplacedTokenDetection(generator, discriminator, Masking(…), "
-                "Options(…)).",
-            )
 
 
 class ReplacedTokenDetection(PretrainingObjective):
@@ -167,7 +147,7 @@ class ReplacedTokenDetection(PretrainingObjective):
         *,
         discriminator_layer: str | None = None,
     ):
-        _check_kinds(
+        check_kinds(
             generator=(generator, keras.Model),
             discriminator=(discriminator, keras.Model),
             masking=(masking, Masking),

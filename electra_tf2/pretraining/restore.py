@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from electra_tf2.errors import UserError
+from electra_tf2.errors import UserError, first_of
 from electra_tf2.interop.pretrained import Pretrained, has_checkpoint, open_pretrained
 from electra_tf2.interop.tf1_checkpoint import (
     is_tf1_checkpoint,
@@ -164,12 +164,10 @@ def _check_arrays(
         shapes = {n: tuple(v.shape) for n, v in zip(slots.names, slots.variables, strict=True)}
         problems += _differences(stored_slots, shapes)
     if problems:
-        shown = "; ".join(problems[:8])
-        more = f"; and {len(problems) - 8} more" if len(problems) > 8 else ""
         raise UserError(
             "The checkpoint belongs to another network.",
             where=folder,
-            received=shown + more,
+            received=first_of(problems),
             remedy="Use the hparams that the checkpoint was trained with, or another model name.",
         )
 

@@ -140,14 +140,18 @@ def _keep_previous(stored: Sweep | None, configs: Mapping[float, Any], folder: s
     if stored is None:
         return
     steps = next(iter(configs.values())).num_train_steps
-    sizes = {result.size for result in stored.results}
-    if stored.num_train_steps == steps and sizes <= set(configs):
+    sizes = [result.size for result in stored.results]
+    if stored.num_train_steps == steps and set(sizes) <= set(configs):
         return
+    # Named by what they hold: no other results take their place.
+    told = f"{'_'.join(f'{size:g}' for size in sorted(sizes))}_{stored.num_train_steps}_steps"
     for name in (RESULTS, TABLE):
         path = posixpath.join(folder, name)
+        stem, ending = posixpath.splitext(name)
         if tf.io.gfile.exists(path):
-            tf.io.gfile.copy(path, f"{path}.previous", overwrite=True)
-    say(f"The earlier results, of other sizes or steps, are kept in {folder}/*.previous.")
+            kept = posixpath.join(folder, f"{stem}_{told}{ending}")
+            tf.io.gfile.copy(path, kept, overwrite=True)
+    say(f"The earlier results, of other sizes or steps, are kept in {folder}/*_{told}.*")
 
 
 def _pretrained(size: float, config: Any, data: str, before: SizeResult | None) -> SizeResult:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -134,15 +135,10 @@ class Trainer:
         if self.step >= settings.num_train_steps:
             return
         position = self.examples_seen
-        try:  # finding a position may read the data
+        with _explained(explain):  # finding a position may read the data
             iterator = distributed_iterator(
                 self.strategy, lambda context: make_dataset(position, context)
             )
-        except tf.errors.OpError as error:
-            explained = explain(error)
-            if explained is None:
-                raise
-            raise explained from error
         average = Average(self.objective.summarize)
         with (
             StopRequest() as stop,
@@ -211,15 +207,9 @@ class Trainer:
 
     def _call(self, iterator, n_steps: int, explain) -> tuple[Window, float]:
         start = time.perf_counter()
-        try:
+        with _explained(explain):
             window = self._loop(iterator, self.step, n_steps)
             window = tf.nest.map_structure(lambda t: t.numpy(), window)
-        # Python may not be able to read a message of TensorFlow's that quotes a record's bytes.
-        except (tf.errors.OpError, UnicodeDecodeError) as error:
-            explained = explain(error)
-            if explained is None:
-                raise
-            raise explained from error
         return window, time.perf_counter() - start
 
     def _account(self, window: Window, locate: Callable[[int], str]) -> None:
@@ -280,3 +270,16 @@ class Trainer:
             "skipped_updates": self.skipped,
             **self._totals(self.step),
         }
+
+
+@contextlib.contextmanager
+def _explained(explain: Callable[[Exception], UserError | None]) -> Iterator[None]:
+    """Turns an error of the input into the one that explains it, where there is one."""
+    try:
+        yield
+    # Python may not be able to read a message of TensorFlow's that quotes a record's bytes.
+    except (tf.errors.OpError, UnicodeDecodeError) as error:
+        explained = explain(error)
+        if explained is None:
+            raise
+        raise explained from error

@@ -100,6 +100,8 @@ def test_no_inputs(model):
         ("reviews", [None], "texts[0]"),
         ("points", [("a", 1)], "texts[0]"),
         ("places", "a", "texts"),
+        ("places", {"the river": 1}, "texts"),
+        ("manuals", [("Where?", "\u200b\u00a0")], "inputs[0]"),
         ("places", [["a", 1]], "inputs[0]"),
         ("manuals", ["a question alone"], "inputs[0]"),
         ("manuals", [("a question", " ")], "inputs[0]"),
@@ -109,6 +111,14 @@ def test_wrong_inputs(model, task, inputs, where):
     with pytest.raises(UserError) as caught:
         model.predict(inputs, task=task)
     assert caught.value.where == where
+
+
+def test_batches_are_no_larger_than_the_inputs_need(model):
+    """A batch of 10**9 rows would be more than memory holds."""
+    (one,), (other,) = (
+        model.predict(["the river"], task="reviews", batch_size=size) for size in (10**9, 32)
+    )
+    assert one == other
 
 
 def test_the_only_task_needs_no_name(tmp_path):

@@ -15,6 +15,7 @@ import finetune
 from electra_tf2.errors import UserError
 from electra_tf2.interop.saved_model import export_saved_model
 from finetune.exporting_saved_model import export_saved_model as export_fine_tuned
+from tests.finetune import trials
 from tests.finetune.trials import LABELS, TAGS, VOCAB, conformance_texts, write_trial
 
 pytestmark = pytest.mark.slow
@@ -183,3 +184,13 @@ def test_what_can_not_be_exported(models, called, tmp_path):
     assert not (tmp_path / "out").exists()
     with pytest.raises(UserError, match="already"):
         export_saved_model(models[0], str(called["folder"] / "pretrained"))
+
+
+def test_tasks_whose_signatures_would_have_one_name_are_refused(tmp_path, monkeypatch):
+    for table in (trials.TASKS, trials.STATES):
+        monkeypatch.setitem(table, "reviews_pairs", table["reviews"])
+    folder = write_trial(tmp_path / "trial", ["reviews", "reviews_pairs"])
+    with pytest.raises(UserError, match="would have one name") as error:
+        export_fine_tuned(str(folder), str(tmp_path / "exported"))
+    assert error.value.received == "reviews_pairs"
+    assert not (tmp_path / "exported").exists()

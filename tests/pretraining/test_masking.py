@@ -278,3 +278,27 @@ def test_ways_of_masking_that_are_refused(row):
         Masking(**{"mask_id": MASK, **WRONG[row]})
     assert row.split(",")[0].split()[0] in error.value.where
     assert error.value.received is not None and error.value.remedy
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"mask_id": None},
+        {"mask_id": "4"},
+        {"mask_id": 4.0},
+        {"never_masked": 3},
+        {"max_predictions": 2.5},
+        {"mask_prob": "0.1"},
+    ],
+    ids=str,
+)
+def test_ids_and_shares_of_other_types_are_refused(changes):
+    with pytest.raises(UserError, match="can't be hidden in this way") as error:
+        Masking(**{"mask_id": 4, **changes})
+    assert error.value.where == "Masking"
+
+
+def test_ids_of_any_integer_type_are_plain_ones():
+    mask = Masking(np.int64(4), (np.int64(2),), max_predictions=np.int32(3))
+    assert (mask.mask_id, mask.never_masked, mask.max_predictions) == (4, (2,), 3)
+    assert {type(i) for i in (mask.mask_id, *mask.never_masked, mask.max_predictions)} == {int}

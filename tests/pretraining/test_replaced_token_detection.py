@@ -340,3 +340,19 @@ def test_a_uniform_generator():
     counts = np.bincount(sampled, minlength=VOCAB)
     assert len(counts) == VOCAB
     assert scipy.stats.chisquare(counts).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("weight", [-1.0, float("nan"), float("inf"), "1", None])
+def test_weights_of_losses_that_can_not_be(weight):
+    with pytest.raises(UserError, match="can't have such a weight") as error:
+        Options(disc_weight=weight)
+    assert error.value.where == "Options.disc_weight"
+
+
+def test_parts_of_other_kinds_are_refused():
+    good = [TableDiscriminator(), TableDiscriminator(), masking(2), Options()]
+    for place, name in enumerate(("generator", "discriminator", "masking", "options")):
+        parts = [*good[:place], {"a": 1}, *good[place + 1 :]]
+        with pytest.raises(UserError, match="two Keras models") as error:
+            ReplacedTokenDetection(*parts)
+        assert error.value.where == name and "dict" in error.value.received

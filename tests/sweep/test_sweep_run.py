@@ -160,9 +160,12 @@ def test_results_of_other_sizes_are_kept(stopped_then_finished, tiny_data, monke
     kept = {path: path.read_bytes() for path in folder.iterdir()}
     _, shown = sweep_here(tiny_data, finetune=None, sizes=["0.5"])
     assert "The earlier results" in shown
+    steps = PRETRAINING["num_train_steps"]
     for name in ("results.json", "results.md"):
-        assert (folder / f"{name}.previous").read_bytes() == kept[folder / name]
-        (folder / f"{name}.previous").unlink()
+        stem, ending = name.split(".")
+        aside = folder / f"{stem}_0.5_1_{steps}_steps.{ending}"
+        assert aside.read_bytes() == kept[folder / name]
+        aside.unlink()
     for path, content in kept.items():
         path.write_bytes(content)
 
