@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from electra_tf2 import hparams as hparams_lib
-from electra_tf2.errors import UserError
+from electra_tf2.errors import UserError, as_user_error
 
 INTERRUPTED = 130
 
@@ -51,48 +51,6 @@ def run(main: Callable[[list[str] | None], None]) -> None:
             os._exit(user_error.exit_code)
         sys.exit(user_error.exit_code)
     sys.exit(0)
-
-
-def as_user_error(error: BaseException) -> UserError | None:
-    """The `UserError` that an exception stands for.
-
-    Args:
-        error: Any exception.
-
-    Returns:
-        The error itself if it is a `UserError`, one that explains a full disk or a lack of device
-        memory, or None for everything else (a bug).
-    """
-    if isinstance(error, UserError):
-        return error
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return disk_full(error.filename, error)
-    tf = sys.modules.get("tensorflow")  # an error of TensorFlow's needs TensorFlow loaded
-    if tf is not None and isinstance(error, tf.errors.ResourceExhaustedError):
-        if "No space left on device" in error.message or "quota" in error.message.lower():
-            return disk_full(None, error)
-        return UserError(
-            "The device has not enough memory for this run.",
-            received=error.message.strip().partition("\n")[0],
-            remedy="Use a smaller batch size or sequence length, or spread the batch over more "
-            "micro-batches with gradient_accumulation_steps.",
-        )
-    return None
-
-
-def disk_full(path: str | None, error: BaseException) -> UserError:
-    """The error for a disk without room.
-
-    Args:
-        path: The file that was being written, if known.
-        error: What the system said.
-    """
-    return UserError(
-        "The disk is full.",
-        where=path,
-        received=str(error).strip().partition("\n")[0],
-        remedy="Free some space or choose another output folder, then run the same command again.",
-    )
 
 
 def make_parser(

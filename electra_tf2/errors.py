@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+import errno
+import sys
+from collections.abc import Iterable, Sequence
 
 
 class UserError(Exception):
@@ -74,3 +77,60 @@ def first_of(items: Sequence[str], most: int = 8, separator: str = "; ") -> str:
     """
     more = [f"and {len(items) - most} more"] if len(items) > most else []
     return separator.join([*items[:most], *more])
+
+
+def nearest_name_hint(name: str, known: Iterable[str]) -> str:
+    """The remedy for an unknown name: the nearest known one, or all of them.
+
+    Args:
+        name: The unknown name.
+        known: The names there are.
+    """
+    known = list(known)
+    lowered = {candidate.lower(): candidate for candidate in known}
+    close = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.6)
+    if close:
+        return f"Did you mean {lowered[close[0]]!r}?"
+    return f"Use one of: {', '.join(known)}."
+
+
+def as_user_error(error: BaseException) -> UserError | None:
+    """The `UserError` that an exception stands for.
+
+    Args:
+        error: Any exception.
+
+    Returns:
+        The error itself if it is a `UserError`, one that explains a full disk or a lack of device
+        memory, or None for everything else (a bug).
+    """
+    if isinstance(error, UserError):
+        return error
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return disk_full(error.filename, error)
+    tf = sys.modules.get("tensorflow")  # an error of TensorFlow's needs TensorFlow loaded
+    if tf is not None and isinstance(error, tf.errors.ResourceExhaustedError):
+        if "No space left on device" in error.message or "quota" in error.message.lower():
+            return disk_full(None, error)
+        return UserError(
+            "The device has not enough memory for this run.",
+            received=error.message.strip().partition("\n")[0],
+            remedy="Use a smaller batch size or sequence length, or spread the batch over more "
+            "micro-batches with gradient_accumulation_steps.",
+        )
+    return None
+
+
+def disk_full(path: str | None, error: BaseException) -> UserError:
+    """The error for a disk without room.
+
+    Args:
+        path: The file that was being written, if known.
+        error: What the system said.
+    """
+    return UserError(
+        "The disk is full.",
+        where=path,
+        received=str(error).strip().partition("\n")[0],
+        remedy="Free some space or choose another output folder, then run the same command again.",
+    )

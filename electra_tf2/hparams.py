@@ -27,11 +27,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from electra_tf2.errors import UserError
+from electra_tf2.errors import UserError, nearest_name_hint
 from electra_tf2.hparam_types import check_value, type_name
 from electra_tf2.hparams_text import parse_hparams
 
-__all__ = ["HParamField", "HParams", "contradiction", "nearest_name_hint", "parse_hparams"]
+__all__ = ["HParamField", "HParams", "contradiction", "parse_hparams"]
 
 
 @dataclass(frozen=True)
@@ -191,21 +191,6 @@ def contradiction(what: str, values: Mapping[str, Any], remedy: str) -> UserErro
     """
     received = ", ".join(f"{name} = {value!r}" for name, value in values.items())
     return UserError(what, where="hparams", received=received, remedy=remedy)
-
-
-def nearest_name_hint(name: str, known: Iterable[str]) -> str:
-    """The remedy for an unknown name: the nearest known one, or all of them.
-
-    Args:
-        name: The unknown name.
-        known: The names there are.
-    """
-    known = list(known)
-    lowered = {candidate.lower(): candidate for candidate in known}
-    close = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.6)
-    if close:
-        return f"Did you mean {lowered[close[0]]!r}?"
-    return f"Use one of: {', '.join(known)}."
 
 
 def _comments(source: str) -> dict[str, tuple[str, str]]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from electra_tf2.errors import UserError
-from electra_tf2.hparams import nearest_name_hint
+from electra_tf2.errors import nearest_name_hint
 from electra_tf2.preset_table import FINETUNING_PRESETS, PRESETS, Preset
 
 PresetName = Literal[tuple(PRESETS)]

@@ -12,7 +12,8 @@ from electra_tf2.hparam_types import (
     ProbabilityBelowOne,
     check_value,
 )
-from electra_tf2.hparams import HParams, nearest_name_hint
+from electra_tf2.errors import nearest_name_hint
+from electra_tf2.hparams import HParams
 from electra_tf2.modeling.config import TransformerConfig, transformer_config
 
 

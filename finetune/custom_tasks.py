@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from electra_tf2.errors import UserError
-from electra_tf2.hparams import nearest_name_hint
+from electra_tf2.errors import nearest_name_hint
 from electra_tf2.text.tokenizer import Tokenizer
 from finetune.classification.custom import make_classification, make_regression
 from finetune.qa.custom import make_question_answering

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from configure_finetuning import FinetuningConfig
 from electra_tf2.errors import UserError
-from electra_tf2.hparams import nearest_name_hint
+from electra_tf2.errors import nearest_name_hint
 from electra_tf2.inference.source import Source, dtype_policy, open_source
 from electra_tf2.inference.texts import check_positive
 from electra_tf2.inference.weights import WeightLoader

@@ -16,8 +16,9 @@ from electra_tf2.interop.tf1_checkpoint import is_tf1_checkpoint
 from electra_tf2.model_folder import read_config
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.results_files import check_output_paths, check_results_paths
+from electra_tf2.training.precision import resolve_precision, say_if_emulated
+from electra_tf2.training.strategies import check_batch_size, describe
 from electra_tf2.text.tokenizer import make_tokenizer
-from electra_tf2.training import precision, strategies
 from electra_tf2.training.devices import Devices
 from electra_tf2.training.durable_files import replace_file
 from electra_tf2.training.workers import Workers
@@ -98,9 +99,9 @@ def _prepare(config: Any, devices: Devices) -> Setup:
         _restore_states(tasks, start.folder)
     strategy, workers = devices
     _check_batches(config, strategy.num_replicas_in_sync)
-    say(strategies.describe(strategy, config.train_batch_size, workers))
-    compute_type = precision.resolve_precision(config.precision)
-    precision.say_if_emulated(compute_type, strategy, say)
+    say(describe(strategy, config.train_batch_size, workers))
+    compute_type = resolve_precision(config.precision)
+    say_if_emulated(compute_type, strategy, say)
     return Setup(
         config, start, trial, network, settings, vocab_file, tasks, strategy, workers, compute_type
     )
@@ -238,8 +239,8 @@ def _check_length(config: Any, network: TransformerConfig) -> None:
 
 
 def _check_batches(config: Any, replicas: int) -> None:
-    strategies.check_batch_size(
+    check_batch_size(
         "train_batch_size", config.train_batch_size, replicas, config.gradient_accumulation_steps
     )
     for name in ("eval_batch_size", "predict_batch_size"):
-        strategies.check_batch_size(name, getattr(config, name), replicas)
+        check_batch_size(name, getattr(config, name), replicas)

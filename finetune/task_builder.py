@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from electra_tf2.errors import UserError
-from electra_tf2.hparams import nearest_name_hint
+from electra_tf2.errors import nearest_name_hint
 from electra_tf2.text.tokenizer import Tokenizer
 from finetune.task import Task
 

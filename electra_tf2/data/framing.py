@@ -19,8 +19,7 @@ from electra_tf2.data import files
 from electra_tf2.data.crc32c import crc32c_rows, masked
 from electra_tf2.errors import UserError
 
-_HEADER_BYTES = 12
-_FOOTER_BYTES = 4
+from electra_tf2.data.examples import _FOOTER_BYTES, _HEADER_BYTES
 _CHUNK_BYTES = 8 << 20
 _BUILD_AGAIN = "Build or copy this file again: everything from this byte on is unreadable."
 

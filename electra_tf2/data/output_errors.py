@@ -6,8 +6,7 @@ import contextlib
 import errno
 from collections.abc import Iterator
 
-from electra_tf2 import cli
-from electra_tf2.errors import UserError
+from electra_tf2.errors import UserError, disk_full
 
 
 @contextlib.contextmanager
@@ -24,7 +23,7 @@ def output_errors_explained(output_dir: str) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise cli.disk_full(output_dir, error) from error
+            raise disk_full(output_dir, error) from error
         raise UserError(
             "The output can't be written.",
             where=error.filename or output_dir,

@@ -78,7 +78,7 @@ def build_vocabulary(config: VocabularyConfig) -> Vocabulary:
     try:
         _write(config.output_file, trained.vocabulary)
     except OSError as error:
-        raise cli.as_user_error(error) or UserError(
+        raise as_user_error(error) or UserError(
             "The vocabulary can't be written.",
             where=config.output_file,
             received=error.strerror or str(error),

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from electra_tf2.errors import UserError
-from electra_tf2.hparams import nearest_name_hint
+from electra_tf2.errors import nearest_name_hint
 from electra_tf2.inference.forward import Forward
 from electra_tf2.inference.from_pretrained import FromPretrained
 from electra_tf2.inference.networks import build_encoder

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from electra_tf2.errors import UserError
-from electra_tf2.hparams import nearest_name_hint
+from electra_tf2.errors import nearest_name_hint
 from electra_tf2.interop.model_vocabulary import model_vocabulary
 from electra_tf2.interop.pretrained import Pretrained, open_pretrained
 from electra_tf2.model_folder import read_config

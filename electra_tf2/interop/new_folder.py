@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import tensorflow as tf
 
 from electra_tf2.errors import UserError
-from electra_tf2.training.durable_files import is_local
+from electra_tf2.data.files import is_local
 
 
 def check_free(path: str) -> None:

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 from electra_tf2.errors import UserError
 from electra_tf2.hparam_types import check_value
-from electra_tf2.hparams import HParams, contradiction, nearest_name_hint
+from electra_tf2.errors import nearest_name_hint
+from electra_tf2.hparams import HParams, contradiction
 from electra_tf2.pretraining.phases import PHASE_HPARAMS
 
 _STEPS = "num_train_steps"

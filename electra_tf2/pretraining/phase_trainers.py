@@ -10,7 +10,7 @@ from electra_tf2.pretraining.objective import PretrainingObjective
 from electra_tf2.pretraining.phases import Phase, PhaseSchedule
 from electra_tf2.pretraining.run_compute import RunCompute
 from electra_tf2.pretraining.run_data import Data, PhaseData
-from electra_tf2.training import precision
+from electra_tf2.training.precision import resolve_xla
 from electra_tf2.training.checkpoints import CheckpointStore
 from electra_tf2.training.devices import Devices
 from electra_tf2.training.make_optimizer import make_optimizer
@@ -91,7 +91,7 @@ class PhaseTrainers:
             num_train_steps=phase.last_step,
             tokens_per_example=config.max_seq_length,
             seed=config.seed,
-            jit_compile=precision.resolve_xla(config.xla),
+            jit_compile=resolve_xla(config.xla),
         )
         return Trainer(
             objective,

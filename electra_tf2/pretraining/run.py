@@ -27,7 +27,8 @@ from electra_tf2.pretraining.restore import initialize, resume
 from electra_tf2.pretraining.run_data import Data, open_data
 from electra_tf2.pretraining.start_checks import check_start
 from electra_tf2.results_files import write_results
-from electra_tf2.training import precision, strategies
+from electra_tf2.training.precision import resolve_precision, say_if_emulated
+from electra_tf2.training.strategies import check_batch_size, describe
 from electra_tf2.training.checkpoints import CheckpointStore
 from electra_tf2.training.devices import Devices, open_devices
 from electra_tf2.training.folder_lock import FolderLock
@@ -58,7 +59,7 @@ def pretrain(config: Any) -> dict[str, float] | None:
 
 def _pretrain(config: Any, devices: Devices) -> dict[str, float] | None:
     strategy, workers = devices
-    compute_type = precision.resolve_precision(config.precision)
+    compute_type = resolve_precision(config.precision)
     network = config.network()
     newest_checkpoint(CheckpointStore(config.model_dir), workers)  # the same for all, or an error
     data = workers.together(lambda: open_data(config, network, compute_type))
@@ -67,8 +68,8 @@ def _pretrain(config: Any, devices: Devices) -> dict[str, float] | None:
         with phase.named_in_errors():
             _check_batches(phase.config, strategy.num_replicas_in_sync)
     first = data.phases[0].config
-    say(strategies.describe(strategy, first.train_batch_size, workers))
-    precision.say_if_emulated(compute_type, strategy, say)
+    say(describe(strategy, first.train_batch_size, workers))
+    say_if_emulated(compute_type, strategy, say)
 
     keras.utils.set_random_seed(config.seed)
     with strategy.scope():
@@ -102,14 +103,14 @@ def _take_weights(config: Any, trainer: Trainer, data: Data) -> None:
 
 def _check_batches(config: Any, replicas: int) -> None:
     if config.do_train:
-        strategies.check_batch_size(
+        check_batch_size(
             "train_batch_size",
             config.train_batch_size,
             replicas,
             config.gradient_accumulation_steps,
         )
     if config.do_eval or config.eval_every_steps:
-        strategies.check_batch_size("eval_batch_size", config.eval_batch_size, replicas)
+        check_batch_size("eval_batch_size", config.eval_batch_size, replicas)
 
 
 def _train(config: Any, trainers: PhaseTrainers, data: Data) -> None:

@@ -83,8 +83,10 @@ def make_tokenizer(
         implementation = "fast" if found else "reference"
         if not found:
             logging.warning("tensorflow-text is not installed: tokenizing in plain Python, slowly.")
-    if implementation == "fast":
-        from electra_tf2.text.fast_tokenizer import FastTokenizer as chosen
-    else:
-        from electra_tf2.text.reference_tokenizer import ReferenceTokenizer as chosen
-    return chosen(vocabulary, lower_case=lower_case, strip_accents=strip_accents)
+    if implementation == "reference":
+        return ReferenceTokenizer(
+            vocabulary, lower_case=lower_case, strip_accents=strip_accents
+        )
+    from electra_tf2.text.fast_tokenizer import FastTokenizer  # imports TensorFlow
+
+    return FastTokenizer(vocabulary, lower_case=lower_case, strip_accents=strip_accents)

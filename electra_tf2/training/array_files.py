@@ -19,7 +19,8 @@ import numpy as np
 import tensorflow as tf
 
 from electra_tf2.errors import UserError
-from electra_tf2.training.durable_files import durable_file, is_local
+from electra_tf2.data.files import is_local
+from electra_tf2.training.durable_files import durable_file
 
 _DTYPES = {
     "F64": np.float64,

@@ -13,10 +13,7 @@ from typing import IO
 
 import tensorflow as tf
 
-
-def is_local(path: str) -> bool:
-    """Whether a path names a file of this machine's file system."""
-    return "://" not in path
+from electra_tf2.data.files import is_local
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ import os
 from typing import IO
 
 from electra_tf2.errors import UserError
-from electra_tf2.training.durable_files import is_local
+from electra_tf2.data.files import is_local
 
 _NAME = ".lock"
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from electra_tf2.errors import UserError
-from electra_tf2.hparams import nearest_name_hint
+from electra_tf2.errors import nearest_name_hint
 from finetune.classification.tables import SUFFIXES
 
 Column = str | int

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from electra_tf2.errors import UserError
-from electra_tf2.hparams import nearest_name_hint
+from electra_tf2.errors import nearest_name_hint
 from electra_tf2.text.tokenizer import Tokenizer
 from finetune.qa.qa_tasks import SQuADTask
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from electra_tf2.errors import UserError
-from electra_tf2.hparams import nearest_name_hint
+from electra_tf2.errors import nearest_name_hint
 from electra_tf2.text.tokenizer import Tokenizer
 from finetune.tagging.conll import Columns
 from finetune.tagging.spans import Span, seqeval_spans

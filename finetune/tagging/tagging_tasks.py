@@ -13,7 +13,8 @@ import tensorflow as tf
 from absl import logging
 
 from electra_tf2.errors import UserError
-from electra_tf2.hparams import contradiction, nearest_name_hint
+from electra_tf2.errors import nearest_name_hint
+from electra_tf2.hparams import contradiction
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.text.tokenizer import Tokenizer
 from finetune.changed_files import file_changed, outputs_by_eid
