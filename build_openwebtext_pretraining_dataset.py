@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 
 from electra_tf2 import cli
-from electra_tf2.data import build_flags
+from electra_tf2.data import flags as build_flags
 from electra_tf2.data.build import BuildConfig, build_dataset
 
 
@@ -29,9 +29,7 @@ def main(argv: list[str] | None = None) -> None:
         SystemExit: A flag is unknown or missing, or after `--help`.
     """
     parser = cli.make_parser(__doc__, epilog="A failed or interrupted run leaves nothing behind.")
-    parser.add_argument(
-        "--data-dir", required=True, help="folder with vocab.txt and openwebtext/"
-    )
+    parser.add_argument("--data-dir", required=True, help="folder with vocab.txt and openwebtext/")
     build_flags.add_build_flags(parser)
     flags = build_flags.parse_build_flags(parser, argv)
     data_dir = flags.pop("data_dir")

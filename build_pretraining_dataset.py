@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from electra_tf2 import cli
-from electra_tf2.data import build_flags
+from electra_tf2.data import flags
 from electra_tf2.data.build import BuildConfig, build_dataset
 
 
@@ -17,9 +17,7 @@ def main(argv: list[str] | None = None) -> None:
         UserError: See `build_dataset`.
         SystemExit: A flag is unknown or missing, or after `--help`.
     """
-    parser = cli.make_parser(
-        __doc__ + "\n\n" + build_flags.CORPUS_FORMAT, epilog=build_flags.RESULT_FORMAT
-    )
+    parser = cli.make_parser(__doc__ + "\n\n" + flags.CORPUS_FORMAT, epilog=flags.RESULT_FORMAT)
     parser.add_argument("--corpus-dir", required=True, help="folder of text files (see above)")
     parser.add_argument("--vocab-file", required=True, help="vocabulary, one word piece per line")
     parser.add_argument(
@@ -27,18 +25,18 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument(
         "--blanks-separate-docs",
-        type=build_flags.boolean,
+        type=flags.boolean,
         default=True,
         metavar="{true,false}",
         help="whether an empty line ends a document (default: true)",
     )
-    build_flags.add_build_flags(parser)
-    build_dataset(BuildConfig(**build_flags.parse_build_flags(parser, argv)))
+    flags.add_build_flags(parser)
+    build_dataset(BuildConfig(**flags.parse_build_flags(parser, argv)))
 
 
 def script_main() -> None:
     """The console command."""
-    build_flags.run_builder(main)
+    flags.run_builder(main)
 
 
 if __name__ == "__main__":

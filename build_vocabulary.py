@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from electra_tf2 import cli
-from electra_tf2.data import vocabulary_flags
+from electra_tf2.data import flags
 from electra_tf2.data.vocabulary_builder import VocabularyConfig, build_vocabulary
 
 
@@ -18,9 +18,9 @@ def main(argv: list[str] | None = None) -> None:
         SystemExit: A flag is unknown or missing, or after `--help`.
     """
     parser = cli.make_parser(
-        __doc__ + "\n\n" + vocabulary_flags.CORPUS_FORMAT, epilog=vocabulary_flags.RESULT_FORMAT
+        __doc__ + "\n\n" + flags.VOCABULARY_CORPUS_FORMAT, epilog=flags.VOCABULARY_RESULT_FORMAT
     )
-    vocabulary_flags.add_vocabulary_flags(parser)
+    flags.add_vocabulary_flags(parser)
     build_vocabulary(VocabularyConfig(**vars(parser.parse_args(argv))))
 
 

@@ -9,7 +9,17 @@ from __future__ import annotations
 import posixpath
 from typing import Any, Literal
 
-from electra_tf2.hparam_types import (
+from electra_tf2.hparams.presets import FinetuningPresetName, preset_values
+from electra_tf2.hparams.recipes import FINETUNING_PRESETS
+from electra_tf2.hparams.record import HParams, contradiction
+from electra_tf2.hparams.shared_checks import (
+    check_devices_and_batches,
+    check_model_hparam_overrides,
+    check_model_name,
+    check_one_vocab_size,
+    resolved_network,
+)
+from electra_tf2.hparams.types import (
     Distribution,
     DropoutRate,
     NonNegativeFloat,
@@ -18,16 +28,7 @@ from electra_tf2.hparam_types import (
     PositiveInt,
     ProbabilityBelowOne,
 )
-from electra_tf2.hparams import HParams, contradiction
 from electra_tf2.modeling.config import TransformerConfig
-from electra_tf2.preset_table import FINETUNING_PRESETS
-from electra_tf2.presets import FinetuningPresetName, preset_values
-from electra_tf2.run_hparams import (
-    check_devices_and_batches,
-    check_model_name,
-    check_one_vocab_size,
-)
-from electra_tf2.transformer_hparams import check_model_hparam_overrides, resolved_network
 
 
 class FinetuningConfig(HParams):
@@ -40,7 +41,7 @@ class FinetuningConfig(HParams):
 
     Attributes:
         model_name, data_dir: As given.
-        given, warnings: See `electra_tf2.hparams.HParams`.
+        given, warnings: See `electra_tf2.hparams.record.HParams`.
 
     Raises:
         UserError: If a hparam is unknown, of the wrong type, out of range or contradicts another.
@@ -65,7 +66,7 @@ class FinetuningConfig(HParams):
 
     # model settings; what is not given is taken from the pre-trained model
     model_size: Literal["small", "base", "large"] = "small"  # 256 x 12, 768 x 12 or 1024 x 24
-    model_hparam_overrides: dict[str, Any] = {}  # see electra_tf2/transformer_hparams.py
+    model_hparam_overrides: dict[str, Any] = {}  # see electra_tf2/hparams/shared_checks.py
     embedding_size: PositiveInt | None = None  # null: 128 for small, else the hidden size
     # albert: 128
     encoder: Literal["bert", "albert"] = "bert"  # albert: one layer's weights serve all layers

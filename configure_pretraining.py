@@ -10,7 +10,17 @@ import posixpath
 from typing import Any, Literal
 
 from electra_tf2.data.segments import MIN_SEQ_LENGTH
-from electra_tf2.hparam_types import (
+from electra_tf2.hparams.presets import PresetName, preset_values, with_preset_overrides
+from electra_tf2.hparams.recipes import PRESETS
+from electra_tf2.hparams.record import HParams, contradiction
+from electra_tf2.hparams.shared_checks import (
+    check_devices_and_batches,
+    check_model_hparam_overrides,
+    check_model_name,
+    check_one_vocab_size,
+    resolved_network,
+)
+from electra_tf2.hparams.types import (
     Distribution,
     MaskProbability,
     NonNegativeFloat,
@@ -19,19 +29,9 @@ from electra_tf2.hparam_types import (
     PositiveInt,
     ProbabilityBelowOne,
 )
-from electra_tf2.hparams import HParams, contradiction
 from electra_tf2.modeling.config import TransformerConfig
-from electra_tf2.preset_table import PRESETS
-from electra_tf2.presets import PresetName, preset_values, with_preset_overrides
 from electra_tf2.pretraining.guards import generator_size_warning
-from electra_tf2.pretraining.phase_checks import check_phases
-from electra_tf2.pretraining.phases import for_each_phase
-from electra_tf2.run_hparams import (
-    check_devices_and_batches,
-    check_model_name,
-    check_one_vocab_size,
-)
-from electra_tf2.transformer_hparams import check_model_hparam_overrides, resolved_network
+from electra_tf2.pretraining.phases import check_phases, for_each_phase
 
 
 class PretrainingConfig(HParams):
@@ -44,7 +44,7 @@ class PretrainingConfig(HParams):
 
     Attributes:
         model_name, data_dir: As given.
-        given, warnings: See `electra_tf2.hparams.HParams`.
+        given, warnings: See `electra_tf2.hparams.record.HParams`.
 
     Raises:
         UserError: If a hparam is unknown, of the wrong type, out of range or contradicts another.
@@ -92,7 +92,7 @@ class PretrainingConfig(HParams):
 
     # model settings
     model_size: Literal["small", "base", "large"] = "small"  # 256 x 12, 768 x 12 or 1024 x 24
-    model_hparam_overrides: dict[str, Any] = {}  # see electra_tf2/transformer_hparams.py
+    model_hparam_overrides: dict[str, Any] = {}  # see electra_tf2/hparams/shared_checks.py
     embedding_size: PositiveInt | None = None  # null: 128 for small, else the hidden size
     # albert: 128
     encoder: Literal["bert", "albert"] = "bert"  # albert: one layer's weights serve all layers
@@ -144,7 +144,7 @@ class PretrainingConfig(HParams):
     results_pkl: str = ""  # likewise .pkl; JSON is written, to this path with .json for .pkl
 
     # Neither the weights nor the order of the data depend on these; `phases` are compared one by
-    # one, see electra_tf2/pretraining/phase_checks.py.
+    # one, see electra_tf2/pretraining/phases.py.
     free_on_resume = frozenset(
         "preset do_train do_eval require_gpu num_train_steps num_eval_steps eval_every_steps "
         "save_checkpoints_steps phases keep_checkpoint_max log_every_steps iterations_per_loop "

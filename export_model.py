@@ -18,8 +18,8 @@ from __future__ import annotations
 import os
 
 from electra_tf2 import cli
-from electra_tf2.interop.export_flags import EPILOG, add_export_flags
-from electra_tf2.quiet import silent_stderr
+from electra_tf2.console import silent_stderr
+from finetune.export.export_model import EPILOG, add_export_flags
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> None:
     with silent_stderr():  # and on devices, which TensorFlow looks for when first asked
         import tensorflow as tf
 
-        from finetune.exporting import export_model
+        from finetune.export.export_model import export_model
 
         tf.config.list_physical_devices()
     export_model(flags)

@@ -27,7 +27,7 @@ import os
 
 from configure_finetuning import FinetuningConfig
 from electra_tf2 import cli
-from electra_tf2.quiet import silent_stderr
+from electra_tf2.console import silent_stderr
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:

@@ -23,7 +23,7 @@ import os
 
 from configure_pretraining import PretrainingConfig
 from electra_tf2 import cli
-from electra_tf2.quiet import silent_stderr
+from electra_tf2.console import silent_stderr
 
 
 def main(argv: list[str] | None = None) -> None:

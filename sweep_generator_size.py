@@ -21,8 +21,8 @@ import os
 from configure_finetuning import FinetuningConfig
 from configure_pretraining import PretrainingConfig
 from electra_tf2 import cli
-from electra_tf2.quiet import silent_stderr
-from electra_tf2.sweep.generator_sizes import SIZES, sweep_configs
+from electra_tf2.console import silent_stderr
+from electra_tf2.sweep.sizes import SIZES, sweep_configs
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> None:
     with silent_stderr():  # and on devices, which TensorFlow looks for when first asked
         import tensorflow as tf
 
-        from electra_tf2.sweep.run import run_sweep
+        from electra_tf2.sweep.sweep import run_sweep
         from finetune.sweep_scores import sweep_scores
 
         tf.config.list_physical_devices()

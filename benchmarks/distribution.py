@@ -129,11 +129,10 @@ def step_and_parts(strategy, config, precision: str) -> dict[str, Callable[[], N
     import tensorflow as tf
     from pretraining_step_ours import make_objective, random_batches
 
-    from electra_tf2.training.distributed_input import distributed_iterator
-    from electra_tf2.training.loop import StepLoop
-    from electra_tf2.training.optimizer import AdamW, AdamWSettings
-    from electra_tf2.training.replica_step import ReplicaStep, all_reduce_sum, replica_id
+    from electra_tf2.training.loop import StepLoop, distributed_iterator
+    from electra_tf2.training.optimizers import AdamW, AdamWSettings
     from electra_tf2.training.schedule import PolynomialDecay
+    from electra_tf2.training.step import ReplicaStep, all_reduce_sum, replica_id
 
     objective = make_objective(strategy, config, precision)
     optimizer = AdamW(strategy, objective.named_variables(), AdamWSettings())

@@ -9,10 +9,10 @@ import numpy as np
 from encode_rate import Contender
 
 from electra_tf2 import Encoder
-from electra_tf2.interop.huggingface_export import ExportOptions, export_huggingface
-from electra_tf2.model_folder import make_model_folder, write_model_folder
+from electra_tf2.export.huggingface import ExportOptions, export_huggingface
+from electra_tf2.loading.folder import make_model_folder, write_model_folder
 from electra_tf2.modeling.config import transformer_config
-from electra_tf2.modeling.pair import build_pair
+from electra_tf2.modeling.electra import build_pair
 from electra_tf2.text.vocabulary import load_vocabulary
 from electra_tf2.training.checkpoints import CheckpointStore
 

@@ -7,20 +7,17 @@ import time
 import numpy as np
 
 from configure_finetuning import FinetuningConfig
+from electra_tf2.training.devices import DTYPE_POLICIES, make_strategy
 from electra_tf2.training.loop import StepLoop
-from electra_tf2.training.optimizer import AdamW, AdamWSettings
-from electra_tf2.training.precision import DTYPE_POLICIES
-from electra_tf2.training.replica_step import ReplicaStep
+from electra_tf2.training.optimizers import AdamW, AdamWSettings
 from electra_tf2.training.schedule import PolynomialDecay
-from electra_tf2.training.strategies import make_strategy
+from electra_tf2.training.step import ReplicaStep
 from finetune.batches import Batching, training_dataset
-from finetune.classification.classification_tasks import ClassificationTask
-from finetune.evaluation import Evaluation
-from finetune.feature_table import FeatureTable
-from finetune.layerwise import learning_rate_factors
-from finetune.model import FinetuningModel
-from finetune.objective import FinetuningObjective
-from finetune.task_data import TaskData
+from finetune.classification.tasks import ClassificationTask
+from finetune.features import FeatureTable, TaskData
+from finetune.layerwise_decay import learning_rate_factors
+from finetune.model import FinetuningModel, FinetuningObjective
+from finetune.scoring import Evaluation
 
 PREDICTED = 1024  # sentences
 _STEPS_PER_CALL = 8

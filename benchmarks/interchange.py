@@ -44,8 +44,8 @@ def main(argv: list[str] | None = None) -> None:
 def measure(part: str, folder: str) -> None:
     """Runs one part and prints what it took."""
     # All that the parts import.
+    from electra_tf2.export import huggingface, saved_model  # noqa: F401
     from electra_tf2.inference import discriminator, generator  # noqa: F401
-    from electra_tf2.interop import huggingface_export, saved_model  # noqa: F401
 
     before = resident_bytes()
     start = time.perf_counter()
@@ -73,8 +73,8 @@ def prepare(folder: str) -> int:
     import numpy as np
 
     from configure_pretraining import PretrainingConfig
-    from electra_tf2.interop.network_shapes import HEAD_SHAPES, encoder_shapes
-    from electra_tf2.model_folder import make_model_folder, write_model_folder
+    from electra_tf2.formats.huggingface_names import HEAD_SHAPES, encoder_shapes
+    from electra_tf2.loading.folder import make_model_folder, write_model_folder
     from electra_tf2.modeling.config import generator_config
     from electra_tf2.text.vocabulary import SPECIAL_TOKENS
     from electra_tf2.training.checkpoints import CheckpointStore
@@ -108,7 +108,7 @@ def prepare(folder: str) -> int:
 
 def export(folder: str) -> int:
     """Exports the model; returns the bytes of its weights."""
-    from electra_tf2.interop.huggingface_export import ExportOptions, export_huggingface
+    from electra_tf2.export.huggingface import ExportOptions, export_huggingface
 
     source = Path(folder) / "models" / "base"
     export_huggingface(str(source), f"{folder}/exported", ExportOptions())
@@ -117,7 +117,7 @@ def export(folder: str) -> int:
 
 def open_exported(folder: str) -> int:
     """Opens both networks; returns the bytes of their files, each with the embeddings."""
-    from electra_tf2.interop.pretrained import open_pretrained
+    from electra_tf2.loading.pretrained import open_pretrained
 
     model = open_pretrained(f"{folder}/exported")
     assert model.generator, "both networks"
@@ -139,7 +139,7 @@ def open_networks(folder: str) -> int:
 
 def export_saved_model(folder: str) -> int:
     """Exports a SavedModel of both networks; returns the bytes of the weights."""
-    from electra_tf2.interop.saved_model import export_saved_model
+    from electra_tf2.export.saved_model import export_saved_model
 
     source = Path(folder) / "models" / "base"
     export_saved_model(str(source), f"{folder}/saved_model")

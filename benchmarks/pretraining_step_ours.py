@@ -9,14 +9,14 @@ import numpy as np
 import tensorflow as tf
 
 from configure_pretraining import PretrainingConfig
-from electra_tf2.pretraining.build import build_pretraining
 from electra_tf2.pretraining.objective import PretrainingObjective
+from electra_tf2.pretraining.open_run import build_pretraining
 from electra_tf2.text.vocabulary import SPECIAL_TOKENS, Vocabulary
+from electra_tf2.training.devices import make_strategy
 from electra_tf2.training.loop import StepLoop
-from electra_tf2.training.optimizer import AdamW, AdamWSettings
-from electra_tf2.training.replica_step import ReplicaStep
+from electra_tf2.training.optimizers import AdamW, AdamWSettings
 from electra_tf2.training.schedule import PolynomialDecay
-from electra_tf2.training.strategies import make_strategy
+from electra_tf2.training.step import ReplicaStep
 
 _STEPS_PER_CALL = 4
 

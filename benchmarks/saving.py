@@ -34,8 +34,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--folder", help="on the disk to measure (default: the temporary one)")
     flags = parser.parse_args(argv)
 
-    from electra_tf2.training.background_saving import BackgroundSaver
-    from electra_tf2.training.checkpoints import CheckpointStore
+    from electra_tf2.training.checkpoints import BackgroundSaver, CheckpointStore
 
     waited = timed(BackgroundSaver, "begin")
     written = timed(CheckpointStore, "save")
@@ -78,12 +77,11 @@ def make_trainer(folder: str, saves: int, batch_size: int, length: int):
 
     from configure_pretraining import PretrainingConfig
     from electra_tf2.training.checkpoints import CheckpointStore
-    from electra_tf2.training.optimizer import AdamW, AdamWSettings
-    from electra_tf2.training.run_log import RunLog
+    from electra_tf2.training.devices import make_strategy
+    from electra_tf2.training.optimizers import AdamW, AdamWSettings
+    from electra_tf2.training.reports import RunLog
     from electra_tf2.training.schedule import PolynomialDecay
-    from electra_tf2.training.settings import LoopSettings
-    from electra_tf2.training.strategies import make_strategy
-    from electra_tf2.training.trainer import Trainer
+    from electra_tf2.training.trainer import LoopSettings, Trainer
 
     config = PretrainingConfig("benchmark", "unused", model_size="base", max_seq_length=length)
     strategy = make_strategy("one_device")

@@ -73,7 +73,7 @@ def build(folder: Path, vocab: str, name: str, *flags: str) -> str:
 
 def open_files(segmentation: str, folder: str, length: int, vocab: str) -> Any:
     """Opens a data set as training does."""
-    from electra_tf2.data.readers import READERS
+    from electra_tf2.data.input import READERS
     from electra_tf2.text.vocabulary import load_vocabulary
 
     return READERS[segmentation].open(
@@ -87,7 +87,7 @@ def open_files(segmentation: str, folder: str, length: int, vocab: str) -> Any:
 
 def batches(segmentation: str, files: Any, length: int) -> Iterator:
     """The input of training from position 0 on."""
-    from electra_tf2.data.readers import READERS
+    from electra_tf2.data.input import READERS
 
     dataset = READERS[segmentation].training_dataset(
         files,
@@ -147,7 +147,7 @@ def read(iterator: Iterator, count: int) -> Rates:
 
 def report_finding(files: Any, length: int) -> None:
     """Prints what it takes to find a position, a few epochs ahead."""
-    from electra_tf2.data.epoch_index import EpochIndex
+    from electra_tf2.data.order import EpochIndex
 
     position = 5 * EpochIndex(files, files.rule(0, length)).num_examples(0)
     started, cpu_started = time.perf_counter(), time.process_time()

@@ -13,14 +13,13 @@ Exit codes:
 from __future__ import annotations
 
 import argparse
-import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from electra_tf2 import hparams as hparams_lib
 from electra_tf2.errors import UserError, as_user_error
+from electra_tf2.hparams import record as hparams_lib
 
 INTERRUPTED = 130
 

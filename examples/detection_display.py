@@ -103,9 +103,7 @@ def render(detection: Detection, *, color: bool, width: int = 88) -> str:
             words[-1] += new[2:] + ("?" if suspected else "")
         else:
             words.append(new + ("?" if suspected else ""))
-    lines = textwrap.wrap(
-        " ".join(words), width, break_long_words=False, break_on_hyphens=False
-    )
+    lines = textwrap.wrap(" ".join(words), width, break_long_words=False, break_on_hyphens=False)
     text = "\n".join("  " + _color_line(line, color) for line in lines).replace("\0", " ")
     return text + "\n" + _table(detection)
 

@@ -20,7 +20,7 @@ from bring_your_own_pair import Scores
 from pair_text import PairText, load_text
 
 from electra_tf2 import cli
-from electra_tf2.pretraining.keras_model import PretrainingModel
+from electra_tf2.pretraining.fit import PretrainingModel
 from electra_tf2.pretraining.masking import Masking
 from electra_tf2.pretraining.replaced_token_detection import Options
 

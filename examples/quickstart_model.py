@@ -8,9 +8,9 @@ import numpy as np
 import tensorflow as tf
 
 from configure_pretraining import PretrainingConfig
+from electra_tf2.data.dataset import open_records
 from electra_tf2.data.input import evaluation_dataset
-from electra_tf2.data.records import open_records
-from electra_tf2.pretraining.build import build_pretraining
+from electra_tf2.pretraining.open_run import build_pretraining
 from electra_tf2.randomness import StepRandomness
 from electra_tf2.text.vocabulary import Vocabulary, load_vocabulary
 from electra_tf2.training.checkpoints import CheckpointStore

@@ -8,8 +8,8 @@ from statistics import fmean
 
 from parameter_lists import TaggedText
 
+from finetune.tagging.metrics import SpanScorer
 from finetune.tagging.spans import bioes_tags, official_spans, seqeval_spans
-from finetune.tagging.tagging_metrics import SpanScorer
 
 KINDS = {"NAME": "names", "TYPE": "types", "DEFAULT": "defaults"}
 """Kind of span -> its heading; "all" stands for all kinds together."""

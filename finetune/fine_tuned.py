@@ -8,22 +8,21 @@ from typing import Any
 import tensorflow as tf
 
 from configure_finetuning import FinetuningConfig
-from electra_tf2.errors import UserError
-from electra_tf2.errors import nearest_name_hint
-from electra_tf2.inference.source import Source, dtype_policy, open_source
-from electra_tf2.inference.texts import check_positive
-from electra_tf2.inference.weights import WeightLoader
-from electra_tf2.training.precision import Precision
-from electra_tf2.training.strategies import make_strategy
-from finetune.evaluation import Evaluation
+from electra_tf2.errors import UserError, nearest_name_hint
+from electra_tf2.loading.networks import WeightLoader
+from electra_tf2.loading.source import Source, dtype_policy, open_source
+from electra_tf2.text.rows import check_positive
+from electra_tf2.training.devices import Precision, make_strategy
+from finetune.features import Preprocessor
 from finetune.model import FinetuningModel
 from finetune.predictions import Prediction, kind_of
-from finetune.preprocessing import Preprocessor
+from finetune.scoring import Evaluation
 from finetune.setup import stored_states
 from finetune.task import Task
 from finetune.task_builder import get_tasks
 
 _ROWS = 32
+
 
 class FineTuned:
     """A fine-tuned model: an encoder with the heads of the tasks that it was trained on.

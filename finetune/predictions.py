@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from electra_tf2.console import say
 from electra_tf2.errors import UserError
-from electra_tf2.inference.texts import check_texts
+from electra_tf2.files import write_json_lines
 from electra_tf2.text.normalization import is_dropped
-from finetune.classification.classification_tasks import (
-    ClassificationTask,
-    InputExample,
-    RegressionTask,
-)
-from finetune.qa.examples import QAExample
-from finetune.qa.passage import split_words
-from finetune.qa.qa_tasks import QATask
-from finetune.tagging.tagging_tasks import TaggingExample, TaggingTask
+from electra_tf2.text.rows import check_texts
+from finetune.classification.tasks import ClassificationTask, InputExample, RegressionTask
+from finetune.features import Preprocessor
+from finetune.qa.examples import QAExample, split_words
+from finetune.qa.tasks import QATask
+from finetune.scoring import Evaluation, Outputs
+from finetune.setup import Setup
+from finetune.tagging.tasks import TaggingExample, TaggingTask
 from finetune.task import Task
 
 
@@ -173,3 +174,63 @@ _KINDS: dict[type[Task], Kind] = {
     TaggingTask: Kind(_tagging_examples, _tags),
     QATask: Kind(_question_examples, _answer),
 }
+
+
+# Predictions in files: JSON lines for programs, and what evaluation servers take.
+
+
+def predictions_path(config: Any, task: Task, split: str, trial: int) -> str:
+    """Returns where a split's predictions go: the hparam test_predictions, .jsonl for .pkl."""
+    return config.test_predictions.format(task.name, split, trial).removesuffix(".pkl") + ".jsonl"
+
+
+def write_predictions(
+    config: Any, task: Task, split: str, trial: int, outputs: Sequence[Outputs]
+) -> list[dict[str, Any]]:
+    """Writes a split's predictions as JSON lines and returns them."""
+    records = task.prediction_records(split, outputs, task.get_examples(split))
+    path = predictions_path(config, task, split, trial)
+    write_json_lines(path, records)
+    say(f"Predictions for {task.name}, {split}: {path}")
+    return records
+
+
+def write_test_outputs(setup: Setup, evaluation: Evaluation, trial: int) -> None:
+    """Writes the predictions for all test splits, and the files for evaluation servers."""
+    config, preprocessor = setup.config, Preprocessor(setup.config)
+    folder = posixpath.join(
+        posixpath.dirname(predictions_path(config, setup.tasks[0], "test", trial)),
+        f"submission_{trial}",
+    )
+    for task in setup.tasks:
+        for split in task.test_splits:
+            table = preprocessor.features(task, split)
+            outputs = list(evaluation.outputs(task, table, config.predict_batch_size))
+
+            def write(task=task, split=split, outputs=outputs):
+                records = write_predictions(config, task, split, trial, outputs)
+                for path in task.write_submission(split, records, folder):
+                    say(f"For the evaluation server: {path}")
+
+            setup.workers.on_chief(write)
+
+
+def predict_file(setup: Setup, evaluation: Evaluation, path: str, output: str) -> int:
+    """Predicts the examples of a file without labels.
+
+    Args:
+        setup: its only task says how to read the file.
+        evaluation: the network.
+        path: the file.
+        output: JSON lines go there.
+
+    Returns:
+        The number of predictions.
+    """
+    (task,) = setup.tasks
+    examples = setup.workers.together(lambda: task.read_examples(path, "predict"))
+    table = Preprocessor(setup.config).make(task, examples, "predict")
+    outputs = evaluation.outputs(task, table, setup.config.predict_batch_size)
+    records = task.prediction_records("predict", list(outputs), examples)
+    setup.workers.on_chief(lambda: write_json_lines(output, records))
+    return len(records)

@@ -13,23 +13,37 @@ import tensorflow as tf
 
 from electra_tf2.console import say
 from electra_tf2.errors import UserError
-from electra_tf2.interop.pretrained import open_pretrained
-from electra_tf2.model_folder import make_model_folder
-from electra_tf2.results_files import check_output_paths
+from electra_tf2.files import FolderLock
+from electra_tf2.loading.folder import check_output_paths, make_model_folder
+from electra_tf2.loading.pretrained import open_pretrained
 from electra_tf2.training.devices import open_devices
-from electra_tf2.training.folder_lock import FolderLock
-from finetune.evaluation import Evaluation
-from finetune.model_scores import write_model_scores
-from finetune.origin import Origin, scoring_origin, training_origin
-from finetune.outputs import predict_file, predictions_path, write_predictions, write_test_outputs
-from finetune.overwriting import Overwriting, check_not_overwriting_itself, run_mark
-from finetune.preprocessing import Preprocessor
-from finetune.pretrained import pretraining_pfs_days
-from finetune.results import Results, TrialResult, table_path
-from finetune.scoring import DevScores, DevSplit, open_dev_splits, report, score_all, scored_files
-from finetune.setup import Setup, prepare, trial_folder
-from finetune.task_data import TaskData
+from finetune.features import Preprocessor, TaskData
+from finetune.predictions import (
+    predict_file,
+    predictions_path,
+    write_predictions,
+    write_test_outputs,
+)
+from finetune.results import Results, TrialResult, table_path, write_model_scores
+from finetune.scoring import (
+    DevScores,
+    DevSplit,
+    Evaluation,
+    open_dev_splits,
+    report,
+    score_all,
+    scored_files,
+)
+from finetune.setup import Setup, prepare, pretraining_pfs_days, trial_folder
 from finetune.trial import Trained, build_model, check_trial_folder, train_trial
+from finetune.trial_folders import (
+    Origin,
+    Overwriting,
+    check_not_overwriting_itself,
+    run_mark,
+    scoring_origin,
+    training_origin,
+)
 
 
 def finetune(config: Any) -> list[TrialResult]:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from electra_tf2.errors import UserError
-from electra_tf2.hparams import contradiction, parse_hparams
-from electra_tf2.results_files import json_path
+from electra_tf2.hparams.record import contradiction, parse_hparams
+from electra_tf2.loading.folder import json_path
 from electra_tf2.sweep.size_results import Score
 from electra_tf2.text.tokenizer import make_tokenizer
 from electra_tf2.text.vocabulary import load_vocabulary

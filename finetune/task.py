@@ -7,17 +7,94 @@ from `Task` itself) and register the class in `finetune.task_builder`.
 from __future__ import annotations
 
 import abc
+import dataclasses
 import posixpath
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
 
+from electra_tf2.errors import UserError
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.text.tokenizer import Tokenizer
-from finetune.feature_spec import FeatureSpec
-from finetune.scorer import Scorer
+
+# Which features a task's examples have.
+
+
+@dataclasses.dataclass(frozen=True)
+class FeatureSpec:
+    """One feature of an example.
+
+    Attributes:
+        name: its name within the task; tasks trained together may use the same one.
+        per_token: a row of values, at most as many as the example has tokens, padded with 0 to the
+            length of the batch (True), or a single value (False).
+        is_int_feature: int32 (True) or float32 (False).
+    """
+
+    name: str
+    per_token: bool = False
+    is_int_feature: bool = True
+
+    @property
+    def dtype(self) -> type[np.generic]:
+        """NumPy type of the values."""
+        return np.int32 if self.is_int_feature else np.float32
+
+
+SHARED_SPECS = (
+    FeatureSpec("input_ids", per_token=True),
+    FeatureSpec("segment_ids", per_token=True),
+    FeatureSpec("eid"),
+)
+"""What every example has: token ids, as many segment ids, and its number, which tells it apart from
+the other examples of its task and split. The mask of tokens follows from how many there are.
+"""
+
+
+# Base class of evaluation metrics.
+
+
+class Scorer(abc.ABC):
+    """Takes a model's outputs example by example, in any order, and computes their metrics."""
+
+    @abc.abstractmethod
+    def update(self, results: Mapping[str, Any]) -> None:
+        """Takes one example.
+
+        Args:
+            results: output name -> this example's value (a NumPy array or scalar), as the task's
+                head gives them, and "eid", the example's number.
+        """
+
+    @abc.abstractmethod
+    def get_loss(self) -> float:
+        """Returns the mean loss over what was taken so far."""
+
+    @abc.abstractmethod
+    def get_results(self) -> list[tuple[str, float]]:
+        """Returns (metric name, figure) pairs in the order they are reported in.
+
+        Shares are in percent, as is a correlation.
+        """
+
+    def stuck_at(self) -> str | None:
+        """Says what a model that has learned nothing predicts for every example.
+
+        Returns:
+            For example "the class 'entailment'", or None if the predictions vary.
+        """
+        return None
+
+    def write_files(self) -> list[str]:
+        """Writes what the hparams ask for besides scores; returns the files' paths."""
+        return []
+
+    def results_str(self) -> str:
+        """Returns the figures on one line, two decimals each."""
+        return " - ".join(f"{name}: {value:.2f}" for name, value in self.get_results())
 
 
 class HeadOutput(NamedTuple):
@@ -217,3 +294,40 @@ class Task(abc.ABC):
 
     def __repr__(self) -> str:
         return f"Task({self.name})"
+
+
+# Errors of a trained model whose task was another one than the task it is used for.
+
+
+def other_kind(name: str, kind: str, state: Mapping[str, Any]) -> UserError:
+    """Returns the error that a model was trained on a task of another kind.
+
+    Args:
+        name: the task's name.
+        kind: what the task is here.
+        state: what the model has instead.
+    """
+    shown = repr(dict(state))
+    return UserError(
+        "The model was trained on a task of another kind.",
+        where=f"task {name}",
+        received=f"{kind} here; with the model " + shown[:200] + "…" * (len(shown) > 200),
+        remedy="Describe the task as it was in training, or train a model anew.",
+    )
+
+
+def unlike_model(name: str, what: str, given: Any, trained: Any) -> UserError:
+    """Returns the error that a task's code says something else than a model was trained with.
+
+    Args:
+        name: the task's name.
+        what: which of it, in the plural or as a list.
+        given: the task's.
+        trained: the model's.
+    """
+    return UserError(
+        f"The {what} of the task {name!r} are not those that the model was trained with.",
+        where=f"task {name}",
+        received=f"{given!r}; the model was trained with {trained!r}",
+        remedy="Give the task the model's, in the same order, or train a model anew.",
+    )

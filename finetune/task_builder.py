@@ -10,17 +10,30 @@ A task of your own is added with
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from electra_tf2.errors import UserError
-from electra_tf2.errors import nearest_name_hint
+from electra_tf2.errors import UserError, nearest_name_hint
 from electra_tf2.text.tokenizer import Tokenizer
+from finetune.classification.custom import make_classification, make_regression
+from finetune.classification.glue import glue_task
+from finetune.classification.glue_tables import GLUE
+from finetune.qa.tasks import MRQA_TASKS, SQuAD, SQuADv1, make_question_answering, mrqa_task
+from finetune.tagging.custom import make_tagging
+from finetune.tagging.tasks import Chunking
 from finetune.task import Task
 
 MakeTask = Callable[[Any, Tokenizer], Task]
 
-_TASKS: dict[str, MakeTask] = {}
+_TASKS: dict[str, MakeTask] = {
+    **{name: functools.partial(glue_task, name) for name in GLUE},
+    "squad": SQuAD,
+    "squadv1": SQuADv1,
+    **{name: functools.partial(mrqa_task, name) for name in MRQA_TASKS},
+    "chunk": Chunking,
+}
+"""Name -> what builds the task from (config, tokenizer)."""
 
 
 def register(name: str) -> Callable[[MakeTask], MakeTask]:
@@ -47,7 +60,6 @@ def register(name: str) -> Callable[[MakeTask], MakeTask]:
 
 def task_names() -> list[str]:
     """Returns the names of all registered tasks, sorted."""
-    _import_tasks()
     return sorted(_TASKS)
 
 
@@ -66,10 +78,7 @@ def get_tasks(config: Any, tokenizer: Tokenizer) -> list[Task]:
 
 def get_task(config: Any, name: str, tokenizer: Tokenizer) -> Task:
     """Builds one task; arguments as `get_tasks`."""
-    _import_tasks()
     if name in config.tasks:
-        from finetune.custom_tasks import make_custom_task
-
         return make_custom_task(config, name, tokenizer)
     if name not in _TASKS:
         raise UserError(
@@ -82,8 +91,37 @@ def get_task(config: Any, name: str, tokenizer: Tokenizer) -> Task:
     return _TASKS[name](config, tokenizer)
 
 
-def _import_tasks() -> None:
-    """Imports the modules that register the built-in tasks."""
-    import finetune.classification.glue_tasks
-    import finetune.qa.qa_datasets
-    import finetune.tagging.chunking  # noqa: F401
+# Tasks described by the hparam `tasks` alone, without code.
+#
+#     {"task_names": ["reviews"],
+#      "tasks": {"reviews": {"kind": "classification", "text": "body", "label": "stars"}}}
+
+
+MakeCustomTask = Callable[[Any, str, Tokenizer, Mapping[str, Any]], Task]
+
+KINDS: dict[str, MakeCustomTask] = {
+    "classification": make_classification,
+    "regression": make_regression,
+    "tagging": make_tagging,
+    "qa": make_question_answering,
+}
+"""Kind -> what builds it from (config, name, tokenizer, the definition without its kind)."""
+
+
+def make_custom_task(config: Any, name: str, tokenizer: Tokenizer) -> Task:
+    """Builds the task that `config.tasks[name]` describes.
+
+    Raises:
+        UserError: the definition has no kind or an unknown one, or the kind refuses its values.
+    """
+    definition = dict(config.tasks[name])
+    where = f"hparam tasks.{name}.kind"
+    kind = definition.pop("kind", None)
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise UserError(
+            f"The task {name!r} is of no known kind.",
+            where=where,
+            received="no kind" if kind is None else repr(kind),
+            remedy=nearest_name_hint(str(kind), KINDS),
+        )
+    return KINDS[kind](config, name, tokenizer, definition)

@@ -5,45 +5,97 @@ from __future__ import annotations
 import json
 import posixpath
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import keras
+import tensorflow as tf
 
 from electra_tf2.console import say
 from electra_tf2.errors import UserError
-from electra_tf2.interop.tf1_checkpoint import is_tf1_checkpoint
-from electra_tf2.model_folder import (
+from electra_tf2.files import replace_file
+from electra_tf2.formats.official import is_tf1_checkpoint
+from electra_tf2.loading.folder import (
     check_no_other_model,
     check_same_model,
     make_model_folder,
     read_config,
     write_model_folder,
 )
-from electra_tf2.modeling.parameters import count_parameters, describe_encoder
-from electra_tf2.training import precision
-from electra_tf2.training.checkpoints import CheckpointStore
-from electra_tf2.training.durable_files import replace_file
-from electra_tf2.training.make_optimizer import make_optimizer
-from electra_tf2.training.newest_checkpoint import newest_checkpoint
-from electra_tf2.training.replica_optimizer import ReplicaOptimizer
-from electra_tf2.training.replica_variables import ReplicaVariables
-from electra_tf2.training.run_log import RunLog, SilentLog
+from electra_tf2.modeling.electra import count_parameters, describe_encoder
+from electra_tf2.training import devices
+from electra_tf2.training.checkpoints import CheckpointStore, newest_checkpoint
+from electra_tf2.training.devices import ReplicaVariables
+from electra_tf2.training.optimizers import ReplicaOptimizer, make_optimizer
+from electra_tf2.training.reports import RunLog, SilentLog
 from electra_tf2.training.schedule import PolynomialDecay
-from electra_tf2.training.settings import LoopSettings
-from electra_tf2.training.signals import Interrupted
-from electra_tf2.training.trainer import Trainer
-from finetune.batch_places import describe_batch
-from finetune.batches import COMPILED_STEP, Batching, training_dataset
-from finetune.best import BestWeights
-from finetune.evaluation import DevSplit, Evaluation
-from finetune.initialize import initialize
-from finetune.layerwise import learning_rate_factors
-from finetune.model import FinetuningModel
-from finetune.objective import FinetuningObjective
-from finetune.origin import Origin, check_same_origin, read_origin, write_origin
+from electra_tf2.training.trainer import Interrupted, LoopSettings, Trainer
+from finetune.batches import COMPILED_STEP, Batching, describe_batch, training_dataset
+from finetune.features import TaskData
+from finetune.layerwise_decay import learning_rate_factors
+from finetune.model import FinetuningModel, FinetuningObjective, initialize
+from finetune.scoring import DevSplit, Evaluation, score_all
 from finetune.setup import TASKS, Setup, mark_finished, stored_states, trial_folder
-from finetune.task_data import TaskData
+from finetune.trial_folders import Origin, check_same_origin, read_origin, write_origin
+
+# Keeps the weights that scored best during training, in <model_dir>_<trial>/best.
+
+
+class BestWeights:
+    """Scores the dev splits when called, and saves the weights if none before scored higher.
+
+    The score is the main metric, or the mean of the tasks' main metrics.
+
+    Args:
+        folder: the trial's folder.
+        trainer: has the weights.
+        evaluation: runs the network.
+        dev: what is scored.
+        describe: writes the model's files (config, vocabulary, …) to a folder.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        trainer: Trainer,
+        evaluation: Evaluation,
+        dev: list[DevSplit],
+        describe: Callable[[str], None],
+    ):
+        self._folder = posixpath.join(folder, "best")
+        self._trainer = trainer
+        self._evaluation = evaluation
+        self._dev = dev
+        self._describe = describe
+        self._store = CheckpointStore(self._folder, keep_max=1)
+        trainer.workers.on_chief(self._remove_later_weights)
+        newest = self._store.latest()
+        self.found: dict[str, Any] | None = None
+        if newest is not None:
+            self.found = {**self._store.load(newest).state["best"], "checkpoint": newest}
+
+    def _remove_later_weights(self) -> None:
+        """Removes weights of a later step: the run goes on from before, maybe to other weights."""
+        newest = self._store.latest()
+        if newest and self._store.load(newest).state["best"]["step"] > self._trainer.step:
+            tf.io.gfile.rmtree(self._folder)
+
+    def __call__(self) -> None:
+        step = self._trainer.step
+        scores = score_all(self._evaluation, self._dev)
+        self._trainer.log.write(step, scores.flat(), split="dev")
+        score = scores.main_score()
+        say(f"Step {step}, dev: " + ", ".join(f"{n} {v:.2f}" for n, v in scores.flat().items()))
+        if self.found is not None and not score > self.found["score"]:
+            return
+        self.found = {"step": step, "score": score, "scores": scores.metrics}
+        self._trainer.workers.on_chief(self._save)
+        self.found = {**self.found, "checkpoint": self._store.latest()}
+
+    def _save(self) -> None:
+        self._describe(self._folder)
+        weights = self._trainer.optimizer.variables.to_numpy()
+        self._store.save(self._trainer.step, weights, {}, {"best": self.found})
 
 
 class Trained(NamedTuple):
@@ -77,7 +129,7 @@ def build_model(setup: Setup, seed: int, *, need_heads: bool) -> FinetuningModel
             setup.tasks,
             setup.network,
             recompute=config.recompute,
-            dtype=precision.DTYPE_POLICIES[setup.compute_type],
+            dtype=devices.DTYPE_POLICIES[setup.compute_type],
         )
         model.build()
     if setup.start is not None:
@@ -190,9 +242,7 @@ def describe_model(setup: Setup, folder: str) -> None:
     """Writes to a folder what the model is besides its weights, the tasks' labels included."""
     make_model_folder(folder)
     states = {task.name: task.get_state() for task in setup.tasks}
-    replace_file(
-        posixpath.join(folder, TASKS), (json.dumps(states, indent=2) + "\n").encode()
-    )
+    replace_file(posixpath.join(folder, TASKS), (json.dumps(states, indent=2) + "\n").encode())
     write_model_folder(
         folder,
         hparams=setup.hparams(),
@@ -209,7 +259,7 @@ def _batching(setup: Setup) -> Batching:
         config.max_seq_length,
         config.pad_to_max_length,
         sort=all(task.sort_by_length for task in setup.tasks),
-        length_step=COMPILED_STEP if precision.resolve_xla(config.xla) else 1,
+        length_step=COMPILED_STEP if devices.resolve_xla(config.xla) else 1,
     )
 
 
@@ -237,7 +287,7 @@ def _make_trainer(
         num_train_steps=steps,
         tokens_per_example=sum(plan.length for plan in plans) / len(plans),
         seed=seed,
-        jit_compile=precision.resolve_xla(config.xla),
+        jit_compile=devices.resolve_xla(config.xla),
     )
     return Trainer(
         objective,

@@ -205,7 +205,8 @@ REFUSED = {
         "max_position_embeddings = 64",
     ),
     "too short for documents": (
-        {"segmentation": "dynamic", "max_seq_length": 4, "mask_prob": 0.5}, "max_seq_length = 4",
+        {"segmentation": "dynamic", "max_seq_length": 4, "mask_prob": 0.5},
+        "max_seq_length = 4",
     ),
     "nothing masked": ({"max_seq_length": 6}, "mask_prob = 0.15, max_seq_length = 6"),
     "too much masked": ({"mask_prob": 0.999, "max_seq_length": 512}, "at most max_seq_length"),

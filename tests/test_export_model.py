@@ -7,9 +7,9 @@ import types
 import pytest
 
 import export_model
-from electra_tf2.interop.new_folder import new_folder
+from electra_tf2.files import new_folder
 from electra_tf2.modeling.config import TransformerConfig
-from finetune import exporting
+from finetune.export import export_model as exporting
 from tests.interop.huggingface_models import NETWORK, write_model, write_pair
 from tests.program_errors import error_of, run_here
 
@@ -62,9 +62,7 @@ def test_formats_are_dispatched_by_the_kind_of_model(tmp_path, monkeypatch, fold
     (tmp_path / "out").mkdir()
     for name in exporting.EXPORTERS:
         assert run("--model-dir", source, "--format", name, "--output", out)[0] == 0
-    for (called, given), (name, exporters) in zip(
-        calls, exporting.EXPORTERS.items(), strict=True
-    ):
+    for (called, given), (name, exporters) in zip(calls, exporting.EXPORTERS.items(), strict=True):
         assert called == exporters[fine_tuned]
         assert given[:2] == (source, out) and len(given) == 2 + (name == "huggingface")
 

@@ -4,7 +4,8 @@ from typing import Any, Literal
 import pytest
 
 from electra_tf2.errors import UserError
-from electra_tf2.hparam_types import (
+from electra_tf2.hparams.record import HParams, parse_hparams
+from electra_tf2.hparams.types import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
@@ -12,7 +13,6 @@ from electra_tf2.hparam_types import (
     check_value,
     type_name,
 )
-from electra_tf2.hparams import HParams, parse_hparams
 
 
 class Settings(HParams):

@@ -11,12 +11,12 @@ import pytest
 from configure_finetuning import FinetuningConfig
 from configure_pretraining import PretrainingConfig
 from electra_tf2.errors import UserError
-from electra_tf2.hparam_types import check_value
-from electra_tf2.hparams import parse_hparams
+from electra_tf2.hparams.presets import all_presets_markdown
+from electra_tf2.hparams.recipes import FINETUNING_PRESETS, PRESETS
+from electra_tf2.hparams.record import parse_hparams
+from electra_tf2.hparams.types import check_value
 from electra_tf2.modeling.config import generator_config
-from electra_tf2.preset_table import FINETUNING_PRESETS, PRESETS
-from electra_tf2.presets import all_presets_markdown
-from electra_tf2.pretraining.run_compute import RunCompute
+from electra_tf2.pretraining.phases import RunCompute
 
 DOCS = Path(__file__).parents[1] / "docs"
 LAMB = "electra_large_batch_lamb"
@@ -212,8 +212,8 @@ def test_the_page_shows_every_value_and_source(capsys, monkeypatch):
         phases = resolved.phases or [resolved.to_dict()]
         for phase in phases:
             assert f"{phase['num_train_steps']:,} × {phase['train_batch_size']:,} × " in row
-    monkeypatch.delitem(sys.modules, "electra_tf2.presets")
-    runpy.run_module("electra_tf2.presets", run_name="__main__")
+    monkeypatch.delitem(sys.modules, "electra_tf2.hparams.presets")
+    runpy.run_module("electra_tf2.hparams.presets", run_name="__main__")
     assert capsys.readouterr().out == all_presets_markdown()
 
 

@@ -6,32 +6,124 @@ import contextlib
 import dataclasses
 import functools
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Literal
 
+from tqdm import tqdm
+
 import electra_tf2
-from electra_tf2.data import files
-from electra_tf2.data.beam_folder import JobFolder
-from electra_tf2.data.build_checks import check_flags
-from electra_tf2.data.build_progress import BuildProgress
+from electra_tf2 import files
+from electra_tf2.console import silent_stderr
+from electra_tf2.data.beam_files import JobFolder
+from electra_tf2.data.builders import (
+    COUNTS,
+    RECORD_KINDS,
+    Counts,
+    DocumentBuilder,
+    Part,
+    RecordBuilder,
+)
 from electra_tf2.data.corpus import TextCorpus, find_files
-from electra_tf2.data.document_builder import DocumentBuilder
-from electra_tf2.data.metadata import FORMAT_VERSIONS, DatasetMetadata, Shard, write_metadata
 from electra_tf2.data.openwebtext import TarCorpus
-from electra_tf2.data.output_errors import output_errors_explained
-from electra_tf2.data.record_builder import Counts, Part, RecordBuilder
-from electra_tf2.data.record_kinds import COUNTS, RECORD_KINDS
-from electra_tf2.data.shards import ShardWriter
+from electra_tf2.data.segments import MIN_SEQ_LENGTH
+from electra_tf2.data.shards import (
+    FORMAT_VERSIONS,
+    DatasetMetadata,
+    Shard,
+    ShardWriter,
+    write_metadata,
+)
 from electra_tf2.data.staging import StagedFolder
 from electra_tf2.data.workers import PartMaker, WorkerPool
 from electra_tf2.errors import UserError
-from electra_tf2.quiet import silent_stderr
+from electra_tf2.files import output_errors_explained
 from electra_tf2.text.tokenizer import make_tokenizer
 from electra_tf2.text.vocabulary import Vocabulary, parse_vocabulary
 
+# Checks of what is asked of a dataset builder.
+
+
+def check_flags(config: BuildConfig) -> None:
+    """Checks the settings of a build, before any file is looked at.
+
+    Raises:
+        UserError: A number is too small, or two settings don't go together.
+    """
+    smallest = {"max_seq_length": MIN_SEQ_LENGTH, "num_processes": 1, "num_out_files": 1}
+    for name, least in smallest.items():
+        if getattr(config, name) < least:
+            raise UserError(
+                f"{name} is too small.",
+                where=f"--{name.replace('_', '-')}",
+                received=getattr(config, name),
+                remedy=f"Give a number of at least {least}.",
+            )
+    if config.sampling not in ("chunked", "official"):
+        raise UserError(
+            "There is no such way of sampling.",
+            where="--sampling",
+            received=config.sampling,
+            remedy='Give "chunked" or "official".',
+        )
+    _check_segmentation(config)
+    if config.sampling == "official" and config.num_processes > 1:
+        raise _needs_one_process(
+            "--num-processes", config.num_processes, "Leave --num-processes at 1"
+        )
+    if config.sampling == "official" and config.runner is not None:
+        raise _needs_one_process("--runner", config.runner, "Leave --runner out")
+    _check_beam_flags(config)
+
+
+def _check_segmentation(config: BuildConfig) -> None:
+    if config.segmentation not in ("static", "dynamic"):
+        raise UserError(
+            "There is no such segmentation.",
+            where="--segmentation",
+            received=config.segmentation,
+            remedy='Give "static" or "dynamic".',
+        )
+    if config.segmentation == "dynamic" and config.sampling == "official":
+        raise UserError(
+            "The official random stream cuts examples, and documents are cut in training.",
+            where="--sampling",
+            received="official, with --segmentation dynamic",
+            remedy="Leave one of the two out.",
+        )
+
+
+def _check_beam_flags(config: BuildConfig) -> None:
+    if config.runner is None and config.beam_options:
+        raise UserError(
+            "Options after -- are for Apache Beam, which runs only with --runner.",
+            where="--",
+            received=" ".join(config.beam_options),
+            remedy="Give --runner before --, or leave both out.",
+        )
+    if config.runner is not None and config.num_processes > 1:
+        raise UserError(
+            "The workers of Apache Beam are set by its own options.",
+            where="--num-processes",
+            received=config.num_processes,
+            remedy="Leave --num-processes out. On one machine: --runner DirectRunner -- "
+            f"--direct_num_workers={config.num_processes} "
+            "--direct_running_mode=multi_processing",
+        )
+
+
+def _needs_one_process(flag: str, received: object, remedy: str) -> UserError:
+    return UserError(
+        "The official random stream runs through the whole corpus: it needs one process.",
+        where=flag,
+        received=received,
+        remedy=f"{remedy}, or use --sampling chunked.",
+    )
+
+
 if TYPE_CHECKING:
-    from electra_tf2.data.beam_build import BeamJob
+    from electra_tf2.data.beam import BeamJob
 
 DROPPED_WARNING = 0.05  # share of the tokens from which on their loss is a warning
 
@@ -130,7 +222,7 @@ def build_dataset(config: BuildConfig) -> DatasetMetadata:
 def _open_job(config: BuildConfig) -> BeamJob | None:
     if config.runner is None:
         return None
-    from electra_tf2.data.beam_build import BeamJob  # Beam is an extra, and takes seconds to import
+    from electra_tf2.data.beam import BeamJob  # Beam is an extra, and takes seconds to import
 
     return BeamJob(config.runner, config.beam_options)
 
@@ -266,9 +358,7 @@ def _make_maker(
     return lambda task: builder.parts(corpus.passages(task))
 
 
-def _record_builder(
-    config: BuildConfig, vocabulary: Vocabulary
-) -> RecordBuilder | DocumentBuilder:
+def _record_builder(config: BuildConfig, vocabulary: Vocabulary) -> RecordBuilder | DocumentBuilder:
     with silent_stderr():
         tokenizer = make_tokenizer(
             vocabulary, lower_case=config.do_lower_case, strip_accents=config.strip_accents
@@ -335,3 +425,58 @@ def _print_summary(config: BuildConfig, metadata: DatasetMetadata, seconds: floa
             "it into the next example.",
             flush=True,
         )
+
+
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+class BuildProgress:
+    """Progress through the corpus, in bytes.
+
+    Args:
+        total_bytes: Size of the corpus.
+        noun: What is built.
+    """
+
+    def __init__(self, total_bytes: int, noun: str = "examples"):
+        self._total, self._noun = total_bytes, noun
+        self._started = self._said = time.monotonic()
+        self._bar = None
+        if sys.stderr.isatty():
+            self._bar = tqdm(
+                total=total_bytes, unit="B", unit_scale=True, desc="Building", dynamic_ncols=True
+            )
+
+    def update(self, new: Counts, total: Counts) -> None:
+        """Shows progress.
+
+        Args:
+            new: Figures of the part just written.
+            total: Figures of all parts so far.
+        """
+        if self._bar is not None:
+            self._bar.set_postfix_str(f"{total.examples:,} {self._noun}", refresh=False)
+            self._bar.update(new.source_bytes)
+            return
+        now = time.monotonic()
+        if now - self._said >= _SECONDS_BETWEEN_LINES and total.source_bytes:
+            self._said = now
+            elapsed = now - self._started
+            left = elapsed * (self._total / total.source_bytes - 1)
+            print(
+                f"{total.source_bytes / self._total:6.1%}  {total.examples:,} {self._noun}  "
+                f"{total.source_bytes / elapsed / 1e6:.1f} MB/s  "
+                f"elapsed {_clock(elapsed)}  left {_clock(left)}",
+                flush=True,
+            )
+
+    def close(self) -> None:
+        """Ends the bar."""
+        if self._bar is not None:
+            self._bar.close()
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(int(max(0, seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}"

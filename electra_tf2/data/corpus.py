@@ -12,8 +12,8 @@ import random
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from electra_tf2.data import files
-from electra_tf2.data.record_builder import ExampleStream, Passage
+from electra_tf2 import files
+from electra_tf2.data.builders import ExampleStream, Passage
 from electra_tf2.errors import UserError
 
 CHUNK_BYTES = 1 << 19

@@ -9,6 +9,7 @@ Documents are cut in NumPy, some hundred at a time, in a thread of their own whi
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -16,19 +17,18 @@ import numpy as np
 import tensorflow as tf
 
 from electra_tf2.data.background_producer import BackgroundProducer
-from electra_tf2.data.cut_examples import make_examples
-from electra_tf2.data.cutting import CutRule, Cuts, Documents, find_cuts
-from electra_tf2.data.document_files import DocumentFiles
-from electra_tf2.data.document_records import (
-    SENTENCE_LENGTHS,
-    TOKEN_IDS,
-    parse_token_ids,
-    token_dtype,
+from electra_tf2.data.dataset import DocumentFiles, numbered_records
+from electra_tf2.data.documents import CutRule, Cuts, Documents, find_cuts, make_examples
+from electra_tf2.data.order import (
+    EpochIndex,
+    ExamplePlace,
+    ReplicaRows,
+    count_at_most,
+    file_order,
+    replica_rows,
+    window_order,
 )
-from electra_tf2.data.epoch_index import EpochIndex, ExamplePlace, count_at_most
-from electra_tf2.data.numbered_records import numbered_records
-from electra_tf2.data.order import file_order, window_order
-from electra_tf2.data.replica_rows import ReplicaRows, replica_rows
+from electra_tf2.data.tfrecords import SENTENCE_LENGTHS, TOKEN_IDS, parse_token_ids, token_dtype
 
 # Whatever the run's seed: figures of different runs are on the same examples.
 EVALUATION_SEED = EVALUATION_EPOCH = 0
@@ -255,3 +255,48 @@ def _replica_batches(
     options.deterministic = True
     own = own.map(features, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return own.with_options(options).prefetch(tf.data.AUTOTUNE)
+
+
+# Which documents the examples of a training step are cut from.
+
+
+def document_places(
+    files: DocumentFiles,
+    *,
+    max_seq_length: int,
+    seed: int,
+    position: int,
+    count: int,
+    shuffle_buffer_size: int,
+) -> list[tuple[str, int]]:
+    """Finds the documents of some positions of the training data's order.
+
+    Args:
+        files: The checked files.
+        max_seq_length: Length of an example in tokens.
+        seed: The run's seed.
+        position: The first position: examples that come before it.
+        count: How many positions.
+        shuffle_buffer_size: Number of examples that are shuffled together.
+
+    Returns:
+        (file, number of the document in it, from 0) of each; see `document_input`.
+    """
+    index = EpochIndex(files, files.rule(seed, max_seq_length))
+    size = max(1, shuffle_buffer_size)
+
+    @functools.cache
+    def order_in_window(epoch: int, window: int) -> np.ndarray:
+        examples = min(size, index.num_examples(epoch) - window * size)
+        return window_order(seed, epoch, window, examples).numpy()
+
+    places = []
+    epoch, offset = index.find(position)
+    for _ in range(count):
+        if offset == index.num_examples(epoch):
+            epoch, offset = epoch + 1, 0
+        window, place = divmod(offset, size)
+        found = index.place(epoch, window * size + int(order_in_window(epoch, window)[place]))
+        places.append((files.paths[found.file], found.document))
+        offset += 1
+    return places

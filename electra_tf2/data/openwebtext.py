@@ -15,7 +15,8 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from electra_tf2.data import files
+from electra_tf2 import files
+from electra_tf2.data.builders import ExampleStream, Passage
 from electra_tf2.data.corpus import (
     CorpusFile,
     chunk_stream,
@@ -24,7 +25,6 @@ from electra_tf2.data.corpus import (
     split_lines,
     unreadable,
 )
-from electra_tf2.data.record_builder import ExampleStream, Passage
 from electra_tf2.errors import UserError
 
 _BLOCK_BYTES = 1 << 19

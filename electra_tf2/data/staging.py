@@ -13,11 +13,12 @@ import os
 import re
 import tempfile
 
-from electra_tf2.data import files, metadata
+from electra_tf2 import files
+from electra_tf2.data import shards
 from electra_tf2.errors import UserError
 
 _LOCK = ".lock"
-_OURS = re.compile(r"pretrain_data\.tfrecord-\d+-of-\d+|" + re.escape(metadata.FILE_NAME))
+_OURS = re.compile(r"pretrain_data\.tfrecord-\d+-of-\d+|" + re.escape(shards.FILE_NAME))
 
 
 class StagedFolder:
@@ -161,13 +162,13 @@ class StagedFolder:
             os.rename(replaced, self._output_dir)
 
     def _move_files(self) -> None:
-        names = [name for name in files.list_dir(self.path) if name != metadata.FILE_NAME]
+        names = [name for name in files.list_dir(self.path) if name != shards.FILE_NAME]
         old = {name for name in files.list_dir(self._output_dir) if _OURS.fullmatch(name)}
-        if metadata.FILE_NAME in old:  # without it nobody takes a mixture for a data set
-            files.remove(os.path.join(self._output_dir, metadata.FILE_NAME))
-        for name in old - {*names, metadata.FILE_NAME}:
+        if shards.FILE_NAME in old:  # without it nobody takes a mixture for a data set
+            files.remove(os.path.join(self._output_dir, shards.FILE_NAME))
+        for name in old - {*names, shards.FILE_NAME}:
             files.remove(os.path.join(self._output_dir, name))
-        for name in [*names, metadata.FILE_NAME]:
+        for name in [*names, shards.FILE_NAME]:
             files.rename(os.path.join(self.path, name), os.path.join(self._output_dir, name))
         files.remove_tree(self.path)
         files.sync(self._output_dir)

@@ -9,10 +9,9 @@ from collections.abc import Iterator, Sequence
 
 from tqdm import tqdm
 
-from electra_tf2 import cli
-from electra_tf2.data import files
+from electra_tf2 import files
 from electra_tf2.data.corpus import Chunk, CorpusFile, find_files, plan_chunks, read_chunk
-from electra_tf2.errors import UserError
+from electra_tf2.errors import UserError, as_user_error
 from electra_tf2.text.vocabulary import SPECIAL_TOKENS, Vocabulary
 from electra_tf2.text.vocabulary_training import (
     TrainedVocabulary,

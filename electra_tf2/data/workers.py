@@ -22,10 +22,10 @@ from typing import Any
 
 import numpy as np
 
-from electra_tf2.data.examples import Records
-from electra_tf2.data.record_builder import Counts, Part
+from electra_tf2.console import silent_stderr
+from electra_tf2.data.builders import Counts, Part
+from electra_tf2.data.tfrecords import Records
 from electra_tf2.errors import UserError
-from electra_tf2.quiet import silent_stderr
 
 PartMaker = Callable[[Any], Iterator[Part]]
 
@@ -144,9 +144,8 @@ class WorkerPool:
         for _ in range(_TASKS_PER_WORKER * len(self._workers)):
             worker = min(self._workers, key=lambda worker: len(worker.tasks))
             newest = max(arrived, default=due)
-            if (
-                len(worker.tasks) >= _TASKS_PER_WORKER
-                or newest - due >= _TASKS_AHEAD * len(self._workers)
+            if len(worker.tasks) >= _TASKS_PER_WORKER or newest - due >= _TASKS_AHEAD * len(
+                self._workers
             ):
                 return
             index, task = next(remaining, (None, None))

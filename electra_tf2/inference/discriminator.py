@@ -10,21 +10,18 @@ import tensorflow as tf
 from absl import logging
 
 from electra_tf2.errors import UserError
-from electra_tf2.inference.forward import Forward
-from electra_tf2.inference.from_pretrained import FromPretrained
-from electra_tf2.inference.likelihood import TextScore, check_whole, text_score
-from electra_tf2.inference.networks import build_discriminator
-from electra_tf2.inference.noise import Noise, log_noise, open_noise
-from electra_tf2.inference.source import Source
-from electra_tf2.inference.texts import (
-    Row,
-    check_positive,
-    check_texts,
-    make_row,
-    resolve_length,
+from electra_tf2.inference.forward import (
+    Forward,
+    FromPretrained,
+    TextScore,
+    check_whole,
+    text_score,
 )
-from electra_tf2.modeling.discriminator import Discriminator as DiscriminatorNetwork
+from electra_tf2.loading.networks import Noise, build_discriminator, log_noise, open_noise
+from electra_tf2.loading.source import Source
+from electra_tf2.modeling.electra import Discriminator as DiscriminatorNetwork
 from electra_tf2.text.offsets import Piece, tokenize_with_offsets
+from electra_tf2.text.rows import Row, check_positive, check_texts, make_row, resolve_length
 from electra_tf2.text.tokenizer import Tokenizer
 
 

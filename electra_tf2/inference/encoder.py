@@ -8,21 +8,12 @@ from typing import Literal, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from electra_tf2.errors import UserError
-from electra_tf2.errors import nearest_name_hint
-from electra_tf2.inference.forward import Forward
-from electra_tf2.inference.from_pretrained import FromPretrained
-from electra_tf2.inference.networks import build_encoder
-from electra_tf2.inference.source import Source
-from electra_tf2.inference.texts import (
-    Row,
-    Text,
-    check_positive,
-    check_texts,
-    make_rows,
-    resolve_length,
-)
+from electra_tf2.errors import UserError, nearest_name_hint
+from electra_tf2.inference.forward import Forward, FromPretrained
+from electra_tf2.loading.networks import build_encoder
+from electra_tf2.loading.source import Source
 from electra_tf2.modeling.encoder import Encoder as EncoderNetwork
+from electra_tf2.text.rows import Row, Text, check_positive, check_texts, make_rows, resolve_length
 from electra_tf2.text.tokenizer import Tokenizer
 
 Pooling = Literal["none", "cls", "mean"]
@@ -135,9 +126,7 @@ class Encoder(FromPretrained):
             pool = _POOLINGS[pooling]
 
             def function(batch):
-                states = self.network(
-                    batch["input_ids"], batch["input_mask"], batch["segment_ids"]
-                )
+                states = self.network(batch["input_ids"], batch["input_mask"], batch["segment_ids"])
                 mask = tf.cast(batch["input_mask"], tf.float32)
                 return {"states": pool(tf.cast(states, tf.float32), mask)}
 

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, Self
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from electra_tf2.inference.texts import Row
-from electra_tf2.training.predictor import (
-    CPU_BATCHES_AT_ONCE,
-    constant_kernels,
-    runs_on_one_cpu,
-)
-from electra_tf2.training.strategies import make_strategy
+from electra_tf2.errors import UserError
+from electra_tf2.loading.source import Source, dtype_policy, open_source
+from electra_tf2.text.rows import Row
+from electra_tf2.training.devices import Precision, make_strategy
+from electra_tf2.training.predictor import CPU_BATCHES_AT_ONCE, constant_kernels, runs_on_one_cpu
 
 Batch = dict[str, tf.Tensor]
 Function = Callable[[Batch], dict[str, tf.Tensor]]
@@ -127,3 +126,92 @@ def _padded(rows: Sequence[np.ndarray]) -> np.ndarray:
     for i, row in enumerate(rows):
         result[i, : len(row)] = row
     return result
+
+
+# What opens a model is the same for all that is done with it.
+
+
+class FromPretrained:
+    """Base of `Encoder`, `Discriminator` and `Generator`."""
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        vocab_file: str | os.PathLike[str] | None = None,
+        precision: Precision = "float32",
+        model_hparam_overrides: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """Opens a model.
+
+        Args:
+            path: a model folder of this program (pre-trained or fine-tuned), one of its folders
+                step-…, or a folder of another format that `open_pretrained` reads.
+            vocab_file: the vocabulary; None: the one beside the model.
+            precision: in which the network computes.
+            model_hparam_overrides: fields of `TransformerConfig` that nothing beside the weights
+                states, such as `num_attention_heads` for an official checkpoint.
+
+        Raises:
+            UserError: there is no model, or it can't be read, or parts of it are missing.
+        """
+        source = open_source(
+            path, vocab_file=vocab_file, model_hparam_overrides=model_hparam_overrides
+        )
+        return cls.from_source(source, dtype_policy(precision))
+
+    @classmethod
+    def from_source(cls, source: Source, dtype: str) -> Self:
+        """Builds the networks of an opened model.
+
+        Args:
+            source: the model.
+            dtype: Keras dtype policy.
+
+        Raises:
+            UserError: the model lacks them.
+        """
+        raise NotImplementedError
+
+
+# What scoring a text gives.
+
+
+class TextScore(NamedTuple):
+    """How likely a model finds a text.
+
+    Attributes:
+        score: the pseudo-log-likelihood in nats, the sum of `token_scores`.
+        tokens: the text's tokens, without special ones.
+        token_scores: float32 [tokens], the log-probability of each token given all others.
+    """
+
+    score: float
+    tokens: list[str]
+    token_scores: np.ndarray
+
+
+def text_score(tokens: list[str], token_scores: np.ndarray) -> TextScore:
+    """Sums up the scores of a text's tokens."""
+    return TextScore(float(np.sum(token_scores, dtype=np.float64)), tokens, token_scores)
+
+
+def check_whole(rows: list[Row], longest: int) -> None:
+    """Refuses texts that don't fit: what is cut off would be missing from the score.
+
+    Args:
+        rows: the texts, not cut.
+        longest: rows of the network's position table.
+
+    Raises:
+        UserError: a text is longer; names its place.
+    """
+    for number, row in enumerate(rows):
+        if len(row.input_ids) > longest:
+            raise UserError(
+                "A text is too long to be scored as a whole.",
+                where=f"texts[{number}]",
+                received=f"{len(row.input_ids)} tokens; the model has {longest} positions",
+                remedy="Cut the text into parts, such as sentences, and score these.",
+            )

@@ -9,15 +9,18 @@ import numpy as np
 import tensorflow as tf
 
 from electra_tf2.errors import UserError
-from electra_tf2.inference.forward import Forward
-from electra_tf2.inference.from_pretrained import FromPretrained
-from electra_tf2.inference.likelihood import TextScore, check_whole, text_score
-from electra_tf2.inference.networks import build_generator
-from electra_tf2.inference.noise import token_log_probs
-from electra_tf2.inference.source import Source
-from electra_tf2.inference.texts import Row, check_positive, check_texts, make_row
-from electra_tf2.modeling.generator import Generator as GeneratorNetwork
-from electra_tf2.modeling.generator import TwoTowerGenerator
+from electra_tf2.inference.forward import (
+    Forward,
+    FromPretrained,
+    TextScore,
+    check_whole,
+    text_score,
+)
+from electra_tf2.loading.networks import build_generator, token_log_probs
+from electra_tf2.loading.source import Source
+from electra_tf2.modeling.electra import Generator as GeneratorNetwork
+from electra_tf2.modeling.electra import TwoTowerGenerator
+from electra_tf2.text.rows import Row, check_positive, check_texts, make_row
 from electra_tf2.text.tokenizer import Tokenizer
 from electra_tf2.text.vocabulary import MASK
 
@@ -199,9 +202,7 @@ class Generator(FromPretrained):
         mask_id, results = self.tokenizer.vocabulary.mask_id, []
         for row in rows:
             places = np.arange(1, len(row.input_ids) - 1, dtype=np.int32)
-            hidden = [
-                row._replace(input_ids=_with_mask(row.input_ids, i, mask_id)) for i in places
-            ]
+            hidden = [row._replace(input_ids=_with_mask(row.input_ids, i, mask_id)) for i in places]
             extra = {"positions": places[:, np.newaxis], "labels": row.input_ids[1:-1, np.newaxis]}
             scores = np.zeros(len(places), np.float32)
             for numbers, values in self._hidden.batches(hidden, batch_size, extra):

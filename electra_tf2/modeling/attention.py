@@ -6,10 +6,8 @@ import keras
 import tensorflow as tf
 
 from electra_tf2.modeling.config import TransformerConfig
-from electra_tf2.modeling.dropout import dropout_mask
 from electra_tf2.modeling.fused import attention_probs
-from electra_tf2.modeling.initializers import truncated_normal
-from electra_tf2.modeling.layer_norm import LayerNorm
+from electra_tf2.modeling.layers import LayerNorm, dropout_mask, truncated_normal
 
 MASKED_SCORE = -10000.0
 

@@ -9,11 +9,182 @@ import keras
 import tensorflow as tf
 
 from electra_tf2.errors import UserError
-from electra_tf2.modeling.attention import attention_mask
-from electra_tf2.modeling.block import SITES_PER_BLOCK, TransformerBlock
+from electra_tf2.modeling.attention import SelfAttention, attention_mask
 from electra_tf2.modeling.config import TransformerConfig
-from electra_tf2.modeling.embeddings import Embeddings
+from electra_tf2.modeling.fused import bias_gelu, bias_gelu_of_product, residual_layer_norm
+from electra_tf2.modeling.layers import (
+    EPSILON,
+    LayerNorm,
+    activation,
+    dropout,
+    dropout_mask,
+    truncated_normal,
+)
 from electra_tf2.randomness import site_seed
+
+# One transformer block: attention, then a feed-forward network, each with LayerNorm after it.
+
+
+# Places in a block that draw random numbers.
+_ATTENTION, _ATTENTION_OUTPUT, _OUTPUT = range(3)
+SITES_PER_BLOCK = 3
+
+
+class TransformerBlock(keras.layers.Layer):
+    """Post-LayerNorm block of BERT (arXiv:1810.04805).
+
+    Args:
+        config: sizes and rates.
+
+    Variables:
+        attention/{query,key,value,output}/{kernel,bias}, attention/layer_norm/{gamma,beta},
+        {intermediate,output}/{kernel,bias}, layer_norm/{gamma,beta}.
+    """
+
+    def __init__(self, config: TransformerConfig, **kwargs):
+        super().__init__(autocast=False, **kwargs)
+        self.config = config
+        self.activation = activation(config.hidden_act)
+        self.attention = SelfAttention(config, dtype=self.dtype_policy, name="attention")
+        self.intermediate, self.projection = (
+            keras.layers.Dense(
+                width,
+                kernel_initializer=truncated_normal(config.initializer_range),
+                dtype=self.dtype_policy,
+                name=name,
+            )
+            for name, width in (
+                ("intermediate", config.intermediate_size),
+                ("output", config.hidden_size),
+            )
+        )
+        self.layer_norm = LayerNorm(dtype=self.dtype_policy, name="layer_norm")
+
+    def build(self, input_shape):
+        width = self.config.hidden_size
+        self.attention.build((None, None, width))
+        self.intermediate.build((None, width))
+        self.projection.build((None, self.config.intermediate_size))
+        self.layer_norm.build((None, width))
+        self.built = True
+
+    def call(self, x: tf.Tensor, mask: tf.Tensor, seed=None) -> tf.Tensor:
+        """Runs the block.
+
+        Args:
+            x: [batch, length, hidden].
+            mask: float32 [batch, 1, 1 or length, length], see `attention.attention_mask`.
+            seed: int64 [2] for dropout, or None.
+
+        Returns:
+            [batch, length, hidden].
+        """
+        rows = tf.reshape(x, [-1, self.config.hidden_size])
+        attended = self.attention(x, mask, seed=site_seed(seed, _ATTENTION))
+        attended = self._finish(
+            attended,
+            self.attention.projection.bias,
+            rows,
+            self.attention.layer_norm,
+            site_seed(seed, _ATTENTION_OUTPUT),
+        )
+        training = seed is not None
+        output = tf.matmul(
+            self._intermediate(attended, bias_gelu if training else bias_gelu_of_product),
+            tf.cast(self.projection.kernel, x.dtype),
+        )
+        output = self._finish(
+            output, self.projection.bias, attended, self.layer_norm, site_seed(seed, _OUTPUT)
+        )
+        return tf.reshape(output, tf.shape(x))
+
+    def _intermediate(self, rows, biased_gelu):
+        product = tf.matmul(rows, tf.cast(self.intermediate.kernel, rows.dtype))
+        if self.config.hidden_act == "gelu":
+            return biased_gelu(product, tf.cast(self.intermediate.bias, tf.float32))
+        bias = tf.cast(self.intermediate.bias, rows.dtype)
+        return self.activation(tf.nn.bias_add(product, bias))
+
+    def _finish(self, product, bias, residual, layer_norm, seed):
+        """LayerNorm(dropout(product + bias) + residual)."""
+        return residual_layer_norm(
+            product,
+            tf.cast(bias, tf.float32),
+            residual,
+            tf.convert_to_tensor(layer_norm.gamma),
+            tf.convert_to_tensor(layer_norm.beta),
+            dropout=dropout_mask(tf.shape(product), self.config.hidden_dropout_prob, seed),
+            epsilon=EPSILON,
+        )
+
+
+# Word, position and segment embeddings.
+
+
+class Embeddings(keras.layers.Layer):
+    """LayerNorm(word + position + segment embedding), then dropout.
+
+    Towers are tied by handing the same `Embeddings` to both: in ELECTRA generator and
+    discriminator share all three tables **and** the LayerNorm.
+
+    Args:
+        config: sizes; `config.embedding_size` is the width.
+
+    Variables:
+        word_embeddings: [vocab_size, embedding_size].
+        position_embeddings: [max_position_embeddings, embedding_size].
+        token_type_embeddings: [type_vocab_size, embedding_size].
+        layer_norm/gamma, layer_norm/beta: [embedding_size].
+    """
+
+    def __init__(self, config: TransformerConfig, **kwargs):
+        super().__init__(autocast=False, **kwargs)
+        self.config = config
+        self.layer_norm = LayerNorm(dtype=self.dtype_policy, name="layer_norm")
+
+    def build(self, input_shape=None):
+        config = self.config
+        for name, rows in (
+            ("word_embeddings", config.vocab_size),
+            ("position_embeddings", config.max_position_embeddings),
+            ("token_type_embeddings", config.type_vocab_size),
+        ):
+            table = self.add_weight(
+                shape=(rows, config.embedding_size),
+                initializer=truncated_normal(config.initializer_range),
+                name=name,
+                autocast=False,
+            )
+            setattr(self, name, table)
+        self.layer_norm.build((None, None, config.embedding_size))
+        self.built = True
+
+    def call(
+        self, input_ids: tf.Tensor, segment_ids: tf.Tensor | None = None, seed=None
+    ) -> tf.Tensor:
+        """Embeds tokens.
+
+        Args:
+            input_ids: int32 [batch, length].
+            segment_ids: int32 [batch, length]; zeros if None.
+            seed: int64 [2] for dropout, or None.
+
+        Returns:
+            [batch, length, embedding_size] in the compute type.
+        """
+        length = tf.shape(input_ids)[1]
+        word = tf.gather(tf.convert_to_tensor(self.word_embeddings), input_ids)
+        position = tf.convert_to_tensor(self.position_embeddings)[:length]
+        types = tf.convert_to_tensor(self.token_type_embeddings)
+        if segment_ids is None:
+            segment = types[0]
+        else:
+            # A product with one-hot rows: its gradient is a small product too, not a scatter.
+            one_hot = tf.one_hot(segment_ids, self.config.type_vocab_size, dtype=types.dtype)
+            segment = tf.einsum("blt,te->ble", one_hot, types)
+        x = tf.cast(self.layer_norm(word + position + segment), self.compute_dtype)
+        return dropout(x, self.config.hidden_dropout_prob, seed)
+
 
 Direction = Literal["both", "left_to_right", "right_to_left"]
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
-from electra_tf2.modeling.activations import activation
 from electra_tf2.modeling.config import TransformerConfig
-from electra_tf2.modeling.embeddings import Embeddings
-from electra_tf2.modeling.initializers import truncated_normal
-from electra_tf2.modeling.layer_norm import LayerNorm
+from electra_tf2.modeling.encoder import Embeddings
+from electra_tf2.modeling.layers import LayerNorm, activation, truncated_normal
 
 
 class MaskedLMHead(keras.layers.Layer):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from electra_tf2.compiled import compiled_if_large
+from electra_tf2.modeling.fused import compiled_if_large
 
 
 @compiled_if_large

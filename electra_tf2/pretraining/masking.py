@@ -11,8 +11,40 @@ import tensorflow as tf
 
 from electra_tf2.errors import UserError
 from electra_tf2.pretraining.inputs import Inputs, MaskedInputs
-from electra_tf2.pretraining.scatter import scatter_positions
 from electra_tf2.randomness import StepRandomness
+
+# Writes values at some positions of each row.
+
+
+def scatter_positions(
+    sequence: tf.Tensor, updates: tf.Tensor, positions: tf.Tensor, chosen: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Replaces the tokens at `positions` by `updates`.
+
+    A position that occurs several times gets the floor of the mean of its updates, which is what
+    the official program does.
+
+    Args:
+        sequence: int32 [batch, length].
+        updates: int32 [batch, n].
+        positions: int32 [batch, n].
+        chosen: bool [batch, n]; what is False is not written.
+
+    Returns:
+        The changed sequence, int32 [batch, length], and int32 [batch, length] with 1 where
+        something was written.
+    """
+    batch, length = tf.shape(sequence)[0], tf.shape(sequence)[1]
+    rows = tf.broadcast_to(tf.range(batch)[:, tf.newaxis], tf.shape(positions))
+    indices = tf.stack([rows, positions], axis=-1)
+    written = tf.cast(chosen, tf.int32)
+    shape = tf.stack([batch, length])
+    count = tf.scatter_nd(indices, written, shape)
+    total = tf.scatter_nd(indices, written * updates, shape)
+    mean = tf.math.floordiv(total, tf.maximum(count, 1))
+    changed = tf.ensure_shape(tf.where(count > 0, mean, sequence), sequence.shape)
+    return changed, tf.ensure_shape(tf.minimum(count, 1), sequence.shape)
+
 
 # Share of the chosen positions that show [MASK] (official value); the others keep their token.
 MASK_TOKEN_RATE = 0.85
@@ -75,8 +107,7 @@ class Masking:
             raise UserError(
                 "Random tokens can't be drawn.",
                 where="Masking.random_token_prob",
-                received=f"vocab_size={self.vocab_size}, "
-                f"with_replacement={self.with_replacement}",
+                received=f"vocab_size={self.vocab_size}, with_replacement={self.with_replacement}",
                 remedy="Give vocab_size, and leave with_replacement off.",
             )
         if self.vocab_size is not None:
@@ -162,9 +193,7 @@ class Masking:
         positions = tf.where(used, positions, 0)
         ids = tf.where(used, tf.gather(inputs.input_ids, positions, batch_dims=1), 0)
         shown_ids, changed = self._shown(positions, batch, slots, randomness)
-        input_ids, _ = scatter_positions(
-            inputs.input_ids, shown_ids, positions, used & changed
-        )
+        input_ids, _ = scatter_positions(inputs.input_ids, shown_ids, positions, used & changed)
         return MaskedInputs(input_ids, positions, ids, tf.cast(used, tf.float32))
 
     def _shown(self, positions, batch, slots, randomness):
@@ -199,3 +228,56 @@ def _draw_with_replacement(candidates, slots, batch, randomness):
     positions = tf.searchsorted(rank, wanted, side="left")
     usable = tf.broadcast_to(count > 0, tf.shape(positions))
     return tf.where(usable, positions, 0), usable
+
+
+# Whether token ids, special tokens and the generator's logits are of one vocabulary.
+
+
+def check_logits(logits: tf.Tensor, masking: Masking, where: str) -> None:
+    """Refuses a generator's logits over another vocabulary than that of the ids.
+
+    Args:
+        logits: [batch, n, vocab_size].
+        masking: has the special tokens, and perhaps the vocabulary's size.
+        where: the generator, for the message.
+
+    Raises:
+        UserError: they don't fit.
+    """
+    expected, found = masking.vocab_size, logits.shape[-1]
+    if expected not in (None, found):
+        raise UserError(
+            "The generator's vocabulary has another size than that of the token ids.",
+            where=where,
+            received=f"shape {tuple(logits.shape)} for a vocabulary of {expected}",
+            remedy=f"Return logits whose last axis is {expected}, or correct Masking.vocab_size.",
+        )
+    masking.check_vocabulary(found)
+
+
+def check_ids(inputs: Inputs, vocab_size: int | None) -> None:
+    """Refuses a batch with ids that the generator does not have; reads the batch's values.
+
+    Args:
+        inputs: the batch.
+        vocab_size: number of ids; None checks nothing.
+
+    Raises:
+        UserError: an id is not in 0..vocab_size - 1.
+    """
+    ids = inputs.input_ids
+    if vocab_size is None or not tf.size(ids):
+        return
+    lowest, highest = int(tf.reduce_min(ids)), int(tf.reduce_max(ids))
+    if lowest < 0 or highest >= vocab_size:
+        raise outside_vocabulary(str(lowest if lowest < 0 else highest), vocab_size)
+
+
+def outside_vocabulary(received: str, vocab_size: int) -> UserError:
+    """Returns the error for ids that are not in the generator's vocabulary."""
+    return UserError(
+        "A token id is not in the generator's vocabulary.",
+        where="batch['input_ids']",
+        received=f"{received}; the last axis of the generator's logits is {vocab_size}",
+        remedy="Build both models for the vocabulary that made the ids.",
+    )

@@ -39,17 +39,172 @@ Both models must be built, that is, have their variables.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from electra_tf2.errors import UserError
-from electra_tf2.modeling.generator import gather_positions
-from electra_tf2.pretraining.argument_checks import check_output
-from electra_tf2.pretraining.hidden_layer import find_layer, recorded
+from electra_tf2.modeling.electra import gather_positions
 from electra_tf2.pretraining.inputs import Inputs
+
+# Checks of what a user makes an objective of, and of what the user's models return.
+
+
+class Named(Protocol):
+    """What messages call a network: its `role`, and `where` its output comes from."""
+
+    role: str
+    where: str
+
+
+def check_kinds(**arguments: tuple[Any, Any]) -> None:
+    """Checks the types of an objective's parts.
+
+    Args:
+        **arguments: name -> (what was given, the type that it has to be of).
+
+    Raises:
+        UserError: one is of another type; names it.
+    """
+    for name, (value, kind) in arguments.items():
+        if not isinstance(value, kind):
+            wanted = getattr(kind, "__name__", str(kind))
+            raise UserError(
+                "The objective is made of two Keras models, a Masking and perhaps Options.",
+                where=name,
+                received=f"{type(value).__name__}, not {wanted}",
+                remedy="Give ReplacedTokenDetection(generator, discriminator, Masking(…), "
+                "Options(…)).",
+            )
+
+
+def check_weight(name: str, weight: Any) -> None:
+    """Checks the weight of a loss.
+
+    Args:
+        name: of the option.
+        weight: its value.
+
+    Raises:
+        UserError: it is no finite number of at least 0.
+    """
+    if not isinstance(weight, int | float | np.number) or not 0 <= weight < math.inf:
+        raise UserError(
+            "A loss can't have such a weight.",
+            where=f"Options.{name}",
+            received=repr(weight),
+            remedy="Choose a number of at least 0.",
+        )
+
+
+def check_output(
+    output: Any,
+    shape: tuple[int | None, ...],
+    asked: tf.Tensor,
+    network: Named,
+    expected: str,
+    where: str | None = None,
+) -> None:
+    """Refuses what is not a floating-point tensor of a shape.
+
+    Args:
+        output: what a model, or a layer of it, returned.
+        shape: None stands for any known length.
+        asked: the token ids or positions [batch, n] that it was given.
+        network: the model.
+        expected: the shape in words.
+        where: the layer; None: the model itself.
+
+    Raises:
+        UserError: it has another shape, an unknown rank, no gradient, or is no tensor.
+    """
+    if tf.is_tensor(output):
+        fits = output.shape.is_compatible_with(shape)
+        # A batch or a length may be unknown in a graph; the last axis of three never.
+        known = output.shape.rank is not None and (len(shape) < 3 or output.shape[-1])
+        if fits and known and output.dtype.is_floating:
+            return
+        if output.shape.rank is None:
+            received = "a tensor of unknown rank"
+        elif not output.dtype.is_floating:
+            received = f"{output.dtype.name}, which has no gradient"
+        else:
+            given = f"for token ids or positions {tuple(asked.shape)}"
+            received = f"shape {tuple(output.shape)} {given}"
+    else:
+        received = "nothing" if output is None else type(output).__name__
+    raise UserError(
+        f"The {network.role}'s output has the wrong shape or type.",
+        where=where or network.where,
+        received=received,
+        remedy=f"Return {'states' if where else 'logits'} of shape {expected}, floating-point.",
+    )
+
+
+# Takes the output of a layer inside a model, whatever kind of model it is.
+
+
+def find_layer(model: keras.Model, name: str, role: str) -> keras.layers.Layer:
+    """Finds a layer at any depth of a model.
+
+    Args:
+        model: the model.
+        name: the layer's name, or its path where several layers have that name.
+        role: what the model is, for the message.
+
+    Raises:
+        UserError: no layer, or more than one, is called so.
+    """
+    layers = {id(layer): layer for layer in model._flatten_layers(include_self=False)}.values()
+    found = [layer for layer in layers if layer.path == name]
+    found = found or [layer for layer in layers if layer.name == name]
+    if len(found) == 1:
+        return found[0]
+    names = sorted({layer.path or layer.name for layer in found or layers})
+    raise UserError(
+        f"The {role} has {'several layers' if found else 'no layer'} of that name.",
+        where=f"discriminator_layer, model {model.name!r}",
+        received=name,
+        remedy="Choose one of: " + ", ".join(names),
+    )
+
+
+@contextlib.contextmanager
+def recorded(layer: keras.layers.Layer) -> Iterator[list]:
+    """Records what a layer returns.
+
+    Keras has no hook for it. The layer's `call` is replaced on the instance alone, and restored.
+
+    Args:
+        layer: of a model that is called inside the `with` block.
+
+    Yields:
+        A list to which every output is appended.
+    """
+    outputs: list = []
+    own = vars(layer).get("call")
+    call = layer.call
+
+    def recording(*args, **kwargs):
+        outputs.append(call(*args, **kwargs))
+        return outputs[-1]
+
+    # Past the tracking of attributes, which would take the function for a part of the layer.
+    object.__setattr__(layer, "call", recording)
+    try:
+        yield outputs
+    finally:
+        if own is None:
+            object.__delattr__(layer, "call")
+        else:
+            object.__setattr__(layer, "call", own)
+
 
 _TENSORS = ("input_ids", "input_mask", "segment_ids", "positions")
 # KerasHub's and transformers' names.
@@ -159,7 +314,8 @@ class Network:
                     f"The {self.role} has inputs that the protocol does not have.",
                     where=f"model {self.model.name!r}",
                     received=", ".join(unknown),
-                    remedy="Name its inputs among " + ", ".join((*_TENSORS, *_OTHER_NAMES))
+                    remedy="Name its inputs among "
+                    + ", ".join((*_TENSORS, *_OTHER_NAMES))
                     + "; positions are a generator's.",
                 )
             return [*self._input_names, "training"]

@@ -18,11 +18,9 @@ import tensorflow as tf
 
 from electra_tf2.errors import UserError
 from electra_tf2.pretraining import metrics
-from electra_tf2.pretraining.argument_checks import check_kinds, check_weight
-from electra_tf2.pretraining.detection_result import DetectionResult
 from electra_tf2.pretraining.inputs import as_inputs
 from electra_tf2.pretraining.losses import binary_cross_entropy, softmax_cross_entropy
-from electra_tf2.pretraining.masking import Masking
+from electra_tf2.pretraining.masking import Masking, check_ids, check_logits, scatter_positions
 from electra_tf2.pretraining.objective import (
     DENOMINATOR_EPSILON,
     DISCRIMINATOR_SITES,
@@ -30,10 +28,13 @@ from electra_tf2.pretraining.objective import (
     PretrainingObjective,
     masked_lm_metrics,
 )
-from electra_tf2.pretraining.protocol import DiscriminatorNetwork, GeneratorNetwork
-from electra_tf2.pretraining.sampling import sample_tokens
-from electra_tf2.pretraining.scatter import scatter_positions
-from electra_tf2.pretraining.vocabulary_checks import check_ids, check_logits
+from electra_tf2.pretraining.protocol import (
+    DiscriminatorNetwork,
+    GeneratorNetwork,
+    check_kinds,
+    check_weight,
+)
+from electra_tf2.pretraining.sampling import DetectionResult, sample_tokens
 from electra_tf2.randomness import StepRandomness, site_seed
 
 
@@ -291,9 +292,7 @@ class ReplacedTokenDetection(PretrainingObjective):
         )
         if self.options.electric:
             disc_logits += self._log_odds(everywhere, corrupted_ids)
-        losses = binary_cross_entropy(disc_logits, labels) * tf.cast(
-            inputs.input_mask, tf.float32
-        )
+        losses = binary_cross_entropy(disc_logits, labels) * tf.cast(inputs.input_mask, tf.float32)
         return ReplacedTokenOutput(
             mlm_logits=logits,
             mlm_nll=nll,

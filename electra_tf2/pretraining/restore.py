@@ -7,12 +7,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from electra_tf2.errors import UserError, first_of
-from electra_tf2.interop.pretrained import Pretrained, has_checkpoint, open_pretrained
-from electra_tf2.interop.tf1_checkpoint import (
-    is_tf1_checkpoint,
-    load_variables,
-    read_tf1_checkpoint,
-)
+from electra_tf2.formats.official import is_tf1_checkpoint, load_variables, read_tf1_checkpoint
+from electra_tf2.loading.pretrained import Pretrained, has_checkpoint, open_pretrained
 from electra_tf2.training.checkpoints import CheckpointStore
 from electra_tf2.training.trainer import Trainer
 
@@ -35,9 +31,7 @@ def saved_step(model_dir: str) -> int | None:
     return read_tf1_checkpoint(model_dir).global_step if is_tf1_checkpoint(model_dir) else None
 
 
-def resume(
-    trainer: Trainer, model_dir: str, say: Say, examples_at: Callable[[int], int]
-) -> bool:
+def resume(trainer: Trainer, model_dir: str, say: Say, examples_at: Callable[[int], int]) -> bool:
     """Goes on with what `model_dir` holds, if it holds a checkpoint.
 
     Args:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import posixpath
 import re
 from typing import Any
@@ -13,28 +14,194 @@ import tensorflow as tf
 
 from electra_tf2.console import say
 from electra_tf2.data.background_producer import stop_producers, take_failure
-from electra_tf2.data.readers import READERS
-from electra_tf2.data.record_places import describe_places
-from electra_tf2.data.records import RecordFiles, explain_data_loss, is_data_loss
+from electra_tf2.data.dataset import RecordFiles, explain_data_loss, is_data_loss
+from electra_tf2.data.input import READERS
+from electra_tf2.data.order import describe_places
 from electra_tf2.errors import UserError
-from electra_tf2.model_folder import CONFIG, make_model_folder, write_model_folder
-from electra_tf2.modeling.parameters import describe_parameters
-from electra_tf2.pretraining.build import build_pretraining
+from electra_tf2.files import FolderLock
+from electra_tf2.loading.folder import CONFIG, make_model_folder, write_model_folder, write_results
+from electra_tf2.modeling.electra import describe_parameters
 from electra_tf2.pretraining.guards import discriminator_guard
-from electra_tf2.pretraining.phase_trainers import PhaseTrainers
-from electra_tf2.pretraining.phases import examples_at, phases_of
+from electra_tf2.pretraining.objective import PretrainingObjective
+from electra_tf2.pretraining.open_run import (
+    Data,
+    PhaseData,
+    Pretraining,
+    build_objective,
+    build_pretraining,
+    check_start,
+    open_data,
+)
+from electra_tf2.pretraining.phases import Phase, PhaseSchedule, RunCompute, examples_at, phases_of
 from electra_tf2.pretraining.restore import initialize, resume
-from electra_tf2.pretraining.run_data import Data, open_data
-from electra_tf2.pretraining.start_checks import check_start
-from electra_tf2.results_files import write_results
-from electra_tf2.training.precision import resolve_precision, say_if_emulated
-from electra_tf2.training.strategies import check_batch_size, describe
-from electra_tf2.training.checkpoints import CheckpointStore
-from electra_tf2.training.devices import Devices, open_devices
-from electra_tf2.training.folder_lock import FolderLock
-from electra_tf2.training.newest_checkpoint import newest_checkpoint
-from electra_tf2.training.signals import Interrupted
-from electra_tf2.training.trainer import Trainer
+from electra_tf2.training.checkpoints import CheckpointStore, newest_checkpoint
+from electra_tf2.training.devices import (
+    Devices,
+    check_batch_size,
+    describe,
+    open_devices,
+    resolve_precision,
+    resolve_xla,
+    say_if_emulated,
+)
+from electra_tf2.training.loop import Evaluator
+from electra_tf2.training.optimizers import make_optimizer
+from electra_tf2.training.reports import RunLog, SilentLog
+from electra_tf2.training.schedule import PolynomialDecay
+from electra_tf2.training.trainer import Interrupted, LoopSettings, Trainer
+
+# Figures of a pre-trained model on held-out records.
+
+
+# Keeps the masks and samples of evaluations apart from those of training.
+_SEED_OFFSET = 1 << 32
+
+
+class Evaluation:
+    """Scores a trainer's present weights and reports the figures to its log.
+
+    Calling it again at the same step gives the same figures without computing or reporting anew.
+
+    Args:
+        config: a `PretrainingConfig`; at most its `num_eval_steps` batches are scored.
+        trainer: has the weights.
+        files: the records.
+    """
+
+    def __init__(self, config: Any, trainer: Trainer, files: RecordFiles):
+        self._config = config
+        self._trainer = trainer
+        self._files = files
+        # One for all evaluations of a run, so that its graph is built once.
+        self._evaluator = Evaluator(
+            trainer.objective, trainer.strategy, seed=config.seed + _SEED_OFFSET
+        )
+        self._step: int | None = None
+        self._figures: dict[str, float] = {}
+
+    def __call__(self) -> dict[str, float]:
+        """Returns the figures by name, see `Evaluator.evaluate`.
+
+        Raises:
+            UserError: the records are no longer what they were when they were opened.
+        """
+        if self._step != self._trainer.step:
+            try:
+                figures = self._compute()
+            except tf.errors.OpError as error:
+                if not is_data_loss(self._files, error):
+                    raise
+                raise explain_data_loss(self._files, error) from error
+            self._step, self._figures = self._trainer.step, figures
+            self._trainer.log.write(self._step, self._figures, split="eval")
+        return dict(self._figures)
+
+    def _compute(self) -> dict[str, float]:
+        config, files = self._config, self._files
+        reader = READERS[config.segmentation]
+        wanted = config.num_eval_steps * config.eval_batch_size
+        n_examples = reader.num_examples(files, config.max_seq_length, wanted)
+        n_batches = math.ceil(n_examples / config.eval_batch_size)
+        return self._evaluator.evaluate(
+            lambda context: reader.evaluation_dataset(
+                files,
+                max_seq_length=config.max_seq_length,
+                global_batch_size=config.eval_batch_size,
+                max_batches=n_batches,
+                input_context=context,
+            ),
+            n_batches,
+        )
+
+
+# The trainers of a run's phases, over the same networks, optimizer, checkpoints and logs.
+
+
+class PhaseTrainers:
+    """Holds the trainer of one phase at a time.
+
+    Phases differ in the shape of a batch, so each has a trainer, and with it graphs, of its own.
+
+    Args:
+        config: a `PretrainingConfig`.
+        devices: where it runs.
+        pretraining: networks, and the objective of the first phase.
+        data: gives the phases and their records.
+
+    Attributes:
+        phase: the one to train.
+        records: its data.
+        trainer: its trainer.
+        compute: counts the operations of the run's steps.
+        evaluate: scores the present weights on its records.
+    """
+
+    def __init__(self, config: Any, devices: Devices, pretraining: Pretraining, data: Data):
+        self._devices, self._pair, self._data = devices, pretraining.pair, data
+        self._optimizer = make_optimizer(
+            config, devices.strategy, pretraining.objective.named_variables()
+        )
+        self._store = CheckpointStore(config.model_dir, config.keep_checkpoint_max)
+        self._log = RunLog(config.model_dir) if devices.workers.is_chief else SilentLog()
+        self._index = 0
+        self.compute = RunCompute(config, pretraining.pair.encoder.config)
+        self.trainer = self._make_trainer(pretraining.objective)
+        self.evaluate = Evaluation(self.phase.config, self.trainer, self.records.evaluation)
+
+    @property
+    def phase(self) -> Phase:
+        return self._data.phases[self._index]
+
+    @property
+    def records(self) -> PhaseData:
+        return self._data.records[self._index]
+
+    def next(self) -> bool:
+        """Goes on to the next phase, with the step and counts of this one's trainer.
+
+        Returns:
+            Whether there is one.
+        """
+        if self._index + 1 == len(self._data.phases):
+            return False
+        self._index += 1
+        objective = build_objective(self.phase.config, self._pair, self._data.vocabulary)
+        before, self.trainer = self.trainer, self._make_trainer(objective)
+        self.trainer.step = before.step
+        self.trainer.examples_seen = before.examples_seen
+        self.trainer.skipped = before.skipped
+        self.evaluate = Evaluation(self.phase.config, self.trainer, self.records.evaluation)
+        return True
+
+    def _make_trainer(self, objective: PretrainingObjective) -> Trainer:
+        phase = self.phase
+        config = phase.config
+        schedule = PolynomialDecay(
+            config.learning_rate,
+            config.num_train_steps,
+            config.num_warmup_steps,
+            config.lr_decay_power,
+            config.end_learning_rate,
+        )
+        settings = LoopSettings.from_hparams(
+            config,
+            num_train_steps=phase.last_step,
+            tokens_per_example=config.max_seq_length,
+            seed=config.seed,
+            jit_compile=resolve_xla(config.xla),
+        )
+        return Trainer(
+            objective,
+            self._devices.strategy,
+            self._optimizer,
+            PhaseSchedule(schedule, phase.first_step) if phase.first_step else schedule,
+            settings,
+            self._store,
+            self._log,
+            ", ".join(filter(None, [f"pre-training {config.model_name}", phase.title])),
+            self._devices.workers,
+            self.compute.figures,
+        )
 
 
 def pretrain(config: Any) -> dict[str, float] | None:
@@ -233,7 +400,5 @@ def _final_evaluation(config: Any, trainers: PhaseTrainers) -> dict[str, float]:
 
 
 def _write_results(config: Any, figures: dict[str, float]) -> None:
-    paths = write_results(
-        figures, results_txt=config.results_txt, results_pkl=config.results_pkl
-    )
+    paths = write_results(figures, results_txt=config.results_txt, results_pkl=config.results_pkl)
     say("Results written to " + " and ".join(paths))

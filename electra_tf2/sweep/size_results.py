@@ -11,9 +11,8 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from electra_tf2.errors import UserError
-from electra_tf2.pretraining.collapse import learns_nothing
-from electra_tf2.pretraining.guards import FIRST_STEPS
-from electra_tf2.training.durable_files import replace_file
+from electra_tf2.files import replace_file
+from electra_tf2.pretraining.guards import FIRST_STEPS, learns_nothing
 
 _CLEARLY = 0.05  # AUCs of two short trainings differ by less for no reason
 

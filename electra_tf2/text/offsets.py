@@ -62,9 +62,7 @@ def tokenize_with_offsets(text: str, tokenizer: Tokenizer) -> list[Piece]:
             first = 0
             for piece in found:
                 last = first + len(piece) - 2 * (first > 0)  # without the "##"
-                pieces.append(
-                    Piece(vocabulary.ids[piece], part[first].start, part[last - 1].end)
-                )
+                pieces.append(Piece(vocabulary.ids[piece], part[first].start, part[last - 1].end))
                 first = last
     return pieces
 

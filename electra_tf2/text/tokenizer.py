@@ -2,13 +2,21 @@
 
 import abc
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
 from absl import logging
 
-from electra_tf2.text.vocabulary import Vocabulary
+from electra_tf2.text.normalization import (
+    FastNormalizer,
+    is_dropped,
+    is_ideograph,
+    is_punctuation,
+    normalize,
+)
+from electra_tf2.text.vocabulary import UNK, Vocabulary
+from electra_tf2.text.wordpiece import CONTINUATION, MAX_WORD_CHARACTERS, split_word
 
 
 class RaggedIds(NamedTuple):
@@ -84,9 +92,225 @@ def make_tokenizer(
         if not found:
             logging.warning("tensorflow-text is not installed: tokenizing in plain Python, slowly.")
     if implementation == "reference":
-        return ReferenceTokenizer(
-            vocabulary, lower_case=lower_case, strip_accents=strip_accents
-        )
-    from electra_tf2.text.fast_tokenizer import FastTokenizer  # imports TensorFlow
-
+        return ReferenceTokenizer(vocabulary, lower_case=lower_case, strip_accents=strip_accents)
     return FastTokenizer(vocabulary, lower_case=lower_case, strip_accents=strip_accents)
+
+
+# The tokenizer in plain Python: slow, short, and what the fast one is held against.
+
+
+class ReferenceTokenizer(Tokenizer):
+    """Normalizes and splits one word after the other (see `Tokenizer`)."""
+
+    def encode(self, text: str) -> list[int]:
+        """Returns the ids of one text."""
+        ids = self.vocabulary.ids
+        result = []
+        words = normalize(text, lower_case=self.lower_case, strip_accents=self.strip_accents)
+        for word in words:
+            pieces = split_word(word, ids)
+            if pieces is None:
+                result.append(self.vocabulary.unk_id)
+            else:
+                result.extend(ids[piece] for piece in pieces)
+        return result
+
+    def encode_lines(self, lines: Sequence[str]) -> RaggedIds:
+        """Returns the ids of many texts."""
+        rows = [self.encode(line) for line in lines]
+        row_splits = np.zeros(len(rows) + 1, np.int64)
+        np.cumsum([len(row) for row in rows], out=row_splits[1:])
+        values = np.fromiter((i for row in rows for i in row), np.int32, row_splits[-1])
+        return RaggedIds(values, row_splits)
+
+
+# The tokenizer on tensorflow-text: exact normalization here, the longest match there.
+#
+# tensorflow-text's FastWordpieceTokenizer splits at white space and punctuation and finds the longest
+# pieces in one pass. On its own it is not BERT's tokenizer: its character classes, its limit for long
+# words (in bytes) and the vocabularies it takes differ. So it only ever sees text on which the two
+# agree: normalized by `FastNormalizer`, without characters that it classifies otherwise (they are
+# found out by asking it), and with a vocabulary in which no piece stands that can't match. The few
+# lines for which that can't be had are left to the reference tokenizer.
+
+
+# Lines per call: enough to hide a call's cost, few enough for the processor's caches.
+LINES_PER_CALL = 2048
+MAX_UTF8_BYTES = 4
+# tensorflow-text refuses longer pieces.
+MAX_PIECE_BYTES = 256
+
+
+class FastTokenizer(Tokenizer):
+    """Gives the reference tokenizer's ids, many times faster (see `Tokenizer`)."""
+
+    def __init__(self, vocabulary: Vocabulary, *, lower_case: bool, strip_accents: bool):
+        super().__init__(vocabulary, lower_case=lower_case, strip_accents=strip_accents)
+        casing = {"lower_case": lower_case, "strip_accents": strip_accents}
+        self._reference = ReferenceTokenizer(vocabulary, **casing)
+        self._normalizer = FastNormalizer(**casing)
+        pieces = pieces_for_matching(vocabulary)
+        self._match_ascii = _matcher(pieces, MAX_WORD_CHARACTERS)
+        # A word of more bytes is left to the reference: it may be one of the pieces left out.
+        complete = max(map(_byte_length, vocabulary.tokens)) <= MAX_PIECE_BYTES
+        self._max_word_bytes = MAX_UTF8_BYTES * MAX_WORD_CHARACTERS if complete else MAX_PIECE_BYTES
+        self._match = _matcher(pieces, self._max_word_bytes)
+        self._classes = _CharacterClasses()
+
+    def encode_lines(self, lines: Sequence[str]) -> RaggedIds:
+        """Returns the ids of many texts."""
+        blocks = [
+            self._encode_block(lines[start : start + LINES_PER_CALL])
+            for start in range(0, len(lines), LINES_PER_CALL)
+        ]
+        if len(blocks) == 1:
+            return blocks[0]
+        lengths = [np.diff(block.row_splits) for block in blocks]
+        values = [block.values for block in blocks]
+        return _ragged(
+            np.concatenate(values or [np.zeros(0, np.int32)]),
+            np.concatenate(lengths or [np.zeros(0, np.int64)]),
+        )
+
+    def _encode_block(self, lines: Sequence[str]) -> RaggedIds:
+        block = "\n".join(lines)
+        if block.count("\n") != len(lines) - 1:
+            lines = [line.replace("\n", " ") for line in lines]
+            block = "\n".join(lines)
+        if block.isascii():
+            return self._encode_ascii(block)
+        is_ascii = np.fromiter(map(str.isascii, lines), bool, len(lines))
+        if not is_ascii.any():
+            return self._encode_other(lines, block)
+        plain = [line for line in lines if line.isascii()]
+        other = [line for line in lines if not line.isascii()]
+        return _merge(
+            is_ascii,
+            self._encode_ascii("\n".join(plain)),
+            self._encode_other(other, "\n".join(other)),
+        )
+
+    def _encode_ascii(self, block: str) -> RaggedIds:
+        return self._match_ascii(self._normalizer.normalize_ascii(block).split(b"\n"))
+
+    def _encode_other(self, lines: Sequence[str], block: str) -> RaggedIds:
+        normalized = self._normalizer.normalize(block)
+        disputed = self._classes.disputed(set(normalized))
+        normalized = normalized.split("\n")
+        unsafe = [
+            self._has_long_word(line) or any(char in line for char in disputed)
+            for line in normalized
+        ]
+        if not any(unsafe):
+            return self._match(normalized)
+        safe_lines = [line for line, no in zip(normalized, unsafe, strict=True) if not no]
+        unsafe_lines = [line for line, yes in zip(lines, unsafe, strict=True) if yes]
+        return _merge(
+            ~np.array(unsafe),
+            self._match(safe_lines),
+            self._reference.encode_lines(unsafe_lines),
+        )
+
+    def _has_long_word(self, line: str) -> bool:
+        """Whether a word may be too long for the matcher's limit in bytes to decide rightly."""
+        if MAX_UTF8_BYTES * len(line) <= self._max_word_bytes:
+            return False
+        limit = min(MAX_WORD_CHARACTERS, self._max_word_bytes // MAX_UTF8_BYTES)
+        return max(map(len, line.split()), default=0) > limit
+
+
+class _CharacterClasses:
+    """Finds the characters that tensorflow-text treats otherwise than BERT inside a word."""
+
+    def __init__(self):
+        self._known: set[str] = set()
+        self._disputed: set[str] = set()
+        self._probe = _matcher(["x", "##x", UNK], MAX_WORD_CHARACTERS)
+
+    def disputed(self, characters: set[str]) -> set[str]:
+        """Returns those of the characters of a normalized text that the matcher gets wrong.
+
+        A character of a word must not split it. Punctuation and ideographs, which stand alone by
+        now, must not be taken for white space.
+        """
+        new = sorted(filter(_is_not_ascii, characters - self._known))
+        self._known.update(characters)
+        if new:
+            # A word character gives [UNK] for the whole, white space x and x, punctuation x,
+            # [UNK] and x.
+            splits = self._probe([f"x{char}x" for char in new]).row_splits
+            for char, pieces in zip(new, np.diff(splits), strict=True):
+                alone = is_punctuation(char) or is_ideograph(char)
+                if pieces == 2 if alone else pieces != 1:
+                    self._disputed.add(char)
+        return characters & self._disputed
+
+
+def _matcher(pieces: Sequence[str], max_word_bytes: int):
+    """Returns a function from normalized lines to ids; longer words are unknown to it."""
+    # Here, so that the reference tokenizer needs no TensorFlow.
+    import tensorflow as tf
+    import tensorflow_text as tf_text
+
+    tokenizer = tf_text.FastWordpieceTokenizer(
+        pieces,
+        max_bytes_per_word=max_word_bytes,
+        token_out_type=tf.int32,
+        unknown_token=UNK,
+    )
+
+    def match(lines: Sequence[str | bytes]) -> RaggedIds:
+        ids = tokenizer.tokenize(tf.constant(lines, tf.string))
+        return RaggedIds(ids.values.numpy(), ids.row_splits.numpy())
+
+    return match
+
+
+def pieces_for_matching(vocabulary: Vocabulary) -> list[str]:
+    """Replaces what can never match by names that tensorflow-text takes and never matches.
+
+    It would refuse some such pieces (with U+0000, too long), and match others where BERT does not
+    (a piece of white space).
+    """
+    return [
+        token if token == UNK or _can_match(token) else f"[{i}]"
+        for i, token in enumerate(vocabulary.tokens)
+    ]
+
+
+def _can_match(token: str) -> bool:
+    body = token.removeprefix(CONTINUATION)
+    if not body or _byte_length(token) > MAX_PIECE_BYTES:
+        return False
+    if any(is_dropped(char) or char.isspace() for char in body):
+        return False
+    if len(token) == 1:
+        return True
+    return not any(is_punctuation(char) or is_ideograph(char) for char in body)
+
+
+def _is_not_ascii(char: str) -> bool:
+    return not char.isascii()
+
+
+def _byte_length(token: str) -> int:
+    return len(token.encode("utf-8", "replace"))
+
+
+def _ragged(values: np.ndarray, lengths: Iterable[int]) -> RaggedIds:
+    lengths = np.asarray(lengths, np.int64)
+    row_splits = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=row_splits[1:])
+    return RaggedIds(values, row_splits)
+
+
+def _merge(from_first: np.ndarray, first: RaggedIds, second: RaggedIds) -> RaggedIds:
+    """Interleaves rows: the next one of `first` where `from_first` [rows], else of `second`."""
+    lengths = np.empty(len(from_first), np.int64)
+    lengths[from_first] = np.diff(first.row_splits)
+    lengths[~from_first] = np.diff(second.row_splits)
+    values = np.empty(lengths.sum(), np.int32)
+    in_first = np.repeat(from_first, lengths)
+    values[in_first] = first.values
+    values[~in_first] = second.values
+    return _ragged(values, lengths)

@@ -12,8 +12,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 
 from electra_tf2.errors import UserError
-from electra_tf2.text.fast_normalization import FastNormalizer
-from electra_tf2.text.normalization import split_at_punctuation
+from electra_tf2.text.normalization import FastNormalizer, split_at_punctuation
 from electra_tf2.text.vocabulary import SPECIAL_TOKENS, UNK, Vocabulary
 from electra_tf2.text.wordpiece import CONTINUATION, MAX_WORD_CHARACTERS
 

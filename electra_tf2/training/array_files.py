@@ -19,8 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from electra_tf2.errors import UserError
-from electra_tf2.data.files import is_local
-from electra_tf2.training.durable_files import durable_file
+from electra_tf2.files import durable_file, is_local
 
 _DTYPES = {
     "F64": np.float64,
@@ -107,9 +106,7 @@ def read_arrays(path: str, expected: Fingerprint | None = None) -> dict[str, np.
             return _read(path, file, size, expected)
     except (OSError, tf.errors.OpError) as error:
         reason = error.message if isinstance(error, tf.errors.OpError) else error.strerror
-        raise UserError(
-            "A file with arrays can't be read.", where=path, received=reason
-        ) from error
+        raise UserError("A file with arrays can't be read.", where=path, received=reason) from error
 
 
 def _read(

@@ -16,16 +16,19 @@ import json
 import platform
 import posixpath
 import re
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from electra_tf2 import __version__
+from electra_tf2.console import say
 from electra_tf2.errors import UserError
+from electra_tf2.files import durable_file, sync_folder
 from electra_tf2.training.array_files import Fingerprint, read_arrays, write_arrays
-from electra_tf2.training.durable_files import durable_file, sync_folder
+from electra_tf2.training.workers import Workers
 
 FORMAT_VERSION = 1
 WEIGHTS = "weights.safetensors"
@@ -282,3 +285,129 @@ def _read_record(path: str) -> dict[str, Any]:
             received=f"nothing about {', '.join(missing)}",
         )
     return record
+
+
+# Saving checkpoints while training goes on.
+
+
+TakeArrays = Callable[[], Mapping[str, np.ndarray]]
+
+
+class BackgroundSaver:
+    """Takes a checkpoint's arrays at once, and writes them in a thread.
+
+    Saves end in the order they were begun, one at a time: a save waits for the one before, and only
+    then takes its arrays. So there is at most one copy of weights and slots in host memory beside
+    those in training, and a process that is killed loses the steps since the last save that was
+    complete: at most twice the interval between saves.
+
+    A save that fails is raised by whatever is called next, `begin`, `check` or `wait`. A context:
+    at its end the save under way is waited for, so that no exit but a kill cuts one off. (A
+    Ctrl-C while it waits raises KeyboardInterrupt; Python then still ends the thread before it
+    exits.)
+
+    Args:
+        store: where checkpoints go. It is not to be used otherwise while a save is under way.
+    """
+
+    def __init__(self, store: CheckpointStore):
+        self._store = store
+        self._thread: threading.Thread | None = None
+        self._path: str | None = None
+        self._error: BaseException | None = None
+
+    def begin(
+        self, step: int, weights: TakeArrays, optimizer: TakeArrays, state: Mapping[str, Any]
+    ) -> None:
+        """Begins a save; when it returns, training may change the variables.
+
+        Args:
+            step: Training steps done.
+            weights: Returns the model's variables by name, in arrays that training leaves alone.
+            optimizer: Returns the optimizer's slots likewise.
+            state: See `CheckpointStore.save`.
+
+        Raises:
+            UserError: The save before this one failed; this one is not begun.
+        """
+        self.wait()
+        arguments = (step, weights(), optimizer(), state)
+        self._thread = threading.Thread(target=self._save, args=arguments, name="checkpoint")
+        self._thread.start()
+
+    def check(self) -> None:
+        """Raises the error of a save that has failed since the last call; waits for nothing.
+
+        Raises:
+            UserError: The checkpoint could not be written, see `CheckpointStore.save`.
+        """
+        if self._thread is not None and not self._thread.is_alive():
+            self.wait()
+
+    def wait(self) -> str | None:
+        """Waits for the save under way.
+
+        Returns:
+            The folder of the last checkpoint saved, complete and on the disk; None if there is
+            none.
+
+        Raises:
+            UserError: It could not be written, see `CheckpointStore.save`.
+        """
+        self._join()
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+        return self._path
+
+    def latest(self) -> str | None:
+        """The newest complete checkpoint of the store, after the save under way has ended.
+
+        An error of that save is left for the next call.
+        """
+        self._join()
+        return self._store.latest()
+
+    def __enter__(self) -> BackgroundSaver:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        try:
+            self.wait()
+        except UserError as failure:
+            if error is None:
+                raise
+            say(f"Warning: {failure}")  # beside the error that ends the run
+
+    def _save(self, *arguments: Any) -> None:
+        try:
+            self._path = self._store.save(*arguments)
+        except BaseException as error:  # raised again where it is waited for
+            self._error = error
+
+    def _join(self) -> None:
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+
+# The checkpoint that all workers of a run go on from.
+
+
+def newest_checkpoint(store: CheckpointStore, workers: Workers) -> str | None:
+    """Finds the newest complete checkpoint; called by all workers.
+
+    Args:
+        store: of a folder that they share.
+        workers: of the run.
+
+    Returns:
+        The checkpoint's folder, or None if there is none.
+
+    Raises:
+        UserError: the workers don't see the same one.
+    """
+    workers.on_chief(store.latest)  # it alone tidies up after a save that was cut off
+    newest = store.latest()
+    workers.check_same_view(f"newest checkpoint in {store.folder}", newest or "none")
+    return newest

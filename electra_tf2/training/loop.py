@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import tensorflow as tf
 
-from electra_tf2.training.replica_step import StepResult
+from electra_tf2.training.objective import Objective
+from electra_tf2.training.step import ReplicaStep, StepResult
 
 
 class Window(NamedTuple):
@@ -145,3 +146,82 @@ class Average:
         figures.update({name: float(value) / max(updates, 1) for name, value in losses.items()})
         figures.update(self._summarize(sums))
         return figures if updates else dict.fromkeys(figures, math.nan)
+
+
+# A strategy's iterator over batches of known shape.
+
+
+def distributed_iterator(
+    strategy: tf.distribute.Strategy,
+    make_dataset: Callable[[tf.distribute.InputContext], tf.data.Dataset],
+) -> Iterator:
+    """Opens the input of all of this process's replicas.
+
+    Args:
+        strategy: on whose devices the batches are used.
+        make_dataset: gives the batches of one input pipeline, one element a replica and step.
+
+    Returns:
+        An iterator whose elements go into `strategy.run`.
+    """
+    several = strategy.num_replicas_in_sync > 1
+    if not several and not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return iter(strategy.distribute_datasets_from_function(make_dataset))
+    # If the data could end, replicas would ask each other before every step whether it has for one
+    # of them, and batches would be of unknown size. All draw the same number of batches anyway.
+    return iter(
+        strategy.distribute_datasets_from_function(lambda context: make_dataset(context).repeat())
+    )
+
+
+# Scores an objective on held-out batches.
+
+
+# Steps of one graph call.
+_STEPS_PER_CALL = 10
+
+
+class Evaluator:
+    """Computes mean losses and metrics, without dropout.
+
+    The masks and samples of a batch follow from the seed and the batch's index, so that two
+    evaluations of different weights see the same task.
+
+    Args:
+        objective: what is scored.
+        strategy: where it runs.
+        seed: seed of masks and samples.
+    """
+
+    def __init__(self, objective: Objective, strategy: tf.distribute.Strategy, *, seed: int):
+        self._objective = objective
+        self._strategy = strategy
+        step = ReplicaStep(objective, None, None, seed=seed)
+        self._loop = StepLoop(strategy, step.evaluate, stop_at_nonfinite=False)
+
+    def evaluate(
+        self,
+        make_dataset: Callable[[tf.distribute.InputContext], tf.data.Dataset],
+        n_batches: int,
+        on_progress: Callable[[int], None] = lambda done: None,
+    ) -> dict[str, float]:
+        """Scores `n_batches` batches.
+
+        Args:
+            make_dataset: gives the batches of one input pipeline.
+            n_batches: how many global batches there are to score.
+            on_progress: called with the number of batches done.
+
+        Returns:
+            "loss" (mean over batches of the total loss), every loss by name, and the metrics.
+        """
+        iterator = distributed_iterator(self._strategy, make_dataset)
+        average = Average(self._objective.summarize)
+        done = 0
+        while done < n_batches:
+            n = min(_STEPS_PER_CALL, n_batches - done)
+            window = self._loop(iterator, done, n)
+            average.add(tf.nest.map_structure(lambda t: t.numpy(), window), 0.0)
+            done += n
+            on_progress(done)
+        return average.figures()

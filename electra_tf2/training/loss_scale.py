@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from electra_tf2.training.replica_variables import ReplicaVariables
+from electra_tf2.training.devices import ReplicaVariables
 
 INITIAL = 2.0**15
 GROWTH_STEPS = 2000

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from electra_tf2.training.distributed_input import distributed_iterator
+from electra_tf2.training.loop import distributed_iterator
 
 Batch = Mapping[str, tf.Tensor]
 

@@ -3,26 +3,148 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import tensorflow as tf
 
+from electra_tf2.console import Progress
 from electra_tf2.errors import UserError
-from electra_tf2.training.background_saving import BackgroundSaver
-from electra_tf2.training.checkpoints import Checkpoint, CheckpointStore
-from electra_tf2.training.distributed_input import distributed_iterator
-from electra_tf2.training.loop import Average, StepLoop, Window
+from electra_tf2.training.checkpoints import BackgroundSaver, Checkpoint, CheckpointStore
+from electra_tf2.training.loop import Average, StepLoop, Window, distributed_iterator
 from electra_tf2.training.objective import Objective
-from electra_tf2.training.progress import Progress
-from electra_tf2.training.replica_optimizer import ReplicaOptimizer
-from electra_tf2.training.replica_step import ReplicaStep
-from electra_tf2.training.run_log import RunLog
+from electra_tf2.training.optimizers import ReplicaOptimizer
+from electra_tf2.training.reports import RunLog
 from electra_tf2.training.schedule import PolynomialDecay
-from electra_tf2.training.settings import LoopSettings
-from electra_tf2.training.signals import Interrupted, StopRequest
+from electra_tf2.training.step import ReplicaStep
 from electra_tf2.training.workers import Workers
+
+# How a run is driven, apart from what it trains.
+
+
+@dataclasses.dataclass(frozen=True)
+class LoopSettings:
+    """Lengths and intervals, in steps.
+
+    Attributes:
+        num_train_steps: the step at which training ends.
+        global_batch_size: examples a step, over all replicas and micro-batches.
+        tokens_per_example: for the tokens/s in the log, padding included; a mean where they differ.
+        save_every: steps between checkpoints.
+        log_every: steps between lines in the log.
+        eval_every: steps between evaluations; 0 for none.
+        iterations_per_loop: most steps of one graph call.
+        seconds_per_loop: most seconds of one graph call, so that signals, logs and saves come in
+            time.
+        micro_batches: gradient accumulation.
+        on_nonfinite: "stop" at a loss or gradient that is not finite, or "skip" that update.
+        seed: the run's seed.
+        jit_compile: whether XLA compiles forward and backward.
+    """
+
+    num_train_steps: int
+    global_batch_size: int
+    tokens_per_example: float
+    save_every: int = 1000
+    log_every: int = 10
+    eval_every: int = 0
+    iterations_per_loop: int = 200
+    seconds_per_loop: float = 5.0
+    micro_batches: int = 1
+    on_nonfinite: Literal["stop", "skip"] = "stop"
+    seed: int = 0
+    jit_compile: bool = False
+
+    @classmethod
+    def from_hparams(
+        cls,
+        config: Any,
+        *,
+        num_train_steps: int,
+        tokens_per_example: float,
+        seed: int,
+        jit_compile: bool,
+    ) -> LoopSettings:
+        """Takes batch size and intervals from a configuration; the rest as the attributes say."""
+        return cls(
+            num_train_steps=num_train_steps,
+            global_batch_size=config.train_batch_size,
+            tokens_per_example=tokens_per_example,
+            save_every=config.save_checkpoints_steps,
+            log_every=config.log_every_steps,
+            eval_every=config.eval_every_steps,
+            iterations_per_loop=config.iterations_per_loop,
+            micro_batches=config.gradient_accumulation_steps,
+            on_nonfinite=config.on_nonfinite,
+            seed=seed,
+            jit_compile=jit_compile,
+        )
+
+    def next_event(self, step: int) -> int:
+        """Returns the first step after `step` at which something is logged, saved or ended."""
+        intervals = [self.log_every, self.save_every]
+        if self.eval_every:
+            intervals.append(self.eval_every)
+        due = [(step // interval + 1) * interval for interval in intervals]
+        return min(*due, self.num_train_steps)
+
+
+# Leaving a run cleanly when a signal asks for it.
+
+
+class Interrupted(UserError):
+    """A signal ended the run early; a checkpoint was saved, and the same command goes on.
+
+    Args:
+        number: the signal.
+        step: the step that was saved.
+        path: the checkpoint's folder.
+    """
+
+    # Like a shell's 128 + n for a killed process, but the state is saved: "run me again".
+    exit_code = 75  # EX_TEMPFAIL of sysexits.h
+
+    def __init__(self, number: int, step: int, path: str):
+        super().__init__(
+            f"The run was stopped after step {step}; nothing is lost.",
+            where=path,
+            received=signal.Signals(number).name,
+            remedy="Run the same command again: it goes on from this checkpoint.",
+        )
+
+
+class StopRequest:
+    """Turns SIGTERM and SIGINT into a flag while it is entered.
+
+    A second signal acts as usual, so that an impatient Ctrl-C still works. Outside the main
+    thread, where Python delivers no signals, it does nothing.
+
+    Attributes:
+        signal: number of the signal that came, or None.
+    """
+
+    def __init__(self):
+        self.signal: int | None = None
+        self._previous: dict[int, object] = {}
+
+    def __enter__(self) -> StopRequest:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._previous[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number, frame):
+        self.signal = number
+        signal.signal(number, self._previous[number])
+
 
 MakeDataset = Callable[[int, tf.distribute.InputContext], tf.data.Dataset]
 Watch = Callable[[int, Mapping[str, float]], str | None]
@@ -255,9 +377,7 @@ class Trainer:
         figures["gradient_norm"] = float(window.last.gradient_norm)
         if self.optimizer.loss_scale is not None:
             figures["loss_scale"] = float(window.last.loss_scale)
-        figures["tokens_per_second"] = (
-            examples * self.settings.tokens_per_example / average.seconds
-        )
+        figures["tokens_per_second"] = examples * self.settings.tokens_per_example / average.seconds
         if self.skipped:
             figures["skipped_updates"] = self.skipped
         return {**figures, **self._totals(self.step)}

@@ -10,14 +10,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-from finetune.classification.classification_metrics import (
+from finetune.classification.metrics import (
     AccuracyScorer,
     F1Scorer,
     MCCScorer,
     RegressionScorer,
     SentenceLevelScorer,
 )
-from finetune.classification.classification_tasks import parse_class, parse_score
+from finetune.classification.tasks import parse_class, parse_score
 
 LOWEST, HIGHEST = 0.0, 5.0
 """Range of the scores of sts."""

@@ -9,7 +9,7 @@ import posixpath
 import tensorflow as tf
 
 from electra_tf2.errors import UserError
-from finetune.classification.glue_files import read_glue
+from finetune.classification.glue import read_glue
 from finetune.classification.glue_tables import GLUE, GlueTable
 
 # Where mnli's diagnostic file may be, beside the folder of mnli.

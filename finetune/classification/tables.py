@@ -9,8 +9,7 @@ import posixpath
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from electra_tf2.errors import UserError
-from electra_tf2.errors import nearest_name_hint
+from electra_tf2.errors import UserError, nearest_name_hint
 from finetune.data_files import read_text
 
 SUFFIXES = (".tsv", ".csv", ".jsonl")

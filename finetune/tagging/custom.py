@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from electra_tf2.errors import UserError
-from electra_tf2.errors import nearest_name_hint
+from electra_tf2.errors import UserError, nearest_name_hint
 from electra_tf2.text.tokenizer import Tokenizer
 from finetune.tagging.conll import Columns
 from finetune.tagging.spans import Span, seqeval_spans
-from finetune.tagging.tagging_tasks import TaggingTask
+from finetune.tagging.tasks import TaggingTask
 
 SPLITS = ("train", "dev", "test")
 SPAN_PREFIXES = {"iob": "BI", "bioes": "BIES"}

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from configure_pretraining import PretrainingConfig
-from electra_tf2.compute.official_count import official_training_flops
-from electra_tf2.pretraining.run_compute import RunCompute
+from electra_tf2.compute import official_training_flops
+from electra_tf2.pretraining.phases import RunCompute
 from tests.compute.test_flops import PUBLISHED
 
 PAGE = (Path(__file__).parents[2] / "docs" / "compute.md").read_text(encoding="utf-8")
@@ -42,8 +42,7 @@ def test_figures_of_published_models(name):
 
 
 def test_what_a_run_says():
-    from electra_tf2.modeling.pair import build_pair
-    from electra_tf2.modeling.parameters import describe_parameters
+    from electra_tf2.modeling.electra import build_pair, describe_parameters
 
     config = PretrainingConfig("m", "d")
     pair = build_pair(config.network(), generator_hidden_size=config.generator_hidden_size)

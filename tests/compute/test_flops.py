@@ -7,12 +7,19 @@ import numpy as np
 import pytest
 
 from configure_pretraining import PretrainingConfig
-from electra_tf2.compute.flops import PFS_DAY, Flops, total
-from electra_tf2.compute.networks import encoder_flops, replaced_token_head_flops
-from electra_tf2.compute.official_count import official_forward_flops, official_training_flops
-from electra_tf2.compute.pretraining_flops import example_flops, pretraining_flops
+from electra_tf2.compute import (
+    PFS_DAY,
+    Flops,
+    encoder_flops,
+    example_flops,
+    official_forward_flops,
+    official_training_flops,
+    pretraining_flops,
+    replaced_token_head_flops,
+    total,
+)
 from electra_tf2.modeling.config import TransformerConfig
-from electra_tf2.pretraining.run_compute import RunCompute
+from electra_tf2.pretraining.phases import RunCompute
 
 
 def network(hidden, layers, *, vocabulary=30522, embedding=None):
@@ -119,7 +126,7 @@ VARIANTS = {
 def test_products_are_those_that_tensorflow_runs(variant):
     import tensorflow as tf
 
-    from electra_tf2.modeling.pair import build_pair
+    from electra_tf2.modeling.electra import build_pair
 
     hparams = {"generator_hidden_size": 0.5, "max_seq_length": 32, **variant}
     config = PretrainingConfig("m", "d", **hparams)

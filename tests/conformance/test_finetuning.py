@@ -8,24 +8,20 @@ import pytest
 import tensorflow as tf
 
 from configure_finetuning import FinetuningConfig
-from electra_tf2.interop.official_names import official_name
-from electra_tf2.interop.pretrained import open_pretrained
-from electra_tf2.interop.tf1_checkpoint import read_tf1_checkpoint
+from electra_tf2.formats.official import official_name, read_tf1_checkpoint
+from electra_tf2.loading.pretrained import open_pretrained
 from electra_tf2.text.tokenizer import make_tokenizer
 from electra_tf2.text.vocabulary import load_vocabulary
-from electra_tf2.training.optimizer import AdamW, AdamWSettings
-from electra_tf2.training.replica_step import ReplicaStep
+from electra_tf2.training.devices import make_strategy
+from electra_tf2.training.optimizers import AdamW, AdamWSettings
 from electra_tf2.training.schedule import PolynomialDecay
-from electra_tf2.training.strategies import make_strategy
-from finetune.initialize import initialize
-from finetune.layerwise import learning_rate_factors
-from finetune.model import FinetuningModel
-from finetune.objective import FinetuningObjective
-from finetune.preprocessing import Preprocessor
-from finetune.pretrained import resolve_network
+from electra_tf2.training.step import ReplicaStep
+from finetune.features import Preprocessor, TaskData
+from finetune.layerwise_decay import learning_rate_factors
+from finetune.model import FinetuningModel, FinetuningObjective, initialize
+from finetune.setup import resolve_network
 from finetune.task import Task
 from finetune.task_builder import get_tasks
-from finetune.task_data import TaskData
 from tests.conformance.cases import Case
 from tests.conformance.replay import RacySchedule, replay
 
@@ -131,9 +127,7 @@ def test_network_has_the_official_sizes(setting):
 
 def test_the_checkpoint_tells_its_sizes(setting):
     heads = setting.config.network().num_attention_heads
-    bare = FinetuningConfig(
-        "case", "unused", model_hparam_overrides={"num_attention_heads": heads}
-    )
+    bare = FinetuningConfig("case", "unused", model_hparam_overrides={"num_attention_heads": heads})
     pretrained = open_pretrained(str(setting.case.folder / "init"))
     structure = {n: v for n, v in pretrained.network.items() if n != "num_attention_heads"}
     assert {n: getattr(setting.config.network(), n) for n in structure} == structure
@@ -266,13 +260,10 @@ def test_training(setting, record_property):
     optimizer = AdamW(strategy, variables, settings, factors)
     n = spec["num_train_steps"]
     schedule = PolynomialDecay(config.learning_rate, n, n * config.warmup_proportion)
-    step = ReplicaStep(
-        FinetuningObjective(model), optimizer, RacySchedule(schedule, steps), seed=0
-    )
+    step = ReplicaStep(FinetuningObjective(model), optimizer, RacySchedule(schedule, steps), seed=0)
     size = spec["batch_size"]
     batches = [
-        data.batch(np.arange(k * size, (k + 1) * size), config.max_seq_length)
-        for k in range(steps)
+        data.batch(np.arange(k * size, (k + 1) * size), config.max_seq_length) for k in range(steps)
     ]
 
     def check(losses, offsets):

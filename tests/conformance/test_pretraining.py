@@ -9,17 +9,16 @@ import pytest
 import tensorflow as tf
 
 from configure_pretraining import PretrainingConfig
-from electra_tf2.interop.official_names import official_name
-from electra_tf2.interop.tf1_checkpoint import load_variables, read_tf1_checkpoint
-from electra_tf2.pretraining.build import build_pretraining
+from electra_tf2.formats.official import load_variables, official_name, read_tf1_checkpoint
 from electra_tf2.pretraining.inputs import Inputs, MaskedInputs
 from electra_tf2.pretraining.objective import Prepared
+from electra_tf2.pretraining.open_run import build_pretraining
 from electra_tf2.pretraining.replaced_token_detection import ReplacedTokenDetection
 from electra_tf2.text.vocabulary import load_vocabulary
-from electra_tf2.training.optimizer import AdamW, AdamWSettings
-from electra_tf2.training.replica_step import ReplicaStep
+from electra_tf2.training.devices import make_strategy
+from electra_tf2.training.optimizers import AdamW, AdamWSettings
 from electra_tf2.training.schedule import PolynomialDecay
-from electra_tf2.training.strategies import make_strategy
+from electra_tf2.training.step import ReplicaStep
 from tests.conformance.cases import Case
 from tests.conformance.replay import RacySchedule, replay
 

@@ -14,11 +14,12 @@ import tensorflow as tf
 import build_openwebtext_pretraining_dataset
 import build_pretraining_dataset
 from electra_tf2 import cli
-from electra_tf2.data import beam_build, beam_pieces, corpus
-from electra_tf2.data.beam_folder import NOT_SHARED, JobFolder
+from electra_tf2.data import beam as beam_build
+from electra_tf2.data import beam_files, corpus
+from electra_tf2.data.beam_files import NOT_SHARED, JobFolder
 from electra_tf2.data.build import BuildConfig, build_dataset
 from electra_tf2.data.corpus import CHUNK_BYTES
-from electra_tf2.data.metadata import read_metadata
+from electra_tf2.data.shards import read_metadata
 from electra_tf2.errors import UserError
 from tests.data.building import content, document, write_corpus, write_vocabulary
 
@@ -32,7 +33,7 @@ TWO_PROCESSES = ("--direct_num_workers=2", "--direct_running_mode=multi_processi
 @pytest.fixture
 def small_steps(monkeypatch):
     """Many stretches, slices and pieces of a corpus of some kilobytes. In this process only."""
-    from electra_tf2.data import beam_steps
+    from electra_tf2.data import beam as beam_steps
 
     monkeypatch.setattr(beam_build, "STRETCH_BYTES", 5000)
     monkeypatch.setattr(beam_steps, "SLICE_TASKS", 2)
@@ -173,7 +174,7 @@ def bad_corpus(tmp_path):
 
 
 def test_bad_file_is_named_before_anything_is_built(tmp_path, capsys, bad_corpus, monkeypatch):
-    from electra_tf2.data import beam_steps
+    from electra_tf2.data import beam as beam_steps
 
     monkeypatch.setattr(beam_steps, "write_pieces", pytest.fail)
     check_failure(tmp_path, capsys, bad_corpus, "--runner", "DirectRunner")
@@ -186,9 +187,7 @@ def test_bad_file_that_comes_to_light_late(tmp_path, capsys, bad_corpus, monkeyp
 
 @pytest.mark.slow
 def test_bad_file_in_a_worker_process(tmp_path, capfd, bad_corpus):
-    check_failure(
-        tmp_path, capfd, bad_corpus, "--runner", "DirectRunner", "--", *TWO_PROCESSES
-    )
+    check_failure(tmp_path, capfd, bad_corpus, "--runner", "DirectRunner", "--", *TWO_PROCESSES)
 
 
 @pytest.mark.slow
@@ -200,9 +199,7 @@ def test_worker_process_that_dies(tmp_path):
 
     with pytest.raises(UserError, match="(?s)Beam job failed.*--runner DirectRunner"):
         # Where a worker would load the tokenizer it aborts.
-        job.build_shards(
-            corpus.TextCorpus(files, 32), os.abort, 2, JobFolder(str(tmp_path), "out")
-        )
+        job.build_shards(corpus.TextCorpus(files, 32), os.abort, 2, JobFolder(str(tmp_path), "out"))
 
 
 def test_full_disk(tmp_path, capsys, monkeypatch):
@@ -212,7 +209,7 @@ def test_full_disk(tmp_path, capsys, monkeypatch):
     def fail(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(beam_pieces, "_write_piece", fail)
+    monkeypatch.setattr(beam_files, "_write_piece", fail)
     expected = ["disk is full", f"{tmp_path}/out", "No space left", "Free some space"]
     check_failure(tmp_path, capsys, expected, "--runner", "DirectRunner")
 
@@ -315,7 +312,7 @@ def test_ctrl_c_cancels_the_job(tmp_path, idle_runner):
 
 
 def test_bug_in_a_step_keeps_its_traceback(tmp_path, monkeypatch):
-    from electra_tf2.data import beam_steps
+    from electra_tf2.data import beam as beam_steps
 
     vocab = write_vocabulary(tmp_path)
     folder = write_corpus(tmp_path / "corpus", [3000])

@@ -5,11 +5,11 @@ import os
 
 import pytest
 
-from electra_tf2.data import beam_folder
-from electra_tf2.data.beam_folder import JobFolder
+from electra_tf2.data import beam_files
+from electra_tf2.data.beam_files import JobFolder
+from electra_tf2.data.builders import Counts
 from electra_tf2.data.corpus import CorpusFile
-from electra_tf2.data.metadata import Shard
-from electra_tf2.data.record_builder import Counts
+from electra_tf2.data.shards import Shard
 from electra_tf2.errors import UserError
 
 
@@ -20,7 +20,7 @@ def make_folder(tmp_path, sizes=(), stretch_bytes=100):
 
 
 def test_stretches_hold_all_files_in_order(tmp_path, monkeypatch):
-    monkeypatch.setattr(beam_folder, "STRETCH_FILES", 3)
+    monkeypatch.setattr(beam_files, "STRETCH_FILES", 3)
     sizes = [10, 100, 99, 1, 5, 5, 5, 5, 200, 3]
     folder, ordered, stretches = make_folder(tmp_path, sizes)
 

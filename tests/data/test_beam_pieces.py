@@ -7,11 +7,11 @@ import random
 import numpy as np
 import pytest
 
-from electra_tf2.data import files
-from electra_tf2.data.beam_pieces import lay_out, write_pieces, write_shard
-from electra_tf2.data.examples import Records
-from electra_tf2.data.record_builder import Counts, Part
+from electra_tf2 import files
+from electra_tf2.data.beam_files import lay_out, write_pieces, write_shard
+from electra_tf2.data.builders import Counts, Part
 from electra_tf2.data.shards import ShardWriter
+from electra_tf2.data.tfrecords import Records
 from electra_tf2.errors import UserError
 
 

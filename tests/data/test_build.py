@@ -17,7 +17,7 @@ import build_pretraining_dataset
 from electra_tf2.data import corpus
 from electra_tf2.data.build import BuildConfig, build_dataset
 from electra_tf2.data.corpus import CHUNK_BYTES
-from electra_tf2.data.metadata import read_metadata
+from electra_tf2.data.shards import read_metadata
 from electra_tf2.text.tokenizer import make_tokenizer
 from electra_tf2.text.vocabulary import load_vocabulary
 from tests.data.building import PIECES, content, document, write_corpus, write_vocabulary

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from electra_tf2.data.crc32c import crc32c_rows, crc32c_strings, masked
+from electra_tf2.data.tfrecords import crc32c_rows, crc32c_strings, masked
 
 
 def rows_of(texts):

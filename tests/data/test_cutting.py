@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from electra_tf2.data.cut_examples import make_examples
-from electra_tf2.data.cutting import (
+from electra_tf2.data.documents import (
     CutRule,
     Cuts,
     Documents,
     count_examples,
     example_draws,
     find_cuts,
+    make_examples,
 )
 from tests.data.cut_plainly import CLS, SEP, plain_examples
 

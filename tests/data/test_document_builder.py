@@ -8,10 +8,10 @@ import pytest
 import tensorflow as tf
 
 import build_pretraining_dataset
-from electra_tf2.data import corpus, document_builder
+from electra_tf2.data import builders, corpus
 from electra_tf2.data.build import BuildConfig, build_dataset
-from electra_tf2.data.document_records import parse_token_ids, serialize_documents
-from electra_tf2.data.metadata import read_metadata
+from electra_tf2.data.shards import read_metadata
+from electra_tf2.data.tfrecords import parse_token_ids, serialize_documents
 from electra_tf2.errors import UserError
 from electra_tf2.text.tokenizer import make_tokenizer
 from electra_tf2.text.vocabulary import load_vocabulary
@@ -97,7 +97,7 @@ def test_lines_and_documents_without_tokens(tmp_path, tokenizer):
 
 
 def test_a_long_document_goes_on_in_another_record(tmp_path, tokenizer, monkeypatch):
-    monkeypatch.setattr(document_builder, "PIECE_TOKENS", 10)
+    monkeypatch.setattr(builders, "PIECE_TOKENS", 10)
     lines = ["the ship is in the harbour"] * 3 + ["a river"] + ["water " * 25] + ["bread", "new"]
     text = "\n".join(lines) + "\n\nthe town\n"
     _, documents = build(tmp_path, text)

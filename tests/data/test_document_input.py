@@ -10,13 +10,11 @@ import tensorflow as tf
 
 from electra_tf2.data.background_producer import take_failure
 from electra_tf2.data.build import BuildConfig, build_dataset
-from electra_tf2.data.cut_examples import make_examples
-from electra_tf2.data.cutting import CutRule, Documents, find_cuts
+from electra_tf2.data.dataset import explain_data_loss, is_data_loss
 from electra_tf2.data.document_input import EVALUATION_SEED
-from electra_tf2.data.epoch_index import EpochIndex
-from electra_tf2.data.order import file_order, window_order
-from electra_tf2.data.readers import READERS
-from electra_tf2.data.records import explain_data_loss, is_data_loss
+from electra_tf2.data.documents import CutRule, Documents, find_cuts, make_examples
+from electra_tf2.data.input import READERS
+from electra_tf2.data.order import EpochIndex, file_order, window_order
 from electra_tf2.errors import UserError
 from electra_tf2.text.vocabulary import load_vocabulary
 from tests.data.building import PIECES, write_corpus, write_vocabulary

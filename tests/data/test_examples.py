@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from electra_tf2.data.examples import Examples, assemble_examples, serialize_examples
 from electra_tf2.data.segments import ExamplePlan, SegmentPlanner, StreamDraws
+from electra_tf2.data.tfrecords import Examples, assemble_examples, serialize_examples
 
 
 def random_examples(count, length, vocab_size):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from electra_tf2.data.dataset import RecordFiles
 from electra_tf2.data.input import evaluation_dataset, training_dataset
-from electra_tf2.data.records import RecordFiles
 from electra_tf2.errors import UserError
 
 COUNTS = (3, 0, 2, 4, 2)  # An empty file too.
@@ -81,9 +81,10 @@ def test_resuming_at_any_position_continues_the_same_stream(files):
 
 def test_resuming_far_ahead(files):
     far = 1_000_003 * TOTAL
-    assert stream(files, TOTAL, position=far + 6)[: TOTAL - 6] == stream(
-        files, TOTAL, position=far
-    )[6:]
+    assert (
+        stream(files, TOTAL, position=far + 6)[: TOTAL - 6]
+        == stream(files, TOTAL, position=far)[6:]
+    )
 
 
 def test_the_batch_size_may_change_on_resuming(files):

@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from electra_tf2.data.metadata import DatasetMetadata, Shard, read_metadata, write_metadata
+from electra_tf2.data.shards import DatasetMetadata, Shard, read_metadata, write_metadata
 from electra_tf2.errors import UserError
 
 METADATA = DatasetMetadata(

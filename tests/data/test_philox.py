@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from electra_tf2.data.philox import philox_words
+from electra_tf2.data.documents import philox_words
 
 ONES = 0xFFFFFFFF
 

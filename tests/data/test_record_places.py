@@ -3,9 +3,8 @@
 import pytest
 import tensorflow as tf
 
-from electra_tf2.data.order import ordered_records
-from electra_tf2.data.record_places import describe_places, record_places
-from electra_tf2.data.records import RecordFiles
+from electra_tf2.data.dataset import RecordFiles
+from electra_tf2.data.order import describe_places, ordered_records, record_places
 
 COUNTS = (5, 1, 9, 4)
 

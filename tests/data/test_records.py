@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from electra_tf2.data.framing import walk_records
+from electra_tf2.data.dataset import explain_data_loss, open_records
 from electra_tf2.data.input import evaluation_dataset
-from electra_tf2.data.metadata import DatasetMetadata, Shard, write_metadata
-from electra_tf2.data.records import explain_data_loss, open_records
+from electra_tf2.data.shards import DatasetMetadata, Shard, write_metadata
+from electra_tf2.data.tfrecords import walk_records
 from electra_tf2.errors import UserError
 from electra_tf2.text.vocabulary import Vocabulary
 
@@ -280,7 +280,7 @@ def test_a_loss_that_does_not_repeat_quotes_the_original(plain):
 
 def test_the_walk_agrees_with_the_writer_across_chunks(tmp_path, monkeypatch):
     """Records longer and shorter than what is read at once."""
-    monkeypatch.setattr("electra_tf2.data.framing._CHUNK_BYTES", 50)
+    monkeypatch.setattr("electra_tf2.data.tfrecords._CHUNK_BYTES", 50)
     path = str(tmp_path / "records")
     lengths = np.random.default_rng(0).integers(0, 130, size=60).tolist()
     with tf.io.TFRecordWriter(path) as writer:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from electra_tf2.data import shards
-from electra_tf2.data.examples import Records
+from electra_tf2.data.tfrecords import Records
 
 
 def records(*contents):

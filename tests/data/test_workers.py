@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from electra_tf2.data import workers
-from electra_tf2.data.examples import Records
-from electra_tf2.data.record_builder import Counts, Part
+from electra_tf2.data.builders import Counts, Part
+from electra_tf2.data.tfrecords import Records
 from electra_tf2.data.workers import WorkerPool
 from electra_tf2.errors import UserError
 

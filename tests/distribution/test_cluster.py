@@ -5,7 +5,7 @@ import json
 import pytest
 
 from electra_tf2.errors import UserError
-from electra_tf2.training.cluster import VARIABLE, Cluster, read_cluster
+from electra_tf2.training.workers import VARIABLE, Cluster, read_cluster
 
 HOSTS = ["a:1", "b:2", "[::1]:3"]
 
@@ -49,7 +49,7 @@ def test_a_chief_comes_first():
         (config({"worker": HOSTS, "chief": ["c:4", "d:5"]}), '2 addresses in "chief"'),
         (config(task={"index": 1}), '"task" has type None'),
         (config(task={"type": "evaluator", "index": 0}), "\"task\" has type 'evaluator'"),
-        (config(task={"type": "worker", "index": 3}), "index 3; \"cluster\" has 3 of type worker"),
+        (config(task={"type": "worker", "index": 3}), 'index 3; "cluster" has 3 of type worker'),
         (config(task={"type": "worker", "index": "1"}), "index '1'"),
         (config(task={"type": "worker", "index": True}), "index True"),
         (config(task={"type": "chief", "index": 0}), '"cluster" has 0 of type chief'),
@@ -60,4 +60,4 @@ def test_refused(text, said):
         read_cluster({VARIABLE: text})
     assert said in info.value.received
     assert info.value.where == "environment variable TF_CONFIG"
-    assert "TF_CONFIG='{\"cluster\"" in info.value.remedy
+    assert 'TF_CONFIG=\'{"cluster"' in info.value.remedy

@@ -7,8 +7,7 @@ import time
 import pytest
 
 from electra_tf2.errors import UserError
-from electra_tf2.training.cluster import Cluster
-from electra_tf2.training.rendezvous import check_same, meet
+from electra_tf2.training.workers import Cluster, check_same, meet
 from tests.distribution.clusters import free_ports
 
 
@@ -124,6 +123,4 @@ def test_different_settings():
     with pytest.raises(UserError) as info:
         check_same(cluster, [same, same, {"seed": 5, "version": "1", "xla": True}])
     assert info.value.where == "worker 2, c:3"
-    assert info.value.received == (
-        "seed 5, the chief has 0; xla true, the chief has null"
-    )
+    assert info.value.received == ("seed 5, the chief has 0; xla true, the chief has null")

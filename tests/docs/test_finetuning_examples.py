@@ -16,10 +16,10 @@ from configure_finetuning import FinetuningConfig
 from electra_tf2 import cli
 from electra_tf2.modeling.config import TransformerConfig
 from finetune import task_builder
-from finetune.classification.custom_definition import KEYS
-from finetune.custom_tasks import KINDS
-from finetune.qa import custom as qa
+from finetune.classification.custom import KEYS
+from finetune.qa import tasks as qa
 from finetune.tagging import custom as tagging
+from finetune.task_builder import KINDS
 from tests.finetune import tiny_tasks
 
 ROOT = Path(__file__).parents[2]

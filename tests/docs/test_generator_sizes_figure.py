@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from electra_tf2.report.generator_sweep import table
 from electra_tf2.sweep.size_results import read_sweep
+from electra_tf2.sweep.table import table
 
 DOCS = Path(__file__).parents[2] / "docs"
 

@@ -9,7 +9,7 @@ import export_model
 from configure_finetuning import FinetuningConfig
 from configure_pretraining import PretrainingConfig
 from electra_tf2 import cli
-from electra_tf2.interop.pretrained import open_pretrained
+from electra_tf2.loading.pretrained import open_pretrained
 from tests.docs.test_finetuning_examples import blocks, run_shell
 from tests.finetune.fine_tuned_models import write_fine_tuned
 from tests.interop.test_huggingface_export import own_model

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from electra_tf2.interop.keras_file import export_keras
-from electra_tf2.interop.saved_model import export_saved_model
+from electra_tf2.export.keras_file import export_keras
+from electra_tf2.export.saved_model import export_saved_model
 from tests.finetune.trials import VOCAB, write_trial
 
 # Keras, of NumPy's latest rules.

@@ -135,7 +135,7 @@ def test_the_command_line_gives_the_same_configuration(tmp_path):
     import quickstart_finetuning
 
     from configure_finetuning import FinetuningConfig
-    from electra_tf2.hparams import parse_hparams
+    from electra_tf2.hparams.record import parse_hparams
 
     sizes = {name: quickstart.HPARAMS[name] for name in quickstart._SIZES}
     config = quickstart_finetuning.make_config(tmp_path, "some", 2, sizes)

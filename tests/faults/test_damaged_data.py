@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from electra_tf2.data import records
+from electra_tf2.data import dataset
 from electra_tf2.training.checkpoints import CheckpointStore
 from tests.faults.run_outcomes import differences
 from tests.faults.watched_runs import wait_for_step
@@ -24,7 +24,7 @@ def run_to_error(root, name, exit_code=2, **hparams):
 def test_shard_that_is_corrupt_far_inside(small_model, monkeypatch):
     """Large data is not verified at the start: the error comes in training, as clear."""
     root, _ = small_model
-    monkeypatch.setattr(records, "_FULLY_VERIFIED_BYTES", 0)
+    monkeypatch.setattr(dataset, "_FULLY_VERIFIED_BYTES", 0)
     for number in range(2):
         errors.flip(errors.SHARD.format(number), -40)(root)
     hparams = {"num_train_steps": 50, "save_checkpoints_steps": 1}

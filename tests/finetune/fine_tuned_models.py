@@ -6,7 +6,7 @@ import pathlib
 import keras
 import numpy as np
 
-from electra_tf2.model_folder import make_model_folder, write_model_folder
+from electra_tf2.loading.folder import make_model_folder, write_model_folder
 from electra_tf2.text.tokenizer import make_tokenizer
 from electra_tf2.text.vocabulary import load_vocabulary
 from electra_tf2.training.checkpoints import CheckpointStore

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from electra_tf2.errors import UserError
-from electra_tf2.interop.pretrained import Pretrained
+from electra_tf2.loading.pretrained import Pretrained
 from electra_tf2.training.checkpoints import CheckpointStore
-from finetune.pretrained import resolve_network
+from finetune.setup import resolve_network
 from tests.finetune import tiny_tasks
 
 MODEL = "albert_tiny"

@@ -3,10 +3,8 @@
 import numpy as np
 import pytest
 
-from finetune.batch_places import describe_batch
-from finetune.batches import Batching, training_dataset
-from finetune.feature_table import FeatureTable
-from finetune.task_data import TaskData
+from finetune.batches import Batching, describe_batch, training_dataset
+from finetune.features import FeatureTable, TaskData
 
 
 def table(n, first_eid):

@@ -12,8 +12,7 @@ from finetune.batches import (
     scoring_dataset,
     training_dataset,
 )
-from finetune.feature_table import FeatureTable
-from finetune.task_data import NO_ROW, TaskData
+from finetune.features import NO_ROW, FeatureTable, TaskData
 
 
 def make_data(n, longest=50, seed=0):

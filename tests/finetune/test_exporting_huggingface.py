@@ -8,9 +8,9 @@ import pytest
 from scipy.special import erf
 
 from electra_tf2.errors import UserError
-from electra_tf2.interop.huggingface_export import ExportOptions
+from electra_tf2.export.huggingface import ExportOptions
 from electra_tf2.training.array_files import read_arrays
-from finetune.exporting_huggingface import export_huggingface
+from finetune.export.huggingface import export_huggingface
 from tests.finetune import tiny_tasks
 from tests.finetune.fine_tuned_models import PLAIN_SPANS, write_fine_tuned
 
@@ -36,8 +36,7 @@ def sequence_head(tensors, first):
     """ElectraClassificationHead without dropout."""
     hidden = first @ tensors["classifier.dense.weight"].T + tensors["classifier.dense.bias"]
     return (
-        gelu(hidden) @ tensors["classifier.out_proj.weight"].T
-        + tensors["classifier.out_proj.bias"]
+        gelu(hidden) @ tensors["classifier.out_proj.weight"].T + tensors["classifier.out_proj.bias"]
     )
 
 

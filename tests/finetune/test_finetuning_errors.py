@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import run_finetuning
+from electra_tf2.files import FolderLock
 from electra_tf2.training.checkpoints import CheckpointStore
-from electra_tf2.training.folder_lock import FolderLock
 from tests.data.building import content
 from tests.finetune import tiny_tasks
 from tests.program_errors import error_of, run_here
@@ -262,9 +262,7 @@ def test_bad_input(name, data_dir):
     change(data_dir)
     before = content(data_dir)
     text = json.dumps(hparams).replace("{root}", str(data_dir))
-    code, shown = run_here(
-        run_finetuning.main, tiny_tasks.arguments(data_dir, **json.loads(text))
-    )
+    code, shown = run_here(run_finetuning.main, tiny_tasks.arguments(data_dir, **json.loads(text)))
     error = error_of(code, shown)
     for words in expected:
         assert words in error, error
@@ -288,9 +286,7 @@ def test_a_loss_that_is_not_finite(data_dir):
     fake_trial(data_dir)
     before = content(data_dir / TRIAL)
     edit_weights(lambda w: w["electra/layer_0/output/kernel"].fill(np.nan))(data_dir)
-    error = error_of(
-        *run_here(run_finetuning.main, tiny_tasks.arguments(data_dir, overwrite=True))
-    )
+    error = error_of(*run_here(run_finetuning.main, tiny_tasks.arguments(data_dir, overwrite=True)))
     assert "not finite" in error and "step 1" in error
     assert ", examples: marks " in error
     assert content(data_dir / (TRIAL + ".replaced")) == before

@@ -2,7 +2,7 @@
 
 import json
 
-from finetune.json_files import write_json, write_json_lines
+from electra_tf2.files import write_json, write_json_lines
 
 RECORDS = [{"id": "\ud83d", "label": "ä\u2028"}, {"id": "😀"}]
 

@@ -3,7 +3,7 @@
 import json
 import math
 
-from finetune.model_scores import model_scores
+from finetune.results import model_scores
 
 
 def test_files_that_are_no_results_of_fine_tuning_have_no_scores(tmp_path):

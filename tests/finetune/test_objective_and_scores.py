@@ -12,11 +12,9 @@ import tensorflow as tf
 from electra_tf2.randomness import StepRandomness
 from electra_tf2.text.tokenizer import make_tokenizer
 from electra_tf2.text.vocabulary import load_vocabulary
-from finetune.model import FinetuningModel
-from finetune.objective import FinetuningObjective
-from finetune.preprocessing import Preprocessor
+from finetune.features import NO_ROW, Preprocessor, TaskData
+from finetune.model import FinetuningModel, FinetuningObjective
 from finetune.task_builder import get_tasks
-from finetune.task_data import NO_ROW, TaskData
 from tests.finetune import tiny_tasks
 
 WITHOUT_DROPOUT = {
@@ -116,8 +114,8 @@ cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 import pathlib
 from electra_tf2.training.devices import open_devices
-from finetune.evaluation import Evaluation
-from finetune.preprocessing import Preprocessor
+from finetune.scoring import Evaluation
+from finetune.features import Preprocessor
 from finetune.setup import prepare
 from finetune.trial import build_model
 from tests.finetune import tiny_tasks

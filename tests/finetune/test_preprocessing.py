@@ -8,9 +8,8 @@ import pytest
 from electra_tf2.errors import UserError
 from electra_tf2.text.tokenizer import make_tokenizer
 from electra_tf2.text.vocabulary import load_vocabulary
-from finetune.feature_spec import FeatureSpec
-from finetune.feature_table import FeatureTable
-from finetune.preprocessing import Preprocessor, describe_example
+from finetune.features import FeatureTable, Preprocessor, describe_example
+from finetune.task import FeatureSpec
 from finetune.task_builder import get_tasks
 from tests.finetune import tiny_tasks
 

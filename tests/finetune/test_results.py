@@ -5,8 +5,15 @@ import math
 
 import pytest
 
-from finetune.model_scores import glue_average, model_scores, write_model_scores
-from finetune.results import Results, TrialResult, read_results, summarize
+from finetune.results import (
+    Results,
+    TrialResult,
+    glue_average,
+    model_scores,
+    read_results,
+    summarize,
+    write_model_scores,
+)
 from tests.finetune import tiny_tasks
 
 
@@ -44,9 +51,7 @@ def test_files_of_several_trials(tmp_path):
     results.add(trial(2, accuracy=81.256, loss=0.5))
     results.add(trial(1, accuracy=90.0, loss=float("nan")))
     text = open(config.results_txt).read()
-    assert text == (
-        "marks: accuracy: 90.00 - loss: nan\nmarks: accuracy: 81.26 - loss: 0.50\n"
-    )
+    assert text == ("marks: accuracy: 90.00 - loss: nan\nmarks: accuracy: 81.26 - loss: 0.50\n")
     stored = read_results(results.path)
     assert [t["trial"] for t in stored["trials"]] == [1, 2]
     assert stored["trials"][0]["scores"]["marks"]["loss"] is None  # JSON has no NaN

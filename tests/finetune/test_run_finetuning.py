@@ -9,8 +9,8 @@ import tensorflow as tf
 
 import run_finetuning
 from electra_tf2.training.checkpoints import CheckpointStore
+from finetune.features import TaskData
 from finetune.results import read_results
-from finetune.task_data import TaskData
 from tests.data.building import content
 from tests.finetune import tiny_tasks
 

@@ -9,7 +9,7 @@ import pytest
 import finetune.run
 from electra_tf2.errors import UserError
 from electra_tf2.training.checkpoints import CheckpointStore
-from electra_tf2.training.signals import Interrupted
+from electra_tf2.training.trainer import Interrupted
 from tests.data.building import content
 from tests.finetune import tiny_tasks
 
@@ -69,9 +69,7 @@ def test_a_halted_overwriting_run(data_dir, same, monkeypatch):
     folder = model_of(data_dir) / "finetuning_models"
     assert (folder / "marks_model_1.replaced").is_dir()
     epochs = 0.4 if same else 0.3
-    (result,), shown = tiny_tasks.finetune_here(
-        data_dir, num_train_epochs=epochs, overwrite=True
-    )
+    (result,), shown = tiny_tasks.finetune_here(data_dir, num_train_epochs=epochs, overwrite=True)
     assert ("Already trained for 12 steps" in shown) == same
     assert ("another halted run" in shown) == (not same)
     assert result.step == int(30 * epochs)
@@ -125,7 +123,7 @@ def test_the_best_weights_of_a_run_that_goes_on_from_before_them(data_dir):
 def test_a_signal_in_the_last_step_stops_the_trials(data_dir, monkeypatch):
     stop = lambda self: os.kill(os.getpid(), signal.SIGTERM)  # noqa: E731
     with monkeypatch.context() as patch:
-        patch.setattr("finetune.best.BestWeights.__call__", stop)
+        patch.setattr("finetune.trial.BestWeights.__call__", stop)
         with pytest.raises(Interrupted, match="after step 6"):
             tiny_tasks.finetune_here(data_dir, **SHORT, num_trials=2, eval_every_steps=6)
     results, shown = tiny_tasks.finetune_here(data_dir, **SHORT, num_trials=2)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from electra_tf2.errors import UserError
-from electra_tf2.interop.pretrained import open_pretrained
+from electra_tf2.loading.pretrained import open_pretrained
 from tests.finetune import tiny_tasks
 from tests.interop.huggingface_models import NETWORK, stored, write_model
 

@@ -6,8 +6,8 @@ import tensorflow as tf
 
 from electra_tf2.modeling.config import TransformerConfig
 from finetune.model import FinetuningModel
-from finetune.qa.custom import CustomQATask
-from finetune.tagging.tagging_tasks import TaggingTask
+from finetune.qa.tasks import CustomQATask
+from finetune.tagging.tasks import TaggingTask
 from tests.finetune.qa.qa_samples import config, tokenizer
 from tests.finetune.tagging import tagging_samples
 

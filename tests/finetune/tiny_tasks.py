@@ -12,7 +12,7 @@ import sys
 import numpy as np
 
 from configure_finetuning import FinetuningConfig
-from electra_tf2.model_folder import make_model_folder, write_model_folder
+from electra_tf2.loading.folder import make_model_folder, write_model_folder
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.training.checkpoints import CheckpointStore
 from tests.data.building import PIECES, write_vocabulary

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from configure_finetuning import FinetuningConfig
-from electra_tf2.model_folder import make_model_folder, write_model_folder
+from electra_tf2.loading.folder import make_model_folder, write_model_folder
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.text.tokenizer import make_tokenizer
 from electra_tf2.text.vocabulary import load_vocabulary

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from electra_tf2.inference.source import open_source
+from electra_tf2.loading.source import open_source
 from tests.conformance.cases import find_cases
 
 CASES = Path(__file__).parents[1] / "conformance" / "cases"

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 import electra_tf2
 from electra_tf2.errors import UserError
-from electra_tf2.inference.noise import log_noise
+from electra_tf2.loading.networks import log_noise
 from tests.inference import official_models as official
 
 TEXTS = ["The river  crossed a town!", "", "an old market in Zürich"]

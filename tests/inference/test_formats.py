@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 import electra_tf2
-from electra_tf2.interop.huggingface_export import ExportOptions, export_huggingface
-from electra_tf2.model_folder import make_model_folder, write_model_folder
+from electra_tf2.export.huggingface import ExportOptions, export_huggingface
+from electra_tf2.loading.folder import make_model_folder, write_model_folder
 from electra_tf2.modeling.config import TransformerConfig
-from electra_tf2.modeling.pair import build_pair
+from electra_tf2.modeling.electra import build_pair
 from electra_tf2.training.checkpoints import CheckpointStore
 from tests.inference import official_models as official
 

@@ -5,12 +5,12 @@ import pytest
 import tensorflow as tf
 
 from electra_tf2.errors import UserError
-from electra_tf2.inference.networks import (
+from electra_tf2.loading.networks import (
     build_discriminator,
     build_encoder,
     build_generator,
+    open_noise,
 )
-from electra_tf2.inference.noise import open_noise
 from tests.inference import official_models as official
 
 WITH_DISCRIMINATOR = [name for name in official.NAMES if name != "masked_lm"]

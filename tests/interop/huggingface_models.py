@@ -4,10 +4,14 @@ import json
 
 import numpy as np
 
-from electra_tf2.interop.huggingface_config import huggingface_config
-from electra_tf2.interop.huggingface_names import ARCHITECTURES, encoder_names
-from electra_tf2.interop.huggingface_tokenizer import tokenizer_files
-from electra_tf2.interop.network_shapes import HEAD_SHAPES, encoder_shapes
+from electra_tf2.formats.huggingface_config import huggingface_config
+from electra_tf2.formats.huggingface_names import (
+    ARCHITECTURES,
+    HEAD_SHAPES,
+    encoder_names,
+    encoder_shapes,
+)
+from electra_tf2.formats.huggingface_tokenizer import tokenizer_files
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.text.vocabulary import Vocabulary
 from electra_tf2.training.array_files import read_arrays, write_arrays

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from electra_tf2.errors import UserError
-from electra_tf2.interop.huggingface_export import ExportOptions, export_huggingface
-from electra_tf2.interop.pretrained import open_pretrained
-from electra_tf2.model_folder import make_model_folder, write_model_folder
+from electra_tf2.export.huggingface import ExportOptions, export_huggingface
+from electra_tf2.loading.folder import make_model_folder, write_model_folder
+from electra_tf2.loading.pretrained import open_pretrained
 from electra_tf2.modeling.config import TransformerConfig
-from electra_tf2.modeling.pair import build_pair
+from electra_tf2.modeling.electra import build_pair
 from electra_tf2.training.array_files import write_arrays
 from electra_tf2.training.checkpoints import CheckpointStore
 from tests.data.building import content, write_vocabulary
@@ -333,11 +333,11 @@ def test_the_output_is_not_overwritten(tmp_path):
 
 
 def test_nothing_is_left_of_an_export_that_failed(tmp_path, monkeypatch):
-    from electra_tf2.interop import huggingface_export
+    from electra_tf2.export import huggingface
 
     write_model(tmp_path / "theirs", "encoder")
     before = content(tmp_path)
-    monkeypatch.setattr(huggingface_export, "model_card", lambda *arguments: 1 / 0)
+    monkeypatch.setattr(huggingface, "model_card", lambda *arguments: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         export(tmp_path / "theirs", tmp_path / "out")
     assert content(tmp_path) == before

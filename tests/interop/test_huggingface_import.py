@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from electra_tf2.errors import UserError
-from electra_tf2.interop.huggingface_import import huggingface_folders
-from electra_tf2.interop.pretrained import open_pretrained
+from electra_tf2.formats.huggingface import huggingface_folders
+from electra_tf2.loading.pretrained import open_pretrained
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.text.vocabulary import load_vocabulary
 from electra_tf2.training.array_files import write_arrays

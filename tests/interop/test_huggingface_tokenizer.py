@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import tokenizers
 
-from electra_tf2.interop.huggingface_tokenizer import tokenizer_files
+from electra_tf2.formats.huggingface_tokenizer import tokenizer_files
 from electra_tf2.text.vocabulary import load_vocabulary
 from tests.conformance.cases import case_ids, find_cases
 

@@ -7,9 +7,9 @@ import keras
 import numpy as np
 import pytest
 
-from electra_tf2.inference.networks import build_discriminator, build_encoder, build_generator
-from electra_tf2.inference.source import open_source
-from electra_tf2.interop.keras_file import export_keras
+from electra_tf2.export.keras_file import export_keras
+from electra_tf2.loading.networks import build_discriminator, build_encoder, build_generator
+from electra_tf2.loading.source import open_source
 
 # Keras, of NumPy's latest rules.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

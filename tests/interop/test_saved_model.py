@@ -13,8 +13,8 @@ import pytest
 import electra_tf2
 import finetune
 from electra_tf2.errors import UserError
-from electra_tf2.interop.saved_model import export_saved_model
-from finetune.exporting_saved_model import export_saved_model as export_fine_tuned
+from electra_tf2.export.saved_model import export_saved_model
+from finetune.export.saved_model import export_saved_model as export_fine_tuned
 from tests.finetune import trials
 from tests.finetune.trials import LABELS, TAGS, VOCAB, conformance_texts, write_trial
 

@@ -9,11 +9,13 @@ import pytest
 import tensorflow as tf
 
 from electra_tf2.errors import UserError
-from electra_tf2.interop.official_names import OFFICIAL_NAMES, official_name, our_path
-from electra_tf2.interop.tf1_checkpoint import (
+from electra_tf2.formats.official import (
+    OFFICIAL_NAMES,
     checkpoint_prefix,
     is_tf1_checkpoint,
     load_variables,
+    official_name,
+    our_path,
     read_tf1_checkpoint,
 )
 

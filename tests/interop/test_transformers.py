@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from electra_tf2.inference.networks import build_discriminator, build_encoder, build_generator
-from electra_tf2.inference.source import open_source
-from electra_tf2.interop.huggingface_export import ExportOptions, export_huggingface
-from electra_tf2.interop.pretrained import open_pretrained
+from electra_tf2.export.huggingface import ExportOptions, export_huggingface
+from electra_tf2.loading.networks import build_discriminator, build_encoder, build_generator
+from electra_tf2.loading.pretrained import open_pretrained
+from electra_tf2.loading.source import open_source
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.text.tokenizer import make_tokenizer
 from electra_tf2.text.vocabulary import load_vocabulary
 from electra_tf2.training.array_files import read_arrays
-from finetune import exporting_huggingface
+from finetune.export import huggingface
 from tests.finetune import tiny_tasks
 from tests.finetune.fine_tuned_models import PLAIN_SPANS, write_fine_tuned
 from tests.interop.huggingface_models import NETWORK, VOCABULARY
@@ -203,9 +203,7 @@ TASK_CLASSES = {
 def test_fine_tuned_models(tmp_path, task):
     network = TransformerConfig(**{**tiny_tasks.NETWORK.to_dict(), "num_hidden_layers": 2})
     trial, model, (made,) = write_fine_tuned(tmp_path, [task], network, **PLAIN_SPANS)
-    exporting_huggingface.export_huggingface(
-        str(trial), str(tmp_path / "out"), ExportOptions()
-    )
+    huggingface.export_huggingface(str(trial), str(tmp_path / "out"), ExportOptions())
     loaded = load(TASK_CLASSES[task], tmp_path / "out")
     ids, mask, segments = batch(network.vocab_size)
     segments = np.ones_like(ids) if task == "places" else segments
@@ -229,7 +227,7 @@ def test_fine_tuned_models(tmp_path, task):
 def test_labels_and_pipelines(tmp_path):
     trial, _, _ = write_fine_tuned(tmp_path, ["marks"])
     out = tmp_path / "out"
-    exporting_huggingface.export_huggingface(str(trial), str(out), ExportOptions())
+    huggingface.export_huggingface(str(trial), str(out), ExportOptions())
     classify = transformers.pipeline("text-classification", model=str(out))
     (result,) = classify(["the old ship"])
     assert result["label"] in ("bad", "good", "unclear")
@@ -243,9 +241,7 @@ def test_the_tokenizer_as_transformers_loads_it(tmp_path, lower):
     )
     export_huggingface(str(CASES / "electra_train" / "init"), str(tmp_path / "out"), options)
     tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
-    ours = make_tokenizer(
-        load_vocabulary(str(vocab_file)), lower_case=lower, strip_accents=lower
-    )
+    ours = make_tokenizer(load_vocabulary(str(vocab_file)), lower_case=lower, strip_accents=lower)
     texts = json.loads((CASES / "tokenization.json").read_text("utf-8"))["texts"]
     plain = [text for text in texts if text.isascii() and "[" not in text] + ["e" * 150]
     assert len(plain) > 50

@@ -13,9 +13,7 @@ ACTIVATIONS = {
 
 def weights_of(model):
     """Variable paths (without the model's name) and float64 values."""
-    return {
-        v.path.split("/", 1)[1]: np.asarray(v.numpy(), np.float64) for v in model.variables
-    }
+    return {v.path.split("/", 1)[1]: np.asarray(v.numpy(), np.float64) for v in model.variables}
 
 
 def encode(config, weights, input_ids, input_mask, segment_ids):

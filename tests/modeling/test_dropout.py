@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from electra_tf2.errors import UserError
 from electra_tf2.modeling.config import TransformerConfig
-from electra_tf2.modeling.dropout import dropout, dropout_mask
+from electra_tf2.modeling.layers import dropout, dropout_mask
 from electra_tf2.randomness import StepRandomness, site_seed
 
 SIZE = 10_000

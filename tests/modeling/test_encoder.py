@@ -8,11 +8,10 @@ import pytest
 import tensorflow as tf
 
 from electra_tf2.errors import UserError
-from electra_tf2.modeling.activations import activation
 from electra_tf2.modeling.attention import attention_mask
-from electra_tf2.modeling.block import TransformerBlock
 from electra_tf2.modeling.config import TransformerConfig, transformer_config
-from electra_tf2.modeling.encoder import Encoder
+from electra_tf2.modeling.encoder import Encoder, TransformerBlock
+from electra_tf2.modeling.layers import activation
 from electra_tf2.randomness import StepRandomness
 from tests.modeling.reference import encode, weights_of
 

@@ -5,14 +5,13 @@ import pytest
 import scipy.special
 import tensorflow as tf
 
-from electra_tf2.modeling.dropout import DropoutMask
 from electra_tf2.modeling.fused import (
     attention_probs,
     bias_gelu,
     bias_gelu_of_product,
     residual_layer_norm,
 )
-from electra_tf2.modeling.layer_norm import EPSILON, LayerNorm
+from electra_tf2.modeling.layers import EPSILON, DropoutMask, LayerNorm
 
 ROWS, WIDTH = 6, 16
 HEADS, LENGTH = 2, 6
@@ -128,9 +127,7 @@ def test_residual_layer_norm(rng, drop, dtype, relative):
     mask, factors = make_mask(rng, matrix, drop)
 
     def function(x, bias, residual, gamma, beta):
-        return residual_layer_norm(
-            x, bias, residual, gamma, beta, dropout=mask, epsilon=EPSILON
-        )
+        return residual_layer_norm(x, bias, residual, gamma, beta, dropout=mask, epsilon=EPSILON)
 
     def reference(x, bias, residual, gamma, beta):
         return plain_layer_norm((x + bias) * factors + residual, gamma, beta)

@@ -11,7 +11,7 @@ from electra_tf2.modeling.config import (
     generator_config,
     transformer_config,
 )
-from electra_tf2.modeling.pair import build_pair
+from electra_tf2.modeling.electra import build_pair
 
 VOCAB, LENGTH = 40, 7
 CONFIG = TransformerConfig(

@@ -16,7 +16,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from electra_tf2.pretraining.keras_model import PretrainingModel
+from electra_tf2.pretraining.fit import PretrainingModel
 from electra_tf2.pretraining.masking import Masking
 from tests.pretraining.batches import CLS, MASK, PAD, SEP
 from tests.pretraining.networks import LENGTH, VOCAB, counting_rows
@@ -38,6 +38,7 @@ def results():
         env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONPATH": str(ROOT)},
     )
     return json.loads(done.stdout.splitlines()[-1])
+
 
 MASKING = Masking(MASK, (CLS, SEP, MASK), mask_prob=0.3)
 

@@ -5,11 +5,11 @@ import numpy as np
 import tensorflow as tf
 
 from electra_tf2.randomness import StepRandomness
+from electra_tf2.training.devices import make_strategy
 from electra_tf2.training.loop import Average, StepLoop
-from electra_tf2.training.optimizer import AdamW, AdamWSettings
-from electra_tf2.training.replica_step import ReplicaStep
+from electra_tf2.training.optimizers import AdamW, AdamWSettings
 from electra_tf2.training.schedule import PolynomialDecay
-from electra_tf2.training.strategies import make_strategy
+from electra_tf2.training.step import ReplicaStep
 from tests.pretraining.batches import CLS, FIRST_TOKEN, SEP
 
 CYCLE = 10

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from electra_tf2.errors import UserError
-from electra_tf2.model_folder import check_same_model
-from electra_tf2.pretraining.run_compute import RunCompute
+from electra_tf2.loading.folder import check_same_model
+from electra_tf2.pretraining.phases import RunCompute
 from electra_tf2.training.checkpoints import CheckpointStore
 from tests.pretraining import tiny
 

@@ -3,9 +3,9 @@
 import pytest
 
 from configure_pretraining import PretrainingConfig
-from electra_tf2.modeling.generator import Generator, TwoTowerGenerator, UniformGenerator
-from electra_tf2.pretraining.build import build_pretraining
-from electra_tf2.pretraining.masked_lm import MaskedLM
+from electra_tf2.modeling.electra import Generator, TwoTowerGenerator, UniformGenerator
+from electra_tf2.pretraining.objective import MaskedLM
+from electra_tf2.pretraining.open_run import build_pretraining
 from electra_tf2.pretraining.replaced_token_detection import Options
 from electra_tf2.text.vocabulary import load_vocabulary
 
@@ -69,9 +69,7 @@ def test_switches(vocabulary, hparams, options):
 
 
 def test_masking_and_memory(vocabulary):
-    objective, pair = build(
-        vocabulary, mask_prob=0.25, mask_with_replacement=True, recompute=True
-    )
+    objective, pair = build(vocabulary, mask_prob=0.25, mask_with_replacement=True, recompute=True)
     assert objective.masking.mask_prob == 0.25
     assert objective.masking.max_predictions == int(0.255 * 40)
     assert objective.masking.with_replacement

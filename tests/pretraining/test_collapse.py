@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from electra_tf2.pretraining.collapse import entropy, learns_nothing, replaced_share
+from electra_tf2.pretraining.guards import entropy, learns_nothing, replaced_share
 
 # Two evaluations of the official program on 409,600 tokens each (its AUC counts padding).
 OFFICIAL = {

@@ -5,12 +5,12 @@ import signal
 
 import pytest
 
-from electra_tf2.data import records
-from electra_tf2.data.readers import READERS
+from electra_tf2.data import dataset
+from electra_tf2.data.input import READERS
 from electra_tf2.errors import UserError
 from electra_tf2.training.checkpoints import CheckpointStore
-from electra_tf2.training.run_log import RunLog
-from electra_tf2.training.signals import Interrupted
+from electra_tf2.training.reports import RunLog
+from electra_tf2.training.trainer import Interrupted
 from tests.data.building import content
 from tests.pretraining import tiny
 
@@ -152,7 +152,7 @@ def test_a_run_goes_on_with_its_segmentation(root, undisturbed):
 @pytest.mark.parametrize("damaged", ["documents", "held_out"])
 def test_damage_that_is_found_on_resuming_or_in_an_evaluation(root, monkeypatch, damaged):
     """Of large data, that is, whose checksums aren't verified at the start."""
-    monkeypatch.setattr(records, "_FULLY_VERIFIED_BYTES", 0)
+    monkeypatch.setattr(dataset, "_FULLY_VERIFIED_BYTES", 0)
     name = f"damaged_{damaged}"
     short = {"phases": None, "eval_every_steps": 0}
     tiny.pretrain_here(root, name, **hparams(root, num_train_steps=3, **short))

@@ -2,8 +2,8 @@
 
 import pytest
 
-from electra_tf2.data.record_places import describe_places, record_places
-from electra_tf2.data.records import open_records
+from electra_tf2.data.dataset import open_records
+from electra_tf2.data.order import describe_places, record_places
 from electra_tf2.pretraining import guards
 from electra_tf2.text.vocabulary import load_vocabulary
 from electra_tf2.training.trainer import NonFiniteLoss
@@ -54,8 +54,6 @@ def test_a_loss_that_is_not_finite_names_the_shards(tiny_data):
         do_lower_case=True,
         strip_accents=True,
     )
-    places = record_places(
-        files, seed=0, position=8 * (step - 1), count=8, shuffle_buffer_size=7
-    )
+    places = record_places(files, seed=0, position=8 * (step - 1), count=8, shuffle_buffer_size=7)
     assert info.value.where.endswith(f", {describe_places(places)}")
     assert f"{tiny_data}/pretrain_tfrecords/pretrain_data.tfrecord-" in info.value.where

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from electra_tf2.errors import UserError
-from electra_tf2.pretraining.keras_model import PretrainingModel
+from electra_tf2.pretraining.fit import PretrainingModel
 from electra_tf2.pretraining.replaced_token_detection import Options
 from tests.pretraining import fit_runs
 from tests.pretraining.networks import LENGTH, VOCAB, counting_rows

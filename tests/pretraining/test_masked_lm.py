@@ -7,8 +7,8 @@ import scipy.special
 import tensorflow as tf
 
 from electra_tf2.modeling.config import TransformerConfig
-from electra_tf2.modeling.pair import build_pair
-from electra_tf2.pretraining.masked_lm import MaskedLM
+from electra_tf2.modeling.electra import build_pair
+from electra_tf2.pretraining.objective import MaskedLM
 from tests.pretraining.batches import masking, randomness, sequences
 
 VOCAB, LENGTH = 40, 12

@@ -8,11 +8,11 @@ import pytest
 
 from configure_pretraining import PretrainingConfig
 from electra_tf2.errors import UserError
-from electra_tf2.hparams import parse_hparams
-from electra_tf2.pretraining.phase_checks import changed_on_resume
+from electra_tf2.hparams.record import parse_hparams
 from electra_tf2.pretraining.phases import (
     PHASE_HPARAMS,
     PhaseSchedule,
+    changed_on_resume,
     examples_at,
     phase_to_train,
     phase_trained,

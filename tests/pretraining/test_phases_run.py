@@ -10,12 +10,12 @@ import pytest
 from electra_tf2.errors import UserError
 from electra_tf2.modeling.encoder import Encoder
 from electra_tf2.pretraining import run
-from electra_tf2.pretraining.build import build_objective, build_pretraining
+from electra_tf2.pretraining.open_run import build_objective, build_pretraining
 from electra_tf2.text.vocabulary import load_vocabulary
 from electra_tf2.training.checkpoints import CheckpointStore
-from electra_tf2.training.run_log import RunLog
+from electra_tf2.training.reports import RunLog
 from electra_tf2.training.schedule import PolynomialDecay
-from electra_tf2.training.signals import Interrupted
+from electra_tf2.training.trainer import Interrupted
 from tests.data.building import content
 from tests.pretraining import tiny
 
@@ -85,9 +85,7 @@ def assert_same_end(root, name, other):
 @pytest.fixture(scope="module")
 def root(tiny_data):
     """The tiny data with records of length 16 beside those of 32."""
-    tiny.write_data(
-        tiny_data, records="short_tfrecords", flags=("--max-seq-length", str(SHORT))
-    )
+    tiny.write_data(tiny_data, records="short_tfrecords", flags=("--max-seq-length", str(SHORT)))
     return tiny_data
 
 

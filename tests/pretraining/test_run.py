@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from electra_tf2.data.records import FEATURES
+from electra_tf2.data.dataset import FEATURES
 from electra_tf2.pretraining import metrics
 from electra_tf2.training.checkpoints import CheckpointStore
 from tests.pretraining import tiny

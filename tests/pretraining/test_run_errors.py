@@ -84,8 +84,6 @@ def without(name):
     return change
 
 
-
-
 # What is changed, the hparams, and what the message must hold: what, where, received, what to do.
 DATA_CASES = {
     "no file matches": (

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from electra_tf2.errors import UserError
-from electra_tf2.training.folder_lock import FolderLock
+from electra_tf2.files import FolderLock
 from tests.data.building import content
 from tests.pretraining import tiny
 from tests.pretraining.test_run_errors import error_of, main_here

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from electra_tf2.errors import UserError
-from electra_tf2.interop.official_names import official_name
+from electra_tf2.formats.official import official_name
 from electra_tf2.pretraining import run
 from electra_tf2.training.checkpoints import CheckpointStore
 from tests.pretraining import tiny

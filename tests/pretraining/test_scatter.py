@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from electra_tf2.pretraining.scatter import scatter_positions
+from electra_tf2.pretraining.masking import scatter_positions
 
 SEQUENCE = [[2, 10, 11, 12, 3], [2, 20, 21, 3, 0]]
 
@@ -34,9 +34,7 @@ def test_slots_that_are_not_chosen_are_ignored():
 
 
 def test_doubles_give_the_floor_of_the_mean():
-    changed, written = scatter(
-        [[50, 53, 7, 9], [60, 61, 63, 60]], [[1, 1, 2, 0], [2, 2, 2, 1]]
-    )
+    changed, written = scatter([[50, 53, 7, 9], [60, 61, 63, 60]], [[1, 1, 2, 0], [2, 2, 2, 1]])
     assert changed == [[2, 51, 7, 12, 3], [2, 60, 61, 3, 0]]  # 103 // 2; 60; 184 // 3
     assert written == [[0, 1, 1, 0, 0], [0, 1, 1, 0, 0]]
 

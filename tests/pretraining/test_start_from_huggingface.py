@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from electra_tf2.errors import UserError
-from electra_tf2.interop.pretrained import open_pretrained
+from electra_tf2.loading.pretrained import open_pretrained
 from electra_tf2.modeling.config import TransformerConfig
-from electra_tf2.modeling.pair import build_pair
+from electra_tf2.modeling.electra import build_pair
+from electra_tf2.pretraining.open_run import check_start
 from electra_tf2.pretraining.restore import load_weights
-from electra_tf2.pretraining.start_checks import check_start
 from tests.interop.huggingface_models import NETWORK, SMALLER, write_model, write_pair
 from tests.pretraining import tiny
 

@@ -84,9 +84,7 @@ def arguments(data_dir, name="model", **hparams):
     return ["--data-dir", str(data_dir), "--model-name", name, "--hparams", text]
 
 
-def start(
-    data_dir, name="model", *, env=None, script=SCRIPT, stderr=subprocess.PIPE, **hparams
-):
+def start(data_dir, name="model", *, env=None, script=SCRIPT, stderr=subprocess.PIPE, **hparams):
     """Starts run_pretraining.py in a process of its own; its stderr is piped by default."""
     environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(

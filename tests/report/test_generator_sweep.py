@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from electra_tf2.errors import UserError
-from electra_tf2.report import generator_sweep
+from electra_tf2.sweep import table
 from electra_tf2.sweep.size_results import Score, SizeResult, Sweep, read_sweep, write_sweep
 
 
@@ -38,7 +38,7 @@ def cells(text):
 
 
 def test_table():
-    text = generator_sweep.table(sweep(result(0.25, 0.81, mrpc=[70.0, 71.0]), result(0.5, 0.75)))
+    text = table.table(sweep(result(0.25, 0.81, mrpc=[70.0, 71.0]), result(0.5, 0.75)))
     head, _, first, second = cells(text)
     row = dict(zip(head, first, strict=True))
     assert row["size"] == "0.25" and row["width"] == "32"
@@ -58,14 +58,14 @@ def test_table():
 
 def test_table_of_what_is_there_so_far():
     begun = sweep(result(0.25, 0.8), sizes=[0.5, 1.0])
-    assert "Still to come: 0.5, 1." in generator_sweep.table(begun)
-    assert "Still to come: 1." in generator_sweep.table(sweep(sizes=[1.0]))
+    assert "Still to come: 0.5, 1." in table.table(begun)
+    assert "Still to come: 1." in table.table(sweep(sizes=[1.0]))
 
 
 def test_collapse_beside_a_size_that_learned():
     found = sweep(result(0.25, 0.81), result(1.0, 0.52), steps=1500)
     assert found.collapsed() == ["size 1 has collapsed: AUC 0.520 is under 0.6 (.5 is guessing)"]
-    assert "Size 1 has collapsed: AUC 0.520" in generator_sweep.table(found)
+    assert "Size 1 has collapsed: AUC 0.520" in table.table(found)
 
 
 def test_no_collapse_where_two_sizes_hardly_differ():
@@ -81,13 +81,13 @@ def test_collapse_of_all_after_enough_steps():
 def test_too_early_for_a_collapse():
     found = sweep(result(0.25, 0.55), result(1.0, 0.52), steps=1500)
     assert found.collapsed() == []
-    text = generator_sweep.table(found)
+    text = table.table(found)
     assert "No discriminator has learned anything yet" in text and "5,000 steps" in text
 
 
 def test_electric_is_not_judged():
     found = sweep(result(0.25, 0.5), electric=True)
-    assert found.collapsed() == [] and "learned" not in generator_sweep.table(found)
+    assert found.collapsed() == [] and "learned" not in table.table(found)
 
 
 def test_results_are_kept_as_they_are(tmp_path):
@@ -97,9 +97,10 @@ def test_results_are_kept_as_they_are(tmp_path):
     assert read_sweep(path) == kept
     lost = dataclasses.replace(kept, results=[result(0.25, math.nan, mrpc=[math.nan])])
     write_sweep(lost, path)
-    assert json.loads((tmp_path / "results.json").read_text())["results"][0]["figures"][
-        "disc_auc"
-    ] is None
+    assert (
+        json.loads((tmp_path / "results.json").read_text())["results"][0]["figures"]["disc_auc"]
+        is None
+    )
     (back,) = read_sweep(path).results
     assert math.isnan(back.figures["disc_auc"]) and math.isnan(back.scores["mrpc"].trials[0])
     assert lost.collapsed()
@@ -117,7 +118,7 @@ def test_other_json_is_refused(tmp_path, content):
 def test_plot(tmp_path, scores):
     write_sweep(sweep(result(0.25, 0.81, **scores), result(0.5, 0.7)), str(tmp_path / "r.json"))
     output = tmp_path / "plot.png"
-    generator_sweep.main([str(tmp_path / "r.json"), "--output", str(output)])
+    table.main([str(tmp_path / "r.json"), "--output", str(output)])
     assert output.read_bytes().startswith(b"\x89PNG")
 
 
@@ -125,14 +126,14 @@ def test_plot_that_can_not_be_drawn(tmp_path, monkeypatch):
     drawn = sweep(result(0.25, 0.8))
     for output in ("plot.xyz", "plot", "missing/plot.png"):
         with pytest.raises(UserError, match="can't be written"):
-            generator_sweep.plot_sweep(drawn, str(tmp_path / output))
+            table.plot_sweep(drawn, str(tmp_path / output))
     assert list(tmp_path.iterdir()) == []
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(UserError, match="need matplotlib"):
-        generator_sweep.plot_sweep(drawn, str(tmp_path / "plot.png"))
+        table.plot_sweep(drawn, str(tmp_path / "plot.png"))
 
 
 def test_nothing_to_plot(tmp_path):
     with pytest.raises(UserError, match="no results") as error:
-        generator_sweep.main([str(tmp_path / "results.json")])
+        table.main([str(tmp_path / "results.json")])
     assert error.value.received == "no such file"

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from electra_tf2 import plots
 from electra_tf2.errors import UserError
-from electra_tf2.report import learning_curves
 
 
 @pytest.fixture
@@ -22,17 +22,17 @@ def model_dir(tmp_path):
 
 
 def test_curve_holds_the_figures_of_one_split(model_dir):
-    curve = learning_curves.read_curve(str(model_dir), "loss")
+    curve = plots.read_curve(str(model_dir), "loss")
     assert curve == ("small", [10, 20], [3.0, 2.0])
-    assert learning_curves.read_curve(str(model_dir), "disc_auc").steps == [20]
-    assert learning_curves.read_curve(str(model_dir), "loss", split="eval").values == [2.5]
+    assert plots.read_curve(str(model_dir), "disc_auc").steps == [20]
+    assert plots.read_curve(str(model_dir), "loss", split="eval").values == [2.5]
 
 
 def test_picture_is_written(model_dir, tmp_path):
     (tmp_path / "more.json").write_text('{"other": {"steps": [10, 20], "values": [4, 3]}}')
     output = tmp_path / "plot.png"
     more = ["--curves", str(tmp_path / "more.json"), "--output", str(output)]
-    learning_curves.main([str(model_dir), *more])
+    plots.main([str(model_dir), *more])
     assert output.read_bytes().startswith(b"\x89PNG")
 
 
@@ -41,10 +41,10 @@ def test_curves_of_another_form_are_refused(tmp_path, content):
     path = tmp_path / "curves.json"
     path.write_text(content)
     with pytest.raises(UserError, match="can't be read"):
-        learning_curves.read_curves_file(str(path))
+        plots.read_curves_file(str(path))
 
 
 def test_unknown_figure_names_those_there_are(model_dir):
     with pytest.raises(UserError) as error:
-        learning_curves.read_curve(str(model_dir), "lots")
+        plots.read_curve(str(model_dir), "lots")
     assert "disc_auc" in error.value.remedy

@@ -5,7 +5,7 @@ import pytest
 from configure_pretraining import PretrainingConfig
 from electra_tf2.cli import RunFlags
 from electra_tf2.errors import UserError
-from electra_tf2.sweep.generator_sizes import SIZES, sweep_configs
+from electra_tf2.sweep.sizes import SIZES, sweep_configs
 
 
 def configs(*sizes, **hparams):

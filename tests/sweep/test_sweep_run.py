@@ -13,11 +13,11 @@ import pytest
 
 import sweep_generator_size
 from electra_tf2.errors import UserError
-from electra_tf2.interop.pretrained import open_pretrained
-from electra_tf2.sweep import run as sweep_run
+from electra_tf2.loading.pretrained import open_pretrained
+from electra_tf2.sweep import sweep as sweep_run
 from electra_tf2.sweep.size_results import read_sweep
-from electra_tf2.training.run_log import RunLog
-from electra_tf2.training.signals import Interrupted
+from electra_tf2.training.reports import RunLog
+from electra_tf2.training.trainer import Interrupted
 from tests.finetune import tiny_tasks
 from tests.pretraining import tiny
 

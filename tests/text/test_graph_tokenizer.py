@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from electra_tf2.text.graph_tokenizer import GraphTokenizer, truncated
+from electra_tf2.text.graph import GraphTokenizer, truncated
+from electra_tf2.text.rows import truncated_lengths
 from electra_tf2.text.tokenizer import make_tokenizer
-from electra_tf2.text.truncation import truncated_lengths
 from electra_tf2.text.vocabulary import load_vocabulary
 
 CASES = Path(__file__).parents[1] / "conformance" / "cases"

@@ -2,8 +2,7 @@
 
 import pytest
 
-from electra_tf2.text.fast_normalization import FastNormalizer
-from electra_tf2.text.normalization import normalize, split_at_punctuation
+from electra_tf2.text.normalization import FastNormalizer, normalize, split_at_punctuation
 
 LOWER_STRIP = {"lower_case": True, "strip_accents": True}
 LOWER_KEEP = {"lower_case": True, "strip_accents": False}

@@ -7,10 +7,8 @@ import unicodedata
 import numpy as np
 import pytest
 
-from electra_tf2.text import fast_tokenizer
-from electra_tf2.text.fast_tokenizer import FastTokenizer
-from electra_tf2.text.reference_tokenizer import ReferenceTokenizer
-from electra_tf2.text.tokenizer import make_tokenizer
+from electra_tf2.text import tokenizer as fast_tokenizer
+from electra_tf2.text.tokenizer import FastTokenizer, ReferenceTokenizer, make_tokenizer
 from electra_tf2.text.vocabulary import SPECIAL_TOKENS, Vocabulary
 
 MODES = {"lower_strip": (True, True), "lower_keep_accents": (True, False), "cased": (False, True)}

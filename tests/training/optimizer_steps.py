@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from electra_tf2.training.replica_optimizer import global_norm
+from electra_tf2.training.optimizers import global_norm
 
 SHAPES = {
     "encoder/kernel": (3, 4),

@@ -8,11 +8,10 @@ import tensorflow as tf
 
 from electra_tf2.training.checkpoints import CheckpointStore
 from electra_tf2.training.loss_scale import LossScale
-from electra_tf2.training.optimizer import AdamW, AdamWSettings
-from electra_tf2.training.run_log import RunLog
+from electra_tf2.training.optimizers import AdamW, AdamWSettings
+from electra_tf2.training.reports import RunLog
 from electra_tf2.training.schedule import PolynomialDecay
-from electra_tf2.training.settings import LoopSettings
-from electra_tf2.training.trainer import Trainer
+from electra_tf2.training.trainer import LoopSettings, Trainer
 
 BATCH = 4
 

@@ -16,11 +16,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from electra_tf2.training.lamb import Lamb, LambSettings
+from electra_tf2.training.devices import make_strategy
 from electra_tf2.training.loop import StepLoop
-from electra_tf2.training.replica_step import ReplicaStep
+from electra_tf2.training.optimizers import Lamb, LambSettings
 from electra_tf2.training.schedule import PolynomialDecay
-from electra_tf2.training.strategies import make_strategy
+from electra_tf2.training.step import ReplicaStep
 from tests.training import products
 
 ROOT = pathlib.Path(__file__).parents[2]

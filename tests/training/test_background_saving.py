@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from electra_tf2.errors import UserError
-from electra_tf2.training.background_saving import BackgroundSaver
-from electra_tf2.training.checkpoints import CheckpointStore
+from electra_tf2.training.checkpoints import BackgroundSaver, CheckpointStore
 from tests.pretraining import tiny
 
 TIME_LIMIT = 60.0
@@ -133,7 +132,7 @@ def test_another_error_leaves_when_the_save_has_ended(tmp_path, capsys):
 ENDS_EARLY = """
 import os, sys, threading, time
 import numpy as np
-from electra_tf2.training.background_saving import BackgroundSaver
+from electra_tf2.training.checkpoints import BackgroundSaver
 from electra_tf2.training.checkpoints import CheckpointStore
 
 sync, ending = os.fsync, threading.Event()

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from electra_tf2.training.checkpoints import CheckpointStore
 from electra_tf2.training.loop import StepLoop
-from electra_tf2.training.replica_step import StepResult
+from electra_tf2.training.step import StepResult
 from electra_tf2.training.trainer import NonFiniteLoss
 from tests.training import replica_runs
 from tests.training.products import Products, Root, log_lines, make_trainer, rows
@@ -75,9 +75,7 @@ def test_the_run_goes_on_and_counts(tmp_path):
     ],
     ids=["overflows", "at the smallest scale", "loss"],
 )
-def test_a_graph_call_ends_early_only_at_what_no_scale_mends(
-    losses, norms, scales, steps, updates
-):
+def test_a_graph_call_ends_early_only_at_what_no_scale_mends(losses, norms, scales, steps, updates):
     def replica_step(batch, step):
         loss, norm, scale = (batch[name][0] for name in ("loss", "norm", "scale"))
         finite = tf.math.is_finite(loss) & tf.math.is_finite(norm)

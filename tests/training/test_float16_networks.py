@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from electra_tf2.training import make_optimizer, precision
+from electra_tf2.training import devices, optimizers
 from electra_tf2.training.checkpoints import CheckpointStore
 from electra_tf2.training.loss_scale import INITIAL, LossScale
 from tests.finetune import tiny_tasks
@@ -23,7 +23,7 @@ def plain_cpu(monkeypatch, tmp_path):
     """A CPU without units for the 16-bit types, where it is the CPU that computes."""
     path = tmp_path / "cpuinfo"
     path.write_text("flags\t\t: fpu sse2\n")
-    monkeypatch.setattr(precision, "_CPU_INFO", str(path))
+    monkeypatch.setattr(devices, "_CPU_INFO", str(path))
 
 
 def says_that_it_is_emulated(shown):
@@ -49,7 +49,7 @@ def pretrain(data, name, number_type="float16", **hparams):
 def test_losses_are_close_to_those_of_float32(tiny_data, monkeypatch):
     """From a scale on at which no update is skipped."""
     scale = functools.partial(LossScale, initial=2.0**8)
-    monkeypatch.setattr(make_optimizer, "LossScale", scale)
+    monkeypatch.setattr(optimizers, "LossScale", scale)
     runs = [pretrain(tiny_data, f"close_{p}", p) for p in ("float32", "float16")]
     assert [line.get("loss_scale") for lines in runs for line in lines] == [None] * 8 + [256.0] * 8
     expected, found = ([line["loss"] for line in lines] for lines in runs)

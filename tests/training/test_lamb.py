@@ -6,9 +6,7 @@ import tensorflow as tf
 
 from configure_finetuning import FinetuningConfig
 from configure_pretraining import PretrainingConfig
-from electra_tf2.training.lamb import Lamb, LambSettings
-from electra_tf2.training.make_optimizer import make_optimizer
-from electra_tf2.training.optimizer import AdamW, AdamWSettings
+from electra_tf2.training.optimizers import AdamW, AdamWSettings, Lamb, LambSettings, make_optimizer
 from tests.training import optimizer_steps as steps
 from tests.training import replica_runs
 

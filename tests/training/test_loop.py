@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from electra_tf2.training.loop import Average, StepLoop
-from electra_tf2.training.replica_step import StepResult
+from electra_tf2.training.step import StepResult
 
 NAN = math.nan
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from electra_tf2.training.optimizer import AdamW, AdamWSettings, global_norm
+from electra_tf2.training.optimizers import AdamW, AdamWSettings, global_norm
 from tests.training import optimizer_steps as steps
 
 

@@ -3,8 +3,8 @@ import types
 import pytest
 import tensorflow as tf
 
-from electra_tf2.training import precision
-from electra_tf2.training.precision import resolve_precision, resolve_xla, say_if_emulated
+from electra_tf2.training import devices as precision
+from electra_tf2.training.devices import resolve_precision, resolve_xla, say_if_emulated
 
 PRECISIONS = ("float32", "bfloat16", "float16")
 
@@ -20,9 +20,7 @@ def gpus(monkeypatch):
         monkeypatch.setattr(
             tf.config.experimental,
             "get_device_details",
-            lambda gpu: (
-                {"compute_capability": capabilities[gpu]} if capabilities[gpu] else {}
-            ),
+            lambda gpu: {"compute_capability": capabilities[gpu]} if capabilities[gpu] else {},
         )
 
     return pretend

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from electra_tf2.training.progress import Progress, duration
+from electra_tf2.console import Progress, duration
 
 
 class Clock:

@@ -5,10 +5,10 @@ import pytest
 import tensorflow as tf
 
 from configure_pretraining import PretrainingConfig
-from electra_tf2.pretraining.build import build_pretraining
+from electra_tf2.pretraining.open_run import build_pretraining
 from electra_tf2.text.vocabulary import load_vocabulary
 from electra_tf2.training.loop import StepLoop
-from electra_tf2.training.replica_step import ReplicaStep
+from electra_tf2.training.step import ReplicaStep
 from tests.pretraining import tiny
 
 BATCH, LENGTH = 8, 16

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from electra_tf2.training.replica_variables import ReplicaVariables
+from electra_tf2.training.devices import ReplicaVariables
 
 
 def doubled(variable, jit_compile):

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from electra_tf2.errors import UserError
-from electra_tf2.training.run_log import RunLog
+from electra_tf2.training.reports import RunLog
 
 
 def lines(folder):

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from electra_tf2.training.signals import Interrupted, StopRequest
+from electra_tf2.training.trainer import Interrupted, StopRequest
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,7 @@ import pytest
 import tensorflow as tf
 
 from electra_tf2.errors import UserError
-from electra_tf2.training import strategies
+from electra_tf2.training import devices as strategies
 
 
 def pretend(monkeypatch, *devices):

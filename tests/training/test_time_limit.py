@@ -8,13 +8,13 @@ import time
 import pytest
 
 from electra_tf2.errors import UserError
-from electra_tf2.training.time_limit import time_limit
+from electra_tf2.training.workers import time_limit
 
 # A regular expression that takes ages holds the interpreter's lock, as TensorFlow does.
 STUCK = """
 import re, signal
 from electra_tf2.errors import UserError
-from electra_tf2.training.time_limit import time_limit
+from electra_tf2.training.workers import time_limit
 
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 with time_limit(1.0, UserError("It took too long.", where="here")):

@@ -11,12 +11,10 @@ import pytest
 import tensorflow as tf
 
 from electra_tf2.training.checkpoints import CheckpointStore
-from electra_tf2.training.optimizer import AdamW, AdamWSettings
-from electra_tf2.training.run_log import RunLog
+from electra_tf2.training.optimizers import AdamW, AdamWSettings
+from electra_tf2.training.reports import RunLog
 from electra_tf2.training.schedule import PolynomialDecay
-from electra_tf2.training.settings import LoopSettings
-from electra_tf2.training.signals import Interrupted
-from electra_tf2.training.trainer import NonFiniteLoss, Trainer
+from electra_tf2.training.trainer import Interrupted, LoopSettings, NonFiniteLoss, Trainer
 
 BATCH = 4
 

@@ -43,9 +43,7 @@ def test_training_goes_on_while_a_checkpoint_is_written(tmp_path):
     undisturbed = make_trainer(tmp_path / "other")
     undisturbed.train(numbers)
     for step in (5, 10, 12):  # what was trained meanwhile is not in it
-        one, other = (
-            s.load(f"{s.folder}/step-{step:08d}") for s in (store, undisturbed.store)
-        )
+        one, other = (s.load(f"{s.folder}/step-{step:08d}") for s in (store, undisturbed.store))
         assert one.weights == other.weights and one.optimizer == other.optimizer
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from electra_tf2.errors import UserError
-from finetune.classification.classification_tasks import (
+from finetune.classification.tasks import (
     ClassificationTask,
     InputExample,
     RegressionTask,

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from scipy.special import log_softmax
 
-from finetune.classification.heads import ClassificationHead, RegressionHead
+from finetune.classification.tasks import ClassificationHead, RegressionHead
 
 WIDTH = 8
 

@@ -7,7 +7,7 @@ import pytest
 import scipy.stats
 from sklearn import metrics
 
-from finetune.classification.classification_metrics import (
+from finetune.classification.metrics import (
     AccuracyScorer,
     F1Scorer,
     MacroF1Scorer,

@@ -8,11 +8,8 @@ import numpy as np
 
 from electra_tf2.text.tokenizer import make_tokenizer
 from electra_tf2.text.vocabulary import SPECIAL_TOKENS, Vocabulary
-from finetune.qa.custom import CustomQATask
-from finetune.qa.examples import QAExample
-from finetune.qa.passage import Passage
-from finetune.qa.qa_datasets import SQuAD, SQuADv1
-from finetune.qa.qa_tasks import MRQATask
+from finetune.qa.examples import Passage, QAExample
+from finetune.qa.tasks import CustomQATask, MRQATask, SQuAD, SQuADv1
 
 WORDS = "the cat sat on mat in paris who where when steve smith 18 ##95 ##43 ##ly anna".split()
 # Single letters, so that every Latin word has pieces.

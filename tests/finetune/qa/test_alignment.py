@@ -2,7 +2,7 @@
 
 import pytest
 
-from finetune.qa.alignment import Aligner, join_pieces
+from finetune.qa.decoding import Aligner, join_pieces
 from tests.finetune.qa.qa_samples import tokenizer
 
 

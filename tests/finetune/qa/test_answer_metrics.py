@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from finetune.qa.answer_metrics import (
+from finetune.qa.metrics import (
     best_threshold,
     exact_match,
     normalize_answer,

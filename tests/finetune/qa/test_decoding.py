@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from finetune.qa.decoding import NO_ANSWER_LEFT, Decoder, probabilities
-from finetune.qa.windows import tokenize_questions
+from finetune.qa.passages import tokenize_questions
 from tests.finetune.qa.qa_samples import config, example, make_task, outputs, tokenizer
 
 # [CLS] who ? [SEP], so the passage begins at 4.

@@ -2,7 +2,7 @@
 
 import pytest
 
-from finetune.qa.passage import AnswerNotFound, Passage, split_words
+from finetune.qa.examples import AnswerNotFound, Passage, split_words
 
 TEXT = "The  cat\tsat\non Steve's mat (1895-1943).\u202fÉté\u00a0là"
 

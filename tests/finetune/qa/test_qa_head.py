@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from finetune.qa.qa_head import QAHead
+from finetune.qa.head import QAHead
 from tests.finetune.qa.qa_samples import config
 
 WIDTH = 6

@@ -7,9 +7,7 @@ import numpy as np
 import pytest
 
 from electra_tf2.errors import UserError
-from finetune.qa.custom import make_question_answering
-from finetune.qa.qa_datasets import SQuAD
-from finetune.qa.qa_tasks import MRQATask
+from finetune.qa.tasks import MRQATask, SQuAD, make_question_answering
 from finetune.task_builder import get_task
 from tests.finetune.qa.qa_samples import (
     config,

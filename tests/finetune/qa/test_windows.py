@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from electra_tf2.errors import UserError
-from finetune.qa.windows import Window, cut_windows, tokenize_questions
+from finetune.qa.passages import Window, cut_windows, tokenize_questions
 from tests.finetune.qa.qa_samples import (
     VOCABULARY,
     config,
@@ -184,7 +184,7 @@ def test_too_many_windows():
 
 
 def test_questions_keep_their_order_over_blocks(monkeypatch):
-    monkeypatch.setattr("finetune.qa.windows._BLOCK", 3)
+    monkeypatch.setattr("finetune.qa.passages._BLOCK", 3)
     examples = [example(f"{'cat ' * (i % 4)}mat", eid=i) for i in range(10)]
     found = list(tokenize_questions(examples, tokenizer(), config()))
     assert [question.example for question in found] == examples

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from finetune.tagging.custom import make_tagging
-from finetune.tagging.tagging_head import TaggingHead
+from finetune.tagging.head import TaggingHead
 from tests.finetune.tagging.tagging_samples import config, tokenizer, write
 
 TRAIN = """-DOCSTART- -X- -X- O

@@ -4,7 +4,7 @@ import pytest
 
 from electra_tf2.errors import UserError
 from finetune.tagging.custom import make_tagging
-from finetune.tagging.tagging_tasks import TaggingTask
+from finetune.tagging.tasks import TaggingTask
 from tests.finetune.tagging.tagging_samples import DEV, TRAIN, config, tokenizer, write
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from finetune.tagging.tagging_head import TaggingHead
+from finetune.tagging.head import TaggingHead
 
 HIDDEN, LABELS = 6, 4
 

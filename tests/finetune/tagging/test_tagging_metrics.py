@@ -2,7 +2,7 @@
 
 import pytest
 
-from finetune.tagging.tagging_metrics import AccuracyScorer, SpanScorer
+from finetune.tagging.metrics import AccuracyScorer, SpanScorer
 from tests.finetune.tagging.tagging_samples import outputs
 
 LABELS = sorted(["O", *(f"{prefix}-{kind}" for prefix in "BIES" for kind in "AB")])

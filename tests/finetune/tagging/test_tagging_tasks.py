@@ -8,10 +8,9 @@ import pytest
 
 from electra_tf2.errors import UserError
 from electra_tf2.modeling.config import TransformerConfig
-from finetune.tagging.chunking import Chunking
 from finetune.tagging.conll import Columns
-from finetune.tagging.tagging_metrics import AccuracyScorer, SpanScorer
-from finetune.tagging.tagging_tasks import TaggingTask
+from finetune.tagging.metrics import AccuracyScorer, SpanScorer
+from finetune.tagging.tasks import Chunking, TaggingTask
 from finetune.task_builder import get_task
 from tests.finetune.tagging.tagging_samples import (
     DEV,

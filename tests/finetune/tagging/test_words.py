@@ -4,7 +4,7 @@ import importlib.util
 
 import pytest
 
-from finetune.tagging.words import word_ids
+from finetune.tagging.conll import word_ids
 from tests.finetune.tagging.tagging_samples import ids, tokenizer
 
 LOWER = [

@@ -1,0 +1,274 @@
+"""Floating-point operations, and what the element-wise ones count for."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any
+
+from electra_tf2.modeling.config import TransformerConfig, generator_config
+
+# Operations for an element. A function such as exp, erf or a random number is one, as in the
+# official flops_computation.py; all of these together are a few percent of a network's.
+DROPOUT = 4  # draw, compare, multiply by the mask, scale
+LAYER_NORM = 5  # sum, square and sum, shift, scale
+GELU = 5  # erf of the scaled input, plus 1, times half the input
+SOFTMAX = 5  # maximum, subtract, exp, sum, divide
+CROSS_ENTROPY = 2  # a product with the one-hot target, and its sum
+
+# A petaflop/s-day: 10^15 operations a second for a day (Amodei and Hernandez 2018).
+PFS_DAY = 1e15 * 24 * 60 * 60
+
+
+@dataclasses.dataclass(frozen=True)
+class Flops:
+    """The operations of a forward pass, told apart by what the backward pass makes of them.
+
+    Attributes:
+        products: in matrix products, a multiplication and an addition each: m x k times k x n
+            takes 2 m k n.
+        elementwise: in everything else.
+    """
+
+    products: float = 0.0
+    elementwise: float = 0.0
+
+    @property
+    def forward(self) -> float:
+        """Operations of the forward pass."""
+        return self.products + self.elementwise
+
+    @property
+    def backward(self) -> float:
+        """Operations of the backward pass.
+
+        A product y = x w needs two of its size there, for the gradients of x and of w; what is done
+        element by element takes about as much again.
+        """
+        return 2 * self.products + self.elementwise
+
+    @property
+    def training(self) -> float:
+        """Operations of both passes."""
+        return self.forward + self.backward
+
+    def __add__(self, other: Flops) -> Flops:
+        return Flops(self.products + other.products, self.elementwise + other.elementwise)
+
+    def __mul__(self, times: float) -> Flops:
+        return Flops(self.products * times, self.elementwise * times)
+
+
+def total(parts: Iterable[Flops]) -> Flops:
+    """Returns the sum of some parts."""
+    return sum(parts, Flops())
+
+
+def dense(inputs: int, outputs: int) -> Flops:
+    """Returns the operations of a dense layer with a bias for one position."""
+    return Flops(2 * inputs * outputs, outputs)
+
+
+# Operations of an encoder and of the heads on it, part by part.
+#
+# For an example of `length` positions, padding included: the networks compute all of them.
+
+
+# What ends each half of a block, for an element: dropout, the residual's addition, LayerNorm.
+_HALF_BLOCK_END = DROPOUT + 1 + LAYER_NORM
+# For a pair of positions and a head: scale, add the mask, softmax, dropout.
+_ATTENTION_WEIGHT = 2 + SOFTMAX + DROPOUT
+
+
+def encoder_flops(config: TransformerConfig, length: int) -> dict[str, Flops]:
+    """Returns the operations of an encoder for one example.
+
+    Whether the layers share their weights makes no difference: each pass is computed.
+
+    Args:
+        config: its sizes.
+        length: positions.
+
+    Returns:
+        "embeddings", "attention_projections" (query, key, value and output), "attention_scores"
+        (scores, softmax and the mean of the values) and "feed_forward" -> operations.
+    """
+    hidden, intermediate = config.hidden_size, config.intermediate_size
+    rows = config.num_hidden_layers * length  # positions, over all layers
+    projections = dense(hidden, hidden) * 4 + Flops(0, _HALF_BLOCK_END * hidden)
+    scores = Flops(4 * hidden * length, _ATTENTION_WEIGHT * config.num_attention_heads * length)
+    feed_forward = (
+        dense(hidden, intermediate)
+        + Flops(0, GELU * intermediate)
+        + dense(intermediate, hidden)
+        + Flops(0, _HALF_BLOCK_END * hidden)
+    )
+    return {
+        "embeddings": _embedding_flops(config) * length,
+        "attention_projections": projections * rows,
+        "attention_scores": scores * rows,
+        "feed_forward": feed_forward * rows,
+    }
+
+
+def _embedding_flops(config: TransformerConfig) -> Flops:
+    """For one position. Words and positions are looked up, which computes nothing."""
+    size = config.embedding_size
+    segments = Flops(2 * config.type_vocab_size * size, 0)  # a product with one-hot rows
+    post = Flops(0, (2 + LAYER_NORM + DROPOUT) * size)
+    same = size == config.hidden_size
+    return segments + post + (Flops() if same else dense(size, config.hidden_size))
+
+
+def masked_lm_head_flops(config: TransformerConfig, positions: int, width: int) -> Flops:
+    """Returns the operations of the vocabulary head, its loss included, for one example.
+
+    Args:
+        config: the generator's sizes.
+        positions: at which it predicts.
+        width: of the states that it sees.
+    """
+    size, vocabulary = config.embedding_size, config.vocab_size
+    hidden = dense(width, size) + Flops(0, (GELU + LAYER_NORM) * size)
+    loss = Flops(0, (SOFTMAX + CROSS_ENTROPY) * vocabulary)
+    return (hidden + dense(size, vocabulary) + loss) * positions
+
+
+def replaced_token_head_flops(config: TransformerConfig, length: int) -> Flops:
+    """Returns the operations of the discriminator's head for one example.
+
+    Args:
+        config: the discriminator's sizes.
+        length: positions.
+    """
+    hidden = config.hidden_size
+    return (dense(hidden, hidden) + Flops(0, GELU * hidden) + dense(hidden, 1)) * length
+
+
+# The count of the official flops_computation.py, which the published figures are by.
+#
+# It is here to compare with them, and not what runs report: docs/compute.md says where it is off.
+
+
+# Its share of positions with a vocabulary softmax: 20 of 128.
+MASKED_SHARE = 0.15625
+
+
+def _block(config: TransformerConfig, length: int) -> float:
+    """One block, forward, for one position. The first LayerNorm counts as a single element."""
+    hidden, intermediate, heads = (
+        config.hidden_size,
+        config.intermediate_size,
+        config.num_attention_heads,
+    )
+    products = 8 * hidden**2 + 4 * hidden * length + 4 * hidden * intermediate
+    elementwise = 20 * hidden + 5 + 9 * intermediate + 10 * heads * length
+    return products + elementwise
+
+
+def _official_embeddings(config: TransformerConfig, length: int) -> float:
+    """For one position; all tables are multiplied by one-hot vectors."""
+    size, hidden = config.embedding_size, config.hidden_size
+    lookups = 2 * size * config.vocab_size + 2 * size * (length + 2)
+    projection = 0 if size == hidden else 2 * size * hidden + hidden
+    return lookups + 11 * size + projection
+
+
+def _masked_lm_head(config: TransformerConfig, share: float) -> float:
+    """For one position; the logits' bias is left out."""
+    size, vocabulary = config.embedding_size, config.vocab_size
+    dense = 2 * size * config.hidden_size + 14 * size
+    return share * (dense + 2 * size * vocabulary + 7 * vocabulary)
+
+
+def _binary_head(config: TransformerConfig) -> float:
+    return 2 * config.hidden_size**2 + 11 * config.hidden_size
+
+
+def official_forward_flops(
+    config: TransformerConfig,
+    length: int,
+    *,
+    discriminator: bool,
+    masked_share: float = MASKED_SHARE,
+) -> float:
+    """Returns the operations of a forward pass over one example by the official count.
+
+    Args:
+        config: the network's sizes.
+        length: positions.
+        discriminator: whether its head is the replaced-token classifier, else a vocabulary head.
+        masked_share: share of the positions that the vocabulary head predicts.
+    """
+    head = _binary_head(config) if discriminator else _masked_lm_head(config, masked_share)
+    blocks = config.num_hidden_layers * _block(config, length)
+    return length * (blocks + _official_embeddings(config, length) + head)
+
+
+def official_training_flops(*networks: float, batch_size: int, steps: int) -> float:
+    """Returns the operations of a training run by the official count: twice the forward passes.
+
+    Args:
+        *networks: forward operations of an example in each network, `official_forward_flops`.
+        batch_size: examples a step.
+        steps: of the run.
+    """
+    return 2 * sum(networks) * batch_size * steps
+
+
+# Operations of a pre-training configuration: its networks, its parts, forward and backward.
+
+
+Parts = dict[str, Flops]
+
+
+def pretraining_flops(config: Any, network: TransformerConfig) -> dict[str, Parts]:
+    """Returns the operations of one example by network and part.
+
+    Not counted: sampling the replacements, clipping, the optimizer's update (which do not grow with
+    the batch, or hardly), and what `recompute` computes twice.
+
+    Args:
+        config: a `PretrainingConfig`, or that of a phase.
+        network: the discriminator's sizes (those of the one network of a masked LM).
+
+    Returns:
+        "generator" and "discriminator", those that there are -> the parts of `encoder_flops` and
+        "head" -> operations.
+    """
+    length = config.max_seq_length
+    networks: dict[str, Parts] = {}
+    detection = config.electra_objective or config.electric_objective
+    if not config.uniform_generator:
+        networks["generator"] = _generator(config, network, detection)
+    if detection:
+        head = replaced_token_head_flops(network, length)
+        networks["discriminator"] = {**encoder_flops(network, length), "head": head}
+    return networks
+
+
+def _generator(config: Any, network: TransformerConfig, detection: bool) -> Parts:
+    length = config.max_seq_length
+    if detection and config.untied_generator:
+        network = generator_config(
+            network,
+            hidden_fraction=config.generator_hidden_size,
+            layers_fraction=config.generator_layers,
+        )
+        if config.untied_generator_embeddings:
+            network = dataclasses.replace(network, embedding_size=network.hidden_size)
+    towers = 2 if config.two_tower_generator else 1
+    # Two towers see no [MASK], so they are trained on every token.
+    positions = length if config.two_tower_generator else config.max_predictions_per_seq
+    parts = {name: flops * towers for name, flops in encoder_flops(network, length).items()}
+    parts["head"] = masked_lm_head_flops(network, positions, towers * network.hidden_size)
+    return parts
+
+
+def example_flops(networks: dict[str, Parts]) -> Flops:
+    """Returns the operations of one example, over all networks.
+
+    Args:
+        networks: from `pretraining_flops`.
+    """
+    return total(part for parts in networks.values() for part in parts.values())

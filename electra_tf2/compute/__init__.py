@@ -1,1 +1,0 @@
-"""What training costs: floating-point operations of networks and runs, by formula."""

@@ -1,0 +1,330 @@
+"""Passages of text -> tokens -> serialized examples, many at a time."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from electra_tf2.data.segments import SegmentPlanner, StreamDraws
+from electra_tf2.data.tfrecords import (
+    Records,
+    assemble_examples,
+    serialize_documents,
+    serialize_examples,
+)
+from electra_tf2.text.tokenizer import Tokenizer
+
+# Text is tokenized and encoded in batches of about this many characters: enough for the fixed
+# costs of the array operations not to show, little enough to stay small in memory.
+BATCH_CHARACTERS = 1 << 19
+
+
+class ExampleStream:
+    """A run of documents that share one random stream, one after the other.
+
+    Args:
+        stream: The random stream.
+        max_seq_length: Length of an example in tokens.
+        split_long_lines: See `SegmentPlanner`.
+        in_document: Whether the first passage continues a document that was counted elsewhere.
+    """
+
+    def __init__(
+        self,
+        stream: random.Random,
+        max_seq_length: int,
+        *,
+        split_long_lines: bool = False,
+        in_document: bool = False,
+    ):
+        self.planner = SegmentPlanner(
+            max_seq_length, StreamDraws(stream), split_long_lines=split_long_lines
+        )
+        self.in_document = in_document
+        self.carried = np.zeros(0, np.int32)  # the tokens of the planner's gathered sentences
+
+
+class Passage(NamedTuple):
+    """Consecutive lines of one document stream.
+
+    Attributes:
+        stream: The stream they belong to.
+        lines: The lines, stripped of white space at both ends; empty ones included.
+        blanks_separate: Whether an empty line ends a document.
+        ends_document: Whether a document ends after the last line, as it does at the end of a file.
+        source_bytes: Bytes of the source that are done with this passage, for the progress.
+    """
+
+    stream: ExampleStream
+    lines: Sequence[str]
+    blanks_separate: bool
+    ends_document: bool
+    source_bytes: int
+
+
+@dataclasses.dataclass
+class Counts:
+    """What went in and came out.
+
+    Attributes:
+        documents: Documents with at least one line that isn't blank.
+        lines: Lines that aren't blank.
+        tokens: Tokens of these lines, without [CLS] and [SEP].
+        dropped_tokens: Tokens that are in no example, for lack of room.
+        examples: Examples written.
+        source_bytes: Bytes of the source.
+    """
+
+    documents: int = 0
+    lines: int = 0
+    tokens: int = 0
+    dropped_tokens: int = 0
+    examples: int = 0
+    source_bytes: int = 0
+
+    def add(self, other: Counts) -> None:
+        """Adds another's figures to these."""
+        for field in dataclasses.fields(self):
+            total = getattr(self, field.name) + getattr(other, field.name)
+            setattr(self, field.name, total)
+
+
+class Part(NamedTuple):
+    """Serialized examples with the figures of the text that they come from."""
+
+    records: Records
+    counts: Counts
+
+
+def passage_batches(passages: Iterable[Passage]) -> Iterator[list[Passage]]:
+    """Yields passages in batches of about half a megabyte of text."""
+    batch: list[Passage] = []
+    characters = 0
+    for passage in passages:
+        batch.append(passage)
+        characters += sum(map(len, passage.lines))
+        if characters >= BATCH_CHARACTERS:
+            yield batch
+            batch, characters = [], 0
+    if batch:
+        yield batch
+
+
+class RecordBuilder:
+    """Builds serialized examples from passages.
+
+    Args:
+        tokenizer: Makes token ids of lines.
+        max_seq_length: Length of an example in tokens.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, max_seq_length: int):
+        self._tokenizer = tokenizer
+        self._max_seq_length = max_seq_length
+
+    def parts(self, passages: Iterable[Passage]) -> Iterator[Part]:
+        """Yields the examples of passages, in order, in parts of about half a megabyte of text.
+
+        Args:
+            passages: The passages; those of one stream come one after the other, and the last one
+                of a stream ends its document.
+        """
+        for batch in passage_batches(passages):
+            yield self._build(batch)
+
+    def _build(self, batch: Sequence[Passage]) -> Part:
+        lines = [line for passage in batch for line in passage.lines if line]
+        encoded = self._tokenizer.encode_lines(lines)
+        # Only the first stream can have gathered sentences before, and only the last one after.
+        carried = batch[0].stream.carried
+        batch[0].stream.planner.relocate(0)
+        values = np.concatenate([carried, encoded.values]) if len(carried) else encoded.values
+        starts = (encoded.row_splits[:-1] + len(carried)).tolist()
+        lengths = np.diff(encoded.row_splits).tolist()
+        sentences = iter(zip(starts, lengths, strict=True))
+
+        counts = Counts(lines=len(lines))
+        plans = []
+        for passage in batch:
+            counts.documents += _plan(passage, sentences)
+            counts.source_bytes += passage.source_bytes
+            plans += passage.stream.planner.take_finished()
+        last = batch[-1].stream
+        waiting = [values[start : start + length] for start, length in last.planner.gathered]
+        last.carried = np.concatenate(waiting) if waiting else values[:0]
+
+        counts.examples = len(plans)
+        counts.tokens = sum(plan.tokens for plan in plans)
+        counts.dropped_tokens = sum(plan.dropped for plan in plans)
+        vocabulary = self._tokenizer.vocabulary
+        examples = assemble_examples(
+            plans, values, self._max_seq_length, vocabulary.cls_id, vocabulary.sep_id
+        )
+        return Part(serialize_examples(examples), counts)
+
+
+def _plan(passage: Passage, sentences: Iterator[tuple[int, int]]) -> int:
+    """Feeds a passage's lines to its planner; returns the number of documents that began."""
+    stream = passage.stream
+    planner = stream.planner
+    documents = 0
+    for line in passage.lines:
+        if line:
+            if not stream.in_document:
+                stream.in_document = True
+                documents += 1
+            planner.add_sentence(*next(sentences))
+        elif passage.blanks_separate:
+            planner.end_document()
+            stream.in_document = False
+    if passage.ends_document:
+        planner.end_document()
+        stream.in_document = False
+    return documents
+
+
+# Passages of text -> tokenized documents, many at a time.
+#
+# What `RecordBuilder` does for data sets whose examples are cut in training.
+
+
+# A document is cut after the sentence that brings it to so many tokens, and goes on in another
+# record: 128 examples of 128 tokens, 32 of 512. A record's examples lie close together in the order
+# of training, which is mixed in windows; and the fewer the pieces, the fewer examples end early.
+PIECE_TOKENS = 1 << 14
+
+
+class _Open(NamedTuple):
+    """What has been read of a document that goes on: token ids, and the sentences' lengths."""
+
+    token_ids: np.ndarray
+    lengths: list[int]
+
+
+class DocumentBuilder:
+    """Builds serialized documents from passages.
+
+    Args:
+        tokenizer: Makes token ids of lines.
+    """
+
+    def __init__(self, tokenizer: Tokenizer):
+        self._tokenizer = tokenizer
+
+    def parts(self, passages: Iterable[Passage]) -> Iterator[Part]:
+        """Yields the documents of passages, in order, in parts of about half a megabyte of text.
+
+        The figures' `examples` are records: documents, or pieces of large ones.
+
+        Args:
+            passages: See `RecordBuilder.parts`.
+        """
+        carried = _Open(np.zeros(0, np.int32), [])
+        for batch in passage_batches(passages):
+            part, carried = self._build(batch, carried)
+            yield part
+
+    def _build(self, batch: Sequence[Passage], carried: _Open) -> tuple[Part, _Open]:
+        lines = [line for passage in batch for line in passage.lines if line]
+        encoded = self._tokenizer.encode_lines(lines)
+        counts = Counts(lines=len(lines), tokens=len(encoded.values))
+        token_ids = np.concatenate([carried.token_ids, encoded.values])
+        lengths = carried.lengths + np.diff(encoded.row_splits).tolist()
+        ends = self._divide(batch, carried, lengths, counts)
+
+        closed = ends[-1] if ends else 0
+        token_splits = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+        still_open = _Open(token_ids[token_splits[closed] :], lengths[closed:])
+        # There is nothing to cut in a document of lines without tokens: the next one takes them.
+        splits = [0, *(e for e, n in zip(ends, _differences(token_splits[ends]), strict=True) if n)]
+        sentences = np.array(lengths[:closed], np.int64)
+        sentence_splits = np.concatenate([[0], np.cumsum(sentences > 0)])[splits]
+        records = serialize_documents(
+            token_ids[: token_splits[closed]],
+            token_splits[splits],
+            sentences[sentences > 0],
+            sentence_splits,
+            len(self._tokenizer.vocabulary),
+        )
+        counts.examples = len(records.sizes)
+        return Part(records, counts), still_open
+
+    def _divide(
+        self, batch: Sequence[Passage], carried: _Open, lengths: list[int], counts: Counts
+    ) -> list[int]:
+        """Returns the sentences at which records end, and counts documents and source bytes."""
+        ends: list[int] = []
+        sentence, tokens = len(carried.lengths), sum(carried.lengths)
+
+        def close() -> None:
+            nonlocal tokens
+            tokens = 0
+            if sentence > (ends[-1] if ends else 0):
+                ends.append(sentence)
+
+        for passage in batch:
+            stream = passage.stream
+            for line in [*passage.lines, None] if passage.ends_document else passage.lines:
+                if line:
+                    counts.documents += not stream.in_document
+                    stream.in_document = True
+                    tokens += lengths[sentence]
+                    sentence += 1
+                    if tokens >= PIECE_TOKENS:
+                        close()
+                elif line is None or passage.blanks_separate:
+                    close()
+                    stream.in_document = False
+            counts.source_bytes += passage.source_bytes
+        return ends
+
+
+def _differences(ends: np.ndarray) -> list[int]:
+    return np.diff(ends, prepend=0).tolist()
+
+
+# What the records of a data set are: examples, or documents from which training cuts them.
+
+
+COUNTS = ("documents", "lines", "tokens")
+
+
+class RecordKind(NamedTuple):
+    """One kind of records.
+
+    Attributes:
+        noun: Their name.
+        doing: What the builder does, with a place for the length of examples.
+        has_length: Whether they are of one length.
+        counts: The figures of their text that are known when they are built.
+        make_builder: (tokenizer, length of examples) -> what makes them.
+    """
+
+    noun: str
+    doing: str
+    has_length: bool
+    counts: tuple[str, ...]
+    make_builder: Callable[[Tokenizer, int], RecordBuilder | DocumentBuilder]
+
+
+# By the segmentation that they are for.
+RECORD_KINDS = {
+    "static": RecordKind(
+        "examples",
+        "Building examples of {} tokens",
+        True,
+        (*COUNTS, "dropped_tokens"),
+        RecordBuilder,
+    ),
+    "dynamic": RecordKind(
+        "records",
+        "Building tokenized documents",
+        False,
+        COUNTS,
+        lambda tokenizer, max_seq_length: DocumentBuilder(tokenizer),
+    ),
+}

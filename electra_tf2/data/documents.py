@@ -1,0 +1,422 @@
+"""Where tokenized documents are cut into the examples of an epoch.
+
+The rules are `SegmentPlanner`'s. The random draws are not taken in turn from a stream: those of an
+example are one block of Philox words, addressed by (seed, epoch, document, number of the example in
+the document). So the examples of a document don't depend on any other document, and where they end
+follows from sentence lengths alone, without dealing the sentences to segments.
+
+A document is addressed by the number of its file, among the sorted files of the data set, and its
+own number in the file.
+"""
+
+from __future__ import annotations
+
+import bisect
+import dataclasses
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from electra_tf2.data.segments import (
+    MIN_SEQ_LENGTH,
+    SHORT_EXAMPLE_PROBABILITY,
+    SINGLE_SEGMENT_PROBABILITY,
+    UNLIMITED,
+)
+from electra_tf2.data.tfrecords import Examples
+
+# Random words that are addressed, not drawn in turn: Philox4x32-10 in NumPy.
+#
+# A block of four 32-bit words is a function of a 128-bit counter and a 64-bit key (Salmon et al.,
+# "Parallel random numbers: as easy as 1, 2, 3", 2011). Many blocks are computed at once.
+
+
+_ROUNDS = 10
+_MULTIPLIERS = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
+_KEY_STEPS = 0x9E3779B9, 0xBB67AE85
+_HALF = np.uint64(32)
+_MASK = 0xFFFFFFFF
+
+
+def philox_words(key: int, counter: tuple[np.ndarray | int, ...]) -> np.ndarray:
+    """Computes blocks of random words.
+
+    Args:
+        key: Which generator; its lowest 64 bits count.
+        counter: The four words of the counters, the lowest first: integers of at least 0 and below
+            2**32, or arrays `[n]` of such.
+
+    Returns:
+        uint64 `[4, n]`, words below 2**32.
+    """
+    c0, c1, c2, c3 = np.broadcast_arrays(*(np.asarray(part, np.uint64) for part in counter))
+    k0, k1 = key & _MASK, (key >> 32) & _MASK
+    mask = np.uint64(_MASK)
+    for _ in range(_ROUNDS):
+        even, odd = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]
+        c0, c2 = (odd >> _HALF) ^ c1 ^ np.uint64(k0), (even >> _HALF) ^ c3 ^ np.uint64(k1)
+        c1, c3 = odd & mask, even & mask
+        k0, k1 = (k0 + _KEY_STEPS[0]) & _MASK, (k1 + _KEY_STEPS[1]) & _MASK
+    return np.stack([c0, c1, c2, c3])
+
+
+_WORDS = 1 << 32  # number of values of a random word
+_MORE_DRAWS = 16
+_UNBOUNDED = 1 << 62
+
+
+@dataclasses.dataclass(frozen=True)
+class CutRule:
+    """What examples depend on beside the documents.
+
+    Attributes:
+        seed: Which random draws; its lowest 64 bits count.
+        max_seq_length: Length of an example in tokens with [CLS] and [SEP], at least 5.
+        split_long_lines: See `SegmentPlanner`.
+    """
+
+    seed: int
+    max_seq_length: int
+    split_long_lines: bool = False
+
+
+class Documents(NamedTuple):
+    """Documents without their tokens.
+
+    Attributes:
+        files: int64 `[n]`, the number of each one's file.
+        numbers: int64 `[n]`, its number in the file.
+        sentence_lengths: int64 `[sentences]`, tokens of each sentence, at least 1.
+        splits: int64 `[n + 1]`: document i has the sentences `splits[i]` to `splits[i + 1]`.
+    """
+
+    files: np.ndarray
+    numbers: np.ndarray
+    sentence_lengths: np.ndarray
+    splits: np.ndarray
+
+
+class Cuts(NamedTuple):
+    """Examples as runs of tokens, document by document and in each from its start to its end.
+
+    Attributes:
+        documents: int64 `[m]`, the example's document, its place in `Documents`.
+        numbers: int64 `[m]`, the example's number in the document.
+        starts, ends: int64 `[m]`, its first token and the one after its last, counted through all
+            documents.
+    """
+
+    documents: np.ndarray
+    numbers: np.ndarray
+    starts: np.ndarray
+    ends: np.ndarray
+
+
+class ExampleDraws(NamedTuple):
+    """The random decisions of examples, as `SegmentPlanner` makes them; arrays `[m]`.
+
+    Attributes:
+        target_lengths: int64, in tokens.
+        single_segments: bool, whether the first segment has no limit.
+        joins_first: bool, whether the sentence that overruns the first segment joins it.
+    """
+
+    target_lengths: np.ndarray
+    single_segments: np.ndarray
+    joins_first: np.ndarray
+
+
+def example_draws(
+    rule: CutRule,
+    epoch: int,
+    files: np.ndarray | int,
+    documents: np.ndarray | int,
+    numbers: np.ndarray,
+) -> ExampleDraws:
+    """Makes the random decisions of examples.
+
+    Args:
+        rule: Has the seed and the longest target length.
+        epoch: The epoch, from 0.
+        files: Number of each example's file, an integer or int64 `[m]`.
+        documents: Number of its document in the file, likewise.
+        numbers: int64 `[m]`, its number in the document.
+
+    Returns:
+        The decisions.
+    """
+    short, length, single, join = philox_words(rule.seed, (numbers, documents, files, epoch))
+    longest = rule.max_seq_length
+    # The high half of a product with a random word is uniform (to 1 in 2**32 / choices).
+    choices = np.uint64(longest - MIN_SEQ_LENGTH + 1)
+    drawn = (length * choices >> np.uint64(32)).astype(np.int64) + MIN_SEQ_LENGTH
+    is_short = short < int(SHORT_EXAMPLE_PROBABILITY * _WORDS)
+    return ExampleDraws(
+        np.where(is_short, drawn, longest),
+        single < int(SINGLE_SEGMENT_PROBABILITY * _WORDS),
+        join < _WORDS // 2,
+    )
+
+
+def find_cuts(documents: Documents, epoch: int, rule: CutRule) -> Cuts:
+    """Finds the examples of documents.
+
+    Args:
+        documents: The documents.
+        epoch: The epoch, from 0.
+        rule: How they are cut.
+
+    Returns:
+        The examples, in order.
+    """
+    targets = _Targets(documents, epoch, rule)
+    sentence_ends = np.cumsum(documents.sentence_lengths).tolist()
+    room = rule.max_seq_length - 3 if rule.split_long_lines else _UNBOUNDED
+    splits = documents.splits.tolist()
+    counts: list[int] = []
+    ends: list[int] = []
+    for document in range(len(splits) - 1):
+        first, last = splits[document], splits[document + 1]
+        own: list[int] | None = []
+        if first < last:
+            lengths = targets.of(document)
+            while (own := _cut(sentence_ends, first, last, lengths, room)) is None:
+                lengths += targets.more(document, len(lengths))
+        ends += own
+        counts.append(len(own))
+    return _as_arrays(counts, ends)
+
+
+def count_examples(documents: Documents, epoch: int, rule: CutRule) -> np.ndarray:
+    """Returns the number of examples of each document, int64 `[n]`; arguments as `find_cuts`."""
+    return np.bincount(find_cuts(documents, epoch, rule).documents, minlength=len(documents.files))
+
+
+class _Targets:
+    """The target lengths of documents' examples: a guess of how many, and more where it is low."""
+
+    def __init__(self, documents: Documents, epoch: int, rule: CutRule):
+        self._documents, self._epoch, self._rule = documents, epoch, rule
+        tokens = np.concatenate([[0], np.cumsum(documents.sentence_lengths)])[documents.splits]
+        room = rule.max_seq_length - 3
+        counts = np.diff(tokens) // room + np.diff(tokens) // (8 * room) + 2
+        self._splits = np.concatenate([[0], np.cumsum(counts)]).tolist()
+        numbers = np.arange(self._splits[-1]) - np.repeat(self._splits[:-1], counts)
+        self._lengths = self._draw(
+            np.repeat(documents.files, counts), np.repeat(documents.numbers, counts), numbers
+        )
+
+    def of(self, document: int) -> list[int]:
+        """Returns the first target lengths of a document."""
+        return self._lengths[self._splits[document] : self._splits[document + 1]]
+
+    def more(self, document: int, number: int) -> list[int]:
+        """Returns those from an example's number on."""
+        own = self._documents
+        numbers = np.arange(number, number + _MORE_DRAWS)
+        return self._draw(own.files[document], own.numbers[document], numbers)
+
+    def _draw(self, files, documents, numbers: np.ndarray) -> list[int]:
+        draws = example_draws(self._rule, self._epoch, files, documents, numbers)
+        lengths = draws.target_lengths
+        if self._rule.split_long_lines:  # an example never holds more than there is room for
+            lengths = np.minimum(lengths, self._rule.max_seq_length - 3)
+        return lengths.tolist()
+
+
+def _cut(
+    sentence_ends: list[int], first: int, last: int, targets: Sequence[int], room: int
+) -> list[int] | None:
+    """Cuts the document of the sentences `first` to `last`.
+
+    An example ends with the sentence that brings it to its target length, or with the document.
+    With more tokens than `room` it ends where that is full, inside the sentence.
+
+    Returns:
+        The examples' ends; None if there are too few targets.
+    """
+    start = sentence_ends[first - 1] if first else 0
+    final = sentence_ends[last - 1]
+    sentence = first
+    ends = []
+    for target in targets:
+        sentence = bisect.bisect_left(sentence_ends, start + target, sentence, last)
+        end = sentence_ends[sentence] if sentence < last else final
+        if end - start > room:
+            end = start + room
+        else:
+            sentence += 1
+        ends.append(end)
+        if end == final:
+            return ends
+        start = end
+    return None
+
+
+def _as_arrays(counts: list[int], ends: list[int]) -> Cuts:
+    counts_, ends_ = np.array(counts, np.int64), np.array(ends, np.int64)
+    splits = np.cumsum(counts_) - counts_
+    numbers = np.arange(len(ends)) - np.repeat(splits, counts_)
+    # Documents lie one after the other and every token is in an example.
+    starts = np.concatenate([np.zeros(1, np.int64), ends_])[:-1]
+    return Cuts(np.repeat(np.arange(len(counts)), counts_), numbers, starts, ends_)
+
+
+# Cut documents -> examples: sentences dealt to two segments, many examples at a time.
+#
+# What `SegmentPlanner` and `assemble_examples` do for one example after the other, here as array
+# operations over all sentences and tokens of a batch of documents.
+
+
+class _Sentences(NamedTuple):
+    """The sentences of all examples, or their parts where an example ends inside; arrays `[s]`.
+
+    Attributes:
+        rows: The example of each.
+        starts, lengths: Its tokens, as `Cuts` counts them.
+        splits: `[m]`, the first sentence of each example.
+        counts: `[m]`, its number of sentences.
+    """
+
+    rows: np.ndarray
+    starts: np.ndarray
+    lengths: np.ndarray
+    splits: np.ndarray
+    counts: np.ndarray
+
+
+def make_examples(
+    documents: Documents,
+    token_ids: np.ndarray,
+    cuts: Cuts,
+    epoch: int,
+    rule: CutRule,
+    cls_id: int,
+    sep_id: int,
+) -> Examples:
+    """Makes the examples of documents.
+
+    Args:
+        documents: The documents.
+        token_ids: Integers `[total]`, the tokens of all documents.
+        cuts: The examples to make: all of `find_cuts(documents, epoch, rule)` or some of them, in
+            their order.
+        epoch: The epoch, from 0.
+        rule: How they are cut.
+        cls_id: Id of [CLS].
+        sep_id: Id of [SEP].
+
+    Returns:
+        One example per cut; `input_ids` are of the type of `token_ids`.
+    """
+    length = rule.max_seq_length
+    input_ids = np.zeros((len(cuts.ends), length), token_ids.dtype)
+    if not len(cuts.ends):
+        return Examples(input_ids, np.zeros(0, np.int64), np.zeros(0, np.int64))
+    draws = example_draws(
+        rule,
+        epoch,
+        documents.files[cuts.documents],
+        documents.numbers[cuts.documents],
+        cuts.numbers,
+    )
+    sentences = _sentences_of(cuts, documents.sentence_lengths)
+    in_first = _in_first_segment(sentences, draws)
+    first_room = np.full(len(cuts.ends), length - 2)
+    first, first_offsets = _segment(sentences, in_first, first_room)
+    second, second_offsets = _segment(sentences, ~in_first, np.maximum(0, length - 3 - first))
+
+    rows = np.arange(len(cuts.ends))
+    input_ids[:, 0] = cls_id
+    input_ids[rows, first + 1] = sep_id
+    lengths = first + 2 + np.where(second > 0, second + 1, 0)
+    input_ids[rows, lengths - 1] = sep_id
+
+    offsets = np.where(in_first, first_offsets, second_offsets)
+    rooms = np.where(in_first, first[sentences.rows], second[sentences.rows])
+    taken = np.clip(rooms - offsets, 0, sentences.lengths)
+    places = sentences.rows * length + 1 + offsets
+    places += np.where(in_first, 0, first[sentences.rows] + 1)
+    _copy_runs(token_ids, sentences.starts, input_ids.reshape(-1), places, taken)
+    return Examples(input_ids, first + 2, lengths)
+
+
+def _sentences_of(cuts: Cuts, sentence_lengths: np.ndarray) -> _Sentences:
+    sentence_ends = np.cumsum(sentence_lengths)
+    firsts = np.searchsorted(sentence_ends, cuts.starts, side="right")
+    lasts = np.searchsorted(sentence_ends, cuts.ends, side="left")
+    counts = lasts - firsts + 1
+    splits = np.cumsum(counts) - counts
+    rows = np.repeat(np.arange(len(counts)), counts)
+    sentences = np.arange(len(rows)) + (firsts - splits)[rows]
+    ends = sentence_ends[sentences]
+    starts = np.maximum(ends - sentence_lengths[sentences], cuts.starts[rows])
+    return _Sentences(rows, starts, np.minimum(ends, cuts.ends[rows]) - starts, splits, counts)
+
+
+def _in_first_segment(sentences: _Sentences, draws: ExampleDraws) -> np.ndarray:
+    """Deals the sentences: bool `[s]`, whether each goes to its example's first segment."""
+    rows, _, lengths, splits, counts = sentences
+    limits = np.where(draws.single_segments, UNLIMITED, (draws.target_lengths - 3) // 2)
+    through = np.cumsum(lengths)
+    through -= (through[splits] - lengths[splits])[rows]
+    in_first = through < limits[rows]
+    in_first[splits] = True
+    # The sentences that fit come first: lengths are positive. Then one overruns, if there is one.
+    n_fitting = np.add.reduceat(in_first, splits, dtype=np.int64)
+    overrunning = splits + n_fitting
+    rooms = limits - through[overrunning - 1]
+    is_open = (n_fitting < counts) & (rooms > 0)
+    in_first[overrunning[is_open & draws.joins_first]] = True
+    # Where it doesn't join, a later and shorter one still may, as long as there is room.
+    rooms = np.where(is_open & ~draws.joins_first, rooms, 0)
+    candidates = (lengths < rooms[rows]) & (np.arange(len(rows)) > overrunning[rows])
+    left = rooms.tolist()
+    for sentence in np.flatnonzero(candidates).tolist():
+        row = rows[sentence]
+        if lengths[sentence] < left[row]:
+            left[row] -= lengths[sentence]
+            in_first[sentence] = True
+    return in_first
+
+
+def _segment(
+    sentences: _Sentences, members: np.ndarray, rooms: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Lays one segment of all examples out.
+
+    Args:
+        sentences: The sentences.
+        members: bool `[s]`, those that are in the segment.
+        rooms: `[m]`, tokens that it may have.
+
+    Returns:
+        Its lengths `[m]`, and for each sentence the tokens of the segment before it `[s]`.
+    """
+    lengths = np.where(members, sentences.lengths, 0)
+    before = np.cumsum(lengths) - lengths
+    offsets = before - before[sentences.splits][sentences.rows]
+    return np.minimum(np.add.reduceat(lengths, sentences.splits), rooms), offsets
+
+
+def _copy_runs(
+    source: np.ndarray,
+    source_starts: np.ndarray,
+    target: np.ndarray,
+    target_starts: np.ndarray,
+    lengths: np.ndarray,
+) -> None:
+    """Copies runs of values; those that follow each other on both sides in one go."""
+    some = lengths > 0
+    source_starts, target_starts, lengths = source_starts[some], target_starts[some], lengths[some]
+    goes_on = (source_starts[1:] == (source_starts + lengths)[:-1]) & (
+        target_starts[1:] == (target_starts + lengths)[:-1]
+    )
+    first = np.flatnonzero(np.concatenate([[True], ~goes_on]))
+    sizes = np.add.reduceat(lengths, first).tolist()
+    starts = zip(source_starts[first].tolist(), target_starts[first].tolist(), sizes, strict=True)
+    # For runs of some hundred values, slices are quicker than arrays of places, and need no memory.
+    from_, to = memoryview(source), memoryview(target)
+    for begin, place, size in starts:
+        to[place : place + size] = from_[begin : begin + size]

@@ -1,0 +1,256 @@
+"""The command-line flags of the two programs that build pre-training data sets."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from electra_tf2 import cli
+from electra_tf2.errors import UserError
+
+CORPUS_FORMAT = """\
+The corpus is a folder of text files:
+  * UTF-8; anything else is an error that names the file, the line and the byte.
+  * A line is a sentence or a paragraph. Lines end at \\n and at nothing else.
+  * An empty line ends a document (--blanks-separate-docs false: each file is one document).
+    The end of a file always ends a document.
+  * Files in subfolders are read too. Files and folders whose name begins with a dot are left out.
+
+For example, a file with two documents:
+
+    The harbour was built in 1871. It has two basins.
+    Ships of up to 90 metres can enter.
+
+    Bread is made of flour, water and salt.
+    The dough rests overnight.
+"""
+
+RESULT_FORMAT = """\
+Lines gather until an example is full; then they are dealt to two segments,
+[CLS] a [SEP] b [SEP]. What finds no room is dropped and counted, as in the official
+program; --split-long-lines keeps it.
+
+The shards are written to a temporary folder beside the output folder, which takes its place when
+all is done: a failed or interrupted run leaves nothing behind. metadata.json in it says how the
+data were built; training checks it.
+
+The corpus is cut into chunks of about half a megabyte of whole documents, each with a random
+stream of its own, so the result does not depend on --num-processes. (A document of more than 4 MB,
+or of more than half a megabyte where blank lines do not separate documents, is cut at the end of a
+line.) --sampling official draws from one stream, as the official program does: the same examples
+in the same shards as its single process with Python's random seeded with --seed.
+
+--segmentation dynamic writes tokenized documents instead of examples. Training with the hparam
+segmentation "dynamic" cuts new examples from them every epoch, at its own length. (A document of
+more than 16,384 tokens goes on in another record.)
+
+Corpora beyond one machine: --runner builds with Apache Beam (pip install 'electra-tf2[beam]') and
+writes the same bytes. Beam's own options come after --:
+
+    --runner DirectRunner -- --direct_num_workers=8 --direct_running_mode=multi_processing
+    --runner FlinkRunner -- --flink_master=flink.example.org:8081 --environment_type=DOCKER
+
+docs/large_corpora.md has the rest: other runners, time and disk space.
+"""
+
+
+def boolean(text: str) -> bool:
+    """Parses true or false, yes or no, 1 or 0, in any case.
+
+    Raises:
+        argparse.ArgumentTypeError: It is none of them.
+    """
+    values = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+    if text.strip().lower() not in values:
+        raise argparse.ArgumentTypeError(
+            f"received {text!r}; give true or false (or yes, no, 1, 0)"
+        )
+    return values[text.strip().lower()]
+
+
+def add_build_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags that both programs have; their names are the fields of `BuildConfig`."""
+    parser.add_argument(
+        "--segmentation",
+        choices=("static", "dynamic"),
+        default="static",
+        help="static (default): write examples; dynamic: write tokenized documents, from which "
+        "training cuts new examples every epoch",
+    )
+    parser.add_argument("--max-seq-length", type=int, help="tokens per example (default: 128)")
+    parser.add_argument(
+        "--num-processes",
+        type=int,
+        default=1,
+        help="processes that tokenize (default: 1); the result is the same for any number",
+    )
+    _add_toggle(parser, "lower-case", "do_lower_case", "lower-case the text")
+    _add_toggle(
+        parser, "strip-accents", "strip_accents", "remove accents where text is lower-cased"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random draws (default: 0)")
+    parser.add_argument(
+        "--num-out-files", type=int, default=1000, help="number of shards (default: 1000)"
+    )
+    parser.add_argument(
+        "--sampling",
+        choices=("chunked", "official"),
+        default="chunked",
+        help="chunked (default): a random stream per chunk of the corpus; official: the official "
+        "program's one stream, with one process",
+    )
+    parser.add_argument(
+        "--split-long-lines",
+        action="store_true",
+        help="carry what finds no room in an example into the next one of the document",
+    )
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace the data set in the output folder (once the new one is complete)",
+    )
+    parser.add_argument(
+        "--runner",
+        help="build with this runner of Apache Beam: DirectRunner, FlinkRunner, SparkRunner, "
+        "DataflowRunner, ...; its options come after --",
+    )
+
+
+def parse_build_flags(
+    parser: argparse.ArgumentParser, argv: Sequence[str] | None
+) -> dict[str, Any]:
+    """Parses the flags of a builder.
+
+    Args:
+        parser: Has all flags.
+        argv: The arguments; None for those of the command line.
+
+    Returns:
+        The flags by name, but `max_seq_length` only if it is given, and as `beam_options` what
+        comes after "--".
+
+    Raises:
+        UserError: A length is given for documents.
+        SystemExit: A flag is unknown or missing, or after `--help`.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    flags, unknown = parser.parse_known_args(arguments[:end])
+    if unknown:
+        # Not handed to Beam, which takes any option: a misspelled flag would go unnoticed.
+        hint = " (options of Apache Beam come after --)" if flags.runner else ""
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+    if flags.max_seq_length is None:
+        del flags.max_seq_length
+    elif flags.segmentation == "dynamic":
+        raise UserError(
+            "Documents have no length of examples.",
+            where="--max-seq-length",
+            received=f"{flags.max_seq_length}, with --segmentation dynamic",
+            remedy="Leave it out: training cuts them at its own max_seq_length.",
+        )
+    return vars(flags) | {"beam_options": tuple(arguments[end + 1 :])}
+
+
+def _add_toggle(parser: argparse.ArgumentParser, name: str, field: str, what: str) -> None:
+    parser.add_argument(
+        f"--do-{name}",
+        dest=field,
+        action="store_true",
+        default=True,
+        help=f"{what} (default)",
+    )
+    parser.add_argument(f"--no-{name}", dest=field, action="store_false", help=f"do not {what}")
+
+
+def run_builder(main: Callable[[list[str] | None], None]) -> None:
+    """Runs a builder's `main` as a program: see `cli.run`.
+
+    The process tokenizes, so it is kept from taking a GPU's memory, and it cleans up after itself
+    when it is told to end (SIGTERM).
+    """
+    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+    signal.signal(signal.SIGTERM, _end)
+    cli.run(main)
+
+
+def _end(signal_number: int, frame: object) -> NoReturn:
+    raise SystemExit(128 + signal_number)
+
+
+# The command-line flags of the program that builds a vocabulary.
+
+
+VOCABULARY_CORPUS_FORMAT = """\
+The corpus is the one that build_pretraining_dataset.py takes: UTF-8 text files, also in subfolders;
+names that begin with a dot are left out. Where lines and documents end doesn't matter here.
+"""
+
+VOCABULARY_RESULT_FORMAT = """\
+The file has one piece per line; a piece's id is its line's number, from 0. First come [PAD] [UNK]
+[CLS] [SEP] [MASK], then single characters (## before those that go on with a word), then longer
+pieces. The same text and flags give the same file, byte for byte.
+
+Text is normalized as the tokenizer will do it: give build_pretraining_dataset.py the same
+--no-lower-case and --no-strip-accents, and set the hparam vocab_size to --vocab-size.
+
+For example:
+
+    build_vocabulary.py --corpus-dir text --output-file data/vocab.txt --vocab-size 8000
+"""
+
+
+def add_vocabulary_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds all flags; their names are the fields of `VocabularyConfig`."""
+    parser.add_argument("--corpus-dir", required=True, help="folder of text files (see above)")
+    parser.add_argument(
+        "--output-file",
+        "--vocab-file",
+        required=True,
+        dest="output_file",
+        help="the vocabulary file to write (two names for one flag)",
+    )
+    parser.add_argument(
+        "--vocab-size",
+        type=int,
+        default=30522,
+        help="number of pieces, special tokens included (default: 30522, the size of BERT's)",
+    )
+    _add_casing_flags(parser)
+    parser.add_argument(
+        "--min-frequency",
+        type=int,
+        default=2,
+        help="what occurs less often makes no piece (default: 2)",
+    )
+    parser.add_argument(
+        "--limit-alphabet",
+        type=int,
+        default=None,
+        help="keep at most so many different characters, the most frequent ones; a word with "
+        "another one will be [UNK] (default: an eighth of --vocab-size, 64 to 1000)",
+    )
+    parser.add_argument(
+        "--max-bytes",
+        type=int,
+        default=1_000_000_000,
+        help="read about so much of the corpus, evenly spread (default: 1000000000, 1 GB)",
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace the output file if it is there"
+    )
+
+
+def _add_casing_flags(parser: argparse.ArgumentParser) -> None:
+    for name, field, what in (
+        ("lower-case", "do_lower_case", "lower-case the text"),
+        ("strip-accents", "strip_accents", "remove accents where text is lower-cased"),
+    ):
+        parser.add_argument(
+            f"--do-{name}", dest=field, action="store_true", default=True, help=f"{what} (default)"
+        )
+        parser.add_argument(f"--no-{name}", dest=field, action="store_false", help=f"do not {what}")

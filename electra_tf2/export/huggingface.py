@@ -1,0 +1,362 @@
+"""Writing networks as folders that transformers loads."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import posixpath
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from electra_tf2.console import say
+from electra_tf2.errors import UserError, first_of
+from electra_tf2.export.huggingface_card import model_card
+from electra_tf2.files import new_folder, replace_file
+from electra_tf2.formats.huggingface_config import CONFIG, architecture_for, huggingface_config
+from electra_tf2.formats.huggingface_folder import WEIGHTS
+from electra_tf2.formats.huggingface_names import (
+    DISCRIMINATOR_HEAD,
+    GENERATOR_HEAD,
+    HEAD_SHAPES,
+    Architecture,
+    added_projection,
+    encoder_names,
+    encoder_shapes,
+)
+from electra_tf2.formats.huggingface_tokenizer import tokenizer_files
+from electra_tf2.loading.pretrained import (
+    Pretrained,
+    check_finite,
+    generator_network,
+    generator_scope,
+    model_vocabulary,
+    open_pretrained,
+)
+from electra_tf2.modeling.config import TransformerConfig
+from electra_tf2.text.vocabulary import Vocabulary
+from electra_tf2.training.array_files import write_arrays
+
+ENCODER = "electra"
+_TWO_TOWERS = "cloze_predictions"
+_TASKS = "task_specific"
+_SHOWN = 8
+Tensors = dict[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportOptions:
+    """What an export leaves to the user.
+
+    Attributes:
+        network: which networks; None for all there are.
+        architecture: the family of transformers' models; None for the one that fits.
+        vocab_file: the vocabulary, for a model that has none beside it.
+        do_lower_case: casing, for a model that does not say.
+        strip_accents: likewise for accents; None: as `do_lower_case`.
+    """
+
+    network: Literal["discriminator", "generator", "both"] | None = None
+    architecture: Literal["electra", "bert", "albert"] | None = None
+    vocab_file: str | None = None
+    do_lower_case: bool | None = None
+    strip_accents: bool | None = None
+
+
+class Exported(NamedTuple):
+    """A network as transformers has it.
+
+    Attributes:
+        kind: what it is called in messages, and its folder where there are several.
+        model_class: the class of transformers that loads it.
+        config: the content of config.json.
+        tensors: by their names there; kernels may be transposed views.
+        notes: what the user has to know of it, full sentences.
+    """
+
+    kind: str
+    model_class: str
+    config: dict[str, Any]
+    tensors: Tensors
+    notes: tuple[str, ...] = ()
+
+
+class Source(NamedTuple):
+    """An opened model with what an export needs of it.
+
+    Attributes:
+        pretrained: the weights.
+        network: the sizes of the encoder that is kept.
+        vocabulary: its pieces.
+        tokenizer: `do_lower_case` and `strip_accents`.
+    """
+
+    pretrained: Pretrained
+    network: TransformerConfig
+    vocabulary: Vocabulary
+    tokenizer: dict[str, bool]
+
+
+def export_huggingface(source: str, output: str, options: ExportOptions) -> None:
+    """Exports a pre-trained model: its discriminator, its generator, or both.
+
+    Args:
+        source: a model of any of the formats that `open_pretrained` reads.
+        output: the folder to make. Of several networks each gets a folder in it.
+        options: what to export and how.
+
+    Raises:
+        UserError: the model can't be read or lacks what was asked for, or the output is not free.
+    """
+    opened = open_source(source, options)
+    write_models(opened, networks_of(opened, options), output)
+
+
+def open_source(path: str, options: ExportOptions) -> Source:
+    """Opens a model to export.
+
+    Raises:
+        UserError: it can't be read, has weights that are not finite, or there is no vocabulary or
+            another one than the model's.
+    """
+    pretrained = open_pretrained(path)
+    if not pretrained.network:
+        raise UserError(
+            "The checkpoint does not show an encoder to export.",
+            where=pretrained.path,
+            received=", ".join(sorted(pretrained.arrays)[:3]) + ", …",
+            remedy="Give a model of ELECTRA, or one of a masked LM.",
+        )
+    check_finite(pretrained, pretrained.arrays)
+    network = TransformerConfig(**pretrained.network)
+    vocabulary, _ = model_vocabulary(
+        pretrained, network.vocab_size, options.vocab_file, "--vocab-file"
+    )
+    return Source(pretrained, network, vocabulary, _casing(pretrained, options))
+
+
+def networks_of(source: Source, options: ExportOptions) -> list[Exported]:
+    """Returns the networks that were asked for as transformers has them."""
+    arrays = source.pretrained.arrays
+    there = {
+        "discriminator": _holds(arrays, DISCRIMINATOR_HEAD),
+        "generator": _holds(arrays, GENERATOR_HEAD),
+    }
+    wanted = {None: [n for n, found in there.items() if found], "both": list(there)}
+    names = wanted.get(options.network, [options.network])
+    lacking = [name for name in names if not there[name]]
+    two_towers = _holds(arrays, _TWO_TOWERS)
+    if lacking:
+        found = [name for name, is_there in there.items() if is_there]
+        found += ["Electric's two towers, which transformers has no like of"] * two_towers
+        raise UserError(
+            f"The model has no {lacking[0]} to export.",
+            where=source.pretrained.path,
+            received=" and ".join(found) or "an encoder alone",
+            remedy="Leave --network out for what there is.",
+        )
+    if two_towers:
+        say("The generator is left out: transformers has no like of Electric's two towers.")
+    if _holds(arrays, _TASKS):
+        say("The heads of tasks are left out: nothing beside them says what they are.")
+    makers = {"discriminator": _discriminator, "generator": _generator}
+    models = [makers[name](source, options) for name in names]
+    return models or [bare_encoder(source, options)]
+
+
+def bare_encoder(source: Source, options: ExportOptions, *notes: str) -> Exported:
+    """Returns the encoder that is kept, without a head.
+
+    Args:
+        source: the model.
+        options: the architecture.
+        *notes: why there is no head.
+    """
+    architecture = architecture_for(source.network, options.architecture)
+    tensors = encoder_tensors(source, architecture, with_prefix=False)
+    return exported("encoder", "encoder", architecture, source.network, tensors, *notes)
+
+
+def encoder_tensors(
+    source: Source, architecture: Architecture, *, with_prefix: bool = True
+) -> Tensors:
+    """Returns the tensors of the encoder that is kept by the names of an architecture.
+
+    Raises:
+        UserError: some are missing or of another shape; lists them.
+    """
+    return _tensors(source.pretrained, ENCODER, ENCODER, source.network, architecture, with_prefix)
+
+
+def exported(
+    kind: str,
+    purpose: str,
+    architecture: Architecture,
+    network: TransformerConfig,
+    tensors: Tensors,
+    *notes: str,
+    **config: Any,
+) -> Exported:
+    """Puts a model together.
+
+    Args:
+        kind: see `Exported`.
+        purpose: a key of `Architecture.classes`.
+        architecture: the family.
+        network: the encoder's sizes.
+        tensors: all of the model's.
+        *notes: see `Exported`.
+        **config: more fields of config.json.
+    """
+    model_class = architecture.classes[purpose]
+    content = huggingface_config(architecture, network, model_class, **config)
+    return Exported(kind, model_class, content, tensors, notes)
+
+
+def write_models(source: Source, models: list[Exported], output: str) -> None:
+    """Writes models to a folder: one into it, several into folders in it.
+
+    Args:
+        source: what they are made from.
+        models: the models.
+        output: the folder to make.
+
+    Raises:
+        UserError: the output is not free.
+    """
+    with new_folder(output) as folder:
+        for model in models:
+            place = folder if len(models) == 1 else posixpath.join(folder, model.kind)
+            tf.io.gfile.makedirs(place)
+            _write(source, model, place)
+    for model in models:
+        place = output if len(models) == 1 else posixpath.join(output, model.kind)
+        say(f"Exported the {model.kind} as {model.model_class} to {place}")
+        for note in model.notes:
+            say(f"  {note}")
+
+
+def _write(source: Source, model: Exported, folder: str) -> None:
+    write_arrays(posixpath.join(folder, WEIGHTS), model.tensors, {"format": "pt"})
+    longest = model.config["max_position_embeddings"]
+    files = {
+        **tokenizer_files(source.vocabulary, **source.tokenizer, max_length=longest),
+        CONFIG: (json.dumps(model.config, indent=2, ensure_ascii=False) + "\n").encode(),
+        "README.md": model_card(source.pretrained, source.tokenizer, model).encode(),
+    }
+    for name, content in files.items():
+        replace_file(posixpath.join(folder, name), content)
+
+
+def _discriminator(source: Source, options: ExportOptions) -> Exported:
+    architecture = architecture_for(source.network, options.architecture)
+    if "discriminator" not in architecture.classes:
+        note = (
+            f"Without its replaced-token head, which transformers' {architecture.model_type} "
+            "models have no like of."
+        )
+        return bare_encoder(source, options, note)._replace(kind="discriminator")
+    tensors = encoder_tensors(source, architecture)
+    tensors |= _head(source.pretrained, DISCRIMINATOR_HEAD, source.network, architecture)
+    return exported("discriminator", "discriminator", architecture, source.network, tensors)
+
+
+def _generator(source: Source, options: ExportOptions) -> Exported:
+    pretrained = source.pretrained
+    network = generator_network(pretrained, source.network)
+    try:
+        architecture, notes = architecture_for(network, options.architecture), ()
+    except UserError:
+        if options.network is not None or not _holds(pretrained.arrays, DISCRIMINATOR_HEAD):
+            raise
+        architecture = architecture_for(network)
+        notes = (f"It does not fit the architecture {options.architecture}.",)
+    # Towers that share their embeddings have them with the discriminator's variables.
+    scope = generator_scope(pretrained)
+    own = f"{scope}/embeddings/word_embeddings" in pretrained.arrays
+    place = (pretrained, scope, scope if own else ENCODER, network, architecture)
+    if architecture.model_type == "electra" and network.hidden_act != "gelu":
+        note = f"Without its masked-LM head: transformers' has GELU, this one {network.hidden_act}."
+        tensors = _tensors(*place, with_prefix=False)
+        return exported("generator", "encoder", architecture, network, tensors, *notes, note)
+    tensors = _tensors(*place) | _head(pretrained, GENERATOR_HEAD, network, architecture)
+    return exported(
+        "generator", "generator", architecture, network, tensors, *notes, tie_word_embeddings=True
+    )
+
+
+def _tensors(
+    pretrained: Pretrained,
+    scope: str,
+    embeddings_scope: str,
+    network: TransformerConfig,
+    architecture: Architecture,
+    with_prefix: bool = True,
+) -> Tensors:
+    prefix = architecture.prefix if with_prefix else ""
+    names = encoder_names(architecture, network.num_hidden_layers)
+    shapes = encoder_shapes(network)
+    wanted = {}
+    for ours in shapes:
+        owner = embeddings_scope if ours.startswith("embeddings/") else scope
+        wanted[f"{owner}/{ours}"] = (prefix + names[ours], shapes[ours])
+    return _renamed(pretrained, wanted) | added_projection(
+        architecture, network.embedding_size, network.hidden_size, prefix
+    )
+
+
+def _head(
+    pretrained: Pretrained, scope: str, network: TransformerConfig, architecture: Architecture
+) -> Tensors:
+    shapes = HEAD_SHAPES[scope](network)
+    return _renamed(pretrained, {ours: (architecture.heads[ours], shapes[ours]) for ours in shapes})
+
+
+def _renamed(pretrained: Pretrained, wanted: Mapping[str, tuple[str, tuple[int, ...]]]) -> Tensors:
+    """Takes arrays by their names here, (name there, shape here), and turns kernels round."""
+    problems, tensors = [], {}
+    for ours, (theirs, shape) in wanted.items():
+        array = pretrained.arrays.get(ours)
+        if array is None:
+            problems.append(f"{ours} is missing")
+        elif array.shape != shape:
+            problems.append(f"{ours} has shape {array.shape}, not {shape}")
+        else:
+            tensors[theirs] = array.T if ours.endswith("/kernel") else array
+    if problems:
+        raise UserError(
+            "The model lacks parts of the network to export.",
+            where=pretrained.path,
+            received=first_of(problems, _SHOWN),
+            remedy="Check that its files are complete and its config.json is its own.",
+        )
+    return tensors
+
+
+def _casing(pretrained: Pretrained, options: ExportOptions) -> dict[str, bool]:
+    """The model's own settings; where it has none, those given, or those of most models."""
+    if pretrained.tokenizer:
+        for name, value in pretrained.tokenizer.items():
+            if getattr(options, name) not in (None, value):
+                raise UserError(
+                    "The model was trained on text that was tokenized otherwise.",
+                    where=f"--{name.replace('_', '-')}",
+                    received=f"{getattr(options, name)}; the model has {value}",
+                    remedy="Leave the flag out: the model's setting is used.",
+                )
+        lower, strip = (pretrained.tokenizer[n] for n in ("do_lower_case", "strip_accents"))
+        return {"do_lower_case": lower, "strip_accents": strip and lower}
+    lower = True if options.do_lower_case is None else options.do_lower_case
+    strip = lower and options.strip_accents is not False
+    if options.do_lower_case is None:
+        say(
+            "Nothing beside the model says how text is cased: lower-cased, as for the released "
+            "models (--do-lower-case false for a cased one)."
+        )
+    return {"do_lower_case": lower, "strip_accents": strip}
+
+
+def _holds(arrays: Mapping[str, np.ndarray], scope: str) -> bool:
+    return any(name.startswith(f"{scope}/") for name in arrays)

@@ -1,0 +1,85 @@
+"""Files that `keras.models.load_model` opens.
+
+The networks are this package's own layers, so it must be installed where a file is opened, and
+imported: this module is enough.
+
+    import keras
+    import electra_tf2.export.keras_file  # noqa: F401, so that Keras knows the layers
+
+    encoder = keras.models.load_model("exported/encoder.keras")
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import posixpath
+import tempfile
+
+import keras
+import tensorflow as tf
+
+from electra_tf2.console import say
+from electra_tf2.files import new_folder, replace_file
+from electra_tf2.loading.folder import TOKENIZER, VOCABULARY
+from electra_tf2.loading.networks import (
+    build_discriminator,
+    build_encoder,
+    build_generator,
+    has_discriminator,
+    has_encoder,
+    has_generator,
+    is_two_tower,
+)
+from electra_tf2.loading.source import Source, open_source
+
+
+def export_keras(source: str, output: str) -> None:
+    """Exports a model's networks as Keras files.
+
+    Written are, of those networks that the model has, `encoder.keras` (token ids, mask and segment
+    ids -> states), `discriminator.keras` (-> a logit a token) and `generator.keras` (-> logits over
+    the vocabulary), and vocab.txt and tokenizer.json. Each file holds a whole network: embeddings
+    that networks share are in all of them. Electric's generator of two towers is left out.
+
+    Args:
+        source: anything that `open_pretrained` reads.
+        output: the folder to make.
+
+    Raises:
+        UserError: the model can't be read, or the folder can't be made.
+    """
+    opened = open_source(source)
+    tokenizer = opened.tokenizer
+    with new_folder(output) as folder:
+        for name, network in _networks(opened).items():
+            _save(network, posixpath.join(folder, f"{name}.keras"))
+        vocabulary = "".join(f"{token}\n" for token in tokenizer.vocabulary.tokens)
+        settings = {
+            "do_lower_case": tokenizer.lower_case,
+            "strip_accents": tokenizer.strip_accents,
+        }
+        for name, text in ((VOCABULARY, vocabulary), (TOKENIZER, json.dumps(settings) + "\n")):
+            replace_file(posixpath.join(folder, name), text.encode())
+
+
+def _networks(source: Source) -> dict[str, keras.Model]:
+    pretrained, networks = source.pretrained, {}
+    if has_discriminator(pretrained):
+        networks["discriminator"] = build_discriminator(source)
+        networks["encoder"] = networks["discriminator"].encoder
+    elif has_encoder(pretrained) or not has_generator(pretrained):
+        networks["encoder"] = build_encoder(source)
+    if is_two_tower(pretrained):
+        say("The generator of two towers is left out: only Electric's objective has a use for it.")
+    elif has_generator(pretrained):
+        networks["generator"] = build_generator(source, encoder=networks.get("encoder"))
+    return networks
+
+
+def _save(network: keras.Model, path: str) -> None:
+    """Saves a network; by way of a local file, as Keras knows no other."""
+    with tempfile.TemporaryDirectory() as folder:
+        local = os.path.join(folder, "network.keras")
+        network.save(local)
+        tf.io.gfile.copy(local, path)

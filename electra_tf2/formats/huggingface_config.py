@@ -1,0 +1,239 @@
+"""config.json of Hugging Face models, and the sizes of our encoders."""
+
+from __future__ import annotations
+
+import dataclasses
+import posixpath
+from collections.abc import Mapping
+from typing import Any
+
+from electra_tf2.errors import UserError
+from electra_tf2.files import read_json_object
+from electra_tf2.formats.huggingface_names import ARCHITECTURES, Architecture
+from electra_tf2.modeling.config import TransformerConfig
+from electra_tf2.modeling.layers import ACTIVATIONS, EPSILON
+
+CONFIG = "config.json"
+_COPY_AGAIN = "Copy the file again from where the model came from."
+
+# Their names, which are ours too.
+_FIELDS = (
+    "vocab_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "embedding_size",
+    "hidden_act",
+    "hidden_dropout_prob",
+    "attention_probs_dropout_prob",
+    "max_position_embeddings",
+    "type_vocab_size",
+    "initializer_range",
+)
+# What transformers takes where a config.json is silent.
+_COMMON = {
+    "hidden_act": "gelu",
+    "hidden_dropout_prob": 0.1,
+    "attention_probs_dropout_prob": 0.1,
+    "max_position_embeddings": 512,
+    "type_vocab_size": 2,
+    "initializer_range": 0.02,
+}
+_BASE = {
+    "hidden_size": 768,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "intermediate_size": 3072,
+}
+_DEFAULTS: dict[str, dict[str, Any]] = {
+    "electra": {
+        **_COMMON,
+        "vocab_size": 30522,
+        "embedding_size": 128,
+        "hidden_size": 256,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 4,
+        "intermediate_size": 1024,
+    },
+    "bert": {**_COMMON, **_BASE, "vocab_size": 30522},
+    "albert": {
+        **_COMMON,
+        "vocab_size": 30000,
+        "embedding_size": 128,
+        "hidden_size": 4096,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 64,
+        "intermediate_size": 16384,
+        "hidden_act": "gelu_new",
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+    },
+}
+# What ours is, and cannot be otherwise.
+_FIXED = {
+    "layer_norm_eps": EPSILON,
+    "position_embedding_type": "absolute",
+    "is_decoder": False,
+    "add_cross_attention": False,
+    "num_hidden_groups": 1,
+    "inner_group_num": 1,
+}
+# Their other names of the functions that ours has; "gelu" is the exact one, with erf.
+_ACTIVATIONS = {"gelu_python": "gelu"}
+
+
+def read_huggingface_config(folder: str) -> dict[str, Any]:
+    """Reads a folder's config.json.
+
+    Raises:
+        UserError: there is none, it is no JSON object, or of a model that ours has no like of.
+    """
+    path = posixpath.join(folder, CONFIG)
+    config = read_json_object(path, "The model's configuration")
+    model_type = config.get("model_type")
+    if not isinstance(model_type, str) or model_type not in ARCHITECTURES:
+        raise UserError(
+            "The Hugging Face model is of another architecture.",
+            where=path,
+            received=f"model_type {model_type!r}, architectures {config.get('architectures')!r}",
+            remedy=f"Models of the types {', '.join(ARCHITECTURES)} can be read.",
+        )
+    return config
+
+
+def model_class_of(config: Mapping[str, Any]) -> str:
+    """Returns the class of transformers that a config.json names, or AutoModel.
+
+    Only a plain name passes: it becomes part of a command that the user is told to run.
+    """
+    classes = config.get("architectures")
+    name = classes[0] if isinstance(classes, list) and classes else None
+    return name if isinstance(name, str) and name.isidentifier() else "AutoModel"
+
+
+def network_of(config: Mapping[str, Any], where: str) -> TransformerConfig:
+    """Returns the sizes and rates that a config.json states.
+
+    Args:
+        config: its content.
+        where: its path, for messages.
+
+    Raises:
+        UserError: it asks for something that ours does not compute; all of it is listed.
+    """
+    model_type = config["model_type"]
+    wrong = [
+        f"{name} {config[name]!r} instead of {needed!r}"
+        for name, needed in _FIXED.items()
+        if config.get(name) not in (None, needed)
+    ]
+    stated = {name: config[name] for name in _FIELDS if config.get(name) is not None}
+    _check_types(stated, where)
+    values = {**_DEFAULTS[model_type], **stated}
+    if model_type == "bert":
+        values["embedding_size"] = values["hidden_size"]
+    act = _ACTIVATIONS.get(values["hidden_act"], values["hidden_act"])
+    if act not in ACTIVATIONS:
+        wrong.append(f"hidden_act {act!r} instead of one of {', '.join(ACTIVATIONS)}")
+    if wrong:
+        raise UserError(
+            "The Hugging Face model computes something that this program does not.",
+            where=where,
+            received="; ".join(wrong),
+            remedy="Such a model can't be taken over: its outputs would be others here.",
+        )
+    try:
+        return TransformerConfig(**{**values, "hidden_act": act}, **_shared(model_type))
+    except UserError as error:
+        raise UserError(
+            error.what, where=where, received=error.received, remedy=_COPY_AGAIN
+        ) from error
+
+
+def huggingface_config(
+    architecture: Architecture, network: TransformerConfig, model_class: str, **more: Any
+) -> dict[str, Any]:
+    """Returns the content of a config.json.
+
+    Args:
+        architecture: the family of models.
+        network: the encoder's sizes and rates.
+        model_class: the class of transformers that loads the model.
+        **more: other fields, such as those of a task's head.
+    """
+    fields = dataclasses.asdict(network)
+    config = {name: fields[name] for name in _FIELDS}
+    if architecture.model_type == "bert":
+        del config["embedding_size"]
+    if architecture.model_type == "albert":
+        # transformers' defaults of special tokens are those of another vocabulary.
+        more = {"num_hidden_groups": 1, "inner_group_num": 1, **more}
+        more |= {"bos_token_id": None, "eos_token_id": None}
+    return {
+        "architectures": [model_class],
+        "model_type": architecture.model_type,
+        **config,
+        "layer_norm_eps": EPSILON,
+        "pad_token_id": 0,
+        "dtype": "float32",
+        **more,
+    }
+
+
+def architecture_for(network: TransformerConfig, asked: str | None = None) -> Architecture:
+    """Returns the family of models that an encoder is exported as.
+
+    Args:
+        network: the encoder's sizes.
+        asked: "electra", "bert" or "albert"; None for the one that fits.
+
+    Raises:
+        UserError: the encoder does not fit the one that was asked for.
+    """
+    name = asked or ("albert" if network.encoder == "albert" else "electra")
+    problem = _misfit(name, network)
+    if problem:
+        raise UserError(
+            f"The model can't be exported as {name}: {problem}.",
+            where="--architecture",
+            received=f"hidden_size {network.hidden_size}, embedding_size "
+            f"{network.embedding_size}, encoder {network.encoder!r}",
+            remedy="Leave --architecture out for the one that fits.",
+        )
+    return ARCHITECTURES[name]
+
+
+def _check_types(stated: Mapping[str, Any], where: str) -> None:
+    kinds = {"hidden_act": str, "initializer_range": (int, float)}
+    kinds |= dict.fromkeys(("hidden_dropout_prob", "attention_probs_dropout_prob"), (int, float))
+    wrong = [
+        f"{name} {value!r}"
+        for name, value in stated.items()
+        if isinstance(value, bool)
+        or not isinstance(value, kinds.get(name, int))
+        or (name not in kinds and value < 1)
+    ]
+    if wrong:
+        raise UserError(
+            "The Hugging Face model's configuration has values that can't be.",
+            where=where,
+            received=", ".join(wrong),
+            remedy=_COPY_AGAIN,
+        )
+
+
+def _misfit(name: str, network: TransformerConfig) -> str:
+    """Says why an encoder is none of a family's; "" if it is."""
+    shared = network.encoder == "albert"
+    projected = network.embedding_size != network.hidden_size
+    reasons = (
+        (shared and name != "albert", "all of its layers are one"),
+        (not shared and name == "albert", "its layers have weights of their own"),
+        (projected and name == "bert", "its embeddings are projected to the hidden size"),
+    )
+    return "; ".join(reason for applies, reason in reasons if applies)
+
+
+def _shared(model_type: str) -> dict[str, Any]:
+    return {"encoder": "albert"} if model_type == "albert" else {}

@@ -1,0 +1,263 @@
+"""The tables from our variable paths to the names of tensors in Hugging Face's models.
+
+Ours are below a scope ("electra", "generator", "generator_predictions", …), theirs below the
+model's prefix ("electra.") for the encoder and complete for the heads. `{i}` stands for a layer's
+number. A dense kernel is [in, out] here and the transposed `weight` there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from electra_tf2.modeling.config import TransformerConfig
+
+GENERATOR_HEAD = "generator_predictions"
+DISCRIMINATOR_HEAD = "discriminator_predictions"
+
+_TABLE = {"": ".weight"}
+_DENSE = {"/kernel": ".weight", "/bias": ".bias"}
+_NORM = {"/gamma": ".weight", "/beta": ".bias"}
+
+
+def _names(*rows: tuple[Mapping[str, str], str, str]) -> dict[str, str]:
+    """Returns our path -> their name, of rows (kind of layer, ours, theirs)."""
+    return {
+        ours + own: theirs + other for kind, ours, theirs in rows for own, other in kind.items()
+    }
+
+
+_EMBEDDINGS = (
+    (_TABLE, "embeddings/word_embeddings", "embeddings.word_embeddings"),
+    (_TABLE, "embeddings/position_embeddings", "embeddings.position_embeddings"),
+    (_TABLE, "embeddings/token_type_embeddings", "embeddings.token_type_embeddings"),
+    (_NORM, "embeddings/layer_norm", "embeddings.LayerNorm"),
+)
+_LAYER = (
+    (_DENSE, "layer_{i}/attention/query", "encoder.layer.{i}.attention.self.query"),
+    (_DENSE, "layer_{i}/attention/key", "encoder.layer.{i}.attention.self.key"),
+    (_DENSE, "layer_{i}/attention/value", "encoder.layer.{i}.attention.self.value"),
+    (_DENSE, "layer_{i}/attention/output", "encoder.layer.{i}.attention.output.dense"),
+    (_NORM, "layer_{i}/attention/layer_norm", "encoder.layer.{i}.attention.output.LayerNorm"),
+    (_DENSE, "layer_{i}/intermediate", "encoder.layer.{i}.intermediate.dense"),
+    (_DENSE, "layer_{i}/output", "encoder.layer.{i}.output.dense"),
+    (_NORM, "layer_{i}/layer_norm", "encoder.layer.{i}.output.LayerNorm"),
+)
+_SHARED = "encoder.albert_layer_groups.0.albert_layers.0."
+_SHARED_LAYER = (
+    (_DENSE, "shared_layer/attention/query", _SHARED + "attention.query"),
+    (_DENSE, "shared_layer/attention/key", _SHARED + "attention.key"),
+    (_DENSE, "shared_layer/attention/value", _SHARED + "attention.value"),
+    (_DENSE, "shared_layer/attention/output", _SHARED + "attention.dense"),
+    (_NORM, "shared_layer/attention/layer_norm", _SHARED + "attention.LayerNorm"),
+    (_DENSE, "shared_layer/intermediate", _SHARED + "ffn"),
+    (_DENSE, "shared_layer/output", _SHARED + "ffn_output"),
+    (_NORM, "shared_layer/layer_norm", _SHARED + "full_layer_layer_norm"),
+)
+
+
+class Architecture(NamedTuple):
+    """How a family of Hugging Face models names what ours has.
+
+    Attributes:
+        model_type: as config.json says it.
+        block: our name of its blocks.
+        encoder: our path below the encoder's scope -> their name below the prefix.
+        heads: our path, the head's scope included -> their name.
+        copies: name of a tensor that is tied to another -> that other's.
+        classes: what is exported -> the class that transformers loads it with.
+    """
+
+    model_type: str
+    block: str
+    encoder: dict[str, str]
+    heads: dict[str, str]
+    copies: dict[str, str]
+    classes: dict[str, str]
+
+    @property
+    def prefix(self) -> str:
+        """What the names of a model with a head have before the encoder's."""
+        return f"{self.model_type}."
+
+
+ARCHITECTURES: dict[str, Architecture] = {
+    "electra": Architecture(
+        "electra",
+        "layer_{i}",
+        _names(*_EMBEDDINGS, (_DENSE, "embeddings_project", "embeddings_project"), *_LAYER),
+        {
+            **_names(
+                (_DENSE, f"{GENERATOR_HEAD}/dense", "generator_predictions.dense"),
+                (_NORM, f"{GENERATOR_HEAD}/layer_norm", "generator_predictions.LayerNorm"),
+                (_DENSE, f"{DISCRIMINATOR_HEAD}/dense", "discriminator_predictions.dense"),
+                (
+                    _DENSE,
+                    f"{DISCRIMINATOR_HEAD}/logit",
+                    "discriminator_predictions.dense_prediction",
+                ),
+            ),
+            f"{GENERATOR_HEAD}/output_bias": "generator_lm_head.bias",
+        },
+        {"generator_lm_head.weight": "electra.embeddings.word_embeddings.weight"},
+        {
+            "encoder": "ElectraModel",
+            "generator": "ElectraForMaskedLM",
+            "discriminator": "ElectraForPreTraining",
+            "sequence": "ElectraForSequenceClassification",
+            "tokens": "ElectraForTokenClassification",
+            "answers": "ElectraForQuestionAnswering",
+        },
+    ),
+    "bert": Architecture(
+        "bert",
+        "layer_{i}",
+        _names(*_EMBEDDINGS, *_LAYER),
+        {
+            **_names(
+                (_DENSE, f"{GENERATOR_HEAD}/dense", "cls.predictions.transform.dense"),
+                (_NORM, f"{GENERATOR_HEAD}/layer_norm", "cls.predictions.transform.LayerNorm"),
+            ),
+            f"{GENERATOR_HEAD}/output_bias": "cls.predictions.bias",
+        },
+        {
+            "cls.predictions.decoder.weight": "bert.embeddings.word_embeddings.weight",
+            "cls.predictions.decoder.bias": "cls.predictions.bias",
+        },
+        {
+            "encoder": "BertModel",
+            "generator": "BertForMaskedLM",
+            "tokens": "BertForTokenClassification",
+            "answers": "BertForQuestionAnswering",
+        },
+    ),
+    "albert": Architecture(
+        "albert",
+        "shared_layer",
+        _names(
+            *_EMBEDDINGS,
+            (_DENSE, "embeddings_project", "encoder.embedding_hidden_mapping_in"),
+            *_SHARED_LAYER,
+        ),
+        {
+            **_names(
+                (_DENSE, f"{GENERATOR_HEAD}/dense", "predictions.dense"),
+                (_NORM, f"{GENERATOR_HEAD}/layer_norm", "predictions.LayerNorm"),
+            ),
+            f"{GENERATOR_HEAD}/output_bias": "predictions.bias",
+        },
+        {
+            "predictions.decoder.weight": "albert.embeddings.word_embeddings.weight",
+            "predictions.decoder.bias": "predictions.bias",
+        },
+        {
+            "encoder": "AlbertModel",
+            "generator": "AlbertForMaskedLM",
+            "tokens": "AlbertForTokenClassification",
+            "answers": "AlbertForQuestionAnswering",
+        },
+    ),
+}
+"""Model type -> its names. What a table lacks (BERT's and ALBERT's replaced-token head) has no like
+in transformers."""
+
+# Parts of encoders that ours has no like of and that don't change its states.
+_NOT_NEEDED = re.compile(r"embeddings\.(position_ids|token_type_ids)$|pooler\.")
+# What BERT's first converted files call the parameters of a LayerNorm.
+_OLD_NORM = {".gamma": ".weight", ".beta": ".bias"}
+
+
+def encoder_names(architecture: Architecture, num_hidden_layers: int) -> dict[str, str]:
+    """Returns our path -> their name of all variables of an encoder, without scope and prefix."""
+    names = {}
+    for ours, theirs in architecture.encoder.items():
+        for i in range(num_hidden_layers if "{i}" in ours else 1):
+            names[ours.replace("{i}", str(i))] = theirs.replace("{i}", str(i))
+    return names
+
+
+def added_projection(
+    architecture: Architecture, embedding_size: int, hidden_size: int, prefix: str
+) -> dict[str, np.ndarray]:
+    """Returns the tensors that ALBERT has where embeddings are as wide as the states: a projection
+    that changes nothing. Ours has none then, and of other families this is {}.
+    """
+    if architecture.model_type != "albert" or embedding_size != hidden_size:
+        return {}
+    kernel, bias = (architecture.encoder[f"embeddings_project/{p}"] for p in ("kernel", "bias"))
+    return {
+        prefix + kernel: np.eye(hidden_size, dtype=np.float32),
+        prefix + bias: np.zeros(hidden_size, np.float32),
+    }
+
+
+def modern_name(name: str) -> str:
+    """Returns a tensor's name as transformers writes it today."""
+    stem, dot, ending = name.rpartition(".")
+    if not stem.endswith("LayerNorm"):
+        return name
+    return stem + _OLD_NORM.get(dot + ending, dot + ending)
+
+
+def is_not_needed(name: str) -> bool:
+    """Whether a tensor of an encoder has no part in its states: buffers and poolers."""
+    return _NOT_NEEDED.search(name) is not None
+
+
+# The variables that a network has, by our names, without building it.
+
+
+Shapes = dict[str, tuple[int, ...]]
+
+
+def encoder_shapes(network: TransformerConfig) -> Shapes:
+    """Returns path below the encoder's scope -> shape of an encoder with its own embeddings."""
+    hidden, width = network.hidden_size, network.embedding_size
+    shapes: Shapes = {
+        "embeddings/word_embeddings": (network.vocab_size, width),
+        "embeddings/position_embeddings": (network.max_position_embeddings, width),
+        "embeddings/token_type_embeddings": (network.type_vocab_size, width),
+        **_norm("embeddings/layer_norm", width),
+    }
+    if width != hidden:
+        shapes |= _dense("embeddings_project", width, hidden)
+    for block in dict.fromkeys(network.block_names):
+        for name in ("query", "key", "value", "output"):
+            shapes |= _dense(f"{block}/attention/{name}", hidden, hidden)
+        shapes |= _norm(f"{block}/attention/layer_norm", hidden)
+        shapes |= _dense(f"{block}/intermediate", hidden, network.intermediate_size)
+        shapes |= _dense(f"{block}/output", network.intermediate_size, hidden)
+        shapes |= _norm(f"{block}/layer_norm", hidden)
+    return shapes
+
+
+def generator_head_shapes(network: TransformerConfig) -> Shapes:
+    """Returns path -> shape of the masked-LM head on an encoder."""
+    return {
+        **_dense(f"{GENERATOR_HEAD}/dense", network.hidden_size, network.embedding_size),
+        **_norm(f"{GENERATOR_HEAD}/layer_norm", network.embedding_size),
+        f"{GENERATOR_HEAD}/output_bias": (network.vocab_size,),
+    }
+
+
+def discriminator_head_shapes(network: TransformerConfig) -> Shapes:
+    """Returns path -> shape of the replaced-token head on an encoder."""
+    return {
+        **_dense(f"{DISCRIMINATOR_HEAD}/dense", network.hidden_size, network.hidden_size),
+        **_dense(f"{DISCRIMINATOR_HEAD}/logit", network.hidden_size, 1),
+    }
+
+
+HEAD_SHAPES = {GENERATOR_HEAD: generator_head_shapes, DISCRIMINATOR_HEAD: discriminator_head_shapes}
+"""Scope of a head -> its shapes."""
+
+
+def _dense(path: str, inputs: int, outputs: int) -> Shapes:
+    return {f"{path}/kernel": (inputs, outputs), f"{path}/bias": (outputs,)}
+
+
+def _norm(path: str, width: int) -> Shapes:
+    return {f"{path}/gamma": (width,), f"{path}/beta": (width,)}

@@ -1,0 +1,178 @@
+"""Casing, accents and vocabulary in Hugging Face's tokenizer files, read and written."""
+
+from __future__ import annotations
+
+import json
+import posixpath
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+import tokenizers
+
+from electra_tf2.errors import UserError
+from electra_tf2.files import read_json_object
+from electra_tf2.text.vocabulary import CLS, MASK, PAD, SEP, SPECIAL_TOKENS, UNK, Vocabulary
+from electra_tf2.text.wordpiece import CONTINUATION, MAX_WORD_CHARACTERS
+
+TOKENIZER_CONFIG = "tokenizer_config.json"
+TOKENIZER = "tokenizer.json"
+SPECIAL_TOKENS_MAP = "special_tokens_map.json"
+VOCABULARY = "vocab.txt"
+
+_SETTINGS = ("do_lower_case", "strip_accents", "tokenize_chinese_chars")
+_ROLES = {
+    "unk_token": UNK,
+    "sep_token": SEP,
+    "pad_token": PAD,
+    "cls_token": CLS,
+    "mask_token": MASK,
+}
+
+
+def read_tokenizer_settings(folder: str) -> dict[str, bool]:
+    """Reads casing and accents of a Hugging Face model.
+
+    What tokenizer_config.json says goes before tokenizer.json, as in transformers.
+
+    Args:
+        folder: the model's.
+
+    Returns:
+        `do_lower_case` and `strip_accents`; {} where neither file is there.
+
+    Raises:
+        UserError: a file can't be read, or text is treated as no setting of ours does.
+    """
+    files = (
+        (TOKENIZER_CONFIG, "The model's tokenizer settings", lambda content, path: content),
+        (TOKENIZER, "The model's tokenizer", _of_normalizer),
+    )
+    found, settings = False, {}
+    for name, subject, pick in files:
+        path = posixpath.join(folder, name)
+        if not settings and tf.io.gfile.exists(path):
+            found = True
+            content = pick(read_json_object(path, subject), path)
+            settings = {key: content[key] for key in _SETTINGS if content.get(key) is not None}
+            _check_truth_values(settings, path)
+    if not found:
+        return {}
+    lower = settings.get("do_lower_case", True)
+    # Without a word on accents they go where text is lower-cased, as in BERT.
+    strip = settings.get("strip_accents", lower)
+    ideographs = settings.get("tokenize_chinese_chars", True)
+    if (strip and not lower) or not ideographs:
+        raise UserError(
+            "The model's tokenizer treats text in a way that this program has not.",
+            where=folder,
+            received=f"do_lower_case {lower}, strip_accents {strip}, tokenize_chinese_chars "
+            f"{ideographs}",
+            remedy="Accents are only removed from lower-cased text, and ideographs are always "
+            "words of their own.",
+        )
+    return {"do_lower_case": lower, "strip_accents": strip}
+
+
+def _check_truth_values(settings: Mapping[str, Any], path: str) -> None:
+    wrong = [f"{n} {value!r}" for n, value in settings.items() if not isinstance(value, bool)]
+    if wrong:
+        raise UserError(
+            "The model's tokenizer settings have values that can't be.",
+            where=path,
+            received=", ".join(wrong),
+            remedy="Each is true or false: copy the file again from where the model came from.",
+        )
+
+
+def vocabulary_file(folder: str) -> str | None:
+    """Returns the path of a model's vocabulary: vocab.txt, or else tokenizer.json."""
+    paths = (posixpath.join(folder, name) for name in (VOCABULARY, TOKENIZER))
+    return next((path for path in paths if tf.io.gfile.exists(path)), None)
+
+
+def tokenizer_files(
+    vocabulary: Vocabulary, *, do_lower_case: bool, strip_accents: bool, max_length: int
+) -> dict[str, bytes]:
+    """Returns the files of a tokenizer for transformers.
+
+    The special tokens are registered, so that "[MASK]" in a text is the mask; in this program every
+    text is ordinary text.
+
+    Args:
+        vocabulary: the pieces.
+        do_lower_case: whether text is lower-cased.
+        strip_accents: whether accents are removed from lower-cased text.
+        max_length: tokens that the model takes.
+
+    Returns:
+        File name -> content.
+    """
+    strip = strip_accents and do_lower_case
+    tokenizer = _tokenizer(vocabulary, do_lower_case, strip)
+    config = {
+        # With this class transformers takes tokenizer.json as it is. Its BERT class would build a
+        # tokenizer of its own, to which words of over 100 characters (here: 200) are unknown.
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_input_names": ["input_ids", "token_type_ids", "attention_mask"],
+        "model_max_length": max_length,
+        "do_lower_case": do_lower_case,
+        "strip_accents": strip,
+        "tokenize_chinese_chars": True,
+        "clean_up_tokenization_spaces": False,
+        **_ROLES,
+    }
+    return {
+        VOCABULARY: ("\n".join(vocabulary.tokens) + "\n").encode(),
+        TOKENIZER: (tokenizer.to_str(pretty=True) + "\n").encode(),
+        TOKENIZER_CONFIG: _json(config),
+        SPECIAL_TOKENS_MAP: _json(_ROLES),
+    }
+
+
+def _tokenizer(vocabulary: Vocabulary, lower: bool, strip: bool) -> tokenizers.Tokenizer:
+    tokenizer = tokenizers.Tokenizer(
+        tokenizers.models.WordPiece(
+            dict(vocabulary.ids),
+            unk_token=UNK,
+            continuing_subword_prefix=CONTINUATION,
+            max_input_chars_per_word=MAX_WORD_CHARACTERS,
+        )
+    )
+    tokenizer.normalizer = tokenizers.normalizers.BertNormalizer(
+        clean_text=True, handle_chinese_chars=True, strip_accents=strip, lowercase=lower
+    )
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
+        single=f"{CLS} $A {SEP}",
+        pair=f"{CLS} $A {SEP} $B:1 {SEP}:1",
+        special_tokens=[(CLS, vocabulary.cls_id), (SEP, vocabulary.sep_id)],
+    )
+    tokenizer.decoder = tokenizers.decoders.WordPiece(prefix=CONTINUATION)
+    tokenizer.add_special_tokens(
+        [tokenizers.AddedToken(t, special=True, normalized=False) for t in SPECIAL_TOKENS]
+    )
+    return tokenizer
+
+
+def _of_normalizer(content: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """Returns the settings of a BERT normalizer by their names in tokenizer_config.json."""
+    normalizer = content.get("normalizer")
+    kind = normalizer.get("type") if isinstance(normalizer, dict) else normalizer
+    if kind != "BertNormalizer":
+        raise UserError(
+            "The model's tokenizer treats text in a way that this program has not.",
+            where=path,
+            received=f"the normalizer {kind!r}",
+            remedy="Only BertNormalizer is known here. Where it comes to the same, say so in "
+            f"{TOKENIZER_CONFIG}: do_lower_case and strip_accents.",
+        )
+    return {
+        "do_lower_case": normalizer.get("lowercase"),
+        "strip_accents": normalizer.get("strip_accents"),
+        "tokenize_chinese_chars": normalizer.get("handle_chinese_chars"),
+    }
+
+
+def _json(value: Mapping[str, Any]) -> bytes:
+    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()

@@ -1,0 +1,315 @@
+"""Reading the checkpoints of the official TF1 program, by name.
+
+Such a checkpoint is `model.ckpt-N.index` and `model.ckpt-N.data-00000-of-00001`, beside a text file
+`checkpoint` that names the newest. It holds the weights, `global_step`, and (unless it was stripped
+for release, as Google's are) Adam's moments as `<variable>/adam_m` and `<variable>/adam_v`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from electra_tf2.errors import UserError
+
+# The table from our variable paths to the names in official TF1 ELECTRA checkpoints.
+#
+# Both sides are the full names: ours the Keras variable paths of the models in
+# `electra_tf2.modeling`, theirs without the ":0". `{i}` stands for a layer's number.
+
+
+# A transformer: embeddings (where it has its own) and layers, below one of these scopes.
+_TRANSFORMER_SCOPES = ("electra", "generator", "generator_ltr", "generator_rtl")
+_TRANSFORMER = {
+    "embeddings/word_embeddings": "embeddings/word_embeddings",
+    "embeddings/position_embeddings": "embeddings/position_embeddings",
+    "embeddings/token_type_embeddings": "embeddings/token_type_embeddings",
+    "embeddings/layer_norm/gamma": "embeddings/LayerNorm/gamma",
+    "embeddings/layer_norm/beta": "embeddings/LayerNorm/beta",
+    "embeddings_project/kernel": "embeddings_project/kernel",
+    "embeddings_project/bias": "embeddings_project/bias",
+    "layer_{i}/attention/query/kernel": "encoder/layer_{i}/attention/self/query/kernel",
+    "layer_{i}/attention/query/bias": "encoder/layer_{i}/attention/self/query/bias",
+    "layer_{i}/attention/key/kernel": "encoder/layer_{i}/attention/self/key/kernel",
+    "layer_{i}/attention/key/bias": "encoder/layer_{i}/attention/self/key/bias",
+    "layer_{i}/attention/value/kernel": "encoder/layer_{i}/attention/self/value/kernel",
+    "layer_{i}/attention/value/bias": "encoder/layer_{i}/attention/self/value/bias",
+    "layer_{i}/attention/output/kernel": "encoder/layer_{i}/attention/output/dense/kernel",
+    "layer_{i}/attention/output/bias": "encoder/layer_{i}/attention/output/dense/bias",
+    "layer_{i}/attention/layer_norm/gamma": "encoder/layer_{i}/attention/output/LayerNorm/gamma",
+    "layer_{i}/attention/layer_norm/beta": "encoder/layer_{i}/attention/output/LayerNorm/beta",
+    "layer_{i}/intermediate/kernel": "encoder/layer_{i}/intermediate/dense/kernel",
+    "layer_{i}/intermediate/bias": "encoder/layer_{i}/intermediate/dense/bias",
+    "layer_{i}/output/kernel": "encoder/layer_{i}/output/dense/kernel",
+    "layer_{i}/output/bias": "encoder/layer_{i}/output/dense/bias",
+    "layer_{i}/layer_norm/gamma": "encoder/layer_{i}/output/LayerNorm/gamma",
+    "layer_{i}/layer_norm/beta": "encoder/layer_{i}/output/LayerNorm/beta",
+}
+# The masked-LM heads: of the ordinary generator, and of the two-tower one.
+_MASKED_LM_SCOPES = ("generator_predictions", "cloze_predictions")
+_MASKED_LM = {
+    "dense/kernel": "dense/kernel",
+    "dense/bias": "dense/bias",
+    "layer_norm/gamma": "LayerNorm/gamma",
+    "layer_norm/beta": "LayerNorm/beta",
+    "output_bias": "output_bias",
+}
+_DISCRIMINATOR_SCOPES = ("discriminator_predictions",)
+_DISCRIMINATOR = {
+    "dense/kernel": "dense/kernel",
+    "dense/bias": "dense/bias",
+    "logit/kernel": "dense_1/kernel",
+    "logit/bias": "dense_1/bias",
+}
+
+OFFICIAL_NAMES: dict[str, str] = {
+    f"{scope}/{ours}": f"{scope}/{theirs}"
+    for scopes, table in (
+        (_TRANSFORMER_SCOPES, _TRANSFORMER),
+        (_MASKED_LM_SCOPES, _MASKED_LM),
+        (_DISCRIMINATOR_SCOPES, _DISCRIMINATOR),
+    )
+    for scope in scopes
+    for ours, theirs in table.items()
+}
+"""Our path to the official name, with `{i}` for a layer's number on both sides."""
+
+_OUR_PATHS = {theirs: ours for ours, theirs in OFFICIAL_NAMES.items()}
+_LAYER = re.compile(r"(?<=/layer_)\d+(?=/)")
+
+
+def official_name(path: str) -> str | None:
+    """The official name of one of our variables; None for a variable the table doesn't have."""
+    return _translate(path, OFFICIAL_NAMES)
+
+
+def our_path(name: str) -> str | None:
+    """Our path of an official variable; None for a name the table doesn't have."""
+    return _translate(name, _OUR_PATHS)
+
+
+def _translate(name: str, table: dict[str, str]) -> str | None:
+    layer = _LAYER.search(name)
+    if layer is None:
+        return table.get(name)
+    translated = table.get(_LAYER.sub("{i}", name))
+    return None if translated is None else translated.replace("{i}", layer.group())
+
+
+SLOTS = ("adam_m", "adam_v")
+_STEP = "global_step"
+
+
+@dataclasses.dataclass(frozen=True)
+class Tf1Checkpoint:
+    """What an official checkpoint holds.
+
+    Attributes:
+        path: The prefix it was read from, such as `…/model.ckpt-1000`.
+        global_step: The step; 0 where the file has none.
+        variables: Official name (without ":0") to array, without slots and step.
+        slots: Official name to its `adam_m` and `adam_v`, of those variables that have both.
+    """
+
+    path: str
+    global_step: int
+    variables: dict[str, np.ndarray]
+    slots: dict[str, dict[str, np.ndarray]]
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadReport:
+    """What became of the variables of a checkpoint.
+
+    Attributes:
+        path: The checkpoint's prefix.
+        left_over: Official names of the variables that nothing asked for, sorted.
+        without_slots: Our paths of the variables that have no Adam moments in the file, sorted.
+    """
+
+    path: str
+    left_over: tuple[str, ...]
+    without_slots: tuple[str, ...]
+
+    def __str__(self) -> str:
+        lines = [f"Read the official checkpoint {self.path}."]
+        if self.left_over:
+            lines.append(f"Not used: {_shorten(self.left_over)}.")
+        if self.without_slots:
+            lines.append("It has no Adam moments for the variables: the optimizer starts afresh.")
+        return " ".join(lines)
+
+
+def is_tf1_checkpoint(path: str) -> bool:
+    """Whether official checkpoint files lie at a path: a prefix, or a folder that holds some.
+
+    It says nothing about their state: reading them may be an error, but never a fresh start unsaid.
+    """
+    import tensorflow as tf
+
+    if tf.io.gfile.isdir(path):
+        names = tf.io.gfile.listdir(path)
+        return "checkpoint" in names or any(name.endswith(".index") for name in names)
+    return tf.io.gfile.exists(path.removesuffix(".index") + ".index")
+
+
+def checkpoint_prefix(path: str) -> str:
+    """Finds the checkpoint that a path means.
+
+    Args:
+        path: A prefix (`…/model.ckpt-1000`), its index file, or a folder with a `checkpoint` file
+            or exactly one index file.
+
+    Returns:
+        The prefix.
+
+    Raises:
+        UserError: There is no checkpoint, or several and none is named the newest.
+    """
+    import tensorflow as tf
+
+    path = path.removesuffix(".index")
+    if not tf.io.gfile.isdir(path):
+        if tf.io.gfile.exists(path + ".index"):
+            return path
+        raise UserError(
+            "There is no official checkpoint.",
+            where=path,
+            received=f"no file {path}.index",
+            remedy="Give the part before .index, or the folder that holds the checkpoint.",
+        )
+    if tf.io.gfile.exists(os.path.join(path, "checkpoint")):
+        found = list(filter(None, [tf.train.latest_checkpoint(path)]))
+        received = "the file checkpoint, which names none that is there"
+    else:
+        indexes = tf.io.gfile.glob(os.path.join(path, "*.index"))
+        found = sorted(index.removesuffix(".index") for index in indexes)
+        received = f"{len(found)} index files and no file named checkpoint"
+    if len(found) == 1:
+        return found[0]
+    raise UserError(
+        "The folder does not say which official checkpoint is meant."
+        if found
+        else "The folder holds no official checkpoint.",
+        where=path,
+        received=received,
+        remedy="Give the checkpoint itself: the part before .index.",
+    )
+
+
+def read_tf1_checkpoint(path: str) -> Tf1Checkpoint:
+    """Reads every variable of an official checkpoint.
+
+    Args:
+        path: As for `checkpoint_prefix`.
+
+    Raises:
+        UserError: There is no checkpoint, or a file of it is missing, truncated or corrupt.
+    """
+    import tensorflow as tf
+
+    prefix = checkpoint_prefix(path)
+    try:
+        reader = tf.train.load_checkpoint(prefix)
+        arrays = {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+    except (tf.errors.OpError, ValueError, RuntimeError, LookupError) as error:
+        # The reader turns its status codes into all of these.
+        raise _unreadable(prefix, error) from error
+    step = int(arrays.pop(_STEP, 0))
+    slots = {
+        name: {slot: arrays[f"{name}/{slot}"] for slot in SLOTS}
+        for name in arrays
+        if all(f"{name}/{slot}" in arrays for slot in SLOTS)
+    }
+    variables = {
+        name: array for name, array in arrays.items() if name.rpartition("/")[2] not in SLOTS
+    }
+    return Tf1Checkpoint(prefix, step, variables, slots)
+
+
+def load_variables(
+    checkpoint: Tf1Checkpoint, wanted: Mapping[str, tuple[int, ...]]
+) -> tuple[dict[str, np.ndarray], dict[str, dict[str, np.ndarray]] | None, LoadReport]:
+    """Picks the variables of our models from an official checkpoint; all of them, or an error.
+
+    Args:
+        checkpoint: What was read.
+        wanted: Our variable paths and their shapes.
+
+    Returns:
+        The weights by our path; the Adam moments (`adam_m`, `adam_v`) by our path, or None unless
+        every wanted variable has them; and a report of what was not used.
+
+    Raises:
+        UserError: A wanted variable is not in the file, or has another shape. The message names
+            all of them.
+    """
+    names = {path: official_name(path) for path in wanted}
+    missing, reshaped = [], []
+    for path, shape in wanted.items():
+        array = checkpoint.variables.get(names[path])
+        if array is None:
+            missing.append(f"{path} ({names[path] or 'no official name'})")
+        elif array.shape != tuple(shape):
+            reshaped.append((path, array.shape, tuple(shape)))
+    if missing or reshaped:
+        raise _mismatch(checkpoint.path, missing, reshaped)
+
+    weights = {path: checkpoint.variables[name] for path, name in names.items()}
+    without_slots = tuple(sorted(path for path in wanted if names[path] not in checkpoint.slots))
+    slots = None
+    if not without_slots:
+        slots = {path: checkpoint.slots[name] for path, name in names.items()}
+    left_over = tuple(sorted(set(checkpoint.variables) - set(names.values())))
+    return weights, slots, LoadReport(checkpoint.path, left_over, without_slots)
+
+
+def _mismatch(
+    prefix: str, missing: list[str], reshaped: list[tuple[str, tuple[int, ...], tuple[int, ...]]]
+) -> UserError:
+    received = []
+    if missing:
+        received.append("not in the file: " + ", ".join(missing))
+    if reshaped:
+        shapes = (f"{path} {theirs} instead of {ours}" for path, theirs, ours in reshaped)
+        received.append("of another shape: " + ", ".join(shapes))
+    remedy = "Give the hparams that the checkpoint was trained with."
+    generators = [(theirs, ours) for path, theirs, ours in reshaped if path.startswith("generator")]
+    if generators and all(np.prod(theirs) > np.prod(ours) for theirs, ours in generators):
+        remedy = (
+            "The file's generator is larger than the run's. The released small model has one of "
+            'full size: set "generator_hidden_size": 1.0.'
+        )
+    if any("/shared_layer/" in name for name in missing):
+        remedy = 'Official checkpoints have no shared layer: set "encoder": "bert", or start anew.'
+    return UserError(
+        "The official checkpoint does not fit the model.",
+        where=prefix,
+        received="; ".join(received),
+        remedy=remedy,
+    )
+
+
+def _unreadable(prefix: str, error: Exception) -> UserError:
+    import tensorflow as tf
+
+    data_files = tf.io.gfile.glob(f"{prefix}.data-*")
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return UserError(
+        "An official checkpoint is truncated or corrupt."
+        if data_files
+        else "An official checkpoint has no data file.",
+        where=f"{prefix}.data-*" if not data_files else ", ".join([f"{prefix}.index", *data_files]),
+        received=reason,
+        remedy="Copy the checkpoint again, all of its files.",
+    )
+
+
+def _shorten(names: Iterable[str], limit: int = 8) -> str:
+    names = list(names)
+    rest = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + rest

@@ -1,0 +1,1 @@
+"""Hparams: typed records, their text forms, shared checks, presets and published recipes."""

@@ -1,1 +1,0 @@
-"""Other people's files: checkpoints and models of other programs."""

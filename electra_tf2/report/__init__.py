@@ -1,1 +1,0 @@
-"""Figures turned into tables and plots."""

@@ -1,0 +1,290 @@
+"""What the optimizers share: two moments, clipping, and one compiled update of every replica."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from electra_tf2.training.devices import ReplicaVariables
+from electra_tf2.training.loss_scale import LossScale
+
+# A replica's own copy of a variable.
+
+
+# Variables whose names match are not decayed. The vocabulary head's output_bias matches "bias".
+NOT_DECAYED = re.compile("LayerNorm|layer_norm|bias")
+SLOTS = ("adam_m", "adam_v")
+UPDATES = "updates"
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerSettings:
+    """Constants of an update.
+
+    Attributes:
+        beta_1: decay of the first moment.
+        beta_2: decay of the second moment.
+        epsilon: added to the root of the second moment.
+        weight_decay_rate: decoupled decay, relative to the learning rate.
+        bias_correction: divide the moments by 1 - beta^t.
+        max_grad_norm: global gradient norm to clip to.
+    """
+
+    beta_1: float = 0.9
+    beta_2: float = 0.999
+    epsilon: float = 1e-6
+    weight_decay_rate: float = 0.01
+    bias_correction: bool = False
+    max_grad_norm: float = 1.0
+
+    @classmethod
+    def from_hparams(cls, config: Any) -> OptimizerSettings:
+        """Takes the constants from a configuration's `adam_…`, `weight_decay_rate` and so on."""
+        return cls(
+            beta_1=config.adam_beta_1,
+            beta_2=config.adam_beta_2,
+            epsilon=config.adam_epsilon,
+            weight_decay_rate=config.weight_decay_rate,
+            bias_correction=config.adam_bias_correction,
+            max_grad_norm=config.max_grad_norm,
+        )
+
+
+@tf.function(jit_compile=True, autograph=False)
+def global_norm(gradients: list[tf.Tensor]) -> tf.Tensor:
+    """Root of the sum of squares over all gradients, float32 scalar; the gradients are dense."""
+    return tf.sqrt(tf.add_n([tf.reduce_sum(tf.square(g)) for g in gradients]))
+
+
+class ReplicaOptimizer:
+    """Base of the optimizers: w -= lr x factor x change(w, u), u = m / (√v + epsilon).
+
+    m and v are running means of the clipped gradient and its square (arXiv:1412.6980). A subclass
+    says what the change is.
+
+    Args:
+        strategy: the strategy under whose scope the slots are made.
+        variables: name -> trainable variable.
+        settings: constants.
+        learning_rate_factors: name -> factor of the learning rate; 1 for names not in it.
+        loss_scale: of a run in float16; its state is saved with the slots.
+
+    Attributes:
+        settings_type: the subclass's settings, with its defaults.
+        variables: the variables.
+        slots: what a checkpoint keeps besides: the moments, named `<variable>/adam_m` and
+            `<variable>/adam_v`; with bias correction `updates`, int64, those made so far, which
+            skipped steps are not among; and the loss scale's state.
+        loss_scale: as given.
+    """
+
+    settings_type: ClassVar[type[OptimizerSettings]]
+
+    def __init__(
+        self,
+        strategy: tf.distribute.Strategy,
+        variables: Mapping[str, keras.Variable],
+        settings: OptimizerSettings,
+        learning_rate_factors: Mapping[str, float] | None = None,
+        loss_scale: LossScale | None = None,
+    ):
+        self.settings = settings
+        self.loss_scale = loss_scale
+        factors = learning_rate_factors or {}
+        self._factors = [factors.get(name, 1.0) for name in variables]
+        self._excluded = [bool(NOT_DECAYED.search(name)) for name in variables]
+        self.variables = ReplicaVariables(strategy, variables)
+        moments, count = {}, {}
+        with strategy.scope():
+            for slot in SLOTS:
+                for name, variable in variables.items():
+                    moments[f"{name}/{slot}"] = tf.Variable(
+                        tf.zeros(variable.shape), trainable=False, name=slot
+                    )
+            if settings.bias_correction:
+                count[UPDATES] = tf.Variable(0, trainable=False, dtype=tf.int64)
+        self._moments = ReplicaVariables(strategy, moments)
+        self._count = ReplicaVariables(strategy, count)
+        scale = {} if loss_scale is None else loss_scale.variables
+        self.slots = ReplicaVariables(strategy, {**moments, **count, **scale})
+        self._update = tf.function(self._new_values, jit_compile=True, autograph=False)
+
+    def restore_slots(self, arrays: Mapping[str, np.ndarray], *, updates: int) -> None:
+        """Takes the slots from a checkpoint.
+
+        Args:
+            arrays: name -> array. A loss scale that it lacks, as checkpoints of other precisions
+                and of the official program do, keeps its present state.
+            updates: those that made the moments, for a checkpoint that does not count them.
+        """
+        kept = {} if self.loss_scale is None else self.loss_scale.to_numpy()
+        counted = dict.fromkeys(self._count.names, np.int64(updates))
+        self.slots.assign({**kept, **counted, **arrays})
+
+    def apply(
+        self,
+        replica_id: int,
+        gradients: list[tf.Tensor],
+        norm: tf.Tensor,
+        learning_rate: tf.Tensor,
+    ) -> None:
+        """Updates one replica's copies of all variables and slots.
+
+        Args:
+            replica_id: whose copies.
+            gradients: dense float32 gradients of the global batch, in the variables' order.
+            norm: their global norm, float32 scalar; gradients are scaled down to `max_grad_norm`.
+            learning_rate: float32 scalar.
+        """
+        variables = self.variables.local(replica_id)
+        moments = self._moments.local(replica_id)
+        n = len(variables)
+        clip = self.settings.max_grad_norm / tf.maximum(norm, self.settings.max_grad_norm)
+        values = self._update(
+            [v.read_value() for v in variables],
+            [s.read_value() for s in moments[:n]],
+            [s.read_value() for s in moments[n:]],
+            gradients,
+            clip,
+            learning_rate,
+            *self._corrections(self._count.local(replica_id)),
+        )
+        for variable, value in zip([*variables, *moments], values, strict=True):
+            variable.assign(value)
+
+    def change(self, variable: tf.Tensor, update: tf.Tensor, *, excluded: bool) -> tf.Tensor:
+        """What is subtracted from a variable, before the learning rate.
+
+        Args:
+            variable: float32, its present value.
+            update: float32, the same shape: m / (√v + epsilon).
+            excluded: whether it belongs to a LayerNorm or is a bias.
+
+        Returns:
+            float32, the same shape.
+        """
+        raise NotImplementedError
+
+    def _corrections(self, count):
+        """What the two moments are divided by: 1 - beta^t, t the number of this update, or 1.
+
+        Not the number of the step: after a skipped one the moments are as young as before.
+        """
+        if not self.settings.bias_correction:
+            return tf.ones([]), tf.ones([])
+        t = tf.cast(count[0].assign_add(1), tf.float32)
+        return 1.0 - tf.pow(self.settings.beta_1, t), 1.0 - tf.pow(self.settings.beta_2, t)
+
+    def _new_values(self, variables, ms, vs, gradients, clip, rate, first, second):
+        s = self.settings
+        new_variables, new_ms, new_vs = [], [], []
+        for variable, m, v, gradient, factor, excluded in zip(
+            variables, ms, vs, gradients, self._factors, self._excluded, strict=True
+        ):
+            gradient = gradient * clip
+            m = s.beta_1 * m + (1.0 - s.beta_1) * gradient
+            v = s.beta_2 * v + (1.0 - s.beta_2) * tf.square(gradient)
+            update = (m / first) / (tf.sqrt(v / second) + s.epsilon)
+            change = self.change(variable, update, excluded=excluded)
+            new_variables.append(variable - rate * factor * change)
+            new_ms.append(m)
+            new_vs.append(v)
+        return [*new_variables, *new_ms, *new_vs]
+
+
+# LAMB: Adam whose steps are as long as the weights they change, for large batches.
+
+
+@dataclasses.dataclass(frozen=True)
+class LambSettings(OptimizerSettings):
+    """LAMB's constants: the moments are bias-corrected by default, as in the publication."""
+
+    bias_correction: bool = True
+
+
+class Lamb(ReplicaOptimizer):
+    """w -= lr ‖w‖ / ‖r‖ r, r = m / (√v + epsilon) + decay w, for each variable by itself.
+
+    The trust ratio ‖w‖ / ‖r‖ is 1 where one of the two is 0. LayerNorm and biases are neither
+    decayed nor scaled: they take Adam's step. Arguments as `ReplicaOptimizer`.
+
+    Source: arXiv:1904.00962 (You et al. 2020), algorithm 2 with φ the identity. Clipping by the
+    global gradient norm comes before the moments, as with AdamW.
+    """
+
+    settings_type = LambSettings
+
+    def change(self, variable: tf.Tensor, update: tf.Tensor, *, excluded: bool) -> tf.Tensor:
+        """Returns r times the trust ratio; see `ReplicaOptimizer.change`."""
+        if excluded:
+            return update
+        r = update + self.settings.weight_decay_rate * variable
+        length, step_length = tf.norm(variable), tf.norm(r)
+        usable = (length > 0) & (step_length > 0)
+        return r * tf.where(usable, length / tf.where(usable, step_length, 1.0), 1.0)
+
+
+# AdamW as the official program has it.
+
+
+__all__ = ["AdamW", "AdamWSettings", "global_norm"]
+
+
+@dataclasses.dataclass(frozen=True)
+class AdamWSettings(OptimizerSettings):
+    """AdamW's constants: the moments are not bias-corrected by default, as officially."""
+
+
+class AdamW(ReplicaOptimizer):
+    """w -= lr (m / (√v + epsilon) + decay w), m and v running means of gradient and its square.
+
+    LayerNorm and biases are not decayed. Arguments as `ReplicaOptimizer`.
+
+    Source: the official program's optimizer; decoupled decay is arXiv:1711.05101.
+    """
+
+    settings_type = AdamWSettings
+
+    def change(self, variable: tf.Tensor, update: tf.Tensor, *, excluded: bool) -> tf.Tensor:
+        """Returns update + decay x variable; see `ReplicaOptimizer.change`."""
+        if excluded or not self.settings.weight_decay_rate:
+            return update
+        return update + self.settings.weight_decay_rate * variable
+
+
+# The optimizer that a configuration asks for.
+
+
+# By their names as hparam `optimizer`.
+OPTIMIZERS: dict[str, type[ReplicaOptimizer]] = {"adamw": AdamW, "lamb": Lamb}
+
+
+def make_optimizer(
+    config: Any,
+    strategy: tf.distribute.Strategy,
+    variables: Mapping[str, keras.Variable],
+    learning_rate_factors: Mapping[str, float] | None = None,
+) -> ReplicaOptimizer:
+    """Builds the optimizer by the hparams, with a loss scale if `precision` is "float16".
+
+    Args:
+        config: has `optimizer`, `precision`, `weight_decay_rate`, `max_grad_norm` and the `adam_…`
+            constants.
+        strategy: the strategy under whose scope the slots are made.
+        variables: name -> trainable variable.
+        learning_rate_factors: name -> factor of the learning rate; 1 for names not in it.
+    """
+    optimizer = OPTIMIZERS[config.optimizer]
+    return optimizer(
+        strategy,
+        variables,
+        optimizer.settings_type.from_hparams(config),
+        learning_rate_factors,
+        LossScale(strategy) if config.precision == "float16" else None,
+    )

@@ -1,0 +1,316 @@
+"""The tasks of GLUE; what tells them apart is in `glue_tables`."""
+
+from __future__ import annotations
+
+import dataclasses
+import posixpath
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from electra_tf2.errors import UserError
+from electra_tf2.files import replace_file
+from electra_tf2.text.tokenizer import Tokenizer
+from finetune.classification.glue_tables import GLUE, HIGHEST, LOWEST, Columns, GlueTable
+from finetune.classification.tasks import (
+    ClassificationTask,
+    InputExample,
+    RegressionTask,
+    SingleOutputTask,
+)
+from finetune.data_files import BadRows, read_text
+from finetune.task import Scorer
+
+# Reading GLUE's tab-separated files: quotes are literal, and ids count rows.
+
+
+class GlueRows(NamedTuple):
+    """What a file holds.
+
+    Attributes:
+        examples: of the usable rows, each with its row's number from 0 as `eid`.
+        num_rows: all rows, without the header.
+    """
+
+    examples: list[InputExample]
+    num_rows: int
+
+
+def read_lines(path: str, max_lines: int | None = None) -> list[list[str]]:
+    """Reads a tab-separated file.
+
+    Args:
+        path: the file.
+        max_lines: how many of its lines to take; None for all.
+
+    Returns:
+        The cells of each line. An empty line has none; those at the file's end are left out.
+
+    Raises:
+        UserError: see `read_text`.
+    """
+    lines = read_text(path).split("\n")[:max_lines]
+    lines = [line.removesuffix("\r") for line in lines]
+    while lines and not lines[-1]:
+        lines.pop()
+    return [line.split("\t") if line else [] for line in lines]
+
+
+def read_glue(table: GlueTable, path: str, split: str, max_lines: int | None = None) -> GlueRows:
+    """Reads one of a task's files.
+
+    Args:
+        table: the task.
+        path: the file.
+        split: whose columns it has; "predict": those of a test split, or of the training file with
+            or without its label (told apart by line 1).
+        max_lines: how many lines to read; None for all.
+
+    Raises:
+        UserError: the file can't be read, line 1 lacks a column, or too many rows are bad.
+    """
+    lines = read_lines(path, max_lines)
+    first = lines[0] if lines else []
+    columns = _columns(table, path, split, first)
+    needed = columns.min_cells
+    if columns.header and len(first) < needed:
+        raise UserError(
+            "A data file lacks a column.",
+            where=f"{path}, line 1",
+            received=f"{_shown(first)}; at least {needed} are needed",
+            remedy=f"Check that it is the {split} file of {table.folder} in GLUE.",
+        )
+    bad = BadRows(path)
+    examples = []
+    for i, cells in enumerate(lines[columns.header :]):
+        try:
+            examples.append(_example(table, i, cells, columns))
+        except ValueError as error:
+            bad.add(i + 1 + columns.header, str(error))
+    num_rows = len(lines) - columns.header
+    bad.check(num_rows)
+    return GlueRows(examples, num_rows)
+
+
+def swapped(examples: list[InputExample]) -> list[InputExample]:
+    """Returns the examples with their texts swapped and ids that follow (the official ones).
+
+    Where rows were skipped the ids overlap by as many; nothing looks examples to train on up.
+    """
+    offset = len(examples)
+    return [
+        dataclasses.replace(e, eid=e.eid + offset, text_a=e.text_b, text_b=e.text_a)
+        for e in examples
+    ]
+
+
+def _example(table: GlueTable, eid: int, cells: list[str], columns: Columns) -> InputExample:
+    if len(cells) < columns.min_cells:
+        raise ValueError(f"{_shown(cells)}; at least {columns.min_cells} are needed")
+    return InputExample(
+        eid=eid,
+        text_a=cells[columns.text_a],
+        text_b=None if columns.text_b is None else cells[columns.text_b],
+        label=None if columns.label is None else table.parse_label(cells[columns.label]),
+    )
+
+
+def _columns(table: GlueTable, path: str, split: str, first: list[str]) -> Columns:
+    if split != "predict":
+        return table.tests.get(split, table.labelled)
+    if all(name in first for name in table.text_names):
+        places = [first.index(name) for name in table.text_names]
+        return Columns(places[0], places[1] if len(places) > 1 else None)
+    labelled = table.labelled
+    if not labelled.header and len(first) >= labelled.min_cells:
+        return dataclasses.replace(labelled, label=None)
+    if first[:1] in (["index"], ["id"]):
+        return next(iter(table.tests.values()))
+    raise UserError(
+        "A file to predict does not name its columns.",
+        where=f"{path}, line 1",
+        received=_shown(first),
+        remedy=f"Name them in line 1, separated by tabs: {', '.join(table.text_names)}.",
+    )
+
+
+def _shown(cells: list[str]) -> str:
+    count = f"{len(cells)} column{'' if len(cells) == 1 else 's'}"
+    text = " | ".join(cells)
+    return f"{count}: {text[:100]}{'…' if len(text) > 100 else ''}" if cells else "an empty line"
+
+
+# Files for GLUE's evaluation server (https://gluebenchmark.com).
+
+
+def write_submission(
+    name: str,
+    test_file: str,
+    num_rows: int,
+    records: Sequence[Mapping[str, Any]],
+    folder: str,
+) -> str:
+    """Writes `index<tab>prediction` lines under a header of these words.
+
+    Args:
+        name: the file's name.
+        test_file: what was predicted, for messages.
+        num_rows: its number of rows.
+        records: of its rows, with the row's number from 0 as "id" and a "label" or a "score".
+        folder: where to, made if need be.
+
+    Returns:
+        The file's path.
+
+    Raises:
+        UserError: a row has no prediction, so that the server would refuse the file or take
+            predictions for those of other rows. Nothing is written.
+    """
+    by_row = {record["id"]: _prediction(record) for record in records}
+    check_rows(name, test_file, num_rows, by_row)
+    lines = ["index\tprediction", *(f"{row}\t{by_row[row]}" for row in range(num_rows))]
+    tf.io.gfile.makedirs(folder)
+    path = posixpath.join(folder, name)
+    replace_file(path, ("\n".join(lines) + "\n").encode())
+    return path
+
+
+def check_rows(name: str, test_file: str, num_rows: int, rows: Collection[int]) -> None:
+    """Checks that every row of a test file has a prediction, or will have one.
+
+    Args:
+        name: the submission's name.
+        test_file: the test file, for messages.
+        num_rows: its number of rows.
+        rows: the rows, from 0, that are predicted.
+
+    Raises:
+        UserError: one of them is not.
+    """
+    missing = [row for row in range(num_rows) if row not in rows]
+    if missing:
+        named = ", ".join(map(str, missing[:5])) + (", …" if len(missing) > 5 else "")
+        raise UserError(
+            f"The submission {name} would lack {len(missing)} of {num_rows} predictions.",
+            where=test_file,
+            received=f"no usable row {named} (counted from 0, after the header)",
+            remedy="Mend the rows, or copy the file from GLUE again.",
+        )
+
+
+def _prediction(record: Mapping[str, Any]) -> str:
+    if "score" in record:
+        return f"{min(max(record['score'], LOWEST), HIGHEST):.3f}"
+    return record["label"]
+
+
+# Lines of a file that are read in debug mode, the header included.
+DEBUG_LINES = 100
+
+
+class GlueTask(SingleOutputTask):
+    """What the tasks of GLUE share, to be inherited from beside a kind of task.
+
+    Attributes:
+        table: the task's table.
+    """
+
+    table: GlueTable
+
+    @property
+    def main_metric(self) -> str:
+        """The metric by which models are compared."""
+        return self.table.main_metric
+
+    @property
+    def dev_splits(self) -> Mapping[str, str]:
+        """Splits to score; of mnli's, the mismatched one where its file is present."""
+        first, *others = self.table.dev_splits
+        present = [name for name in others if tf.io.gfile.exists(self.data_file(name))]
+        return {name: self.table.dev_splits[name] for name in (first, *present)}
+
+    @property
+    def test_splits(self) -> Sequence[str]:
+        """Splits without labels."""
+        return tuple(self.table.tests)
+
+    def data_file(self, split: str) -> str:
+        """Returns the path of a split's file."""
+        return self.path(self.table.file_name(split))
+
+    def read_examples(self, path: str, split: str) -> list[InputExample]:
+        """Reads a file; see `Task` and `glue_files.read_glue`."""
+        examples = self._read(path, split).examples
+        if split == "train" and self.table.doubled and self.config.double_unordered:
+            examples = examples + swapped(examples)
+        return examples
+
+    def _read(self, path: str, split: str) -> GlueRows:
+        max_lines = DEBUG_LINES if self.config.debug else None
+        return read_glue(self.table, path, split, max_lines)
+
+    def check_test_split(self, split: str) -> None:
+        """Checks that every row of a test split is usable, as its submission needs.
+
+        Args:
+            split: one of `test_splits`.
+
+        Raises:
+            UserError: the file can't be read, or a row has no prediction to be.
+        """
+        path = self.data_file(split)
+        examples, num_rows = self._read(path, split)
+        rows = {example.eid for example in examples}
+        check_rows(self.table.submissions[split], path, num_rows, rows)
+
+    def write_submission(
+        self, split: str, records: Sequence[Mapping[str, Any]], folder: str
+    ) -> list[str]:
+        """Writes the file that GLUE's server takes; see `glue_submission.write_submission`."""
+        path = self.data_file(split)
+        num_rows = self._read(path, split).num_rows
+        return [write_submission(self.table.submissions[split], path, num_rows, records, folder)]
+
+    def feature_settings(self) -> dict[str, Any]:
+        """Returns what the features depend on."""
+        settings = super().feature_settings()
+        if self.table.doubled:
+            settings["double_unordered"] = self.config.double_unordered
+        return settings
+
+
+class GlueClassification(GlueTask, ClassificationTask):
+    """A classification task of GLUE.
+
+    Args:
+        config: a `FinetuningConfig`.
+        name: the task's name in `GLUE`.
+        tokenizer: text -> ids.
+    """
+
+    def __init__(self, config: Any, name: str, tokenizer: Tokenizer):
+        self.table = GLUE[name]
+        super().__init__(config, name, tokenizer, self.table.labels)
+
+    def get_scorer(self, split: str = "dev") -> Scorer:
+        """Returns a fresh scorer."""
+        return self.table.scorer(self.label_list)
+
+
+class GlueRegression(GlueTask, RegressionTask):
+    """The task of GLUE with scores, sts; arguments as `GlueClassification`."""
+
+    def __init__(self, config: Any, name: str, tokenizer: Tokenizer):
+        self.table = GLUE[name]
+        super().__init__(config, name, tokenizer, LOWEST, HIGHEST)
+
+    def get_scorer(self, split: str = "dev") -> Scorer:
+        """Returns a fresh scorer."""
+        return self.table.scorer()
+
+
+def glue_task(name: str, config: Any, tokenizer: Tokenizer) -> GlueClassification | GlueRegression:
+    """Builds the task of GLUE with this name; arguments as `GlueClassification`."""
+    kind = GlueClassification if GLUE[name].labels else GlueRegression
+    return kind(config, name, tokenizer)

@@ -1,0 +1,145 @@
+"""Metrics of tasks with one label or one score an example."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import scipy.stats
+import sklearn.metrics
+
+from finetune.task import Scorer
+
+# Predicted scores that vary less than this share of the true ones' standard deviation are constant
+# for all practical purposes.
+_FLAT = 0.02
+
+
+class SentenceLevelScorer(Scorer):
+    """Collects losses, predictions and true values."""
+
+    _truth = "label_ids"
+
+    def __init__(self):
+        self._losses: list[float] = []
+        self._true: list[Any] = []
+        self._predicted: list[Any] = []
+
+    def update(self, results: Mapping[str, Any]) -> None:
+        """Takes one example's `loss`, `predictions`, and `label_ids` or `targets`."""
+        self._losses.append(float(results["loss"]))
+        self._true.append(np.asarray(results[self._truth]).item())
+        self._predicted.append(np.asarray(results["predictions"]).item())
+
+    def get_loss(self) -> float:
+        """Returns the mean loss over what was taken so far."""
+        return float(np.mean(self._losses))
+
+
+class AccuracyScorer(SentenceLevelScorer):
+    """Share of examples whose class is right.
+
+    Args:
+        label_list: the classes' names, for messages; numbers are shown without them.
+    """
+
+    def __init__(self, label_list: Sequence[str] = ()):
+        super().__init__()
+        self._label_list = label_list
+
+    def get_results(self) -> list[tuple[str, float]]:
+        """Returns accuracy and loss."""
+        accuracy = 100.0 * float(np.mean(np.equal(self._true, self._predicted)))
+        return [("accuracy", accuracy), ("loss", self.get_loss())]
+
+    def stuck_at(self) -> str | None:
+        """Names the one class that is always predicted, if the examples are of several."""
+        if len(set(self._predicted)) != 1 or len(set(self._true)) < 2:
+            return None
+        label = self._predicted[0]
+        return f"the class {self._label_list[label] if self._label_list else str(label)!r}"
+
+
+class F1Scorer(AccuracyScorer):
+    """Accuracy, and the F1 of class 1, the positive one."""
+
+    def get_results(self) -> list[tuple[str, float]]:
+        """Returns accuracy, loss and F1; F1 is 0 where nothing is found."""
+        f1 = sklearn.metrics.f1_score(
+            np.equal(self._true, 1), np.equal(self._predicted, 1), zero_division=0
+        )
+        return [*super().get_results(), ("f1", 100.0 * float(f1))]
+
+
+class MacroF1Scorer(AccuracyScorer):
+    """Accuracy, and the mean of the classes' F1; of two classes, the second one's F1 too.
+
+    The mean is over the classes that occur among the true or the predicted ones.
+    """
+
+    def get_results(self) -> list[tuple[str, float]]:
+        """Returns accuracy, loss, macro F1 and, if there are two classes, F1."""
+        results = super().get_results()
+        macro = sklearn.metrics.f1_score(
+            self._true, self._predicted, average="macro", zero_division=0
+        )
+        results.append(("macro_f1", 100.0 * float(macro)))
+        if len(self._label_list) == 2:
+            f1 = sklearn.metrics.f1_score(
+                np.equal(self._true, 1), np.equal(self._predicted, 1), zero_division=0
+            )
+            results.append(("f1", 100.0 * float(f1)))
+        return results
+
+
+class MCCScorer(AccuracyScorer):
+    """Matthews correlation coefficient."""
+
+    def get_results(self) -> list[tuple[str, float]]:
+        """Returns the coefficient in percent, 0 where it is undefined, and the loss."""
+        undefined = len(set(self._true)) < 2 or len(set(self._predicted)) < 2
+        mcc = 0.0
+        if not undefined:
+            mcc = float(sklearn.metrics.matthews_corrcoef(self._true, self._predicted))
+        return [("mcc", 100.0 * mcc), ("loss", self.get_loss())]
+
+
+class RegressionScorer(SentenceLevelScorer):
+    """Correlations of predicted and true scores, and their mean squared distance."""
+
+    _truth = "targets"
+
+    def get_results(self) -> list[tuple[str, float]]:
+        """Returns Pearson's and Spearman's correlation in percent, mse and loss.
+
+        A correlation is 0 where it is undefined: with a constant, with something infinite, or with
+        fewer than two examples. The mse is that of normalized scores, as the loss.
+        """
+        true = np.asarray(self._true, np.float64)
+        predicted = np.asarray(self._predicted, np.float64)
+        pearson = spearman = 0.0
+        if _varies(true) and _varies(predicted):
+            pearson = float(scipy.stats.pearsonr(true, predicted)[0])
+            spearman = float(scipy.stats.spearmanr(true, predicted)[0])
+        return [
+            ("pearson", 100.0 * pearson),
+            ("spearman", 100.0 * spearman),
+            ("mse", float(np.mean(np.square(true - predicted)))),
+            ("loss", self.get_loss()),
+        ]
+
+    def stuck_at(self) -> str | None:
+        """Says so if the predictions hardly vary although the true scores do."""
+        if not _varies(np.asarray(self._true)):
+            return None
+        if np.std(self._predicted) < _FLAT * np.std(self._true):
+            return "one score for every example"
+        return None
+
+
+def _varies(values: np.ndarray) -> bool:
+    """Whether a correlation with the values is defined, and more than rounding."""
+    if len(values) < 2 or not np.isfinite(values).all():
+        return False
+    return bool(np.ptp(values) > 1e-12 * np.abs(values).max())

@@ -1,0 +1,1 @@
+"""Fine-tuned models written for other programs."""

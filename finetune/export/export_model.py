@@ -1,0 +1,152 @@
+"""Exporting any model of this program, pre-trained or fine-tuned, to any of the formats."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import posixpath
+
+import tensorflow as tf
+
+from electra_tf2.console import say
+from electra_tf2.errors import UserError
+from electra_tf2.export.huggingface import ExportOptions
+from electra_tf2.files import check_free
+from finetune.setup import TASKS
+
+# Format -> "module:function" for a pre-trained model and for a fine-tuned one; imported when
+# needed.
+EXPORTERS: dict[str, tuple[str, str]] = {
+    "huggingface": (
+        "electra_tf2.export.huggingface:export_huggingface",
+        "finetune.export.huggingface:export_huggingface",
+    ),
+    "savedmodel": (
+        "electra_tf2.export.saved_model:export_saved_model",
+        "finetune.export.saved_model:export_saved_model",
+    ),
+    "keras": (
+        "electra_tf2.export.keras_file:export_keras",
+        "electra_tf2.export.keras_file:export_keras",
+    ),
+}
+_OPTIONS = ("network", "architecture", "vocab_file", "do_lower_case", "strip_accents")
+_TRUTH = {"true": True, "false": False}
+
+
+def export_model(flags: argparse.Namespace) -> None:
+    """Exports a model.
+
+    Args:
+        flags: those of `finetune.export.export_model`.
+
+    Raises:
+        UserError: flags contradict each other, there is no model, it can't be exported so, or the
+            output is not free.
+    """
+    source = model_path(flags)
+    check_free(flags.output)
+    module, _, function = EXPORTERS[flags.format][is_fine_tuned(source)].partition(":")
+    export = getattr(importlib.import_module(module), function)
+    given = {name: getattr(flags, name) for name in _OPTIONS}
+    given = {name: value for name, value in given.items() if value is not None}
+    if flags.format == "huggingface":
+        options = {name: _TRUTH.get(value, value) for name, value in given.items()}
+        export(source, flags.output, ExportOptions(**options))
+        return
+    if given:
+        raise UserError(
+            f"The format {flags.format} has no such option.",
+            where=", ".join(f"--{name.replace('_', '-')}" for name in given),
+            received=", ".join(given.values()),
+            remedy="Leave it out; it is for the format huggingface.",
+        )
+    export(source, flags.output)
+    files = ", ".join(sorted(tf.io.gfile.listdir(flags.output)))
+    say(f"Exported {source} to {flags.output}: {files}")
+
+
+def model_path(flags: argparse.Namespace) -> str:
+    """Returns the path of the model that the flags name.
+
+    Raises:
+        UserError: they name none, or two.
+    """
+    by_name = [flags.data_dir, flags.model_name]
+    if flags.model_dir and by_name == [None, None]:
+        return flags.model_dir
+    if flags.model_dir is None and all(by_name):
+        return posixpath.join(flags.data_dir, "models", flags.model_name)
+    raise UserError(
+        "It is not clear which model to export.",
+        where="--data-dir, --model-name, --model-dir",
+        received=f"{flags.data_dir}, {flags.model_name}, {flags.model_dir}",
+        remedy="Give --data-dir and --model-name, or --model-dir alone.",
+    )
+
+
+def is_fine_tuned(path: str) -> bool:
+    """Whether a path is that of a model that was fine-tuned here, or of a checkpoint in it."""
+    folder = path.rstrip("/")
+    if posixpath.basename(folder).startswith("step-"):
+        folder = posixpath.dirname(posixpath.dirname(folder))
+    return tf.io.gfile.exists(posixpath.join(folder, TASKS))
+
+
+# The flags of export_model.py.
+
+
+FORMATS = ("huggingface", "savedmodel", "keras")
+
+EPILOG = """\
+What comes out:
+  huggingface  a folder for transformers: config.json, model.safetensors, vocab.txt,
+               tokenizer.json, tokenizer_config.json, README.md. Of a pre-trained model
+               discriminator/ and generator/ in --output, or the one network that was asked for in
+               --output itself. A fine-tuned model becomes a classifier, regressor, tagger or span
+               finder; where transformers has no head like ours the encoder is written, and the
+               output says so.
+  savedmodel   a TensorFlow SavedModel that takes raw strings, pre-trained or fine-tuned
+  keras        a folder with encoder.keras, discriminator.keras and generator.keras, with token ids
+               as inputs
+
+docs/interchange.md and docs/saved_model.md have the details.
+"""
+
+
+def add_export_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags; see `finetune.export.export_model` for what becomes of them."""
+    model = parser.add_argument_group("the model")
+    model.add_argument("--data-dir", help="with --model-name: <data-dir>/models/<model-name>")
+    model.add_argument("--model-name", help="name of a model below --data-dir")
+    model.add_argument(
+        "--model-dir",
+        help="instead of the two: a model's folder (pre-trained, or a trial of fine-tuning), a "
+        "checkpoint in it, an official checkpoint, or a Hugging Face folder",
+    )
+    result = parser.add_argument_group("the result")
+    result.add_argument("--format", required=True, choices=FORMATS, help="what to write")
+    result.add_argument(
+        "--output", required=True, help="where to: a path that is free; nothing is overwritten"
+    )
+    options = parser.add_argument_group("for the format huggingface")
+    options.add_argument(
+        "--network",
+        choices=("discriminator", "generator", "both"),
+        help="of a pre-trained model; default: all there are",
+    )
+    options.add_argument(
+        "--architecture",
+        choices=("electra", "bert", "albert"),
+        help="default: the one that fits. bert: for embeddings as wide as the hidden size",
+    )
+    options.add_argument("--vocab-file", help="the vocabulary, where none lies beside the model")
+    for name, meaning in (
+        ("--do-lower-case", "whether text is lower-cased"),
+        ("--strip-accents", "whether accents are removed"),
+    ):
+        options.add_argument(
+            name,
+            choices=("true", "false"),
+            help=f"{meaning}, where nothing beside the model says it; default: true",
+        )

@@ -1,0 +1,261 @@
+"""Fine-tuned models as transformers has them: the encoder with a task's head.
+
+What a task's head is follows from the state that training kept of it (tasks.json) and from its
+variables, so that models of tasks written as classes are exported without their code.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from electra_tf2.errors import UserError
+from electra_tf2.export.huggingface import (
+    Exported,
+    ExportOptions,
+    Source,
+    bare_encoder,
+    encoder_tensors,
+    exported,
+    open_source,
+    write_models,
+)
+from electra_tf2.formats.huggingface_config import architecture_for
+from electra_tf2.formats.huggingface_names import Architecture
+from electra_tf2.loading.folder import read_config
+from finetune.classification.tasks import saved_labels, saved_range
+from finetune.setup import TASKS, stored_states
+
+_CLASSIFIER = {"classifier/kernel", "classifier/bias"}
+_SPANS = {"start/kernel", "start/bias", "end/kernel", "end/bias"}
+_TOKEN_TYPES = "embeddings.token_type_embeddings.weight"
+
+
+class Trained(NamedTuple):
+    """A task of a fine-tuned model.
+
+    Attributes:
+        name: the task's.
+        head: its variables by their paths below the task's scope.
+        state: what training kept of it, see `Task.get_state`.
+        hparams: those of the training.
+    """
+
+    name: str
+    head: Mapping[str, np.ndarray]
+    state: Mapping[str, Any]
+    hparams: Mapping[str, Any]
+
+
+# What makes a model of a task; where there is no such model, it says why instead.
+Make = Callable[[Source, Architecture, Trained], "Exported | str"]
+
+
+def export_huggingface(source: str, output: str, options: ExportOptions) -> None:
+    """Exports a fine-tuned model; one that was trained on several tasks as a folder for each.
+
+    Args:
+        source: a trial's folder.
+        output: the folder to make.
+        options: the architecture; `network` has no meaning here.
+
+    Raises:
+        UserError: the model can't be read, lacks parts of the encoder, or the output is not free.
+    """
+    if options.network is not None:
+        raise UserError(
+            "A fine-tuned model is one network.",
+            where="--network",
+            received=options.network,
+            remedy="Leave the flag out, or export the model that it was fine-tuned from.",
+        )
+    opened = open_source(source, options)
+    stored = read_config(opened.pretrained.folder)
+    hparams = stored["hparams"] if stored else {}
+    states = stored_states(opened.pretrained.folder)
+    if not states:
+        raise UserError(
+            "The model was not fine-tuned by this program.",
+            where=opened.pretrained.folder,
+            received=f"nothing in {TASKS}",
+            remedy="Give the folder of a trial, …/finetuning_models/<tasks>_model_<trial>.",
+        )
+    _check_tasks(opened, states)
+    models = [
+        _task_model(opened, options, Trained(task, _head(opened, task), state, hparams))
+        for task, state in states.items()
+    ]
+    write_models(opened, models, output)
+
+
+def _check_tasks(source: Source, tasks: Iterable[str]) -> None:
+    """Refuses names that the weights don't have or that are none of a folder."""
+    wrong = [t for t in tasks if not _head(source, t) or t in (".", "..") or "/" in t]
+    if wrong:
+        raise UserError(
+            "The model's weights have no heads of its tasks.",
+            where=posixpath.join(source.pretrained.folder, TASKS),
+            received=", ".join(map(repr, wrong)),
+            remedy="Restore the file, or fine-tune again.",
+        )
+
+
+def _head(source: Source, task: str) -> dict[str, np.ndarray]:
+    prefix = f"task_specific/{task}/"
+    arrays = source.pretrained.arrays
+    return {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
+
+
+def _task_model(source: Source, options: ExportOptions, trained: Trained) -> Exported:
+    architecture = architecture_for(source.network, options.architecture)
+    result = _maker(trained)(source, architecture, trained)
+    if isinstance(result, str):
+        note = f"The encoder alone, without the head of {trained.name}: {result}."
+        result = bare_encoder(source, options, note)
+    return result._replace(kind=trained.name)
+
+
+def _maker(trained: Trained) -> Make:
+    """Returns what makes a model with a head of this kind."""
+    kinds: tuple[tuple[set[str], set[str], Make], ...] = (
+        (_CLASSIFIER, {"labels", "is_token_level"}, _tagger),
+        (_CLASSIFIER, {"labels"}, _classifier),
+        (_CLASSIFIER, {"min", "max"}, _regression),
+        (_SPANS, set(), _question_answering),
+    )
+    for variables, keys, make in kinds:
+        if variables == set(trained.head) and keys <= set(trained.state):
+            return make
+    return _unlike
+
+
+def _unlike(source: Source, architecture: Architecture, trained: Trained) -> str:
+    """A head with layers that transformers has no like of, such as joint prediction's."""
+    del source, architecture
+    layers = sorted({name.partition("/")[0] for name in trained.head})
+    return "transformers has no head with " + ", ".join(layers)
+
+
+def _classifier(source: Source, architecture: Architecture, trained: Trained) -> Exported | str:
+    kernel, bias = trained.head["classifier/kernel"], trained.head["classifier/bias"]
+    config = {"problem_type": "single_label_classification", **_trained_labels(trained)}
+    return _single_output(source, architecture, kernel, bias, config, trained.hparams)
+
+
+def _regression(source: Source, architecture: Architecture, trained: Trained) -> Exported | str:
+    """The head is trained on (score - min) / scale: that is undone in it."""
+    low, high = saved_range(trained.name, trained.state)
+    # Tasks from tables scale to 0..1; the others divide by the highest score, as officially.
+    from_table = trained.name in trained.hparams.get("tasks", {})
+    scale = np.float32(high - low if from_table else high)
+    kernel = trained.head["classifier/kernel"] * scale
+    bias = trained.head["classifier/bias"] * scale + np.float32(low)
+    config = {"problem_type": "regression", **_labels(["score"])}
+    return _single_output(source, architecture, kernel, bias, config, trained.hparams)
+
+
+def _single_output(
+    source: Source,
+    architecture: Architecture,
+    kernel: np.ndarray,
+    bias: np.ndarray,
+    config: Mapping[str, Any],
+    hparams: Mapping[str, Any],
+) -> Exported | str:
+    if "sequence" not in architecture.classes:
+        return f"between it and the states transformers' {architecture.model_type} has a tanh layer"
+    hidden, labels = kernel.shape
+    if 2 * labels > hidden:
+        return (
+            f"transformers has a GELU layer before it, through which at most half of the hidden "
+            f"size {hidden} passes, and there are {labels} labels"
+        )
+    tensors = encoder_tensors(source, architecture) | _through_gelu(kernel, bias)
+    dropout = _dropout(architecture, hparams.get("head_dropout_prob", 0.1))
+    return exported(
+        "classifier", "sequence", architecture, source.network, tensors, **config, **dropout
+    )
+
+
+def _through_gelu(kernel: np.ndarray, bias: np.ndarray) -> dict[str, np.ndarray]:
+    """One dense layer as dense, GELU, dense.
+
+    transformers has a layer and an activation between the state of [CLS] and the logits; ours has
+    not. Both signs of every logit z go through the activation, and the last layer takes their
+    difference: gelu(z) - gelu(-z) = z (Phi(z) + Phi(-z)) = z, for GELU is z Phi(z) and the normal
+    distribution is symmetric. The other units of the layer are 0, and so is their GELU.
+
+    Args:
+        kernel: [hidden, labels], with 2 x labels <= hidden.
+        bias: [labels].
+
+    Returns:
+        The tensors of `ElectraClassificationHead`.
+    """
+    hidden, labels = kernel.shape
+    dense = np.zeros((hidden, hidden), np.float32)
+    dense_bias = np.zeros(hidden, np.float32)
+    difference = np.zeros((labels, hidden), np.float32)
+    for sign, start in ((1, 0), (-1, labels)):
+        rows = slice(start, start + labels)
+        dense[rows] = sign * kernel.T
+        dense_bias[rows] = sign * bias
+        difference[:, rows] = sign * np.eye(labels, dtype=np.float32)
+    return {
+        "classifier.dense.weight": dense,
+        "classifier.dense.bias": dense_bias,
+        "classifier.out_proj.weight": difference,
+        "classifier.out_proj.bias": np.zeros(labels, np.float32),
+    }
+
+
+def _tagger(source: Source, architecture: Architecture, trained: Trained) -> Exported:
+    tensors = encoder_tensors(source, architecture)
+    # Taggers are trained on segment 1, as in the official program, and transformers gives a single
+    # text segment 0: the two embeddings change places.
+    name = architecture.prefix + _TOKEN_TYPES
+    tensors[name] = tensors[name][[1, 0, *range(2, len(tensors[name]))]]
+    tensors["classifier.weight"] = trained.head["classifier/kernel"].T
+    tensors["classifier.bias"] = trained.head["classifier/bias"]
+    note = "A word's tag is that of its first token."
+    config = {**_trained_labels(trained), **_dropout(architecture, 0.0)}
+    return exported("tagger", "tokens", architecture, source.network, tensors, note, **config)
+
+
+def _question_answering(source: Source, architecture: Architecture, trained: Trained) -> Exported:
+    head = trained.head
+    tensors = encoder_tensors(source, architecture)
+    layers = [head["start/kernel"], head["end/kernel"]]
+    tensors["qa_outputs.weight"] = np.concatenate(layers, axis=1).T
+    tensors["qa_outputs.bias"] = np.concatenate([head["start/bias"], head["end/bias"]])
+    note = "Candidates are the tokens of the passage, and [CLS] for no answer; all have logits."
+    return exported("qa", "answers", architecture, source.network, tensors, note)
+
+
+def _dropout(architecture: Architecture, rate: float) -> dict[str, float]:
+    """The rate in front of a head, by the name that a family has for it."""
+    ending = "_prob" if architecture.model_type == "albert" else ""
+    return {f"classifier_dropout{ending}": rate}
+
+
+def _trained_labels(trained: Trained) -> dict[str, Any]:
+    names, outputs = saved_labels(trained.name, trained.state), len(trained.head["classifier/bias"])
+    if len(set(names)) != outputs:
+        raise UserError(
+            "A task's labels are not those of its head.",
+            where=f"{TASKS}, {trained.name}",
+            received=f"{len(set(names))} labels, a head with {outputs} outputs",
+            remedy="Restore the file, or fine-tune again.",
+        )
+    return _labels(names)
+
+
+def _labels(names: Sequence[str]) -> dict[str, Any]:
+    return {
+        "num_labels": len(names),
+        "id2label": {str(i): name for i, name in enumerate(names)},
+        "label2id": {name: i for i, name in enumerate(names)},
+    }

@@ -1,0 +1,209 @@
+"""SavedModels of fine-tuned models: raw strings in, labels, scores or tags out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from electra_tf2.errors import UserError
+from electra_tf2.export.saved_model import TEXTS, Signature, Signatures, on_features, save
+from electra_tf2.text.graph import Features, GraphTokenizer
+from finetune.classification.tasks import ClassificationTask, RegressionTask, SingleOutputTask
+from finetune.fine_tuned import FineTuned
+from finetune.qa.tasks import QATask
+from finetune.tagging.spans import OUTSIDE
+from finetune.tagging.tasks import TaggingTask
+from finetune.task import Task
+
+Outputs = dict[str, tf.Tensor]
+Head = Callable[[Features], Mapping[str, tf.Tensor]]
+
+# What Python's `str.split` splits at.
+_SPACES = "".join(rf"\x{{{i:X}}}" for i in range(sys.maxunicode + 1) if chr(i).isspace())
+
+
+class Exported(NamedTuple):
+    """What a task adds to a SavedModel.
+
+    Attributes:
+        signatures: how it is called.
+        labels: the names of its classes or tags; empty if it has none.
+    """
+
+    signatures: Signatures
+    labels: list[str]
+
+
+def export_saved_model(source: str, output: str) -> None:
+    """Exports a fine-tuned model.
+
+    Signatures, for each of its tasks (texts are string [batch]):
+
+        classification: `<task>`(texts), `<task>_pairs`(texts, second_texts) and `<task>_ids`(
+            input_ids, input_mask, segment_ids) -> label (string [batch]), label_id,
+            probabilities [batch, classes]
+        regression: the same -> score [batch]
+        tagging: `<task>`(texts), words separated by white space -> words and tags (string
+            [batch, words]), probabilities of the tags; "" and 0 at padding
+
+    `serving_default` is the first task's. The assets hold the vocabulary, and `<task>_labels.txt`
+    with the classes or tags in the order of the model's outputs.
+
+    Args:
+        source: the folder of a fine-tuned model, see `FineTuned.from_pretrained`.
+        output: the folder to make.
+
+    Raises:
+        UserError: the model can't be read, one of its tasks has no such form, or the folder can't
+            be made.
+    """
+    model = FineTuned.from_pretrained(source)
+    signatures: Signatures = {}
+    assets = {}
+    for task in model.tasks.values():
+        exported = _exporter_of(task)(model, task)
+        _check_names(task, exported.signatures, signatures)
+        signatures |= exported.signatures
+        if exported.labels:
+            assets[f"{task.name}_labels.txt"] = "".join(f"{x}\n" for x in exported.labels)
+    vocabulary = model.source.tokenizer.vocabulary
+    save(output, signatures, [model.network], vocabulary, next(iter(signatures)), assets)
+
+
+def _check_names(task: Task, names: Iterable[str], taken: Iterable[str]) -> None:
+    twice = [name for name in names if name in {*taken, "serving_default"}]
+    if twice:
+        raise UserError(
+            "Two signatures of the SavedModel would have one name.",
+            where=f"task {task.name}",
+            received=", ".join(twice),
+            remedy="Fine-tune with another name for one of the tasks (_pairs and _ids are added to "
+            "names, and serving_default is the first task's).",
+        )
+
+
+def _exporter_of(task: Task) -> Callable[[FineTuned, Any], Exported]:
+    for base, exporter in _EXPORTERS.items():
+        if isinstance(task, base):
+            return exporter
+    kind = "question answering" if isinstance(task, QATask) else type(task).__name__
+    raise UserError(
+        "A task has no SavedModel that takes raw strings.",
+        where=f"task {task.name}",
+        received=kind,
+        remedy="Use FineTuned.predict."
+        + " (Long passages are read in windows, and answers are put together from all of them.)"
+        * isinstance(task, QATask),
+    )
+
+
+def _head(model: FineTuned, task: Task) -> Head:
+    """Returns what computes a task's outputs from features; labels that it asks for are zeros."""
+
+    def run(features: Features) -> Mapping[str, tf.Tensor]:
+        rows = tf.shape(features["input_ids"])[:1]
+        batch = {f"{task.name}/{s.name}": tf.zeros(rows, s.dtype) for s in task.get_feature_specs()}
+        batch |= {
+            name if name in ("input_ids", "input_mask", "segment_ids") else f"{task.name}/{name}": v
+            for name, v in features.items()
+        }
+        return model.network(batch, only=task.name)[task.name].outputs
+
+    return run
+
+
+def _single_output(
+    model: FineTuned, task: SingleOutputTask, convert: Callable[[Mapping[str, tf.Tensor]], Outputs]
+) -> Signatures:
+    """The signatures of a task with one output a text or pair of texts."""
+    tokenizer, head = GraphTokenizer(model.source.tokenizer), _head(model, task)
+    length = model.config.max_seq_length
+
+    def run(features: Features) -> Outputs:
+        return convert(head(features))
+
+    return on_features(task.name, tokenizer, length, run)
+
+
+def _classification(model: FineTuned, task: ClassificationTask) -> Exported:
+    names = tf.constant(task.label_list)
+
+    def convert(outputs: Mapping[str, tf.Tensor]) -> Outputs:
+        best = outputs["predictions"]
+        probabilities = tf.nn.softmax(outputs["logits"])
+        return {"label": tf.gather(names, best), "label_id": best, "probabilities": probabilities}
+
+    return Exported(_single_output(model, task, convert), list(task.label_list))
+
+
+def _regression(model: FineTuned, task: RegressionTask) -> Exported:
+    low, scale = task.score_range()[0], task.scale()
+
+    def convert(outputs: Mapping[str, tf.Tensor]) -> Outputs:
+        return {"score": outputs["predictions"] * scale + low}
+
+    return Exported(_single_output(model, task, convert), [])
+
+
+def _tagging(model: FineTuned, task: TaggingTask) -> Exported:
+    tokenizer = GraphTokenizer(model.source.tokenizer, separate_ideographs=False)
+    head, names = _head(model, task), tf.constant(task.labels)
+    outside = "" if task.is_token_level else OUTSIDE
+
+    def tag(texts: tf.Tensor) -> Outputs:
+        words = tf.strings.split(tf.strings.regex_replace(texts, f"[{_SPACES}]", " "))
+        features = word_features(tokenizer, words, model.config.max_seq_length)
+        outputs = head(features)
+        kept = features["labels_mask"] > 0
+        there = tf.ones_like(words, tf.int32).to_tensor() > 0
+        tags = tf.where(kept, tf.gather(names, outputs["predictions"]), outside)
+        probabilities = tf.reduce_max(tf.nn.softmax(outputs["logits"]), axis=-1)
+        return {
+            "words": words.to_tensor(),
+            "tags": tf.where(there, tags, ""),
+            "probabilities": tf.where(kept, probabilities, 0.0),
+        }
+
+    return Exported({task.name: Signature(tag, (TEXTS,))}, list(task.labels))
+
+
+def word_features(tokenizer: GraphTokenizer, words: tf.RaggedTensor, max_length: int) -> Features:
+    """The features of a tagging task, as `TaggingTask.featurize` makes them.
+
+    Args:
+        tokenizer: without cuts at ideographs.
+        words: string [batch, words].
+        max_length: longest row of tokens; words that don't fit whole are left out.
+
+    Returns:
+        `input_ids`, `input_mask`, `segment_ids` [batch, length], and `labels`, `labels_mask` and
+        `labeled_positions` [batch, words].
+    """
+    pieces = tokenizer(words.flat_values)
+    missing = tf.cast(pieces.row_lengths() == 0, tf.int64)
+    unknown = tf.fill([tf.reduce_sum(missing)], tokenizer.vocabulary.unk_id)
+    pieces = tf.concat([pieces, tf.RaggedTensor.from_row_lengths(unknown, missing)], axis=1)
+    lengths = words.with_values(pieces.row_lengths()).to_tensor()
+    ends = tf.cumsum(lengths, axis=1)
+    there = tf.sequence_mask(words.row_lengths(), tf.shape(lengths)[1])
+    kept = there & (ends <= max_length - 2)
+    kept_words = tf.RaggedTensor.from_tensor(kept, words.row_lengths())
+    first = tf.ragged.boolean_mask(words.with_values(pieces), kept_words).merge_dims(-2, -1)
+    features = tokenizer.rows(first, max_length)
+    return {
+        **features,
+        "segment_ids": features["input_mask"],  # all 1, as in training
+        "labels": tf.zeros_like(kept, tf.int32),
+        "labels_mask": tf.cast(kept, tf.float32),
+        "labeled_positions": tf.where(kept, tf.cast(1 + ends - lengths, tf.int32), 0),
+    }
+
+
+_EXPORTERS: dict[type[Task], Callable[[FineTuned, Any], Exported]] = {
+    ClassificationTask: _classification,
+    RegressionTask: _regression,
+    TaggingTask: _tagging,
+}

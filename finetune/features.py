@@ -1,0 +1,361 @@
+"""The features of many examples, column by column."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import posixpath
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from electra_tf2 import __version__
+from electra_tf2.console import say
+from electra_tf2.errors import UserError
+from electra_tf2.training.array_files import read_arrays, write_arrays
+from finetune.task import SHARED_SPECS, FeatureSpec, Task
+
+
+class Ragged(NamedTuple):
+    """Rows of unequal length.
+
+    Attributes:
+        values: [total], the rows one after the other.
+        splits: int64 [rows + 1]; row i is `values[splits[i]:splits[i + 1]]`.
+    """
+
+    values: np.ndarray
+    splits: np.ndarray
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """int64 [rows]."""
+        return np.diff(self.splits)
+
+    def padded(self, rows: np.ndarray, length: int) -> np.ndarray:
+        """Returns some rows as [len(rows), length], padded with 0."""
+        starts, counts = self.splits[rows], self.lengths[rows]
+        columns = np.arange(length)
+        inside = columns < counts[:, None]
+        result = np.zeros((len(rows), length), self.values.dtype)
+        result[inside] = self.values[(starts[:, None] + columns)[inside]]
+        return result
+
+
+@dataclasses.dataclass(frozen=True)
+class FeatureTable:
+    """Examples as columns.
+
+    Attributes:
+        scalars: feature name -> [rows].
+        ragged: feature name -> rows of values, of the `per_token` features.
+    """
+
+    scalars: dict[str, np.ndarray]
+    ragged: dict[str, Ragged]
+
+    @classmethod
+    def from_rows(
+        cls, rows: Iterable[Mapping[str, Any]], specs: Sequence[FeatureSpec]
+    ) -> FeatureTable:
+        """Collects the rows that a task's `featurize` gives.
+
+        Args:
+            rows: feature name -> value.
+            specs: of the task's own features; the shared ones are added.
+
+        Raises:
+            ValueError: a row lacks a feature or has one without a spec: an error of the task.
+        """
+        specs = [*SHARED_SPECS, *specs]
+        names = {spec.name for spec in specs}
+        collected: dict[str, list] = {name: [] for name in names}
+        for row in rows:
+            if row.keys() != names:
+                raise ValueError(
+                    "A row's features are not those of the specs. Received: "
+                    f"{sorted(row)}, expected {sorted(names)}"
+                )
+            for name, value in row.items():
+                collected[name].append(value)
+        per_token = {spec.name: spec for spec in specs if spec.per_token}
+        return cls(
+            scalars={
+                spec.name: np.asarray(collected[spec.name], spec.dtype)
+                for spec in specs
+                if not spec.per_token
+            },
+            ragged={name: _ragged(collected[name], spec.dtype) for name, spec in per_token.items()},
+        )
+
+    @property
+    def num_rows(self) -> int:
+        """Number of examples."""
+        return len(self.scalars["eid"])
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """int64 [rows], tokens of each example."""
+        return self.ragged["input_ids"].lengths
+
+    def head(self, num_rows: int) -> FeatureTable:
+        """Returns the first rows."""
+        return FeatureTable(
+            {name: values[:num_rows] for name, values in self.scalars.items()},
+            {
+                name: Ragged(values[: splits[num_rows]], splits[: num_rows + 1])
+                for name, (values, splits) in self.ragged.items()
+            },
+        )
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """Returns the columns as arrays by name; `from_arrays` takes them."""
+        arrays = {f"scalar/{name}": values for name, values in self.scalars.items()}
+        for name, (values, splits) in self.ragged.items():
+            arrays |= {f"values/{name}": values, f"splits/{name}": splits}
+        return arrays
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> FeatureTable:
+        """Returns the table that `to_arrays` took apart."""
+        parts: dict[str, dict[str, np.ndarray]] = {"scalar": {}, "values": {}, "splits": {}}
+        for key, array in arrays.items():
+            kind, _, name = key.partition("/")
+            parts[kind][name] = array
+        ragged = {name: Ragged(v, parts["splits"][name]) for name, v in parts["values"].items()}
+        return cls(parts["scalar"], ragged)
+
+
+def _ragged(rows: list, dtype) -> Ragged:
+    splits = np.zeros(len(rows) + 1, np.int64)
+    np.cumsum([len(row) for row in rows], out=splits[1:])
+    values = np.concatenate([np.asarray(row, dtype) for row in rows]) if rows else []
+    return Ragged(np.asarray(values, dtype), splits)
+
+
+# The examples of several tasks as one data set, and its batches.
+
+
+# Rows that fill up a batch have no example.
+NO_ROW = -1
+_SHARED = ("input_ids", "segment_ids")
+
+
+class TaskData:
+    """The rows of the tasks' tables, one table after the other.
+
+    A batch has the shared features, `task_id` (the index in `names`; the number of tasks in rows
+    without an example), `row` and every task's own features as `<task>/<feature>`, 0 in the rows of
+    the other tasks.
+
+    Args:
+        names: the tasks.
+        tables: their features.
+        specs: the specs of each task's own features.
+
+    Attributes:
+        names, tables, specs: as given.
+        num_rows: number of examples of all tasks.
+        lengths: int64 [rows], tokens of each example.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        tables: Sequence[FeatureTable],
+        specs: Sequence[Sequence[FeatureSpec]],
+    ):
+        self.names, self.tables, self.specs = names, tables, specs
+        counts = [table.num_rows for table in tables]
+        self.num_rows = sum(counts)
+        self.lengths = np.concatenate([table.lengths for table in tables])
+        first = np.cumsum([0, *counts])
+        self._scalars = {"task_id": np.repeat(np.arange(len(tables), dtype=np.int32), counts)}
+        self._ragged = {
+            name: self._gathered([(t, name) for t in tables], [0] * len(tables), np.int32)
+            for name in _SHARED
+        }
+        for i, (task, table, own) in enumerate(zip(names, tables, specs, strict=True)):
+            for spec in own:
+                key = f"{task}/{spec.name}"
+                if spec.per_token:
+                    self._ragged[key] = self._gathered([(table, spec.name)], [first[i]], spec.dtype)
+                else:
+                    column = np.zeros(self.num_rows, spec.dtype)
+                    column[first[i] : first[i + 1]] = table.scalars[spec.name]
+                    self._scalars[key] = column
+        self._tensors: tuple[dict, dict] | None = None
+
+    def _gathered(self, parts, empty_before, dtype) -> tuple[np.ndarray, np.ndarray]:
+        """Values and splits of a column over all rows; the rows of other tasks are empty."""
+        values = [table.ragged[name].values for table, name in parts]
+        lengths = []
+        for (table, name), empty in zip(parts, empty_before, strict=True):
+            lengths += [np.zeros(empty, np.int64), table.ragged[name].lengths]
+        lengths = np.concatenate(lengths)
+        splits = np.zeros(self.num_rows + 1, np.int64)
+        splits[1 : len(lengths) + 1] = np.cumsum(lengths)
+        splits[len(lengths) + 1 :] = splits[len(lengths)]
+        # A value more than there are: what an empty row's index points at.
+        return np.concatenate([*values, np.zeros(1)]).astype(dtype), splits
+
+    def batch(self, rows: np.ndarray, length: int) -> dict[str, np.ndarray]:
+        """Gathers a batch; see `gather`."""
+        batch = self.gather(tf.constant(rows, tf.int64), tf.constant(length, tf.int64))
+        return {name: value.numpy() for name, value in batch.items()}
+
+    def gather(self, rows: tf.Tensor, length: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Gathers a batch, in an input pipeline: no Python is run for it.
+
+        Args:
+            rows: int64 [batch], which examples; `NO_ROW` for none.
+            length: int64 scalar, tokens to pad to, at least the longest example's.
+
+        Returns:
+            Feature name -> [batch] or [batch, length], int32 or float32.
+        """
+        if self._tensors is None:
+            with tf.init_scope(), tf.device("/cpu:0"):  # not part of the pipeline's graph
+                self._tensors = tf.nest.map_structure(tf.constant, (self._scalars, self._ragged))
+        scalars, ragged = self._tensors
+        there = rows >= 0
+        safe = tf.maximum(rows, 0)
+        batch = {"row": tf.cast(rows, tf.int32)}
+        for name, column in scalars.items():
+            value = tf.gather(column, safe)
+            batch[name] = tf.where(there, value, tf.zeros([], value.dtype))
+        batch["task_id"] = tf.where(there, batch["task_id"], len(self.names))
+        columns = tf.range(length)
+        for name, (values, splits) in ragged.items():
+            start = tf.gather(splits, safe)
+            count = tf.where(there, tf.gather(splits, safe + 1) - start, 0)
+            inside = columns < count[:, None]
+            index = tf.where(inside, start[:, None] + columns, 0)
+            batch[name] = tf.where(inside, tf.gather(values, index), tf.zeros([], values.dtype))
+            if name == "input_ids":
+                batch["input_mask"] = tf.cast(inside, tf.int32)
+        return batch
+
+
+# From a task's files to features, by way of a cache.
+#
+#     <preprocessed_data_dir>/<task>_<split>-<key>.safetensors
+#
+# The key is a hash of all that the features depend on: the data file, the tokenizer, the task's
+# settings and labels. Features made from anything else have another name, so stale ones are never
+# read.
+
+
+# Raise it when features of the same data and settings come out differently.
+_FORMAT = 1
+
+
+class Preprocessor:
+    """Makes the features of tasks' splits.
+
+    Args:
+        config: a `FinetuningConfig`.
+    """
+
+    def __init__(self, config: Any):
+        self._folder = config.preprocessed_data_dir
+        self._read_cache = config.use_tfrecords_if_existing
+        self._log_examples = config.log_examples
+
+    def features(self, task: Task, split: str) -> FeatureTable:
+        """Returns the features of a split, from the cache if they are there.
+
+        Args:
+            task: the task.
+            split: "train", or a split to score or to predict.
+
+        Raises:
+            UserError: the data can't be read, or no row is left.
+        """
+        key = feature_key(task, split)
+        path = posixpath.join(self._folder, f"{task.name}_{split}-{key}.safetensors")
+        table = self._cached(path) if self._read_cache else None
+        if table is None:
+            say(f"Preparing {task.name}, {split}: {task.data_file(split)}")
+            table = self.make(task, task.get_examples(split), split)
+            _write(path, table)
+        if split == "train" and self._log_examples:
+            say(describe_example(task, table))
+        return table
+
+    def make(self, task: Task, examples: Sequence[Any], split: str) -> FeatureTable:
+        """Returns the features of examples at hand, without the cache."""
+        rows = task.featurize(examples, is_training=split == "train")
+        table = FeatureTable.from_rows(rows, task.get_feature_specs())
+        if not table.num_rows:
+            raise UserError(
+                "No example of the task is left.",
+                where=task.data_file(split),
+                received=f"{len(examples)} examples read, 0 rows of features",
+                remedy="Check the file, and whether max_seq_length leaves room for the text.",
+            )
+        return table
+
+    def _cached(self, path: str) -> FeatureTable | None:
+        if not tf.io.gfile.exists(path):
+            return None
+        try:
+            table = FeatureTable.from_arrays(read_arrays(path))
+        except (UserError, KeyError):
+            say(f"Warning: the cached features in {path} are damaged; they are made anew.")
+            return None
+        say(f"Features from the cache: {path}")
+        return table
+
+
+def describe_example(task: Task, table: FeatureTable) -> str:
+    """Returns the features of a table's first row, a line each, tokens beside the ids."""
+    tokens = task.tokenizer.vocabulary.tokens
+    ids = table.ragged["input_ids"]
+    lines = [f"An example of {task.name}:"]
+    lines.append("  tokens: " + " ".join(tokens[i] for i in ids.values[: ids.splits[1]]))
+    for name, column in table.ragged.items():
+        lines.append(f"  {name}: " + " ".join(str(v) for v in column.values[: column.splits[1]]))
+    lines += [f"  {name}: {values[0]}" for name, values in table.scalars.items()]
+    return "\n".join(lines)
+
+
+def feature_key(task: Task, split: str) -> str:
+    """Returns a hash of all that the features of a split depend on, the file's content included."""
+    with_content = {
+        "format": _FORMAT,
+        "version": __version__,
+        "task": f"{type(task).__module__}.{type(task).__qualname__}",
+        "split": split,
+        "settings": task.feature_settings(),
+        "state": task.get_state(),
+        "vocabulary": task.tokenizer.vocabulary.sha256,
+        "lower_case": task.tokenizer.lower_case,
+        "strip_accents": task.tokenizer.strip_accents,
+        "data": _sha256(task.data_file(split)),
+    }
+    text = json.dumps(with_content, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _sha256(path: str) -> str:
+    """Returns a file's hash; of a file that can't be read, nothing: reading it will say why."""
+    digest = hashlib.sha256()
+    try:
+        with tf.io.gfile.GFile(path, "rb") as file:
+            while block := file.read(1 << 24):
+                digest.update(block)
+    except tf.errors.OpError:
+        return ""
+    return digest.hexdigest()
+
+
+def _write(path: str, table: FeatureTable) -> None:
+    tf.io.gfile.makedirs(posixpath.dirname(path))
+    temporary = f"{path}.{uuid.uuid4().hex}.tmp"  # others may be making the same features
+    write_arrays(temporary, table.to_arrays())
+    tf.io.gfile.rename(temporary, path, overwrite=True)

@@ -1,0 +1,327 @@
+"""Scores of question answering."""
+
+from __future__ import annotations
+
+import re
+import string
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from electra_tf2.files import write_json
+from finetune.data_files import file_changed
+from finetune.qa.decoding import Candidates, Decoder, Decoding, best_text
+from finetune.qa.examples import QAExample
+from finetune.qa.passages import tokenize_questions
+from finetune.task import Scorer
+
+# Exact match and F1 of answers, by the definitions of SQuAD 1.1, SQuAD 2.0 and MRQA.
+#
+# Sources: the evaluation scripts of SQuAD 1.1 and 2.0 (Rajpurkar et al., 2016 and 2018) and of the
+# MRQA 2019 shared task, which scores as SQuAD 1.1 does. All figures are in percent.
+
+
+_ARTICLES = re.compile(r"\b(?:a|an|the)\b")
+_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+def normalize_answer(text: str) -> str:
+    """Lower-cases a text, drops ASCII punctuation, then the articles, then extra white space."""
+    bare = text.lower().translate(_NO_PUNCTUATION)
+    return " ".join(_ARTICLES.sub(" ", bare).split())
+
+
+def exact_match(predicted: str, gold: str) -> float:
+    """Returns 1 if both texts are the same when normalized, else 0."""
+    return float(normalize_answer(predicted) == normalize_answer(gold))
+
+
+def word_f1(predicted: str, gold: str) -> float:
+    """Returns the F1 of the normalized texts' words as bags; 0 if none is shared."""
+    predicted_words = normalize_answer(predicted).split()
+    gold_words = normalize_answer(gold).split()
+    shared = sum((Counter(predicted_words) & Counter(gold_words)).values())
+    if not shared:
+        return 0.0
+    precision, recall = shared / len(predicted_words), shared / len(gold_words)
+    return 2 * precision * recall / (precision + recall)
+
+
+def word_f1_or_none(predicted: str, gold: str) -> float:
+    """SQuAD 2.0's F1: as `word_f1`, but 1 where neither text has a word."""
+    if not normalize_answer(predicted) and not normalize_answer(gold):
+        return 1.0
+    return word_f1(predicted, gold)
+
+
+def score_answers(
+    gold: Mapping[str, Sequence[str]], predicted: Mapping[str, str]
+) -> dict[str, float]:
+    """Scores answers as SQuAD 1.1 and MRQA do: the best match of all right answers counts.
+
+    Args:
+        gold: question -> its right answers, at least one each.
+        predicted: question -> answer, for every question of `gold`.
+
+    Returns:
+        `exact_match` and `f1`, the means over the questions.
+    """
+    return {
+        "exact_match": _percent(_best_matches(exact_match, gold, predicted).values()),
+        "f1": _percent(_best_matches(word_f1, gold, predicted).values()),
+    }
+
+
+def score_with_unanswerable(
+    gold: Mapping[str, Sequence[str]],
+    predicted: Mapping[str, str],
+    null_odds: Mapping[str, float],
+    threshold: float,
+) -> dict[str, float]:
+    """Scores answers as SQuAD 2.0 does.
+
+    Args:
+        gold: question -> its right answers, none if it is unanswerable.
+        predicted: question -> the best answer, whether it will be given or not.
+        null_odds: question -> what speaks for "no answer".
+        threshold: "no answer" is given where the null odds are above.
+
+    Returns:
+        `exact`, `f1` and `total` (a count); the same over answerable questions with the prefix
+        `HasAns_` and over the others with `NoAns_`, where there are any; `best_exact` and `best_f1`
+        at the thresholds for which they are best, and these, `best_exact_thresh` and
+        `best_f1_thresh`.
+    """
+    texts = {id_: [text for text in gold[id_] if normalize_answer(text)] or [""] for id_ in gold}
+    raw = {
+        "exact": _best_matches(exact_match, texts, predicted),
+        "f1": _best_matches(word_f1_or_none, texts, predicted),
+    }
+    given = {
+        name: {
+            id_: score if null_odds[id_] <= threshold else float(not gold[id_])
+            for id_, score in scores.items()
+        }
+        for name, scores in raw.items()
+    }
+    results = {}
+    answerable = [id_ for id_ in gold if gold[id_]]
+    unanswerable = [id_ for id_ in gold if not gold[id_]]
+    for prefix, ids in (("", list(gold)), ("HasAns_", answerable), ("NoAns_", unanswerable)):
+        if ids:
+            for name, scores in given.items():
+                results[prefix + name] = _percent([scores[id_] for id_ in ids])
+            results[f"{prefix}total"] = float(len(ids))
+    for name, scores in raw.items():
+        best, at = best_threshold(scores, gold, predicted, null_odds)
+        results[f"best_{name}"], results[f"best_{name}_thresh"] = best, at
+    return results
+
+
+def best_threshold(
+    scores: Mapping[str, float],
+    gold: Mapping[str, Sequence[str]],
+    predicted: Mapping[str, str],
+    null_odds: Mapping[str, float],
+) -> tuple[float, float]:
+    """Finds the threshold of the null odds at which the mean score is best.
+
+    Questions are answered one by one in the order of rising null odds. Answering an answerable one
+    gains its score, answering an unanswerable one loses 1. As officially, the threshold may fall
+    between questions of equal null odds.
+
+    Args:
+        scores: question -> score of its predicted answer.
+        gold: question -> right answers, none if it is unanswerable.
+        predicted: question -> answer.
+        null_odds: question -> what speaks for "no answer".
+
+    Returns:
+        The best mean score in percent, and its threshold: the null odds of the last question to
+        answer, 0 if it is best to answer none.
+    """
+    current = best = float(sum(not answers for answers in gold.values()))
+    threshold = 0.0
+    for id_ in sorted(null_odds, key=null_odds.__getitem__):
+        if gold[id_]:
+            current += scores[id_]
+        elif predicted[id_]:
+            current -= 1.0
+        if current > best:
+            best, threshold = current, null_odds[id_]
+    return 100.0 * best / len(scores), threshold
+
+
+def _best_matches(
+    metric: Callable[[str, str], float],
+    gold: Mapping[str, Sequence[str]],
+    predicted: Mapping[str, str],
+) -> dict[str, float]:
+    return {
+        id_: max(metric(predicted[id_], answer) for answer in answers)
+        for id_, answers in gold.items()
+    }
+
+
+def _percent(scores: Collection[float]) -> float:
+    return 100.0 * sum(scores) / len(scores)
+
+
+if TYPE_CHECKING:
+    from finetune.qa.tasks import QATask
+
+
+class WindowOutputs:
+    """The outputs of windows, gathered in any order, and the answers that they give.
+
+    Args:
+        task: the task that the windows are of.
+        split: the split, for messages.
+    """
+
+    def __init__(self, task: QATask, split: str):
+        self._task = task
+        self._split = split
+        self._decoder = Decoder(task.config, task.tokenizer)
+        self._windows: dict[int, Candidates] = {}
+
+    def __len__(self) -> int:
+        return len(self._windows)
+
+    def add(self, results: Mapping[str, Any]) -> None:
+        """Takes one window's outputs; see `Scorer.update`.
+
+        Raises:
+            ValueError: there are outputs of this window already.
+        """
+        eid = int(results["eid"])
+        if eid in self._windows:
+            raise ValueError(f"Outputs of a window came twice. Received: eid {eid}")
+        self._windows[eid] = self._decoder.candidates(results)
+
+    def decode(
+        self, examples: Sequence[QAExample], n_best: int | None = None
+    ) -> Iterator[tuple[QAExample, Decoding]]:
+        """Decodes the answers.
+
+        Args:
+            examples: the questions whose windows' outputs were taken.
+            n_best: how many answers each to find; default the hparam n_best_size.
+
+        Yields:
+            Question and answers, in the order of the examples.
+
+        Raises:
+            UserError: the windows of these questions are not those whose outputs were taken: the
+                file was changed.
+        """
+        task, used = self._task, 0
+        for question in tokenize_questions(examples, task.tokenizer, task.config):
+            eids = [question.eid(i) for i in range(len(question.windows))]
+            missing = [eid for eid in eids if eid not in self._windows]
+            if missing:
+                raise file_changed(
+                    task,
+                    self._split,
+                    f"window {missing[0]} (of question {question.example.id!r}), of which the "
+                    "model has no outputs",
+                )
+            used += len(eids)
+            windows = [self._windows[eid] for eid in eids]
+            yield question.example, self._decoder.decode(question, windows, n_best)
+        if used < len(self._windows):
+            received = f"{used} windows; the model has outputs of {len(self._windows)}"
+            raise file_changed(task, self._split, received)
+
+
+class SpanBasedQAScorer(Scorer):
+    """Scores answers by the definition of the task: SQuAD 1.1 and MRQA, or SQuAD 2.0.
+
+    Args:
+        task: the task; with `task.v2` SQuAD 2.0's definition counts.
+        split: the split that the windows are of; its answers are read when results are asked for.
+    """
+
+    def __init__(self, task: QATask, split: str = "dev"):
+        self._task = task
+        self._split = split
+        self._outputs = WindowOutputs(task, split)
+        self._total_loss = 0.0
+        self._decoded: list[tuple[QAExample, Decoding]] | None = None
+
+    def update(self, results: Mapping[str, Any]) -> None:
+        """Takes one window; see `Scorer.update`."""
+        self._outputs.add(results)
+        self._total_loss += float(results["loss"])
+        self._decoded = None
+
+    def get_loss(self) -> float:
+        """Returns the mean loss of the windows taken so far."""
+        return self._total_loss / max(len(self._outputs), 1)
+
+    def get_results(self) -> list[tuple[str, float]]:
+        """Returns the metrics by name, sorted.
+
+        Raises:
+            UserError: the windows taken are not those of the split's file: it was changed.
+        """
+        gold = {example.id: example.gold for example, _ in self._answered()}
+        answers = self.answers()
+        if not self._task.v2:
+            results = score_answers(gold, answers)
+        else:
+            threshold = self._task.config.qa_na_threshold
+            results = score_with_unanswerable(gold, answers, self.null_odds(), threshold)
+        return sorted(results.items())
+
+    def answers(self) -> dict[str, str]:
+        """Returns the best answer to each question, by its name.
+
+        With `task.v2` that is the best non-empty text, whatever the null odds are.
+        """
+        return {
+            example.id: (best_text(found.answers) if self._task.v2 else found.answers[0]).text
+            for example, found in self._answered()
+        }
+
+    def null_odds(self) -> dict[str, float]:
+        """Returns what speaks for "no answer" to each question, by its name."""
+        return {example.id: found.null_odds for example, found in self._answered()}
+
+    def stuck_at(self) -> str | None:
+        """Says whether all questions get the same answer, or all none."""
+        answers = self.answers()
+        if self._task.v2:
+            threshold = self._task.config.qa_na_threshold
+            if all(odds > threshold for odds in self.null_odds().values()):
+                return "no answer"
+        if len(answers) > 1 and len(set(answers.values())) == 1:
+            return f"the answer {next(iter(answers.values()))!r}"
+        return None
+
+    def write_files(self) -> list[str]:
+        """Writes answers, scores and, with `task.v2`, null odds as JSON.
+
+        The paths are the hparams qa_preds_file, qa_eval_file and qa_na_file.
+
+        Returns:
+            The files written.
+        """
+        config = self._task.config
+        contents = {config.qa_preds_file: self.answers()}
+        if self._task.v2:
+            contents[config.qa_na_file] = self.null_odds()
+        contents[config.qa_eval_file] = dict(self.get_results())
+        paths = []
+        for pattern, content in contents.items():
+            path = pattern.format(self._task.name)
+            write_json(path, content)
+            paths.append(path)
+        return paths
+
+    def _answered(self) -> list[tuple[QAExample, Decoding]]:
+        if self._decoded is None:
+            examples = self._task.get_examples(self._split)
+            # The scores need the best text only, and most of the time goes into texts.
+            self._decoded = list(self._outputs.decode(examples, n_best=1))
+        return self._decoded

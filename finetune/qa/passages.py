@@ -1,0 +1,234 @@
+"""Questions with their passages as token ids, cut into windows that fit the encoder."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from electra_tf2.errors import UserError
+from electra_tf2.text.tokenizer import RaggedIds, Tokenizer
+from finetune.qa.examples import QAExample, split_words
+
+# [CLS] question [SEP] passage [SEP]
+_SPECIAL_TOKENS = 3
+# Questions that are tokenized at once: enough to hide a call's cost, few enough for the memory.
+_BLOCK = 2048
+
+WINDOWS_PER_EXAMPLE = 1000
+"""A row's number is this times the example's, plus the window's."""
+_MAX_EID = np.iinfo(np.int32).max
+
+
+class Window(NamedTuple):
+    """A part of a passage: its first piece, and how many pieces it has."""
+
+    start: int
+    length: int
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenizedQuestion:
+    """A question and its passage in pieces.
+
+    Attributes:
+        example: the question.
+        query: int32, the question's ids, cut to max_query_length.
+        words: the passage's words.
+        pieces: int32, the passage's ids.
+        word_starts: int64 [words + 1], the first piece of each word, and their number.
+        answer: int32, the ids of the annotated answer; empty if there is none.
+        windows: the windows of the passage, none for a passage without pieces.
+    """
+
+    example: QAExample
+    query: np.ndarray
+    words: list[str]
+    pieces: np.ndarray
+    word_starts: np.ndarray
+    answer: np.ndarray
+    windows: list[Window]
+
+    @property
+    def offset(self) -> int:
+        """Where the passage begins in a row: after [CLS], the question and [SEP]."""
+        return len(self.query) + 2
+
+    def eid(self, window: int) -> int:
+        """Returns the number of a window's row."""
+        return WINDOWS_PER_EXAMPLE * self.example.eid + window
+
+    def answer_pieces(self) -> tuple[int, int]:
+        """Returns the first and last piece of the annotated answer.
+
+        They are those of the words that it covers or, inside these, of the pieces that equal its
+        own: "1895" in the word "(1895-1943)". Of several such places the first one counts.
+        """
+        first = int(self.word_starts[self.example.first_word])
+        last = int(self.word_starts[self.example.last_word + 1]) - 1
+        size = len(self.answer)
+        if size:
+            for start in range(first, last - size + 2):
+                if np.array_equal(self.pieces[start : start + size], self.answer):
+                    return start, start + size - 1
+        return first, last
+
+    def labels(self, window: Window) -> tuple[int, int]:
+        """Returns the answer's first and last token in a window's row.
+
+        They are 0, the place of [CLS], if there is no answer or the window doesn't hold all of it.
+        """
+        if self.example.is_impossible:
+            return 0, 0
+        first, last = self.answer_pieces()
+        if first < window.start or last >= window.start + window.length:
+            return 0, 0
+        shift = self.offset - window.start
+        return first + shift, last + shift
+
+    def max_context(self) -> list[np.ndarray]:
+        """Finds the window in which each piece has the most context.
+
+        A piece's context in a window is the smaller of the numbers of pieces left and right of it,
+        plus a hundredth of the window's length; the first of equal windows counts.
+
+        Returns:
+            For each window, bool [its length]: whether it is that window.
+        """
+        best_score = np.full(len(self.pieces), -1.0)
+        best_window = np.full(len(self.pieces), -1)
+        for number, (start, length) in enumerate(self.windows):
+            place = np.arange(length)
+            score = np.minimum(place, length - 1 - place) + 0.01 * length
+            better = np.flatnonzero(score > best_score[start : start + length])
+            best_score[start + better] = score[better]
+            best_window[start + better] = number
+        return [
+            best_window[start : start + length] == number
+            for number, (start, length) in enumerate(self.windows)
+        ]
+
+
+def tokenize_questions(
+    examples: Sequence[QAExample], tokenizer: Tokenizer, config: Any
+) -> Iterator[TokenizedQuestion]:
+    """Tokenizes questions and passages, and cuts the passages into windows.
+
+    Args:
+        examples: the questions; neighbours with the same passage share its tokens.
+        tokenizer: text -> ids.
+        config: max_seq_length, max_query_length and doc_stride of a `FinetuningConfig`.
+
+    Yields:
+        The tokenized questions, in order.
+
+    Raises:
+        UserError: a question leaves no room for its passage, or a passage has too many windows.
+    """
+    for start in range(0, len(examples), _BLOCK):
+        yield from _tokenize_block(examples[start : start + _BLOCK], tokenizer, config)
+
+
+def _tokenize_block(
+    examples: Sequence[QAExample], tokenizer: Tokenizer, config: Any
+) -> Iterator[TokenizedQuestion]:
+    texts = {text: i for i, text in enumerate(dict.fromkeys(e.passage for e in examples))}
+    passages = [split_words(text) for text in texts]
+    pieces = _word_pieces(passages, tokenizer)
+    queries = _rows(tokenizer.encode_lines([example.question for example in examples]))
+    answers = _rows(tokenizer.encode_lines([example.answer or "" for example in examples]))
+    for example, query, answer in zip(examples, queries, answers, strict=True):
+        number = texts[example.passage]
+        ids, word_starts = pieces[number]
+        query = query[: config.max_query_length]
+        room = config.max_seq_length - len(query) - _SPECIAL_TOKENS
+        if room < 1:
+            raise _no_room(example, len(query), config)
+        windows = cut_windows(len(ids), room, config.doc_stride)
+        last_eid = WINDOWS_PER_EXAMPLE * example.eid + len(windows)
+        if len(windows) > WINDOWS_PER_EXAMPLE or last_eid > _MAX_EID:
+            raise _too_many(example, len(windows), len(ids))
+        yield TokenizedQuestion(
+            example=example,
+            query=query,
+            words=passages[number],
+            pieces=ids,
+            word_starts=word_starts,
+            answer=answer,
+            windows=windows,
+        )
+
+
+def cut_windows(num_pieces: int, room: int, stride: int) -> list[Window]:
+    """Cuts a passage into windows that overlap.
+
+    Args:
+        num_pieces: the passage's length.
+        room: pieces that a window has room for, at least 1.
+        stride: from one window's first piece to the next one's; at most the window's length.
+
+    Returns:
+        The windows; the last one ends with the passage.
+    """
+    windows = []
+    start = 0
+    while start < num_pieces:
+        length = min(num_pieces - start, room)
+        windows.append(Window(start, length))
+        if start + length == num_pieces:
+            break
+        start += min(length, stride)
+    return windows
+
+
+def _word_pieces(
+    passages: Sequence[Sequence[str]], tokenizer: Tokenizer
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Returns each passage's ids and the first piece of each of its words (and the end).
+
+    Every distinct word is tokenized once.
+    """
+    numbers = {word: i for i, word in enumerate(dict.fromkeys(w for p in passages for w in p))}
+    values, splits = tokenizer.encode_lines(list(numbers))
+    sizes = np.diff(splits)
+    result = []
+    for words in passages:
+        chosen = np.fromiter((numbers[word] for word in words), np.int64, len(words))
+        starts = np.zeros(len(words) + 1, np.int64)
+        np.cumsum(sizes[chosen], out=starts[1:])
+        shift = np.repeat(splits[chosen] - starts[:-1], sizes[chosen])
+        result.append((values[shift + np.arange(starts[-1])], starts))
+    return result
+
+
+def _rows(ids: RaggedIds) -> list[np.ndarray]:
+    ends = ids.row_splits.tolist()
+    return [ids.values[a:b] for a, b in zip(ends[:-1], ends[1:], strict=True)]
+
+
+def _no_room(example: QAExample, query_length: int, config: Any) -> UserError:
+    return UserError(
+        "A question leaves no room for its passage.",
+        where=f"question {example.id!r}",
+        received=f"{query_length} tokens of the question and {_SPECIAL_TOKENS} special ones; "
+        f"max_seq_length = {config.max_seq_length}, max_query_length = {config.max_query_length}",
+        remedy="Raise max_seq_length, or lower max_query_length.",
+    )
+
+
+def _too_many(example: QAExample, num_windows: int, num_pieces: int) -> UserError:
+    if num_windows <= WINDOWS_PER_EXAMPLE:
+        return UserError(
+            "A file has too many questions.",
+            where=f"question {example.id!r}",
+            received=f"question number {example.eid + 1}",
+            remedy=f"Split the file: at most {_MAX_EID // WINDOWS_PER_EXAMPLE} questions each.",
+        )
+    return UserError(
+        f"A passage is cut into more than {WINDOWS_PER_EXAMPLE} windows.",
+        where=f"the passage of question {example.id!r}",
+        received=f"{num_windows} windows of a passage of {num_pieces} tokens",
+        remedy="Split the passage, or raise doc_stride or max_seq_length.",
+    )

@@ -1,0 +1,203 @@
+"""Metrics of tagged sentences."""
+
+from __future__ import annotations
+
+import abc
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from finetune.tagging.spans import OUTSIDE, Span, official_spans, seqeval_spans
+from finetune.task import Scorer
+
+
+class Figures(NamedTuple):
+    """Precision, recall and F1 in percent, and how many gold spans there are."""
+
+    precision: float
+    recall: float
+    f1: float
+    gold: int
+
+
+class TaggingScorer(Scorer):
+    """Gathers predicted tags beside the gold ones.
+
+    Args:
+        labels: the tag of each id.
+        gold: each example's tags, by its number. They are all of the sentence's, also those of
+            words that were cut off: a model must not gain from a shorter `max_seq_length`.
+        mismatch: makes the error to raise from a text that says how the examples that were taken
+            are not those of `gold`.
+    """
+
+    def __init__(
+        self,
+        labels: Sequence[str],
+        gold: Sequence[Sequence[str]],
+        mismatch: Callable[[str], Exception] = ValueError,
+    ):
+        self._labels = labels
+        self._gold = gold
+        self._mismatch = mismatch
+        self._loss = 0.0
+        self._num_words = 0
+        self._predicted: list[tuple[int, list[str]]] = []
+
+    def update(self, results: Mapping[str, Any]) -> None:
+        """Takes one example: `eid`, `loss`, `predictions` and `labels_mask` of its words."""
+        tags, eid = predicted_tags(results, self._labels), int(results["eid"])
+        if eid >= len(self._gold):
+            raise self._mismatch(f"{len(self._gold)} sentences, and outputs of number {eid + 1}")
+        if len(tags) > len(self._gold[eid]):
+            raise self._mismatch(
+                f"sentence {eid + 1} of {len(self._gold[eid])} words, and outputs of {len(tags)}"
+            )
+        self._loss += float(np.sum(results["loss"], dtype=np.float64))
+        self._num_words += len(tags)
+        self._predicted.append((eid, tags))
+
+    def check_complete(self) -> None:
+        """Raises the error of a mismatch unless there is one prediction for each gold sentence."""
+        if len(self._predicted) != len(self._gold):
+            raise self._mismatch(
+                f"{len(self._gold)} sentences, and outputs of {len(self._predicted)}"
+            )
+
+    def get_loss(self) -> float:
+        """Returns the mean loss of a word; words that were cut off have none."""
+        return self._loss / max(1, self._num_words)
+
+    def stuck_at(self) -> str | None:
+        """Returns "the tag ..." if every word is predicted to have the same uninformative one."""
+        predicted = {tag for _, tags in self._predicted for tag in tags}
+        if len(predicted) == 1 and self._is_uninformative(tag := predicted.pop()):
+            return f"the tag {tag!r}"
+        return None
+
+    @abc.abstractmethod
+    def _is_uninformative(self, tag: str) -> bool:
+        """Whether a model that only knows this tag has learned nothing."""
+
+
+class AccuracyScorer(TaggingScorer):
+    """The share of words that are tagged rightly. A word that was cut off is tagged wrongly."""
+
+    def get_results(self) -> list[tuple[str, float]]:
+        """Returns accuracy (percent) and loss."""
+        self.check_complete()
+        correct = total = 0
+        for eid, predicted in self._predicted:
+            gold = self._gold[eid]
+            total += len(gold)
+            # The predictions are fewer where words were cut off.
+            correct += sum(a == b for a, b in zip(gold, predicted, strict=False))
+        return [("accuracy", 100.0 * correct / max(1, total)), ("loss", self.get_loss())]
+
+    def _is_uninformative(self, tag: str) -> bool:
+        return True
+
+
+class SpanScorer(TaggingScorer):
+    """Precision, recall and F1 of spans: right are those of the right words and the right type.
+
+    A word that was cut off counts as predicted O.
+    """
+
+    def get_results(self) -> list[tuple[str, float]]:
+        """Returns precision, recall, f1 (official rule), loss, and F1 by seqeval's rule."""
+        self.check_complete()
+        official = _figures(*self._count(official_spans))
+        seqeval = _figures(*self._count(seqeval_spans))
+        return [
+            ("precision", official.precision),
+            ("recall", official.recall),
+            ("f1", official.f1),
+            ("loss", self.get_loss()),
+            ("seqeval_f1", seqeval.f1),
+        ]
+
+    def results_by_type(self) -> dict[str, Figures]:
+        """Returns the figures of each type of span by the official rule, sorted by type."""
+        gold, predicted, correct = self._count(official_spans)
+        return {
+            kind: _figures(*(Counter({kind: c[kind]}) for c in (gold, predicted, correct)))
+            for kind in sorted(gold.keys() | predicted.keys())
+        }
+
+    def _is_uninformative(self, tag: str) -> bool:
+        return tag == OUTSIDE
+
+    def _count(
+        self, find: Callable[[Sequence[str]], list[Span]]
+    ) -> tuple[Counter[str], Counter[str], Counter[str]]:
+        """Counts the gold, the predicted and the right spans of each type."""
+        counts: tuple[Counter[str], Counter[str], Counter[str]] = (Counter(), Counter(), Counter())
+        for eid, tags in self._predicted:
+            gold, predicted = set(find(self._gold[eid])), set(find(tags))
+            for counter, spans in zip(counts, (gold, predicted, gold & predicted), strict=True):
+                counter.update(span.type for span in spans)
+        return counts
+
+
+def predicted_tags(results: Mapping[str, Any], labels: Sequence[str]) -> list[str]:
+    """Returns the predicted tag of each of an example's words but those that were cut off.
+
+    Args:
+        results: an example's `predictions` and `labels_mask`, from the head.
+        labels: the tag of each id.
+    """
+    num_words = round(float(np.sum(results["labels_mask"])))
+    return [labels[i] for i in np.asarray(results["predictions"])[:num_words].tolist()]
+
+
+def _figures(gold: Counter[str], predicted: Counter[str], correct: Counter[str]) -> Figures:
+    right = correct.total()
+    if not right:
+        return Figures(0.0, 0.0, 0.0, gold.total())
+    precision = 100.0 * right / predicted.total()
+    recall = 100.0 * right / gold.total()
+    f1 = 2 * precision * recall / (precision + recall)
+    return Figures(precision, recall, f1, gold.total())
+
+
+# Predicted tags as they are written to a file.
+
+
+def tagged_sentence(
+    words: Sequence[str], result: Mapping[str, Any], labels: Sequence[str], is_token_level: bool
+) -> dict[str, Any]:
+    """Writes the tags of a sentence.
+
+    Args:
+        words: the sentence.
+        result: its `logits`, `predictions` and `labels_mask`, from the head.
+        labels: the tag of each id.
+        is_token_level: whether tags stand for themselves or mark spans.
+
+    Returns:
+        See `TaggingTask.prediction_records`.
+    """
+    tags = predicted_tags(result, labels)
+    cut = len(words) - len(tags)
+    logits = np.asarray(result["logits"], np.float64)[: len(tags)]
+    # Of the largest logit: 1 / sum(exp(logits - largest)).
+    chosen = 1 / np.sum(np.exp(logits - logits.max(-1, keepdims=True)), axis=-1)
+    record: dict[str, Any] = {
+        "words": list(words),
+        "tags": tags + [None if is_token_level else OUTSIDE] * cut,
+        "probabilities": chosen.tolist() + [None] * cut,
+    }
+    if not is_token_level:
+        record["spans"] = [
+            {
+                "start": span.start,
+                "end": span.end + 1,
+                "type": span.type,
+                "text": " ".join(words[span.start : span.end + 1]),
+            }
+            for span in official_spans(tags)
+        ]
+    return record
