@@ -1,4 +1,4 @@
-"""The one exception for mistakes that the user can mend."""
+"""The one exception for mistakes that the user can fix, and what belongs to its messages."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from collections.abc import Iterable, Sequence
 
 
 class UserError(Exception):
-    """Something the user gave is wrong: a file, a flag, a hparam, a full disk.
+    """Something the user gave is wrong: a file, a flag, an hparam, a full disk.
 
     The programs print it without a traceback (see `electra_tf2.cli`), so the message has to say
-    all that is needed to mend it. Raise it before anything is written, with as many fields as are
-    known.
+    all that is needed to fix it. Raise it before anything is written, with as many fields as are
+    known. It is for files, flags and hparams: a mistake in Python code is a `TypeError` or a
+    `ValueError`.
 
     Example:
         >>> raise UserError(
         ...     "The vocabulary lacks a special token.",
         ...     where="data/vocab.txt",
         ...     received="no line [UNK]",
-        ...     remedy="Add [UNK] on a line of its own, or build the vocabulary anew.",
+        ...     remedy="Add [UNK] on a line of its own, or rebuild the vocabulary.",
         ... )
 
     Args:
@@ -47,6 +48,17 @@ class UserError(Exception):
         self.received = received
         self.remedy = remedy
         super().__init__(self._message())
+
+    def with_(self, *, where: str | None = None, remedy: str | None = None) -> UserError:
+        """Returns the same error with another place or remedy, for whoever knows it better."""
+        error = type(self)(
+            self.what,
+            where=where or self.where,
+            received=self.received,
+            remedy=remedy or self.remedy,
+        )
+        error.exit_code, error.leave_at_once = self.exit_code, self.leave_at_once
+        return error
 
     def _message(self) -> str:
         lines = [self.what]

@@ -15,8 +15,9 @@ import numpy as np
 import tensorflow as tf
 
 from electra_tf2.errors import UserError
-from electra_tf2.files import read_json_object
+from electra_tf2.files import read_json
 from electra_tf2.formats.huggingface_config import CONFIG
+from electra_tf2.formats.huggingface_names import COPY_AGAIN
 from electra_tf2.training.array_files import read_arrays
 
 WEIGHTS = "model.safetensors"
@@ -91,7 +92,7 @@ def _exists(folder: str, name: str) -> bool:
 
 
 def _read_shards(folder: str, index: str) -> dict[str, np.ndarray]:
-    places = read_json_object(index, "The list of the model's files").get("weight_map")
+    places = read_json(index, "The list of the model's files", COPY_AGAIN).get("weight_map")
     names = list(places.values()) if isinstance(places, dict) else []
     if not names or not all(map(_is_file_name, names)):
         raise UserError(

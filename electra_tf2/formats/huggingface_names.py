@@ -15,6 +15,9 @@ import numpy as np
 
 from electra_tf2.modeling.config import TransformerConfig
 
+COPY_AGAIN = "Copy the file again from where the model came from."
+"""The remedy for a file that can't be read."""
+
 GENERATOR_HEAD = "generator_predictions"
 DISCRIMINATOR_HEAD = "discriminator_predictions"
 
