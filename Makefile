@@ -1,9 +1,12 @@
 # Everything from a fresh clone, with nothing but git, make and Python 3.11-3.13:
 #
 #   make quickstart   train a tiny ELECTRA on text that is already on this machine
-#   make test         lint and run all tests
-#   make test-interop compare with transformers and torch (installs them)
-#   make lint         ruff only
+#   make test         lint, check types and run the everyday tests
+#   make test-all     run every test: then those that are slow or compare with PyTorch (installs it)
+#   make test-slow    only the tests that `make test` leaves out
+#   make lint         style and formatting: ruff only
+#   make typecheck    types: pyright only
+#   make format       format the code
 #   make benchmarks   speed beside the usual alternatives (installs torch and transformers), memory
 #   make clean        remove the virtual environment and caches; data and models stay
 #
@@ -12,14 +15,17 @@
 
 VENV ?= .venv
 PYTHON := $(VENV)/bin/python
-# Two processes: most of a test's time is TensorFlow building graphs, on one core. Each takes up to
-# 4 GB; `make test PYTEST_ARGS=` runs everything in one.
-PYTEST_ARGS ?= -n 2 --dist loadfile
+# Two processes, because most of a test's time is TensorFlow building graphs, on one core. The tests
+# of a file share what it builds, so a file stays together; tests/conftest.py puts long files first.
+# Each process needs up to 4 GB; `make test PYTEST_ARGS=` runs everything in one.
+PYTEST_ARGS ?= -n 2 --dist loadfile --no-loadscope-reorder
+# The markers of tests that `make test` leaves out; pyproject.toml says what they mean.
+LEFT_OUT := slow or interop
 
 # TensorFlow's start-up notes would bury what the programs print.
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help quickstart test test-interop lint benchmarks clean
+.PHONY: help quickstart test test-all test-slow lint typecheck format benchmarks clean
 
 help:
 	@sed -n 's/^#   make/make/p' Makefile
@@ -27,14 +33,25 @@ help:
 quickstart: $(VENV)/.installed-report
 	$(PYTHON) examples/quickstart.py
 
-test: lint
-	$(PYTHON) -m pytest $(PYTEST_ARGS)
+test: lint typecheck
+	$(PYTHON) -m pytest $(PYTEST_ARGS) -m "not ($(LEFT_OUT))"
 
-test-interop: $(VENV)/.installed-test $(VENV)/.installed-interop
-	$(PYTHON) -m pytest tests/interop/test_transformers.py tests/docs/test_interchange_examples.py
+test-all: test
+	$(MAKE) test-slow
+
+test-slow: $(VENV)/.installed-test $(VENV)/.installed-interop
+	$(PYTHON) -m pytest $(PYTEST_ARGS) -m "$(LEFT_OUT)"
 
 lint: $(VENV)/.installed-test
 	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+
+format: $(VENV)/.installed-test
+	$(PYTHON) -m ruff format .
+
+# Without the variable, pyright would ask PyPI whether there is a newer one.
+typecheck: $(VENV)/.installed-test
+	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(PYTHON) -m pyright --pythonpath $(PYTHON)
 
 benchmarks: $(VENV)/.installed-interop
 	$(PYTHON) benchmarks/tokenization.py

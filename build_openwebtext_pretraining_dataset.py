@@ -2,9 +2,9 @@
 
 Reads <data-dir>/vocab.txt and every file in <data-dir>/openwebtext/ as a tar archive, compressed in
 any way that Python's tarfile knows. Every regular file in an archive is one document of UTF-8 text
-with a sentence or paragraph per line; blank lines mean nothing. Archives are read in memory, never
-extracted. Files whose name begins with a dot are left out, subfolders are read too. An archive is
-the chunk of work that has a random stream of its own.
+with a sentence or paragraph per line; blank lines have no meaning. Archives are read in memory,
+never extracted. Files whose name begins with a dot are left out; subfolders are read too. Each
+archive has a random stream of its own.
 
 The result goes to <data-dir>/pretrain_tfrecords, which must be empty or missing.
 """
@@ -22,11 +22,11 @@ def main(argv: list[str] | None = None) -> None:
     """Parses the flags and builds the data set.
 
     Args:
-        argv: The arguments; None for those of the command line.
+        argv: the arguments; None for those of the command line.
 
     Raises:
-        UserError: See `build_dataset`.
-        SystemExit: A flag is unknown or missing, or after `--help`.
+        UserError: see `build_dataset`.
+        SystemExit: a flag is unknown or missing, or after `--help`.
     """
     parser = cli.make_parser(__doc__, epilog="A failed or interrupted run leaves nothing behind.")
     parser.add_argument("--data-dir", required=True, help="folder with vocab.txt and openwebtext/")

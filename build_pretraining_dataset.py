@@ -11,13 +11,15 @@ def main(argv: list[str] | None = None) -> None:
     """Parses the flags and builds the data set.
 
     Args:
-        argv: The arguments; None for those of the command line.
+        argv: the arguments; None for those of the command line.
 
     Raises:
-        UserError: See `build_dataset`.
-        SystemExit: A flag is unknown or missing, or after `--help`.
+        UserError: see `build_dataset`.
+        SystemExit: a flag is unknown or missing, or after `--help`.
     """
-    parser = cli.make_parser(__doc__ + "\n\n" + flags.CORPUS_FORMAT, epilog=flags.RESULT_FORMAT)
+    parser = cli.make_parser(
+        f"{__doc__ or ''}\n\n{flags.CORPUS_FORMAT}", epilog=flags.RESULT_FORMAT
+    )
     parser.add_argument("--corpus-dir", required=True, help="folder of text files (see above)")
     parser.add_argument("--vocab-file", required=True, help="vocabulary, one word piece per line")
     parser.add_argument(

@@ -11,14 +11,15 @@ def main(argv: list[str] | None = None) -> None:
     """Parses the flags and builds the vocabulary.
 
     Args:
-        argv: The arguments; None for those of the command line.
+        argv: the arguments; None for those of the command line.
 
     Raises:
-        UserError: See `build_vocabulary`.
-        SystemExit: A flag is unknown or missing, or after `--help`.
+        UserError: see `build_vocabulary`.
+        SystemExit: a flag is unknown or missing, or after `--help`.
     """
     parser = cli.make_parser(
-        __doc__ + "\n\n" + flags.VOCABULARY_CORPUS_FORMAT, epilog=flags.VOCABULARY_RESULT_FORMAT
+        f"{__doc__ or ''}\n\n{flags.VOCABULARY_CORPUS_FORMAT}",
+        epilog=flags.VOCABULARY_RESULT_FORMAT,
     )
     flags.add_vocabulary_flags(parser)
     build_vocabulary(VocabularyConfig(**vars(parser.parse_args(argv))))

@@ -35,16 +35,16 @@ class FinetuningConfig(HParams):
     """The hparams of fine-tuning a pre-trained model on one or more tasks.
 
     Args:
-        model_name: Name of the pre-trained model, a folder name.
-        data_dir: Folder the default paths are in.
-        **overrides: Hparams that differ from their defaults.
+        model_name: name of the pre-trained model, a folder name.
+        data_dir: folder of the default paths.
+        **overrides: hparams that differ from their defaults.
 
     Attributes:
-        model_name, data_dir: As given.
-        given, warnings: See `electra_tf2.hparams.record.HParams`.
+        model_name, data_dir: as given.
+        given, warnings: see `electra_tf2.hparams.record.HParams`.
 
     Raises:
-        UserError: If a hparam is unknown, of the wrong type, out of range or contradicts another.
+        UserError: an hparam is unknown, of the wrong type, out of range, or contradicts another.
     """
 
     # run
@@ -57,7 +57,7 @@ class FinetuningConfig(HParams):
     do_eval: bool = True  # score on the dev split
     keep_all_models: bool = True  # false: remove a trial's weights when the next one begins
     seed: NonNegativeInt = 0  # of the first trial; trial i has seed + i - 1
-    overwrite: bool = False  # train again, in place of trials that have been trained before
+    overwrite: bool = False  # train again, in place of earlier trials
     require_gpu: bool = False  # stop with an error where TensorFlow sees no GPU
 
     # tasks
@@ -83,7 +83,7 @@ class FinetuningConfig(HParams):
     layerwise_lr_decay: float | None = 0.8  # factor from layer to layer downwards; large: 0.9
     # 0 or less, or null: the same rate for all
     layerwise_lr_decay_scheme: Literal["official", "paper"] = "official"  # factor of the top layer
-    # official: decay squared, as that program has it; paper: decay
+    # official: decay squared, as in that program; paper: decay
     weight_decay_rate: NonNegativeFloat = 0.01  # not for LayerNorm and biases
     num_train_epochs: PositiveFloat = 3.0  # passes over the data; rte, sts: 10; QA: 2
     warmup_proportion: ProbabilityBelowOne = 0.1  # share of the steps to warm up the rate for
@@ -103,7 +103,7 @@ class FinetuningConfig(HParams):
     iterations_per_loop: PositiveInt = 1000  # most steps per graph call; it ends after about 5 s
 
     # features and batches
-    use_tfrecords_if_existing: bool = True  # use cached features where data and settings are equal
+    use_tfrecords_if_existing: bool = True  # use cached features if data and settings are unchanged
     max_seq_length: PositiveInt = 128  # longest example, in tokens; QA: 512; chunk: 256
     pad_to_max_length: bool = False  # pad every batch to max_seq_length; else to its longest
     train_batch_size: PositiveInt = 32  # examples per step, over all devices
@@ -149,13 +149,13 @@ class FinetuningConfig(HParams):
     init_checkpoint: str | None = None  # default: <model>; null: random weights
     model_dir: str = ""  # default: <model>/finetuning_models/<tasks>_model; _<trial> is added
     results_txt: str = ""  # default: <model>/results/<tasks>_results.txt
-    results_pkl: str = ""  # likewise .pkl; JSON is written, to this path with .json for .pkl
+    results_pkl: str = ""  # the same with .pkl; JSON is written, to this path with .json for .pkl
     preprocessed_data_dir: str = ""  # default: <model>/finetuning_tfrecords/<tasks>_tfrecords
     test_predictions: str = ""  # default: <model>/test_predictions/{:}_{:}_{:}_predictions.pkl
     # JSON lines are written, to this path with .jsonl for .pkl
     qa_eval_file: str = ""  # default: <model>/results/<tasks>_qa/{:}_eval.json
-    qa_preds_file: str = ""  # likewise {:}_preds.json, the answers
-    qa_na_file: str = ""  # likewise {:}_null_odds.json
+    qa_preds_file: str = ""  # the same with {:}_preds.json, the answers
+    qa_na_file: str = ""  # the same with {:}_null_odds.json
 
     # What neither the weights nor the scores of a trial depend on.
     free_on_resume = frozenset(
@@ -190,10 +190,10 @@ class FinetuningConfig(HParams):
         return resolved_network(self)
 
     def prepare(self) -> None:
-        """Sets default paths, so that another model_dir leaves results_txt, and the preset."""
+        """Sets the default paths (they don't follow another model_dir) and the preset's values."""
         check_model_name(self.model_name, elsewhere="init_checkpoint")
         join, model = posixpath.join, self.pretrained_model_dir
-        # Braces in the folders' own names are none of a pattern's.
+        # Braces in the folders' own names are not placeholders.
         literal = lambda path: path.replace("{", "{{").replace("}", "}}")  # noqa: E731
         names = self._task_names
         tasks = ",".join(names) if isinstance(names, list) else ""
@@ -246,7 +246,7 @@ class FinetuningConfig(HParams):
         return TASK_DEFAULTS.get(name, {})
 
     def check(self) -> None:
-        """Refuses hparams that don't go together."""
+        """Refuses contradictory hparams."""
         self.model_hparam_overrides = check_model_hparam_overrides(self.model_hparam_overrides)
         self._check_tasks()
         self._check_run()
@@ -261,7 +261,7 @@ class FinetuningConfig(HParams):
         for name in self.task_names:
             if not name or name in (".", "..") or set(name) & set("/,\\\n"):
                 raise contradiction(
-                    "A task's name is no folder name.",
+                    "A task's name is not a folder name.",
                     {"task_names": self.task_names},
                     "Name tasks without slash and comma: their data lie in folders of that name.",
                 )
@@ -272,7 +272,7 @@ class FinetuningConfig(HParams):
         for name, definition in self.tasks.items():
             if not isinstance(definition, dict):
                 raise contradiction(
-                    "The definition of a task is no object.",
+                    "The definition of a task is not an object.",
                     {f"tasks.{name}": definition},
                     'Write for example {"kind": "classification", "text": "sentence", '
                     '"label": "label"}.',
@@ -284,7 +284,7 @@ class FinetuningConfig(HParams):
             raise contradiction(
                 "There is nothing to do.",
                 {"num_trials": 0},
-                "Set it to 1 or more, or to -1 to go on until stopped.",
+                "Set it to 1 or more, or to -1 to train until stopped.",
             )
         if not self.do_train and not self.do_eval and not self.write_test_outputs:
             raise contradiction(
@@ -321,7 +321,7 @@ class FinetuningConfig(HParams):
             needed = fields if len(self.task_names) > 1 or fields > 1 else 0
             if _fields_that_count(pattern, fields) < needed:
                 raise contradiction(
-                    "A path does not say where the parts of its name go.",
+                    "A path lacks the placeholders of its parts.",
                     {name: pattern},
                     f"Write {{:}} in it {fields} times"
                     + (", for task, split and trial." if fields == 3 else ", for the task."),
@@ -339,7 +339,7 @@ class FinetuningConfig(HParams):
 
 
 def _fields_that_count(pattern: str, fields: int) -> int:
-    """How many of the values that a pattern is filled with make a difference; -1: it is broken."""
+    """Number of the values filled into a pattern that change it; -1: it is broken."""
     try:
         first = pattern.format(*["a"] * fields)
         others = [pattern.format(*("b" if i == j else "a" for j in range(fields)))

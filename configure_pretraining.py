@@ -29,7 +29,7 @@ from electra_tf2.hparams.types import (
     PositiveInt,
     ProbabilityBelowOne,
 )
-from electra_tf2.modeling.config import TransformerConfig
+from electra_tf2.modeling.config import TransformerConfig, default_attention_heads
 from electra_tf2.pretraining.guards import generator_size_warning
 from electra_tf2.pretraining.phases import check_phases, for_each_phase
 
@@ -38,16 +38,16 @@ class PretrainingConfig(HParams):
     """The hparams of one pre-training run.
 
     Args:
-        model_name: Name of the model, a folder name.
-        data_dir: Folder the default paths are in.
-        **overrides: Hparams that differ from their defaults.
+        model_name: name of the model, a folder name.
+        data_dir: folder the default paths are in.
+        **overrides: hparams that differ from their defaults.
 
     Attributes:
-        model_name, data_dir: As given.
-        given, warnings: See `electra_tf2.hparams.record.HParams`.
+        model_name, data_dir: as given.
+        given, warnings: see `electra_tf2.hparams.record.HParams`.
 
     Raises:
-        UserError: If a hparam is unknown, of the wrong type, out of range or contradicts another.
+        UserError: an hparam is unknown, of the wrong type, out of range or contradicts another.
     """
 
     # run
@@ -64,7 +64,7 @@ class PretrainingConfig(HParams):
     gen_weight: NonNegativeFloat = 1.0  # weight of the generator's (masked LM) loss
     disc_weight: NonNegativeFloat = 50.0  # weight of the discriminator's loss
     mask_prob: MaskProbability = 0.15  # share of the tokens to mask out and replace
-    mask_with_replacement: bool = False  # draw masked positions as officially, some of them twice
+    mask_with_replacement: bool = False  # draw positions as the official program does, some twice
 
     # optimization
     optimizer: Literal["adamw", "lamb"] = "adamw"  # Adam with decoupled decay, or LAMB
@@ -98,7 +98,7 @@ class PretrainingConfig(HParams):
     encoder: Literal["bert", "albert"] = "bert"  # albert: one layer's weights serve all layers
     vocab_size: PositiveInt = 30522  # number of tokens in the vocabulary
     do_lower_case: bool = True  # whether the text was lower-cased; has to be what the data set says
-    strip_accents: bool = True  # likewise for accents; taken from the data set unless given
+    strip_accents: bool = True  # whether accents are stripped; taken from the data set unless given
 
     # generator settings
     uniform_generator: bool = False  # replace by tokens drawn uniformly: no generator network
@@ -106,7 +106,7 @@ class PretrainingConfig(HParams):
     untied_generator_embeddings: bool = False  # give the generator embeddings of its own
     untied_generator: bool = True  # false: one full-size network is generator and discriminator
     generator_layers: PositiveFloat = 1.0  # its layers, as a share of the discriminator's
-    generator_hidden_size: PositiveFloat = 0.25  # its hidden size, likewise
+    generator_hidden_size: PositiveFloat = 0.25  # its hidden size, also a share
     disallow_correct: bool = False  # never sample the original token: 15 % are always fake
     temperature: PositiveFloat = 1.0  # of the generator's samples; higher: more random
 
@@ -115,7 +115,7 @@ class PretrainingConfig(HParams):
     train_batch_size: PositiveInt = 128  # examples per step, over all devices
     eval_batch_size: PositiveInt = 128  # examples per evaluation batch, over all devices
     shuffle_buffer_size: PositiveInt = 10000  # examples held in memory to mix nearby ones
-    segmentation: Literal["static", "dynamic"] = "static"  # dynamic: cut anew in every epoch
+    segmentation: Literal["static", "dynamic"] = "static"  # dynamic: cut afresh in every epoch
     phases: list[dict[str, Any]] | None = None  # what differs by phase, see docs/pretraining.md
 
     # devices and speed
@@ -141,7 +141,7 @@ class PretrainingConfig(HParams):
     init_checkpoint: str | None = None  # weights to start a new run from; null: random ones
     model_dir: str = ""  # default: <data-dir>/models/<model-name>
     results_txt: str = ""  # default: <data-dir>/models/<model-name>/results/unsup_results.txt
-    results_pkl: str = ""  # likewise .pkl; JSON is written, to this path with .json for .pkl
+    results_pkl: str = ""  # the same with .pkl; JSON is written, to this path with .json for .pkl
 
     # Neither the weights nor the order of the data depend on these; `phases` are compared one by
     # one, see electra_tf2/pretraining/phases.py.
@@ -298,7 +298,7 @@ class PretrainingConfig(HParams):
     def _check_generator(self, network: TransformerConfig) -> None:
         hidden_size = int(round(network.hidden_size * self.generator_hidden_size))
         layers = int(round(network.num_hidden_layers * self.generator_layers))
-        heads = max(1, hidden_size // 64)
+        heads = default_attention_heads(hidden_size)
         if layers < 1 or hidden_size < 1 or hidden_size % heads:
             raise contradiction(
                 "The generator's shape is impossible.",

@@ -1,8 +1,8 @@
 """Arranges a downloaded GLUE folder for fine-tuning, and checks it.
 
 The folder holds CoLA, MNLI, MRPC, QNLI, QQP, RTE, SST-2, STS-B, WNLI and diagnostic, or some of
-them. Their files go to <data-dir>/finetuning_data/cola, mnli and so on. What is there already is
-never overwritten. A table of the files, their rows and what is missing is printed.
+them. Their files go to <data-dir>/finetuning_data/cola, mnli and so on; existing files are never
+overwritten. A table of the files and their rows is printed, which shows what is missing.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ def main(argv: list[str] | None = None) -> None:
     """Parses the flags and arranges the files.
 
     Args:
-        argv: The arguments; None for those of the command line.
+        argv: the arguments; None for those of the command line.
 
     Raises:
-        UserError: See `finetune.classification.prepare_glue`.
-        SystemExit: A flag is unknown or missing, or after `--help`.
+        UserError: see `finetune.classification.prepare_glue`.
+        SystemExit: a flag is unknown or missing, or after `--help`.
     """
     parser = cli.make_parser(__doc__)
     parser.add_argument("--glue-dir", required=True, help="the downloaded folder (see above)")

@@ -10,7 +10,7 @@ checkpoint) and the task's files from <data-dir>/finetuning_data/<task>, and wri
 
 Tasks: cola sst mrpc sts qqp mnli qnli rte wnli · squad squadv1 newsqa naturalqs triviaqa searchqa ·
 chunk; or any of your own, described by the hparam tasks (see docs/finetuning.md).
-Run the same command again to go on with a halted run.
+Run the same command again to resume an interrupted run.
 
 Examples:
   python run_finetuning.py --data-dir data --model-name small --hparams 'task_names=["cola"]'

@@ -4,11 +4,11 @@ Reads TFRecords made by build_pretraining_dataset.py from <data-dir>/pretrain_tf
 vocabulary from <data-dir>/vocab.txt, and writes to <data-dir>/models/<model-name>:
 
   checkpoints/   weights, optimizer and position, in folders step-…
-  metrics.jsonl  losses, accuracies, learning rate, gradient norm and tokens/s as training goes on
+  metrics.jsonl  losses, accuracies, learning rate, gradient norm and tokens/s during training
   tensorboard/   the same for TensorBoard
   results/       the figures of evaluations (do_eval)
 
-Run the same command again to go on with a halted run.
+Run the same command again to resume an interrupted run.
 
 Examples:
   python run_pretraining.py --data-dir data --model-name small

@@ -1,13 +1,13 @@
 """Pre-trains a model for each of several generator sizes, and compares them.
 
-All have the same data, seed, steps and hparams (of run_pretraining.py) but for the generator's
+All have the same data, seed, steps and hparams (of run_pretraining.py) except the generator's
 width. Each is a model of its own, <model-name>_generator_<size>; --finetune fine-tunes it as well.
 <data-dir>/models/<model-name>_sweep gets
 
   results.md, results.json   losses, accuracy, the discriminator's AUC, parameters, scores
   generator_sizes.png        a plot of them (needs matplotlib)
 
-Run the same command again to go on with a halted sweep.
+Run the same command again to resume an interrupted sweep.
 
 Example:
   python sweep_generator_size.py --data-dir data --model-name small --finetune task_names='["mrpc"]'

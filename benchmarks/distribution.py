@@ -130,12 +130,12 @@ def step_and_parts(strategy, config, precision: str) -> dict[str, Callable[[], N
     from pretraining_step_ours import make_objective, random_batches
 
     from electra_tf2.training.loop import StepLoop, distributed_iterator
-    from electra_tf2.training.optimizers import AdamW, AdamWSettings
+    from electra_tf2.training.optimizers import AdamW, OptimizerSettings
     from electra_tf2.training.schedule import PolynomialDecay
     from electra_tf2.training.step import ReplicaStep, all_reduce_sum, replica_id
 
     objective = make_objective(strategy, config, precision)
-    optimizer = AdamW(strategy, objective.named_variables(), AdamWSettings())
+    optimizer = AdamW(strategy, objective.named_variables(), OptimizerSettings())
     step = ReplicaStep(objective, optimizer, PolynomialDecay(5e-4, 10**6, 0, 1.0, 0.0), seed=0)
     loop = StepLoop(strategy, step.train, stop_at_nonfinite=True)
     rows = config.train_batch_size // strategy.num_replicas_in_sync

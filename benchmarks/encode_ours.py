@@ -13,6 +13,7 @@ from electra_tf2.export.huggingface import ExportOptions, export_huggingface
 from electra_tf2.loading.folder import make_model_folder, write_model_folder
 from electra_tf2.modeling.config import transformer_config
 from electra_tf2.modeling.electra import build_pair
+from electra_tf2.text.normalization import UNCASED
 from electra_tf2.text.vocabulary import load_vocabulary
 from electra_tf2.training.checkpoints import CheckpointStore
 
@@ -38,10 +39,9 @@ def write_models(work: str) -> None:
     write_model_folder(
         folder,
         hparams={},
-        network=network.to_dict(),
+        network=network,
         vocab_file=vocab_file,
-        do_lower_case=True,
-        strip_accents=True,
+        casing=UNCASED,
     )
     weights = {v.path: np.asarray(v) for v in pair.discriminator.trainable_variables}
     CheckpointStore(folder).save(0, weights, {}, {})

@@ -9,15 +9,15 @@ import numpy as np
 from configure_finetuning import FinetuningConfig
 from electra_tf2.training.devices import DTYPE_POLICIES, make_strategy
 from electra_tf2.training.loop import StepLoop
-from electra_tf2.training.optimizers import AdamW, AdamWSettings
+from electra_tf2.training.optimizers import AdamW, OptimizerSettings
 from electra_tf2.training.schedule import PolynomialDecay
 from electra_tf2.training.step import ReplicaStep
 from finetune.batches import Batching, training_dataset
 from finetune.classification.tasks import ClassificationTask
+from finetune.evaluation import Evaluation
 from finetune.features import FeatureTable, TaskData
 from finetune.layerwise_decay import learning_rate_factors
 from finetune.model import FinetuningModel, FinetuningObjective
-from finetune.scoring import Evaluation
 
 PREDICTED = 1024  # sentences
 _STEPS_PER_CALL = 8
@@ -81,7 +81,7 @@ def _training(config, task, table, model, strategy, seconds) -> float:
     )
     step = ReplicaStep(
         objective,
-        AdamW(strategy, variables, AdamWSettings(), factors),
+        AdamW(strategy, variables, OptimizerSettings(), factors),
         PolynomialDecay(config.learning_rate, 10_000),
         seed=0,
     )

@@ -76,6 +76,7 @@ def prepare(folder: str) -> int:
     from electra_tf2.formats.huggingface_names import HEAD_SHAPES, encoder_shapes
     from electra_tf2.loading.folder import make_model_folder, write_model_folder
     from electra_tf2.modeling.config import generator_config
+    from electra_tf2.text.normalization import UNCASED
     from electra_tf2.text.vocabulary import SPECIAL_TOKENS
     from electra_tf2.training.checkpoints import CheckpointStore
 
@@ -96,10 +97,9 @@ def prepare(folder: str) -> int:
     write_model_folder(
         config.model_dir,
         hparams=config.to_dict(),
-        network=network.to_dict(),
+        network=network,
         vocab_file=str(vocab_file),
-        do_lower_case=True,
-        strip_accents=True,
+        casing=UNCASED,
     )
     slots = {f"{n}/{slot}": a for n, a in weights.items() for slot in ("adam_m", "adam_v")}
     CheckpointStore(config.model_dir).save(1, weights, slots, {"examples_seen": 1})

@@ -9,12 +9,12 @@ import numpy as np
 import tensorflow as tf
 
 from configure_pretraining import PretrainingConfig
+from electra_tf2.pretraining.build import build_pretraining
 from electra_tf2.pretraining.objective import PretrainingObjective
-from electra_tf2.pretraining.open_run import build_pretraining
 from electra_tf2.text.vocabulary import SPECIAL_TOKENS, Vocabulary
 from electra_tf2.training.devices import make_strategy
 from electra_tf2.training.loop import StepLoop
-from electra_tf2.training.optimizers import AdamW, AdamWSettings
+from electra_tf2.training.optimizers import AdamW, OptimizerSettings
 from electra_tf2.training.schedule import PolynomialDecay
 from electra_tf2.training.step import ReplicaStep
 
@@ -28,9 +28,9 @@ def measure_ours(
 
     Args:
         precision: "float32" or "bfloat16".
-        batch_size: Rows per step.
-        length: Tokens per row.
-        seconds: How long to measure, after one call that doesn't count.
+        batch_size: rows per step.
+        length: tokens per row.
+        seconds: how long to measure, after one call that doesn't count.
 
     Returns:
         Examples per second: from the median time of a graph call of a few steps.
@@ -51,10 +51,10 @@ def training_calls(
     """Trains on random batches without end, on one device.
 
     Args:
-        config: Says what is trained.
+        config: says what is trained.
         precision: "float32" or "bfloat16".
-        batch_size: Rows per step.
-        n_steps: Steps of a graph call.
+        batch_size: rows per step.
+        n_steps: steps of a graph call.
 
     Yields:
         The seconds of a graph call; the first one compiles.
@@ -63,7 +63,7 @@ def training_calls(
     objective = make_objective(strategy, config, precision)
     replica_step = ReplicaStep(
         objective,
-        AdamW(strategy, objective.named_variables(), AdamWSettings()),
+        AdamW(strategy, objective.named_variables(), OptimizerSettings()),
         PolynomialDecay(config.learning_rate, config.num_train_steps, 0, 1.0, 0.0),
         seed=0,
     )

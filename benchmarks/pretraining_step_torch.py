@@ -42,7 +42,7 @@ class Pair(torch.nn.Module):
     """Generator and discriminator of ELECTRA-small with shared embeddings, and their joint loss.
 
     Args:
-        variant: Where the generator projects to the vocabulary; see the top of this file.
+        variant: where the generator projects to the vocabulary; see the top of this file.
         attention: transformers' name of the attention implementation, "sdpa" or "eager".
     """
 
@@ -119,13 +119,13 @@ def measure_peer(
     """Trains on random batches for a while.
 
     Args:
-        variant: Where the generator projects to the vocabulary.
-        compiled: Whether the loss goes through `torch.compile`.
+        variant: where the generator projects to the vocabulary.
+        compiled: whether the loss goes through `torch.compile`.
         precision: "bfloat16" means autocast.
         attention: transformers' attention implementation.
-        batch_size: Rows per step.
-        length: Tokens per row.
-        seconds: How long to measure, after three steps that don't count.
+        batch_size: rows per step.
+        length: tokens per row.
+        seconds: how long to measure, after three steps that don't count.
 
     Returns:
         Examples per second: batch_size over the median time of a step.

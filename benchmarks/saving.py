@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> None:
         start = time.perf_counter()
         trainer.train(lambda position, context: batches)
         seconds = time.perf_counter() - start
-        size = sum(path.stat().st_size for path in Path(trainer.store.latest()).iterdir())
+        size = sum(path.stat().st_size for path in Path(trainer.run.store.latest()).iterdir())
         start = time.perf_counter()
         trainer.save()
         alone = time.perf_counter() - start
@@ -78,25 +78,26 @@ def make_trainer(folder: str, saves: int, batch_size: int, length: int):
     from configure_pretraining import PretrainingConfig
     from electra_tf2.training.checkpoints import CheckpointStore
     from electra_tf2.training.devices import make_strategy
-    from electra_tf2.training.optimizers import AdamW, AdamWSettings
+    from electra_tf2.training.loop import LoopSettings
+    from electra_tf2.training.optimizers import AdamW, OptimizerSettings
     from electra_tf2.training.reports import RunLog
     from electra_tf2.training.schedule import PolynomialDecay
-    from electra_tf2.training.trainer import LoopSettings, Trainer
+    from electra_tf2.training.trainer import Trainer, TrainingRun
 
     config = PretrainingConfig("benchmark", "unused", model_size="base", max_seq_length=length)
     strategy = make_strategy("one_device")
     objective = make_objective(strategy, config, "float32")
     steps = saves * SAVE_EVERY
-    trainer = Trainer(
-        objective,
-        strategy,
-        AdamW(strategy, objective.named_variables(), AdamWSettings()),
-        PolynomialDecay(config.learning_rate, steps, 0),
-        LoopSettings(steps, batch_size, length, save_every=SAVE_EVERY),
-        CheckpointStore(folder, 1),
-        RunLog(folder),
+    run = TrainingRun(
+        objective=objective,
+        strategy=strategy,
+        optimizer=AdamW(strategy, objective.named_variables(), OptimizerSettings()),
+        schedule=PolynomialDecay(config.learning_rate, steps, 0),
+        settings=LoopSettings(steps, batch_size, length, save_every=SAVE_EVERY),
+        store=CheckpointStore(folder, 1),
+        log=RunLog(folder),
     )
-    return trainer, random_batches(batch_size, length, config.vocab_size)
+    return Trainer(run), random_batches(batch_size, length, config.vocab_size)
 
 
 if __name__ == "__main__":

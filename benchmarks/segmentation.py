@@ -73,24 +73,23 @@ def build(folder: Path, vocab: str, name: str, *flags: str) -> str:
 
 def open_files(segmentation: str, folder: str, length: int, vocab: str) -> Any:
     """Opens a data set as training does."""
-    from electra_tf2.data.input import READERS
+    from electra_tf2.data.input import open_training_files
+    from electra_tf2.text.normalization import UNCASED
     from electra_tf2.text.vocabulary import load_vocabulary
 
-    return READERS[segmentation].open(
+    return open_training_files(
         f"{folder}/pretrain_data.tfrecord*",
+        segmentation=segmentation,
         max_seq_length=length,
         vocabulary=load_vocabulary(vocab),
-        do_lower_case=True,
-        strip_accents=None,
+        casing=UNCASED,
+        compare_accents=False,
     )
 
 
-def batches(segmentation: str, files: Any, length: int) -> Iterator:
+def batches(files: Any, length: int) -> Iterator:
     """The input of training from position 0 on."""
-    from electra_tf2.data.input import READERS
-
-    dataset = READERS[segmentation].training_dataset(
-        files,
+    dataset = files.training_dataset(
         max_seq_length=length,
         global_batch_size=BATCH,
         seed=0,
@@ -106,7 +105,7 @@ def compare(files: dict[str, Any], length: int, flags: argparse.Namespace) -> No
     for _ in range(flags.repeats):
         for name, own in files.items():
             # A new one each turn: it would read ahead while it is the other's.
-            iterator = batches(name, own, length)
+            iterator = batches(own, length)
             read(iterator, WINDOW)  # the first window has to be filled
             rates[name].append(read(iterator, flags.examples))
             del iterator
@@ -147,7 +146,7 @@ def read(iterator: Iterator, count: int) -> Rates:
 
 def report_finding(files: Any, length: int) -> None:
     """Prints what it takes to find a position, a few epochs ahead."""
-    from electra_tf2.data.order import EpochIndex
+    from electra_tf2.data.position import EpochIndex
 
     position = 5 * EpochIndex(files, files.rule(0, length)).num_examples(0)
     started, cpu_started = time.perf_counter(), time.process_time()

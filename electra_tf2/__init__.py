@@ -7,7 +7,7 @@ Importing this package imports nothing else; take what you need from its subpack
 import importlib
 from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _LOADED_LATER = {
     "Encoder": "electra_tf2.inference.encoder",

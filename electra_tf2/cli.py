@@ -28,11 +28,11 @@ def run(main: Callable[[list[str] | None], None]) -> None:
     """Runs a program's `main` and ends the process with the right exit code.
 
     Args:
-        main: Takes the arguments (None: those of the command line) and returns nothing.
+        main: takes the arguments (None: those of the command line) and returns nothing.
 
     Raises:
-        SystemExit: With the exit codes of the module's docstring.
-        Exception: Whatever `main` raised that isn't the user's to mend.
+        SystemExit: with the exit codes of the module's docstring.
+        Exception: whatever `main` raised that the user can't fix.
     """
     try:
         main(None)
@@ -53,14 +53,15 @@ def run(main: Callable[[list[str] | None], None]) -> None:
 
 
 def make_parser(
-    description: str, *, epilog: str | None = None, prog: str | None = None
+    description: str | None, *, epilog: str | None = None, prog: str | None = None
 ) -> argparse.ArgumentParser:
     """An argument parser whose help keeps the line breaks of the texts.
 
     Args:
-        description: What the program does; usually the script's docstring.
-        epilog: Shown after the flags.
-        prog: The program's name; the script's by default.
+        description: what the program does; usually the script's docstring, which is None under
+            `python -OO`.
+        epilog: shown after the flags.
+        prog: the program's name; the script's by default.
 
     Returns:
         A parser without flags. Flags must be written out in full: abbreviations would change their
@@ -68,7 +69,7 @@ def make_parser(
     """
     return argparse.ArgumentParser(
         prog=prog,
-        description=description.strip(),
+        description=(description or "").strip(),
         epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -79,9 +80,9 @@ class RunFlags(NamedTuple):
     """The flags that `run_pretraining.py` and `run_finetuning.py` have in common.
 
     Attributes:
-        data_dir: Folder with the data, the vocabulary and the models.
-        model_name: Name of the model; its folder is `<data_dir>/models/<model_name>`.
-        hparams: Hparams by name, as the user gave them (not yet checked against a config).
+        data_dir: folder with the data, the vocabulary and the models.
+        model_name: name of the model; its folder is `<data_dir>/models/<model_name>`.
+        hparams: hparams by name, as the user gave them (not yet checked against a config).
     """
 
     data_dir: str
@@ -90,7 +91,7 @@ class RunFlags(NamedTuple):
 
 
 def parse_run_flags(
-    description: str,
+    description: str | None,
     argv: Sequence[str] | None = None,
     *,
     hparams_help: str | None = None,
@@ -99,17 +100,17 @@ def parse_run_flags(
     """Parses `--data-dir --model-name --hparams`, and flags of the program's own.
 
     Args:
-        description: What the program does, for `--help`.
-        argv: The arguments; None for those of the command line.
-        hparams_help: A list of the hparams to print at the end of `--help`.
-        add_flags: Adds the program's own flags to the parser.
+        description: what the program does, for `--help`; see `make_parser`.
+        argv: the arguments; None for those of the command line.
+        hparams_help: a list of the hparams to print at the end of `--help`.
+        add_flags: adds the program's own flags to the parser.
 
     Returns:
         The flags, with `--hparams` parsed (see `hparams.parse_hparams`), and all flags as given.
 
     Raises:
-        UserError: If `--hparams` can't be parsed.
-        SystemExit: If a flag is unknown or missing, or after `--help`.
+        UserError: `--hparams` can't be parsed.
+        SystemExit: a flag is unknown or missing, or after `--help`.
     """
     parser = make_parser(description, epilog=hparams_help)
     parser.add_argument(
@@ -132,7 +133,7 @@ def parse_run_flags(
     for name in ("data_dir", "model_name"):
         if name in hparams:
             raise UserError(
-                f"{name} is a flag of its own, not a hparam.",
+                f"{name} is a flag of its own, not an hparam.",
                 where="--hparams",
                 received=f"{name} = {hparams[name]!r}",
                 remedy=f"Give it as --{name.replace('_', '-')}.",
@@ -140,11 +141,11 @@ def parse_run_flags(
     return RunFlags(flags.data_dir, flags.model_name, hparams), flags
 
 
-def check_together(first: str, first_value: Any, second: str, second_value: Any) -> None:
+def check_together(first: str, first_value: object, second: str, second_value: object) -> None:
     """Refuses one of two flags that only make sense together.
 
     Raises:
-        UserError: One is given and the other is not.
+        UserError: one is given and the other is not.
     """
     if (first_value is None) != (second_value is None):
         given, missing = (first, second) if second_value is None else (second, first)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING
 
 from electra_tf2.modeling.config import TransformerConfig, generator_config
+
+if TYPE_CHECKING:
+    from configure_pretraining import PretrainingConfig
 
 # Operations for an element. A function such as exp, erf or a random number is one, as in the
 # official flops_computation.py; all of these together are a few percent of a network's.
@@ -222,18 +225,18 @@ def official_training_flops(*networks: float, batch_size: int, steps: int) -> fl
 Parts = dict[str, Flops]
 
 
-def pretraining_flops(config: Any, network: TransformerConfig) -> dict[str, Parts]:
+def pretraining_flops(config: PretrainingConfig, network: TransformerConfig) -> dict[str, Parts]:
     """Returns the operations of one example by network and part.
 
     Not counted: sampling the replacements, clipping, the optimizer's update (which do not grow with
     the batch, or hardly), and what `recompute` computes twice.
 
     Args:
-        config: a `PretrainingConfig`, or that of a phase.
+        config: the run's hparams, or a phase's.
         network: the discriminator's sizes (those of the one network of a masked LM).
 
     Returns:
-        "generator" and "discriminator", those that there are -> the parts of `encoder_flops` and
+        "generator" and "discriminator", those that exist -> the parts of `encoder_flops` and
         "head" -> operations.
     """
     length = config.max_seq_length
@@ -247,7 +250,7 @@ def pretraining_flops(config: Any, network: TransformerConfig) -> dict[str, Part
     return networks
 
 
-def _generator(config: Any, network: TransformerConfig, detection: bool) -> Parts:
+def _generator(config: PretrainingConfig, network: TransformerConfig, detection: bool) -> Parts:
     length = config.max_seq_length
     if detection and config.untied_generator:
         network = generator_config(

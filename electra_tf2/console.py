@@ -1,4 +1,4 @@
-"""What the programs tell while they run."""
+"""What the programs tell their users while they run."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from typing import TextIO
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal, TextIO
 
 from tqdm import tqdm
 
@@ -17,12 +17,9 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-# Keeping libraries quiet while they are loaded.
-
-
 @contextlib.contextmanager
 def silent_stderr() -> Iterator[None]:
-    """Hides what native code writes to stderr, such as TensorFlow's notes on CPU features.
+    """Hides what native code writes to stderr while libraries load, such as TensorFlow's notes.
 
     Python's exceptions are not affected.
     """
@@ -36,23 +33,22 @@ def silent_stderr() -> Iterator[None]:
         os.close(kept)
 
 
-# Progress of a run: a bar on a terminal, plain lines in a file or a pipe.
-
-
 class Progress:
-    """Shows how far a run is, how fast it goes and when it will be done.
+    """Shows how far a run is, how fast it is and when it will be done.
 
     On a terminal this is a bar; elsewhere lines like
 
         train: step 1200/10000 (12.0 %), 8.31 steps/s, elapsed 2:24, ETA 17:39, loss 24.31
+        Building: 41.2/310.0 MB (13.3 %), 5.1 MB/s, elapsed 0:09, ETA 0:53, 26,310 examples
 
     Args:
-        total: Steps in all.
-        initial: Steps that were done before (by an earlier run).
-        description: A word for what is going on, such as "train".
-        stream: Where to write; None for stderr.
-        min_seconds: Least time between two plain lines; the first and last report always show.
-        clock: Gives the time in seconds.
+        total: steps or bytes in all.
+        initial: those that were done before (by an earlier run).
+        description: a word for what is happening, such as "train".
+        unit: what is counted.
+        stream: where to write; None for stderr.
+        min_seconds: shortest time between two plain lines; the first and last report always show.
+        clock: gives the time in seconds.
     """
 
     def __init__(
@@ -61,20 +57,23 @@ class Progress:
         initial: int = 0,
         description: str = "",
         *,
+        unit: Literal["step", "byte"] = "step",
         stream: TextIO | None = None,
         min_seconds: float = 5.0,
         clock: Callable[[], float] = time.monotonic,
     ):
         self.total = total
         self.description = description
+        self._unit = unit
         self._stream = stream if stream is not None else sys.stderr
         self._min_seconds = min_seconds
         self._clock = clock
         self._start = clock()
-        self._step = initial
-        # Where the speed is measured from: the first report, as the first step compiles the graph.
+        self._done = initial
+        # Where the speed is measured from; of steps the first report, as the first one compiles
+        # the graph.
         self._since = (initial, self._start)
-        self._reported = False
+        self._is_measuring = unit == "byte"
         self._last_line = float("-inf")
         self._bar = None
         if self._stream.isatty():
@@ -82,31 +81,37 @@ class Progress:
                 total=total,
                 initial=initial,
                 desc=description or None,
-                unit="step",
+                unit="step" if unit == "step" else "B",
+                unit_scale=unit == "byte",
                 file=self._stream,
                 **_width(self._stream),
             )
 
-    def update(self, step: int, scalars: Mapping[str, float] | None = None) -> None:
-        """Shows that steps were done.
+    def update(
+        self, done: int, scalars: Mapping[str, float] | None = None, *, note: str = ""
+    ) -> None:
+        """Shows what has been done.
 
         Args:
-            step: Steps done in all.
-            scalars: Figures to show beside them, such as losses.
+            done: steps or bytes done in all.
+            scalars: figures to show beside them, such as losses.
+            note: text to show beside them.
         """
-        shown = ", ".join(f"{name} {value:.4g}" for name, value in (scalars or {}).items())
+        shown = [f"{name} {value:.4g}" for name, value in (scalars or {}).items()]
+        shown += [note] if note else []
         if self._bar is not None:
-            self._bar.set_postfix_str(shown, refresh=False)
-            self._bar.update(step - self._step)
-            self._step = step
+            self._bar.set_postfix_str(", ".join(shown), refresh=False)
+            self._bar.update(done - self._done)
+            self._done = done
             return
-        self._step = step
         now = self._clock()
-        if now - self._last_line >= self._min_seconds or step >= self.total:
+        is_last = done >= self.total > self._done
+        self._done = done
+        if now - self._last_line >= self._min_seconds or is_last:
             self._last_line = now
-            print(self._line(step, now, shown), file=self._stream, flush=True)
-        if not self._reported:
-            self._since, self._reported = (step, now), True
+            print(self._line(done, now, shown), file=self._stream, flush=True)
+        if not self._is_measuring:
+            self._since, self._is_measuring = (done, now), True
 
     def message(self, text: str) -> None:
         """Prints a line without breaking the bar."""
@@ -126,22 +131,26 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _line(self, step: int, now: float, shown: str) -> str:
-        since_step, since_time = self._since
+    def _line(self, done: int, now: float, shown: Sequence[str]) -> str:
+        since, since_time = self._since
         seconds = now - since_time
-        speed = (step - since_step) / seconds if seconds > 0 else 0.0
-        eta = duration((self.total - step) / speed) if speed > 0 else "unknown"
+        speed = (done - since) / seconds if seconds > 0 else 0.0
+        if self._unit == "step":
+            amount, rate = f"step {done}/{self.total}", f"{speed:.3g} steps/s"
+        else:
+            amount = f"{done / 1e6:.1f}/{self.total / 1e6:.1f} MB"
+            rate = f"{speed / 1e6:.3g} MB/s"
         parts = [
-            f"step {step}/{self.total} ({100 * step / max(1, self.total):.1f} %)",
-            f"{speed:.3g} steps/s",
+            f"{amount} ({100 * done / max(1, self.total):.1f} %)",
+            rate,
             f"elapsed {duration(now - self._start)}",
-            f"ETA {eta}",
+            f"ETA {duration((self.total - done) / speed) if speed > 0 else 'unknown'}",
+            *shown,
         ]
-        parts += [shown] if shown else []
         return (f"{self.description}: " if self.description else "") + ", ".join(parts)
 
 
-def _width(stream: TextIO) -> dict[str, object]:
+def _width(stream: TextIO) -> dict[str, Any]:
     """tqdm's arguments for the bar's width. Some terminals (in containers) say 0 columns."""
     if os.get_terminal_size(stream.fileno()).columns == 0:
         return {"ncols": 80}
@@ -152,7 +161,7 @@ def duration(seconds: float) -> str:
     """A time span as h:mm:ss, or m:ss under an hour.
 
     Args:
-        seconds: Its length.
+        seconds: its length.
     """
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)

@@ -6,6 +6,7 @@ import difflib
 import errno
 import sys
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 
 class UserError(Exception):
@@ -25,10 +26,10 @@ class UserError(Exception):
         ... )
 
     Args:
-        what: What is wrong, in one sentence.
-        where: The file, the line, the field or the flag it was found in.
-        received: What was found there; text is shown as it is, anything else by its `repr`.
-        remedy: What to do about it.
+        what: what is wrong, in one sentence.
+        where: the file, the line, the field or the flag it was found in.
+        received: what was found there; text is shown as it is, anything else by its `repr`.
+        remedy: what to do about it.
     """
 
     exit_code = 2
@@ -78,7 +79,7 @@ class UserError(Exception):
         return (_rebuild, (type(self), self.what, fields))
 
 
-def _rebuild(cls: type[UserError], what: str, fields: dict[str, object]) -> UserError:
+def _rebuild(cls: type[UserError], what: str, fields: dict[str, Any]) -> UserError:
     return cls(what, **fields)
 
 
@@ -95,8 +96,8 @@ def nearest_name_hint(name: str, known: Iterable[str]) -> str:
     """The remedy for an unknown name: the nearest known one, or all of them.
 
     Args:
-        name: The unknown name.
-        known: The names there are.
+        name: the unknown name.
+        known: the names there are.
     """
     known = list(known)
     lowered = {candidate.lower(): candidate for candidate in known}
@@ -110,7 +111,7 @@ def as_user_error(error: BaseException) -> UserError | None:
     """The `UserError` that an exception stands for.
 
     Args:
-        error: Any exception.
+        error: any exception.
 
     Returns:
         The error itself if it is a `UserError`, one that explains a full disk or a lack of device
@@ -122,11 +123,12 @@ def as_user_error(error: BaseException) -> UserError | None:
         return disk_full(error.filename, error)
     tf = sys.modules.get("tensorflow")  # an error of TensorFlow's needs TensorFlow loaded
     if tf is not None and isinstance(error, tf.errors.ResourceExhaustedError):
-        if "No space left on device" in error.message or "quota" in error.message.lower():
+        message = str(error)
+        if "No space left on device" in message or "quota" in message.lower():
             return disk_full(None, error)
         return UserError(
             "The device has not enough memory for this run.",
-            received=error.message.strip().partition("\n")[0],
+            received=message.strip().partition("\n")[0],
             remedy="Use a smaller batch size or sequence length, or spread the batch over more "
             "micro-batches with gradient_accumulation_steps.",
         )
@@ -137,8 +139,8 @@ def disk_full(path: str | None, error: BaseException) -> UserError:
     """The error for a disk without room.
 
     Args:
-        path: The file that was being written, if known.
-        error: What the system said.
+        path: the file that was being written, if known.
+        error: what the system said.
     """
     return UserError(
         "The disk is full.",

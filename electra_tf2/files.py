@@ -15,7 +15,7 @@ import posixpath
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from typing import IO, Any, BinaryIO
+from typing import IO, Any, BinaryIO, Literal
 
 import filelock
 
@@ -27,7 +27,7 @@ def is_local(path: str) -> bool:
     return "://" not in path
 
 
-def open_binary(path: str, mode: str = "rb") -> BinaryIO:
+def open_binary(path: str, mode: Literal["rb", "wb"] = "rb") -> BinaryIO:
     """Opens a file for bytes; `mode` as in the built-in `open`."""
     if is_local(path):
         return open(path, mode)
@@ -148,9 +148,14 @@ def replace_file(path: str, content: bytes) -> None:
         content: all that it shall hold.
     """
     temporary = f"{path}.tmp"
-    with durable_file(temporary) as file:
-        file.write(content)
-    rename(temporary, path)
+    try:
+        with durable_file(temporary) as file:
+            file.write(content)
+        rename(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):  # so that a full disk is not a little fuller
+            remove(temporary)
+        raise
     sync(posixpath.dirname(path) or ".")
 
 

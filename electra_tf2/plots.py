@@ -11,7 +11,8 @@ from __future__ import annotations
 import io
 import json
 import posixpath
-from typing import Any, NamedTuple
+from types import ModuleType
+from typing import TYPE_CHECKING, NamedTuple
 
 import tensorflow as tf
 
@@ -19,10 +20,13 @@ from electra_tf2 import cli
 from electra_tf2.errors import UserError
 from electra_tf2.files import replace_file
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 # What all plots have in common.
 
 
-def load_pyplot() -> Any:
+def load_pyplot() -> ModuleType:
     """Returns matplotlib's pyplot, drawing into files.
 
     Raises:
@@ -42,7 +46,7 @@ def load_pyplot() -> Any:
     return pyplot
 
 
-def save_figure(pyplot: Any, figure: Any, output: str) -> None:
+def save_figure(pyplot: ModuleType, figure: Figure, output: str) -> None:
     """Writes a figure and forgets it.
 
     Args:

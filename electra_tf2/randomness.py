@@ -26,6 +26,16 @@ _SITE_BITS = 12
 MAX_STREAMS = 1 << _STREAM_BITS
 MAX_SITES = 1 << _SITE_BITS
 
+# Dropout sites: where in a step's networks noise is drawn, each place a number of its own. What
+# `site_seed` is given:
+#
+#        0  embeddings of the generator, or of the one encoder; then SITES_PER_BLOCK for each block
+#      512  embeddings and blocks of a two-tower generator's right-to-left tower
+#     2048  embeddings and blocks of the discriminator; in fine-tuning, one for each task's head
+SITES_PER_BLOCK = 3
+RIGHT_TO_LEFT_SITES = 512
+DISCRIMINATOR_SITES = HEAD_SITES = 2048
+
 PURPOSES = {
     "mask_positions": 1,
     "mask_replacement": 2,

@@ -17,9 +17,9 @@ class Detection(NamedTuple):
     """One example after replacement, special tokens and padding left out.
 
     Attributes:
-        shown: The tokens the discriminator saw.
-        originals: The tokens that stood there before.
-        probabilities: Of each token, how likely the discriminator takes it for a replacement.
+        shown: the tokens the discriminator saw.
+        originals: the tokens that stood there before.
+        probabilities: of each token, how likely the discriminator takes it for a replacement.
     """
 
     shown: Sequence[str]
@@ -53,10 +53,10 @@ def make_detection(
     """Turns a row of ids into a `Detection`.
 
     Args:
-        tokens: The vocabulary.
-        original_ids: Ids before replacement, int [L].
-        shown_ids: Ids after it, int [L].
-        probabilities: The discriminator's, float [L].
+        tokens: the vocabulary.
+        original_ids: ids before replacement, int [L].
+        shown_ids: ids after it, int [L].
+        probabilities: the discriminator's, float [L].
     """
     kept = [i for i, n in enumerate(original_ids) if tokens[n] not in (PADDING, *SPECIAL)]
     return Detection(
@@ -81,9 +81,9 @@ def render(detection: Detection, *, color: bool, width: int = 88) -> str:
     """The text with its replacements marked, and a table of the replaced tokens.
 
     Args:
-        detection: What to show.
-        color: Whether to colour the marks (for a terminal).
-        width: Characters per line.
+        detection: what to show.
+        color: whether to colour the marks (for a terminal).
+        width: characters per line.
 
     Returns:
         Several lines, without a newline at the end.

@@ -60,10 +60,10 @@ def collect(
     """Writes the docstrings to text files, one per package, in the corpus format.
 
     Args:
-        train_dir: Folder for the text to train on; made if missing.
-        held_out_dir: Folder for the text to evaluate on.
-        packages: Whose docstrings; those that are not installed give none.
-        processes: Processes that parse; the result doesn't depend on it.
+        train_dir: folder for the text to train on; made if missing.
+        held_out_dir: folder for the text to evaluate on.
+        packages: whose docstrings; those that are not installed give none.
+        processes: processes that parse; the result doesn't depend on it.
 
     Returns:
         How much there is.
@@ -92,7 +92,7 @@ def package_sources(package: str) -> Iterator[tuple[str, Path]]:
     """Finds the files of a package, without its tests.
 
     Args:
-        package: A top-level package, or `STANDARD_LIBRARY`.
+        package: a top-level package, or `STANDARD_LIBRARY`.
 
     Yields:
         The module path (such as "numpy/linalg/linalg.py") and the file, sorted.
@@ -125,8 +125,8 @@ def raw_docstrings_of_file(path: Path, *, containing: str = "") -> list[str]:
     """The docstrings of a file as they are, but for the indentation that their lines share.
 
     Args:
-        path: A file; one that can't be parsed has none.
-        containing: Only look into files with this text, which spares the time to parse others.
+        path: a file; one that can't be parsed has none.
+        containing: only look into files with this text, which spares the time to parse others.
     """
     try:
         source = path.read_text("utf-8")

@@ -8,10 +8,10 @@ import numpy as np
 import tensorflow as tf
 
 from configure_pretraining import PretrainingConfig
-from electra_tf2.data.dataset import open_records
-from electra_tf2.data.input import evaluation_dataset
-from electra_tf2.pretraining.open_run import build_pretraining
+from electra_tf2.data.input import open_training_files
+from electra_tf2.pretraining.build import build_pretraining
 from electra_tf2.randomness import StepRandomness
+from electra_tf2.text.normalization import Casing
 from electra_tf2.text.vocabulary import Vocabulary, load_vocabulary
 from electra_tf2.training.checkpoints import CheckpointStore
 
@@ -23,8 +23,8 @@ def detect(config: PretrainingConfig, examples: int) -> tuple[Sequence[str], lis
     """Masks, replaces and judges some held-out examples with the newest checkpoint.
 
     Args:
-        config: The configuration the model was trained with.
-        examples: How many; they are taken evenly from those that read like prose.
+        config: the configuration the model was trained with.
+        examples: how many; they are taken evenly from those that read like prose.
 
     Returns:
         The vocabulary's tokens, and a row for each example.
@@ -54,15 +54,14 @@ def _prose(
     config: PretrainingConfig, vocabulary: Vocabulary, examples: int
 ) -> dict[str, tf.Tensor]:
     """Rows of the held-out records that are mostly words, evenly spaced over all such rows."""
-    files = open_records(
+    files = open_training_files(
         config.eval_tfrecords,
+        segmentation="static",
         max_seq_length=config.max_seq_length,
         vocabulary=vocabulary,
-        do_lower_case=config.do_lower_case,
-        strip_accents=config.strip_accents,
+        casing=Casing.from_hparams(config),
     )
-    dataset = evaluation_dataset(
-        files,
+    dataset = files.evaluation_dataset(
         max_seq_length=config.max_seq_length,
         global_batch_size=64,
         max_batches=None,

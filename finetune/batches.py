@@ -21,6 +21,8 @@ WINDOW = 50
 # To what multiple lengths of batches are rounded up where XLA compiles for every length.
 COMPILED_STEP = 8
 _PURPOSES = {"examples": 1, "batches": 2}
+# Examples of a task that are named one by one; the others are only counted.
+_NAMED = 16
 
 
 def permutation(seed: int, purpose: str, epoch: int, size: int) -> np.ndarray:
@@ -69,7 +71,7 @@ class Batching(NamedTuple):
     length_step: int = 1
 
     def batches_per_epoch(self, num_rows: int) -> int:
-        """Returns how many batches hold all examples; the last one may be filled up."""
+        """Returns the number of batches for all examples; the last one may be filled up."""
         return -(-num_rows // self.batch_size)
 
     def epoch(self, lengths: np.ndarray, seed: int, epoch: int) -> list[BatchPlan]:
@@ -131,7 +133,7 @@ def training_dataset(
         seed: the run's seed.
         position: examples consumed since the start of the run, filled-up rows included: a multiple
             of the batch size.
-        num_steps: how many batches there are to be.
+        num_steps: number of batches.
         input_context: this worker's place, from `strategy.distribute_datasets_from_function`; None
             for one replica in one process.
 
@@ -169,13 +171,6 @@ def _dataset(
     batches = tf.data.Dataset.from_tensor_slices((rows, lengths))
     batches = batches.map(data.gather, num_parallel_calls=2, deterministic=True)
     return batches.prefetch(8)
-
-
-# Which examples a step of fine-tuning trains on.
-
-
-# Examples of a task that are named one by one; the others are only counted.
-_NAMED = 16
 
 
 def describe_batch(data: TaskData, batching: Batching, *, seed: int, position: int) -> str:

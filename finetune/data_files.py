@@ -1,4 +1,4 @@
-"""Reading the files of a task: what is missing, unreadable or malformed is named."""
+"""Reading the files of a task, with errors that name what is missing, unreadable or malformed."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import posixpath
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import tensorflow as tf
 from absl import logging
 
-from electra_tf2.errors import UserError
+from electra_tf2 import files
+from electra_tf2.errors import UserError, first_of
 from finetune.task import Task
 
 # Bad rows are an error where there are more than this many and more than this share.
@@ -33,13 +33,12 @@ def read_text(path: str) -> str:
             named).
     """
     try:
-        with tf.io.gfile.GFile(path, "rb") as file:
-            content = file.read()
-    except tf.errors.OpError as error:
+        content = files.read_bytes(path)
+    except OSError as error:
         raise UserError(
             "A data file of the task can't be read.",
             where=path,
-            received=_neighbours(path) if not tf.io.gfile.exists(path) else error.message,
+            received=files.reason(error) if files.exists(path) else _neighbours(path),
             remedy="Put the file there, or check --data-dir and the hparam raw_data_dir.",
         ) from error
     try:
@@ -64,10 +63,10 @@ def read_text(path: str) -> str:
 
 def _neighbours(path: str) -> str:
     folder = posixpath.dirname(path)
-    if not tf.io.gfile.isdir(folder):
+    if not files.is_dir(folder or "."):
         return f"there is no folder {folder}"
-    names = sorted(tf.io.gfile.listdir(folder))
-    return "no such file; the folder holds " + (", ".join(names[:10]) if names else "nothing")
+    names = files.list_dir(folder or ".")
+    return f"no such file; the folder holds {first_of(names, 10, ', ') or 'nothing'}"
 
 
 class BadRows:
@@ -82,7 +81,7 @@ class BadRows:
         self._problems: list[str] = []
 
     def add(self, line: int, problem: str) -> None:
-        """Notes a bad row.
+        """Records a bad row.
 
         Args:
             line: its number in the file, from 1.
@@ -91,7 +90,7 @@ class BadRows:
         self._problems.append(f"line {line}: {problem}")
 
     def check(self, num_rows: int) -> None:
-        """Logs what was noted, or refuses the file.
+        """Logs the bad rows, or refuses the file.
 
         Args:
             num_rows: all rows of the file that should have been usable, bad ones included.
@@ -101,33 +100,27 @@ class BadRows:
                 nothing is left.
         """
         bad = len(self._problems)
-        named = "; ".join(self._problems[:_NAMED])
-        more = f"; and {bad - _NAMED} more" if bad > _NAMED else ""
+        named = first_of(self._problems, _NAMED)
         if num_rows <= bad:
             raise UserError(
                 "A data file has no usable row.",
                 where=self._path,
-                received=named + more if bad else "a header and no row",
+                received=named if bad else "a header and no row",
                 remedy="Check that the file is what the task expects: see docs/finetuning.md.",
             )
         if bad > MAX_BAD_ROWS and bad > MAX_BAD_SHARE * num_rows:
             raise UserError(
                 "Too many rows of a data file are bad.",
                 where=self._path,
-                received=f"{bad} of {num_rows}: {named}{more}",
-                remedy="Mend the rows, or check that the file is what the task expects.",
+                received=f"{bad} of {num_rows}: {named}",
+                remedy="Fix the rows, or check that the file is what the task expects.",
             )
         if bad:
-            logging.warning(
-                "%s: %d of %d rows are skipped (%s%s).", self._path, bad, num_rows, named, more
-            )
-
-
-# Data files that change while a program runs, so that outputs are no longer of what they hold.
+            logging.warning("%s: %d of %d rows are skipped (%s).", self._path, bad, num_rows, named)
 
 
 def file_changed(task: Task, split: str, received: str) -> UserError:
-    """Returns the error that a split's file was changed since its features were made.
+    """Returns the error for a data file that changed while a program was using it.
 
     Args:
         task: the task.

@@ -1,4 +1,11 @@
-"""The features of many examples, column by column."""
+"""The features of tasks' examples: made from their files, or read from a cache, and put together.
+
+<preprocessed_data_dir>/<task>_<split>-<key>.safetensors    the cache
+
+The key is a hash of all that the features depend on: the data file, the tokenizer, the task's
+settings and labels. Features made from anything else have another name, so stale ones are never
+read.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +15,19 @@ import json
 import posixpath
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from electra_tf2 import __version__
+from electra_tf2 import files
 from electra_tf2.console import say
 from electra_tf2.errors import UserError
 from electra_tf2.training.array_files import read_arrays, write_arrays
 from finetune.task import SHARED_SPECS, FeatureSpec, Task
+
+if TYPE_CHECKING:
+    from configure_finetuning import FinetuningConfig
 
 
 class Ragged(NamedTuple):
@@ -121,7 +131,7 @@ class FeatureTable:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> FeatureTable:
-        """Returns the table that `to_arrays` took apart."""
+        """The inverse of `to_arrays`."""
         parts: dict[str, dict[str, np.ndarray]] = {"scalar": {}, "values": {}, "splits": {}}
         for key, array in arrays.items():
             kind, _, name = key.partition("/")
@@ -137,16 +147,13 @@ def _ragged(rows: list, dtype) -> Ragged:
     return Ragged(np.asarray(values, dtype), splits)
 
 
-# The examples of several tasks as one data set, and its batches.
-
-
 # Rows that fill up a batch have no example.
 NO_ROW = -1
 _SHARED = ("input_ids", "segment_ids")
 
 
 class TaskData:
-    """The rows of the tasks' tables, one table after the other.
+    """The examples of several tasks as one data set: their tables, one after the other.
 
     A batch has the shared features, `task_id` (the index in `names`; the number of tasks in rows
     without an example), `row` and every task's own features as `<task>/<feature>`, 0 in the rows of
@@ -174,7 +181,8 @@ class TaskData:
         self.num_rows = sum(counts)
         self.lengths = np.concatenate([table.lengths for table in tables])
         first = np.cumsum([0, *counts])
-        self._scalars = {"task_id": np.repeat(np.arange(len(tables), dtype=np.int32), counts)}
+        task_ids = np.repeat(np.arange(len(tables), dtype=np.int32), counts)
+        self._scalars: dict[str, np.ndarray] = {"task_id": task_ids}
         self._ragged = {
             name: self._gathered([(t, name) for t in tables], [0] * len(tables), np.int32)
             for name in _SHARED
@@ -200,7 +208,7 @@ class TaskData:
         splits = np.zeros(self.num_rows + 1, np.int64)
         splits[1 : len(lengths) + 1] = np.cumsum(lengths)
         splits[len(lengths) + 1 :] = splits[len(lengths)]
-        # A value more than there are: what an empty row's index points at.
+        # One value more, which an empty row's index points at.
         return np.concatenate([*values, np.zeros(1)]).astype(dtype), splits
 
     def batch(self, rows: np.ndarray, length: int) -> dict[str, np.ndarray]:
@@ -221,6 +229,7 @@ class TaskData:
         if self._tensors is None:
             with tf.init_scope(), tf.device("/cpu:0"):  # not part of the pipeline's graph
                 self._tensors = tf.nest.map_structure(tf.constant, (self._scalars, self._ragged))
+        assert self._tensors is not None
         scalars, ragged = self._tensors
         there = rows >= 0
         safe = tf.maximum(rows, 0)
@@ -241,15 +250,6 @@ class TaskData:
         return batch
 
 
-# From a task's files to features, by way of a cache.
-#
-#     <preprocessed_data_dir>/<task>_<split>-<key>.safetensors
-#
-# The key is a hash of all that the features depend on: the data file, the tokenizer, the task's
-# settings and labels. Features made from anything else have another name, so stale ones are never
-# read.
-
-
 # Raise it when features of the same data and settings come out differently.
 _FORMAT = 1
 
@@ -258,10 +258,10 @@ class Preprocessor:
     """Makes the features of tasks' splits.
 
     Args:
-        config: a `FinetuningConfig`.
+        config: gives `preprocessed_data_dir`, `use_tfrecords_if_existing` and `log_examples`.
     """
 
-    def __init__(self, config: Any):
+    def __init__(self, config: FinetuningConfig):
         self._folder = config.preprocessed_data_dir
         self._read_cache = config.use_tfrecords_if_existing
         self._log_examples = config.log_examples
@@ -301,12 +301,12 @@ class Preprocessor:
         return table
 
     def _cached(self, path: str) -> FeatureTable | None:
-        if not tf.io.gfile.exists(path):
+        if not files.exists(path):
             return None
         try:
             table = FeatureTable.from_arrays(read_arrays(path))
         except (UserError, KeyError):
-            say(f"Warning: the cached features in {path} are damaged; they are made anew.")
+            say(f"Warning: the cached features in {path} are damaged; they are rebuilt.")
             return None
         say(f"Features from the cache: {path}")
         return table
@@ -324,18 +324,35 @@ def describe_example(task: Task, table: FeatureTable) -> str:
     return "\n".join(lines)
 
 
+# Modules of our tasks in version 0.1.0: stored trials are compared by the keys of their features.
+_MODULES_IN_KEYS = {
+    "GlueClassification": "finetune.classification.glue_tasks",
+    "GlueRegression": "finetune.classification.glue_tasks",
+    "TableClassification": "finetune.classification.custom",
+    "TableRegression": "finetune.classification.custom",
+    "SQuAD": "finetune.qa.qa_datasets",
+    "SQuADv1": "finetune.qa.qa_datasets",
+    "MRQATask": "finetune.qa.qa_tasks",
+    "CustomQATask": "finetune.qa.custom",
+    "Chunking": "finetune.tagging.chunking",
+    "CustomTagging": "finetune.tagging.custom",
+}
+
+
 def feature_key(task: Task, split: str) -> str:
     """Returns a hash of all that the features of a split depend on, the file's content included."""
+    module, name = type(task).__module__, type(task).__qualname__
+    if module.startswith("finetune."):
+        module = _MODULES_IN_KEYS.get(name, module)
     with_content = {
         "format": _FORMAT,
-        "version": __version__,
-        "task": f"{type(task).__module__}.{type(task).__qualname__}",
+        "version": "0.1.0",  # where the key comes from; stored trials are compared by it
+        "task": f"{module}.{name}",
         "split": split,
         "settings": task.feature_settings(),
         "state": task.get_state(),
         "vocabulary": task.tokenizer.vocabulary.sha256,
-        "lower_case": task.tokenizer.lower_case,
-        "strip_accents": task.tokenizer.strip_accents,
+        **dataclasses.asdict(task.tokenizer.casing),
         "data": _sha256(task.data_file(split)),
     }
     text = json.dumps(with_content, sort_keys=True)
@@ -343,19 +360,19 @@ def feature_key(task: Task, split: str) -> str:
 
 
 def _sha256(path: str) -> str:
-    """Returns a file's hash; of a file that can't be read, nothing: reading it will say why."""
+    """Returns a file's hash; "" if it can't be read, which reading it will explain."""
     digest = hashlib.sha256()
     try:
-        with tf.io.gfile.GFile(path, "rb") as file:
+        with files.reported_as_os_errors(path), files.open_binary(path) as file:
             while block := file.read(1 << 24):
                 digest.update(block)
-    except tf.errors.OpError:
+    except OSError:
         return ""
     return digest.hexdigest()
 
 
 def _write(path: str, table: FeatureTable) -> None:
-    tf.io.gfile.makedirs(posixpath.dirname(path))
+    files.make_dirs(posixpath.dirname(path))
     temporary = f"{path}.{uuid.uuid4().hex}.tmp"  # others may be making the same features
     write_arrays(temporary, table.to_arrays())
-    tf.io.gfile.rename(temporary, path, overwrite=True)
+    files.rename(temporary, path)

@@ -1,9 +1,9 @@
-"""A fine-tuned model in Python."""
+"""A fine-tuned model in Python: what it takes, and what it predicts."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -11,17 +11,78 @@ from configure_finetuning import FinetuningConfig
 from electra_tf2.errors import UserError, nearest_name_hint
 from electra_tf2.loading.networks import WeightLoader
 from electra_tf2.loading.source import Source, dtype_policy, open_source
-from electra_tf2.text.rows import check_positive
+from electra_tf2.text.normalization import is_dropped
+from electra_tf2.text.rows import check_positive, check_texts
 from electra_tf2.training.devices import Precision, make_strategy
+from finetune.classification.regression import RegressionTask
+from finetune.classification.tasks import ClassificationTask, InputExample
+from finetune.evaluation import Evaluation
 from finetune.features import Preprocessor
 from finetune.model import FinetuningModel
-from finetune.predictions import Prediction, kind_of
-from finetune.scoring import Evaluation
-from finetune.setup import stored_states
+from finetune.qa.examples import QAExample, split_words
+from finetune.qa.tasks import QATask
+from finetune.tagging.tasks import TaggingExample, TaggingTask
 from finetune.task import Task
 from finetune.task_builder import get_tasks
+from finetune.trial_folders import stored_states
 
 _ROWS = 32
+
+
+class Label(NamedTuple):
+    """A predicted class.
+
+    Attributes:
+        label: the likeliest class.
+        probabilities: of all classes, by name.
+    """
+
+    label: str
+    probabilities: dict[str, float]
+
+
+class Score(NamedTuple):
+    """A predicted score.
+
+    Attributes:
+        score: on the scale of the training data.
+    """
+
+    score: float
+
+
+class Tags(NamedTuple):
+    """The tags of a sentence's words.
+
+    Attributes:
+        words: the words.
+        tags: one a word; for a word that was cut off, O where tags mark spans, else None.
+        probabilities: of these tags; None for words that were cut off.
+        spans: where tags mark spans, `start` (number of the first word), `end` (of the word after
+            the last), `type` and `text` of each; None where tags stand for themselves.
+    """
+
+    words: list[str]
+    tags: list[str | None]
+    probabilities: list[float | None]
+    spans: list[dict[str, Any]] | None
+
+
+class Answer(NamedTuple):
+    """The answer to a question.
+
+    Attributes:
+        answer: its text; "" where there is none.
+        n_best: the best texts with their "probability", their shares among these.
+        null_odds: log-odds that there is no answer; None where there always is one.
+    """
+
+    answer: str
+    n_best: list[dict[str, Any]]
+    null_odds: float | None
+
+
+Prediction = Label | Score | Tags | Answer
 
 
 class FineTuned:
@@ -29,7 +90,7 @@ class FineTuned:
 
     Args:
         source: the model's folder.
-        config: the `FinetuningConfig` of its training.
+        config: the hparams of its training.
         tasks: its tasks, which know their labels.
         network: encoder and heads, with their weights.
         strategy: where it runs.
@@ -63,10 +124,10 @@ class FineTuned:
 
         Args:
             folder: of a trial (`…/finetuning_models/<tasks>_model_<trial>`), or its `best`.
-            precision: in which the network computes.
+            precision: compute type of the network.
 
         Raises:
-            UserError: there is no fine-tuned model of this program, or parts of it are missing.
+            UserError: the folder has no fine-tuned model of this program, or not all of it.
         """
         source = open_source(folder)
         states = stored_states(source.pretrained.folder)
@@ -132,11 +193,13 @@ class FineTuned:
             For each input a `Label`, `Score`, `Tags` or `Answer`.
 
         Raises:
-            UserError: an input is not of the task's kind, or the task is none of the model's.
+            TypeError: an input is not of the task's type.
+            ValueError: a question comes without a passage, or `batch_size` is below 1.
+            UserError: the model has no such task.
         """
         check_positive("batch_size", batch_size)
         chosen = self.task(task)
-        kind = kind_of(chosen)
+        kind = _kind_of(chosen)
         examples = kind.make_examples(inputs)
         if not examples:
             return []
@@ -146,3 +209,94 @@ class FineTuned:
         outputs = list(self._evaluation.outputs(chosen, table, min(batch_size, most)))
         records = chosen.prediction_records("predict", outputs, examples)
         return [kind.make_prediction(record) for record in records]
+
+
+class _Kind(NamedTuple):
+    """How a kind of task is used from Python.
+
+    Attributes:
+        make_examples: what the user gave -> examples, numbered from 0.
+        make_prediction: a record, see `Task.prediction_records` -> what the user gets.
+    """
+
+    make_examples: Callable[[Sequence[Any]], list[Any]]
+    make_prediction: Callable[[Mapping[str, Any]], Prediction]
+
+
+def _kind_of(task: Task) -> _Kind:
+    """Returns how a task is used from Python.
+
+    Raises:
+        UserError: the task inherits from none of the known kinds.
+    """
+    for base, kind in _KINDS.items():
+        if isinstance(task, base):
+            return kind
+    raise UserError(
+        f"The task {task.name!r} can't be used from Python.",
+        where=f"{type(task).__module__}.{type(task).__qualname__}",
+        received="a kind of its own",
+        remedy="Inherit from ClassificationTask, RegressionTask, TaggingTask or QATask, or write "
+        "the examples to a file and use run_finetuning.py --predict.",
+    )
+
+
+def _text_examples(inputs: Sequence[Any]) -> list[InputExample]:
+    pairs = (
+        (text, None) if isinstance(text, str) else tuple(text)
+        for text in check_texts(inputs, pairs=True)
+    )
+    return [InputExample(i, first, second) for i, (first, second) in enumerate(pairs)]
+
+
+def _tagging_examples(inputs: Sequence[Any]) -> list[TaggingExample]:
+    if isinstance(inputs, str):
+        check_texts(inputs)
+    examples = []
+    for i, sentence in enumerate(inputs):
+        words = sentence.split() if isinstance(sentence, str) else sentence
+        if not isinstance(words, list | tuple) or not all(isinstance(w, str) for w in words):
+            raise TypeError(
+                f"inputs[{i}] must be a text or a list of words. Received: {sentence!r}"
+            )
+        examples.append(TaggingExample(i, tuple(words), ()))
+    return examples
+
+
+def _question_examples(inputs: Sequence[Any]) -> list[QAExample]:
+    examples = []
+    for i, pair in enumerate(check_texts(inputs, pairs=True)):
+        if isinstance(pair, str) or not _has_content(pair[1]):
+            raise ValueError(f"inputs[{i}] must be a question and a passage. Received: {pair!r}")
+        examples.append(QAExample(eid=i, id=str(i), question=pair[0], passage=pair[1]))
+    return examples
+
+
+def _has_content(passage: str) -> bool:
+    """Whether anything is left once control characters, invisible ones and spaces are dropped."""
+    words = split_words("".join(char for char in passage if not is_dropped(char)))
+    return any(not word.isspace() for word in words)
+
+
+def _label(record: Mapping[str, Any]) -> Label:
+    return Label(record["label"], record["probabilities"])
+
+
+def _score(record: Mapping[str, Any]) -> Score:
+    return Score(record["score"])
+
+
+def _tags(record: Mapping[str, Any]) -> Tags:
+    return Tags(record["words"], record["tags"], record["probabilities"], record.get("spans"))
+
+
+def _answer(record: Mapping[str, Any]) -> Answer:
+    return Answer(record["answer"], record["n_best"], record.get("null_odds"))
+
+
+_KINDS: dict[type[Task], _Kind] = {
+    ClassificationTask: _Kind(_text_examples, _label),
+    RegressionTask: _Kind(_text_examples, _score),
+    TaggingTask: _Kind(_tagging_examples, _tags),
+    QATask: _Kind(_question_examples, _answer),
+}

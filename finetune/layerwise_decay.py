@@ -1,4 +1,4 @@
-"""Layer-wise learning-rate decay: the nearer to the input, the smaller the steps."""
+"""Layer-wise learning-rate decay: the nearer to the input, the smaller the learning rate."""
 
 from __future__ import annotations
 
@@ -21,24 +21,23 @@ def learning_rate_factors(
 ) -> dict[str, float]:
     """Returns the factor of the learning rate for each variable.
 
-    The factor is decay^(top - depth): embeddings have depth 0, layer i (from 0) depth i + 1, and
-    the task's head the depth `top`. The one layer of an ALBERT-style encoder is the last layer, and
-    all others too: it has the last one's depth, so that no pass learns faster than in a stack and
-    the output adapts as much. The paper (arXiv:2003.10555, appendix) has the head one step
-    above the last layer, whose factor is then decay; the official program has it two steps above,
-    so that the last layer's is decay squared.
+    The factor is decay^(top - depth): embeddings have depth 0, layer i (from 0) has depth i + 1,
+    and the task's head has depth `top`. In the paper (arXiv:2003.10555, appendix) the head is one
+    step above the last layer, whose factor is then decay; in the official program it is two steps
+    above, and the last layer's factor is decay squared. The shared layer of an ALBERT-style encoder
+    has the depth of the last layer: no pass then learns faster than in a stack.
 
     Args:
         names: of the variables.
         num_hidden_layers: layers of the encoder.
-        decay: factor from one layer to the one below; None, 0 or less for none at all.
+        decay: factor from one layer to the one below; None, 0 or less: no decay.
         scheme: "official" or "paper".
 
     Returns:
         Variable name -> factor.
 
     Raises:
-        ValueError: a variable belongs to no part.
+        ValueError: a variable belongs to none of these parts.
     """
     names = list(names)
     top = num_hidden_layers + (2 if scheme == "official" else 1)
@@ -57,4 +56,4 @@ def _depth(name: str, last_layer: int, top: int) -> int:
         return last_layer
     if _HEAD.match(name):
         return top
-    raise ValueError(f"No rule says how fast this variable is trained. Received: {name!r}")
+    raise ValueError(f"This variable has no place in the decay. Received: {name!r}")

@@ -1,22 +1,18 @@
-"""The network that is fine-tuned: a pre-trained encoder and a head for each task."""
+"""The network that is fine-tuned, an encoder with a head for each task, and its loss."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from electra_tf2.errors import UserError, first_of
-from electra_tf2.loading.pretrained import Pretrained
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.modeling.encoder import Encoder
-from electra_tf2.randomness import StepRandomness, site_seed
+from electra_tf2.randomness import HEAD_SITES, StepRandomness, site_seed
 from finetune.task import HeadOutput, Task
 
-# First random site of the heads; the encoder's start at 0.
-_HEAD_SITES = 2048
 _SHARED = ("input_ids", "input_mask", "segment_ids")
 
 
@@ -85,7 +81,7 @@ class FinetuningModel(keras.Model):
                 for key, value in batch.items()
                 if key.startswith(f"{name}/")
             }
-            head_seed = site_seed(seed, _HEAD_SITES + i) if training else None
+            head_seed = site_seed(seed, HEAD_SITES + i) if training else None
             results[name] = head(states, {**shared, **own}, training=training, seed=head_seed)
         return results
 
@@ -114,11 +110,8 @@ def own_path(layer: keras.layers.Layer, variable: keras.Variable) -> str:
     return variable.path.removeprefix(f"{layer.path}/")
 
 
-# The loss of fine-tuning, in the form that the engine trains.
-
-
 class FinetuningObjective:
-    """The sum (not the mean) of the examples' losses, over the batch and over the tasks.
+    """The objective: the sum (not the mean) of the losses of a batch's examples, of all tasks.
 
     That is the official program's loss. Gradients are clipped to norm 1, which a sum over a batch
     nearly always exceeds: so in effect every step has the same length.
@@ -175,84 +168,3 @@ class FinetuningObjective:
         """Returns the loss per example."""
         total, count = sums["mean_loss"]
         return {"mean_loss": float(total / max(count, 1.0))}
-
-
-# Weights for a network to fine-tune or to evaluate, every variable accounted for.
-
-
-_SHOWN = 8
-
-
-def initialize(
-    model: FinetuningModel,
-    pretrained: Pretrained,
-    *,
-    need_heads: bool,
-    allow_partial: bool,
-    say: Callable[[str], None],
-    other_heads: Collection[str] = (),
-) -> dict[str, np.ndarray]:
-    """Finds the network's variables in a checkpoint.
-
-    Heads are taken over where the checkpoint has them in the same shape, as when a task is trained
-    further; otherwise they stay as they were drawn.
-
-    Args:
-        model: the network, built.
-        pretrained: the checkpoint.
-        need_heads: whether the heads have to be there (nothing is trained).
-        other_heads: tasks whose head in the checkpoint is for other labels: not taken over.
-        allow_partial: whether parts of the encoder may be missing or of another shape.
-        say: prints a line.
-
-    Returns:
-        Variable name -> value, of those that were found.
-
-    Raises:
-        UserError: the encoder (or a head that is needed) is not all there; lists what is not.
-    """
-    official = model.official_head_names()
-    found, problems = {}, []
-    for name, variable in model.named_variables().items():
-        array = pretrained.arrays.get(name)
-        if array is None:
-            array = pretrained.arrays.get(official.get(name, ""))
-        if name in official and name.split("/")[1] in other_heads and not need_heads:
-            continue
-        if array is not None and array.shape == tuple(variable.shape):
-            found[name] = array
-        elif name not in official or need_heads:
-            problems.append(_problem(name, array, tuple(variable.shape)))
-    heads = [name for name in official if name not in found]
-    if problems and (need_heads or not allow_partial):
-        raise _incomplete(pretrained.path, problems, need_heads)
-    if problems:
-        say(f"Warning: {len(problems)} variables stay random: {first_of(problems, _SHOWN)}")
-    say(
-        f"Weights from {pretrained.path}: {len(found)} variables"
-        + (f"; {len(heads)} variables of task heads start at random" if heads else "")
-        + (f"; not used: {first_of(pretrained.left_over, _SHOWN)}" if pretrained.left_over else "")
-    )
-    return found
-
-
-def _problem(name: str, array: np.ndarray | None, shape: tuple[int, ...]) -> str:
-    return f"{name} is missing" if array is None else f"{name} has shape {array.shape}, not {shape}"
-
-
-def _incomplete(path: str, problems: list[str], need_heads: bool) -> UserError:
-    if need_heads:
-        return UserError(
-            "The checkpoint can't be evaluated: it lacks parts of the network.",
-            where=path,
-            received=first_of(problems, _SHOWN),
-            remedy="Give a model that was fine-tuned on these tasks, or set do_train to true.",
-        )
-    count = len(problems)
-    return UserError(
-        f"The checkpoint lacks {count} of the encoder's variables.",
-        where=path,
-        received=first_of(problems, _SHOWN),
-        remedy="Check the sizes of the model. To start with these at random, set "
-        "allow_partial_init to true.",
-    )

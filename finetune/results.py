@@ -1,4 +1,4 @@
-"""The scores of all trials: kept with the model, summed up, and written for people and programs.
+"""The results of a run's trials: kept with the model, summed up, and written.
 
 <results_pkl with .json>    every trial, the hparams, and median, mean and standard deviation
 <results_txt>               the official file: a line per trial and task
@@ -8,22 +8,40 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import posixpath
-import statistics
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import tensorflow as tf
 
+from electra_tf2 import files
 from electra_tf2.errors import UserError
-from electra_tf2.files import replace_file
 from electra_tf2.loading.folder import json_path
 from finetune.trial_folders import Origin, check_same_origin
 
+if TYPE_CHECKING:
+    from configure_finetuning import FinetuningConfig
+
+# Task -> metric -> figure.
 Scores = Mapping[str, Mapping[str, float]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Best:
+    """The weights that scored best during training.
+
+    Attributes:
+        step: training steps.
+        score: the main metric, or the mean of the tasks' main metrics.
+        scores: task -> metric -> figure.
+        checkpoint: the weights.
+    """
+
+    step: int
+    score: float
+    scores: Scores
+    checkpoint: str | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,12 +53,11 @@ class TrialResult:
         seed: of its random draws; None if it was only evaluated.
         checkpoint: the weights that were scored.
         step: training steps.
-        seconds: that training took, evaluations included.
+        seconds: duration of the training, evaluations included.
         scores: task -> metric -> figure, of the final weights.
         stuck: task -> what it predicts for every example, of tasks where it learned nothing.
         files: task -> the files that were scored.
-        best: `step`, `score`, `scores` and `checkpoint` of the best weights on the way, where they
-            were looked for; see `BestWeights`.
+        best: the best weights during training, where `eval_every_steps` asks for them.
     """
 
     trial: int
@@ -48,29 +65,130 @@ class TrialResult:
     checkpoint: str
     step: int
     seconds: float
-    scores: dict[str, dict[str, float]]
+    scores: Scores
     stuck: dict[str, str] = dataclasses.field(default_factory=dict)
     files: dict[str, list[str]] = dataclasses.field(default_factory=dict)
-    best: dict[str, Any] | None = None
+    best: Best | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """A metric over the trials.
+
+    Attributes:
+        median, mean: of the trials' figures.
+        std: sample standard deviation; 0 of one trial.
+        trials: how many there are.
+    """
+
+    median: float
+    mean: float
+    std: float
+    trials: int
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredResults:
+    """The content of the JSON file.
+
+    Attributes:
+        model_name, task_names: hparams.
+        main_metrics: task -> the metric that models are compared by.
+        hparams: the resolved ones of the trials; None if unknown.
+        origin: what the trials were trained from and scored on.
+        pretraining_pfs_days: compute of the pre-training, in petaflop/s-days; None if unknown.
+        summary: task -> metric -> figures over the trials.
+        trials: the trials by rising number.
+        evaluations: checkpoints that were only evaluated.
+    """
+
+    model_name: str = ""
+    task_names: list[str] = dataclasses.field(default_factory=list)
+    main_metrics: dict[str, str] = dataclasses.field(default_factory=dict)
+    hparams: dict[str, Any] | None = None
+    origin: Origin = dataclasses.field(default_factory=dict)
+    pretraining_pfs_days: float | None = None
+    summary: Mapping[str, Mapping[str, Summary]] = dataclasses.field(default_factory=dict)
+    trials: list[TrialResult] = dataclasses.field(default_factory=list)
+    evaluations: list[TrialResult] = dataclasses.field(default_factory=list)
+
+
+def read_results(path: str) -> StoredResults | None:
+    """Reads a results file; returns None if there is none.
+
+    Raises:
+        UserError: it is not a results file.
+    """
+    if not files.exists(path):
+        return None
+    what = "The file of earlier trials' results"
+    remedy = "Move the file away, or set results_pkl to another path."
+    content = files.read_json(path, what, remedy)
+    try:
+        return StoredResults(
+            model_name=content.get("model_name", ""),
+            task_names=list(content.get("task_names", [])),
+            main_metrics=dict(content.get("main_metrics", {})),
+            hparams=content.get("hparams"),
+            origin=dict(content.get("origin") or {}),
+            pretraining_pfs_days=content.get("pretraining_pfs_days"),
+            summary={
+                task: {metric: Summary(**_not_null(figures)) for metric, figures in own.items()}
+                for task, own in content.get("summary", {}).items()
+            },
+            trials=[_trial(**trial) for trial in content["trials"]],
+            evaluations=[_trial(**evaluation) for evaluation in content["evaluations"]],
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{what} can't be read.",
+            where=path,
+            received=f"{type(error).__name__}: {error}",
+            remedy=remedy,
+        ) from error
+
+
+def _trial(*, scores: Scores, best: dict[str, Any] | None = None, **fields: Any) -> TrialResult:
+    scores = {task: _not_null(own) for task, own in scores.items()}
+    return TrialResult(scores=scores, best=None if best is None else Best(**best), **fields)
+
+
+def _not_null(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON has no NaN: null stands for it."""
+    return {name: math.nan if value is None else value for name, value in figures.items()}
+
+
+def _not_nan(value: Any) -> Any:
+    """The inverse of `_not_null`, for values of all kinds; infinities are null too."""
+    if isinstance(value, dict):
+        return {name: _not_nan(v) for name, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_not_nan(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 class Results:
     """The results of a model on some tasks.
 
     Args:
-        config: a `FinetuningConfig`; says where the files are.
+        config: says where the files are.
         hparams: the resolved ones of this run.
         main_metrics: task -> the metric that models are compared by.
         writes: whether files are written, which only one of a run's workers does.
-        pfs_days: that the pre-trained model has cost; None if it does not say.
+        pfs_days: compute of the pre-training; None if the checkpoint does not say it.
+
+    Attributes:
+        path: of the JSON file.
+        trials: the results so far, by rising number.
+        evaluations: results of checkpoints that were only evaluated.
 
     Raises:
-        UserError: results are there and can't be read.
+        UserError: the file of earlier results can't be read.
     """
 
     def __init__(
         self,
-        config: Any,
+        config: FinetuningConfig,
         hparams: dict[str, Any],
         main_metrics: dict[str, str],
         *,
@@ -79,25 +197,17 @@ class Results:
     ):
         self._config = config
         self._writes = writes
-        self._hparams = hparams
         self._main_metrics = main_metrics
         self.path = json_path(config.results_pkl)
-        stored = read_results(self.path) or {}
-        self._stored_hparams = stored.get("hparams")
-        self._stored_origin = stored.get("origin")
-        self._stored_mark = stored.get("run")
-        self._pfs_days = stored.get("pretraining_pfs_days") if pfs_days is None else pfs_days
-        self._origin: Origin | None = None
-        self._mark: str | None = None
-        self.trials = [TrialResult(**trial) for trial in stored.get("trials", [])]
-        self.evaluations = [TrialResult(**trial) for trial in stored.get("evaluations", [])]
-
-    def has(self, trial: int) -> bool:
-        """Whether a trial has been trained and scored."""
-        return any(result.trial == trial for result in self.trials)
+        stored = read_results(self.path) or StoredResults()
+        self._hparams, self._stored_hparams = hparams, stored.hparams
+        self._origin: Origin = {}
+        self._stored_origin = stored.origin
+        self._pfs_days = stored.pretraining_pfs_days if pfs_days is None else pfs_days
+        self.trials, self.evaluations = list(stored.trials), list(stored.evaluations)
 
     def check_same(self, origin: Origin) -> None:
-        """Refuses to put trials of other hparams, data or models beside those that are there.
+        """Refuses to put trials of other hparams, data or models beside the earlier ones.
 
         Args:
             origin: what this run trains from and scores.
@@ -122,19 +232,13 @@ class Results:
                 "results_pkl to keep both.",
             )
 
-    def start_anew(self, origin: Origin, mark: str) -> None:
-        """Forgets the trials that are there (the files stay as they are until the next `add`).
-
-        Those that an overwriting run has finished before it was halted stand.
+    def overwrite(self, origin: Origin) -> None:
+        """Forgets the earlier trials; the files stay as they are until the next `add`.
 
         Args:
             origin: what this run trains from and scores.
-            mark: of this run, see `overwriting.run_mark`.
         """
         self._origin = origin
-        if self._stored_mark == mark:
-            return
-        self._mark = mark
         self.trials = []
         replaced = f"{self._config.model_dir}_"
         self.evaluations = [e for e in self.evaluations if not e.checkpoint.startswith(replaced)]
@@ -144,12 +248,6 @@ class Results:
         self.trials = [t for t in self.trials if t.trial != result.trial] + [result]
         self.trials.sort(key=lambda t: t.trial)
         self._stored_hparams, self._stored_origin = self._hparams, self._origin
-        self._stored_mark = self._mark or self._stored_mark
-        self.write()
-
-    def finish_overwriting(self) -> None:
-        """Notes that the overwriting run is over: another one starts anew."""
-        self._stored_mark = self._mark = None
         self.write()
 
     def add_evaluation(self, result: TrialResult) -> None:
@@ -162,28 +260,24 @@ class Results:
         """Writes the three files, each in one step."""
         if not self._writes:
             return
-        content = {
-            "model_name": self._config.model_name,
-            "task_names": self._config.task_names,
-            "main_metrics": self._main_metrics,
-            "hparams": self._stored_hparams or self._hparams,
-            "origin": dict(self._stored_origin or {}),
-            "run": self._stored_mark,
-            "pretraining_pfs_days": self._pfs_days,
-            "summary": summarize([trial.scores for trial in self.trials]),
-            "trials": [dataclasses.asdict(trial) for trial in self.trials],
-            "evaluations": [dataclasses.asdict(result) for result in self.evaluations],
-        }
+        content = StoredResults(
+            model_name=self._config.model_name,
+            task_names=self._config.task_names,
+            main_metrics=self._main_metrics,
+            hparams=self._stored_hparams or self._hparams,
+            origin=dict(self._stored_origin),
+            pretraining_pfs_days=self._pfs_days,
+            summary=summarize([trial.scores for trial in self.trials]),
+            trials=self.trials,
+            evaluations=self.evaluations,
+        )
+        files.write_json(self.path, _not_nan(dataclasses.asdict(content)), indent=2)
         # Whoever takes means over the official file's lines must not count a trial twice.
         lines = [line for result in self.trials or self.evaluations for line in _lines(result)]
         text_path = self._config.results_txt
-        for path, text in (
-            (self.path, json.dumps(_finite(content), indent=2) + "\n"),
-            (text_path, "".join(lines)),
-            (table_path(text_path), self.table()),
-        ):
-            tf.io.gfile.makedirs(posixpath.dirname(path) or ".")
-            replace_file(path, text.encode())
+        for path, text in ((text_path, "".join(lines)), (table_path(text_path), self.table())):
+            files.make_dirs(posixpath.dirname(path))
+            files.replace_file(path, text.encode())
 
     def table(self) -> str:
         """Returns a Markdown table per task: every trial, then median, mean and deviation."""
@@ -195,10 +289,10 @@ class Results:
         return "".join(parts)
 
     def _cost_line(self, task: str) -> str:
-        """What a point of the task's main metric, in the median, has cost in pre-training."""
-        metric = self._main_metrics.get(task)
+        """The pre-training compute by a point of the task's main metric, in the median."""
+        metric = self._main_metrics.get(task, "")
         figures = summarize([trial.scores for trial in self.trials]).get(task, {}).get(metric)
-        cost = pfs_days_per_point(self._pfs_days, figures["median"] if figures else None)
+        cost = pfs_days_per_point(self._pfs_days, figures.median if figures else None)
         if cost is None:
             return ""
         return f"\npre-training: {self._pfs_days:.3g} pfs-days, {cost:.3g} per point of {metric}\n"
@@ -206,8 +300,9 @@ class Results:
 
 def pfs_days_per_point(pfs_days: float | None, median: float | None) -> float | None:
     """Returns pfs-days of pre-training by a score in points; None if one is unknown or not > 0."""
-    known = pfs_days is not None and median is not None and median > 0
-    return pfs_days / median if known else None
+    if pfs_days is None or median is None or not median > 0:
+        return None
+    return pfs_days / median
 
 
 def table_path(results_txt: str) -> str:
@@ -215,61 +310,31 @@ def table_path(results_txt: str) -> str:
     return results_txt.removesuffix(".txt") + ".md"
 
 
-def read_results(path: str) -> dict[str, Any] | None:
-    """Reads a results file; None if there is none.
-
-    Raises:
-        UserError: it is no results file.
-    """
-    if not tf.io.gfile.exists(path):
-        return None
-    with tf.io.gfile.GFile(path, "rb") as file:
-        text = file.read()
-    try:
-        content = json.loads(text)
-        [TrialResult(**trial) for trial in [*content["trials"], *content["evaluations"]]]
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            "The results of earlier trials can't be read.",
-            where=path,
-            received=f"{type(error).__name__}: {error}",
-            remedy="Move the file away, or set results_pkl to another path.",
-        ) from error
-    return content
+def markdown_table(rows: Sequence[Sequence[str]]) -> str:
+    """Returns rows of cells as a Markdown table; the first one is the header."""
+    lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
-def summarize(scores: Sequence[Scores]) -> dict[str, dict[str, dict[str, float]]]:
-    """Returns task -> metric -> median, mean, std (sample standard deviation; 0 of one), trials."""
-    summary: dict[str, dict[str, dict[str, float]]] = {}
+def summarize(scores: Sequence[Scores]) -> dict[str, dict[str, Summary]]:
+    """Returns task -> metric -> summary over the trials that have the metric."""
+    summary: dict[str, dict[str, Summary]] = {}
     for task in dict.fromkeys(task for trial in scores for task in trial):
         trials = [trial[task] for trial in scores if task in trial]
         for metric in dict.fromkeys(metric for trial in trials for metric in trial):
-            values = [_number(trial[metric]) for trial in trials if metric in trial]
-            summary.setdefault(task, {})[metric] = {
-                "median": float(np.median(values)),
-                "mean": float(np.mean(values)),
-                "std": float(np.std(values, ddof=1)) if len(values) > 1 else 0.0,
-                "trials": len(values),
-            }
+            values = [trial[metric] for trial in trials if metric in trial]
+            summary.setdefault(task, {})[metric] = Summary(
+                median=float(np.median(values)),
+                mean=float(np.mean(values)),
+                std=float(np.std(values, ddof=1)) if len(values) > 1 else 0.0,
+                trials=len(values),
+            )
     return summary
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else value
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no NaN: null stands for it."""
-    if isinstance(value, dict):
-        return {name: _finite(v) for name, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _lines(result: TrialResult) -> list[str]:
     return [
-        f"{task}: " + " - ".join(f"{k}: {_number(v):.2f}" for k, v in metrics.items()) + "\n"
+        f"{task}: " + " - ".join(f"{name}: {value:.2f}" for name, value in metrics.items()) + "\n"
         for task, metrics in result.scores.items()
     ]
 
@@ -279,126 +344,17 @@ def _task_table(
 ) -> str:
     results = [result for result in [*trials, *evaluations] if task in result.scores]
     metrics = list(dict.fromkeys(m for result in results for m in result.scores[task]))
-    rows = [["trial", "seed", *metrics, ""], ["---"] * (len(metrics) + 3)]
+    rows = [["trial", "seed", *metrics, ""]]
     for result in results:
         name = str(result.trial) if result.seed is not None else result.checkpoint
         stuck = f"stuck: {result.stuck[task]} for all" if task in result.stuck else ""
         own = result.scores[task]
-        values = [f"{_number(own[m]):.2f}" if m in own else "" for m in metrics]
+        values = [f"{own[metric]:.2f}" if metric in own else "" for metric in metrics]
         rows.append([name, "" if result.seed is None else str(result.seed), *values, stuck])
     scored = [trial.scores for trial in trials if task in trial.scores]
     if len(scored) > 1:
         summary = summarize(scored)[task]
         for figure in ("median", "mean", "std"):
-            rows.append([f"**{figure}**", "", *(_figure(summary, m, figure) for m in metrics), ""])
-    return "".join("| " + " | ".join(row) + " |\n" for row in rows)
-
-
-def _figure(summary: Mapping[str, Mapping[str, float]], metric: str, figure: str) -> str:
-    return f"{summary[metric][figure]:.2f}" if metric in summary else ""
-
-
-# All tasks that a model has been fine-tuned on, and the GLUE average over them.
-#
-# <results>/scores.md    beside the results of the tasks
-
-
-# The eight tasks that the paper averages over (arXiv:2003.10555, table 8; WNLI is left out).
-GLUE = ("cola", "sst", "mrpc", "sts", "qqp", "mnli", "qnli", "rte")
-SCORES = "scores.md"
-
-
-class TaskScore(NamedTuple):
-    """A task's figure over the trials of a model.
-
-    Attributes:
-        task: its name.
-        metric: the main one.
-        median, std: over the trials.
-        trials: how many.
-        path: the results file.
-        pfs_days_per_point: pre-training by the median; None if the model does not say its compute.
-    """
-
-    task: str
-    metric: str
-    median: float
-    std: float
-    trials: int
-    path: str
-    pfs_days_per_point: float | None
-
-
-def model_scores(folder: str) -> list[TaskScore]:
-    """Collects the scores of a model from its results files, single-task runs first.
-
-    Args:
-        folder: where results files (`…_results.json`) are.
-    """
-    scores: dict[str, TaskScore] = {}
-    paths = tf.io.gfile.glob(posixpath.join(folder, "*_results.json"))
-    for path in sorted(paths, key=lambda p: ("," in posixpath.basename(p), p)):
-        try:
-            content = read_results(path)
-        except UserError:
-            continue  # no results of fine-tuning
-        for score in _scores_in(content, path):
-            scores.setdefault(score.task, score)
-    order = {task: i for i, task in enumerate(GLUE)}
-    return sorted(scores.values(), key=lambda s: (order.get(s.task, len(order)), s.task))
-
-
-def _scores_in(content: Mapping[str, Any], path: str) -> list[TaskScore]:
-    """Returns the scores of a results file; none if it does not have the summary of one."""
-    found = []
-    try:
-        for task, metric in content["main_metrics"].items():
-            figures = content["summary"].get(task, {}).get(metric)
-            if figures and figures["median"] is not None:
-                median, trials = float(figures["median"]), int(figures["trials"])
-                # JSON has no NaN: the deviation is null where a trial's figure is infinite.
-                std = math.nan if figures["std"] is None else float(figures["std"])
-                cost = pfs_days_per_point(content.get("pretraining_pfs_days"), median)
-                found.append(TaskScore(task, metric, median, std, trials, path, cost))
-    except (AttributeError, KeyError, TypeError, ValueError):
-        return []
-    return found
-
-
-def _row(score: TaskScore) -> list[str]:
-    cost = score.pfs_days_per_point
-    figures = [f"{score.median:.2f}", f"{score.std:.2f}", str(score.trials)]
-    return [score.task, score.metric, *figures, "" if cost is None else f"{cost:.3g}"]
-
-
-def glue_average(scores: list[TaskScore]) -> tuple[float, list[str]] | None:
-    """Returns the mean of the medians of the GLUE tasks that have run, and which are missing.
-
-    None if none of them has run.
-    """
-    medians = {score.task: score.median for score in scores if score.task in GLUE}
-    if not medians:
-        return None
-    return statistics.fmean(medians.values()), [task for task in GLUE if task not in medians]
-
-
-def write_model_scores(config: Any, say: Callable[[str], None]) -> None:
-    """Writes the table of a model's scores beside its results, and prints the GLUE average."""
-    folder = posixpath.dirname(config.results_txt)
-    scores = model_scores(folder)
-    if not scores:
-        return
-    header = ["task", "metric", "median", "std", "trials", "pfs-days per point"]
-    rows = [header, ["---"] * len(header), *map(_row, scores)]
-    lines = [f"# {config.model_name}: all tasks\n\n"]
-    lines += ["| " + " | ".join(row) + " |\n" for row in rows]
-    average = glue_average(scores)
-    if average is not None:
-        mean, missing = average
-        line = f"GLUE average of {len(GLUE) - len(missing)} of {len(GLUE)} tasks: {mean:.2f}"
-        line += f" (not run: {', '.join(missing)})" if missing else ""
-        lines.append(f"\n{line}\n")
-        say(line)
-    path = posixpath.join(folder, SCORES)
-    replace_file(path, "".join(lines).encode())
-    say(f"All scores of {config.model_name}: {path}")
+            shown = [f"{getattr(summary[m], figure):.2f}" if m in summary else "" for m in metrics]
+            rows.append([f"**{figure}**", "", *shown, ""])
+    return markdown_table(rows)

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import math
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from electra_tf2.errors import UserError
 from electra_tf2.hparams.record import contradiction, parse_hparams
 from electra_tf2.loading.folder import json_path
 from electra_tf2.sweep.size_results import Score
+from electra_tf2.text.normalization import Casing
 from electra_tf2.text.tokenizer import make_tokenizer
 from electra_tf2.text.vocabulary import load_vocabulary
 from finetune.results import read_results
 from finetune.run import finetune
 from finetune.task_builder import get_tasks
 
-# These would make the scores those of other models, or mix those of several.
+if TYPE_CHECKING:
+    from configure_finetuning import FinetuningConfig
+    from configure_pretraining import PretrainingConfig
+
+# Hparams that the sweep sets itself, so that scores are of its models and not mixed.
 _OWN = (
     "debug",
     "do_train",
@@ -30,9 +34,9 @@ _OWN = (
 
 
 def sweep_scores(
-    make_config: Callable[..., Any], data_dir: str, text: str | None
+    make_config: type[FinetuningConfig], data_dir: str, text: str | None
 ) -> SweepScores | None:
-    """Makes what scores the models of a sweep.
+    """Returns what scores the models of a sweep.
 
     Args:
         make_config, data_dir: see `SweepScores`.
@@ -50,21 +54,23 @@ class SweepScores:
     """Fine-tunes models by name; called with one, it gives task -> score.
 
     Args:
-        make_config: (model name, data_dir, **hparams) -> a `FinetuningConfig`.
+        make_config: builds a configuration.
         data_dir: where models and tasks are.
         hparams: of fine-tuning, the same for all models.
     """
 
-    def __init__(self, make_config: Callable[..., Any], data_dir: str, hparams: Mapping[str, Any]):
+    def __init__(
+        self, make_config: type[FinetuningConfig], data_dir: str, hparams: Mapping[str, Any]
+    ):
         self._make_config = make_config
         self._data_dir = data_dir
         self._hparams = dict(hparams)
 
-    def check(self, pretraining: Any) -> None:
+    def check(self, pretraining: PretrainingConfig) -> None:
         """Refuses hparams and task files that don't fit, before anything is trained.
 
         Args:
-            pretraining: a `PretrainingConfig` of one of the models.
+            pretraining: the hparams of one of the models.
 
         Raises:
             UserError: they don't.
@@ -72,13 +78,13 @@ class SweepScores:
         with _named_in_errors():
             config = self._config(pretraining.model_name)
             vocabulary = load_vocabulary(pretraining.vocab_file)
-            tokenizer = make_tokenizer(vocabulary, lower_case=pretraining.do_lower_case)
+            tokenizer = make_tokenizer(vocabulary, Casing(pretraining.do_lower_case))
             for task in get_tasks(config, tokenizer):
                 for split in ("train", *task.dev_splits):
                     task.get_examples(split)
 
     def __call__(self, model_name: str) -> dict[str, Score]:
-        """Fine-tunes a model, or goes on with it; trials that are done stand.
+        """Fine-tunes a model, or resumes it; finished trials stand.
 
         Raises:
             UserError: see `finetune.run.finetune`.
@@ -87,13 +93,14 @@ class SweepScores:
             config = self._config(model_name)
             finetune(config)
         results = read_results(json_path(config.results_pkl))
-        trials = [own for own in results["trials"] if own["trial"] <= config.num_trials]
+        assert results is not None  # `finetune` wrote them
+        trials = [own for own in results.trials if own.trial <= config.num_trials]
         return {
-            task: Score(metric, [_number(own["scores"][task][metric]) for own in trials])
-            for task, metric in results["main_metrics"].items()
+            task: Score(metric, [own.scores[task][metric] for own in trials])
+            for task, metric in results.main_metrics.items()
         }
 
-    def _config(self, model_name: str) -> Any:
+    def _config(self, model_name: str) -> FinetuningConfig:
         given = {name: self._hparams[name] for name in _OWN if name in self._hparams}
         if given:
             raise contradiction("The sweep sets this itself.", given, "Leave it out.")
@@ -107,10 +114,6 @@ class SweepScores:
         return config
 
 
-def _number(value: float | None) -> float:
-    return math.nan if value is None else value
-
-
 @contextlib.contextmanager
 def _named_in_errors() -> Iterator[None]:
     """Says in a `UserError` that is raised within that it is about fine-tuning."""
@@ -118,6 +121,4 @@ def _named_in_errors() -> Iterator[None]:
         yield
     except UserError as error:
         where = f"--finetune: {error.where}" if error.where else "--finetune"
-        raise UserError(
-            error.what, where=where, received=error.received, remedy=error.remedy
-        ) from error
+        raise error.with_(where=where) from error

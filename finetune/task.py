@@ -1,4 +1,4 @@
-"""What fine-tuning asks of a task: its data and its head.
+"""What fine-tuning asks of a task: its data, its head and its scores.
 
 To add a task, inherit from `ClassificationTask`, `RegressionTask`, `QATask` or `TaggingTask` (or
 from `Task` itself) and register the class in `finetune.task_builder`.
@@ -10,7 +10,7 @@ import abc
 import dataclasses
 import posixpath
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import keras
 import numpy as np
@@ -20,7 +20,8 @@ from electra_tf2.errors import UserError
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.text.tokenizer import Tokenizer
 
-# Which features a task's examples have.
+if TYPE_CHECKING:
+    from configure_finetuning import FinetuningConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,9 +40,9 @@ class FeatureSpec:
     is_int_feature: bool = True
 
     @property
-    def dtype(self) -> type[np.generic]:
+    def dtype(self) -> np.dtype:
         """NumPy type of the values."""
-        return np.int32 if self.is_int_feature else np.float32
+        return np.dtype(np.int32 if self.is_int_feature else np.float32)
 
 
 SHARED_SPECS = (
@@ -49,16 +50,13 @@ SHARED_SPECS = (
     FeatureSpec("segment_ids", per_token=True),
     FeatureSpec("eid"),
 )
-"""What every example has: token ids, as many segment ids, and its number, which tells it apart from
-the other examples of its task and split. The mask of tokens follows from how many there are.
+"""The features of every example: token ids, as many segment ids, and its number, which is unique
+within its task and split. The mask of tokens follows from their number.
 """
 
 
-# Base class of evaluation metrics.
-
-
 class Scorer(abc.ABC):
-    """Takes a model's outputs example by example, in any order, and computes their metrics."""
+    """Computes metrics from a model's outputs, which it takes one by one, in any order."""
 
     @abc.abstractmethod
     def update(self, results: Mapping[str, Any]) -> None:
@@ -71,7 +69,7 @@ class Scorer(abc.ABC):
 
     @abc.abstractmethod
     def get_loss(self) -> float:
-        """Returns the mean loss over what was taken so far."""
+        """Returns the mean loss over the examples so far."""
 
     @abc.abstractmethod
     def get_results(self) -> list[tuple[str, float]]:
@@ -89,7 +87,7 @@ class Scorer(abc.ABC):
         return None
 
     def write_files(self) -> list[str]:
-        """Writes what the hparams ask for besides scores; returns the files' paths."""
+        """Writes the files that the hparams ask for besides scores; returns their paths."""
         return []
 
     def results_str(self) -> str:
@@ -98,7 +96,7 @@ class Scorer(abc.ABC):
 
 
 class HeadOutput(NamedTuple):
-    """What a head computes.
+    """The losses and outputs of a head.
 
     Attributes:
         losses: float32 [batch], the loss of each example.
@@ -145,7 +143,7 @@ class Task(abc.ABC):
     """A supervised task: files, examples, features, head and scores.
 
     Args:
-        config: a `FinetuningConfig`.
+        config: the run's hparams.
         name: the task's name, which its folder of data has too.
         tokenizer: text -> ids.
 
@@ -164,7 +162,7 @@ class Task(abc.ABC):
     test_splits: Sequence[str] = ("test",)
     sort_by_length: bool = True
 
-    def __init__(self, config: Any, name: str, tokenizer: Tokenizer):
+    def __init__(self, config: FinetuningConfig, name: str, tokenizer: Tokenizer):
         self.config = config
         self.name = name
         self.tokenizer = tokenizer
@@ -199,7 +197,7 @@ class Task(abc.ABC):
 
     @abc.abstractmethod
     def get_feature_specs(self) -> list[FeatureSpec]:
-        """Returns the specs of the task's own features, beside `SHARED_SPECS`."""
+        """Returns the specs of the task's own features, without `SHARED_SPECS`."""
 
     @abc.abstractmethod
     def featurize(self, examples: Sequence[Any], is_training: bool) -> Iterable[dict[str, Any]]:
@@ -259,7 +257,7 @@ class Task(abc.ABC):
         Args:
             split: one of `test_splits`.
             records: from `prediction_records`.
-            folder: where to, made if need be.
+            folder: where the files are written; made if need be.
 
         Returns:
             The files written; none if the task has no such form.
@@ -267,7 +265,7 @@ class Task(abc.ABC):
         return []
 
     def feature_settings(self) -> dict[str, Any]:
-        """Returns what the features depend on beside data files and tokenizer; JSON values.
+        """Returns what the features depend on besides data files and tokenizer; JSON values.
 
         Features are read from the cache only where these are unchanged.
         """
@@ -276,7 +274,7 @@ class Task(abc.ABC):
     def get_state(self) -> dict[str, Any]:
         """Returns what was inferred from the training data, such as labels, to save with a model.
 
-        JSON values; an empty dict if all is known beforehand.
+        JSON values; empty if all is known beforehand.
         """
         return {}
 
@@ -296,11 +294,8 @@ class Task(abc.ABC):
         return f"Task({self.name})"
 
 
-# Errors of a trained model whose task was another one than the task it is used for.
-
-
 def other_kind(name: str, kind: str, state: Mapping[str, Any]) -> UserError:
-    """Returns the error that a model was trained on a task of another kind.
+    """Returns the error for a model that was trained on a task of another kind.
 
     Args:
         name: the task's name.
@@ -312,16 +307,16 @@ def other_kind(name: str, kind: str, state: Mapping[str, Any]) -> UserError:
         "The model was trained on a task of another kind.",
         where=f"task {name}",
         received=f"{kind} here; with the model " + shown[:200] + "…" * (len(shown) > 200),
-        remedy="Describe the task as it was in training, or train a model anew.",
+        remedy="Describe the task as it was in training, or train a new model.",
     )
 
 
-def unlike_model(name: str, what: str, given: Any, trained: Any) -> UserError:
-    """Returns the error that a task's code says something else than a model was trained with.
+def unlike_model(name: str, what: str, given: object, trained: object) -> UserError:
+    """Returns the error for a task whose code contradicts what a model was trained with.
 
     Args:
         name: the task's name.
-        what: which of it, in the plural or as a list.
+        what: what differs, in the plural or as a list.
         given: the task's.
         trained: the model's.
     """
@@ -329,5 +324,5 @@ def unlike_model(name: str, what: str, given: Any, trained: Any) -> UserError:
         f"The {what} of the task {name!r} are not those that the model was trained with.",
         where=f"task {name}",
         received=f"{given!r}; the model was trained with {trained!r}",
-        remedy="Give the task the model's, in the same order, or train a model anew.",
+        remedy="Give the task the model's, in the same order, or train a new model.",
     )

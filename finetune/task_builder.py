@@ -1,30 +1,31 @@
-"""The tasks there are, by name.
+"""All tasks by name, and how to add one.
 
-A task of your own is added with
+from finetune.task_builder import register
 
-    from finetune.task_builder import register
-
-    @register("reviews")
-    class Reviews(ClassificationTask): ...
+@register("reviews")
+class Reviews(ClassificationTask): ...
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from electra_tf2.errors import UserError, nearest_name_hint
 from electra_tf2.text.tokenizer import Tokenizer
-from finetune.classification.custom import make_classification, make_regression
 from finetune.classification.glue import glue_task
 from finetune.classification.glue_tables import GLUE
-from finetune.qa.tasks import MRQA_TASKS, SQuAD, SQuADv1, make_question_answering, mrqa_task
-from finetune.tagging.custom import make_tagging
-from finetune.tagging.tasks import Chunking
+from finetune.classification.table_tasks import TableClassification, TableRegression
+from finetune.definitions import read_definition
+from finetune.qa.tasks import MRQA_TASKS, CustomQATask, SQuAD, SQuADv1, mrqa_task
+from finetune.tagging.tasks import Chunking, CustomTagging
 from finetune.task import Task
 
-MakeTask = Callable[[Any, Tokenizer], Task]
+if TYPE_CHECKING:
+    from configure_finetuning import FinetuningConfig
+
+MakeTask = Callable[["FinetuningConfig", Tokenizer], Task]
 
 _TASKS: dict[str, MakeTask] = {
     **{name: functools.partial(glue_task, name) for name in GLUE},
@@ -35,23 +36,31 @@ _TASKS: dict[str, MakeTask] = {
 }
 """Name -> what builds the task from (config, tokenizer)."""
 
+_DEFINED_TASKS: dict[str, Callable[..., Task]] = {
+    "classification": TableClassification,
+    "regression": TableRegression,
+    "tagging": CustomTagging,
+    "qa": CustomQATask,
+}
+"""Kind of a task without code -> what builds it from (config, name, tokenizer, definition)."""
+
 
 def register(name: str) -> Callable[[MakeTask], MakeTask]:
     """Adds a task.
 
     Args:
-        name: what the hparam `task_names` calls it.
+        name: the name for the hparam `task_names`.
 
     Returns:
         A decorator for a class or function that is called with (config, tokenizer).
 
     Raises:
-        ValueError: there is a task of this name.
+        ValueError: the name is taken.
     """
 
     def add(make_task: MakeTask) -> MakeTask:
         if name in _TASKS:
-            raise ValueError(f"There is a task of this name. Received: {name!r}")
+            raise ValueError(f"There is already a task of this name. Received: {name!r}")
         _TASKS[name] = make_task
         return make_task
 
@@ -63,65 +72,30 @@ def task_names() -> list[str]:
     return sorted(_TASKS)
 
 
-def get_tasks(config: Any, tokenizer: Tokenizer) -> list[Task]:
+def get_tasks(config: FinetuningConfig, tokenizer: Tokenizer) -> list[Task]:
     """Builds the tasks of a configuration.
 
     Args:
-        config: a `FinetuningConfig`; its `task_names`, and the definitions in its `tasks`.
+        config: gives `task_names`, and the definitions in `tasks`.
         tokenizer: text -> ids.
 
     Raises:
-        UserError: a name is no task's; the nearest one is named.
+        UserError: a task is unknown, or its definition is wrong.
     """
     return [get_task(config, name, tokenizer) for name in config.task_names]
 
 
-def get_task(config: Any, name: str, tokenizer: Tokenizer) -> Task:
+def get_task(config: FinetuningConfig, name: str, tokenizer: Tokenizer) -> Task:
     """Builds one task; arguments as `get_tasks`."""
     if name in config.tasks:
-        return make_custom_task(config, name, tokenizer)
+        definition = read_definition(name, config.tasks[name])
+        return _DEFINED_TASKS[config.tasks[name]["kind"]](config, name, tokenizer, definition)
     if name not in _TASKS:
         raise UserError(
             f"There is no task {name!r}.",
             where="hparam task_names",
             received=repr(name),
             remedy=nearest_name_hint(name, [*sorted(_TASKS), *config.tasks])
-            + " A task of your own is described with the hparam tasks.",
+            + " Define a task of your own with the hparam tasks.",
         )
     return _TASKS[name](config, tokenizer)
-
-
-# Tasks described by the hparam `tasks` alone, without code.
-#
-#     {"task_names": ["reviews"],
-#      "tasks": {"reviews": {"kind": "classification", "text": "body", "label": "stars"}}}
-
-
-MakeCustomTask = Callable[[Any, str, Tokenizer, Mapping[str, Any]], Task]
-
-KINDS: dict[str, MakeCustomTask] = {
-    "classification": make_classification,
-    "regression": make_regression,
-    "tagging": make_tagging,
-    "qa": make_question_answering,
-}
-"""Kind -> what builds it from (config, name, tokenizer, the definition without its kind)."""
-
-
-def make_custom_task(config: Any, name: str, tokenizer: Tokenizer) -> Task:
-    """Builds the task that `config.tasks[name]` describes.
-
-    Raises:
-        UserError: the definition has no kind or an unknown one, or the kind refuses its values.
-    """
-    definition = dict(config.tasks[name])
-    where = f"hparam tasks.{name}.kind"
-    kind = definition.pop("kind", None)
-    if not isinstance(kind, str) or kind not in KINDS:
-        raise UserError(
-            f"The task {name!r} is of no known kind.",
-            where=where,
-            received="no kind" if kind is None else repr(kind),
-            remedy=nearest_name_hint(str(kind), KINDS),
-        )
-    return KINDS[kind](config, name, tokenizer, definition)

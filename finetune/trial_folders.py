@@ -1,42 +1,158 @@
-"""What a trial was made from: so that it is not taken for one of other data or another model.
+"""The folders of a run's trials, and the marks in and beside them.
 
-Contents are compared, not paths: a data folder may be moved or copied.
+<model_dir>_<trial>/            a trial's model, see `electra_tf2.loading.folder`, with
+    tasks.json                  what the tasks inferred from the training data, such as labels
+    origin.json                 fingerprints of the data and the model that it is trained from
+    finished.json               present once it is trained to its end
+<model_dir>_<trial>.replaced/   the trial that an overwriting run replaces, until that has succeeded
+
+A trial is halted if it is not trained to its end, or if the one that it replaces is still there. An
+overwriting run resumes a halted trial that it would have begun itself, and sets all others aside.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
-import json
 import posixpath
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
+from electra_tf2 import files
 from electra_tf2.console import say
 from electra_tf2.errors import UserError
-from electra_tf2.files import replace_file
+from electra_tf2.formats.official import is_tf1_checkpoint
+from electra_tf2.loading.folder import check_no_other_model, check_same_model, read_config
+from electra_tf2.modeling.config import TransformerConfig
+from electra_tf2.training.checkpoints import CheckpointStore
 from finetune.features import feature_key
-from finetune.scoring import DevSplit
-from finetune.setup import Setup, trial_folder, trial_numbers
+from finetune.task import Task
 
-ORIGIN = "origin.json"
+TASKS = "tasks.json"
+_ORIGIN = "origin.json"
+_FINISHED = "finished.json"
+_REPLACED = ".replaced"
+# Version 0.1.0 wrote this file beside the trials that an overwriting run had set aside.
+_FORMER_MARK = ".overwriting"
 
 # Part -> fingerprint; what the parts are called is shown to the user.
 Origin = Mapping[str, str]
 
 
-def training_origin(setup: Setup) -> dict[str, str]:
-    """Fingerprints of the start checkpoint and of every task's training data."""
-    start = "random weights" if setup.start is None else _arrays_hash(setup.start.arrays)
-    data = {f"training data of {task.name}": feature_key(task, "train") for task in setup.tasks}
-    return {"pre-trained model": start, **data}
+@dataclasses.dataclass(frozen=True)
+class TrialFolders:
+    """The trials' folders of a run.
+
+    Attributes:
+        model_dir: the hparam; a trial's number is added to it.
+    """
+
+    model_dir: str
+
+    def path(self, trial: int) -> str:
+        """Returns the folder of a trial's model."""
+        return f"{self.model_dir}_{trial}"
+
+    def numbers(self, suffix: str = "") -> list[int]:
+        """Returns the numbers of the trials that have a folder, in rising order.
+
+        Args:
+            suffix: of the folders' names, after the number.
+        """
+        parent, prefix = posixpath.split(self.model_dir)
+        if not files.is_dir(parent or "."):
+            return []
+        found = re.compile(re.escape(f"{prefix}_") + "([0-9]+)" + re.escape(suffix))
+        matches = map(found.fullmatch, files.list_dir(parent or "."))
+        return sorted(int(match[1]) for match in matches if match)
+
+    def is_halted(self, trial: int) -> bool:
+        """Whether a trial was begun and not ended."""
+        path = self.path(trial)
+        return files.exists(path + _REPLACED) or (files.exists(path) and not is_finished(path))
+
+    def set_aside(self, trial: int) -> None:
+        """Frees a trial's folder for another training, and keeps the finished trial in it."""
+        path = self.path(trial)
+        if not files.exists(path):
+            return
+        if files.exists(path + _REPLACED) and not is_finished(path):
+            say(f"Removing what another interrupted run has trained in {path}")
+            files.remove_tree(path)
+            return
+        files.remove_tree(path + _REPLACED)
+        files.rename(path, path + _REPLACED)
+
+    def remove_replaced(self, trial: int) -> None:
+        """Removes the trial that a trial, now trained and scored, replaces."""
+        files.remove_tree(self.path(trial) + _REPLACED)
+
+    def remove_later_trials(self, num_trials: int) -> None:
+        """Removes what an overwriting run of so many trials has not trained again."""
+        for suffix in ("", _REPLACED):
+            for trial in self.numbers(suffix):
+                if trial > num_trials:
+                    files.remove_tree(self.path(trial) + suffix)
+
+    def remove_former_mark(self) -> None:
+        """Removes the mark that an interrupted overwriting run of version 0.1.0 left."""
+        if files.exists(self.model_dir + _FORMER_MARK):
+            files.remove(self.model_dir + _FORMER_MARK)
 
 
-def scoring_origin(dev: Sequence[DevSplit]) -> dict[str, str]:
-    """Fingerprints of the data that are scored."""
-    return {f"{split} data of {task.name}": feature_key(task, split) for task, split, _, _ in dev}
+def is_finished(folder: str) -> bool:
+    """Whether a trial was trained to its end; the official program's always count as finished."""
+    return files.exists(posixpath.join(folder, _FINISHED)) or is_tf1_checkpoint(folder)
+
+
+def mark_finished(folder: str, step: int) -> None:
+    """Notes that a trial was trained to its end."""
+    files.replace_file(posixpath.join(folder, _FINISHED), f'{{"step": {step}}}\n'.encode())
+
+
+def write_states(folder: str, tasks: Sequence[Task]) -> None:
+    """Writes what tasks inferred from the training data to a model's folder."""
+    states = {task.name: task.get_state() for task in tasks}
+    files.write_json(posixpath.join(folder, TASKS), states, indent=2)
+
+
+def stored_states(folder: str) -> dict[str, dict[str, Any]]:
+    """Returns task -> what it inferred from its data when the model in a folder was trained.
+
+    Raises:
+        UserError: the file can't be read.
+    """
+    path = posixpath.join(folder, TASKS)
+    if not files.exists(path):
+        return {}
+    what = "What the model stores about its tasks"
+    remedy = "Restore the file, or fine-tune again."
+    states = files.read_json(path, what, remedy)
+    for name, state in states.items():
+        if not isinstance(state, dict):
+            raise UserError(
+                f"{what} can't be read.", where=f"{path}, {name}", received=state, remedy=remedy
+            )
+    return states
+
+
+def training_origin(arrays: Mapping[str, np.ndarray] | None, tasks: Sequence[Task]) -> Origin:
+    """Fingerprints what trials are trained from: contents, so that folders may be moved.
+
+    Args:
+        arrays: name -> array, of the checkpoint to start from; None: random weights.
+        tasks: the tasks.
+    """
+    data = {f"training data of {task.name}": feature_key(task, "train") for task in tasks}
+    return {"pre-trained model": _arrays_hash(arrays) if arrays else "random weights", **data}
+
+
+def scoring_origin(splits: Sequence[tuple[Task, str]]) -> Origin:
+    """Fingerprints the (task, split) pairs that are scored."""
+    return {f"{split} data of {task.name}": feature_key(task, split) for task, split in splits}
 
 
 def _arrays_hash(arrays: Mapping[str, np.ndarray]) -> str:
@@ -49,34 +165,30 @@ def _arrays_hash(arrays: Mapping[str, np.ndarray]) -> str:
 
 def write_origin(folder: str, origin: Origin) -> None:
     """Writes the fingerprints to a trial's folder."""
-    text = json.dumps(dict(origin), indent=2) + "\n"
-    replace_file(posixpath.join(folder, ORIGIN), text.encode())
+    files.write_json(posixpath.join(folder, _ORIGIN), dict(origin), indent=2)
 
 
-def read_origin(folder: str) -> dict[str, str] | None:
+def _read_origin(folder: str) -> Origin | None:
     """Reads a trial's fingerprints; None if it has none that can be read."""
-    path = posixpath.join(folder, ORIGIN)
-    if not tf.io.gfile.exists(path):
+    try:
+        return files.read_json(posixpath.join(folder, _ORIGIN), "The trial's origin", "")
+    except UserError:
         return None
-    with tf.io.gfile.GFile(path) as file:
-        try:
-            return dict(json.loads(file.read()))
-        except (ValueError, TypeError):
-            return None
-
-
-def changed_parts(stored: Origin | None, present: Origin) -> list[str]:
-    """Returns what both have and is not the same; nothing if nothing is stored."""
-    return [part for part in present if stored and stored.get(part, present[part]) != present[part]]
 
 
 def check_same_origin(stored: Origin | None, present: Origin, where: str) -> None:
-    """Refuses to go on with a trial, or to let its results stand, that was made from other things.
+    """Refuses to resume a trial, or to let its results stand, that was made from other things.
+
+    Args:
+        stored: of the trial; parts that it lacks are not compared.
+        present: of this run.
+        where: the trial's folder or file.
 
     Raises:
         UserError: names what has changed.
     """
-    changed = changed_parts(stored, present)
+    known = stored or {}
+    changed = [part for part in present if known.get(part, present[part]) != present[part]]
     if changed:
         raise UserError(
             "What was trained here was made from other data or another model.",
@@ -88,77 +200,43 @@ def check_same_origin(stored: Origin | None, present: Origin, where: str) -> Non
         )
 
 
-# Training again in place of earlier trials, which are kept until that has succeeded.
-#
-#     <model_dir>_<trial>.replaced     an earlier trial
-#     <model_dir>.overwriting          says which run is at it: the same one goes on after a halt
-
-
-_REPLACED = ".replaced"
-
-
-def run_mark(setup: Setup, origin: Origin) -> str:
-    """Returns a hash of the hparams and data that make a run the one it is."""
-    hparams = setup.hparams()
-    kept = {n: v for n, v in hparams.items() if n not in type(setup.config).free_on_resume}
-    text = json.dumps([kept, setup.network.to_dict(), dict(origin)], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-class Overwriting:
-    """An overwriting run.
+def check_same_trial(
+    folder: str,
+    *,
+    hparams: Mapping[str, Any],
+    network: TransformerConfig,
+    changed: Callable[[dict, dict], list[tuple[str, Any, Any]]],
+    origin: Origin,
+) -> None:
+    """Refuses to resume a trial in a folder that holds another model.
 
     Args:
-        config: a `FinetuningConfig`.
-        mark: from `run_mark`.
-    """
-
-    def __init__(self, config: Any, mark: str):
-        self._config = config
-        self._mark = mark
-        self._path = f"{config.model_dir}.overwriting"
-
-    def begin(self) -> None:
-        """Sets the earlier trials aside, unless this run has done so before it was halted."""
-        if self._stored() == self._mark:
-            say("Going on with an overwriting run that was halted.")
-            return
-        for trial in trial_numbers(self._config):
-            folder = trial_folder(self._config, trial)
-            if tf.io.gfile.exists(folder + _REPLACED):
-                say(f"Removing what another halted run has trained in {folder}")
-                tf.io.gfile.rmtree(folder)
-            else:
-                tf.io.gfile.rename(folder, folder + _REPLACED)
-        replace_file(self._path, self._mark.encode())
-
-    def end(self) -> None:
-        """Removes the earlier trials."""
-        for trial in trial_numbers(self._config, _REPLACED):
-            tf.io.gfile.rmtree(trial_folder(self._config, trial) + _REPLACED)
-        tf.io.gfile.remove(self._path)
-
-    def _stored(self) -> str | None:
-        if not tf.io.gfile.exists(self._path):
-            return None
-        with tf.io.gfile.GFile(self._path, "rb") as file:
-            return file.read().decode("utf-8", "replace")
-
-
-def check_not_overwriting_itself(setup: Setup) -> None:
-    """Refuses to train from a model that the run would set aside.
+        folder: the trial's, there or not.
+        hparams: of this run, resolved.
+        network: of this run.
+        changed: see `electra_tf2.loading.folder.check_same_model`.
+        origin: what this run trains from.
 
     Raises:
-        UserError: `init_checkpoint` is one of the trials to be overwritten.
+        UserError: it holds files of another program, or a model of other hparams or other data.
     """
-    if setup.start is None:
+    stored = read_config(folder)
+    if is_tf1_checkpoint(folder):
+        raise UserError(
+            "The folder of the trial holds a model of the official program.",
+            where=folder,
+            received="files of a TensorFlow 1 checkpoint",
+            remedy="Set model_dir to another folder, or overwrite to true to replace the model.",
+        )
+    if stored is None and CheckpointStore(folder).latest() is not None:
+        raise UserError(
+            "The folder of the trial holds a checkpoint of an unknown configuration.",
+            where=folder,
+            received="no config.json beside it",
+            remedy="Remove the folder, or set overwrite to true to replace the model.",
+        )
+    if stored is None:
+        check_no_other_model(folder)
         return
-    for trial in trial_numbers(setup.config):
-        folder = trial_folder(setup.config, trial)
-        if setup.start.path.startswith(f"{folder}/") or setup.vocab_file.startswith(f"{folder}/"):
-            raise UserError(
-                "The model to start from is one of those to be overwritten.",
-                where="hparam init_checkpoint",
-                received=setup.start.path,
-                remedy="Set model_dir, results_txt and results_pkl to other paths.",
-            )
+    check_same_model(folder, stored, hparams, network, changed)
+    check_same_origin(_read_origin(folder), origin, folder)

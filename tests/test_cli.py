@@ -1,10 +1,15 @@
 import errno
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import tensorflow as tf
 
 from electra_tf2 import cli
 from electra_tf2.errors import UserError
+
+ROOT = Path(__file__).parents[1]
 
 
 def _exit_of(capsys, error):
@@ -97,3 +102,11 @@ def test_help_keeps_line_breaks(capsys):
     out = capsys.readouterr().out
     assert "First.\n\n  indented line\n" in out
     assert out.endswith("hparams:\n    a\n")
+
+
+@pytest.mark.parametrize("script", ["build_vocabulary", "build_pretraining_dataset"])
+def test_help_without_docstrings(script):
+    command = [sys.executable, "-OO", f"{script}.py", "--help"]
+    shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert shown.returncode == 0, shown.stderr
+    assert "--corpus-dir" in shown.stdout

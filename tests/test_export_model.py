@@ -10,7 +10,7 @@ import export_model
 from electra_tf2.files import new_folder
 from electra_tf2.modeling.config import TransformerConfig
 from finetune.export import export_model as exporting
-from tests.interop.huggingface_models import NETWORK, write_model, write_pair
+from tests.formats.huggingface_models import NETWORK, write_model, write_pair
 from tests.program_errors import error_of, run_here
 
 
@@ -38,8 +38,8 @@ def test_what_was_written_is_said(tmp_path, model):
     out = tmp_path / "out"
     code, shown = run("--model-dir", model, "--format", "keras", "--output", out)
     assert code == 0, shown
-    assert f"Exported {model} to {out}: encoder.keras, tokenizer.json, vocab.txt" in shown
-    assert sorted(os.listdir(out)) == ["encoder.keras", "tokenizer.json", "vocab.txt"]
+    assert f"Exported {model} to {out}: casing.json, encoder.keras, vocab.txt" in shown
+    assert sorted(os.listdir(out)) == ["casing.json", "encoder.keras", "vocab.txt"]
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ BAD_COMMANDS = {
     ),
     "an output that is there": (
         ["--model-dir", "{0}/data/models/theirs", "--output", "{0}"],
-        ["something already", "a folder that is not empty"],
+        ["taken", "a folder that is not empty"],
     ),
     "no output": (
         ["--model-dir", "{0}/data/models/theirs", "--output", ""], ["no name for the folder"],

@@ -236,7 +236,7 @@ def test_changed_on_resume_counts_what_an_old_file_lacks_as_the_default():
         ("a=1", {"a": 1}),
         ("a=1 b=2.5e-3", {"a": 1, "b": 2.5e-3}),
         ("a=1,b=x", {"a": 1, "b": "x"}),
-        ("a = 1 ,  b = x,", {"a": 1, "b": "x"}),
+        ("a=1 ,  b=x,", {"a": 1, "b": "x"}),
         ("a=true b=null c=base d=True", {"a": True, "b": None, "c": "base", "d": "True"}),
         ('o={"x": 1, "y": [2, 3]} b=2', {"o": {"x": 1, "y": [2, 3]}, "b": 2}),
         ('o={"x": 1, "y": [2, 3]},b=2', {"o": {"x": 1, "y": [2, 3]}, "b": 2}),
@@ -269,6 +269,7 @@ def test_parse(text, values):
         ("a=1 a=2", "--hparams"),
         ("{'a': 1}", "--hparams, line 1 column 2"),
         ("-a=1", "--hparams, line 1 column 1"),
+        ("a = 1", "--hparams, line 1 column 1"),
     ],
 )
 def test_parse_errors_name_the_position(text, where):

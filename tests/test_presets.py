@@ -5,13 +5,18 @@ import re
 import runpy
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from configure_finetuning import FinetuningConfig
 from configure_pretraining import PretrainingConfig
 from electra_tf2.errors import UserError
-from electra_tf2.hparams.presets import all_presets_markdown
+from electra_tf2.hparams.presets import (
+    FinetuningPresetName,
+    PresetName,
+    all_presets_markdown,
+)
 from electra_tf2.hparams.recipes import FINETUNING_PRESETS, PRESETS
 from electra_tf2.hparams.record import parse_hparams
 from electra_tf2.hparams.types import check_value
@@ -193,6 +198,11 @@ def test_unknown_presets(preset, message):
     with pytest.raises(UserError) as info:
         config(preset, model_hparam_overrides={})
     assert message in info.value.remedy
+
+
+def test_the_types_of_the_hparams_name_them():
+    assert get_args(PresetName) == tuple(PRESETS)
+    assert get_args(FinetuningPresetName) == tuple(FINETUNING_PRESETS)
 
 
 def test_help_names_them():

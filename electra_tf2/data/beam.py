@@ -1,4 +1,7 @@
-"""Building the shards of a data set with Apache Beam, on any of its runners."""
+"""Building the shards of a data set with Apache Beam, on any of its runners.
+
+Beam sends the steps to its workers, where this package must be installed.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions, TypeOptions, WorkerOptions
+from apache_beam.pvalue import AsSideInput, AsSingleton, PCollection
 
 from electra_tf2.data.beam_files import (
     NOT_SHARED,
@@ -23,24 +28,24 @@ from electra_tf2.data.beam_files import (
     write_shard,
 )
 from electra_tf2.data.builders import Counts
-from electra_tf2.data.corpus import TextCorpus
-from electra_tf2.data.openwebtext import TarCorpus
+from electra_tf2.data.corpus import Corpus
 from electra_tf2.data.shards import Shard, shard_name
 from electra_tf2.data.workers import PartMaker
 from electra_tf2.errors import UserError
 
 STRETCH_BYTES = 64 << 20
+SLICE_TASKS = 64  # half a megabyte of text each, or an archive
 
 
 class BeamJob:
     """A Beam runner with its options, checked.
 
     Args:
-        runner: A runner's name as Beam knows it, or the full name of a class.
+        runner: a runner's name as Beam knows it, or the full name of a class.
         options: Beam's pipeline options, as on a command line.
 
     Raises:
-        UserError: Beam isn't installed, or doesn't know the runner or an option's value.
+        UserError: Beam doesn't know the runner or an option's value.
     """
 
     def __init__(self, runner: str, options: Sequence[str]):
@@ -49,7 +54,7 @@ class BeamJob:
 
     def build_shards(
         self,
-        corpus: TextCorpus | TarCorpus,
+        corpus: Corpus,
         make_maker: Callable[[], PartMaker],
         num_shards: int,
         folder: JobFolder,
@@ -57,23 +62,22 @@ class BeamJob:
         """Builds the shards; they are those of the plain builder, byte for byte.
 
         Args:
-            corpus: The corpus.
-            make_maker: Loads the tokenizer and returns what makes the parts of a task. Must be
+            corpus: the corpus.
+            make_maker: loads the tokenizer and returns what makes the parts of a task. Must be
                 picklable.
-            num_shards: Number of shards.
-            folder: The job's folder; it is made, and removed at the end. The shards are written
+            num_shards: number of shards.
+            folder: the job's folder; it is made, and removed at the end. The shards are written
                 beside it.
 
         Returns:
             The figures, and the shards in order.
 
         Raises:
-            UserError: A part of the corpus can't be used, the output can't be written, or the
+            UserError: a part of the corpus can't be used, the output can't be written, or the
                 runner gave up.
-            RuntimeError: A step has a bug; the message holds the worker's traceback.
-            OSError: The folder can't be written to.
+            RuntimeError: a step has a bug; the message holds the worker's traceback.
+            OSError: the folder can't be written to.
         """
-
         connect(
             self._pipeline,
             folder=folder,
@@ -96,14 +100,14 @@ class BeamJob:
         folder.remove()
         return result
 
-    def _run(self, folder: JobFolder) -> str:
+    def _run(self, folder: JobFolder) -> str | None:
         """Runs the pipeline to its end; returns the state that it ended in."""
         try:
             result = self._pipeline.run()
             try:
                 return result.wait_until_finish()
             except BaseException:
-                # Ctrl-C, for one: without us the workers would write into a folder that is gone.
+                # For example Ctrl-C: without us the workers would write into a deleted folder.
                 with contextlib.suppress(Exception):
                     result.cancel()
                 raise
@@ -111,8 +115,8 @@ class BeamJob:
             folder.raise_reported()
             if NOT_SHARED in str(error):
                 raise folder.not_shared() from error
-            # Not an error of a step, which would have been reported: a lost worker, a runner that
-            # is not there, a worker without this package.
+            # Not an error of a step, which would have been reported: a lost worker, a missing
+            # runner, a worker without this package.
             last_line = str(error).strip().rpartition("\n")[2]
             raise UserError(
                 "The Beam job failed.",
@@ -122,18 +126,7 @@ class BeamJob:
             ) from error
 
 
-def _make_pipeline(runner: str, options: Sequence[str]) -> Any:
-    try:
-        import apache_beam as beam
-    except ModuleNotFoundError as error:
-        if error.name != "apache_beam":
-            raise
-        raise UserError(
-            "Apache Beam is not installed.",
-            where=f"--runner {runner}",
-            received=str(error),
-            remedy="pip install 'electra-tf2[beam]'",
-        ) from error
+def _make_pipeline(runner: str, options: Sequence[str]) -> beam.Pipeline:
     try:
         with _argument_errors_explained():
             return beam.Pipeline(runner=runner, options=_parse_options(options))
@@ -147,17 +140,11 @@ def _make_pipeline(runner: str, options: Sequence[str]) -> Any:
         ) from error
 
 
-def _parse_options(options: Sequence[str]) -> Any:
-    from apache_beam.options.pipeline_options import (
-        PipelineOptions,
-        TypeOptions,
-        WorkerOptions,
-    )
-
+def _parse_options(options: Sequence[str]) -> PipelineOptions:
     parsed = PipelineOptions(list(options))
     parsed.get_all_options()  # parses all of them, which Beam otherwise does where it needs one
     # This pipeline has no triggers; with the option, Beam's DirectRunner runs it itself. Without,
-    # it would download and use another runner, Prism, which knows no --direct_num_workers.
+    # it would download and use another runner, Prism, which doesn't know --direct_num_workers.
     parsed.view_as(TypeOptions).allow_unsafe_triggers = True
     worker_options = parsed.view_as(WorkerOptions)
     if worker_options.default_sdk_harness_log_level is None:
@@ -167,7 +154,7 @@ def _parse_options(options: Sequence[str]) -> Any:
 
 @contextlib.contextmanager
 def _argument_errors_explained() -> Iterator[None]:
-    """Beam parses its options with argparse, which prints a long text and leaves the program."""
+    """Beam parses its options with argparse, which prints a long text and exits."""
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
@@ -178,18 +165,12 @@ def _argument_errors_explained() -> Iterator[None]:
         raise ValueError(said.getvalue().strip().rpartition("error: ")[2]) from error
 
 
-# The steps of a Beam job. Beam sends them to its workers, where this package must be installed.
-
-
-SLICE_TASKS = 64  # half a megabyte of text each, or an archive
-
-
 class Slice(NamedTuple):
     """Consecutive tasks of a corpus: what one worker builds at a time.
 
     Attributes:
-        place: The numbers of its stretch and, in the stretch, of itself.
-        tasks: The tasks.
+        place: the numbers of its stretch and, in the stretch, of itself.
+        tasks: the tasks.
     """
 
     place: tuple[int, int]
@@ -200,12 +181,12 @@ class CheckAndCut(beam.DoFn):
     """Stretches -> slices, once the stretch's files have been checked.
 
     Args:
-        folder: The job's folder.
-        corpus: The corpus, without its files.
-        slice_tasks: Tasks of a slice.
+        folder: the job's folder.
+        corpus: the corpus, without its files.
+        slice_tasks: tasks of a slice.
     """
 
-    def __init__(self, folder: JobFolder, corpus: TextCorpus | TarCorpus, slice_tasks: int):
+    def __init__(self, folder: JobFolder, corpus: Corpus, slice_tasks: int):
         self._folder = folder
         self._corpus = corpus
         self._slice_tasks = slice_tasks
@@ -228,10 +209,10 @@ class BuildPieces(beam.DoFn):
     """Slices -> pieces.
 
     Args:
-        folder: The job's folder.
-        make_maker: Loads the tokenizer and returns what makes the parts of a task.
-        num_shards: Number of shards.
-        piece_bytes: See `write_pieces`.
+        folder: the job's folder.
+        make_maker: loads the tokenizer and returns what makes the parts of a task.
+        num_shards: number of shards.
+        piece_bytes: see `write_pieces`.
     """
 
     def __init__(
@@ -264,8 +245,8 @@ class WriteShard(beam.DoFn):
     """Numbers of shards -> shards.
 
     Args:
-        folder: The job's folder.
-        num_shards: Number of shards.
+        folder: the job's folder.
+        num_shards: number of shards.
     """
 
     def __init__(self, folder: JobFolder, num_shards: int):
@@ -283,7 +264,7 @@ class WriteShard(beam.DoFn):
 
 
 def finish(shards: Iterable[Shard], layout: Layout, folder: JobFolder, num_shards: int) -> None:
-    """Writes the result, if there is one."""
+    """Writes the result, if all shards are there."""
     folder.check()
     by_name = {shard.name: shard for shard in shards}
     if len(by_name) == num_shards:
@@ -296,23 +277,23 @@ def connect(
     *,
     folder: JobFolder,
     stretches: Sequence[Stretch],
-    corpus: TextCorpus | TarCorpus,
+    corpus: Corpus,
     make_maker: Callable[[], PartMaker],
     num_shards: int,
 ) -> None:
     """Adds the steps of a build to a pipeline.
 
     Args:
-        pipeline: An empty pipeline.
-        folder: The job's folder, made.
-        stretches: What it was made of.
-        corpus: The corpus, without its files.
-        make_maker: Loads the tokenizer and returns what makes the parts of a task.
-        num_shards: Number of shards.
+        pipeline: an empty pipeline.
+        folder: the job's folder, made.
+        stretches: the stretches of its list of files.
+        corpus: the corpus, without its files.
+        make_maker: loads the tokenizer and returns what makes the parts of a task.
+        num_shards: number of shards.
     """
-    # Reshuffle hands the elements out anew: what comes from one worker goes to all. A runner that
-    # completes it before it goes on finds all text that is not UTF-8 before it builds anything.
-    layout = beam.pvalue.AsSingleton(
+    # Reshuffle redistributes the elements: what comes from one worker goes to all. A runner that
+    # completes it before the next step finds all text that is not UTF-8 before it builds anything.
+    layout = AsSingleton(
         pipeline
         | "Stretches" >> _spread(stretches)
         | "CheckAndCut" >> _step(CheckAndCut(folder, corpus, SLICE_TASKS))
@@ -321,7 +302,7 @@ def connect(
         | "AllPieces" >> beam.combiners.ToList()
         | "LayOut" >> beam.Map(lay_out).with_output_types(Any)
     )
-    (
+    _ = (
         pipeline
         | "Shards" >> _spread(range(num_shards))
         | "WriteShard" >> _step(WriteShard(folder, num_shards), layout)
@@ -331,10 +312,11 @@ def connect(
 
 
 @beam.ptransform_fn
-def _spread(pipeline: beam.Pipeline, elements: Iterable[Any]) -> beam.PCollection:
-    return pipeline | beam.Create(list(elements)).with_output_types(Any) | beam.Reshuffle()
+def _spread(pipeline: beam.Pipeline, elements: Iterable[Any]) -> PCollection:
+    created = pipeline | beam.Create(list(elements)).with_output_types(Any)
+    return created | beam.Reshuffle()  # pyright: ignore[reportReturnType] # Beam doesn't type |
 
 
-def _step(step: beam.DoFn, *side_inputs: beam.pvalue.AsSideInput) -> beam.PTransform:
+def _step(step: beam.DoFn, *side_inputs: AsSideInput) -> beam.PTransform:
     # Without the type, Beam would look for a schema of the tuples that go from step to step.
     return beam.ParDo(step, *side_inputs).with_output_types(Any)

@@ -1,4 +1,4 @@
-"""From the examples of stretches of a corpus to the shards of the plain builder.
+"""The files of a Beam job: pieces that become shards, and the folder that its workers share.
 
 The plain builder deals all examples to the shards in turn. Where many workers build, none knows how
 many examples come before its own, so each deals its examples to groups, beginning at group 0, and
@@ -28,19 +28,25 @@ from electra_tf2.data.builders import Counts, Part
 from electra_tf2.data.corpus import CorpusFile
 from electra_tf2.data.shards import DealtRecords, Shard, shard_examples, shard_name
 from electra_tf2.errors import UserError
-from electra_tf2.files import output_errors_explained
 
 PIECE_BYTES = 64 << 20  # as much as the plain builder keeps in memory
+STRETCH_FILES = 4096  # so that a corpus of small files is planned by more than one worker
+NOT_SHARED = "A Beam worker doesn't see the output folder."
 _OFFSET = np.dtype("<u8")
+_LIST = "files.jsonl"
+_CRASH = "crash"
+_ERRORS = "errors"
+_RESULT = "result.json"
+_PARTIAL = ".partial"
 
 
 class Piece(NamedTuple):
     """A written piece.
 
     Attributes:
-        place: Where its examples stand among all: pieces are in the order of their places.
-        path: The file.
-        counts: The figures of its text.
+        place: where its examples stand among all: pieces are in the order of their places.
+        path: the file.
+        counts: the figures of its text.
     """
 
     place: tuple[int, ...]
@@ -52,9 +58,9 @@ class Layout(NamedTuple):
     """All pieces, in order.
 
     Attributes:
-        paths: Their files.
-        starts: For each, the number of examples before it.
-        counts: The figures of all text.
+        paths: their files.
+        starts: for each, the number of examples before it.
+        counts: the figures of all text.
     """
 
     paths: tuple[str, ...]
@@ -67,21 +73,21 @@ def write_pieces(
 ) -> Iterator[Piece]:
     """Writes the examples of a slice of the corpus.
 
-    Files have names of their own in every attempt: Beam may run a step several times, also at the
-    same time, and keeps the result of one.
+    Files have new names in every attempt: Beam may run a step several times, even at the same time,
+    and keeps the result of one.
 
     Args:
-        parts: The examples, in order.
-        folder: Where the files go.
-        place: The slice's place.
-        num_shards: Number of shards.
-        piece_bytes: A piece is ended when it has this many bytes.
+        parts: the examples, in order.
+        folder: where the files go.
+        place: the slice's place.
+        num_shards: number of shards.
+        piece_bytes: a piece is ended when it has this many bytes.
 
     Yields:
         The pieces, whose places begin with the slice's.
 
     Raises:
-        OSError: A file can't be written; it has been removed.
+        OSError: a file can't be written; it has been removed.
     """
     dealt, counts, number = DealtRecords(num_shards), Counts(), 0
     for part in parts:
@@ -95,7 +101,7 @@ def write_pieces(
 
 
 def lay_out(pieces: Iterable[Piece]) -> Layout:
-    """Puts pieces in order and adds their figures up."""
+    """Puts pieces in order and adds up their figures."""
     ordered = sorted(pieces, key=lambda piece: piece.place)
     starts = []
     counts = Counts()
@@ -109,18 +115,18 @@ def write_shard(layout: Layout, index: int, num_shards: int, directory: str, fol
     """Puts a shard together.
 
     Args:
-        layout: The pieces.
-        index: The shard's number, from 0.
-        num_shards: Number of shards.
-        directory: Where the shard goes; it has its name there when all of it is on the disk.
-        folder: Where it is until then.
+        layout: the pieces.
+        index: the shard's number, from 0.
+        num_shards: number of shards.
+        directory: where the shard goes; it has its name there when all of it is on the disk.
+        folder: where it is until then.
 
     Returns:
         The shard.
 
     Raises:
-        UserError: A piece is gone or has become shorter.
-        OSError: The shard can't be written.
+        UserError: a piece is gone or has become shorter.
+        OSError: the shard can't be written.
     """
     name = shard_name(index, num_shards)
     temporary = os.path.join(folder, f"{name}.{uuid.uuid4().hex}")
@@ -162,7 +168,7 @@ def _read_group(path: str, group: int) -> bytes:
             file.seek(start)
             return _read(file, path, end - start)
     except OSError as error:
-        raise _damaged(path, error.strerror or str(error)) from error
+        raise _damaged(path, files.reason(error)) from error
 
 
 def _read(file: BinaryIO, path: str, size: int) -> bytes:
@@ -183,36 +189,17 @@ def _damaged(path: str, received: str) -> UserError:
 
 
 def _remove_if_there(path: str) -> None:
-    try:
+    with contextlib.suppress(OSError):  # the error that led here is the one to report
         files.remove(path)
-    except OSError:
-        pass  # what made the removal necessary is what has to be reported
-
-
-# The folder through which a Beam job and the program that started it talk.
-#
-# It lies in the temporary output folder, which all workers must see. The program writes the list of
-# the corpus files into it; workers write pieces, an error file for what goes wrong, and in the end
-# the result. Errors go this way, not through Beam: a runner would try a step that fails again a few
-# times, and then say so in a traceback of its own.
-
-
-NOT_SHARED = "A Beam worker doesn't see the output folder."
-STRETCH_FILES = 4096  # so that a corpus of small files is planned by more than one worker
-_LIST = "files.jsonl"
-_CRASH = "crash"
-_ERRORS = "errors"
-_RESULT = "result.json"
-_PARTIAL = ".partial"
 
 
 class Stretch(NamedTuple):
     """Consecutive files of the corpus, in the order of their examples.
 
     Attributes:
-        number: Its place among the stretches, from 0.
-        start: The byte at which it begins in the list of files.
-        size: Its bytes in that list.
+        number: its place among the stretches, from 0.
+        start: the byte at which it begins in the list of files.
+        size: its bytes in that list.
     """
 
     number: int
@@ -222,11 +209,16 @@ class Stretch(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class JobFolder:
-    """A Beam job's folder.
+    """The folder through which a Beam job and the program that started it talk.
+
+    It lies in the temporary output folder, which all workers must see. The program writes the list
+    of the corpus files into it; workers write pieces, a file for each error, and in the end the
+    result. Errors go this way, not through Beam: a runner would retry a failing step a few times,
+    and then report it in a traceback of its own.
 
     Attributes:
-        directory: The folder that the shards go to, in which this one lies.
-        output_dir: The output folder as the user knows it, for messages.
+        directory: the folder that the shards go to, in which this one lies.
+        output_dir: the output folder as the user knows it, for messages.
     """
 
     directory: str
@@ -246,8 +238,8 @@ class JobFolder:
         """Makes the folder and writes the list of files.
 
         Args:
-            ordered: The corpus files, in the order of their examples.
-            stretch_bytes: A stretch is ended when its files have this many bytes.
+            ordered: the corpus files, in the order of their examples.
+            stretch_bytes: a stretch is ended when its files have this many bytes.
 
         Returns:
             The stretches.
@@ -269,7 +261,7 @@ class JobFolder:
         return stretches
 
     def check(self) -> None:
-        """Raises a `UserError` where this folder is not to be seen."""
+        """Raises a `UserError` where this folder can't be seen."""
         if not files.exists(os.path.join(self.path, _LIST)):
             raise self.not_shared()
 
@@ -296,11 +288,11 @@ class JobFolder:
         """A context in which an error ends up in an error file, and the step without a result.
 
         Args:
-            place: Where in the corpus; of several errors the first one in the corpus is shown.
+            place: where in the corpus; of several errors the first one in the corpus is shown.
         """
         name = os.path.join(_ERRORS, "-".join(f"{number:012}" for number in place))
         try:
-            with output_errors_explained(self.output_dir):
+            with files.output_errors_explained(self.output_dir):
                 yield
         except UserError as error:
             received = error.received
@@ -319,8 +311,8 @@ class JobFolder:
         """Raises the first error that a worker has reported, if any.
 
         Raises:
-            UserError: A worker raised it.
-            RuntimeError: A worker raised anything else; the message holds its traceback.
+            UserError: a worker raised it.
+            RuntimeError: a worker raised anything else; the message holds its traceback.
         """
         for name in self._reported():
             content = self._read_json(os.path.join(_ERRORS, name))

@@ -1,10 +1,10 @@
-"""Passages of text -> tokens -> serialized examples, many at a time."""
+"""Passages of text -> tokens -> serialized examples or documents, many at a time."""
 
 from __future__ import annotations
 
 import dataclasses
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -27,10 +27,10 @@ class ExampleStream:
     """A run of documents that share one random stream, one after the other.
 
     Args:
-        stream: The random stream.
-        max_seq_length: Length of an example in tokens.
-        split_long_lines: See `SegmentPlanner`.
-        in_document: Whether the first passage continues a document that was counted elsewhere.
+        stream: the random stream.
+        max_seq_length: length of an example in tokens.
+        split_long_lines: see `SegmentPlanner`.
+        in_document: whether the first passage continues a document that was counted elsewhere.
     """
 
     def __init__(
@@ -52,11 +52,11 @@ class Passage(NamedTuple):
     """Consecutive lines of one document stream.
 
     Attributes:
-        stream: The stream they belong to.
-        lines: The lines, stripped of white space at both ends; empty ones included.
-        blanks_separate: Whether an empty line ends a document.
-        ends_document: Whether a document ends after the last line, as it does at the end of a file.
-        source_bytes: Bytes of the source that are done with this passage, for the progress.
+        stream: the stream they belong to.
+        lines: the lines, stripped of white space at both ends; empty ones included.
+        blanks_separate: whether an empty line ends a document.
+        ends_document: whether a document ends after the last line, as it does at the end of a file.
+        source_bytes: bytes of the source that this passage completes, for the progress.
     """
 
     stream: ExampleStream
@@ -71,12 +71,12 @@ class Counts:
     """What went in and came out.
 
     Attributes:
-        documents: Documents with at least one line that isn't blank.
-        lines: Lines that aren't blank.
-        tokens: Tokens of these lines, without [CLS] and [SEP].
-        dropped_tokens: Tokens that are in no example, for lack of room.
-        examples: Examples written.
-        source_bytes: Bytes of the source.
+        documents: documents with at least one line that isn't blank.
+        lines: lines that aren't blank.
+        tokens: tokens of these lines, without [CLS] and [SEP].
+        dropped_tokens: tokens that are in no example, for lack of room.
+        examples: records written: examples, or documents and pieces of long ones.
+        source_bytes: bytes of the source.
     """
 
     documents: int = 0
@@ -94,7 +94,7 @@ class Counts:
 
 
 class Part(NamedTuple):
-    """Serialized examples with the figures of the text that they come from."""
+    """Serialized records with the figures of the text that they come from."""
 
     records: Records
     counts: Counts
@@ -118,8 +118,8 @@ class RecordBuilder:
     """Builds serialized examples from passages.
 
     Args:
-        tokenizer: Makes token ids of lines.
-        max_seq_length: Length of an example in tokens.
+        tokenizer: makes token ids of lines.
+        max_seq_length: length of an example in tokens.
     """
 
     def __init__(self, tokenizer: Tokenizer, max_seq_length: int):
@@ -130,7 +130,7 @@ class RecordBuilder:
         """Yields the examples of passages, in order, in parts of about half a megabyte of text.
 
         Args:
-            passages: The passages; those of one stream come one after the other, and the last one
+            passages: the passages; those of one stream come one after the other, and the last one
                 of a stream ends its document.
         """
         for batch in passage_batches(passages):
@@ -187,29 +187,24 @@ def _plan(passage: Passage, sentences: Iterator[tuple[int, int]]) -> int:
     return documents
 
 
-# Passages of text -> tokenized documents, many at a time.
-#
-# What `RecordBuilder` does for data sets whose examples are cut in training.
-
-
-# A document is cut after the sentence that brings it to so many tokens, and goes on in another
+# A document is cut after the sentence that brings it to this many tokens, and continues in another
 # record: 128 examples of 128 tokens, 32 of 512. A record's examples lie close together in the order
 # of training, which is mixed in windows; and the fewer the pieces, the fewer examples end early.
 PIECE_TOKENS = 1 << 14
 
 
 class _Open(NamedTuple):
-    """What has been read of a document that goes on: token ids, and the sentences' lengths."""
+    """What has been read of an unfinished document: token ids, and the sentences' lengths."""
 
     token_ids: np.ndarray
     lengths: list[int]
 
 
 class DocumentBuilder:
-    """Builds serialized documents from passages.
+    """Builds serialized documents from passages, for data sets whose examples training cuts.
 
     Args:
-        tokenizer: Makes token ids of lines.
+        tokenizer: makes token ids of lines.
     """
 
     def __init__(self, tokenizer: Tokenizer):
@@ -218,10 +213,8 @@ class DocumentBuilder:
     def parts(self, passages: Iterable[Passage]) -> Iterator[Part]:
         """Yields the documents of passages, in order, in parts of about half a megabyte of text.
 
-        The figures' `examples` are records: documents, or pieces of large ones.
-
         Args:
-            passages: See `RecordBuilder.parts`.
+            passages: see `RecordBuilder.parts`.
         """
         carried = _Open(np.zeros(0, np.int32), [])
         for batch in passage_batches(passages):
@@ -240,7 +233,8 @@ class DocumentBuilder:
         token_splits = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
         still_open = _Open(token_ids[token_splits[closed] :], lengths[closed:])
         # There is nothing to cut in a document of lines without tokens: the next one takes them.
-        splits = [0, *(e for e, n in zip(ends, _differences(token_splits[ends]), strict=True) if n)]
+        sizes = np.diff(token_splits[ends], prepend=0)
+        splits = [0, *(end for end, size in zip(ends, sizes, strict=True) if size)]
         sentences = np.array(lengths[:closed], np.int64)
         sentence_splits = np.concatenate([[0], np.cumsum(sentences > 0)])[splits]
         records = serialize_documents(
@@ -281,50 +275,3 @@ class DocumentBuilder:
                     stream.in_document = False
             counts.source_bytes += passage.source_bytes
         return ends
-
-
-def _differences(ends: np.ndarray) -> list[int]:
-    return np.diff(ends, prepend=0).tolist()
-
-
-# What the records of a data set are: examples, or documents from which training cuts them.
-
-
-COUNTS = ("documents", "lines", "tokens")
-
-
-class RecordKind(NamedTuple):
-    """One kind of records.
-
-    Attributes:
-        noun: Their name.
-        doing: What the builder does, with a place for the length of examples.
-        has_length: Whether they are of one length.
-        counts: The figures of their text that are known when they are built.
-        make_builder: (tokenizer, length of examples) -> what makes them.
-    """
-
-    noun: str
-    doing: str
-    has_length: bool
-    counts: tuple[str, ...]
-    make_builder: Callable[[Tokenizer, int], RecordBuilder | DocumentBuilder]
-
-
-# By the segmentation that they are for.
-RECORD_KINDS = {
-    "static": RecordKind(
-        "examples",
-        "Building examples of {} tokens",
-        True,
-        (*COUNTS, "dropped_tokens"),
-        RecordBuilder,
-    ),
-    "dynamic": RecordKind(
-        "records",
-        "Building tokenized documents",
-        False,
-        COUNTS,
-        lambda tokenizer, max_seq_length: DocumentBuilder(tokenizer),
-    ),
-}

@@ -1,16 +1,18 @@
 """A folder of text files, cut into chunks of whole documents.
 
-Lines end at "\\n" and at nothing else. Files are cut at places that depend on their content alone,
-so that the chunks, and what is made of them, are the same for any number of processes.
+Lines end only at "\\n". Files are cut at places that depend on their content alone, so that the
+chunks, and what is made of them, are the same for any number of processes.
 """
 
 from __future__ import annotations
 
+import abc
+import contextlib
 import dataclasses
 import os
 import random
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from electra_tf2 import files
 from electra_tf2.data.builders import ExampleStream, Passage
@@ -35,11 +37,11 @@ class Chunk(NamedTuple):
     """A part of a file from a line's start to a line's end.
 
     Attributes:
-        file: The file.
-        number: The chunk's place in the file, from 0.
-        start: Its first byte.
-        end: The byte after its last.
-        continues: Whether its first line continues a document of the chunk before.
+        file: the file.
+        number: the chunk's place in the file, from 0.
+        start: its first byte.
+        end: the byte after its last.
+        continues: whether its first line continues a document of the chunk before.
     """
 
     file: CorpusFile
@@ -50,20 +52,18 @@ class Chunk(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class TextCorpus:
-    """Text files with a sentence or paragraph per line.
+class Corpus(abc.ABC):
+    """What a data set is built from. Its files are divided into tasks, and these into passages.
 
     Attributes:
-        files: The files, sorted by name.
-        max_seq_length: Length of an example in tokens.
-        blanks_separate_docs: Whether an empty line ends a document.
-        split_long_lines: See `SegmentPlanner`.
-        seed: The seed of the random streams.
+        files: the files, sorted by name.
+        max_seq_length: length of an example in tokens.
+        split_long_lines: see `SegmentPlanner`.
+        seed: the seed of the random streams.
     """
 
     files: Sequence[CorpusFile]
     max_seq_length: int
-    blanks_separate_docs: bool = True
     split_long_lines: bool = False
     seed: int = 0
 
@@ -72,26 +72,61 @@ class TextCorpus:
         """Bytes of all files."""
         return sum(file.size for file in self.files)
 
+    def in_order(self) -> list[CorpusFile]:
+        """The files in an order from the seed: the order of their examples."""
+        return shuffled(self.files, random.Random(self.seed))
+
+    def tasks(self) -> Iterator[Any]:
+        """Yields the tasks of all files, which come in an order from the seed."""
+        yield from self.tasks_of(self.in_order())
+
+    @abc.abstractmethod
     def check(self) -> None:
-        """Reads the local files once to see that all of it is UTF-8.
+        """Raises a `UserError` if a local file can't be used, as far as a quick look shows."""
+
+    @abc.abstractmethod
+    def tasks_of(self, ordered: Iterable[CorpusFile]) -> Iterator[Any]:
+        """Yields the tasks of some files, in the order given: what a worker takes at a time."""
+
+    @abc.abstractmethod
+    def passages(self, task: Any) -> Iterator[Passage]:
+        """Yields the passages of a task, whose random streams are those of no other task."""
+
+    @abc.abstractmethod
+    def official_passages(self) -> Iterator[Passage]:
+        """Yields all text as one stream, whose random draws are those of the official program."""
+
+    def _stream(self, randomness: random.Random, in_document: bool = False) -> ExampleStream:
+        return ExampleStream(
+            randomness,
+            self.max_seq_length,
+            split_long_lines=self.split_long_lines,
+            in_document=in_document,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class TextCorpus(Corpus):
+    """Text files with a sentence or paragraph per line.
+
+    Attributes:
+        blanks_separate_docs: whether an empty line ends a document.
+    """
+
+    blanks_separate_docs: bool = True
+
+    def check(self) -> None:
+        """Reads the local files once, to check that they are UTF-8.
 
         Raises:
-            UserError: A file can't be read or is not UTF-8; names the line and the byte.
+            UserError: a file can't be read or is not UTF-8; names the line and the byte.
         """
         for file in self.files:
             if files.is_local(file.path):
                 check_utf8(file)
 
-    def in_order(self) -> list[CorpusFile]:
-        """The files in an order from the seed: the order of their examples."""
-        return shuffled(self.files, random.Random(self.seed))
-
-    def tasks(self) -> Iterator[tuple[Chunk, ...]]:
-        """Yields groups of chunks of about equal work; the files come in an order from the seed."""
-        yield from self.tasks_of(self.in_order())
-
     def tasks_of(self, ordered: Iterable[CorpusFile]) -> Iterator[tuple[Chunk, ...]]:
-        """Yields the tasks of some files, in the order given."""
+        """Yields groups of chunks of about equal work."""
         group: list[Chunk] = []
         total = 0
         for file in ordered:
@@ -105,7 +140,7 @@ class TextCorpus:
             yield tuple(group)
 
     def passages(self, task: tuple[Chunk, ...]) -> Iterator[Passage]:
-        """Yields the passages of a task; every chunk has a random stream of its own."""
+        """Yields the chunks; every chunk has a random stream of its own."""
         for chunk in task:
             stream = self._stream(
                 chunk_stream(self.seed, chunk.file.name, chunk.number), chunk.continues
@@ -113,21 +148,13 @@ class TextCorpus:
             yield self._passage(stream, chunk, ends_document=True)
 
     def official_passages(self) -> Iterator[Passage]:
-        """Yields all text as one stream, whose random draws are those of the official program."""
+        """See `Corpus.official_passages`."""
         randomness = random.Random(self.seed)
         ordered = shuffled(self.files, randomness)
-        stream = self._stream(randomness, False)
+        stream = self._stream(randomness)
         for file in ordered:
             for chunk in plan_chunks(file, at_blank_lines=self.blanks_separate_docs):
                 yield self._passage(stream, chunk, ends_document=chunk.end == file.size)
-
-    def _stream(self, randomness: random.Random, in_document: bool) -> ExampleStream:
-        return ExampleStream(
-            randomness,
-            self.max_seq_length,
-            split_long_lines=self.split_long_lines,
-            in_document=in_document,
-        )
 
     def _passage(self, stream: ExampleStream, chunk: Chunk, *, ends_document: bool) -> Passage:
         lines = split_lines(read_chunk(chunk))
@@ -141,14 +168,14 @@ def find_files(directory: str, flag: str) -> tuple[list[CorpusFile], int]:
     Files and folders whose name begins with a dot are left out.
 
     Args:
-        directory: The folder.
-        flag: The flag that named it, for messages.
+        directory: the folder.
+        flag: the flag that named it, for messages.
 
     Returns:
         The files sorted by their names relative to the folder, and how many entries were left out.
 
     Raises:
-        UserError: There is no such folder, it holds no file, or an entry can't be read.
+        UserError: there is no such folder, it holds no file, or an entry can't be read.
     """
     if not files.is_dir(directory):
         missing = not files.exists(directory)
@@ -195,12 +222,22 @@ def _collect(directory: str, prefix: str, found: list[CorpusFile]) -> int:
     return hidden
 
 
+@contextlib.contextmanager
+def _opened(path: str) -> Iterator[BinaryIO]:
+    """Opens a corpus file for reading; if the system refuses, raises a `UserError`."""
+    try:
+        with files.reported_as_os_errors(path), files.open_binary(path) as reader:
+            yield reader
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
 def unreadable(path: str, error: OSError) -> UserError:
-    """The error for a file or folder that the system won't let us read."""
+    """The error for a file or folder that the system refuses to read."""
     return UserError(
         "A part of the corpus can't be read.",
         where=path,
-        received=error.strerror or str(error),
+        received=files.reason(error),
         remedy="Make it readable, or take it out of the corpus folder.",
     )
 
@@ -228,17 +265,17 @@ def plan_chunks(
     """Cuts a file, reading only around the cuts.
 
     Args:
-        file: The file.
-        at_blank_lines: Cut after blank lines, where documents end; otherwise the file is one
-            document, which is cut after any line (an example ends there before its time).
-        chunk_bytes: A cut is the first possible place after this many bytes.
-        largest_bytes: Where no blank line comes until then, the end of a line must do.
+        file: the file.
+        at_blank_lines: cut after blank lines, where documents end; otherwise the file is one
+            document, which is cut after any line (an example ends early there).
+        chunk_bytes: a cut is the first possible place after this many bytes.
+        largest_bytes: where no blank line comes until then, the file is cut at the end of a line.
 
     Yields:
         Chunks that cover the file, in order.
 
     Raises:
-        UserError: The file can't be read.
+        UserError: the file can't be read.
     """
     start = number = 0
     continues = False
@@ -254,21 +291,18 @@ def plan_chunks(
 
 
 def _find_cut(file: CorpusFile, position: int, limit: int) -> tuple[int, bool]:
-    """Finds the first cut from a byte on, and tells whether a document ends there."""
-    try:
-        with files.reported_as_os_errors(file.path), files.open_binary(file.path) as reader:
-            # From the byte before: a line that ends exactly there is complete.
-            reader.seek(position - 1)
-            position += len(reader.readline()) - 1
-            while position < min(limit, file.size):
-                line = reader.readline()
-                if not line:
-                    break
-                position += len(line)
-                if not line.decode("utf-8", "replace").strip():
-                    return position, True
-    except OSError as error:
-        raise unreadable(file.path, error) from error
+    """Returns the first cut at or after a byte, and whether a document ends there."""
+    with _opened(file.path) as reader:
+        # From the byte before: a line that ends exactly there is complete.
+        reader.seek(position - 1)
+        position += len(reader.readline()) - 1
+        while position < min(limit, file.size):
+            line = reader.readline()
+            if not line:
+                break
+            position += len(line)
+            if not line.decode("utf-8", "replace").strip():
+                return position, True
     return min(position, file.size), position >= file.size
 
 
@@ -276,18 +310,15 @@ def read_chunk(chunk: Chunk) -> str:
     """Reads a chunk's text.
 
     Raises:
-        UserError: It can't be read, is not UTF-8, or the file is shorter than it was.
+        UserError: it can't be read, is not UTF-8, or the file is shorter than it was.
     """
     path = chunk.file.path
-    try:
-        with files.reported_as_os_errors(path), files.open_binary(path) as reader:
-            reader.seek(chunk.start)
-            content = reader.read(chunk.end - chunk.start)
-    except OSError as error:
-        raise unreadable(path, error) from error
+    with _opened(path) as reader:
+        reader.seek(chunk.start)
+        content = reader.read(chunk.end - chunk.start)
     if len(content) < chunk.end - chunk.start:
         raise UserError(
-            "A corpus file has become shorter while it was read.",
+            "A corpus file became shorter while it was being read.",
             where=path,
             received=f"{chunk.start + len(content)} bytes instead of {chunk.file.size}",
             remedy="Leave the corpus as it is while the data set is built, and start again.",
@@ -307,7 +338,7 @@ def split_lines(text: str) -> list[str]:
     """Splits text at "\\n" and strips every line of white space at both ends."""
     lines = [line.strip() for line in text.split("\n")]
     if not lines[-1]:
-        lines.pop()  # what follows the last line's end is no line
+        lines.pop()  # what follows the end of the last line is not a line
     return lines
 
 
@@ -315,21 +346,19 @@ def check_utf8(file: CorpusFile) -> None:
     """Reads a file once.
 
     Raises:
-        UserError: It can't be read or is not UTF-8.
+        UserError: it can't be read or is not UTF-8.
     """
     offset = 0
     line = 1
     content = b""
     try:
-        with files.reported_as_os_errors(file.path), files.open_binary(file.path) as reader:
+        with _opened(file.path) as reader:
             while block := reader.read(_CHECKED_BLOCK_BYTES):
                 content = block + reader.readline()
                 if not content.isascii():
                     content.decode("utf-8")
                 offset += len(content)
                 line += content.count(b"\n")
-    except OSError as error:
-        raise unreadable(file.path, error) from error
     except UnicodeDecodeError as error:
         raise not_utf8(
             file.path,
@@ -353,7 +382,7 @@ def not_utf8(path: str, *, line: int, offset: int, content: bytes) -> UserError:
 def _line_number(file: CorpusFile, position: int) -> int:
     """The number, from 1, of the line that begins at a byte."""
     line = 1
-    with files.reported_as_os_errors(file.path), files.open_binary(file.path) as reader:
+    with _opened(file.path) as reader:
         while position > 0 and (block := reader.read(min(position, _CHECKED_BLOCK_BYTES))):
             line += block.count(b"\n")
             position -= len(block)

@@ -11,23 +11,21 @@ import dataclasses
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 
 from electra_tf2 import files
-from electra_tf2.data import tfrecords
-from electra_tf2.data.documents import CutRule
-from electra_tf2.data.shards import DatasetMetadata, read_metadata
-from electra_tf2.errors import UserError
+from electra_tf2.data.shards import METADATA, RECORD_KINDS, DatasetMetadata, read_metadata
+from electra_tf2.data.tfrecords import FEATURES, corrupt_data, walk_records
+from electra_tf2.errors import UserError, first_of
+from electra_tf2.text.normalization import Casing
 from electra_tf2.text.vocabulary import Vocabulary
 
 _LOGGER = logging.getLogger(__name__)
 
-FEATURES = ("input_ids", "input_mask", "segment_ids")
-
 _CHECKED_RECORDS_PER_FILE = 8
-_RECORDS = {"static": "examples", "dynamic": "documents"}  # by the metadata's segmentation
 # Up to this size every byte is read and its checksum verified at the start (about a second).
 _FULLY_VERIFIED_BYTES = 1 << 30
 
@@ -37,29 +35,26 @@ class RecordFiles:
     """A checked set of TFRecord files.
 
     Attributes:
-        paths: The files, sorted by name.
-        counts: Number of records in each file: of examples, or of documents.
-        metadata: What metadata.json beside the first file says; None for records of the official
+        paths: the files, sorted by name.
+        counts: number of records in each file: of examples, or of documents.
+        metadata: what metadata.json beside the first file says; None for records of the official
             program.
     """
 
     paths: tuple[str, ...]
     counts: tuple[int, ...]
-    metadata: DatasetMetadata | None = None
+    metadata: DatasetMetadata | None
 
     @property
-    def num_examples(self) -> int:
-        """Number of records in all files; of examples, where they are not cut in training."""
+    def num_records(self) -> int:
+        """Number of records in all files."""
         return sum(self.counts)
 
     @property
     def described(self) -> str:
-        """How many records of what kind there are."""
-        return f"{sum(self.counts):,} {_RECORDS[self._segmentation]}"
-
-    @property
-    def _segmentation(self) -> str:
-        return self.metadata.segmentation if self.metadata else "static"
+        """How many records of what kind there are, such as "1,200 examples"."""
+        kind = self.metadata.kind if self.metadata else RECORD_KINDS["static"]
+        return f"{self.num_records:,} {kind.name}"
 
 
 def open_records(
@@ -67,8 +62,8 @@ def open_records(
     *,
     max_seq_length: int,
     vocabulary: Vocabulary,
-    do_lower_case: bool,
-    strip_accents: bool | None,
+    casing: Casing,
+    compare_accents: bool = True,
     segmentation: Literal["static", "dynamic"] = "static",
 ) -> RecordFiles:
     """Finds the files of a data set and checks that the run can train on them.
@@ -78,12 +73,12 @@ def open_records(
     turns out to be damaged during training is explained by `explain_data_loss`.
 
     Args:
-        patterns: Comma-separated globs.
-        max_seq_length: The run's length in tokens.
-        vocabulary: The run's vocabulary.
-        do_lower_case: Whether the run's tokenizer lower-cases.
-        strip_accents: Whether it strips accents (which only matters where it lower-cases); None
-            takes what the metadata says.
+        patterns: comma-separated globs.
+        max_seq_length: the run's length in tokens.
+        vocabulary: the run's vocabulary.
+        casing: how the run normalizes text.
+        compare_accents: whether `strip_accents` is compared; not where the run takes it from the
+            metadata.
         segmentation: "static" for records that are examples, "dynamic" for documents, which may be
             cut at any `max_seq_length`.
 
@@ -91,34 +86,41 @@ def open_records(
         The files with their counts.
 
     Raises:
-        UserError: No file matches a glob; the metadata contradicts the run, or the files; there is
-            none beside documents; the records have other features, another length or ids outside
-            the vocabulary; a file is truncated or corrupt; there is no example at all.
+        UserError: no file matches a glob; the metadata contradicts the run, or the files, or is
+            missing beside documents; the records have other features, another length or ids outside
+            the vocabulary; a file is truncated or corrupt; there is no record at all.
     """
     settings = {
         "segmentation": segmentation,
         "max_seq_length": max_seq_length,
         "vocab_size": len(vocabulary),
         "vocab_sha256": vocabulary.sha256,
-        "do_lower_case": do_lower_case,
+        **casing.to_dict(),
     }
     if segmentation == "dynamic":
         del settings["max_seq_length"]
-    if strip_accents is not None:
-        settings["strip_accents"] = strip_accents
+    if not compare_accents:
+        del settings["strip_accents"]
     paths = _matching_files(patterns)
     directories = sorted({os.path.dirname(path) for path in paths})
     described = {directory: read_metadata(directory) for directory in directories}
     counts: dict[str, int] = {}
     for directory, metadata in described.items():
         members = [path for path in paths if os.path.dirname(path) == directory]
-        if metadata is None and segmentation == "dynamic":
-            raise _no_documents(directory)
-        if metadata is None:
-            counts |= {path: _count_and_check(path, max_seq_length, vocabulary) for path in members}
-        else:
+        if metadata is not None:
             _check_settings(directory, metadata, settings)
             counts |= _counts_from_metadata(directory, metadata, members)
+        elif segmentation == "static":
+            counts |= {path: _count_and_check(path, max_seq_length, vocabulary) for path in members}
+        else:
+            raise UserError(
+                "The TFRecords are not documents: there is no metadata.json beside them.",
+                where=directory,
+                received='segmentation "dynamic", and records without metadata, like those of the '
+                "official program",
+                remedy="Build documents with build_pretraining_dataset.py --segmentation dynamic, "
+                'or set segmentation to "static".',
+            )
     if not sum(counts.values()):
         raise UserError(
             "The TFRecords hold no example.",
@@ -134,28 +136,27 @@ def open_records(
 
 
 def is_data_loss(record_files: RecordFiles, error: Exception) -> bool:
-    """Whether an error of TensorFlow's says that the files are not what they were at the start.
+    """Whether an error of TensorFlow says that the files are not what they were at the start.
 
     Args:
-        record_files: The files.
-        error: What was raised while reading them.
+        record_files: the files.
+        error: what was raised while reading them.
     """
-    import tensorflow as tf
-
     if isinstance(error, tf.errors.DataLossError):
         return True
     if not isinstance(error, tf.errors.OpError):
         return False
-    lost_records = "dataset was expected to contain" in error.message
-    return lost_records or any(path in error.message for path in record_files.paths)
+    message = str(error)
+    lost_records = "dataset was expected to contain" in message
+    return lost_records or any(path in message for path in record_files.paths)
 
 
 def explain_data_loss(record_files: RecordFiles, error: Exception) -> UserError:
     """Turns an error of TensorFlow's record reader into one that names the file and the place.
 
     Args:
-        record_files: The files that were read.
-        error: What was raised while reading them, see `is_data_loss`.
+        record_files: the files that were read.
+        error: what was raised while reading them, see `is_data_loss`.
 
     Returns:
         An error naming the first damaged file and the byte at which its damaged record begins, or
@@ -171,13 +172,13 @@ def explain_data_loss(record_files: RecordFiles, error: Exception) -> UserError:
             return UserError(
                 "A TFRecord file can't be read any more.",
                 where=path,
-                received=found.strerror or str(found),
+                received=files.reason(found),
                 remedy="Bring the file back, then run the same command again: training continues "
                 "from its last checkpoint.",
             )
     return UserError(
         "Reading the TFRecords failed, though every file could be read on a second attempt.",
-        where=", ".join(record_files.paths[:3]) + (", …" if len(record_files.paths) > 3 else ""),
+        where=first_of(record_files.paths, 3, ", "),
         received=str(error).splitlines()[0] if str(error) else type(error).__name__,
         remedy="Check the disk or network that holds the files, then run the same command again: "
         "training continues from its last checkpoint.",
@@ -185,8 +186,6 @@ def explain_data_loss(record_files: RecordFiles, error: Exception) -> UserError:
 
 
 def _matching_files(patterns: str) -> list[str]:
-    import tensorflow as tf
-
     paths: set[str] = set()
     for pattern in filter(None, (part.strip() for part in patterns.split(","))):
         try:
@@ -221,7 +220,7 @@ def _matching_files(patterns: str) -> list[str]:
 
 
 def _nearest_directory(pattern: str) -> str:
-    """Says how much of a pattern exists, which is what one has to know to correct it."""
+    """Says how much of a pattern exists, which helps to correct it."""
     directory = os.path.dirname(pattern) or "."
     if any(character in directory for character in "*?["):
         return "the folder itself is a pattern"
@@ -234,37 +233,27 @@ def _check_settings(
     directory: str, metadata: DatasetMetadata, settings: Mapping[str, object]
 ) -> None:
     """Compares what the records were built with to what the run was started with."""
+    vocabulary_remedy = "Give the vocab.txt that the data was built with, or rebuild the data."
     remedies = {
         "segmentation": "Set segmentation to the records' value, or build others: with "
         "build_pretraining_dataset.py --segmentation dynamic for documents that training cuts, "
         "without it for examples.",
-        "max_seq_length": "Set max_seq_length to the records' value, or build the data again.",
-        "vocab_sha256": "Give the vocab.txt that the data was built with, or build it again.",
-        "vocab_size": "Give the vocab.txt that the data was built with, or build it again.",
-        "do_lower_case": "Set do_lower_case to the records' value, or build the data again.",
-        "strip_accents": "Set strip_accents to the records' value, or build the data again.",
+        "vocab_sha256": vocabulary_remedy,
+        "vocab_size": vocabulary_remedy,
     }
     for name, ours in settings.items():
         theirs = getattr(metadata, name)
         if name == "strip_accents" and not metadata.do_lower_case:
-            continue  # A tokenizer that keeps the case never touches accents.
+            continue  # a tokenizer that keeps the case never touches accents
         if theirs != ours:
             raise UserError(
                 f"The TFRecords were built with another {name} than the run's.",
-                where=os.path.join(directory, "metadata.json"),
+                where=os.path.join(directory, METADATA),
                 received=f"{name} is {theirs} in the records, {ours} in the run",
-                remedy=remedies[name],
+                remedy=remedies.get(
+                    name, f"Set {name} to the records' value, or rebuild the data."
+                ),
             )
-
-
-def _no_documents(directory: str) -> UserError:
-    return UserError(
-        "The TFRecords are no documents: there is no metadata.json beside them.",
-        where=directory,
-        received='segmentation "dynamic", and records without metadata, as of the official program',
-        remedy="Build documents with build_pretraining_dataset.py --segmentation dynamic, or set "
-        'segmentation to "static".',
-    )
 
 
 def _counts_from_metadata(
@@ -278,14 +267,14 @@ def _counts_from_metadata(
                 "A shard of the data set is missing.",
                 where=os.path.join(directory, name),
                 received=f"metadata.json lists {len(shards)} shards, this one is not there",
-                remedy="Copy the shard here, or build the data set again.",
+                remedy="Copy the shard here, or rebuild the data set.",
             )
     counts = {}
     for path in members:
         shard = shards.get(os.path.basename(path))
         if shard is None:
             raise UserError(
-                "A file matches the pattern, but is no shard of the data set beside it.",
+                "A file matches the pattern, but is not a shard of the data set beside it.",
                 where=path,
                 received=f"metadata.json lists {len(shards)} shards, not this one",
                 remedy="Move the file elsewhere, or make the pattern narrower.",
@@ -296,7 +285,7 @@ def _counts_from_metadata(
                 "A shard is truncated." if size < shard.bytes else "A shard has grown.",
                 where=path,
                 received=f"{size} bytes, while metadata.json says {shard.bytes}",
-                remedy="Copy the shard again, or build the data set again.",
+                remedy="Copy the shard again, or rebuild the data set.",
             )
         counts[path] = shard.examples
     return counts
@@ -304,19 +293,21 @@ def _counts_from_metadata(
 
 def _count_and_check(path: str, max_seq_length: int, vocabulary: Vocabulary) -> int:
     """Counts the records of a file without metadata and checks the first ones."""
+    first_records = tf.data.TFRecordDataset(path).as_numpy_iterator()
     count = 0
-    for record in tfrecords.walk_records(path):
+    for record in walk_records(path):
         if count < _CHECKED_RECORDS_PER_FILE:
+            try:
+                data = bytes(next(first_records))
+            except tf.errors.DataLossError as error:
+                raise corrupt_data(path, record) from error
             where = f"{path}, record {count} (byte {record.offset})"
-            _check_example(tfrecords.read_data(path, record), where, max_seq_length, vocabulary)
+            _check_example(data, where, max_seq_length, vocabulary)
         count += 1
     return count
 
 
 def _check_example(data: bytes, where: str, max_seq_length: int, vocabulary: Vocabulary) -> None:
-    import tensorflow as tf
-    from google.protobuf.message import DecodeError
-
     try:
         features = tf.train.Example.FromString(data).features.feature
     except DecodeError as error:
@@ -340,26 +331,21 @@ def _check_example(data: bytes, where: str, max_seq_length: int, vocabulary: Voc
                 "The TFRecords have another length than the run.",
                 where=where,
                 received=f"{name} has {len(values)} values, max_seq_length is {max_seq_length}",
-                remedy=f"Set max_seq_length to {len(values)}, or build the data again.",
+                remedy=f"Set max_seq_length to {len(values)}, or rebuild the data.",
             )
-    largest, smallest = (
-        max(features["input_ids"].int64_list.value),
-        min(features["input_ids"].int64_list.value),
-    )
-    if largest >= len(vocabulary) or smallest < 0:
+    ids = features["input_ids"].int64_list.value
+    if max(ids) >= len(vocabulary) or min(ids) < 0:
         raise UserError(
             "The TFRecords hold ids outside the vocabulary.",
             where=where,
-            received=f"id {largest if smallest >= 0 else smallest}, while the vocabulary has "
+            received=f"id {max(ids) if min(ids) >= 0 else min(ids)}, while the vocabulary has "
             f"{len(vocabulary)} pieces",
-            remedy="Give the vocab.txt that the data was built with, or build the data again.",
+            remedy="Give the vocab.txt that the data was built with, or rebuild the data.",
         )
 
 
 def _verify_checksums(record_files: RecordFiles) -> None:
     """Reads everything once where that is quick, and compares the counts."""
-    import tensorflow as tf
-
     total = sum(files.size(path) for path in record_files.paths)
     if total > _FULLY_VERIFIED_BYTES:
         _LOGGER.info("%.1f GB of TFRecords: checksums are verified as they are read.", total / 1e9)
@@ -368,108 +354,30 @@ def _verify_checksums(record_files: RecordFiles) -> None:
         count = _read_through(record_files.paths)
     except tf.errors.DataLossError as error:
         raise explain_data_loss(record_files, error) from error
-    if count != record_files.num_examples:
+    if count != record_files.num_records:
         raise explain_data_loss(record_files, ValueError(f"{count} records were read"))
 
 
 def _verify_file(path: str, expected: int) -> None:
     """Raises a `UserError` that names the place, if anything is wrong with a file."""
-    import tensorflow as tf
-
-    records = list(tfrecords.walk_records(path))
+    records = list(walk_records(path))
     if len(records) != expected:
         raise UserError(
             "A shard has another number of records than metadata.json says.",
             where=path,
             received=f"{len(records)} records instead of {expected}",
-            remedy="Build the data set again.",
+            remedy="Rebuild the data set.",
         )
     read = 0
     try:
         for _ in tf.data.TFRecordDataset(path):
             read += 1
     except tf.errors.DataLossError as error:
-        raise tfrecords.corrupt_data(path, records[min(read, expected - 1)]) from error
+        raise corrupt_data(path, records[min(read, expected - 1)]) from error
 
 
 def _read_through(paths: Sequence[str]) -> int:
     """Reads all records, which makes TensorFlow verify their checksums; returns their number."""
-    import tensorflow as tf
-
     records = tf.data.TFRecordDataset(list(paths), num_parallel_reads=min(4, len(paths)))
     sizes = records.batch(1024).map(lambda batch: tf.size(batch, out_type=tf.int64))
     return int(sizes.reduce(tf.constant(0, tf.int64), lambda total, size: total + size))
-
-
-# The checked files of a data set of documents.
-
-
-@dataclasses.dataclass(frozen=True)
-class DocumentFiles(RecordFiles):
-    """A checked set of TFRecord files whose records are documents.
-
-    Attributes:
-        paths, counts, metadata: As in `RecordFiles`; `counts` are documents, and there always is
-            metadata.
-        cls_id: Id of [CLS].
-        sep_id: Id of [SEP].
-    """
-
-    cls_id: int = -1
-    sep_id: int = -1
-
-    def rule(self, seed: int, max_seq_length: int) -> CutRule:
-        """Returns how the documents are cut."""
-        return CutRule(seed, max_seq_length, self.metadata.split_long_lines)
-
-
-def open_documents(patterns: str, *, vocabulary: Vocabulary, **settings: Any) -> DocumentFiles:
-    """Finds the files of a data set of documents and checks that the run can train on them.
-
-    Arguments and errors are those of `open_records`.
-    """
-    found = open_records(patterns, vocabulary=vocabulary, segmentation="dynamic", **settings)
-    return DocumentFiles(
-        found.paths, found.counts, found.metadata, vocabulary.cls_id, vocabulary.sep_id
-    )
-
-
-# Records with the numbers of their files, and their own in these.
-
-
-def numbered_records(
-    files: RecordFiles,
-    order: tf.Tensor,
-    batch_size: int,
-    first_record: tf.Tensor | int = 0,
-) -> tf.data.Dataset:
-    """Reads files one after the other.
-
-    Args:
-        files: The checked files.
-        order: The numbers of those to read, in this order; int `[n]`, n at least 1.
-        batch_size: Number of records in a batch, but for the last one.
-        first_record: Records to pass over in the first file, int64 scalar.
-
-    Returns:
-        A dataset of batches (number of the file int64 `[b]`, number of the record in it int64
-        `[b]`, serialized record string `[b]`).
-    """
-    order = tf.cast(order, tf.int64)
-    first_record = tf.cast(first_record, tf.int64)
-    counts = tf.gather(tf.constant(files.counts, tf.int64), order)
-    ends = tf.cumsum(counts)
-
-    def number(batch: tf.Tensor, records: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        size = tf.size(records, out_type=tf.int64)
-        places = first_record + batch * batch_size + tf.range(size)
-        ranks = tf.searchsorted(ends, places, side="right")
-        starts = tf.gather(ends - counts, ranks)
-        return tf.gather(order, ranks), places - starts, records
-
-    # Files are read through their known numbers of records: one reader for all of them is much
-    # quicker than one for each, with numbers beside every record.
-    records = tf.data.TFRecordDataset(tf.gather(tf.constant(files.paths), order))
-    # A file that lost records since the start would shift all that come after them.
-    records = records.apply(tf.data.experimental.assert_cardinality(ends[-1]))
-    return records.skip(first_record).batch(batch_size).enumerate().map(number)

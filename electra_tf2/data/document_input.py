@@ -1,4 +1,4 @@
-"""Documents to the batches that a model takes: examples are cut anew in every epoch.
+"""Documents to the batches that a model takes: new examples are cut in every epoch.
 
 The order is that of `order`: an epoch reads the files in a seeded permutation, each from its first
 document to its last and each document from its first example to its last; windows of that sequence
@@ -9,42 +9,224 @@ Documents are cut in NumPy, some hundred at a time, in a thread of their own whi
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterator, Sequence
+import atexit
+import contextlib
+import dataclasses
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from electra_tf2.data.background_producer import BackgroundProducer
-from electra_tf2.data.dataset import DocumentFiles, numbered_records
-from electra_tf2.data.documents import CutRule, Cuts, Documents, find_cuts, make_examples
+from electra_tf2.data.dataset import RecordFiles
+from electra_tf2.data.documents import Cuts, Documents, find_cuts, make_examples
 from electra_tf2.data.order import (
-    EpochIndex,
-    ExamplePlace,
     ReplicaRows,
-    count_at_most,
     file_order,
+    numbered_records,
     replica_rows,
     window_order,
 )
+from electra_tf2.data.position import EpochIndex, ExamplePlace, count_at_most, document_places
+from electra_tf2.data.segments import CutRule
+from electra_tf2.data.shards import DatasetMetadata
 from electra_tf2.data.tfrecords import SENTENCE_LENGTHS, TOKEN_IDS, parse_token_ids, token_dtype
 
 # Whatever the run's seed: figures of different runs are on the same examples.
 EVALUATION_SEED = EVALUATION_EPOCH = 0
 
 _DOCUMENTS_AT_A_TIME = 256
+_QUEUED_WINDOWS = 4
+_SECONDS_TO_STOP = 30
+_FIRST_PLACE = ExamplePlace(0, 0, 0, 0)
 _window_order = tf.function(window_order, autograph=False)  # many small operations
+
+
+@dataclasses.dataclass(frozen=True)
+class DocumentFiles(RecordFiles):
+    """A checked set of TFRecord files whose records are documents.
+
+    Methods take and return what those of `input.ExampleFiles` do.
+
+    Attributes:
+        paths, counts: as in `RecordFiles`; `counts` are documents.
+        metadata: what metadata.json beside the first file says.
+        cls_id: id of [CLS].
+        sep_id: id of [SEP].
+    """
+
+    metadata: DatasetMetadata
+    cls_id: int
+    sep_id: int
+    _producers: list[BackgroundProducer] = dataclasses.field(
+        default_factory=list, init=False, repr=False, compare=False
+    )
+
+    def rule(self, seed: int, max_seq_length: int) -> CutRule:
+        """Returns how the documents are cut."""
+        return CutRule(seed, max_seq_length, self.metadata.split_long_lines)
+
+    def training_dataset(
+        self,
+        *,
+        max_seq_length: int,
+        global_batch_size: int,
+        seed: int,
+        position: int,
+        shuffle_buffer_size: int,
+        input_context: tf.distribute.InputContext | None = None,
+    ) -> tf.data.Dataset:
+        """The endless training data from a position on, made by a thread that `close` stops.
+
+        From a position other than 0, the sentence lengths of the data set are read first, to find
+        it.
+        """
+        share = replica_rows(global_batch_size, input_context)
+        rule = self.rule(seed, max_seq_length)
+        window_size = max(1, shuffle_buffer_size)
+        start = _find_start(self, rule, position, window_size)
+        producer = BackgroundProducer(
+            lambda: _windows(self, rule, start, window_size), _specs(self, max_seq_length)
+        )
+        self._producers.append(producer)
+        batches = producer.dataset().rebatch(global_batch_size, drop_remainder=True)
+        return _replica_batches(batches, share, max_seq_length)
+
+    def evaluation_dataset(
+        self,
+        *,
+        max_seq_length: int,
+        global_batch_size: int,
+        max_batches: int | None,
+        input_context: tf.distribute.InputContext | None = None,
+    ) -> tf.data.Dataset:
+        """Every example of one cut, once, in the order of the files."""
+        share = replica_rows(global_batch_size, input_context)
+        rule = self.rule(EVALUATION_SEED, max_seq_length)
+        # A few batches, made at once: they are few megabytes.
+        wanted = max_batches * global_batch_size if max_batches else None
+        examples = tf.data.Dataset.from_tensor_slices(_first_examples(self, rule, wanted))
+
+        def fill_up(*batch: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            missing = global_batch_size - tf.shape(batch[0])[0]
+            padded = [tf.pad(part, [[0, missing]] + [[0, 0]] * (part.ndim - 1)) for part in batch]
+            shapes = [[global_batch_size, *part.shape[1:]] for part in batch]
+            return tuple(map(tf.ensure_shape, padded, shapes))
+
+        batches = examples.batch(global_batch_size).map(fill_up)
+        return _replica_batches(batches, share, max_seq_length)
+
+    def evaluation_size(self, max_seq_length: int, at_most: int) -> int:
+        """Returns how many examples an evaluation has, or `at_most` if there are more."""
+        rule = self.rule(EVALUATION_SEED, max_seq_length)
+        return count_at_most(self, rule, EVALUATION_EPOCH, at_most)
+
+    def places(
+        self,
+        *,
+        max_seq_length: int,
+        seed: int,
+        position: int,
+        count: int,
+        shuffle_buffer_size: int,
+    ) -> list[tuple[str, int]]:
+        """Finds the (file, number of the document in it) of examples in training."""
+        return document_places(
+            self,
+            self.rule(seed, max_seq_length),
+            position=position,
+            count=count,
+            shuffle_buffer_size=shuffle_buffer_size,
+        )
+
+    @property
+    def failure(self) -> Exception | None:
+        """The error that has ended a training dataset; its reader learns only that a queue closed.
+
+        None if there is none, and after `close`.
+        """
+        return next((p.failure for p in self._producers if p.failure is not None), None)
+
+    def close(self) -> None:
+        """Stops the threads that make training datasets; these end in an error then."""
+        while self._producers:
+            self._producers.pop().stop()
+
+
+class BackgroundProducer:
+    """A thread that fills a queue with arrays, which a dataset takes out.
+
+    The threads of tf.data must not call Python (`tf.numpy_function`, `from_generator`): when an
+    iterator is deleted it waits for their calls, and it holds Python's lock, which the calls wait
+    for. So a thread of our own puts the arrays into one of TensorFlow's queues.
+
+    Args:
+        make_arrays: called in the thread; yields tuples of arrays without an end.
+        specs: what the arrays are, two or more.
+
+    Attributes:
+        failure: the error that ended `make_arrays`, if one did.
+    """
+
+    def __init__(
+        self,
+        make_arrays: Callable[[], Iterator[tuple[np.ndarray, ...]]],
+        specs: Sequence[tf.TensorSpec],
+    ):
+        self.failure: Exception | None = None
+        self._make_arrays, self._specs = make_arrays, tuple(specs)
+        with tf.device("CPU"):
+            self._queue = tf.queue.FIFOQueue(_QUEUED_WINDOWS, [spec.dtype for spec in specs])
+        self._stopped = False
+        self._thread = threading.Thread(target=self._produce, daemon=True)
+        atexit.register(self.stop)  # Python must not end while a thread is in TensorFlow
+        self._thread.start()
+
+    def dataset(self) -> tf.data.Dataset:
+        """Returns the arrays in order, to be iterated once; ends in an error where they do."""
+
+        def take(_: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            parts = self._queue.dequeue()
+            shapes = [spec.shape for spec in self._specs]
+            return tuple(map(tf.ensure_shape, parts, shapes))
+
+        return tf.data.Dataset.range(tf.int64.max).map(take)
+
+    def stop(self) -> None:
+        """Ends the thread, and the dataset in an error; until then, both hold the queue."""
+        self._stopped = True
+        self._close(cancel_pending_enqueues=True)
+        self._thread.join(_SECONDS_TO_STOP)
+        atexit.unregister(self.stop)
+
+    def _close(self, **options: bool) -> None:
+        with contextlib.suppress(tf.errors.CancelledError):  # it was closed before
+            self._queue.close(**options)
+
+    def _produce(self) -> None:
+        try:
+            for arrays in self._make_arrays():
+                if self._stopped:
+                    return
+                self._queue.enqueue([tf.convert_to_tensor(array) for array in arrays])
+        except tf.errors.CancelledError:
+            return  # closed while it waited for room
+        except Exception as error:
+            self.failure = error
+        finally:
+            if not self._stopped:
+                self._close()  # whoever takes from it gets an error, and looks at `failure`
 
 
 class _Start(NamedTuple):
     """Where a run begins to read.
 
     Attributes:
-        epoch: The epoch.
-        window: The window in it.
-        passed: Examples of the permuted window that come before.
-        place: The first example of the window.
+        epoch: the epoch.
+        window: the window in it.
+        passed: examples of the permuted window that come before.
+        place: the first example of the window.
     """
 
     epoch: int
@@ -53,65 +235,9 @@ class _Start(NamedTuple):
     place: ExamplePlace
 
 
-def training_dataset(
-    files: DocumentFiles,
-    *,
-    max_seq_length: int,
-    global_batch_size: int,
-    seed: int,
-    position: int,
-    shuffle_buffer_size: int,
-    input_context: tf.distribute.InputContext | None = None,
-) -> tf.data.Dataset:
-    """The endless training data from a position on; see `electra_tf2.data.input`.
-
-    From a position other than 0, the sentence lengths of the data set are read first, to find it.
-    """
-    share = replica_rows(global_batch_size, input_context)
-    rule = files.rule(seed, max_seq_length)
-    window_size = max(1, shuffle_buffer_size)
-    start = _find_start(files, rule, position, window_size)
-    producer = BackgroundProducer(
-        lambda: _windows(files, rule, start, window_size), _specs(files, max_seq_length)
-    )
-    batches = producer.dataset().rebatch(global_batch_size, drop_remainder=True)
-    return _replica_batches(batches, share, max_seq_length)
-
-
-def evaluation_dataset(
-    files: DocumentFiles,
-    *,
-    max_seq_length: int,
-    global_batch_size: int,
-    max_batches: int | None,
-    input_context: tf.distribute.InputContext | None = None,
-) -> tf.data.Dataset:
-    """Every example of one cut, once, in the order of the files; see `electra_tf2.data.input`."""
-    share = replica_rows(global_batch_size, input_context)
-    rule = files.rule(EVALUATION_SEED, max_seq_length)
-    # A few batches, made at once: they are few megabytes.
-    wanted = max_batches * global_batch_size if max_batches else None
-    examples = tf.data.Dataset.from_tensor_slices(_first_examples(files, rule, wanted))
-
-    def fill_up(*batch: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        missing = global_batch_size - tf.shape(batch[0])[0]
-        padded = [tf.pad(part, [[0, missing]] + [[0, 0]] * (part.ndim - 1)) for part in batch]
-        shapes = [[global_batch_size, *part.shape[1:]] for part in batch]
-        return tuple(map(tf.ensure_shape, padded, shapes))
-
-    batches = examples.batch(global_batch_size).map(fill_up)
-    return _replica_batches(batches, share, max_seq_length)
-
-
-def num_examples(files: DocumentFiles, max_seq_length: int, at_most: int) -> int:
-    """Returns how many examples an evaluation has, or `at_most` if there are more."""
-    rule = files.rule(EVALUATION_SEED, max_seq_length)
-    return count_at_most(files, rule, EVALUATION_EPOCH, at_most)
-
-
 def _find_start(files: DocumentFiles, rule: CutRule, position: int, window_size: int) -> _Start:
     if not position:
-        return _Start(0, 0, 0, ExamplePlace(0, 0, 0, 0))
+        return _Start(0, 0, 0, _FIRST_PLACE)
     index = EpochIndex(files, rule)
     epoch, offset = index.find(position)
     window, passed = divmod(offset, window_size)
@@ -131,7 +257,7 @@ def _windows(
     """Yields the permuted windows of all epochs from the start on."""
     while True:
         yield from _epoch_windows(files, rule, start, window_size)
-        start = _Start(start.epoch + 1, 0, 0, ExamplePlace(0, 0, 0, 0))
+        start = _Start(start.epoch + 1, 0, 0, _FIRST_PLACE)
 
 
 def _epoch_windows(
@@ -183,8 +309,8 @@ def _permuted(parts: Sequence[np.ndarray], order: np.ndarray) -> np.ndarray:
 def _first_examples(
     files: DocumentFiles, rule: CutRule, wanted: int | None
 ) -> tuple[np.ndarray, ...]:
-    """The examples of an evaluation, all or so many."""
-    start = _Start(EVALUATION_EPOCH, 0, 0, ExamplePlace(0, 0, 0, 0))
+    """The examples of an evaluation: the first `wanted`, or all."""
+    start = _Start(EVALUATION_EPOCH, 0, 0, _FIRST_PLACE)
     found, count = [], 0
     for batch in _cut(files, tf.range(len(files.paths)), rule, start):
         found.append(batch)
@@ -201,10 +327,10 @@ def _cut(
     """Reads documents and cuts them.
 
     Args:
-        files: The documents.
-        order: The numbers of the files to read, in this order.
-        rule: How to cut.
-        start: Has the epoch, and the document and the example of it to begin with.
+        files: the documents.
+        order: the numbers of the files to read, in this order.
+        rule: how to cut.
+        start: has the epoch, and the document and the example in it to begin with.
 
     Yields:
         (input_ids [n, L], of the type in the records, first_lengths int32 [n], lengths int32 [n]),
@@ -255,48 +381,3 @@ def _replica_batches(
     options.deterministic = True
     own = own.map(features, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return own.with_options(options).prefetch(tf.data.AUTOTUNE)
-
-
-# Which documents the examples of a training step are cut from.
-
-
-def document_places(
-    files: DocumentFiles,
-    *,
-    max_seq_length: int,
-    seed: int,
-    position: int,
-    count: int,
-    shuffle_buffer_size: int,
-) -> list[tuple[str, int]]:
-    """Finds the documents of some positions of the training data's order.
-
-    Args:
-        files: The checked files.
-        max_seq_length: Length of an example in tokens.
-        seed: The run's seed.
-        position: The first position: examples that come before it.
-        count: How many positions.
-        shuffle_buffer_size: Number of examples that are shuffled together.
-
-    Returns:
-        (file, number of the document in it, from 0) of each; see `document_input`.
-    """
-    index = EpochIndex(files, files.rule(seed, max_seq_length))
-    size = max(1, shuffle_buffer_size)
-
-    @functools.cache
-    def order_in_window(epoch: int, window: int) -> np.ndarray:
-        examples = min(size, index.num_examples(epoch) - window * size)
-        return window_order(seed, epoch, window, examples).numpy()
-
-    places = []
-    epoch, offset = index.find(position)
-    for _ in range(count):
-        if offset == index.num_examples(epoch):
-            epoch, offset = epoch + 1, 0
-        window, place = divmod(offset, size)
-        found = index.place(epoch, window * size + int(order_in_window(epoch, window)[place]))
-        places.append((files.paths[found.file], found.document))
-        offset += 1
-    return places

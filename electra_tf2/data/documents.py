@@ -1,9 +1,9 @@
-"""Where tokenized documents are cut into the examples of an epoch.
+"""Tokenized documents cut into the examples of an epoch.
 
-The rules are `SegmentPlanner`'s. The random draws are not taken in turn from a stream: those of an
-example are one block of Philox words, addressed by (seed, epoch, document, number of the example in
-the document). So the examples of a document don't depend on any other document, and where they end
-follows from sentence lengths alone, without dealing the sentences to segments.
+The rules are `SegmentPlanner`'s, but the random draws of an example are addressed, not taken in
+turn from a stream (see `segments.example_draws`). So the examples of a document don't depend on any
+other document, and where they end follows from sentence lengths alone, without dealing the
+sentences to segments.
 
 A document is addressed by the number of its file, among the sorted files of the data set, and its
 own number in the file.
@@ -12,73 +12,16 @@ own number in the file.
 from __future__ import annotations
 
 import bisect
-import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from electra_tf2.data.segments import (
-    MIN_SEQ_LENGTH,
-    SHORT_EXAMPLE_PROBABILITY,
-    SINGLE_SEGMENT_PROBABILITY,
-    UNLIMITED,
-)
+from electra_tf2.data.segments import UNLIMITED, CutRule, ExampleDraws, example_draws
 from electra_tf2.data.tfrecords import Examples
 
-# Random words that are addressed, not drawn in turn: Philox4x32-10 in NumPy.
-#
-# A block of four 32-bit words is a function of a 128-bit counter and a 64-bit key (Salmon et al.,
-# "Parallel random numbers: as easy as 1, 2, 3", 2011). Many blocks are computed at once.
-
-
-_ROUNDS = 10
-_MULTIPLIERS = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
-_KEY_STEPS = 0x9E3779B9, 0xBB67AE85
-_HALF = np.uint64(32)
-_MASK = 0xFFFFFFFF
-
-
-def philox_words(key: int, counter: tuple[np.ndarray | int, ...]) -> np.ndarray:
-    """Computes blocks of random words.
-
-    Args:
-        key: Which generator; its lowest 64 bits count.
-        counter: The four words of the counters, the lowest first: integers of at least 0 and below
-            2**32, or arrays `[n]` of such.
-
-    Returns:
-        uint64 `[4, n]`, words below 2**32.
-    """
-    c0, c1, c2, c3 = np.broadcast_arrays(*(np.asarray(part, np.uint64) for part in counter))
-    k0, k1 = key & _MASK, (key >> 32) & _MASK
-    mask = np.uint64(_MASK)
-    for _ in range(_ROUNDS):
-        even, odd = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]
-        c0, c2 = (odd >> _HALF) ^ c1 ^ np.uint64(k0), (even >> _HALF) ^ c3 ^ np.uint64(k1)
-        c1, c3 = odd & mask, even & mask
-        k0, k1 = (k0 + _KEY_STEPS[0]) & _MASK, (k1 + _KEY_STEPS[1]) & _MASK
-    return np.stack([c0, c1, c2, c3])
-
-
-_WORDS = 1 << 32  # number of values of a random word
 _MORE_DRAWS = 16
 _UNBOUNDED = 1 << 62
-
-
-@dataclasses.dataclass(frozen=True)
-class CutRule:
-    """What examples depend on beside the documents.
-
-    Attributes:
-        seed: Which random draws; its lowest 64 bits count.
-        max_seq_length: Length of an example in tokens with [CLS] and [SEP], at least 5.
-        split_long_lines: See `SegmentPlanner`.
-    """
-
-    seed: int
-    max_seq_length: int
-    split_long_lines: bool = False
 
 
 class Documents(NamedTuple):
@@ -113,59 +56,13 @@ class Cuts(NamedTuple):
     ends: np.ndarray
 
 
-class ExampleDraws(NamedTuple):
-    """The random decisions of examples, as `SegmentPlanner` makes them; arrays `[m]`.
-
-    Attributes:
-        target_lengths: int64, in tokens.
-        single_segments: bool, whether the first segment has no limit.
-        joins_first: bool, whether the sentence that overruns the first segment joins it.
-    """
-
-    target_lengths: np.ndarray
-    single_segments: np.ndarray
-    joins_first: np.ndarray
-
-
-def example_draws(
-    rule: CutRule,
-    epoch: int,
-    files: np.ndarray | int,
-    documents: np.ndarray | int,
-    numbers: np.ndarray,
-) -> ExampleDraws:
-    """Makes the random decisions of examples.
-
-    Args:
-        rule: Has the seed and the longest target length.
-        epoch: The epoch, from 0.
-        files: Number of each example's file, an integer or int64 `[m]`.
-        documents: Number of its document in the file, likewise.
-        numbers: int64 `[m]`, its number in the document.
-
-    Returns:
-        The decisions.
-    """
-    short, length, single, join = philox_words(rule.seed, (numbers, documents, files, epoch))
-    longest = rule.max_seq_length
-    # The high half of a product with a random word is uniform (to 1 in 2**32 / choices).
-    choices = np.uint64(longest - MIN_SEQ_LENGTH + 1)
-    drawn = (length * choices >> np.uint64(32)).astype(np.int64) + MIN_SEQ_LENGTH
-    is_short = short < int(SHORT_EXAMPLE_PROBABILITY * _WORDS)
-    return ExampleDraws(
-        np.where(is_short, drawn, longest),
-        single < int(SINGLE_SEGMENT_PROBABILITY * _WORDS),
-        join < _WORDS // 2,
-    )
-
-
 def find_cuts(documents: Documents, epoch: int, rule: CutRule) -> Cuts:
     """Finds the examples of documents.
 
     Args:
-        documents: The documents.
-        epoch: The epoch, from 0.
-        rule: How they are cut.
+        documents: the documents.
+        epoch: the epoch, from 0.
+        rule: how they are cut.
 
     Returns:
         The examples, in order.
@@ -263,18 +160,12 @@ def _as_arrays(counts: list[int], ends: list[int]) -> Cuts:
     return Cuts(np.repeat(np.arange(len(counts)), counts_), numbers, starts, ends_)
 
 
-# Cut documents -> examples: sentences dealt to two segments, many examples at a time.
-#
-# What `SegmentPlanner` and `assemble_examples` do for one example after the other, here as array
-# operations over all sentences and tokens of a batch of documents.
-
-
 class _Sentences(NamedTuple):
     """The sentences of all examples, or their parts where an example ends inside; arrays `[s]`.
 
     Attributes:
-        rows: The example of each.
-        starts, lengths: Its tokens, as `Cuts` counts them.
+        rows: the example of each.
+        starts, lengths: its tokens, as `Cuts` counts them.
         splits: `[m]`, the first sentence of each example.
         counts: `[m]`, its number of sentences.
     """
@@ -295,17 +186,20 @@ def make_examples(
     cls_id: int,
     sep_id: int,
 ) -> Examples:
-    """Makes the examples of documents.
+    """Makes the examples of documents, many at a time.
+
+    What `SegmentPlanner` and `assemble_examples` do for one example after the other is done here by
+    array operations over all sentences and tokens of a batch of documents.
 
     Args:
-        documents: The documents.
-        token_ids: Integers `[total]`, the tokens of all documents.
-        cuts: The examples to make: all of `find_cuts(documents, epoch, rule)` or some of them, in
+        documents: the documents.
+        token_ids: integers `[total]`, the tokens of all documents.
+        cuts: the examples to make: all of `find_cuts(documents, epoch, rule)` or some of them, in
             their order.
-        epoch: The epoch, from 0.
-        rule: How they are cut.
-        cls_id: Id of [CLS].
-        sep_id: Id of [SEP].
+        epoch: the epoch, from 0.
+        rule: how they are cut.
+        cls_id: id of [CLS].
+        sep_id: id of [SEP].
 
     Returns:
         One example per cut; `input_ids` are of the type of `token_ids`.
@@ -387,7 +281,7 @@ def _segment(
     """Lays one segment of all examples out.
 
     Args:
-        sentences: The sentences.
+        sentences: the sentences.
         members: bool `[s]`, those that are in the segment.
         rooms: `[m]`, tokens that it may have.
 
@@ -410,13 +304,13 @@ def _copy_runs(
     """Copies runs of values; those that follow each other on both sides in one go."""
     some = lengths > 0
     source_starts, target_starts, lengths = source_starts[some], target_starts[some], lengths[some]
-    goes_on = (source_starts[1:] == (source_starts + lengths)[:-1]) & (
+    continues = (source_starts[1:] == (source_starts + lengths)[:-1]) & (
         target_starts[1:] == (target_starts + lengths)[:-1]
     )
-    first = np.flatnonzero(np.concatenate([[True], ~goes_on]))
+    first = np.flatnonzero(np.concatenate([[True], ~continues]))
     sizes = np.add.reduceat(lengths, first).tolist()
     starts = zip(source_starts[first].tolist(), target_starts[first].tolist(), sizes, strict=True)
-    # For runs of some hundred values, slices are quicker than arrays of places, and need no memory.
-    from_, to = memoryview(source), memoryview(target)
+    # For runs of some hundred values, slices are faster than arrays of places, and need no memory.
+    from_, to = source.data, target.data
     for begin, place, size in starts:
         to[place : place + size] = from_[begin : begin + size]

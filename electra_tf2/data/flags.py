@@ -1,4 +1,4 @@
-"""The command-line flags of the two programs that build pre-training data sets."""
+"""The command-line flags of the programs that build data sets and vocabularies."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from electra_tf2.errors import UserError
 CORPUS_FORMAT = """\
 The corpus is a folder of text files:
   * UTF-8; anything else is an error that names the file, the line and the byte.
-  * A line is a sentence or a paragraph. Lines end at \\n and at nothing else.
+  * A line is a sentence or a paragraph. Lines end only at \\n.
   * An empty line ends a document (--blanks-separate-docs false: each file is one document).
     The end of a file always ends a document.
   * Files in subfolders are read too. Files and folders whose name begins with a dot are left out.
@@ -31,12 +31,12 @@ For example, a file with two documents:
 
 RESULT_FORMAT = """\
 Lines gather until an example is full; then they are dealt to two segments,
-[CLS] a [SEP] b [SEP]. What finds no room is dropped and counted, as in the official
+[CLS] a [SEP] b [SEP]. What doesn't fit is dropped and counted, as in the official
 program; --split-long-lines keeps it.
 
 The shards are written to a temporary folder beside the output folder, which takes its place when
-all is done: a failed or interrupted run leaves nothing behind. metadata.json in it says how the
-data were built; training checks it.
+everything is done: a failed or interrupted run leaves nothing behind. metadata.json in it says how
+the data were built; training checks it.
 
 The corpus is cut into chunks of about half a megabyte of whole documents, each with a random
 stream of its own, so the result does not depend on --num-processes. (A document of more than 4 MB,
@@ -46,7 +46,7 @@ in the same shards as its single process with Python's random seeded with --seed
 
 --segmentation dynamic writes tokenized documents instead of examples. Training with the hparam
 segmentation "dynamic" cuts new examples from them every epoch, at its own length. (A document of
-more than 16,384 tokens goes on in another record.)
+more than 16,384 tokens continues in another record.)
 
 Corpora beyond one machine: --runner builds with Apache Beam (pip install 'electra-tf2[beam]') and
 writes the same bytes. Beam's own options come after --:
@@ -62,7 +62,7 @@ def boolean(text: str) -> bool:
     """Parses true or false, yes or no, 1 or 0, in any case.
 
     Raises:
-        argparse.ArgumentTypeError: It is none of them.
+        argparse.ArgumentTypeError: it is none of them.
     """
     values = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
     if text.strip().lower() not in values:
@@ -88,10 +88,7 @@ def add_build_flags(parser: argparse.ArgumentParser) -> None:
         default=1,
         help="processes that tokenize (default: 1); the result is the same for any number",
     )
-    _add_toggle(parser, "lower-case", "do_lower_case", "lower-case the text")
-    _add_toggle(
-        parser, "strip-accents", "strip_accents", "remove accents where text is lower-cased"
-    )
+    _add_casing_flags(parser)
     parser.add_argument("--seed", type=int, default=0, help="seed of the random draws (default: 0)")
     parser.add_argument(
         "--num-out-files", type=int, default=1000, help="number of shards (default: 1000)"
@@ -106,12 +103,12 @@ def add_build_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--split-long-lines",
         action="store_true",
-        help="carry what finds no room in an example into the next one of the document",
+        help="carry what doesn't fit into an example into the next one of the document",
     )
     parser.add_argument(
         "--overwrite",
         action="store_true",
-        help="replace the data set in the output folder (once the new one is complete)",
+        help="replace an existing data set in the output folder (once the new one is complete)",
     )
     parser.add_argument(
         "--runner",
@@ -126,16 +123,16 @@ def parse_build_flags(
     """Parses the flags of a builder.
 
     Args:
-        parser: Has all flags.
-        argv: The arguments; None for those of the command line.
+        parser: has all flags.
+        argv: the arguments; None for those of the command line.
 
     Returns:
-        The flags by name, but `max_seq_length` only if it is given, and as `beam_options` what
-        comes after "--".
+        The flags by name (`max_seq_length` only if it is given), with what comes after "--" as
+        `beam_options`.
 
     Raises:
-        UserError: A length is given for documents.
-        SystemExit: A flag is unknown or missing, or after `--help`.
+        UserError: a length is given for documents.
+        SystemExit: a flag is unknown or missing, or after `--help`.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     end = arguments.index("--") if "--" in arguments else len(arguments)
@@ -145,10 +142,10 @@ def parse_build_flags(
         hint = " (options of Apache Beam come after --)" if flags.runner else ""
         parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
     if flags.max_seq_length is None:
-        del flags.max_seq_length
+        delattr(flags, "max_seq_length")
     elif flags.segmentation == "dynamic":
         raise UserError(
-            "Documents have no length of examples.",
+            "Documents have no example length.",
             where="--max-seq-length",
             received=f"{flags.max_seq_length}, with --segmentation dynamic",
             remedy="Leave it out: training cuts them at its own max_seq_length.",
@@ -156,22 +153,11 @@ def parse_build_flags(
     return vars(flags) | {"beam_options": tuple(arguments[end + 1 :])}
 
 
-def _add_toggle(parser: argparse.ArgumentParser, name: str, field: str, what: str) -> None:
-    parser.add_argument(
-        f"--do-{name}",
-        dest=field,
-        action="store_true",
-        default=True,
-        help=f"{what} (default)",
-    )
-    parser.add_argument(f"--no-{name}", dest=field, action="store_false", help=f"do not {what}")
-
-
 def run_builder(main: Callable[[list[str] | None], None]) -> None:
     """Runs a builder's `main` as a program: see `cli.run`.
 
-    The process tokenizes, so it is kept from taking a GPU's memory, and it cleans up after itself
-    when it is told to end (SIGTERM).
+    The process tokenizes, so it is kept from taking a GPU's memory; and it cleans up after itself
+    on SIGTERM.
     """
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     signal.signal(signal.SIGTERM, _end)
@@ -182,9 +168,6 @@ def _end(signal_number: int, frame: object) -> NoReturn:
     raise SystemExit(128 + signal_number)
 
 
-# The command-line flags of the program that builds a vocabulary.
-
-
 VOCABULARY_CORPUS_FORMAT = """\
 The corpus is the one that build_pretraining_dataset.py takes: UTF-8 text files, also in subfolders;
 names that begin with a dot are left out. Where lines and documents end doesn't matter here.
@@ -192,7 +175,7 @@ names that begin with a dot are left out. Where lines and documents end doesn't 
 
 VOCABULARY_RESULT_FORMAT = """\
 The file has one piece per line; a piece's id is its line's number, from 0. First come [PAD] [UNK]
-[CLS] [SEP] [MASK], then single characters (## before those that go on with a word), then longer
+[CLS] [SEP] [MASK], then single characters (## before those that continue a word), then longer
 pieces. The same text and flags give the same file, byte for byte.
 
 Text is normalized as the tokenizer will do it: give build_pretraining_dataset.py the same
@@ -225,24 +208,22 @@ def add_vocabulary_flags(parser: argparse.ArgumentParser) -> None:
         "--min-frequency",
         type=int,
         default=2,
-        help="what occurs less often makes no piece (default: 2)",
+        help="characters and pairs that occur less often make no piece (default: 2)",
     )
     parser.add_argument(
         "--limit-alphabet",
         type=int,
         default=None,
-        help="keep at most so many different characters, the most frequent ones; a word with "
-        "another one will be [UNK] (default: an eighth of --vocab-size, 64 to 1000)",
+        help="keep at most this many different characters, the most frequent ones; a word with "
+        "another one becomes [UNK] (default: an eighth of --vocab-size, 64 to 1000)",
     )
     parser.add_argument(
         "--max-bytes",
         type=int,
         default=1_000_000_000,
-        help="read about so much of the corpus, evenly spread (default: 1000000000, 1 GB)",
+        help="bytes of the corpus to read, about, evenly spread (default: 1000000000, 1 GB)",
     )
-    parser.add_argument(
-        "--overwrite", action="store_true", help="replace the output file if it is there"
-    )
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing output file")
 
 
 def _add_casing_flags(parser: argparse.ArgumentParser) -> None:

@@ -7,88 +7,154 @@ rows [r * b, (r + 1) * b) of a global batch of R * b rows, however replicas are 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+import dataclasses
+from typing import Literal
 
 import tensorflow as tf
 
-from electra_tf2.data import document_input
-from electra_tf2.data.dataset import FEATURES, RecordFiles, open_documents, open_records
-from electra_tf2.data.document_input import document_places
-from electra_tf2.data.order import ordered_records, record_places, replica_rows
+from electra_tf2.data.dataset import RecordFiles, open_records
+from electra_tf2.data.document_input import DocumentFiles
+from electra_tf2.data.order import ordered_records, replica_rows
+from electra_tf2.data.position import record_places
+from electra_tf2.data.tfrecords import FEATURES
+from electra_tf2.text.normalization import Casing
+from electra_tf2.text.vocabulary import Vocabulary
 
 
-def training_dataset(
-    files: RecordFiles,
+@dataclasses.dataclass(frozen=True)
+class ExampleFiles(RecordFiles):
+    """A checked set of TFRecord files whose records are examples."""
+
+    def training_dataset(
+        self,
+        *,
+        max_seq_length: int,
+        global_batch_size: int,
+        seed: int,
+        position: int,
+        shuffle_buffer_size: int,
+        input_context: tf.distribute.InputContext | None = None,
+    ) -> tf.data.Dataset:
+        """The endless training data from a position on.
+
+        The order is a function of (files, seed, shuffle_buffer_size) alone. Batches cross epochs,
+        and no example is dropped: the rows of all batches are the concatenation of the epochs.
+
+        Args:
+            max_seq_length: length L of the examples in tokens.
+            global_batch_size: rows of one step over all replicas; a multiple of their number.
+            seed: the run's seed.
+            position: number of examples that the run has consumed since its start.
+            shuffle_buffer_size: number of examples that are shuffled together.
+            input_context: this worker's place, from `strategy.distribute_datasets_from_function`;
+                None for one replica in one process.
+
+        Returns:
+            A dataset with one element per local replica and step: a dict of input_ids, input_mask
+            and segment_ids, each int32 [global_batch_size / number of replicas, L].
+
+        Raises:
+            UserError: the global batch can't be divided among the replicas.
+        """
+        records = ordered_records(
+            self.paths, self.counts, seed=seed, position=position, window_size=shuffle_buffer_size
+        )
+        return _replica_batches(records, max_seq_length, global_batch_size, input_context)
+
+    def evaluation_dataset(
+        self,
+        *,
+        max_seq_length: int,
+        global_batch_size: int,
+        max_batches: int | None,
+        input_context: tf.distribute.InputContext | None = None,
+    ) -> tf.data.Dataset:
+        """Every example once, in the order of the files.
+
+        The last global batch is filled up with empty rows, whose input_mask is 0 everywhere; they
+        must carry no weight in any metric.
+
+        Args:
+            max_seq_length: length L of the examples in tokens.
+            global_batch_size: rows of one step over all replicas; a multiple of their number.
+            max_batches: largest number of global batches; None or 0 for all examples.
+            input_context: as in `training_dataset`.
+
+        Returns:
+            A finite dataset with elements as in `training_dataset`.
+
+        Raises:
+            UserError: the global batch can't be divided among the replicas.
+        """
+        count = self.num_records
+        if max_batches:
+            count = min(count, max_batches * global_batch_size)
+        records = tf.data.TFRecordDataset(list(self.paths)).take(count)
+        padding = tf.data.Dataset.from_tensors(_empty_example(max_seq_length))
+        records = records.concatenate(padding.repeat(-count % global_batch_size))
+        return _replica_batches(records, max_seq_length, global_batch_size, input_context)
+
+    def evaluation_size(self, max_seq_length: int, at_most: int) -> int:
+        """Returns how many examples an evaluation has, or `at_most` if there are more."""
+        return min(self.num_records, at_most)
+
+    def places(
+        self,
+        *,
+        max_seq_length: int,
+        seed: int,
+        position: int,
+        count: int,
+        shuffle_buffer_size: int,
+    ) -> list[tuple[str, int]]:
+        """Finds the (file, number of the record in it) of `count` examples in training."""
+        return record_places(
+            self,
+            seed=seed,
+            position=position,
+            count=count,
+            shuffle_buffer_size=shuffle_buffer_size,
+        )
+
+    @property
+    def failure(self) -> Exception | None:
+        """The error that has ended a training dataset, where the dataset can't say it itself."""
+        return None
+
+    def close(self) -> None:
+        """Stops what makes training datasets in the background; these end in an error then."""
+
+
+TrainingFiles = ExampleFiles | DocumentFiles
+
+
+def open_training_files(
+    patterns: str,
     *,
+    segmentation: Literal["static", "dynamic"],
     max_seq_length: int,
-    global_batch_size: int,
-    seed: int,
-    position: int,
-    shuffle_buffer_size: int,
-    input_context: tf.distribute.InputContext | None = None,
-) -> tf.data.Dataset:
-    """The endless training data from a position on.
+    vocabulary: Vocabulary,
+    casing: Casing,
+    compare_accents: bool = True,
+) -> TrainingFiles:
+    """Opens a data set for training or evaluation.
 
-    The order is a function of (files, seed, shuffle_buffer_size) alone. Batches cross epochs, and
-    no example is dropped: the rows of all batches are the concatenation of the epochs.
-
-    Args:
-        files: The checked files.
-        max_seq_length: Length L of the examples in tokens.
-        global_batch_size: Rows of one step over all replicas; a multiple of their number.
-        seed: The run's seed.
-        position: Number of examples that the run has consumed since its start.
-        shuffle_buffer_size: Number of examples that are shuffled together.
-        input_context: This worker's place, from `strategy.distribute_datasets_from_function`; None
-            for one replica in one process.
-
-    Returns:
-        A dataset with one element per local replica and step: a dict of input_ids, input_mask and
-        segment_ids, each int32 [global_batch_size / number of replicas, L].
-
-    Raises:
-        UserError: The global batch can't be divided among the replicas.
+    Arguments and errors are those of `open_records`.
     """
-    records = ordered_records(
-        files.paths, files.counts, seed=seed, position=position, window_size=shuffle_buffer_size
+    found = open_records(
+        patterns,
+        segmentation=segmentation,
+        max_seq_length=max_seq_length,
+        vocabulary=vocabulary,
+        casing=casing,
+        compare_accents=compare_accents,
     )
-    return _replica_batches(records, max_seq_length, global_batch_size, input_context)
-
-
-def evaluation_dataset(
-    files: RecordFiles,
-    *,
-    max_seq_length: int,
-    global_batch_size: int,
-    max_batches: int | None,
-    input_context: tf.distribute.InputContext | None = None,
-) -> tf.data.Dataset:
-    """Every example once, in the order of the files.
-
-    The last global batch is filled up with empty rows, whose input_mask is 0 everywhere; they must
-    carry no weight in any metric.
-
-    Args:
-        files: The checked files.
-        max_seq_length: Length L of the examples in tokens.
-        global_batch_size: Rows of one step over all replicas; a multiple of their number.
-        max_batches: At most so many global batches; None or 0 for all examples.
-        input_context: As in `training_dataset`.
-
-    Returns:
-        A finite dataset with elements as in `training_dataset`.
-
-    Raises:
-        UserError: The global batch can't be divided among the replicas.
-    """
-    count = files.num_examples
-    if max_batches:
-        count = min(count, max_batches * global_batch_size)
-    records = tf.data.TFRecordDataset(list(files.paths)).take(count)
-    padding = tf.data.Dataset.from_tensors(_empty_example(max_seq_length))
-    records = records.concatenate(padding.repeat(-count % global_batch_size))
-    return _replica_batches(records, max_seq_length, global_batch_size, input_context)
+    if segmentation == "static":
+        return ExampleFiles(found.paths, found.counts, found.metadata)
+    assert found.metadata is not None  # without it, these are not documents
+    return DocumentFiles(
+        found.paths, found.counts, found.metadata, vocabulary.cls_id, vocabulary.sep_id
+    )
 
 
 def _replica_batches(
@@ -103,7 +169,8 @@ def _replica_batches(
     def parse(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
         spec = {name: tf.io.FixedLenFeature([max_seq_length], tf.int64) for name in FEATURES}
         features = tf.io.parse_example(serialized, spec)
-        return {name: tf.cast(features[name], tf.int32) for name in FEATURES}
+        tensors = {name: tf.cast(features[name], tf.int32) for name in FEATURES}
+        return tensors  # pyright: ignore[reportReturnType] # all of them dense
 
     batches = records.batch(global_batch_size, drop_remainder=True).map(share.of).unbatch()
     batches = batches.map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
@@ -116,50 +183,3 @@ def _empty_example(max_seq_length: int) -> bytes:
     zeros = tf.train.Feature(int64_list=tf.train.Int64List(value=[0] * max_seq_length))
     features = tf.train.Features(feature=dict.fromkeys(FEATURES, zeros))
     return tf.train.Example(features=features).SerializeToString()
-
-
-# The two ways to read pre-training data, by the hparam `segmentation`.
-
-
-class Reader(NamedTuple):
-    """A way to read. Arguments are given by name, but for the files.
-
-    Attributes:
-        open: `open_records` or its like.
-        training_dataset: `input.training_dataset` or its like.
-        evaluation_dataset: `input.evaluation_dataset` or its like.
-        num_examples: (files, max_seq_length, at_most) -> number of examples of an evaluation, but
-            at most so many.
-        places: (files, max_seq_length, seed, position, count, shuffle_buffer_size) -> the (file,
-            number of the record in it) of examples in training.
-    """
-
-    open: Callable[..., RecordFiles]
-    training_dataset: Callable[..., tf.data.Dataset]
-    evaluation_dataset: Callable[..., tf.data.Dataset]
-    num_examples: Callable[[Any, int, int], int]
-    places: Callable[..., list[tuple[str, int]]]
-
-
-def _places_of_examples(
-    files: RecordFiles, *, max_seq_length: int, **order: int
-) -> list[tuple[str, int]]:
-    return record_places(files, **order)
-
-
-READERS = {
-    "static": Reader(
-        open_records,
-        training_dataset,
-        evaluation_dataset,
-        lambda files, max_seq_length, at_most: min(files.num_examples, at_most),
-        _places_of_examples,
-    ),
-    "dynamic": Reader(
-        open_documents,
-        document_input.training_dataset,
-        document_input.evaluation_dataset,
-        document_input.num_examples,
-        document_places,
-    ),
-}

@@ -1,23 +1,23 @@
 """A folder of tar archives of text files, as OpenWebText is published.
 
 Every regular file in an archive is one document, blank lines or not. Archives are read in memory
-and nothing is extracted, so a member's path can do no harm. An archive is the unit of work: it is
-the chunk that has a random stream of its own.
+and nothing is extracted, so a member's path can do no harm. An archive is the unit of work: it has
+one random stream.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import lzma
 import random
 import tarfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from electra_tf2 import files
-from electra_tf2.data.builders import ExampleStream, Passage
+from electra_tf2.data.builders import Passage
 from electra_tf2.data.corpus import (
+    Corpus,
     CorpusFile,
     chunk_stream,
     not_utf8,
@@ -38,48 +38,22 @@ class Block(NamedTuple):
     is_last: bool
 
 
-@dataclasses.dataclass(frozen=True)
-class TarCorpus:
-    """Tar archives, compressed in any way that `tarfile` knows.
-
-    Attributes:
-        files: The archives, sorted by name.
-        max_seq_length: Length of an example in tokens.
-        split_long_lines: See `SegmentPlanner`.
-        seed: The seed of the random streams.
-    """
-
-    files: Sequence[CorpusFile]
-    max_seq_length: int
-    split_long_lines: bool = False
-    seed: int = 0
-
-    @property
-    def source_bytes(self) -> int:
-        """Bytes of all archives, as they are."""
-        return sum(file.size for file in self.files)
+class TarCorpus(Corpus):
+    """Tar archives, compressed in any way that `tarfile` knows. Each is a task."""
 
     def check(self) -> None:
         """Looks at the beginning of every local archive.
 
         Raises:
-            UserError: A file is not a tar archive or can't be read.
+            UserError: a file is not a tar archive or can't be read.
         """
         for file in self.files:
             if files.is_local(file.path):
                 with _Archive(file):
                     pass
 
-    def in_order(self) -> list[CorpusFile]:
-        """The archives in an order from the seed: the order of their examples."""
-        return shuffled(self.files, random.Random(self.seed))
-
-    def tasks(self) -> Iterator[CorpusFile]:
-        """Yields the archives in an order from the seed."""
-        yield from self.tasks_of(self.in_order())
-
     def tasks_of(self, ordered: Iterable[CorpusFile]) -> Iterator[CorpusFile]:
-        """Yields the tasks of some archives, in the order given: the archives."""
+        """Yields the archives."""
         yield from ordered
 
     def passages(self, task: CorpusFile) -> Iterator[Passage]:
@@ -95,9 +69,8 @@ class TarCorpus:
     def official_passages(self) -> Iterator[Passage]:
         """Yields all text as one stream with the official program's order of random draws.
 
-        The official program shuffles an archive's members in the order in which the file system
-        lists them, which no other run can repeat; here they are sorted first. An archive's text is
-        held in memory.
+        The official program shuffles an archive's members as the file system lists them, which no
+        other run can repeat; here they are sorted first. An archive's text is held in memory.
         """
         randomness = random.Random(self.seed)
         ordered = shuffled(self.files, randomness)
@@ -112,11 +85,6 @@ class TarCorpus:
                 for block in texts[name]:
                     yield Passage(stream, block.lines, False, block.is_last, unreported)
                     unreported = 0
-
-    def _stream(self, randomness: random.Random) -> ExampleStream:
-        return ExampleStream(
-            randomness, self.max_seq_length, split_long_lines=self.split_long_lines
-        )
 
 
 class _Archive:

@@ -1,18 +1,22 @@
 """Which sentences go into which example: the two segments of ELECTRA's pre-training examples.
 
-Whether a sentence joins the first or the second segment depends on lengths and on a random stream
-only, never on the tokens themselves. So a `SegmentPlanner` looks at sentence lengths and hands out
-plans, spans of a long array of token ids, that `examples` turns into records many at a time.
+Whether a sentence joins the first or the second segment depends only on lengths and on random
+draws, never on the tokens themselves. So a `SegmentPlanner` looks at sentence lengths and hands out
+plans, spans of a long array of token ids, that `tfrecords` turns into records many at a time.
 
 The rules, and the order in which random numbers are drawn, are those of the official program
-(google-research/electra, `build_pretraining_dataset.py`): with the same stream the same examples
-come out.
+(google-research/electra, `build_pretraining_dataset.py`): the same stream gives the same examples.
+Examples that training cuts from documents draw from no stream: the draws of each are one block of
+Philox words, addressed by (seed, epoch, document, number of the example in the document).
 """
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from typing import NamedTuple, Protocol
+
+import numpy as np
 
 MIN_SEQ_LENGTH = 5  # the shortest target length that is ever drawn
 
@@ -20,6 +24,13 @@ SINGLE_SEGMENT_PROBABILITY = 0.1  # as in classification tasks, which have one s
 SHORT_EXAMPLE_PROBABILITY = 0.05
 UNLIMITED = 100_000  # tokens; the official program's "no limit" for a first segment
 
+# Philox4x32-10.
+_ROUNDS = 10
+_MULTIPLIERS = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
+_KEY_STEPS = 0x9E3779B9, 0xBB67AE85
+_HALF = np.uint64(32)
+_MASK = 0xFFFFFFFF
+_WORDS = 1 << 32  # number of values of a random word
 
 # A run of token ids: (start, length). A plain tuple, for there are millions of them.
 Span = tuple[int, int]
@@ -29,10 +40,10 @@ class ExamplePlan(NamedTuple):
     """What one example is made of.
 
     Attributes:
-        first: Spans of the first segment, at least one token in all.
-        second: Spans of the second segment; none where the example has a single segment.
-        tokens: Tokens gathered for the example, in it or not.
-        dropped: Tokens of these that found no room.
+        first: spans of the first segment, at least one token in all.
+        second: spans of the second segment; none where the example has a single segment.
+        tokens: tokens gathered for the example, in it or not.
+        dropped: tokens of these that didn't fit.
     """
 
     first: list[Span]
@@ -46,19 +57,22 @@ class Draws(Protocol):
 
     def is_single_segment(self) -> bool:
         """Whether the example's first segment has no limit."""
+        ...
 
     def joins_first(self) -> bool:
         """Whether the sentence that overruns the first segment joins it; asked at most once."""
+        ...
 
     def next_target_length(self, max_seq_length: int) -> int:
         """The target length of the example that follows, in tokens."""
+        ...
 
 
 class StreamDraws:
     """Decisions drawn from a random stream, in the official program's order.
 
     Args:
-        stream: The stream.
+        stream: the stream.
     """
 
     def __init__(self, stream: random.Random):
@@ -79,6 +93,93 @@ class StreamDraws:
         return max_seq_length
 
 
+@dataclasses.dataclass(frozen=True)
+class CutRule:
+    """What examples cut from documents depend on besides the documents.
+
+    Attributes:
+        seed: which random draws; only its lowest 64 bits matter.
+        max_seq_length: length of an example in tokens with [CLS] and [SEP], at least 5.
+        split_long_lines: see `SegmentPlanner`.
+    """
+
+    seed: int
+    max_seq_length: int
+    split_long_lines: bool = False
+
+
+class ExampleDraws(NamedTuple):
+    """The random decisions of examples, as `SegmentPlanner` makes them; arrays `[m]`.
+
+    Attributes:
+        target_lengths: int64, in tokens.
+        single_segments: bool, whether the first segment has no limit.
+        joins_first: bool, whether the sentence that overruns the first segment joins it.
+    """
+
+    target_lengths: np.ndarray
+    single_segments: np.ndarray
+    joins_first: np.ndarray
+
+
+def example_draws(
+    rule: CutRule,
+    epoch: int,
+    files: np.ndarray | int,
+    documents: np.ndarray | int,
+    numbers: np.ndarray,
+) -> ExampleDraws:
+    """Makes the random decisions of examples that are cut from documents.
+
+    Args:
+        rule: has the seed and the longest target length.
+        epoch: the epoch, from 0.
+        files: number of each example's file, an integer or int64 `[m]`.
+        documents: number of its document in the file, likewise.
+        numbers: int64 `[m]`, its number in the document.
+
+    Returns:
+        The decisions.
+    """
+    short, length, single, join = philox_words(rule.seed, (numbers, documents, files, epoch))
+    longest = rule.max_seq_length
+    # The high half of a product with a random word is uniform (to 1 in 2**32 / choices).
+    choices = np.uint64(longest - MIN_SEQ_LENGTH + 1)
+    drawn = (length * choices >> np.uint64(32)).astype(np.int64) + MIN_SEQ_LENGTH
+    is_short = short < int(SHORT_EXAMPLE_PROBABILITY * _WORDS)
+    return ExampleDraws(
+        np.where(is_short, drawn, longest),
+        single < int(SINGLE_SEGMENT_PROBABILITY * _WORDS),
+        join < _WORDS // 2,
+    )
+
+
+def philox_words(key: int, counter: tuple[np.ndarray | int, ...]) -> np.ndarray:
+    """Computes blocks of random words with Philox4x32-10.
+
+    A block of four 32-bit words is a function of a 128-bit counter and a 64-bit key (Salmon et al.,
+    "Parallel random numbers: as easy as 1, 2, 3", 2011). NumPy's own Philox draws in turn; here the
+    draws are addressed, and many blocks are computed at once.
+
+    Args:
+        key: which generator; only its lowest 64 bits matter.
+        counter: the four words of the counters, the lowest first: integers of at least 0 and below
+            2**32, or arrays `[n]` of such.
+
+    Returns:
+        uint64 `[4, n]`, words below 2**32.
+    """
+    c0, c1, c2, c3 = np.broadcast_arrays(*(np.asarray(part, np.uint64) for part in counter))
+    k0, k1 = key & _MASK, (key >> 32) & _MASK
+    mask = np.uint64(_MASK)
+    for _ in range(_ROUNDS):
+        even, odd = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]
+        c0, c2 = (odd >> _HALF) ^ c1 ^ np.uint64(k0), (even >> _HALF) ^ c3 ^ np.uint64(k1)
+        c1, c3 = odd & mask, even & mask
+        k0, k1 = (k0 + _KEY_STEPS[0]) & _MASK, (k1 + _KEY_STEPS[1]) & _MASK
+    return np.stack([c0, c1, c2, c3])
+
+
 class SegmentPlanner:
     """Gathers sentences and cuts them into examples.
 
@@ -86,10 +187,10 @@ class SegmentPlanner:
     ends. The next target length and the draws carry over from document to document.
 
     Args:
-        max_seq_length: Length of an example in tokens with [CLS] and [SEP], at least 5.
-        draws: The random decisions; asked for only when an example is closed.
-        first_target: Target length of the first example in tokens; None for `max_seq_length`.
-        split_long_lines: Cut a sentence where the example is full and carry the rest into the next
+        max_seq_length: length of an example in tokens with [CLS] and [SEP], at least 5.
+        draws: the random decisions; asked for only when an example is closed.
+        first_target: target length of the first example in tokens; None for `max_seq_length`.
+        split_long_lines: cut a sentence where the example is full and carry the rest into the next
             example, so that no token is lost. By default the rest is dropped, as the official
             program does.
 
@@ -124,7 +225,7 @@ class SegmentPlanner:
         return self._gathered
 
     def relocate(self, start: int) -> None:
-        """Tells that the gathered sentences lie one after the other from `start` on."""
+        """Moves the gathered sentences: they now lie one after the other from `start` on."""
         moved = []
         for _, length in self._gathered:
             moved.append((start, length))
@@ -135,8 +236,8 @@ class SegmentPlanner:
         """Adds a sentence of the document.
 
         Args:
-            start: Place of its first token id.
-            length: Number of its tokens; a sentence without tokens changes nothing.
+            start: place of its first token id.
+            length: number of its tokens; a sentence without tokens changes nothing.
         """
         if self._split_long_lines:
             while self._gathered_length + length > self._room:
@@ -189,7 +290,7 @@ class SegmentPlanner:
         second: list[Span] = []
         length = 0
         for sentence in self._gathered:
-            # The coin is tossed last: only where it decides, or the streams would part.
+            # The coin is tossed last, only where it decides: the official stream depends on it.
             if (
                 not first
                 or length + sentence[1] < limit

@@ -1,13 +1,16 @@
-"""Dealing serialized examples to the TFRecord files of a data set."""
+"""The files of a data set: shards of records, and `metadata.json`, which says what they hold.
+
+Training compares the metadata with its own settings before the model is built. They are written
+last, so a folder that has them is complete.
+"""
 
 from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
-import json
 import os
 from collections.abc import Mapping
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -15,17 +18,56 @@ from electra_tf2 import files
 from electra_tf2.data.tfrecords import Records
 from electra_tf2.errors import UserError
 
-# `metadata.json`: what a folder of pre-training shards holds and how it was built.
-#
-# Training compares it with its own settings before the model is built. The file is written last,
-# so a folder that has it is complete.
+METADATA = "metadata.json"
+
+_BUFFERED_BYTES = 64 << 20
+_SYNC_THREADS = 8
+_REBUILD = "Rebuild the data with build_pretraining_dataset.py."
 
 
-FILE_NAME = "metadata.json"
-# By segmentation. Programs that know examples only refuse documents by their version.
-FORMAT_VERSIONS = {"static": 1, "dynamic": 2}
+class RecordKind(NamedTuple):
+    """What the records of a data set are.
 
-_BUILD_AGAIN = "Build the data again with build_pretraining_dataset.py."
+    Attributes:
+        name: what a data set consists of.
+        noun: the name of the records, among which each piece of a very long document counts.
+        title: what is built, with a place for the length of examples.
+        has_length: whether the records have a length, `max_seq_length`.
+        counts: the figures of their text that are known when they are built.
+        format_version: version of `metadata.json`; programs that know only examples refuse
+            documents by it.
+    """
+
+    name: str
+    noun: str
+    title: str
+    has_length: bool
+    counts: tuple[str, ...]
+    format_version: int
+
+
+TEXT_COUNTS = ("documents", "lines", "tokens")
+
+# By segmentation: "static" where training takes examples as they are, "dynamic" where it cuts them
+# from documents.
+RECORD_KINDS = {
+    "static": RecordKind(
+        name="examples",
+        noun="examples",
+        title="examples of {} tokens",
+        has_length=True,
+        counts=(*TEXT_COUNTS, "dropped_tokens"),
+        format_version=1,
+    ),
+    "dynamic": RecordKind(
+        name="documents",
+        noun="records",
+        title="tokenized documents",
+        has_length=False,
+        counts=TEXT_COUNTS,
+        format_version=2,
+    ),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,9 +75,9 @@ class Shard:
     """One TFRecord file.
 
     Attributes:
-        name: The file's name in the folder.
-        examples: Number of its records.
-        bytes: Its size.
+        name: the file's name in the folder.
+        examples: number of its records.
+        bytes: its size.
     """
 
     name: str
@@ -49,23 +91,22 @@ class DatasetMetadata:
 
     Attributes:
         vocab_sha256: `Vocabulary.sha256` of the vocabulary.
-        vocab_size: Number of its pieces.
-        max_seq_length: Length of every example in tokens; 0 for documents.
-        do_lower_case: Whether the tokenizer lower-cased.
-        strip_accents: Whether it stripped accents (which it only does where it lower-cases).
-        blanks_separate_docs: Whether blank lines ended documents.
+        vocab_size: number of its pieces.
+        max_seq_length: length of every example in tokens; 0 for documents.
+        do_lower_case: whether the tokenizer lower-cased.
+        strip_accents: whether it stripped accents (which it only does where it lower-cases).
+        blanks_separate_docs: whether blank lines ended documents.
         sampling: "chunked", or "official" for the official program's random stream.
-        seed: The seed of the random streams.
-        num_examples: Number of records in all shards: of examples, or of documents, where pieces of
+        seed: the seed of the random streams.
+        num_examples: number of records in all shards: of examples, or of documents, where pieces of
             a very long one count as documents.
-        shards: The files, in order.
-        counts: What went in: `files` (archives for OpenWebText), `documents`, `lines` (that are
+        shards: the files, in order.
+        counts: what went in: `files` (archives for OpenWebText), `documents`, `lines` (that are
             not blank), `tokens`, `dropped_tokens` (not for documents).
-        split_long_lines: Whether lines that don't fit an example go on in the next.
-        electra_tf2_version: The version that built the set.
-        segmentation: "static" where the records are examples, "dynamic" where they are documents,
-            from which training cuts examples.
-        format_version: Version of this file's format.
+        electra_tf2_version: the version that built the set.
+        split_long_lines: whether what doesn't fit into an example is carried into the next.
+        segmentation: which of `RECORD_KINDS` the records are.
+        format_version: version of this file's format.
     """
 
     vocab_sha256: str
@@ -82,79 +123,59 @@ class DatasetMetadata:
     electra_tf2_version: str
     split_long_lines: bool = False
     segmentation: str = "static"
-    format_version: int = FORMAT_VERSIONS["static"]
+    format_version: int = RECORD_KINDS["static"].format_version
+
+    @property
+    def kind(self) -> RecordKind:
+        """What the records are."""
+        return RECORD_KINDS[self.segmentation]
 
 
 def write_metadata(directory: str, metadata: DatasetMetadata) -> None:
-    """Writes `metadata.json`: a temporary name first, then renamed.
+    """Writes `metadata.json` in one step.
 
     Args:
-        directory: The folder of the shards.
-        metadata: What to write.
+        directory: the folder of the shards.
+        metadata: what to write.
 
     Raises:
-        OSError: The file can't be written.
+        OSError: the file can't be written.
     """
-    path = os.path.join(directory, FILE_NAME)
     content = {"format_version": metadata.format_version} | dataclasses.asdict(metadata)
-    temporary = path + ".partial"
-    with files.reported_as_os_errors(path), files.open_binary(temporary, "wb") as file:
-        file.write((json.dumps(content, indent=1) + "\n").encode("utf-8"))
-    files.sync(temporary)
-    files.rename(temporary, path)
+    files.write_json(os.path.join(directory, METADATA), content)
 
 
 def read_metadata(directory: str) -> DatasetMetadata | None:
     """Reads `metadata.json`.
 
     Args:
-        directory: The folder of the shards; empty for the working directory.
+        directory: the folder of the shards; empty for the working directory.
 
     Returns:
         What it says, or None where there is no such file (the official program writes none).
 
     Raises:
-        UserError: The file can't be read, is not JSON, is of a newer format, or lacks a field.
+        UserError: the file can't be read, is not JSON, is of a newer format, or lacks a field.
     """
-    path = os.path.join(directory, FILE_NAME)
+    path = os.path.join(directory, METADATA)
     if not files.exists(path):
         return None
-    try:
-        content = json.loads(files.read_bytes(path).decode("utf-8"))
-    except OSError as error:
+    content = files.read_json(path, "The metadata of the data set", _REBUILD)
+    version, segmentation = content.get("format_version"), content.get("segmentation", "static")
+    if (segmentation, version) not in (
+        known := [(name, kind.format_version) for name, kind in RECORD_KINDS.items()]
+    ):
         raise UserError(
-            "The metadata of the data set can't be read.",
+            "The metadata of the data set has a format that this version doesn't know.",
             where=path,
-            received=error.strerror or str(error),
-            remedy="Make the file readable, or build the data again.",
-        ) from error
-    except ValueError as error:
-        raise UserError(
-            "The metadata of the data set is not JSON.",
-            where=path,
-            received=str(error),
-            remedy=_BUILD_AGAIN,
-        ) from error
-    return _from_json(content, path)
-
-
-def _from_json(content: Any, path: str) -> DatasetMetadata:
-    if not isinstance(content, dict):
-        raise _damaged(path, f"a JSON {type(content).__name__} instead of an object")
-    version = content.get("format_version")
-    if version != FORMAT_VERSIONS.get(content.get("segmentation", "static")):
-        known = " and ".join(f"{number} ({name})" for name, number in FORMAT_VERSIONS.items())
-        raise UserError(
-            "The data set's metadata is of a format that this version doesn't know.",
-            where=path,
-            received=f"format_version {version!r} with segmentation "
-            f"{content.get('segmentation', 'static')!r}; this version reads {known}",
-            remedy="Use the electra-tf2 that built the data, or build it again with this one.",
+            received=f"format_version {version!r} with segmentation {segmentation!r}; this version "
+            "reads " + " and ".join(f"{number} ({name})" for name, number in known),
+            remedy="Use the electra-tf2 that built the data, or rebuild them with this one.",
         )
     values = {}
     for field in dataclasses.fields(DatasetMetadata):
         if field.name in content:
-            values[field.name] = _checked(field.name, content[field.name], path)
+            values[field.name] = _checked(field, content[field.name], path)
         elif field.default is dataclasses.MISSING:
             raise _damaged(path, f"no field {field.name}")
     metadata = DatasetMetadata(**values)
@@ -163,9 +184,9 @@ def _from_json(content: Any, path: str) -> DatasetMetadata:
     return metadata
 
 
-def _checked(name: str, value: Any, path: str) -> Any:
+def _checked(field: dataclasses.Field, value: Any, path: str) -> Any:
     """Converts one field's value; raises where it has the wrong type."""
-    if name == "shards":
+    if field.name == "shards":
         shard_fields = {"name": str, "examples": int, "bytes": int}
         well_formed = isinstance(value, list) and all(
             isinstance(shard, dict)
@@ -176,27 +197,19 @@ def _checked(name: str, value: Any, path: str) -> Any:
         if not well_formed:
             raise _damaged(path, "shards is not a list of {name, examples, bytes}")
         return tuple(Shard(**shard) for shard in value)
-    if name == "counts":
+    if field.name == "counts":
         if not isinstance(value, dict) or not all(type(n) is int for n in value.values()):
             raise _damaged(path, "counts is not an object of integers")
         return value
-    annotation = DatasetMetadata.__dataclass_fields__[name].type
-    if type(value).__name__ != annotation:
-        raise _damaged(path, f"{name} is {value!r}, which is not of type {annotation}")
+    if type(value).__name__ != field.type:  # annotations are strings here: "int", "str", "bool"
+        raise _damaged(path, f"{field.name} is {value!r}, which is not of type {field.type}")
     return value
 
 
 def _damaged(path: str, received: str) -> UserError:
     return UserError(
-        "The metadata of the data set is damaged.",
-        where=path,
-        received=received,
-        remedy=_BUILD_AGAIN,
+        "The metadata of the data set is damaged.", where=path, received=received, remedy=_REBUILD
     )
-
-
-_BUFFERED_BYTES = 64 << 20
-_SYNC_THREADS = 8
 
 
 def shard_name(index: int, num_shards: int) -> str:
@@ -213,12 +226,12 @@ class DealtRecords:
     """Records in memory, dealt to shards in turn, so that neighbours in the corpus part.
 
     Args:
-        num_shards: Number of shards.
+        num_shards: number of shards.
 
     Attributes:
-        buffers: The records of each shard, framed, in order.
-        num_examples: How many records have been dealt.
-        size: Their bytes since the last `clear`.
+        buffers: the records of each shard, framed, in order.
+        num_examples: how many records have been dealt.
+        size: their bytes since the last `clear`.
     """
 
     def __init__(self, num_shards: int):
@@ -227,7 +240,7 @@ class DealtRecords:
         self.size = 0
 
     def deal(self, records: Records) -> None:
-        """Deals the next records; goes on at the shard after the last one."""
+        """Deals the next records, from the shard after the last one on."""
         shard = self.num_examples % len(self.buffers)
         view = memoryview(records.data)
         start = 0
@@ -255,11 +268,11 @@ class ShardWriter:
     have open.
 
     Args:
-        directory: An existing folder.
-        num_shards: Number of files; all are made, even those that get no record.
+        directory: an existing folder.
+        num_shards: number of files; all are made, even those that get no record.
 
     Raises:
-        OSError: A file can't be made; later, from the methods: it can't be written.
+        OSError: a file can't be made; later, from the methods: it can't be written.
     """
 
     def __init__(self, directory: str, num_shards: int):
@@ -276,7 +289,7 @@ class ShardWriter:
         """Writes the next records.
 
         Args:
-            records: Framed records, in order.
+            records: framed records, in order.
         """
         self._dealt.deal(records)
         if self._dealt.size >= _BUFFERED_BYTES:

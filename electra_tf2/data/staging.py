@@ -8,17 +8,19 @@ last.
 
 from __future__ import annotations
 
-import fcntl
+import contextlib
 import os
 import re
 import tempfile
 
+import filelock
+
 from electra_tf2 import files
-from electra_tf2.data import shards
-from electra_tf2.errors import UserError
+from electra_tf2.data.shards import METADATA
+from electra_tf2.errors import UserError, first_of
 
 _LOCK = ".lock"
-_OURS = re.compile(r"pretrain_data\.tfrecord-\d+-of-\d+|" + re.escape(shards.FILE_NAME))
+_OURS = re.compile(r"pretrain_data\.tfrecord-\d+-of-\d+|" + re.escape(METADATA))
 
 
 class StagedFolder:
@@ -29,16 +31,16 @@ class StagedFolder:
     same output folder.
 
     Args:
-        output_dir: The output folder.
-        overwrite: Replace the data set that is there. By default a folder that isn't empty is an
-            error; one that holds other files than a data set's is so in any case.
+        output_dir: the output folder.
+        overwrite: replace an existing data set. By default a folder that isn't empty is an error;
+            one that holds files that don't belong to a data set always is.
 
     Attributes:
-        path: The temporary folder, inside the context.
+        path: the temporary folder, inside the context.
 
     Raises:
-        UserError: On entry, the output folder can't be used.
-        OSError: The disk is full, or the like.
+        UserError: on entry, the output folder can't be used.
+        OSError: the disk is full, or the like.
     """
 
     def __init__(self, output_dir: str, *, overwrite: bool = False):
@@ -47,6 +49,7 @@ class StagedFolder:
         self._output_dir = output_dir.rstrip("/") or "/"
         self._overwrite = overwrite
         self._made: list[str] = []
+        self._locked = contextlib.ExitStack()
         self.path = ""
 
     def check(self) -> None:
@@ -59,7 +62,7 @@ class StagedFolder:
                 "The output folder is a file.",
                 where="--output-dir",
                 received=path,
-                remedy="Give the path of a folder; it is made if it isn't there.",
+                remedy="Give the path of a folder; it is made if it doesn't exist.",
             )
         names = [name for name in files.list_dir(path) if not self._is_leftover(name)]
         foreign = [name for name in names if not _OURS.fullmatch(name)]
@@ -67,15 +70,15 @@ class StagedFolder:
             raise UserError(
                 "The output folder is not empty.",
                 where=path,
-                received=_shown(names),
+                received=first_of(names, 3, ", "),
                 remedy="Choose another output folder, or replace the data set in this one with "
                 "--overwrite.",
             )
         if foreign:
             raise UserError(
-                "The output folder is not empty: it holds files that are no part of a data set.",
+                "The output folder is not empty: it holds files that don't belong to a data set.",
                 where=path,
-                received=_shown(foreign),
+                received=first_of(foreign, 3, ", "),
                 remedy="Move them elsewhere, or choose another output folder.",
             )
 
@@ -95,14 +98,13 @@ class StagedFolder:
             self._remove_leftovers(home)
             self.path = tempfile.mkdtemp(prefix=self._prefix, dir=home)
             os.chmod(self.path, 0o777 & ~_umask())
-            self._lock = open(os.path.join(self.path, _LOCK), "w")
-            fcntl.flock(self._lock, fcntl.LOCK_EX)
+            self._locked.enter_context(_lock(self.path))
         except OSError as error:
             self.__exit__()
             raise UserError(
                 "The output folder can't be written to.",
                 where=home,
-                received=error.strerror or str(error),
+                received=files.reason(error),
                 remedy="Choose another output folder, or make this one writable.",
             ) from error
         return self
@@ -122,14 +124,10 @@ class StagedFolder:
     def __exit__(self, *_: object) -> None:
         if self.path:
             files.remove_tree(self.path)
-        lock = getattr(self, "_lock", None)
-        if lock:
-            lock.close()
-        for folder in reversed(self._made):
-            try:
+        self._locked.close()
+        with contextlib.suppress(OSError):  # another program put something there
+            for folder in reversed(self._made):
                 os.rmdir(folder)
-            except OSError:
-                return  # somebody else put something there
 
     def _swap_folders(self) -> None:
         parent = os.path.dirname(self._output_dir)
@@ -152,7 +150,7 @@ class StagedFolder:
         return os.path.join(parent, f".{name}.replaced")
 
     def _restore_replaced(self) -> None:
-        """Undoes, or ends, the work of a build that was killed while it replaced a data set."""
+        """Undoes or completes what a build was doing when it was killed between two renames."""
         replaced = self._replaced_folder()
         if not files.is_local(replaced) or not os.path.isdir(replaced):
             return
@@ -162,13 +160,13 @@ class StagedFolder:
             os.rename(replaced, self._output_dir)
 
     def _move_files(self) -> None:
-        names = [name for name in files.list_dir(self.path) if name != shards.FILE_NAME]
+        names = [name for name in files.list_dir(self.path) if name != METADATA]
         old = {name for name in files.list_dir(self._output_dir) if _OURS.fullmatch(name)}
-        if shards.FILE_NAME in old:  # without it nobody takes a mixture for a data set
-            files.remove(os.path.join(self._output_dir, shards.FILE_NAME))
-        for name in old - {*names, shards.FILE_NAME}:
+        if METADATA in old:  # so that a mixture is not taken for a data set
+            files.remove(os.path.join(self._output_dir, METADATA))
+        for name in old - {*names, METADATA}:
             files.remove(os.path.join(self._output_dir, name))
-        for name in [*names, shards.FILE_NAME]:
+        for name in [*names, METADATA]:
             files.rename(os.path.join(self.path, name), os.path.join(self._output_dir, name))
         files.remove_tree(self.path)
         files.sync(self._output_dir)
@@ -188,22 +186,19 @@ class StagedFolder:
         return name.startswith(f".{os.path.basename(self._output_dir)}.partial-")
 
     def _remove_leftovers(self, home: str) -> None:
-        """Removes temporary folders whose build was killed: nobody holds their lock."""
+        """Removes temporary folders whose build was killed: no process holds their lock."""
         for name in os.listdir(home):
             if not name.startswith(self._prefix):
                 continue
             folder = os.path.join(home, name)
-            try:
-                with open(os.path.join(folder, _LOCK)) as lock:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.exists(os.path.join(folder, _LOCK)):  # or it isn't a build's
+                with contextlib.suppress(OSError), _lock(folder):  # or the build is still running
                     files.remove_tree(folder)
-            except OSError:
-                continue  # a build that is under way, or a folder of another origin
 
 
-def _shown(names: list[str]) -> str:
-    shown = ", ".join(names[:3])
-    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"
+def _lock(folder: str) -> filelock.BaseFileLock:
+    """The lock of a temporary folder; the system frees it when the build ends, however it ends."""
+    return filelock.FileLock(os.path.join(folder, _LOCK), timeout=0)
 
 
 def _umask() -> int:

@@ -7,11 +7,11 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 
-from tqdm import tqdm
-
 from electra_tf2 import files
+from electra_tf2.console import Progress, say
 from electra_tf2.data.corpus import Chunk, CorpusFile, find_files, plan_chunks, read_chunk
-from electra_tf2.errors import UserError, as_user_error
+from electra_tf2.errors import UserError
+from electra_tf2.text.normalization import Casing
 from electra_tf2.text.vocabulary import SPECIAL_TOKENS, Vocabulary
 from electra_tf2.text.vocabulary_training import (
     TrainedVocabulary,
@@ -33,7 +33,7 @@ class VocabularyConfig:
         min_frequency: characters and pairs that occur less often make no piece.
         limit_alphabet: largest number of characters; None: an eighth of the vocabulary, 64 to 1000.
         max_bytes: bytes of the corpus to read; a larger corpus is sampled evenly.
-        overwrite: whether a file that is there is replaced.
+        overwrite: whether an existing file is replaced.
     """
 
     corpus_dir: str
@@ -57,16 +57,16 @@ def build_vocabulary(config: VocabularyConfig) -> Vocabulary:
         The vocabulary.
 
     Raises:
-        UserError: a value is out of range, the output file is there already, the corpus is empty or
+        UserError: a value is out of range, the output file already exists, the corpus is empty or
             not UTF-8, or it doesn't give a vocabulary of this size. Nothing is written then.
     """
     _check(config)
     corpus, hidden = find_files(config.corpus_dir, "--corpus-dir")
     total = sum(file.size for file in corpus)
     skipped = f" ({hidden} hidden entries left out)" if hidden else ""
-    print(f"Corpus: {len(corpus)} files, {total / 1e6:.1f} MB{skipped}", flush=True)
+    say(f"Corpus: {len(corpus)} files, {total / 1e6:.1f} MB{skipped}")
     words = _count_words(config, corpus, total)
-    print(f"Learning {config.vocab_size} pieces from {len(words)} different words", flush=True)
+    say(f"Learning {config.vocab_size} pieces from {len(words)} different words")
     trained = train_vocabulary(
         words,
         config.vocab_size,
@@ -74,15 +74,10 @@ def build_vocabulary(config: VocabularyConfig) -> Vocabulary:
         limit_alphabet=config.limit_alphabet,
         show_progress=sys.stderr.isatty(),
     )
-    try:
-        _write(config.output_file, trained.vocabulary)
-    except OSError as error:
-        raise as_user_error(error) or UserError(
-            "The vocabulary can't be written.",
-            where=config.output_file,
-            received=error.strerror or str(error),
-            remedy="Choose another --output-file.",
-        ) from error
+    with files.output_errors_explained(config.output_file):
+        files.make_dirs(os.path.dirname(config.output_file))
+        content = "".join(f"{token}\n" for token in trained.vocabulary.tokens)
+        files.replace_file(config.output_file, content.encode("utf-8"))
     _print_summary(config, trained, sum(words.values()))
     return trained.vocabulary
 
@@ -142,7 +137,7 @@ def _check(config: VocabularyConfig) -> None:
         )
     if files.exists(config.output_file) and not config.overwrite:
         raise UserError(
-            "The output file is there already.",
+            "The output file already exists.",
             where="--output-file",
             received=config.output_file,
             remedy="Choose another name, or replace the file with --overwrite.",
@@ -153,20 +148,16 @@ def _count_words(
     config: VocabularyConfig, corpus: Sequence[CorpusFile], total: int
 ) -> dict[str, int]:
     if total > config.max_bytes:
-        print(f"Reading an even sample of {config.max_bytes / 1e6:.1f} MB", flush=True)
-    counter = WordCounter(lower_case=config.do_lower_case, strip_accents=config.strip_accents)
-    bar = tqdm(
-        total=min(total, config.max_bytes),
-        unit="B",
-        unit_scale=True,
-        desc="Counting words",
-        # Lines in a file are read one by one: a line every ten seconds is enough there.
-        mininterval=0.1 if sys.stderr.isatty() else 10,
-    )
-    with bar:
+        say(f"Reading an even sample of {config.max_bytes / 1e6:.1f} MB")
+    counter = WordCounter(Casing.from_hparams(config))
+    done = 0
+    with Progress(
+        min(total, config.max_bytes), description="Counting words", unit="byte"
+    ) as progress:
         for chunk in sample_chunks(corpus, config.max_bytes):
             counter.add(read_chunk(chunk))
-            bar.update(chunk.end - chunk.start)
+            done += chunk.end - chunk.start
+            progress.update(done)
     words = counter.words()
     if not words:
         raise UserError(
@@ -176,22 +167,6 @@ def _count_words(
             remedy="Give a folder of UTF-8 text files.",
         )
     return words
-
-
-def _write(path: str, vocabulary: Vocabulary) -> None:
-    content = "".join(f"{token}\n" for token in vocabulary.tokens).encode("utf-8")
-    files.make_dirs(os.path.dirname(path) or ".")
-    temporary = f"{path}.{os.getpid()}.tmp"
-    try:
-        with files.reported_as_os_errors(path), files.open_binary(temporary, "wb") as writer:
-            writer.write(content)
-        files.sync(temporary)
-        files.rename(temporary, path)
-    except BaseException:
-        if files.exists(temporary):
-            files.remove(temporary)
-        raise
-    files.sync(os.path.dirname(path) or ".")
 
 
 def _print_summary(config: VocabularyConfig, trained: TrainedVocabulary, num_words: int) -> None:

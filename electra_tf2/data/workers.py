@@ -4,6 +4,11 @@ The processes are started afresh ("spawn"): TensorFlow's threads don't survive a
 handed two tasks at a time, so that it never waits for the next one, and sends the parts of a task
 as they come. What arrives before its turn waits in memory up to a limit; a worker that is too far
 ahead then waits in its write.
+
+`concurrent.futures.ProcessPoolExecutor` can't do this. It returns the result of a task as a whole,
+and a task may be a large archive, which has one random stream and so can't be divided. When the
+program is stopped it waits for the running tasks; when the program is killed, its workers stay
+alive.
 """
 
 from __future__ import annotations
@@ -48,7 +53,7 @@ class _Worker:
         theirs.close()
 
     def died(self) -> UserError:
-        """The error for a process that ended before its time."""
+        """The error for a process that ended too early."""
         self.process.join(timeout=10)
         code = self.process.exitcode
         ended = f"exit code {code}"
@@ -67,9 +72,9 @@ class WorkerPool:
     """A context with running worker processes.
 
     Args:
-        make_maker: Called once in each process; returns the function that makes the parts of a
+        make_maker: called once in each process; returns the function that makes the parts of a
             task. Must be picklable.
-        num_workers: Number of processes.
+        num_workers: number of processes.
     """
 
     def __init__(self, make_maker: Callable[[], PartMaker], num_workers: int):
@@ -98,11 +103,11 @@ class WorkerPool:
         """Yields the parts of all tasks, in the order of the tasks.
 
         Args:
-            tasks: The tasks; taken as workers get free.
+            tasks: the tasks; taken as workers become free.
 
         Raises:
-            UserError: A worker raised it, or was killed.
-            RuntimeError: A worker raised anything else; the message holds its traceback.
+            UserError: a worker raised it, or was killed.
+            RuntimeError: a worker raised anything else; the message holds its traceback.
         """
         remaining = enumerate(tasks)
         arrived: dict[int, collections.deque[Part]] = {}
@@ -178,14 +183,14 @@ class WorkerPool:
 
 
 def _work(connection: Connection, make_maker: Callable[[], PartMaker]) -> None:
-    """The process: takes tasks until the parent goes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends its workers
+    """The process: takes tasks until the parent ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Ctrl-C the parent ends its workers
     # Workers tokenize: they need no accelerator, and would each take a share of its memory.
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     tasks: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    # Tasks are taken in while parts are sent, or both sides could wait for the other to read.
-    threading.Thread(target=_take_in, args=(connection, tasks), daemon=True).start()
+    # Tasks are received while parts are sent, or both sides could wait for the other to read.
+    threading.Thread(target=_receive_tasks, args=(connection, tasks), daemon=True).start()
     try:
         with silent_stderr():
             make_parts = make_maker()
@@ -196,15 +201,15 @@ def _work(connection: Connection, make_maker: Callable[[], PartMaker]) -> None:
                 connection.send_bytes(part.records.data)
             connection.send(("end",))
     except (BrokenPipeError, ConnectionResetError):
-        return  # the parent is gone
+        return  # the parent has ended
     except UserError as error:
         connection.send(("error", error))
     except Exception:
         connection.send(("crash", traceback.format_exc()))
 
 
-def _take_in(connection: Connection, tasks: queue.SimpleQueue[Any]) -> None:
-    """Queues tasks as they come; ends the process when the parent is gone."""
+def _receive_tasks(connection: Connection, tasks: queue.SimpleQueue[Any]) -> None:
+    """Queues tasks as they come; ends the process when the parent has ended."""
     while True:
         try:
             tasks.put(connection.recv())

@@ -1,9 +1,8 @@
-"""Writing networks as folders that transformers loads."""
+"""Writing pre-trained networks for transformers."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import posixpath
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
@@ -12,9 +11,9 @@ import numpy as np
 import tensorflow as tf
 
 from electra_tf2.console import say
-from electra_tf2.errors import UserError, first_of
+from electra_tf2.errors import UserError
 from electra_tf2.export.huggingface_card import model_card
-from electra_tf2.files import new_folder, replace_file
+from electra_tf2.files import json_bytes, new_folder, replace_file
 from electra_tf2.formats.huggingface_config import CONFIG, architecture_for, huggingface_config
 from electra_tf2.formats.huggingface_folder import WEIGHTS
 from electra_tf2.formats.huggingface_names import (
@@ -25,24 +24,24 @@ from electra_tf2.formats.huggingface_names import (
     added_projection,
     encoder_names,
     encoder_shapes,
+    is_kernel,
 )
 from electra_tf2.formats.huggingface_tokenizer import tokenizer_files
+from electra_tf2.formats.match import match_arrays
 from electra_tf2.loading.pretrained import (
     Pretrained,
     check_finite,
     generator_network,
     generator_scope,
-    model_vocabulary,
-    open_pretrained,
 )
+from electra_tf2.loading.source import Source, open_source
 from electra_tf2.modeling.config import TransformerConfig
-from electra_tf2.text.vocabulary import Vocabulary
+from electra_tf2.text.normalization import Casing
 from electra_tf2.training.array_files import write_arrays
 
 ENCODER = "electra"
 _TWO_TOWERS = "cloze_predictions"
 _TASKS = "task_specific"
-_SHOWN = 8
 Tensors = dict[str, np.ndarray]
 
 
@@ -83,22 +82,6 @@ class Exported(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-class Source(NamedTuple):
-    """An opened model with what an export needs of it.
-
-    Attributes:
-        pretrained: the weights.
-        network: the sizes of the encoder that is kept.
-        vocabulary: its pieces.
-        tokenizer: `do_lower_case` and `strip_accents`.
-    """
-
-    pretrained: Pretrained
-    network: TransformerConfig
-    vocabulary: Vocabulary
-    tokenizer: dict[str, bool]
-
-
 def export_huggingface(source: str, output: str, options: ExportOptions) -> None:
     """Exports a pre-trained model: its discriminator, its generator, or both.
 
@@ -110,31 +93,24 @@ def export_huggingface(source: str, output: str, options: ExportOptions) -> None
     Raises:
         UserError: the model can't be read or lacks what was asked for, or the output is not free.
     """
-    opened = open_source(source, options)
+    opened = open_to_export(source, options)
     write_models(opened, networks_of(opened, options), output)
 
 
-def open_source(path: str, options: ExportOptions) -> Source:
+def open_to_export(path: str, options: ExportOptions) -> Source:
     """Opens a model to export.
 
     Raises:
-        UserError: it can't be read, has weights that are not finite, or there is no vocabulary or
-            another one than the model's.
+        UserError: it can't be read, has weights that are not finite, there is no vocabulary or
+            another one than the model's, or the options contradict the model's casing.
     """
-    pretrained = open_pretrained(path)
-    if not pretrained.network:
-        raise UserError(
-            "The checkpoint does not show an encoder to export.",
-            where=pretrained.path,
-            received=", ".join(sorted(pretrained.arrays)[:3]) + ", …",
-            remedy="Give a model of ELECTRA, or one of a masked LM.",
-        )
-    check_finite(pretrained, pretrained.arrays)
-    network = TransformerConfig(**pretrained.network)
-    vocabulary, _ = model_vocabulary(
-        pretrained, network.vocab_size, options.vocab_file, "--vocab-file"
+    casing = Casing(options.do_lower_case is not False, options.strip_accents is not False)
+    source = open_source(
+        path, vocab_file=options.vocab_file, vocab_option="--vocab-file", casing=casing
     )
-    return Source(pretrained, network, vocabulary, _casing(pretrained, options))
+    check_finite(source.pretrained, source.pretrained.arrays)
+    _check_casing(source.pretrained, options)
+    return source
 
 
 def networks_of(source: Source, options: ExportOptions) -> list[Exported]:
@@ -144,13 +120,15 @@ def networks_of(source: Source, options: ExportOptions) -> list[Exported]:
         "discriminator": _holds(arrays, DISCRIMINATOR_HEAD),
         "generator": _holds(arrays, GENERATOR_HEAD),
     }
-    wanted = {None: [n for n, found in there.items() if found], "both": list(there)}
-    names = wanted.get(options.network, [options.network])
+    if options.network is None:
+        names = [name for name, is_there in there.items() if is_there]
+    else:
+        names = list(there) if options.network == "both" else [options.network]
     lacking = [name for name in names if not there[name]]
     two_towers = _holds(arrays, _TWO_TOWERS)
     if lacking:
         found = [name for name, is_there in there.items() if is_there]
-        found += ["Electric's two towers, which transformers has no like of"] * two_towers
+        found += ["Electric's two towers, which transformers has no equivalent of"] * two_towers
         raise UserError(
             f"The model has no {lacking[0]} to export.",
             where=source.pretrained.path,
@@ -158,7 +136,7 @@ def networks_of(source: Source, options: ExportOptions) -> list[Exported]:
             remedy="Leave --network out for what there is.",
         )
     if two_towers:
-        say("The generator is left out: transformers has no like of Electric's two towers.")
+        say("The generator is left out: transformers has no equivalent of Electric's two towers.")
     if _holds(arrays, _TASKS):
         say("The heads of tasks are left out: nothing beside them says what they are.")
     makers = {"discriminator": _discriminator, "generator": _generator}
@@ -242,9 +220,9 @@ def _write(source: Source, model: Exported, folder: str) -> None:
     write_arrays(posixpath.join(folder, WEIGHTS), model.tensors, {"format": "pt"})
     longest = model.config["max_position_embeddings"]
     files = {
-        **tokenizer_files(source.vocabulary, **source.tokenizer, max_length=longest),
-        CONFIG: (json.dumps(model.config, indent=2, ensure_ascii=False) + "\n").encode(),
-        "README.md": model_card(source.pretrained, source.tokenizer, model).encode(),
+        **tokenizer_files(source.vocabulary, source.casing, longest),
+        CONFIG: json_bytes(model.config, indent=2),
+        "README.md": model_card(source, model).encode(),
     }
     for name, content in files.items():
         replace_file(posixpath.join(folder, name), content)
@@ -255,7 +233,7 @@ def _discriminator(source: Source, options: ExportOptions) -> Exported:
     if "discriminator" not in architecture.classes:
         note = (
             f"Without its replaced-token head, which transformers' {architecture.model_type} "
-            "models have no like of."
+            "models have no equivalent of."
         )
         return bare_encoder(source, options, note)._replace(kind="discriminator")
     tensors = encoder_tensors(source, architecture)
@@ -316,46 +294,31 @@ def _head(
 
 def _renamed(pretrained: Pretrained, wanted: Mapping[str, tuple[str, tuple[int, ...]]]) -> Tensors:
     """Takes arrays by their names here, (name there, shape here), and turns kernels round."""
-    problems, tensors = [], {}
-    for ours, (theirs, shape) in wanted.items():
-        array = pretrained.arrays.get(ours)
-        if array is None:
-            problems.append(f"{ours} is missing")
-        elif array.shape != shape:
-            problems.append(f"{ours} has shape {array.shape}, not {shape}")
-        else:
-            tensors[theirs] = array.T if ours.endswith("/kernel") else array
-    if problems:
-        raise UserError(
-            "The model lacks parts of the network to export.",
-            where=pretrained.path,
-            received=first_of(problems, _SHOWN),
-            remedy="Check that its files are complete and its config.json is its own.",
-        )
-    return tensors
+    shapes = {ours: shape for ours, (_, shape) in wanted.items()}
+    arrays = match_arrays(shapes, pretrained.arrays).complete(
+        "The model lacks parts of the network to export.",
+        where=pretrained.path,
+        remedy="Check that its files are complete and its config.json is its own.",
+    )
+    return {wanted[n][0]: a.T if is_kernel(n) else a for n, a in arrays.items()}
 
 
-def _casing(pretrained: Pretrained, options: ExportOptions) -> dict[str, bool]:
-    """The model's own settings; where it has none, those given, or those of most models."""
-    if pretrained.tokenizer:
-        for name, value in pretrained.tokenizer.items():
-            if getattr(options, name) not in (None, value):
-                raise UserError(
-                    "The model was trained on text that was tokenized otherwise.",
-                    where=f"--{name.replace('_', '-')}",
-                    received=f"{getattr(options, name)}; the model has {value}",
-                    remedy="Leave the flag out: the model's setting is used.",
-                )
-        lower, strip = (pretrained.tokenizer[n] for n in ("do_lower_case", "strip_accents"))
-        return {"do_lower_case": lower, "strip_accents": strip and lower}
-    lower = True if options.do_lower_case is None else options.do_lower_case
-    strip = lower and options.strip_accents is not False
-    if options.do_lower_case is None:
+def _check_casing(pretrained: Pretrained, options: ExportOptions) -> None:
+    """Refuses a casing that is not the model's own; says which one is taken for lack of it."""
+    stored = pretrained.casing.to_dict() if pretrained.casing else {}
+    for name, value in stored.items():
+        if getattr(options, name) not in (None, value):
+            raise UserError(
+                "The model was trained on text that was tokenized otherwise.",
+                where=f"--{name.replace('_', '-')}",
+                received=f"{getattr(options, name)}; the model has {value}",
+                remedy="Leave the flag out: the model's setting is used.",
+            )
+    if not stored and options.do_lower_case is None:
         say(
             "Nothing beside the model says how text is cased: lower-cased, as for the released "
             "models (--do-lower-case false for a cased one)."
         )
-    return {"do_lower_case": lower, "strip_accents": strip}
 
 
 def _holds(arrays: Mapping[str, np.ndarray], scope: str) -> bool:

@@ -11,7 +11,6 @@ imported: this module is enough.
 
 from __future__ import annotations
 
-import json
 import os
 import posixpath
 import tempfile
@@ -21,7 +20,7 @@ import tensorflow as tf
 
 from electra_tf2.console import say
 from electra_tf2.files import new_folder, replace_file
-from electra_tf2.loading.folder import TOKENIZER, VOCABULARY
+from electra_tf2.loading.folder import CASING, VOCABULARY, casing_json
 from electra_tf2.loading.networks import (
     build_discriminator,
     build_encoder,
@@ -39,7 +38,7 @@ def export_keras(source: str, output: str) -> None:
 
     Written are, of those networks that the model has, `encoder.keras` (token ids, mask and segment
     ids -> states), `discriminator.keras` (-> a logit a token) and `generator.keras` (-> logits over
-    the vocabulary), and vocab.txt and tokenizer.json. Each file holds a whole network: embeddings
+    the vocabulary), and vocab.txt and casing.json. Each file holds a whole network: embeddings
     that networks share are in all of them. Electric's generator of two towers is left out.
 
     Args:
@@ -55,12 +54,8 @@ def export_keras(source: str, output: str) -> None:
         for name, network in _networks(opened).items():
             _save(network, posixpath.join(folder, f"{name}.keras"))
         vocabulary = "".join(f"{token}\n" for token in tokenizer.vocabulary.tokens)
-        settings = {
-            "do_lower_case": tokenizer.lower_case,
-            "strip_accents": tokenizer.strip_accents,
-        }
-        for name, text in ((VOCABULARY, vocabulary), (TOKENIZER, json.dumps(settings) + "\n")):
-            replace_file(posixpath.join(folder, name), text.encode())
+        replace_file(posixpath.join(folder, VOCABULARY), vocabulary.encode())
+        replace_file(posixpath.join(folder, CASING), casing_json(tokenizer.casing))
 
 
 def _networks(source: Source) -> dict[str, keras.Model]:

@@ -113,7 +113,7 @@ def save(
     Raises:
         UserError: the folder can't be made.
     """
-    module = tf.Module()
+    module: Any = tf.Module()  # what its attributes hold is saved with it
     variables = {id(v): v.value for network in networks for v in network.variables}
     module.weights = list(variables.values())
     functions = {
@@ -208,7 +208,7 @@ def on_features(
         )
         with tf.control_dependencies([same]):
             first, second = tokenizer(texts), tokenizer(second_texts)
-        return shared(tokenizer.pair_rows(first, second, max_length))
+        return shared(tokenizer.rows(first, max_length, second=second))
 
     def ids(*tensors):
         return shared(features_of(*tensors))
@@ -230,7 +230,7 @@ def _states(encoder: keras.Model) -> States:
 def _encoding(tokenizer: GraphTokenizer, states_of: States, length: int) -> Signatures:
     def encode(features: Features) -> dict[str, tf.Tensor]:
         mask, states = features["input_mask"], states_of(features)
-        states *= tf.cast(mask, states.dtype)[..., tf.newaxis]
+        states *= tf.cast(mask, states.dtype)[:, :, tf.newaxis]
         return {"states": states, "input_ids": features["input_ids"], "mask": mask}
 
     return on_features("encode", tokenizer, length, encode)
@@ -260,7 +260,7 @@ def _detection(
 
     def score(features: Features) -> dict[str, tf.Tensor]:
         special = [tokenizer.vocabulary.cls_id, tokenizer.vocabulary.sep_id]
-        ordinary = tf.reduce_all(features["input_ids"][..., tf.newaxis] != special, axis=-1)
+        ordinary = tf.reduce_all(features["input_ids"][:, :, tf.newaxis] != special, axis=-1)
         counted = features["input_mask"] * tf.cast(ordinary, tf.int32)
         return {"scores": -tf.reduce_sum(logits_of(features) * tf.cast(counted, tf.float32), 1)}
 
@@ -281,14 +281,16 @@ def _generation(tokenizer: GraphTokenizer, generator: keras.Model, length: int) 
     def fill_mask(texts: tf.Tensor) -> dict[str, tf.Tensor]:
         features = tokenizer.rows(tokenizer.with_masks(texts), length)
         places = tf.where(features["input_ids"] == tokenizer.vocabulary.mask_id)
-        positions = tf.RaggedTensor.from_value_rowids(
+        ragged: Any = tf.RaggedTensor  # its stub lacks the constructors
+        positions = ragged.from_value_rowids(
             tf.cast(places[:, 1], tf.int32), places[:, 0], nrows=tf.shape(texts, tf.int64)[0]
         )
-        logits = generate(*features.values(), positions.to_tensor())["logits"]
-        probabilities, ids = tf.math.top_k(tf.nn.softmax(logits), best)
+        ids, mask, segments = (features[n] for n in ("input_ids", "input_mask", "segment_ids"))
+        logits = generate(ids, mask, segments, positions.to_tensor())["logits"]
+        probabilities, found = tf.math.top_k(tf.nn.softmax(logits), best)
         there = tf.ones_like(positions).to_tensor()[..., tf.newaxis] > 0
         return {
-            "tokens": tf.where(there, tf.gather(tokenizer.tokens, ids), ""),
+            "tokens": tf.where(there, tf.gather(tokenizer.tokens, found), ""),
             "probabilities": tf.where(there, probabilities, 0.0),
         }
 

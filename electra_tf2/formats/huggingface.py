@@ -1,4 +1,4 @@
-"""Hugging Face models by our names: a discriminator, a generator, both, or a bare encoder."""
+"""Reading Hugging Face models: a discriminator, a generator, both, or a bare encoder."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from electra_tf2.errors import UserError, first_of
+from electra_tf2.errors import UserError
 from electra_tf2.formats.huggingface_config import (
     CONFIG,
     model_class_of,
@@ -27,17 +27,24 @@ from electra_tf2.formats.huggingface_names import (
     Architecture,
     added_projection,
     encoder_shapes,
+    is_kernel,
     is_not_needed,
     modern_name,
 )
-from electra_tf2.formats.huggingface_tokenizer import read_tokenizer_settings, vocabulary_file
+from electra_tf2.formats.huggingface_tokenizer import read_huggingface_casing, vocabulary_file
+from electra_tf2.formats.match import match_arrays
 from electra_tf2.modeling.config import TransformerConfig
-from electra_tf2.text.vocabulary import load_vocabulary
+from electra_tf2.text.normalization import Casing
+from electra_tf2.text.vocabulary import load_vocabulary, vocabulary_difference
 
 PAIR_FOLDERS = ("discriminator", "generator")
 """Where a folder with both networks has them."""
 
-_SHOWN = 12
+_MISFIT = {
+    "what": "The Hugging Face model's tensors are not those that its config.json describes.",
+    "remedy": "Check that both files are of one model, and that it is an encoder of the type that "
+    "config.json says.",
+}
 Arrays = dict[str, np.ndarray]
 
 
@@ -52,7 +59,7 @@ class HuggingFaceModel(NamedTuple):
             "generator", without embeddings where they are the discriminator's.
         network: the sizes of "electra".
         generator: the sizes of the masked LM; None if there is none.
-        tokenizer: `do_lower_case` and `strip_accents`, {} if unknown.
+        casing: of its text; None if unknown.
         left_over: names of tensors that were not taken over.
     """
 
@@ -61,7 +68,7 @@ class HuggingFaceModel(NamedTuple):
     arrays: Arrays
     network: TransformerConfig
     generator: TransformerConfig | None
-    tokenizer: dict[str, bool]
+    casing: Casing | None
     left_over: tuple[str, ...]
 
 
@@ -74,7 +81,7 @@ class _Part(NamedTuple):
     encoder: Arrays
     heads: Arrays
     network: TransformerConfig
-    tokenizer: dict[str, bool]
+    casing: Casing | None
     left_over: tuple[str, ...]
 
     @property
@@ -125,7 +132,7 @@ def open_huggingface(folders: tuple[str, ...]) -> HuggingFaceModel:
         generator = part.network if _has(part, GENERATOR_HEAD) else None
         arrays = _scoped("electra", part.encoder) | part.heads
         return HuggingFaceModel(
-            part.path, part.folder, arrays, part.network, generator, part.tokenizer, part.left_over
+            part.path, part.folder, arrays, part.network, generator, part.casing, part.left_over
         )
     return _joined(parts)
 
@@ -154,7 +161,7 @@ def _read(folder: str) -> _Part:
         encoder,
         heads,
         network,
-        read_tokenizer_settings(folder),
+        read_huggingface_casing(folder),
         tuple(sorted(tensors)),
     )
 
@@ -163,7 +170,8 @@ def _by_modern_names(tensors: Arrays, path: str) -> Arrays:
     renamed: Arrays = {}
     for name, array in tensors.items():
         if modern_name(name) in renamed:
-            raise _misfit(path, [f"{modern_name(name)} is there by an old name too"])
+            problem = f"{modern_name(name)} is there by an old name too"
+            raise UserError(**_MISFIT, where=path, received=problem)
         renamed[modern_name(name)] = array
     return renamed
 
@@ -198,31 +206,30 @@ def _translated(
         if any(name in tensors for name in names.values()):
             heads |= names
             shapes |= shapes_of(network)
-    problems, found = [], {}
-    for ours, theirs in (wanted | heads).items():
-        turned = slice(None, None, -1 if ours.endswith("/kernel") else 1)
-        array = tensors.pop(theirs, None)
-        if problem := _problem(array, shapes[ours][turned]):
-            problems.append(f"{theirs} {problem}")
-        else:
-            found[ours] = array.T if turned.step < 0 else array
-    problems = problems or _unlike_added(architecture, network, tensors, prefix)
+    names = wanted | heads
+    match = match_arrays(
+        {t: shapes[n][:: -1 if is_kernel(n) else 1] for n, t in names.items()}, tensors
+    )
+    for name in names.values():
+        tensors.pop(name, None)
+    problems = [f"{n} {p}" for n, array in match.found.items() if (p := _problem(array))]
+    if not match.problems:
+        problems += _unlike_added(architecture, network, tensors, prefix)
     parts = (prefix,) if prefix else ("embeddings.", "embeddings_project.", "encoder.")
     extra = [name for name in tensors if name.startswith(parts) and not is_not_needed(name)]
     problems += [f"{name} has no place in the encoder" for name in sorted(extra)]
-    if problems:
-        raise _misfit(path, problems)
-    return {n: found[n] for n in wanted}, {n: found[n] for n in heads}
+    found = match.complete(**_MISFIT, where=path, more=problems)
+    encoder, head = (
+        {ours: found[t].T if is_kernel(ours) else found[t] for ours, t in part.items()}
+        for part in (wanted, heads)
+    )
+    return encoder, head
 
 
-def _problem(array: np.ndarray | None, shape: tuple[int, ...]) -> str | None:
+def _problem(array: np.ndarray) -> str | None:
     """Says why a tensor can't be taken over; None if it can."""
-    if array is None:
-        return "is missing"
-    if array.shape != shape:
-        return f"has shape {array.shape}, not {shape}"
     if array.dtype != np.float32:
-        return f"has the type {array.dtype}, which is none of weights"
+        return f"has the type {array.dtype}, which weights don't have"
     return None if np.isfinite(array).all() else "has values that are not finite"
 
 
@@ -234,7 +241,7 @@ def _unlike_added(
     return [
         f"{name} is not that of the identity, and embeddings are as wide as states"
         for name, needed in added.items()
-        if not np.array_equal(tensors.pop(name, None), needed)
+        if not np.array_equal(tensors.pop(name, np.empty(0)), needed)
     ]
 
 
@@ -271,23 +278,20 @@ def _joined(parts: list[_Part]) -> HuggingFaceModel:
         arrays,
         main.network,
         generator.network,
-        main.tokenizer or generator.tokenizer,
+        main.casing or generator.casing,
         main.left_over + generator.left_over,
     )
 
 
 def _check_pair(main: _Part, generator: _Part) -> None:
     """Refuses a generator whose ids mean something else, or of another family."""
-    vocabularies = [
-        load_vocabulary(path).sha256
-        for part in (main, generator)
-        if (path := vocabulary_file(part.folder))
-    ]
-    settings = [part.tokenizer for part in (main, generator) if part.tokenizer]
+    paths = [path for part in (main, generator) if (path := vocabulary_file(part.folder))]
+    casings = {part.casing for part in (main, generator)} - {None}
     reasons = {
         "vocab_size": main.network.vocab_size != generator.network.vocab_size,
-        "the vocabularies": len(set(vocabularies)) > 1,
-        "casing or accents": any(other != settings[0] for other in settings),
+        "the vocabularies": len(paths) == 2
+        and vocabulary_difference(*map(load_vocabulary, paths)) is not None,
+        "casing or accents": len(casings) > 1,
         "model_type": main.model_type != generator.model_type,
     }
     different = [name for name, differs in reasons.items() if differs]
@@ -306,13 +310,3 @@ def _has(part: _Part, scope: str) -> bool:
 
 def _scoped(scope: str, arrays: Arrays) -> Arrays:
     return {f"{scope}/{name}": array for name, array in arrays.items()}
-
-
-def _misfit(path: str, problems: list[str]) -> UserError:
-    return UserError(
-        "The Hugging Face model's tensors are not those that its config.json describes.",
-        where=path,
-        received=first_of(problems, _SHOWN),
-        remedy="Check that both files are of one model, and that it is an encoder of the type "
-        "that config.json says.",
-    )

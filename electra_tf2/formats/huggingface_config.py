@@ -8,15 +8,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from electra_tf2.errors import UserError
-from electra_tf2.files import read_json_object
-from electra_tf2.formats.huggingface_names import ARCHITECTURES, Architecture
+from electra_tf2.files import read_json
+from electra_tf2.formats.huggingface_names import ARCHITECTURES, COPY_AGAIN, Architecture
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.modeling.layers import ACTIVATIONS, EPSILON
 
 CONFIG = "config.json"
-_COPY_AGAIN = "Copy the file again from where the model came from."
 
-# Their names, which are ours too.
+# Fields that have the same name in transformers and in `TransformerConfig`.
 _FIELDS = (
     "vocab_size",
     "hidden_size",
@@ -31,7 +30,7 @@ _FIELDS = (
     "type_vocab_size",
     "initializer_range",
 )
-# What transformers takes where a config.json is silent.
+# transformers' defaults for what a config.json leaves out.
 _COMMON = {
     "hidden_act": "gelu",
     "hidden_dropout_prob": 0.1,
@@ -70,7 +69,7 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
         "attention_probs_dropout_prob": 0.0,
     },
 }
-# What ours is, and cannot be otherwise.
+# What our encoder can't vary.
 _FIXED = {
     "layer_norm_eps": EPSILON,
     "position_embedding_type": "absolute",
@@ -79,7 +78,7 @@ _FIXED = {
     "num_hidden_groups": 1,
     "inner_group_num": 1,
 }
-# Their other names of the functions that ours has; "gelu" is the exact one, with erf.
+# transformers' other names of our activations; "gelu" is the exact one, with erf.
 _ACTIVATIONS = {"gelu_python": "gelu"}
 
 
@@ -87,10 +86,10 @@ def read_huggingface_config(folder: str) -> dict[str, Any]:
     """Reads a folder's config.json.
 
     Raises:
-        UserError: there is none, it is no JSON object, or of a model that ours has no like of.
+        UserError: there is none, it is not a JSON object, or the model's type is unknown here.
     """
     path = posixpath.join(folder, CONFIG)
-    config = read_json_object(path, "The model's configuration")
+    config = read_json(path, "The model's configuration", COPY_AGAIN)
     model_type = config.get("model_type")
     if not isinstance(model_type, str) or model_type not in ARCHITECTURES:
         raise UserError(
@@ -146,9 +145,7 @@ def network_of(config: Mapping[str, Any], where: str) -> TransformerConfig:
     try:
         return TransformerConfig(**{**values, "hidden_act": act}, **_shared(model_type))
     except UserError as error:
-        raise UserError(
-            error.what, where=where, received=error.received, remedy=_COPY_AGAIN
-        ) from error
+        raise error.with_(where=where, remedy=COPY_AGAIN) from error
 
 
 def huggingface_config(
@@ -216,15 +213,15 @@ def _check_types(stated: Mapping[str, Any], where: str) -> None:
     ]
     if wrong:
         raise UserError(
-            "The Hugging Face model's configuration has values that can't be.",
+            "The Hugging Face model's configuration has impossible values.",
             where=where,
             received=", ".join(wrong),
-            remedy=_COPY_AGAIN,
+            remedy=COPY_AGAIN,
         )
 
 
 def _misfit(name: str, network: TransformerConfig) -> str:
-    """Says why an encoder is none of a family's; "" if it is."""
+    """Says why an encoder is not of a family; "" if it is."""
     shared = network.encoder == "albert"
     projected = network.embedding_size != network.hidden_size
     reasons = (

@@ -14,7 +14,7 @@ import ml_dtypes
 import numpy as np
 import tensorflow as tf
 
-from electra_tf2.errors import UserError
+from electra_tf2.errors import UserError, first_of
 from electra_tf2.files import read_json
 from electra_tf2.formats.huggingface_config import CONFIG
 from electra_tf2.formats.huggingface_names import COPY_AGAIN
@@ -30,8 +30,6 @@ _REFUSED = {
     "flax_model.msgpack": (", from_flax=True", " (with transformers 4 and Flax)"),
 }
 _OTHER_FLOATS = tuple(map(np.dtype, (np.float16, ml_dtypes.bfloat16, np.float64)))
-_SHOWN = 8
-_COPY_AGAIN = "Copy the model again, all of its files."
 _GIT_LFS = "Large ones are left out where it was cloned without git-lfs."
 
 
@@ -83,7 +81,7 @@ def read_tensors(folder: str, model_class: str) -> tuple[str, dict[str, np.ndarr
         "The Hugging Face model has no weights.",
         where=folder,
         received=f"no file {WEIGHTS} and no {INDEX}",
-        remedy=f"{_COPY_AGAIN} {_GIT_LFS}",
+        remedy=f"{COPY_AGAIN} {_GIT_LFS}",
     )
 
 
@@ -92,14 +90,15 @@ def _exists(folder: str, name: str) -> bool:
 
 
 def _read_shards(folder: str, index: str) -> dict[str, np.ndarray]:
-    places = read_json(index, "The list of the model's files", COPY_AGAIN).get("weight_map")
-    names = list(places.values()) if isinstance(places, dict) else []
+    listed = read_json(index, "The list of the model's files", COPY_AGAIN).get("weight_map")
+    places = listed if isinstance(listed, dict) else {}
+    names = list(places.values())
     if not names or not all(map(_is_file_name, names)):
         raise UserError(
             "The list of the model's files can't be understood.",
             where=index,
             received='no "weight_map" of tensors to safetensors files beside it',
-            remedy=_COPY_AGAIN,
+            remedy=COPY_AGAIN,
         )
     tensors: dict[str, np.ndarray] = {}
     for name in sorted(set(names)):
@@ -109,8 +108,8 @@ def _read_shards(folder: str, index: str) -> dict[str, np.ndarray]:
             raise UserError(
                 "The model's files have a tensor twice.",
                 where=posixpath.join(folder, name),
-                received=_listed(twice),
-                remedy=_COPY_AGAIN,
+                received=first_of(twice, separator=", "),
+                remedy=COPY_AGAIN,
             )
         tensors |= part
     missing = sorted(set(places) - set(tensors))
@@ -118,8 +117,8 @@ def _read_shards(folder: str, index: str) -> dict[str, np.ndarray]:
         raise UserError(
             "The model's files lack tensors that their list names.",
             where=index,
-            received=_listed(missing),
-            remedy=_COPY_AGAIN,
+            received=first_of(missing, separator=", "),
+            remedy=COPY_AGAIN,
         )
     return tensors
 
@@ -134,18 +133,11 @@ def _read_file(path: str) -> dict[str, np.ndarray]:
     try:
         arrays = read_arrays(path)
     except UserError as error:
-        remedy = error.remedy or f"{_COPY_AGAIN} {_GIT_LFS}"
-        raise UserError(
-            error.what, where=error.where, received=error.received, remedy=remedy
-        ) from error
+        raise error.with_(remedy=error.remedy or f"{COPY_AGAIN} {_GIT_LFS}") from error
     for name, array in arrays.items():
         if array.dtype in _OTHER_FLOATS:
             arrays[name] = array.astype(np.float32)
     return arrays
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
 
 
 def _not_read(folder: str, name: str, model_class: str) -> UserError:

@@ -15,7 +15,7 @@ import numpy as np
 
 from electra_tf2.modeling.config import TransformerConfig
 
-COPY_AGAIN = "Copy the file again from where the model came from."
+COPY_AGAIN = "Copy the model again, all of its files, from where it came from."
 """The remedy for a file that can't be read."""
 
 GENERATOR_HEAD = "generator_predictions"
@@ -164,10 +164,10 @@ ARCHITECTURES: dict[str, Architecture] = {
         },
     ),
 }
-"""Model type -> its names. What a table lacks (BERT's and ALBERT's replaced-token head) has no like
-in transformers."""
+"""Model type -> its names. What a table lacks (BERT's and ALBERT's replaced-token head) has no
+equivalent in transformers."""
 
-# Parts of encoders that ours has no like of and that don't change its states.
+# Parts of encoders that ours lacks and that don't change its states.
 _NOT_NEEDED = re.compile(r"embeddings\.(position_ids|token_type_ids)$|pooler\.")
 # What BERT's first converted files call the parameters of a LayerNorm.
 _OLD_NORM = {".gamma": ".weight", ".beta": ".bias"}
@@ -205,19 +205,24 @@ def modern_name(name: str) -> str:
     return stem + _OLD_NORM.get(dot + ending, dot + ending)
 
 
+def is_kernel(path: str) -> bool:
+    """Whether one of our variables is [in, out], and [out, in] in transformers."""
+    return path.endswith("/kernel")
+
+
 def is_not_needed(name: str) -> bool:
     """Whether a tensor of an encoder has no part in its states: buffers and poolers."""
     return _NOT_NEEDED.search(name) is not None
-
-
-# The variables that a network has, by our names, without building it.
 
 
 Shapes = dict[str, tuple[int, ...]]
 
 
 def encoder_shapes(network: TransformerConfig) -> Shapes:
-    """Returns path below the encoder's scope -> shape of an encoder with its own embeddings."""
+    """Returns path below the encoder's scope -> shape, of an encoder with its own embeddings.
+
+    A table, so that a large model is read and written without building its layers.
+    """
     hidden, width = network.hidden_size, network.embedding_size
     shapes: Shapes = {
         "embeddings/word_embeddings": (network.vocab_size, width),

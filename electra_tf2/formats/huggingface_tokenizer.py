@@ -1,8 +1,7 @@
-"""Casing, accents and vocabulary in Hugging Face's tokenizer files, read and written."""
+"""Casing and vocabulary in Hugging Face's tokenizer files, read and written."""
 
 from __future__ import annotations
 
-import json
 import posixpath
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +10,9 @@ import tensorflow as tf
 import tokenizers
 
 from electra_tf2.errors import UserError
-from electra_tf2.files import read_json_object
+from electra_tf2.files import json_bytes, read_json
+from electra_tf2.formats.huggingface_names import COPY_AGAIN
+from electra_tf2.text.normalization import Casing
 from electra_tf2.text.vocabulary import CLS, MASK, PAD, SEP, SPECIAL_TOKENS, UNK, Vocabulary
 from electra_tf2.text.wordpiece import CONTINUATION, MAX_WORD_CHARACTERS
 
@@ -30,8 +31,8 @@ _ROLES = {
 }
 
 
-def read_tokenizer_settings(folder: str) -> dict[str, bool]:
-    """Reads casing and accents of a Hugging Face model.
+def read_huggingface_casing(folder: str) -> Casing | None:
+    """Reads the casing of a Hugging Face model.
 
     What tokenizer_config.json says goes before tokenizer.json, as in transformers.
 
@@ -39,10 +40,10 @@ def read_tokenizer_settings(folder: str) -> dict[str, bool]:
         folder: the model's.
 
     Returns:
-        `do_lower_case` and `strip_accents`; {} where neither file is there.
+        The casing; None where neither file is there.
 
     Raises:
-        UserError: a file can't be read, or text is treated as no setting of ours does.
+        UserError: a file can't be read, or says to treat text in a way that we don't.
     """
     files = (
         (TOKENIZER_CONFIG, "The model's tokenizer settings", lambda content, path: content),
@@ -53,35 +54,35 @@ def read_tokenizer_settings(folder: str) -> dict[str, bool]:
         path = posixpath.join(folder, name)
         if not settings and tf.io.gfile.exists(path):
             found = True
-            content = pick(read_json_object(path, subject), path)
+            content = pick(read_json(path, subject, COPY_AGAIN), path)
             settings = {key: content[key] for key in _SETTINGS if content.get(key) is not None}
             _check_truth_values(settings, path)
     if not found:
-        return {}
+        return None
     lower = settings.get("do_lower_case", True)
     # Without a word on accents they go where text is lower-cased, as in BERT.
     strip = settings.get("strip_accents", lower)
     ideographs = settings.get("tokenize_chinese_chars", True)
     if (strip and not lower) or not ideographs:
         raise UserError(
-            "The model's tokenizer treats text in a way that this program has not.",
+            "The model's tokenizer treats text in a way that this program doesn't.",
             where=folder,
             received=f"do_lower_case {lower}, strip_accents {strip}, tokenize_chinese_chars "
             f"{ideographs}",
             remedy="Accents are only removed from lower-cased text, and ideographs are always "
             "words of their own.",
         )
-    return {"do_lower_case": lower, "strip_accents": strip}
+    return Casing(lower, strip)
 
 
 def _check_truth_values(settings: Mapping[str, Any], path: str) -> None:
     wrong = [f"{n} {value!r}" for n, value in settings.items() if not isinstance(value, bool)]
     if wrong:
         raise UserError(
-            "The model's tokenizer settings have values that can't be.",
+            "The model's tokenizer settings have impossible values.",
             where=path,
             received=", ".join(wrong),
-            remedy="Each is true or false: copy the file again from where the model came from.",
+            remedy=f"Each is true or false. {COPY_AGAIN}",
         )
 
 
@@ -91,9 +92,7 @@ def vocabulary_file(folder: str) -> str | None:
     return next((path for path in paths if tf.io.gfile.exists(path)), None)
 
 
-def tokenizer_files(
-    vocabulary: Vocabulary, *, do_lower_case: bool, strip_accents: bool, max_length: int
-) -> dict[str, bytes]:
+def tokenizer_files(vocabulary: Vocabulary, casing: Casing, max_length: int) -> dict[str, bytes]:
     """Returns the files of a tokenizer for transformers.
 
     The special tokens are registered, so that "[MASK]" in a text is the mask; in this program every
@@ -101,36 +100,33 @@ def tokenizer_files(
 
     Args:
         vocabulary: the pieces.
-        do_lower_case: whether text is lower-cased.
-        strip_accents: whether accents are removed from lower-cased text.
+        casing: what becomes of capitals and accents.
         max_length: tokens that the model takes.
 
     Returns:
         File name -> content.
     """
-    strip = strip_accents and do_lower_case
-    tokenizer = _tokenizer(vocabulary, do_lower_case, strip)
     config = {
         # With this class transformers takes tokenizer.json as it is. Its BERT class would build a
         # tokenizer of its own, to which words of over 100 characters (here: 200) are unknown.
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_input_names": ["input_ids", "token_type_ids", "attention_mask"],
         "model_max_length": max_length,
-        "do_lower_case": do_lower_case,
-        "strip_accents": strip,
+        "do_lower_case": casing.lower_case,
+        "strip_accents": casing.removes_accents,
         "tokenize_chinese_chars": True,
         "clean_up_tokenization_spaces": False,
         **_ROLES,
     }
     return {
         VOCABULARY: ("\n".join(vocabulary.tokens) + "\n").encode(),
-        TOKENIZER: (tokenizer.to_str(pretty=True) + "\n").encode(),
-        TOKENIZER_CONFIG: _json(config),
-        SPECIAL_TOKENS_MAP: _json(_ROLES),
+        TOKENIZER: (_tokenizer(vocabulary, casing).to_str(pretty=True) + "\n").encode(),
+        TOKENIZER_CONFIG: json_bytes(config, indent=2),
+        SPECIAL_TOKENS_MAP: json_bytes(_ROLES, indent=2),
     }
 
 
-def _tokenizer(vocabulary: Vocabulary, lower: bool, strip: bool) -> tokenizers.Tokenizer:
+def _tokenizer(vocabulary: Vocabulary, casing: Casing) -> tokenizers.Tokenizer:
     tokenizer = tokenizers.Tokenizer(
         tokenizers.models.WordPiece(
             dict(vocabulary.ids),
@@ -140,7 +136,10 @@ def _tokenizer(vocabulary: Vocabulary, lower: bool, strip: bool) -> tokenizers.T
         )
     )
     tokenizer.normalizer = tokenizers.normalizers.BertNormalizer(
-        clean_text=True, handle_chinese_chars=True, strip_accents=strip, lowercase=lower
+        clean_text=True,
+        handle_chinese_chars=True,
+        strip_accents=casing.removes_accents,
+        lowercase=casing.lower_case,
     )
     tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
     tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
@@ -159,9 +158,9 @@ def _of_normalizer(content: Mapping[str, Any], path: str) -> dict[str, Any]:
     """Returns the settings of a BERT normalizer by their names in tokenizer_config.json."""
     normalizer = content.get("normalizer")
     kind = normalizer.get("type") if isinstance(normalizer, dict) else normalizer
-    if kind != "BertNormalizer":
+    if not isinstance(normalizer, dict) or kind != "BertNormalizer":
         raise UserError(
-            "The model's tokenizer treats text in a way that this program has not.",
+            "The model's tokenizer treats text in a way that this program doesn't.",
             where=path,
             received=f"the normalizer {kind!r}",
             remedy="Only BertNormalizer is known here. Where it comes to the same, say so in "
@@ -172,7 +171,3 @@ def _of_normalizer(content: Mapping[str, Any], path: str) -> dict[str, Any]:
         "strip_accents": normalizer.get("strip_accents"),
         "tokenize_chinese_chars": normalizer.get("handle_chinese_chars"),
     }
-
-
-def _json(value: Mapping[str, Any]) -> bytes:
-    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()

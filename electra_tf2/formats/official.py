@@ -10,17 +10,13 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
+import tensorflow as tf
 
-from electra_tf2.errors import UserError
-
-# The table from our variable paths to the names in official TF1 ELECTRA checkpoints.
-#
-# Both sides are the full names: ours the Keras variable paths of the models in
-# `electra_tf2.modeling`, theirs without the ":0". `{i}` stands for a layer's number.
-
+from electra_tf2.errors import UserError, first_of
+from electra_tf2.formats.match import Match, match_arrays
 
 # A transformer: embeddings (where it has its own) and layers, below one of these scopes.
 _TRANSFORMER_SCOPES = ("electra", "generator", "generator_ltr", "generator_rtl")
@@ -76,7 +72,8 @@ OFFICIAL_NAMES: dict[str, str] = {
     for scope in scopes
     for ours, theirs in table.items()
 }
-"""Our path to the official name, with `{i}` for a layer's number on both sides."""
+"""Our variable path (of the Keras models in `electra_tf2.modeling`) to the name in official
+checkpoints, without ":0"; `{i}` stands for a layer's number on both sides."""
 
 _OUR_PATHS = {theirs: ours for ours, theirs in OFFICIAL_NAMES.items()}
 _LAYER = re.compile(r"(?<=/layer_)\d+(?=/)")
@@ -109,10 +106,10 @@ class Tf1Checkpoint:
     """What an official checkpoint holds.
 
     Attributes:
-        path: The prefix it was read from, such as `…/model.ckpt-1000`.
-        global_step: The step; 0 where the file has none.
-        variables: Official name (without ":0") to array, without slots and step.
-        slots: Official name to its `adam_m` and `adam_v`, of those variables that have both.
+        path: the prefix it was read from, such as `…/model.ckpt-1000`.
+        global_step: the step; 0 where the file has none.
+        variables: official name (without ":0") to array, without slots and step.
+        slots: official name to its `adam_m` and `adam_v`, of those variables that have both.
     """
 
     path: str
@@ -126,9 +123,9 @@ class LoadReport:
     """What became of the variables of a checkpoint.
 
     Attributes:
-        path: The checkpoint's prefix.
-        left_over: Official names of the variables that nothing asked for, sorted.
-        without_slots: Our paths of the variables that have no Adam moments in the file, sorted.
+        path: the checkpoint's prefix.
+        left_over: official names of the variables that nothing asked for, sorted.
+        without_slots: our paths of the variables that have no Adam moments in the file, sorted.
     """
 
     path: str
@@ -138,19 +135,17 @@ class LoadReport:
     def __str__(self) -> str:
         lines = [f"Read the official checkpoint {self.path}."]
         if self.left_over:
-            lines.append(f"Not used: {_shorten(self.left_over)}.")
+            lines.append(f"Not used: {first_of(self.left_over, separator=', ')}.")
         if self.without_slots:
-            lines.append("It has no Adam moments for the variables: the optimizer starts afresh.")
+            lines.append("It has no Adam moments: the optimizer starts afresh.")
         return " ".join(lines)
 
 
 def is_tf1_checkpoint(path: str) -> bool:
     """Whether official checkpoint files lie at a path: a prefix, or a folder that holds some.
 
-    It says nothing about their state: reading them may be an error, but never a fresh start unsaid.
+    It says nothing about their state: reading them may be an error.
     """
-    import tensorflow as tf
-
     if tf.io.gfile.isdir(path):
         names = tf.io.gfile.listdir(path)
         return "checkpoint" in names or any(name.endswith(".index") for name in names)
@@ -161,17 +156,15 @@ def checkpoint_prefix(path: str) -> str:
     """Finds the checkpoint that a path means.
 
     Args:
-        path: A prefix (`…/model.ckpt-1000`), its index file, or a folder with a `checkpoint` file
+        path: a prefix (`…/model.ckpt-1000`), its index file, or a folder with a `checkpoint` file
             or exactly one index file.
 
     Returns:
         The prefix.
 
     Raises:
-        UserError: There is no checkpoint, or several and none is named the newest.
+        UserError: there is no checkpoint, or several and none is named the newest.
     """
-    import tensorflow as tf
-
     path = path.removesuffix(".index")
     if not tf.io.gfile.isdir(path):
         if tf.io.gfile.exists(path + ".index"):
@@ -205,13 +198,11 @@ def read_tf1_checkpoint(path: str) -> Tf1Checkpoint:
     """Reads every variable of an official checkpoint.
 
     Args:
-        path: As for `checkpoint_prefix`.
+        path: as for `checkpoint_prefix`.
 
     Raises:
-        UserError: There is no checkpoint, or a file of it is missing, truncated or corrupt.
+        UserError: there is no checkpoint, or a file of it is missing, truncated or corrupt.
     """
-    import tensorflow as tf
-
     prefix = checkpoint_prefix(path)
     try:
         reader = tf.train.load_checkpoint(prefix)
@@ -237,66 +228,48 @@ def load_variables(
     """Picks the variables of our models from an official checkpoint; all of them, or an error.
 
     Args:
-        checkpoint: What was read.
-        wanted: Our variable paths and their shapes.
+        checkpoint: what was read.
+        wanted: our variable paths and their shapes.
 
     Returns:
         The weights by our path; the Adam moments (`adam_m`, `adam_v`) by our path, or None unless
         every wanted variable has them; and a report of what was not used.
 
     Raises:
-        UserError: A wanted variable is not in the file, or has another shape. The message names
+        UserError: a wanted variable is not in the file, or has another shape. The message names
             all of them.
     """
-    names = {path: official_name(path) for path in wanted}
-    missing, reshaped = [], []
-    for path, shape in wanted.items():
-        array = checkpoint.variables.get(names[path])
-        if array is None:
-            missing.append(f"{path} ({names[path] or 'no official name'})")
-        elif array.shape != tuple(shape):
-            reshaped.append((path, array.shape, tuple(shape)))
-    if missing or reshaped:
-        raise _mismatch(checkpoint.path, missing, reshaped)
-
-    weights = {path: checkpoint.variables[name] for path, name in names.items()}
+    names = {path: official_name(path) or "no official name" for path in wanted}
+    match = match_arrays(wanted, checkpoint.variables, names)
+    weights = match.complete(
+        "The official checkpoint does not fit the model.",
+        where=checkpoint.path,
+        remedy=_remedy(match),
+    )
     without_slots = tuple(sorted(path for path in wanted if names[path] not in checkpoint.slots))
     slots = None
     if not without_slots:
         slots = {path: checkpoint.slots[name] for path, name in names.items()}
-    left_over = tuple(sorted(set(checkpoint.variables) - set(names.values())))
-    return weights, slots, LoadReport(checkpoint.path, left_over, without_slots)
+    return weights, slots, LoadReport(checkpoint.path, tuple(match.left_over), without_slots)
 
 
-def _mismatch(
-    prefix: str, missing: list[str], reshaped: list[tuple[str, tuple[int, ...], tuple[int, ...]]]
-) -> UserError:
-    received = []
-    if missing:
-        received.append("not in the file: " + ", ".join(missing))
-    if reshaped:
-        shapes = (f"{path} {theirs} instead of {ours}" for path, theirs, ours in reshaped)
-        received.append("of another shape: " + ", ".join(shapes))
-    remedy = "Give the hparams that the checkpoint was trained with."
-    generators = [(theirs, ours) for path, theirs, ours in reshaped if path.startswith("generator")]
+def _remedy(match: Match) -> str:
+    """What to do about variables that are missing or misshapen."""
+    if any("/shared_layer/" in name for name in match.missing):
+        return (
+            'Official checkpoints have no shared layer: set "encoder": "bert", or start from '
+            "random weights."
+        )
+    generators = [s for path, s in match.misshapen.items() if path.startswith("generator")]
     if generators and all(np.prod(theirs) > np.prod(ours) for theirs, ours in generators):
-        remedy = (
+        return (
             "The file's generator is larger than the run's. The released small model has one of "
             'full size: set "generator_hidden_size": 1.0.'
         )
-    if any("/shared_layer/" in name for name in missing):
-        remedy = 'Official checkpoints have no shared layer: set "encoder": "bert", or start anew.'
-    return UserError(
-        "The official checkpoint does not fit the model.",
-        where=prefix,
-        received="; ".join(received),
-        remedy=remedy,
-    )
+    return "Give the hparams that the checkpoint was trained with."
 
 
 def _unreadable(prefix: str, error: Exception) -> UserError:
-    import tensorflow as tf
-
     data_files = tf.io.gfile.glob(f"{prefix}.data-*")
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     return UserError(
@@ -307,9 +280,3 @@ def _unreadable(prefix: str, error: Exception) -> UserError:
         received=reason,
         remedy="Copy the checkpoint again, all of its files.",
     )
-
-
-def _shorten(names: Iterable[str], limit: int = 8) -> str:
-    names = list(names)
-    rest = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + rest

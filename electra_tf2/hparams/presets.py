@@ -12,8 +12,16 @@ from typing import Any, Literal
 from electra_tf2.errors import UserError, nearest_name_hint
 from electra_tf2.hparams.recipes import FINETUNING_PRESETS, PRESETS, Preset
 
-PresetName = Literal[tuple(PRESETS)]
-FinetuningPresetName = Literal[tuple(FINETUNING_PRESETS)]
+PresetName = Literal[
+    "electra_small",
+    "electra_small_plus",
+    "electra_base",
+    "electra_large",
+    "electra_small_owt",
+    "electra_large_batch_lamb",
+    "lmtuners_small_owt",
+]
+FinetuningPresetName = Literal["electra_small", "electra_base", "electra_large"]
 
 # Hparam -> those that it follows from: where one of these is given, the preset's value of it falls.
 _FOLLOWS = {
@@ -28,8 +36,8 @@ def preset_values(
 ) -> dict[str, Any]:
     """Returns the hparams of the preset that was asked for, those that the user gave left out.
 
-    In the preset's phases, too, a hparam that was given takes the place of the preset's. The number
-    of steps is the exception: phases don't go without theirs.
+    In the preset's phases, too, an hparam that was given replaces the preset's, except the number
+    of steps: phases need their own.
 
     Args:
         given: the hparams that the user gave; the name of the preset is `given["preset"]`.

@@ -38,11 +38,11 @@ class HParamField:
     """One hparam of a record.
 
     Attributes:
-        name: Its name.
-        type: Its annotation, resolved.
-        default: The value before size defaults, debug mode and overrides.
-        comment: What it means: the comment beside it in the source.
-        group: The heading it stands under in the source, "" if none.
+        name: its name.
+        type: its annotation, resolved.
+        default: the value before size defaults, debug mode and overrides.
+        comment: what it means: the comment beside it in the source.
+        group: the heading it stands under in the source, "" if none.
     """
 
     name: str
@@ -65,17 +65,17 @@ class HParams:
     `resolve` to see and beat what it sets (as in the official program).
 
     Args:
-        **overrides: Values by hparam name.
+        **overrides: values by hparam name.
 
     Attributes:
-        given: Names of the hparams that the user set.
-        warnings: What the user should be told although it is no error; the caller prints them.
+        given: names of the hparams that the user set.
+        warnings: what the user should be told although it is not an error; the caller prints them.
 
     Raises:
-        UserError: If a name is unknown or a value has the wrong type or lies out of range.
+        UserError: a name is unknown or a value has the wrong type or lies out of range.
     """
 
-    # Hparams that may differ when a run is resumed. Without annotation, so it is no hparam itself.
+    # Hparams that may differ when a run is resumed. Not an hparam itself: it has no annotation.
     free_on_resume = frozenset()
 
     def __init_subclass__(cls, **kwargs: Any):
@@ -110,7 +110,7 @@ class HParams:
             if name not in hints:
                 raise UserError(
                     f"Unknown hparam {name!r}.",
-                    where="hparams",
+                    where=f"hparam {name}",
                     received=f"{name} = {value!r}",
                     remedy=nearest_name_hint(name, hints),
                 )
@@ -144,7 +144,7 @@ class HParams:
         """A list of all hparams under their headings, for `--help`.
 
         Args:
-            width: Longest line, in characters.
+            width: longest line, in characters.
         """
         lines, group = ["hparams:"], None
         for field in cls.fields():
@@ -168,7 +168,7 @@ class HParams:
         """Hparams that differ although a resumed run has to keep them.
 
         Args:
-            old: `to_dict()` of the run that wrote the model folder. A hparam that it lacks (an
+            old: `to_dict()` of the run that wrote the model folder. An hparam that it lacks (an
                 older version wrote it) counts as the default.
             new: `to_dict()` of the run that wants to continue it.
 
@@ -184,9 +184,9 @@ def contradiction(what: str, values: Mapping[str, Any], remedy: str) -> UserErro
     """The error for hparams whose values are impossible, or don't go together.
 
     Args:
-        what: What is wrong.
-        values: The hparams concerned.
-        remedy: What to do about it.
+        what: what is wrong.
+        values: the hparams concerned.
+        remedy: what to do about it.
     """
     received = ", ".join(f"{name} = {value!r}" for name, value in values.items())
     return UserError(what, where="hparams", received=received, remedy=remedy)
@@ -195,7 +195,7 @@ def contradiction(what: str, values: Mapping[str, Any], remedy: str) -> UserErro
 def _comments(source: str) -> dict[str, tuple[str, str]]:
     """Comment and heading of each hparam in a record's source.
 
-    A comment line of its own after a blank line is a heading; one after a hparam or a heading
+    A comment line of its own after a blank line is a heading; one after an hparam or a heading
     continues that one's text.
     """
     found: dict[str, tuple[str, str]] = {}

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from electra_tf2.errors import UserError, nearest_name_hint
 from electra_tf2.hparams.record import HParams, contradiction
 from electra_tf2.hparams.types import PositiveFloat, PositiveInt, ProbabilityBelowOne, check_value
 from electra_tf2.modeling.config import TransformerConfig, transformer_config
 
+if TYPE_CHECKING:
+    from configure_finetuning import FinetuningConfig
+    from configure_pretraining import PretrainingConfig
+
 
 def check_model_name(model_name: str, elsewhere: str) -> None:
-    """Refuses a model's name that is no folder name.
+    """Refuses a model name that is not a folder name.
 
     Args:
         model_name: the flag `--model-name`.
@@ -23,19 +27,19 @@ def check_model_name(model_name: str, elsewhere: str) -> None:
     """
     if model_name in ("", ".", "..") or "/" in model_name:
         raise UserError(
-            "The model's name is no folder name.",
+            "The model's name is not a folder name.",
             where="--model-name",
             received=repr(model_name),
             remedy=f"Give a plain name; set the hparam {elsewhere} for a folder elsewhere.",
         )
 
 
-def check_devices_and_batches(config: Any) -> None:
+def check_devices_and_batches(config: PretrainingConfig | FinetuningConfig) -> None:
     """Refuses two kinds of devices, and a training batch that can't be cut into micro-batches.
 
     Args:
-        config: has `use_tpu`, `distribution`, `train_batch_size` and
-            `gradient_accumulation_steps`.
+        config: its `use_tpu`, `distribution`, `train_batch_size` and `gradient_accumulation_steps`
+            are checked.
 
     Raises:
         UserError: one of the two.
@@ -56,11 +60,11 @@ def check_devices_and_batches(config: Any) -> None:
         )
 
 
-def check_one_vocab_size(config: Any) -> None:
+def check_one_vocab_size(config: PretrainingConfig | FinetuningConfig) -> None:
     """Refuses two sizes of the vocabulary.
 
     Args:
-        config: has `vocab_size` and `model_hparam_overrides`.
+        config: its `vocab_size` and `model_hparam_overrides` are checked.
 
     Raises:
         UserError: both give one, and they differ.
@@ -103,11 +107,11 @@ DEBUG_NETWORK = {
 }
 
 
-def resolved_network(config: Any) -> TransformerConfig:
+def resolved_network(config: PretrainingConfig | FinetuningConfig) -> TransformerConfig:
     """The sizes that a configuration gives its network; debug mode has a tiny one of its own.
 
     Args:
-        config: has `model_size`, `vocab_size`, `embedding_size`, `model_hparam_overrides`,
+        config: gives `model_size`, `vocab_size`, `embedding_size`, `model_hparam_overrides`,
             `encoder` and `debug`.
 
     Raises:
@@ -130,13 +134,13 @@ def check_model_hparam_overrides(overrides: dict[str, Any]) -> dict[str, Any]:
     """Checks the names and types in `model_hparam_overrides`.
 
     Args:
-        overrides: The hparam's value.
+        overrides: the hparam's value.
 
     Returns:
         The overrides, with integers given for numbers made floats.
 
     Raises:
-        UserError: If a name is unknown, or a value has the wrong type or lies out of range.
+        UserError: a name is unknown, or a value has the wrong type or lies out of range.
     """
     hints = TransformerHParams.types()
     for name, value in overrides.items():

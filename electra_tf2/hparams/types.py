@@ -1,4 +1,4 @@
-"""The types a hparam may have, and the check of a value against them.
+"""The types an hparam may have, and the check of a value against them.
 
 They are those that JSON can say (bool, int, float, str, None, list, dict), `Literal` for
 enumerations, unions of them, and the ranged numbers below.
@@ -21,10 +21,10 @@ class Range:
     """The numbers from `low` to `high`, as `Annotated[float, Range(0, 1)]`.
 
     Attributes:
-        low: Smallest number, itself allowed unless `low_open`.
-        high: Largest number, itself allowed unless `high_open`.
-        low_open: Whether `low` itself is refused.
-        high_open: Whether `high` itself is refused.
+        low: smallest number, itself allowed unless `low_open`.
+        high: largest number, itself allowed unless `high_open`.
+        low_open: whether `low` itself is refused.
+        high_open: whether `high` itself is refused.
     """
 
     low: float = -math.inf
@@ -57,18 +57,18 @@ Distribution = Literal["auto", "one_device", "mirrored", "multi_worker", "tpu"]
 
 
 def check_value(name: str, value: Any, annotation: Any) -> Any:
-    """Checks a hparam's value against its type.
+    """Checks an hparam's value against its type.
 
     Args:
-        name: The hparam, for the error.
-        value: What the user gave.
-        annotation: A type as the module's docstring lists them.
+        name: the hparam, for the error.
+        value: what the user gave.
+        annotation: a type as the module's docstring lists them.
 
     Returns:
         The value; an int given for a float becomes a float.
 
     Raises:
-        UserError: If the type is wrong or the number lies out of range.
+        UserError: the type is wrong or the number lies out of range.
     """
     in_range_of = []
     for option in _options(annotation):
@@ -101,7 +101,7 @@ def type_name(annotation: Any) -> str:
     """A type in words a user of JSON knows, like "an integer or null".
 
     Args:
-        annotation: A type as the module's docstring lists them.
+        annotation: a type as the module's docstring lists them.
     """
     names = []
     for option in _options(annotation):
@@ -167,8 +167,8 @@ def _is_a(value: Any, base: Any) -> bool:
     if origin is dict:
         return isinstance(value, dict) and all(isinstance(key, str) for key in value)
     if base is float:
-        # NaN and infinity are no JSON, and no hparam has a use for them.
-        # By comparison: an integer with hundreds of digits is no float at all.
+        # NaN and infinity are not JSON, and no hparam has a use for them.
+        # By comparison: an integer with hundreds of digits is not a float at all.
         return _is_number(value) and abs(value) <= sys.float_info.max
     if base is int:
         return isinstance(value, int) and not isinstance(value, bool)

@@ -9,7 +9,6 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from electra_tf2.errors import UserError
 from electra_tf2.inference.forward import (
     Forward,
     FromPretrained,
@@ -85,7 +84,8 @@ class Discriminator(FromPretrained):
             A detection for each text.
 
         Raises:
-            UserError: something that was given is no text, or an argument is out of range.
+            TypeError: something that was given is not a text.
+            ValueError: an argument is out of range.
         """
         check_positive("batch_size", batch_size)
         room = resolve_length(max_length, self._longest) - 2
@@ -116,15 +116,13 @@ class Discriminator(FromPretrained):
             A score for each text; of an empty one 0.
 
         Raises:
-            UserError: the model was not trained with Electric's objective, a text is too long, or
-                something that was given is no text.
+            TypeError: something that was given is not a text.
+            ValueError: the model was not trained with Electric's objective, or a text is too long.
         """
         if self.noise is None:
-            raise UserError(
-                "The discriminator gives no likelihoods.",
-                where="Discriminator.score",
-                received="a model that was not trained with Electric's objective",
-                remedy="Give a model trained with electric_objective, or use Generator.score.",
+            raise ValueError(
+                "The discriminator gives no likelihoods: it was not trained with "
+                "electric_objective. Use Generator.score."
             )
         check_positive("batch_size", batch_size)
         texts = check_texts(texts)

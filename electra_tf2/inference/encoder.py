@@ -8,7 +8,6 @@ from typing import Literal, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from electra_tf2.errors import UserError, nearest_name_hint
 from electra_tf2.inference.forward import Forward, FromPretrained
 from electra_tf2.loading.networks import build_encoder
 from electra_tf2.loading.source import Source
@@ -35,7 +34,7 @@ class Encoded(NamedTuple):
 
 
 def _all_states(states: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-    return states * mask[..., tf.newaxis]
+    return states * mask[:, :, tf.newaxis]
 
 
 def _first_state(states: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
@@ -44,7 +43,7 @@ def _first_state(states: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
 
 
 def _mean_state(states: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-    total = tf.reduce_sum(states * mask[..., tf.newaxis], axis=1)
+    total = tf.reduce_sum(states * mask[:, :, tf.newaxis], axis=1)
     return total / tf.reduce_sum(mask, axis=1, keepdims=True)
 
 
@@ -97,15 +96,13 @@ class Encoder(FromPretrained):
             States, mask and tokens, in the order of the texts.
 
         Raises:
-            UserError: something that was given is no text, or an argument is out of range.
+            TypeError: something that was given is not a text.
+            ValueError: an argument is out of range.
         """
         check_positive("batch_size", batch_size)
-        if not isinstance(pooling, str) or pooling not in _POOLINGS:
-            raise UserError(
-                "There is no such pooling.",
-                where="pooling",
-                received=repr(pooling),
-                remedy=nearest_name_hint(str(pooling), _POOLINGS),
+        if pooling not in _POOLINGS:
+            raise ValueError(
+                f"pooling must be one of {', '.join(_POOLINGS)}. Received: {pooling!r}"
             )
         max_length = resolve_length(max_length, self.network.config.max_position_embeddings)
         rows = make_rows(check_texts(texts, pairs=True), self.tokenizer, max_length)

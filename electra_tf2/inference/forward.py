@@ -1,4 +1,4 @@
-"""A network's outputs for rows of any lengths, with as little padding as can be."""
+"""What all uses of a trained model share: opening it, and running it over rows of any lengths."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from electra_tf2.errors import UserError
 from electra_tf2.loading.source import Source, dtype_policy, open_source
 from electra_tf2.text.rows import Row
 from electra_tf2.training.devices import Precision, make_strategy
@@ -128,9 +127,6 @@ def _padded(rows: Sequence[np.ndarray]) -> np.ndarray:
     return result
 
 
-# What opens a model is the same for all that is done with it.
-
-
 class FromPretrained:
     """Base of `Encoder`, `Discriminator` and `Generator`."""
 
@@ -154,7 +150,8 @@ class FromPretrained:
                 states, such as `num_attention_heads` for an official checkpoint.
 
         Raises:
-            UserError: there is no model, or it can't be read, or parts of it are missing.
+            UserError: there is no model, it can't be read, or parts of it are missing.
+            ValueError: there is no such precision or field of `TransformerConfig`.
         """
         source = open_source(
             path, vocab_file=vocab_file, model_hparam_overrides=model_hparam_overrides
@@ -173,9 +170,6 @@ class FromPretrained:
             UserError: the model lacks them.
         """
         raise NotImplementedError
-
-
-# What scoring a text gives.
 
 
 class TextScore(NamedTuple):
@@ -205,13 +199,11 @@ def check_whole(rows: list[Row], longest: int) -> None:
         longest: rows of the network's position table.
 
     Raises:
-        UserError: a text is longer; names its place.
+        ValueError: a text is longer; names its place.
     """
     for number, row in enumerate(rows):
         if len(row.input_ids) > longest:
-            raise UserError(
-                "A text is too long to be scored as a whole.",
-                where=f"texts[{number}]",
-                received=f"{len(row.input_ids)} tokens; the model has {longest} positions",
-                remedy="Cut the text into parts, such as sentences, and score these.",
+            raise ValueError(
+                f"texts[{number}] is too long to be scored as a whole: {len(row.input_ids)} "
+                f"tokens, and the model has {longest} positions. Cut it into sentences."
             )

@@ -8,7 +8,6 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from electra_tf2.errors import UserError
 from electra_tf2.inference.forward import (
     Forward,
     FromPretrained,
@@ -84,18 +83,15 @@ class Generator(FromPretrained):
             For each place, in order, its likeliest tokens, the likeliest first.
 
         Raises:
-            UserError: the text has no [MASK], or one beyond the longest sequence, or an argument is
-                out of range.
+            TypeError: it is not a text.
+            ValueError: the text has no [MASK], or one beyond the longest sequence, or `top_k` is
+                less than 1 or larger than the vocabulary.
         """
         size = len(self.tokenizer.vocabulary)
         check_positive("top_k", top_k)
-        if not isinstance(text, str) or top_k > size:
-            raise UserError(
-                "An argument is out of range.",
-                where="top_k" if isinstance(text, str) else "text",
-                received=repr(top_k) if isinstance(text, str) else type(text).__name__,
-                remedy=f"Give one text and a top_k of at most {size}, the vocabulary's size.",
-            )
+        if top_k > size:
+            raise ValueError(f"top_k must be at most {size}, the vocabulary's size: {top_k}")
+        (text,) = check_texts([text])
         row = self._masked_row(text)
         positions = np.flatnonzero(row.input_ids == self.tokenizer.vocabulary.mask_id)
         self._check_masks(text, positions)
@@ -123,7 +119,8 @@ class Generator(FromPretrained):
             A score for each text; of an empty one 0.
 
         Raises:
-            UserError: a text is too long, or something that was given is no text.
+            TypeError: something that was given is not a text.
+            ValueError: a text is too long.
         """
         check_positive("batch_size", batch_size)
         texts, tokens = check_texts(texts), self.tokenizer.vocabulary.tokens
@@ -151,18 +148,11 @@ class Generator(FromPretrained):
 
     def _check_masks(self, text: str, positions: np.ndarray) -> None:
         if not len(positions):
-            raise UserError(
-                f"There is no {MASK} to fill.",
-                where="text",
-                received=repr(text),
-                remedy=f"Write {MASK}, in capitals and brackets, where a token is to be proposed.",
-            )
+            raise ValueError(f"There is no {MASK} to fill in the text {text!r}.")
         if positions[-1] >= self._longest:
-            raise UserError(
-                f"A {MASK} lies beyond the model's longest sequence.",
-                where="text",
-                received=f"token {positions[-1]}; the model has {self._longest} positions",
-                remedy="Give a shorter text, such as the sentence around it.",
+            raise ValueError(
+                f"A {MASK} is token {positions[-1]} of the text; the model has {self._longest} "
+                "positions. Give a shorter text, such as the sentence around it."
             )
 
     def _fill(self, top_k: int) -> Forward:
@@ -202,7 +192,10 @@ class Generator(FromPretrained):
         mask_id, results = self.tokenizer.vocabulary.mask_id, []
         for row in rows:
             places = np.arange(1, len(row.input_ids) - 1, dtype=np.int32)
-            hidden = [row._replace(input_ids=_with_mask(row.input_ids, i, mask_id)) for i in places]
+            hidden = [
+                row._replace(input_ids=_with_mask(row.input_ids, i, mask_id))
+                for i in places.tolist()
+            ]
             extra = {"positions": places[:, np.newaxis], "labels": row.input_ids[1:-1, np.newaxis]}
             scores = np.zeros(len(places), np.float32)
             for numbers, values in self._hidden.batches(hidden, batch_size, extra):

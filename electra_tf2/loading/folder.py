@@ -1,90 +1,160 @@
 """What a model's folder says about the model besides its weights.
 
-<model_dir>/config.json      the resolved hparams and the network's sizes
-<model_dir>/vocab.txt        the vocabulary
-<model_dir>/tokenizer.json   casing and accents
+<model_dir>/config.json   the resolved hparams and the network's sizes
+<model_dir>/vocab.txt     the vocabulary
+<model_dir>/casing.json   what became of capitals and accents
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import posixpath
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, get_args
 
 import tensorflow as tf
 
 from electra_tf2.errors import UserError
-from electra_tf2.files import replace_file
-from electra_tf2.text.vocabulary import Vocabulary, load_vocabulary, read_vocabulary_text
+from electra_tf2.files import json_bytes, make_dirs, read_json, replace_file, write_json
+from electra_tf2.modeling.config import Architecture, TransformerConfig
+from electra_tf2.text.normalization import Casing
+from electra_tf2.text.vocabulary import (
+    Vocabulary,
+    load_vocabulary,
+    read_vocabulary_text,
+    vocabulary_difference,
+)
 
 CONFIG = "config.json"
 VOCABULARY = "vocab.txt"
-TOKENIZER = "tokenizer.json"
+CASING = "casing.json"
+# The name that version 0.1.0 gave to casing.json.
+_FORMER_CASING = "tokenizer.json"
 
-# What a network is whose stored configuration, of an older version, does not say it.
-_UNSTORED = {"encoder": "bert"}
+
+class StoredConfig(NamedTuple):
+    """The content of config.json.
+
+    Attributes:
+        hparams: those that the model was trained with.
+        network: the sizes and rates of its main network.
+    """
+
+    hparams: dict[str, Any]
+    network: TransformerConfig
 
 
-def read_config(model_dir: str) -> dict[str, Any] | None:
+def read_config(model_dir: str) -> StoredConfig | None:
     """Returns the stored configuration, or None if the folder has none.
 
     Raises:
-        UserError: the file is not JSON, or not of the form that `write_model_folder` gives it.
+        UserError: the file is not JSON, not of the form that `write_model_folder` gives it, or
+            describes an impossible network.
     """
     path = posixpath.join(model_dir, CONFIG)
     if not tf.io.gfile.exists(path):
         return None
+    what = "The model's stored configuration"
+    remedy = "Restore the file, or train under another model name."
+    stored = read_json(path, what, remedy)
+    hparams, network = stored.get("hparams"), stored.get("network")
+    if not isinstance(hparams, dict) or not isinstance(network, dict):
+        raise UserError(
+            f"{what} can't be read.",
+            where=path,
+            received="JSON without the objects hparams and network",
+            remedy=remedy,
+        )
+    return StoredConfig(hparams, _network(network, path))
+
+
+def _network(stored: Mapping[str, Any], path: str) -> TransformerConfig:
+    """Checks sizes and rates that may be of a newer version, or edited."""
+    fields = {field.name: field.default for field in dataclasses.fields(TransformerConfig)}
+    problems = [f"{n} {v!r}" for n, v in stored.items() if not _may_be(v, fields.get(n, 0))]
+    problems += [f"{name}, which is unknown" for name in stored if name not in fields]
+    if stored.get("encoder", "bert") not in get_args(Architecture):
+        problems.append(f"encoder {stored['encoder']!r}")
     try:
-        with tf.io.gfile.GFile(path) as file:
-            stored = json.loads(file.read())
-    except json.JSONDecodeError as error:
-        raise _unreadable(f"{path}, line {error.lineno}", error.msg) from error
-    except (ValueError, RecursionError, tf.errors.OpError) as error:
-        raise _unreadable(path, getattr(error, "message", str(error))) from error
-    if not isinstance(stored, dict) or not all(
-        isinstance(stored.get(part), dict) for part in ("hparams", "network")
-    ):
-        raise _unreadable(path, "JSON without the objects hparams and network")
-    return stored
-
-
-def _unreadable(where: str, received: str) -> UserError:
-    return UserError(
-        "The model's stored configuration can't be read.",
-        where=where,
-        received=received,
-        remedy="Restore the file, or train under another model name.",
+        if not problems:
+            return TransformerConfig(**stored)
+    except (TypeError, UserError) as error:
+        problems.append(str(getattr(error, "received", error)))
+    raise UserError(
+        "The model's stored configuration has impossible values.",
+        where=path,
+        received=", ".join(problems),
+        remedy="Restore the file, or use the version of this program that wrote it.",
     )
+
+
+def _may_be(value: Any, default: Any) -> bool:
+    """Whether a value is of a field's kind; sizes, which are all integers, begin at 1."""
+    if isinstance(default, str):
+        return isinstance(value, str)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and (isinstance(default, float) or (isinstance(value, int) and value > 0))
+
+
+def read_casing(model_dir: str) -> Casing | None:
+    """Returns the stored casing, or None if the folder has none.
+
+    Raises:
+        UserError: the file can't be read, or does not hold two truth values.
+    """
+    path = _casing_file(model_dir)
+    if path is None:
+        return None
+    what = "The model's stored casing"
+    remedy = 'Restore the file: {"do_lower_case": …, "strip_accents": …}.'
+    stored = read_json(path, what, remedy)
+    lower_case, strip_accents = stored.get("do_lower_case"), stored.get("strip_accents")
+    if not isinstance(lower_case, bool) or not isinstance(strip_accents, bool):
+        raise UserError(
+            f"{what} can't be read.",
+            where=path,
+            received=f"do_lower_case {lower_case!r}, strip_accents {strip_accents!r}",
+            remedy=remedy,
+        )
+    return Casing(lower_case, strip_accents)
+
+
+def _casing_file(model_dir: str) -> str | None:
+    paths = (posixpath.join(model_dir, name) for name in (CASING, _FORMER_CASING))
+    return next((path for path in paths if tf.io.gfile.exists(path)), None)
 
 
 def write_model_folder(
     model_dir: str,
     *,
     hparams: Mapping[str, Any],
-    network: Mapping[str, Any],
+    network: TransformerConfig,
     vocab_file: str,
-    do_lower_case: bool,
-    strip_accents: bool,
+    casing: Casing,
 ) -> None:
     """Writes the three files, each in one step.
 
     Args:
         model_dir: the model's folder, which exists.
         hparams: all hparams.
-        network: the network's sizes.
-        vocab_file: the vocabulary, which is copied.
-        do_lower_case: whether the text is lower-cased.
-        strip_accents: whether accents are removed from lower-cased text.
+        network: the sizes and rates of the main network.
+        vocab_file: path of the vocabulary, which is copied.
+        casing: of the text that the model is trained on.
     """
     vocabulary = read_vocabulary_text(vocab_file)
-    config = {"hparams": dict(hparams), "network": dict(network)}
+    config = {"hparams": dict(hparams), "network": network.to_dict()}
     for name, content in (
         (VOCABULARY, vocabulary),
-        (TOKENIZER, _json_bytes(_tokenizer(do_lower_case, strip_accents))),
-        (CONFIG, _json_bytes(config)),
+        (CASING, casing_json(casing)),
+        (CONFIG, json_bytes(config, indent=2, sort_keys=True)),
     ):
         replace_file(posixpath.join(model_dir, name), content)
+
+
+def casing_json(casing: Casing) -> bytes:
+    """Returns the content of casing.json."""
+    return json_bytes(casing.to_dict(), indent=2, sort_keys=True)
 
 
 def make_model_folder(path: str) -> None:
@@ -114,9 +184,9 @@ def check_no_other_model(model_dir: str) -> None:
         model_dir: a folder without a checkpoint and without a stored configuration, or none yet.
 
     Raises:
-        UserError: a vocabulary or tokenizer file is there, which would be replaced.
+        UserError: a file of a vocabulary or casing is there, which would be replaced or read.
     """
-    for name in (VOCABULARY, TOKENIZER):
+    for name in (VOCABULARY, CASING, _FORMER_CASING):
         path = posixpath.join(model_dir, name)
         if tf.io.gfile.exists(path):
             raise UserError(
@@ -129,30 +199,31 @@ def check_no_other_model(model_dir: str) -> None:
 
 def check_same_model(
     model_dir: str,
-    stored: Mapping[str, Any],
+    stored: StoredConfig,
     hparams: Mapping[str, Any],
-    network: Mapping[str, Any],
+    network: TransformerConfig,
     changed: Callable[[dict, dict], list[tuple[str, Any, Any]]],
 ) -> None:
-    """Refuses to go on with a model under a configuration that would make another one of it.
+    """Refuses to resume a model under a configuration that would make it another one.
 
     Args:
         model_dir: the model's folder.
         stored: from `read_config`.
         hparams: those of this run.
-        network: the network's sizes in this run.
+        network: that of this run.
         changed: (old, new) hparams -> those that differ and may not, as (name, old, new).
 
     Raises:
         UserError: naming every difference.
     """
-    differences = list(changed(stored["hparams"], dict(hparams)))
-    old_network, network = {**_UNSTORED, **stored["network"]}, {**_UNSTORED, **network}
-    names = [name for name, _, _ in differences]
-    for name in sorted(set(old_network) | set(network)):
-        old, new = old_network.get(name), network.get(name)
-        if old != new and name not in names:
-            differences.append((name, old, new))
+    differences = list(changed(stored.hparams, dict(hparams)))
+    names = {name for name, _, _ in differences}
+    old = stored.network.to_dict()
+    differences += [
+        (name, old[name], new)
+        for name, new in sorted(network.to_dict().items())
+        if name not in names and old[name] != new
+    ]
     if differences:
         raise UserError(
             "This model was trained with another configuration.",
@@ -160,42 +231,32 @@ def check_same_model(
             received="; ".join(
                 f"{name}: the model has {old!r}, this run {new!r}" for name, old, new in differences
             ),
-            remedy="Use the model's values to go on with it, or another --model-name to start "
-            "anew (init_checkpoint takes over weights).",
+            remedy="Use the model's values to resume it, or another --model-name for a new model "
+            "(init_checkpoint takes over weights).",
         )
 
 
-def check_same_tokens(
-    model_dir: str, vocabulary: Vocabulary, *, do_lower_case: bool, strip_accents: bool
-) -> None:
-    """Refuses to go on with a model on ids that mean something else than those it has seen.
+def check_same_tokens(model_dir: str, vocabulary: Vocabulary, casing: Casing) -> None:
+    """Refuses to resume a model on ids that mean something else than those it has seen.
 
     The hparams can't tell: `vocab_file` is only a path, and `strip_accents` may come from the data.
 
     Args:
         model_dir: the model's folder; files that it lacks are not compared.
         vocabulary: this run's.
-        do_lower_case: this run's casing.
-        strip_accents: likewise for accents.
+        casing: this run's.
 
     Raises:
         UserError: naming the difference.
     """
     path = posixpath.join(model_dir, VOCABULARY)
     if tf.io.gfile.exists(path):
-        stored = load_vocabulary(path)
-        if stored.sha256 != vocabulary.sha256:
-            raise _other_tokens(path, _first_difference(stored.tokens, vocabulary.tokens))
-    path = posixpath.join(model_dir, TOKENIZER)
-    if tf.io.gfile.exists(path):
-        with tf.io.gfile.GFile(path, "rb") as file:
-            content = file.read()
-        ours = _json_bytes(_tokenizer(do_lower_case, strip_accents))
-        if content != ours:
-            received = (
-                f"the model has {_one_line(content)}, this run and its data {_one_line(ours)}"
-            )
-            raise _other_tokens(path, received)
+        if difference := vocabulary_difference(load_vocabulary(path), vocabulary):
+            raise _other_tokens(path, difference)
+    path, theirs = _casing_file(model_dir), read_casing(model_dir)
+    if path is not None and theirs is not None and theirs != casing:
+        before, now = (json.dumps(own.to_dict()) for own in (theirs, casing))
+        raise _other_tokens(path, f"the model has {before}, this run and its data {now}")
 
 
 def _other_tokens(where: str, received: str) -> UserError:
@@ -204,30 +265,8 @@ def _other_tokens(where: str, received: str) -> UserError:
         where=where,
         received=received,
         remedy="Use the vocabulary and the data that the model was trained with, or another "
-        "--model-name to start anew.",
+        "--model-name for a new one.",
     )
-
-
-def _first_difference(old: Sequence[str], new: Sequence[str]) -> str:
-    for number, (before, after) in enumerate(zip(old, new, strict=False), 1):
-        if before != after:
-            return f"line {number}: the model has {before!r}, this run {after!r}"
-    return f"the model has {len(old)} tokens, this run {len(new)}"
-
-
-def _tokenizer(do_lower_case: bool, strip_accents: bool) -> dict[str, bool]:
-    return {"do_lower_case": do_lower_case, "strip_accents": strip_accents}
-
-
-def _one_line(content: bytes) -> str:
-    return " ".join(content.decode("utf-8", "replace").split())
-
-
-def _json_bytes(value: Any) -> bytes:
-    return (json.dumps(value, indent=2, sort_keys=True) + "\n").encode()
-
-
-# The figures of an evaluation, for people and for programs.
 
 
 def json_path(results_pkl: str) -> str:
@@ -306,10 +345,7 @@ def write_results(
         The paths of the two files.
     """
     lines = "".join(f"{name} = {value}\n" for name, value in sorted(figures.items()))
-    paths = results_txt, json_path(results_pkl)
-    for path, text in zip(
-        paths, (lines, json.dumps(dict(figures), indent=2, sort_keys=True) + "\n"), strict=True
-    ):
-        tf.io.gfile.makedirs(path.rpartition("/")[0] or ".")
-        replace_file(path, text.encode())
-    return paths
+    make_dirs(posixpath.dirname(results_txt))
+    replace_file(results_txt, lines.encode())
+    write_json(json_path(results_pkl), dict(figures), indent=2, sort_keys=True)
+    return results_txt, json_path(results_pkl)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from electra_tf2.errors import UserError, first_of
+from electra_tf2.formats.match import match_arrays
 from electra_tf2.loading.pretrained import (
     Pretrained,
     check_finite,
@@ -19,16 +20,15 @@ from electra_tf2.loading.pretrained import (
     generator_scope,
 )
 from electra_tf2.loading.source import Source
+from electra_tf2.modeling.attention import Direction
 from electra_tf2.modeling.electra import Discriminator, Generator, TwoTowerGenerator
-from electra_tf2.modeling.encoder import Direction, Embeddings, Encoder
+from electra_tf2.modeling.encoder import Embeddings, Encoder
 from electra_tf2.modeling.heads import MaskedLMHead, ReplacedTokenHead
 from electra_tf2.modeling.layers import weights_follow
 
-# The weights of a checkpoint, handed to layers by their names.
-
 
 class WeightLoader:
-    """Gives layers their weights, one layer after another, and keeps an account of what is missing.
+    """Gives layers their weights, one layer after another, and lists what is missing.
 
     A weight that was handed over is in memory once: the checkpoint's array becomes a view of the
     variable. Where each layer is built just before it is given its weights, opening a model takes
@@ -79,15 +79,13 @@ class WeightLoader:
             self._known.add(id(variable))
             # A layer that was built within another has a path that begins with that one's.
             name = f"{scope}/{variable.path.removeprefix(f'{layer.path}/')}"
-            shape = tuple(variable.shape)
-            if name not in arrays:
-                self._problems.append(f"{name} is missing")
-            elif arrays[name].shape != shape:
-                self._problems.append(f"{name} has shape {arrays[name].shape}, not {shape}")
-            else:
+            match = match_arrays({name: variable.shape}, arrays)
+            self._problems += match.problems
+            array = match.found.get(name)
+            if array is not None:
                 self._given.append(name)
-                variable.assign(arrays[name])
-                if arrays[name].dtype == variable.dtype:
+                variable.assign(array)
+                if array.dtype == variable.dtype:
                     arrays[name] = _view(variable)
 
     def check(self) -> None:
@@ -113,14 +111,14 @@ def _view(variable: keras.Variable) -> np.ndarray:
     TensorFlow leaves a buffer that is seen elsewhere as it is: assigning to the variable later
     doesn't change the array.
     """
-    return np.asarray(memoryview(tf.convert_to_tensor(variable.value)))
+    value: Any = tf.convert_to_tensor(variable.value)  # a buffer, which its stub doesn't say
+    return np.asarray(memoryview(value))
 
 
 _ENCODER, _DETECTOR = "electra", "discriminator_predictions"
 _MASKED_LM = "generator_predictions"
 _LEFT, _RIGHT, _CLOZE = "generator_ltr", "generator_rtl", "cloze_predictions"
 _TABLE = "embeddings/word_embeddings"
-_SHOWN = 8
 
 Shared = dict[str, Embeddings]
 """Scope in a checkpoint -> built embeddings."""
@@ -281,12 +279,9 @@ def _lacks(pretrained: Pretrained, part: str) -> UserError:
     return UserError(
         f"The checkpoint holds no {part}.",
         where=pretrained.path,
-        received="weights of " + ", ".join(scopes[:_SHOWN]),
+        received="weights of " + first_of(scopes, separator=", "),
         remedy="Give a model that holds one.",
     )
-
-
-# Electric's noise: where the tokens came from that its discriminator was trained to find.
 
 
 _MASK_PROB = 0.15  # where nothing beside the weights says what it was
@@ -327,7 +322,7 @@ def token_log_probs(generator: TwoTowerGenerator, batch: Mapping[str, tf.Tensor]
 
 
 def open_noise(source: Source, dtype: str, encoder: Encoder) -> Noise | None:
-    """Finds out whether a model was trained with Electric's objective, and loads its generator.
+    """Loads the generator of a model that was trained with Electric's objective.
 
     The hparams say so; a checkpoint without them but with both towers is taken for Electric's.
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import posixpath
 import re
-from collections.abc import Iterable, Mapping
-from typing import Any, Literal, get_args
+from collections.abc import Iterable
+from typing import Literal
 
 import numpy as np
 import tensorflow as tf
@@ -17,8 +16,9 @@ from electra_tf2.errors import UserError, first_of
 from electra_tf2.formats.huggingface import huggingface_folders, open_huggingface
 from electra_tf2.formats.huggingface_tokenizer import vocabulary_file
 from electra_tf2.formats.official import is_tf1_checkpoint, our_path, read_tf1_checkpoint
-from electra_tf2.loading.folder import CONFIG, TOKENIZER, VOCABULARY, read_config
-from electra_tf2.modeling.config import Architecture, TransformerConfig
+from electra_tf2.loading.folder import CONFIG, VOCABULARY, read_casing, read_config
+from electra_tf2.modeling.config import TransformerConfig, default_attention_heads
+from electra_tf2.text.normalization import Casing
 from electra_tf2.text.vocabulary import Vocabulary, check_same_vocabulary, load_vocabulary
 from electra_tf2.training.checkpoints import CheckpointStore
 
@@ -35,6 +35,10 @@ STRUCTURE = (
     "type_vocab_size",
 )
 _LAYER = re.compile(r"electra/layer_(\d+)/")
+_TABLES = {
+    "max_position_embeddings": "position_embeddings",
+    "type_vocab_size": "token_type_embeddings",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,24 +47,24 @@ class Pretrained:
 
     Attributes:
         path: where the weights were read from.
-        folder: the model's folder, which may hold config, vocabulary and tokenizer files.
+        folder: the model's folder, which may hold config, vocabulary and casing.
         arrays: the weights by our names (official heads: by their official names).
-        network: the stored sizes and rates; of an official checkpoint, the sizes that its arrays
-            show.
-        tokenizer: the stored casing and accents, {} if unknown.
+        network: the stored sizes and rates of the main network; None if nothing beside the weights
+            states them, as of official checkpoints (see `encoder_config`).
+        casing: the stored one; None if unknown.
         format: whose files they are.
-        generator: the sizes and rates of a Hugging Face model's generator; {} of other formats,
-            whose generators follow from `network` and the arrays.
+        generator: the sizes and rates of a Hugging Face model's generator; None of other formats,
+            whose generators follow from the main network and the arrays.
         left_over: tensors of a Hugging Face model that were not taken over, by their names.
     """
 
     path: str
     folder: str
     arrays: dict[str, np.ndarray]
-    network: dict[str, Any]
-    tokenizer: dict[str, bool]
+    network: TransformerConfig | None
+    casing: Casing | None
     format: Literal["electra_tf2", "official", "huggingface"] = "electra_tf2"
-    generator: dict[str, Any] = dataclasses.field(default_factory=dict)
+    generator: TransformerConfig | None = None
     left_over: tuple[str, ...] = ()
 
     @property
@@ -70,6 +74,42 @@ class Pretrained:
             return vocabulary_file(self.folder)
         path = posixpath.join(self.folder, VOCABULARY)
         return path if tf.io.gfile.exists(path) else None
+
+    def encoder_config(self, num_attention_heads: int | None = None) -> TransformerConfig | None:
+        """Returns the stored sizes and rates of the main network, or else those its arrays show.
+
+        Args:
+            num_attention_heads: heads of a network that nothing is stored of; None: as the official
+                program has them, one for 64 units of the hidden size.
+
+        Returns:
+            The sizes; rates that are not stored are the defaults. None if there is no encoder with
+            layers of their own.
+
+        Raises:
+            UserError: the heads do not divide the hidden size.
+        """
+        if self.network is not None:
+            return self.network
+        word = self.arrays.get("electra/embeddings/word_embeddings")
+        dense = self.arrays.get("electra/layer_0/intermediate/kernel")
+        if word is None or dense is None:
+            return None
+        layers = {int(match[1]) for name in self.arrays if (match := _LAYER.match(name))}
+        tables = {
+            size: table.shape[0]
+            for size, name in _TABLES.items()
+            if (table := self.arrays.get(f"electra/embeddings/{name}")) is not None
+        }
+        return TransformerConfig(
+            vocab_size=word.shape[0],
+            embedding_size=word.shape[1],
+            hidden_size=dense.shape[0],
+            intermediate_size=dense.shape[1],
+            num_hidden_layers=len(layers),
+            num_attention_heads=num_attention_heads or default_attention_heads(dense.shape[0]),
+            **tables,
+        )
 
 
 def has_checkpoint(path: str) -> bool:
@@ -102,10 +142,10 @@ def open_pretrained(path: str | os.PathLike[str]) -> Pretrained:
         folder = posixpath.dirname(posixpath.dirname(newest))
         stored = read_config(folder)
         arrays = store.load(newest, with_optimizer=False).weights
-        network = _stored_network(stored["network"], folder) if stored else _sizes(arrays)
-        return Pretrained(newest, folder, arrays, network, _tokenizer(folder))
+        network = stored.network if stored else None
+        return Pretrained(newest, folder, arrays, network, read_casing(folder))
     if folders := huggingface_folders(path):
-        return _from_huggingface(folders)
+        return Pretrained(**open_huggingface(folders)._asdict(), format="huggingface")
     if not is_tf1_checkpoint(path):
         raise UserError(
             "There is no pre-trained model.",
@@ -118,103 +158,7 @@ def open_pretrained(path: str | os.PathLike[str]) -> Pretrained:
     checkpoint = read_tf1_checkpoint(path)
     arrays = {our_path(name) or name: array for name, array in checkpoint.variables.items()}
     folder = path if tf.io.gfile.isdir(path) else posixpath.dirname(path)
-    return Pretrained(
-        checkpoint.path, folder, arrays, _sizes(arrays), _tokenizer(folder), "official"
-    )
-
-
-def _from_huggingface(folders: tuple[str, ...]) -> Pretrained:
-    model = open_huggingface(folders)
-    return Pretrained(
-        model.path,
-        model.folder,
-        model.arrays,
-        model.network.to_dict(),
-        model.tokenizer,
-        "huggingface",
-        model.generator.to_dict() if model.generator else {},
-        model.left_over,
-    )
-
-
-def _stored_network(network: Mapping[str, Any], folder: str) -> dict[str, Any]:
-    """Checks the sizes and rates of a config.json, which may be of a newer version or edited."""
-    fields = {field.name: field.default for field in dataclasses.fields(TransformerConfig)}
-    problems = [f"{n} {v!r}" for n, v in network.items() if not _may_be(v, fields.get(n, 0))]
-    problems += [f"{name}, which is unknown" for name in network if name not in fields]
-    if network.get("encoder", "bert") not in get_args(Architecture):
-        problems.append(f"encoder {network['encoder']!r}")
-    try:
-        if network and not problems:
-            TransformerConfig(**network)
-    except (TypeError, UserError) as error:
-        problems.append(str(getattr(error, "received", error)))
-    if problems:
-        raise UserError(
-            "The model's stored configuration has values that can't be.",
-            where=posixpath.join(folder, CONFIG),
-            received=", ".join(problems),
-            remedy="Restore the file, or use the version of this program that wrote it.",
-        )
-    return dict(network)
-
-
-def _may_be(value: Any, default: Any) -> bool:
-    """Whether a value is of a field's kind; sizes, which are all integers, begin at 1."""
-    if isinstance(default, str):
-        return isinstance(value, str)
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and (isinstance(default, float) or (isinstance(value, int) and value > 0))
-
-
-def _sizes(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Sizes that an encoder's arrays show; heads are those of the official rule."""
-    word = arrays.get("electra/embeddings/word_embeddings")
-    dense = arrays.get("electra/layer_0/intermediate/kernel")
-    if word is None or dense is None:
-        return {}
-    layers = {int(match[1]) for name in arrays if (match := _LAYER.match(name))}
-    sizes = {
-        "encoder": "bert",
-        "vocab_size": word.shape[0],
-        "embedding_size": word.shape[1],
-        "hidden_size": dense.shape[0],
-        "intermediate_size": dense.shape[1],
-        "num_hidden_layers": len(layers),
-        "num_attention_heads": max(1, dense.shape[0] // 64),
-    }
-    for size, name in (
-        ("max_position_embeddings", "position_embeddings"),
-        ("type_vocab_size", "token_type_embeddings"),
-    ):
-        table = arrays.get(f"electra/embeddings/{name}")
-        if table is not None:
-            sizes[size] = table.shape[0]
-    return sizes
-
-
-def _tokenizer(folder: str) -> dict[str, bool]:
-    path = posixpath.join(folder, TOKENIZER)
-    if not tf.io.gfile.exists(path):
-        return {}
-    with tf.io.gfile.GFile(path) as file:
-        text = file.read()
-    try:
-        stored = json.loads(text)
-        settings = {name: stored[name] for name in ("do_lower_case", "strip_accents")}
-        if not all(isinstance(value, bool) for value in settings.values()):
-            raise ValueError("a setting is neither true nor false")
-        return settings
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UserError(
-            "The model's tokenizer settings can't be read.",
-            where=path,
-            received=" ".join(text[:200].split()) or "an empty file",
-            remedy='Restore the file: {"do_lower_case": …, "strip_accents": …}.',
-        ) from error
-
-
-# The vocabulary that goes with a model.
+    return Pretrained(checkpoint.path, folder, arrays, None, read_casing(folder), "official")
 
 
 def model_vocabulary(
@@ -257,11 +201,8 @@ def model_vocabulary(
     return vocabulary, path
 
 
-# A model whose training has diverged is not handed on.
-
-
 def check_finite(pretrained: Pretrained, names: Iterable[str]) -> None:
-    """Checks weights of a checkpoint.
+    """Refuses weights that are not finite: a model whose training has diverged is of no use.
 
     Args:
         pretrained: the checkpoint.
@@ -279,9 +220,6 @@ def check_finite(pretrained: Pretrained, names: Iterable[str]) -> None:
             remedy="Its training has diverged: take an earlier checkpoint, or train again with a "
             "lower learning rate.",
         )
-
-
-# The sizes of a checkpoint's generator.
 
 
 _ENCODER, _GENERATOR = "electra", "generator"
@@ -311,8 +249,8 @@ def generator_network(
     Raises:
         UserError: the first layer or the embeddings are missing.
     """
-    if pretrained.generator:
-        return TransformerConfig(**pretrained.generator)
+    if pretrained.generator is not None:
+        return pretrained.generator
     scope = scope or generator_scope(pretrained)
     if scope == _ENCODER:
         return network
@@ -323,7 +261,7 @@ def generator_network(
     kernel = arrays.get(f"{first}/intermediate/kernel")
     tables = (f"{owner}/embeddings/word_embeddings" for owner in (scope, _ENCODER))
     table = next((arrays[name] for name in tables if name in arrays), None)
-    if any(array is None or array.ndim != 2 for array in (kernel, table)):
+    if kernel is None or table is None or kernel.ndim != 2 or table.ndim != 2:
         raise UserError(
             "The checkpoint lacks parts of the generator.",
             where=pretrained.path,
@@ -335,7 +273,7 @@ def generator_network(
         hidden_size=kernel.shape[0],
         intermediate_size=kernel.shape[1],
         num_hidden_layers=_depth(pretrained, network, blocks),
-        num_attention_heads=max(1, kernel.shape[0] // 64),
+        num_attention_heads=default_attention_heads(kernel.shape[0]),
         embedding_size=table.shape[1],
     )
 
@@ -344,7 +282,7 @@ def _depth(pretrained: Pretrained, network: TransformerConfig, blocks: set[str])
     if "shared_layer" not in blocks:
         return len(blocks)
     stored = read_config(pretrained.folder)
-    fraction = stored["hparams"].get("generator_layers", 1.0) if stored else 1.0
+    fraction = stored.hparams.get("generator_layers", 1.0) if stored else 1.0
     if not isinstance(fraction, int | float) or not fraction > 0:
         raise UserError(
             "The stored configuration does not say how deep the generator is.",

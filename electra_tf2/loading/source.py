@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from electra_tf2.errors import UserError, nearest_name_hint
+from electra_tf2.errors import UserError
 from electra_tf2.loading.folder import read_config
 from electra_tf2.loading.pretrained import Pretrained, model_vocabulary, open_pretrained
 from electra_tf2.modeling.config import TransformerConfig
+from electra_tf2.text.normalization import UNCASED, Casing
 from electra_tf2.text.tokenizer import Tokenizer, make_tokenizer
-from electra_tf2.training.devices import DTYPE_POLICIES
+from electra_tf2.text.vocabulary import Vocabulary
+from electra_tf2.training.devices import DTYPE_POLICIES, Precision
 
 
 class Source(NamedTuple):
@@ -29,19 +32,31 @@ class Source(NamedTuple):
     tokenizer: Tokenizer
     vocab_file: str
 
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The pieces."""
+        return self.tokenizer.vocabulary
+
+    @property
+    def casing(self) -> Casing:
+        """What becomes of capitals and accents."""
+        return self.tokenizer.casing
+
     def hparams(self) -> dict[str, Any]:
-        """Returns the hparams of pre-training; {} where this program has not stored them."""
+        """Returns the hparams of training; {} where this program has not stored them."""
         try:
             stored = read_config(self.pretrained.folder)
         except UserError:  # another program's config.json
             return {}
-        return dict(stored["hparams"]) if stored else {}
+        return dict(stored.hparams) if stored else {}
 
 
 def open_source(
     path: str | os.PathLike[str],
     *,
     vocab_file: str | os.PathLike[str] | None = None,
+    vocab_option: str = "vocab_file",
+    casing: Casing = UNCASED,
     model_hparam_overrides: Mapping[str, Any] | None = None,
 ) -> Source:
     """Opens a model of any of the formats.
@@ -49,66 +64,45 @@ def open_source(
     Args:
         path: anything that `electra_tf2.loading.pretrained.open_pretrained` reads.
         vocab_file: the vocabulary; None: the one beside the model.
+        vocab_option: what `vocab_file` is given as, for messages.
+        casing: of a model that nothing beside it says the casing of.
         model_hparam_overrides: fields of `TransformerConfig` that the model's folder does not
             state, such as `num_attention_heads` for an official checkpoint.
 
     Raises:
         UserError: there is no model, it can't be read, or vocabulary and network don't go together.
     """
-    pretrained = open_pretrained(_path("path", path))
+    pretrained = open_pretrained(path)
     network = _network(pretrained, model_hparam_overrides or {})
-    given = _path("vocab_file", vocab_file) if vocab_file else None
-    vocabulary, path = model_vocabulary(pretrained, network.vocab_size, given, "vocab_file")
-    tokenizer = make_tokenizer(
-        vocabulary,
-        lower_case=pretrained.tokenizer.get("do_lower_case", True),
-        strip_accents=pretrained.tokenizer.get("strip_accents", True),
-    )
-    return Source(pretrained, network, tokenizer, path)
+    given = os.fspath(vocab_file) if vocab_file else None
+    vocabulary, vocab_path = model_vocabulary(pretrained, network.vocab_size, given, vocab_option)
+    tokenizer = make_tokenizer(vocabulary, pretrained.casing or casing)
+    return Source(pretrained, network, tokenizer, vocab_path)
 
 
-def dtype_policy(precision: str) -> str:
+def dtype_policy(precision: Precision) -> str:
     """Returns the Keras dtype policy of a `Precision`.
 
     Raises:
-        UserError: there is no such precision.
+        ValueError: there is no such precision.
     """
-    if not isinstance(precision, str) or precision not in DTYPE_POLICIES:
-        raise UserError(
-            "There is no such precision.",
-            where="precision",
-            received=repr(precision),
-            remedy=nearest_name_hint(str(precision), DTYPE_POLICIES),
-        )
+    if precision not in DTYPE_POLICIES:
+        known = ", ".join(DTYPE_POLICIES)
+        raise ValueError(f"precision must be one of {known}. Received: {precision!r}")
     return DTYPE_POLICIES[precision]
 
 
-def _path(name: str, path: str | os.PathLike[str]) -> str:
-    if not isinstance(path, str | os.PathLike):
-        raise UserError(
-            "What is to be opened is no path.",
-            where=name,
-            received=repr(path)[:80],
-            remedy="Give the path as a string or a pathlib.Path.",
-        )
-    return os.fspath(path)
-
-
 def _network(pretrained: Pretrained, overrides: Mapping[str, Any]) -> TransformerConfig:
-    if not pretrained.network:
-        raise UserError(
-            "The checkpoint does not show a network's sizes.",
-            where=pretrained.path,
-            received=", ".join(sorted(pretrained.arrays)[:3]) + ", …",
-            remedy="Give the checkpoint of an ELECTRA model, with its config.json where it had "
-            "one.",
-        )
+    """Returns the sizes that are stored or that the arrays show, with overrides."""
     try:
-        return TransformerConfig(**{**pretrained.network, **overrides})
+        network = pretrained.encoder_config(overrides.get("num_attention_heads"))
+        if network is not None:
+            return dataclasses.replace(network, **overrides)
     except (TypeError, ZeroDivisionError) as error:
-        raise UserError(
-            "The network's sizes can't be understood.",
-            where=pretrained.path,
-            received=str(error).partition(" ")[2],
-            remedy="Give fields of TransformerConfig, such as num_attention_heads.",
-        ) from error
+        raise ValueError(f"model_hparam_overrides: {error}") from error
+    raise UserError(
+        "The checkpoint does not show a network's sizes.",
+        where=pretrained.path,
+        received=", ".join(sorted(pretrained.arrays)[:3]) + ", …",
+        remedy="Give the checkpoint of an ELECTRA model, with its config.json where it had one.",
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import keras
 import tensorflow as tf
 
@@ -11,8 +13,10 @@ from electra_tf2.modeling.layers import LayerNorm, dropout_mask, truncated_norma
 
 MASKED_SCORE = -10000.0
 
+Direction = Literal["both", "left_to_right", "right_to_left"]
 
-def attention_mask(input_mask: tf.Tensor, direction: str = "both") -> tf.Tensor:
+
+def attention_mask(input_mask: tf.Tensor, direction: Direction = "both") -> tf.Tensor:
     """Turns a padding mask into what is added to the attention scores.
 
     Args:

@@ -91,9 +91,14 @@ class TransformerConfig:
         return dataclasses.asdict(self)
 
 
+def default_attention_heads(hidden_size: int) -> int:
+    """The official program's number of heads: one for every 64 units of the hidden size."""
+    return max(1, hidden_size // 64)
+
+
 def transformer_config(
     *,
-    model_size: str,
+    model_size: Literal["small", "base", "large"],
     vocab_size: int,
     embedding_size: int | None,
     overrides: dict[str, Any],
@@ -115,7 +120,7 @@ def transformer_config(
         The resolved configuration.
     """
     args = {"vocab_size": vocab_size, "encoder": encoder, **_SIZES[model_size], **overrides}
-    args["num_attention_heads"] = max(1, args["hidden_size"] // 64)
+    args["num_attention_heads"] = default_attention_heads(args["hidden_size"])
     args["intermediate_size"] = 4 * args["hidden_size"]
     args["embedding_size"] = args["hidden_size"] if embedding_size is None else embedding_size
     return TransformerConfig(**{**args, **overrides})
@@ -132,7 +137,7 @@ def generator_config(
     Args:
         discriminator: the full-size network.
         hidden_fraction: generator width as a fraction of the discriminator's.
-        layers_fraction: generator depth likewise.
+        layers_fraction: the same for the generator's depth.
 
     Returns:
         The generator's configuration, with the discriminator's embedding size.
@@ -143,5 +148,5 @@ def generator_config(
         hidden_size=hidden_size,
         num_hidden_layers=int(round(discriminator.num_hidden_layers * layers_fraction)),
         intermediate_size=4 * hidden_size,
-        num_attention_heads=max(1, hidden_size // 64),
+        num_attention_heads=default_attention_heads(hidden_size),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self, TypeVar
 
 import keras
 import tensorflow as tf
@@ -11,21 +11,16 @@ import tensorflow as tf
 from electra_tf2.modeling.config import TransformerConfig, generator_config
 from electra_tf2.modeling.encoder import Encoder
 from electra_tf2.modeling.heads import MaskedLMHead, ReplacedTokenHead
-from electra_tf2.randomness import site_seed
-
-# The discriminator: tells original tokens from replaced ones.
+from electra_tf2.randomness import RIGHT_TO_LEFT_SITES, site_seed
 
 
-@keras.saving.register_keras_serializable(package="electra_tf2")
-class Discriminator(keras.Model):
-    """An encoder and a binary classifier over its states.
+class _HeadedEncoder(keras.Model):
+    """An encoder and a head on its states.
 
-    Args:
-        encoder: the network that is kept after pre-training.
-        head: one logit a token.
+    A Keras file holds the encoder's configuration; the head's follows from it.
     """
 
-    def __init__(self, encoder: Encoder, head: ReplacedTokenHead, **kwargs):
+    def __init__(self, encoder: Encoder, head: keras.layers.Layer, **kwargs):
         super().__init__(autocast=False, **kwargs)
         self.encoder = encoder
         self.head = head
@@ -38,20 +33,42 @@ class Discriminator(keras.Model):
         self.built = True
 
     def get_config(self) -> dict[str, Any]:
-        """Returns what `from_config` builds a discriminator from."""
+        """Returns what `from_config` builds the model from, with embeddings of its own."""
         encoder = keras.saving.serialize_keras_object(self.encoder)
         return {**super().get_config(), "encoder": encoder}
 
     @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Discriminator:
-        """Builds a discriminator and its variables, as Keras does when it loads a file."""
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
+        """Builds the model and its variables, as Keras does when it loads a file."""
         encoder = keras.saving.deserialize_keras_object(config["encoder"], custom_objects)
-        head = ReplacedTokenHead(
+        model = cls(**{**config, "encoder": encoder, "head": cls.make_head(encoder)})
+        model.build()
+        return model
+
+    @classmethod
+    def make_head(cls, encoder: Encoder) -> keras.layers.Layer:
+        """Returns a new head for an encoder."""
+        raise NotImplementedError
+
+
+_Headed = TypeVar("_Headed", bound=_HeadedEncoder)
+
+
+@keras.saving.register_keras_serializable(package="electra_tf2")
+class Discriminator(_HeadedEncoder):
+    """An encoder and a binary classifier over its states: tells original tokens from replaced ones.
+
+    Args:
+        encoder: the network that is kept after pre-training.
+        head: one logit a token.
+    """
+
+    @classmethod
+    def make_head(cls, encoder: Encoder) -> ReplacedTokenHead:
+        """Returns a new head for an encoder."""
+        return ReplacedTokenHead(
             encoder.config, dtype=encoder.dtype_policy, name="discriminator_predictions"
         )
-        discriminator = cls(**{**config, "encoder": encoder, "head": head})
-        discriminator.build()
-        return discriminator
 
     def call(
         self,
@@ -78,13 +95,6 @@ class Discriminator(keras.Model):
         )
 
 
-# Generators: networks that propose tokens for masked positions.
-
-
-# First random site of the right-to-left tower; the left-to-right tower starts at 0.
-_RIGHT_TO_LEFT_SITES = 512
-
-
 def gather_positions(states: tf.Tensor, positions: tf.Tensor | None) -> tf.Tensor:
     """Picks the states at some positions of each row.
 
@@ -99,7 +109,7 @@ def gather_positions(states: tf.Tensor, positions: tf.Tensor | None) -> tf.Tenso
 
 
 @keras.saving.register_keras_serializable(package="electra_tf2")
-class Generator(keras.Model):
+class Generator(_HeadedEncoder):
     """A masked language model: an encoder and a vocabulary head.
 
     Args:
@@ -107,36 +117,17 @@ class Generator(keras.Model):
         head: turns its states into vocabulary logits.
     """
 
-    def __init__(self, encoder: Encoder, head: MaskedLMHead, **kwargs):
-        super().__init__(autocast=False, **kwargs)
-        self.encoder = encoder
-        self.head = head
-
-    def build(self, input_shape=None):
-        if not self.encoder.built:
-            self.encoder.build()
-        if not self.head.built:
-            self.head.build((None, None, self.encoder.config.hidden_size))
-        self.built = True
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns what `from_config` builds a generator from, with embeddings of its own."""
-        encoder = keras.saving.serialize_keras_object(self.encoder)
-        return {**super().get_config(), "encoder": encoder}
+    head: MaskedLMHead
 
     @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Generator:
-        """Builds a generator and its variables, as Keras does when it loads a file."""
-        encoder = keras.saving.deserialize_keras_object(config["encoder"], custom_objects)
-        head = MaskedLMHead(
+    def make_head(cls, encoder: Encoder) -> MaskedLMHead:
+        """Returns a new head for an encoder, tied to its embeddings."""
+        return MaskedLMHead(
             encoder.config,
             encoder.embeddings,
             dtype=encoder.dtype_policy,
             name="generator_predictions",
         )
-        generator = cls(**{**config, "encoder": encoder, "head": head})
-        generator.build()
-        return generator
 
     def call(
         self,
@@ -213,7 +204,7 @@ class TwoTowerGenerator(keras.Model):
             input_mask,
             segment_ids,
             training=training,
-            seed=site_seed(seed, _RIGHT_TO_LEFT_SITES),
+            seed=site_seed(seed, RIGHT_TO_LEFT_SITES),
         )
         states = tf.concat([tf.roll(left, 1, axis=1), tf.roll(right, -1, axis=1)], axis=-1)
         return self.head(gather_positions(states, positions))
@@ -249,6 +240,13 @@ class Pair(NamedTuple):
     generator: keras.Model
     discriminator: Discriminator | None
     encoder: Encoder
+
+    def set_recompute(self, recompute: bool) -> None:
+        """Sets `Encoder.recompute` of all encoders; takes effect in graphs that are built later."""
+        for network in filter(None, (self.generator, self.discriminator)):
+            for layer in network.layers:
+                if isinstance(layer, Encoder):
+                    layer.recompute = recompute
 
 
 def build_pair(
@@ -290,14 +288,11 @@ def build_pair(
     encoder.build()
     discriminator = None
     if with_discriminator:
-        head = ReplacedTokenHead(config, dtype=dtype, name="discriminator_predictions")
-        head.build((None, None, config.hidden_size))
-        discriminator = Discriminator(encoder, head, dtype=dtype, name="discriminator")
-        discriminator.build()
+        discriminator = _with_head(Discriminator, encoder, dtype, "discriminator")
     if uniform_generator:
         generator = UniformGenerator(config.vocab_size, name="uniform_generator")
     elif not (with_discriminator and untied_generator):
-        generator = _masked_lm(encoder, dtype)
+        generator = _with_head(Generator, encoder, dtype, "masked_lm")
     else:
         small = generator_config(
             config, hidden_fraction=generator_hidden_size, layers_fraction=generator_layers
@@ -307,14 +302,13 @@ def build_pair(
     return Pair(generator, discriminator, encoder)
 
 
-def _masked_lm(encoder: Encoder, dtype: str) -> Generator:
-    head = MaskedLMHead(
-        encoder.config, encoder.embeddings, dtype=dtype, name="generator_predictions"
-    )
+def _with_head(kind: type[_Headed], encoder: Encoder, dtype: str, name: str) -> _Headed:
+    head = kind.make_head(encoder)
+    # Built on its own, its variables have paths that begin with its name.
     head.build((None, None, encoder.config.hidden_size))
-    generator = Generator(encoder, head, dtype=dtype, name="masked_lm")
-    generator.build()
-    return generator
+    model = kind(encoder, head, dtype=dtype, name=name)
+    model.build()
+    return model
 
 
 def _tower(
@@ -339,11 +333,7 @@ def _small_generator(
     encoder: Encoder, config: TransformerConfig, untied_embeddings: bool, dtype: str
 ) -> Generator:
     tower = _tower(encoder, config, untied_embeddings, dtype, name="generator")
-    head = MaskedLMHead(config, tower.embeddings, dtype=dtype, name="generator_predictions")
-    head.build((None, None, config.hidden_size))
-    generator = Generator(tower, head, dtype=dtype, name="generator")
-    generator.build()
-    return generator
+    return _with_head(Generator, tower, dtype, "generator")
 
 
 def _two_tower_generator(
@@ -361,9 +351,6 @@ def _two_tower_generator(
     generator = TwoTowerGenerator(left, right, head, dtype=dtype, name="two_tower_generator")
     generator.build()
     return generator
-
-
-# How many parameters networks have, those that they share counted once.
 
 
 def count_parameters(*networks: keras.Model | None) -> int:

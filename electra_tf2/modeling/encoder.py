@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from electra_tf2.errors import UserError
-from electra_tf2.modeling.attention import SelfAttention, attention_mask
+from electra_tf2.modeling.attention import Direction, SelfAttention, attention_mask
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.modeling.fused import bias_gelu, bias_gelu_of_product, residual_layer_norm
 from electra_tf2.modeling.layers import (
@@ -20,14 +20,13 @@ from electra_tf2.modeling.layers import (
     dropout_mask,
     truncated_normal,
 )
-from electra_tf2.randomness import site_seed
+from electra_tf2.randomness import SITES_PER_BLOCK, site_seed
 
 # One transformer block: attention, then a feed-forward network, each with LayerNorm after it.
 
 
 # Places in a block that draw random numbers.
-_ATTENTION, _ATTENTION_OUTPUT, _OUTPUT = range(3)
-SITES_PER_BLOCK = 3
+_ATTENTION, _ATTENTION_OUTPUT, _OUTPUT = range(SITES_PER_BLOCK)
 
 
 class TransformerBlock(keras.layers.Layer):
@@ -98,7 +97,7 @@ class TransformerBlock(keras.layers.Layer):
         )
         return tf.reshape(output, tf.shape(x))
 
-    def _intermediate(self, rows, biased_gelu):
+    def _intermediate(self, rows, biased_gelu) -> tf.Tensor:
         product = tf.matmul(rows, tf.cast(self.intermediate.kernel, rows.dtype))
         if self.config.hidden_act == "gelu":
             return biased_gelu(product, tf.cast(self.intermediate.bias, tf.float32))
@@ -186,9 +185,6 @@ class Embeddings(keras.layers.Layer):
         return dropout(x, self.config.hidden_dropout_prob, seed)
 
 
-Direction = Literal["both", "left_to_right", "right_to_left"]
-
-
 @keras.saving.register_keras_serializable(package="electra_tf2")
 class Encoder(keras.Model):
     """Embeddings, an optional projection to the hidden size, and a stack of transformer blocks.
@@ -221,7 +217,7 @@ class Encoder(keras.Model):
         super().__init__(autocast=False, **kwargs)
         self.config = config
         self.recompute = recompute
-        self.direction = direction
+        self.direction: Direction = direction
         self.embeddings = embeddings or Embeddings(
             config, dtype=self.dtype_policy, name="embeddings"
         )

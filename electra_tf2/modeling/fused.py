@@ -34,7 +34,7 @@ def compiled_if_large(function: Callable[..., Any]) -> Callable[..., Any]:
 
     Args:
         function: takes tensors (and constants); the first one's size decides. Its result must not
-            depend on whether it is compiled, but for rounding.
+            depend on whether it is compiled, except for rounding.
 
     Returns:
         The function; calls with few elements, or with a number of them that is not known when the
@@ -44,7 +44,7 @@ def compiled_if_large(function: Callable[..., Any]) -> Callable[..., Any]:
 
     def call(first: tf.Tensor, *args: Any) -> Any:
         elements = first.shape.num_elements()
-        # A size that varies is not compiled: XLA would compile anew for every size.
+        # A size that varies is not compiled: XLA would compile again for every size.
         large = elements is not None and elements >= MIN_ELEMENTS.get(first.dtype, 0)
         return (compiled if large else function)(first, *args)
 
@@ -103,7 +103,7 @@ def bias_gelu_of_product(product: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
         [rows, width], the type of `product`.
     """
     if not _has_fused_products():
-        return bias_gelu(product, bias)
+        return bias_gelu(product, bias)  # pyright: ignore[reportReturnType] # no stub
     z = tf.nn.bias_add(product, tf.cast(bias, product.dtype))
     half, root = (tf.constant(value, z.dtype) for value in (0.5, _SQRT_HALF))
     return (tf.math.erf(z * root) + tf.constant(1.0, z.dtype)) * (z * half)
@@ -197,7 +197,7 @@ def residual_layer_norm(
             normalized, inverse, gamma, keep, threshold, scale, upstream
         )
 
-    return apply(x, bias, residual, gamma, beta)
+    return apply(x, bias, residual, gamma, beta)  # pyright: ignore[reportReturnType] # no stub
 
 
 @compiled_if_large
@@ -239,4 +239,4 @@ def attention_probs(
             probs, keep, threshold, scale, factor, upstream
         )
 
-    return apply(scores)
+    return apply(scores)  # pyright: ignore[reportReturnType] # no stub

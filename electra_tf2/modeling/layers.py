@@ -87,7 +87,7 @@ def activation(name: str) -> Callable:
 _weights_follow = contextvars.ContextVar("weights_follow", default=False)
 
 
-def truncated_normal(stddev: float) -> keras.initializers.Initializer:
+def truncated_normal(stddev: float) -> Any:  # Keras's layers say that they only take names
     """BERT's initializer: normal with `stddev`, redrawn beyond two standard deviations."""
     return _TruncatedNormal(stddev=stddev)
 
@@ -107,7 +107,7 @@ def weights_follow() -> Iterator[None]:
 
 @keras.saving.register_keras_serializable(package="electra_tf2")
 class _TruncatedNormal(keras.initializers.TruncatedNormal):
-    def __call__(self, shape: Any, dtype: Any = None, **kwargs: Any) -> tf.Tensor:
+    def __call__(self, shape: Any, dtype: Any = None, **kwargs: Any) -> Any:
         if _weights_follow.get():
             return keras.ops.zeros(shape, dtype)
         return super().__call__(shape, dtype, **kwargs)
@@ -143,7 +143,7 @@ def dropout_mask(shape, rate: float, seed: tf.Tensor | None) -> DropoutMask | No
         seed: int64 [2] (see `electra_tf2.randomness`), or None for no dropout.
 
     Returns:
-        The mask, or None if nothing is to be dropped.
+        The mask, or None if nothing is dropped.
     """
     if seed is None or rate == 0.0:
         return None

@@ -13,12 +13,11 @@ from electra_tf2.errors import UserError
 from electra_tf2.pretraining.inputs import Inputs, as_inputs
 from electra_tf2.pretraining.masking import Masking, outside_vocabulary
 from electra_tf2.pretraining.metrics import FitFigures
+from electra_tf2.pretraining.objective import EVALUATION_SEED_OFFSET
 from electra_tf2.pretraining.replaced_token_detection import Options, ReplacedTokenDetection
 from electra_tf2.randomness import StepRandomness
 from electra_tf2.training.step import all_reduce_sum, replica_id
 
-# Keeps the masks and samples of evaluations apart from those of training.
-_EVALUATION_SEED = 1 << 32
 # What the check inside the graph says, and `fit` looks for.
 _OUTSIDE = "token ids outside of the vocabulary"
 # What TensorFlow says where an embedding is looked up.
@@ -230,7 +229,7 @@ class PretrainingModel(keras.Model):
         """Scores a batch; returns the figures since the evaluation began."""
         inputs = self._inputs(data)
         batches = tf.convert_to_tensor(self.figures.batches)
-        randomness = self._randomness(inputs, self.seed + _EVALUATION_SEED, batches)
+        randomness = self._randomness(inputs, self.seed + EVALUATION_SEED_OFFSET, batches)
         prepared, denominators = self.objective.prepare(inputs._asdict(), randomness)
         numerators, sums = self.objective.compute(prepared, randomness, training=False)
         self.figures.update_state(numerators, denominators, sums)
@@ -340,7 +339,8 @@ def _row_length(data: Any) -> int | None:
     first = getattr(data, "element_spec", data)
     while isinstance(first, tuple | Mapping) and first:
         first = first[0] if isinstance(first, tuple) else first.get("input_ids")
-    shape = tf.TensorShape(getattr(first, "shape", None))
+    shape: Any = getattr(first, "shape", None)
+    shape = tf.TensorShape(shape)
     return shape[1] if shape.rank == 2 else None
 
 

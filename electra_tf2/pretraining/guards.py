@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 from electra_tf2.modeling.config import TransformerConfig, generator_config
 from electra_tf2.pretraining.phases import Phase
+
+if TYPE_CHECKING:
+    from configure_pretraining import PretrainingConfig
 
 # Clark et al. 2020, section 3.2: generators of 1/4 to 1/2 of the discriminator's size work best.
 LARGE_GENERATOR = 0.5
@@ -19,14 +22,14 @@ FIRST_STEPS = 5000
 SPAN = 500
 
 
-def generator_size_warning(config: Any, network: TransformerConfig) -> str | None:
+def generator_size_warning(config: PretrainingConfig, network: TransformerConfig) -> str | None:
     """Warns of a generator that is half as large as the discriminator, or larger.
 
     The size is width times depth, each as a share of the discriminator's; the paper varies the
     width. A two-tower generator counts by one tower.
 
     Args:
-        config: a `PretrainingConfig`.
+        config: gives the objective and the generator's shape.
         network: the discriminator's sizes.
 
     Returns:

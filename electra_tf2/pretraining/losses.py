@@ -1,4 +1,9 @@
-"""Cross-entropy over the vocabulary and over replaced / original."""
+"""The losses of both networks: of the generator over the vocabulary, of the discriminator.
+
+Both come element by element. An objective's `contribution` sums them to numerators, its
+`denominators` counts what they are divided by, and the engine divides the sums over all replicas
+(`electra_tf2.training.step`), adding 1e-6 to the denominator as the official program does.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +16,7 @@ from electra_tf2.modeling.fused import compiled_if_large
 def _forward(logits, labels):
     highest = tf.reduce_max(logits, axis=-1, keepdims=True)
     total = tf.reduce_sum(tf.exp(logits - highest), axis=-1)
-    log_normalizer = tf.math.log(total) + highest[..., 0]
+    log_normalizer = tf.math.log(total) + tf.squeeze(highest, -1)
     vocabulary = tf.range(logits.shape[-1])
     at_label = vocabulary == labels[..., tf.newaxis]
     label_logits = tf.reduce_sum(tf.where(at_label, logits, 0.0), axis=-1)
@@ -48,19 +53,23 @@ def softmax_cross_entropy(logits: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tens
 
         return (nll, best), gradient
 
-    return apply(logits)
+    return apply(logits)  # pyright: ignore[reportReturnType] # custom_gradient has no stub
 
 
-def binary_cross_entropy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """Negative log-likelihood of 0/1 `labels` under sigmoid(logits), in nats, element by element.
+def discriminator_losses(logits: tf.Tensor, labels: tf.Tensor, input_mask: tf.Tensor) -> tf.Tensor:
+    """The discriminator's loss for every token: -log sigmoid(±logit), + where it was replaced.
+
+    Source: Clark et al. 2020, section 2, L_Disc.
 
     Args:
-        logits: float32, any shape.
-        labels: 0/1, the same shape, any type.
+        logits: float32 [batch, length]; positive means "replaced".
+        labels: int32 [batch, length], 1 for replaced tokens.
+        input_mask: int32 [batch, length], 1 for tokens and 0 for padding.
 
     Returns:
-        float32, the same shape.
+        float32 [batch, length] in nats, 0 at padding.
     """
-    return tf.nn.sigmoid_cross_entropy_with_logits(
+    losses = tf.nn.sigmoid_cross_entropy_with_logits(
         logits=logits, labels=tf.cast(labels, tf.float32)
     )
+    return losses * tf.cast(input_mask, tf.float32)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import operator
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -71,9 +72,10 @@ class Masking:
             generator's logits are checked against it.
 
     Raises:
-        UserError: a share is not in 0..1, both together are over 1, random tokens are asked for
-            without `vocab_size` or with `with_replacement` (where two slots may share a
-            position), or an id is not in the vocabulary.
+        TypeError: an id is not an integer.
+        ValueError: a share is not in 0..1, both together are over 1, or random tokens are asked for
+            without `vocab_size` or with `with_replacement` (where two slots may share a position).
+        UserError: an id is not in the vocabulary.
     """
 
     mask_id: int
@@ -87,7 +89,7 @@ class Masking:
     vocab_size: int | None = None
 
     def __post_init__(self):
-        self._check_types()
+        self._make_ids_plain()
         shown = self.replace_prob + self.random_token_prob
         wrong = {
             "mask_prob": not 0.0 < self.mask_prob <= 1.0,
@@ -96,45 +98,19 @@ class Masking:
             "random_token_prob": not 0.0 <= self.random_token_prob <= 1.0 or shown > 1.0 + 1e-9,
         }
         for name in (name for name, is_wrong in wrong.items() if is_wrong):
-            raise UserError(
-                "The tokens can't be hidden in this way.",
-                where=f"Masking.{name}",
-                received=getattr(self, name),
-                remedy="Shares are between 0 and 1, replace_prob and random_token_prob at most 1 "
-                "together, and mask_prob and max_predictions over 0.",
-            )
+            raise ValueError(f"Masking.{name} is out of range. Received: {getattr(self, name)!r}")
         if self.random_token_prob > 0 and (self.vocab_size is None or self.with_replacement):
-            raise UserError(
-                "Random tokens can't be drawn.",
-                where="Masking.random_token_prob",
-                received=f"vocab_size={self.vocab_size}, with_replacement={self.with_replacement}",
-                remedy="Give vocab_size, and leave with_replacement off.",
-            )
+            raise ValueError("random_token_prob needs a vocab_size, and no with_replacement")
         if self.vocab_size is not None:
             self.check_vocabulary(self.vocab_size)
 
-    def _check_types(self) -> None:
-        """Makes ids of any integer type plain ones."""
-        shares = ("mask_prob", "replace_prob", "random_token_prob")
-        try:
-            ids = {name: operator.index(getattr(self, name)) for name in ("mask_id", "pad_id")}
-            ids["never_masked"] = tuple(map(operator.index, self.never_masked))
-            for name in ("max_predictions", "vocab_size"):
-                value = getattr(self, name)
-                ids[name] = None if value is None else operator.index(value)
-            for name in shares:
-                if not isinstance(getattr(self, name), int | float | np.number):
-                    raise TypeError(f"{name}={getattr(self, name)!r}")
-        except TypeError as error:
-            raise UserError(
-                "The tokens can't be hidden in this way.",
-                where="Masking",
-                received=str(error),
-                remedy="Ids and numbers are integers, never_masked is a tuple of ids, and "
-                f"{', '.join(shares)} are numbers.",
-            ) from None
-        for name, value in ids.items():
-            object.__setattr__(self, name, value)
+    def _make_ids_plain(self) -> None:
+        """Turns ids of any integer type (NumPy's) into Python's, for the hash of the record."""
+        for name in ("mask_id", "pad_id", "max_predictions", "vocab_size"):
+            value: Any = getattr(self, name)
+            if value is not None or name.endswith("_id"):
+                object.__setattr__(self, name, operator.index(value))
+        object.__setattr__(self, "never_masked", tuple(map(operator.index, self.never_masked)))
 
     def check_vocabulary(self, vocab_size: int) -> None:
         """Refuses special ids that a vocabulary does not have.
@@ -182,6 +158,7 @@ class Masking:
         batch, length = inputs.input_ids.shape[0], inputs.input_ids.shape[1]
         if batch is None:
             batch = tf.shape(inputs.input_ids)[0]
+        assert length is not None  # see `as_inputs`
         candidates = self.candidates(inputs)
         slots = self.slots(length)
         n_tokens = tf.cast(tf.reduce_sum(inputs.input_mask, axis=-1), tf.float32)
@@ -202,6 +179,7 @@ class Masking:
         masks = tf.fill(tf.shape(positions), self.mask_id)
         if not self.random_token_prob:
             return masks, draws < self.replace_prob
+        assert self.vocab_size is not None
         special = {self.mask_id, self.pad_id, *self.never_masked}
         ordinary = np.setdiff1d(np.arange(self.vocab_size), list(special)).astype(np.int32)
         chosen = randomness.uniform("random_tokens", batch, slots) * len(ordinary)
@@ -230,9 +208,6 @@ def _draw_with_replacement(candidates, slots, batch, randomness):
     return tf.where(usable, positions, 0), usable
 
 
-# Whether token ids, special tokens and the generator's logits are of one vocabulary.
-
-
 def check_logits(logits: tf.Tensor, masking: Masking, where: str) -> None:
     """Refuses a generator's logits over another vocabulary than that of the ids.
 
@@ -252,6 +227,7 @@ def check_logits(logits: tf.Tensor, masking: Masking, where: str) -> None:
             received=f"shape {tuple(logits.shape)} for a vocabulary of {expected}",
             remedy=f"Return logits whose last axis is {expected}, or correct Masking.vocab_size.",
         )
+    assert found is not None  # see `protocol.check_output`
     masking.check_vocabulary(found)
 
 
@@ -273,7 +249,7 @@ def check_ids(inputs: Inputs, vocab_size: int | None) -> None:
         raise outside_vocabulary(str(lowest if lowest < 0 else highest), vocab_size)
 
 
-def outside_vocabulary(received: str, vocab_size: int) -> UserError:
+def outside_vocabulary(received: str, vocab_size: int | None) -> UserError:
     """Returns the error for ids that are not in the generator's vocabulary."""
     return UserError(
         "A token id is not in the generator's vocabulary.",

@@ -59,21 +59,20 @@ def ranking(logits: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor) -> tf.Tens
     return tf.reshape(counts, [2, AUC_BINS])
 
 
-def area_under_curve(histograms: np.ndarray) -> float:
+def area_under_curve(histograms: np.ndarray | tf.Tensor) -> tf.Tensor:
     """Probability that a positive scores above a negative, ties counting half.
 
     Args:
         histograms: [2, bins], see `ranking`.
 
     Returns:
-        The area in 0..1; 0 where one of the classes is missing.
+        float64 scalar, the area in 0..1; 0 where one of the classes is missing.
     """
-    negatives, positives = np.asarray(histograms, np.float64)
-    pairs = negatives.sum() * positives.sum()
-    if pairs == 0:
-        return 0.0
-    below = np.cumsum(negatives) - negatives
-    return float((positives * (below + 0.5 * negatives)).sum() / pairs)
+    negatives, positives = tf.unstack(tf.cast(histograms, tf.float64))
+    below = tf.cumsum(negatives, exclusive=True)
+    pairs = tf.reduce_sum(negatives) * tf.reduce_sum(positives)
+    area = tf.reduce_sum(positives * (below + 0.5 * negatives))
+    return tf.math.divide_no_nan(area, pairs)
 
 
 def summarize(sums: Mapping[str, np.ndarray]) -> dict[str, float]:
@@ -89,7 +88,7 @@ def summarize(sums: Mapping[str, np.ndarray]) -> dict[str, float]:
     for name, value in sums.items():
         value = np.asarray(value, np.float64)
         if value.ndim == 2:
-            figures[name] = area_under_curve(value)
+            figures[name] = float(area_under_curve(value))
         else:
             figures[name] = float(value[0] / value[1]) if value[1] else 0.0
     return figures
@@ -133,7 +132,7 @@ class FitFigures(keras.metrics.Metric):
 
         Args:
             numerators: of the losses, by name.
-            denominators: likewise.
+            denominators: of the losses, by name.
             sums: of the metrics, see `metrics`.
         """
         found = {name: tf.stack([numerators[name], denominators[name]]) for name in numerators}
@@ -153,7 +152,7 @@ class FitFigures(keras.metrics.Metric):
         loss = sum(weight * ratios[name] for name, weight in self._loss_weights.items())
         figures = {"loss": loss, **ratios}
         if self._ranking is not None:
-            figures[_AUC] = _area_under_curve(tf.convert_to_tensor(self._ranking))
+            figures[_AUC] = area_under_curve(tf.convert_to_tensor(self._ranking))
         return {name: tf.cast(value, tf.float32) for name, value in figures.items()}
 
     def reset_state(self) -> None:
@@ -163,12 +162,3 @@ class FitFigures(keras.metrics.Metric):
 
     def _sums(self, shape, name):
         return self.add_variable(shape, "zeros", dtype="float64", name=name)
-
-
-def _area_under_curve(histograms: tf.Tensor) -> tf.Tensor:
-    """`metrics.area_under_curve` inside a graph."""
-    negatives, positives = histograms[0], histograms[1]
-    below = tf.cumsum(negatives, exclusive=True)
-    pairs = tf.reduce_sum(negatives) * tf.reduce_sum(positives)
-    area = tf.reduce_sum(positives * (below + 0.5 * negatives))
-    return tf.math.divide_no_nan(area, pairs)

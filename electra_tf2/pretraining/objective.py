@@ -18,9 +18,8 @@ from electra_tf2.randomness import StepRandomness
 
 # Added to every loss denominator (official value).
 DENOMINATOR_EPSILON = 1e-6
-
-# First random site of the discriminator; the generator starts at 0.
-DISCRIMINATOR_SITES = 2048
+# Added to the seed in evaluations: they draw other masks and samples than training does.
+EVALUATION_SEED_OFFSET = 1 << 32
 
 
 class Prepared(NamedTuple):
@@ -109,6 +108,14 @@ class PretrainingObjective:
         raise NotImplementedError
 
 
+def dropout_seed(randomness: StepRandomness | None, training: bool) -> tf.Tensor | None:
+    """Returns the seed of the networks' dropout; None where it is off."""
+    if not training:
+        return None
+    assert randomness is not None
+    return randomness.dropout_seed()
+
+
 def masked_lm_metrics(masked: MaskedInputs, nll: tf.Tensor, best: tf.Tensor) -> dict:
     """Accuracy and loss of the masked LM over the used slots.
 
@@ -168,7 +175,7 @@ class MaskedLM(PretrainingObjective):
             prepared.inputs._replace(input_ids=masked.input_ids),
             masked.positions,
             training=training,
-            seed=randomness.dropout_seed() if training else None,
+            seed=dropout_seed(randomness, training),
         )
         return MaskedLMOutput(logits, *softmax_cross_entropy(logits, masked.ids))
 

@@ -5,7 +5,7 @@ most steps on 128 tokens and the last ones on 512. A run without the hparam `pha
 its own configuration.
 
 Steps are counted on over the phases: checkpoints, logs and random draws know no phase. The learning
-rate's schedule and the place in the data start anew in each.
+rate's schedule and the place in the data start afresh in each.
 """
 
 from __future__ import annotations
@@ -14,13 +14,16 @@ import contextlib
 import copy
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from electra_tf2.compute import PFS_DAY, example_flops, pretraining_flops, total
 from electra_tf2.errors import UserError, nearest_name_hint
 from electra_tf2.hparams.record import HParams, contradiction
 from electra_tf2.hparams.types import check_value
 from electra_tf2.modeling.config import TransformerConfig
+
+if TYPE_CHECKING:
+    from configure_pretraining import PretrainingConfig
 
 # Hparams that may differ between phases, because neither networks nor optimizer are made of them.
 PHASE_HPARAMS = (
@@ -60,7 +63,7 @@ class Phase:
     first_step: int
     last_step: int
     first_example: int
-    config: Any
+    config: PretrainingConfig
 
     @property
     def title(self) -> str:
@@ -100,11 +103,11 @@ class PhaseSchedule:
         return self.schedule(step - self.first_step)
 
 
-def phases_of(config: Any) -> list[Phase]:
+def phases_of(config: PretrainingConfig) -> list[Phase]:
     """Returns the phases of a configuration, at least one.
 
     Args:
-        config: a `PretrainingConfig` whose `phases` have been checked.
+        config: its `phases` have been checked.
     """
     entries: Sequence[Mapping[str, Any]] = config.phases or [{}]
     phases, step, examples = [], 0, 0
@@ -137,11 +140,11 @@ def examples_at(phases: Sequence[Phase], step: int) -> int:
     return phase.first_example + (step - phase.first_step) * phase.config.train_batch_size
 
 
-def for_each_phase(config: Any, check: Callable[[Any], None]) -> None:
+def for_each_phase(config: PretrainingConfig, check: Callable[[PretrainingConfig], None]) -> None:
     """Checks a configuration phase by phase; errors and warnings name the phase.
 
     Args:
-        config: a `PretrainingConfig`; gets the phases' warnings.
+        config: gives the phases; gets their warnings.
         check: called with each phase's configuration; raises `UserError`s and adds to `warnings`.
     """
     phases = phases_of(config)
@@ -159,7 +162,7 @@ def for_each_phase(config: Any, check: Callable[[Any], None]) -> None:
                 config.warnings.append(line)
 
 
-def _with_hparams(config: Any, hparams: Mapping[str, Any]) -> Any:
+def _with_hparams(config: PretrainingConfig, hparams: Mapping[str, Any]) -> PretrainingConfig:
     own = copy.copy(config)
     for name, value in hparams.items():
         setattr(own, name, value)
@@ -175,11 +178,11 @@ def _with_hparams(config: Any, hparams: Mapping[str, Any]) -> Any:
 _STEPS = "num_train_steps"
 
 
-def check_phases(config: Any) -> None:
+def check_phases(config: PretrainingConfig) -> None:
     """Checks names and types, and sets `num_train_steps` to the sum over the phases.
 
     Args:
-        config: a `PretrainingConfig`. Nothing happens where `phases` is None.
+        config: nothing happens where its `phases` is None.
 
     Raises:
         UserError: the list is empty; a phase has an unknown hparam, or one that has to be the same
@@ -311,14 +314,14 @@ class RunCompute:
     """Operations of a run's steps.
 
     Counted are the operations that training needs, whatever the devices made of them: not what was
-    computed before `init_checkpoint`, nor steps that a halted run did twice.
+    computed before `init_checkpoint`, nor steps that an interrupted run did twice.
 
     Args:
-        config: a `PretrainingConfig`.
+        config: gives the phases.
         network: the discriminator's sizes.
     """
 
-    def __init__(self, config: Any, network: TransformerConfig):
+    def __init__(self, config: PretrainingConfig, network: TransformerConfig):
         self._phases = phases_of(config)
         self._networks = [pretraining_flops(phase.config, network) for phase in self._phases]
         self._per_step = [

@@ -23,7 +23,7 @@ What comes back:
                    [batch, length, vocab_size], of which the objective keeps the masked positions
     discriminator  float logits [batch, length] or [batch, length, 1]; positive means "replaced".
                    With `discriminator_layer`, anything: the output of the layer of that name,
-                   [batch, length, width], is taken instead, and a Dense(1) put upon it
+                   [batch, length, width], is taken instead, and a Dense(1) put on top
 
 Tying: hand the same layer object to both models; a shared variable is trained once.
 
@@ -41,12 +41,10 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import math
 from collections.abc import Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from electra_tf2.errors import UserError
@@ -61,46 +59,6 @@ class Named(Protocol):
 
     role: str
     where: str
-
-
-def check_kinds(**arguments: tuple[Any, Any]) -> None:
-    """Checks the types of an objective's parts.
-
-    Args:
-        **arguments: name -> (what was given, the type that it has to be of).
-
-    Raises:
-        UserError: one is of another type; names it.
-    """
-    for name, (value, kind) in arguments.items():
-        if not isinstance(value, kind):
-            wanted = getattr(kind, "__name__", str(kind))
-            raise UserError(
-                "The objective is made of two Keras models, a Masking and perhaps Options.",
-                where=name,
-                received=f"{type(value).__name__}, not {wanted}",
-                remedy="Give ReplacedTokenDetection(generator, discriminator, Masking(…), "
-                "Options(…)).",
-            )
-
-
-def check_weight(name: str, weight: Any) -> None:
-    """Checks the weight of a loss.
-
-    Args:
-        name: of the option.
-        weight: its value.
-
-    Raises:
-        UserError: it is no finite number of at least 0.
-    """
-    if not isinstance(weight, int | float | np.number) or not 0 <= weight < math.inf:
-        raise UserError(
-            "A loss can't have such a weight.",
-            where=f"Options.{name}",
-            received=repr(weight),
-            remedy="Choose a number of at least 0.",
-        )
 
 
 def check_output(
@@ -122,7 +80,7 @@ def check_output(
         where: the layer; None: the model itself.
 
     Raises:
-        UserError: it has another shape, an unknown rank, no gradient, or is no tensor.
+        UserError: it has another shape, an unknown rank, no gradient, or is not a tensor.
     """
     if tf.is_tensor(output):
         fits = output.shape.is_compatible_with(shape)
@@ -228,7 +186,7 @@ class Network:
             state changes in training.
     """
 
-    def __init__(self, model: keras.Model, role: str):
+    def __init__(self, model: keras.Model, role: Literal["generator", "discriminator"]):
         self.model = model
         self.role = role
         if not model.built:
@@ -269,7 +227,8 @@ class Network:
         values["seed"] = seed
         if self._input_names is not None:
             self._check_length(inputs)
-            args, kwargs = [self._functional_inputs(values)], {"training": training}
+            args = [self._functional_inputs(self._input_names, values)]
+            kwargs = {"training": training}
         else:
             first, *rest = self._arguments
             args = [values[first]]
@@ -287,27 +246,26 @@ class Network:
             value = variable.value if k is None else _generator_state(seed, k)
             non_trainable.append(value)
         trainable = [v.value for v in self.model.trainable_variables]
-        outputs, _ = self.model.stateless_call(trainable, non_trainable, *args, **kwargs)
-        return outputs
+        return self.model.stateless_call(trainable, non_trainable, *args, **kwargs)[0]
 
-    def _functional_inputs(self, values):
+    def _functional_inputs(self, names: list[str], values):
         # A Sequential model has one plain input, and `input` only after a symbolic call.
         structure = None if isinstance(self.model, keras.Sequential) else self.model.input
-        if len(self._input_names) == 1:
+        if len(names) == 1:
             ids = values["input_ids"]
             if isinstance(structure, Mapping):
                 return dict.fromkeys(structure, ids)
             return [ids] if isinstance(structure, list | tuple) else ids
         if isinstance(structure, Mapping):
-            return {name: values[name] for name in self._input_names}
-        return [values[name] for name in self._input_names]
+            return {name: values[name] for name in names}
+        return [values[name] for name in names]
 
     def _named_arguments(self) -> list[str]:
         """Names of the values that the model's `call` is given, the first by position."""
         known = (*_TENSORS, *_OTHER_NAMES, "training", "seed")
         if self._input_names is not None:
             unknown = [name for name in self._input_names if name not in known]
-            if self.role == "discriminator":  # it says of every token
+            if self.role == "discriminator":  # it judges every token
                 unknown += [name for name in self._input_names if name == "positions"]
             if unknown:
                 raise UserError(
@@ -435,7 +393,7 @@ class DiscriminatorNetwork(Network):
         Raises:
             UserError: the model's output has another shape.
         """
-        if self._layer is None:
+        if self.head is None:
             logits = self(inputs, training=training, seed=seed)
         else:
             logits = self.head(self._states(inputs, training, seed))
@@ -446,11 +404,12 @@ class DiscriminatorNetwork(Network):
         check_output(logits, tuple(ids.shape), ids, self, expected)
         return tf.cast(logits, tf.float32)
 
-    def _states(self, inputs, training, seed):
+    def _states(self, inputs, training, seed) -> tf.Tensor:
         """The layer's output [batch, length, width]; the last one, if it runs several times."""
+        assert self._layer is not None
         with recorded(self._layer) as outputs:
             self(inputs, training=training, seed=seed)
-        states = outputs[-1] if outputs else None
+        states: Any = outputs[-1] if outputs else None
         states = states[0] if isinstance(states, tuple | list) and states else states
         where = f"output of layer {self._layer.path!r}"
         ids = inputs.input_ids
@@ -534,7 +493,7 @@ def _generator_state(seed: tf.Tensor, k: int) -> tf.Tensor:
     return tf.random.stateless_uniform(
         [2],
         seed=seed + tf.constant([0, k], tf.int64),
-        minval=None,
+        minval=None,  # pyright: ignore[reportArgumentType] # all integers; its stub lacks this
         maxval=None,
         dtype=tf.uint32,
         alg="philox",

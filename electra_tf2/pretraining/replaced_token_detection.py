@@ -16,26 +16,23 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from electra_tf2.errors import UserError
 from electra_tf2.pretraining import metrics
 from electra_tf2.pretraining.inputs import as_inputs
-from electra_tf2.pretraining.losses import binary_cross_entropy, softmax_cross_entropy
+from electra_tf2.pretraining.losses import discriminator_losses, softmax_cross_entropy
 from electra_tf2.pretraining.masking import Masking, check_ids, check_logits, scatter_positions
 from electra_tf2.pretraining.objective import (
     DENOMINATOR_EPSILON,
-    DISCRIMINATOR_SITES,
     Prepared,
     PretrainingObjective,
+    dropout_seed,
     masked_lm_metrics,
 )
 from electra_tf2.pretraining.protocol import (
     DiscriminatorNetwork,
     GeneratorNetwork,
-    check_kinds,
-    check_weight,
 )
 from electra_tf2.pretraining.sampling import DetectionResult, sample_tokens
-from electra_tf2.randomness import StepRandomness, site_seed
+from electra_tf2.randomness import DISCRIMINATOR_SITES, StepRandomness, site_seed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +52,8 @@ class Options:
             log-odds of masking are added to the discriminator's logit. Needs `all_candidates`.
 
     Raises:
-        UserError: `electric` without `all_candidates`, or a temperature that is not positive.
+        ValueError: `electric` without `all_candidates`, a negative weight, or a temperature that is
+            not positive.
     """
 
     gen_weight: float = 1.0
@@ -67,22 +65,12 @@ class Options:
 
     def __post_init__(self):
         if self.electric and not self.all_candidates:
-            raise UserError(
-                "Electric's generator predicts every token from the unmasked input.",
-                where="Options.all_candidates",
-                received=False,
-                remedy="Set all_candidates, and use a generator that cannot see the token that "
-                "it predicts.",
-            )
+            raise ValueError("electric needs all_candidates")
         for name in ("gen_weight", "disc_weight"):
-            check_weight(name, getattr(self, name))
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} has to be at least 0. Received: {getattr(self, name)!r}")
         if not self.temperature > 0:
-            raise UserError(
-                "The sampling temperature is not positive.",
-                where="Options.temperature",
-                received=self.temperature,
-                remedy="Choose a temperature over 0; 1 leaves the distribution as it is.",
-            )
+            raise ValueError(f"temperature has to be over 0. Received: {self.temperature!r}")
 
 
 class ReplacedTokenOutput(NamedTuple):
@@ -123,7 +111,7 @@ class ReplacedTokenDetection(PretrainingObjective):
         masking: how tokens are hidden.
         options: the switches.
         discriminator_layer: name (or path) of a layer of the discriminator. Its output, [batch,
-            length, width], is taken for the discriminator's states, and a Dense(1) is put upon it
+            length, width], is taken for the discriminator's states, and a Dense(1) is put on top
             (`objective.discriminator.head`); what the discriminator does after it is left
             out. None: the model returns the logits itself.
 
@@ -148,12 +136,14 @@ class ReplacedTokenDetection(PretrainingObjective):
         *,
         discriminator_layer: str | None = None,
     ):
-        check_kinds(
-            generator=(generator, keras.Model),
-            discriminator=(discriminator, keras.Model),
-            masking=(masking, Masking),
-            options=(options, Options | None),
-        )
+        for name, value, kind in (
+            ("generator", generator, keras.Model),
+            ("discriminator", discriminator, keras.Model),
+            ("masking", masking, Masking),
+            ("options", options, Options | None),
+        ):
+            if not isinstance(value, kind):
+                raise TypeError(f"{name} is a {type(value).__name__}, expected {kind}")
         self.generator = GeneratorNetwork(generator)
         self.discriminator = DiscriminatorNetwork(discriminator, discriminator_layer)
         models = {"generator": generator, "discriminator": discriminator}
@@ -271,7 +261,7 @@ class ReplacedTokenDetection(PretrainingObjective):
             All intermediate results.
         """
         inputs, masked = prepared
-        seed = randomness.dropout_seed() if training else None
+        seed = dropout_seed(randomness, training)
         logits, everywhere = self._generator_logits(prepared, training, seed)
         nll, best = softmax_cross_entropy(logits, masked.ids)
         candidate_nll = None
@@ -292,7 +282,7 @@ class ReplacedTokenDetection(PretrainingObjective):
         )
         if self.options.electric:
             disc_logits += self._log_odds(everywhere, corrupted_ids)
-        losses = binary_cross_entropy(disc_logits, labels) * tf.cast(inputs.input_mask, tf.float32)
+        losses = discriminator_losses(disc_logits, labels, inputs.input_mask)
         return ReplacedTokenOutput(
             mlm_logits=logits,
             mlm_nll=nll,
@@ -309,6 +299,7 @@ class ReplacedTokenDetection(PretrainingObjective):
         inputs, masked = prepared
         if self.options.all_candidates:
             predicted = tf.cast(self.masking.candidates(inputs), tf.float32)
+            assert output.candidate_nll is not None
             generator_loss = tf.reduce_sum(predicted * output.candidate_nll)
         else:
             generator_loss = tf.reduce_sum(masked.weights * output.mlm_nll)
@@ -341,7 +332,7 @@ class ReplacedTokenDetection(PretrainingObjective):
         check_logits(logits, self.masking, self.generator.where)
         return logits, None
 
-    def _sample(self, logits, masked, randomness):
+    def _sample(self, logits, masked, randomness) -> tf.Tensor:
         options = self.options
         batch, slots = tf.shape(masked.ids)[0], masked.ids.shape[1]
         uniform = randomness.uniform("sample", batch, 2 * slots)

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from electra_tf2.errors import UserError, first_of
+from electra_tf2.formats.match import match_arrays
 from electra_tf2.formats.official import is_tf1_checkpoint, load_variables, read_tf1_checkpoint
 from electra_tf2.loading.pretrained import Pretrained, has_checkpoint, open_pretrained
-from electra_tf2.training.checkpoints import CheckpointStore
+from electra_tf2.modeling.config import TransformerConfig, generator_config
+from electra_tf2.text.normalization import Casing
+from electra_tf2.text.vocabulary import load_vocabulary, vocabulary_difference
+from electra_tf2.training.checkpoints import Checkpoint, CheckpointStore
 from electra_tf2.training.trainer import Trainer
+
+if TYPE_CHECKING:
+    from configure_pretraining import PretrainingConfig
 
 Say = Callable[[str], None]
 Check = Callable[[Pretrained], None]
@@ -32,7 +40,7 @@ def saved_step(model_dir: str) -> int | None:
 
 
 def resume(trainer: Trainer, model_dir: str, say: Say, examples_at: Callable[[int], int]) -> bool:
-    """Goes on with what `model_dir` holds, if it holds a checkpoint.
+    """Resumes the checkpoint that `model_dir` holds, if it holds one.
 
     Args:
         trainer: takes weights, slots and step.
@@ -47,9 +55,9 @@ def resume(trainer: Trainer, model_dir: str, say: Say, examples_at: Callable[[in
     Raises:
         UserError: the checkpoint is damaged, or belongs to another network.
     """
-    newest = trainer.store.latest()
+    newest = trainer.run.store.latest()
     if newest is not None:
-        checkpoint = trainer.store.load(newest)
+        checkpoint = trainer.run.store.load(newest)
         _check_arrays(newest, checkpoint.weights, trainer, checkpoint.optimizer)
         trainer.restore(checkpoint)
         say(f"Resuming at step {trainer.step} from {newest}")
@@ -57,11 +65,10 @@ def resume(trainer: Trainer, model_dir: str, say: Say, examples_at: Callable[[in
     if not is_tf1_checkpoint(model_dir):
         return False
     weights, slots, global_step = _read_official(trainer, model_dir, say)
-    trainer.optimizer.variables.assign(weights)
-    if slots is not None:
-        trainer.optimizer.restore_slots(slots, updates=global_step)
-    trainer.step = global_step
-    trainer.examples_seen = examples_at(global_step)
+    if slots is None:
+        slots = trainer.run.optimizer.slots.to_numpy()  # fresh ones
+    state = {"examples_seen": examples_at(global_step)}
+    trainer.restore(Checkpoint(global_step, weights, slots, state))
     say(f"Resuming the official checkpoint in {model_dir} at step {global_step}")
     return True
 
@@ -80,7 +87,7 @@ def initialize(trainer: Trainer, init_checkpoint: str, say: Say, check: Check) -
     Raises:
         UserError: nothing readable is there, or it belongs to another network.
     """
-    trainer.optimizer.variables.assign(load_weights(trainer, init_checkpoint, say, check))
+    trainer.run.optimizer.variables.assign(load_weights(trainer, init_checkpoint, say, check))
 
 
 def load_weights(trainer: Trainer, path: str, say: Say, check: Check) -> dict[str, np.ndarray]:
@@ -122,15 +129,13 @@ def _of_huggingface(pretrained: Pretrained, trainer: Trainer, say: Say) -> dict[
     }
     unused = sorted(set(pretrained.arrays) - set(needed)) + list(pretrained.left_over)
     if unused:
-        more = f" and {len(unused) - 8} more" if len(unused) > 8 else ""
-        say(f"Not used of {pretrained.path}: {', '.join(unused[:8])}{more}.")
+        say(f"Not used of {pretrained.path}: {first_of(unused, separator=', ')}.")
     return needed
 
 
 def _read_official(trainer: Trainer, path: str, say: Say):
     checkpoint = read_tf1_checkpoint(path)
-    wanted = {name: tuple(shape) for name, shape in _shapes(trainer).items()}
-    weights, slots, report = load_variables(checkpoint, wanted)
+    weights, slots, report = load_variables(checkpoint, _shapes(trainer))
     say(str(report))
     if slots is not None:
         slots = {f"{name}/{slot}": a for name, by in slots.items() for slot, a in by.items()}
@@ -138,11 +143,9 @@ def _read_official(trainer: Trainer, path: str, say: Say):
 
 
 def _shapes(trainer: Trainer) -> dict[str, tuple[int, ...]]:
-    variables = trainer.optimizer.variables
-    return {
-        name: tuple(variable.shape)
-        for name, variable in zip(variables.names, variables.variables, strict=True)
-    }
+    variables = trainer.run.optimizer.variables
+    shapes = {n: tuple(v.shape) for n, v in zip(variables.names, variables.variables, strict=True)}
+    return shapes  # pyright: ignore[reportReturnType] # of a variable, all sizes are known
 
 
 def _check_arrays(
@@ -151,27 +154,80 @@ def _check_arrays(
     trainer: Trainer,
     stored_slots: Mapping[str, np.ndarray] | None = None,
 ) -> None:
-    """Compares names and shapes with the networks', and with the optimizer's where it goes on."""
-    problems = _differences(weights, _shapes(trainer))
+    """Compares names and shapes with the networks', and with the optimizer's where it resumes."""
+    shapes = _shapes(trainer)
     if stored_slots is not None:
-        slots = trainer.optimizer.slots
-        shapes = {n: tuple(v.shape) for n, v in zip(slots.names, slots.variables, strict=True)}
-        problems += _differences(stored_slots, shapes)
-    if problems:
+        slots = trainer.run.optimizer.slots
+        shapes |= {n: tuple(v.shape) for n, v in zip(slots.names, slots.variables, strict=True)}
+    match = match_arrays(shapes, {**weights, **(stored_slots or {})})
+    match.complete(
+        "The checkpoint belongs to another network.",
+        where=folder,
+        remedy="Use the hparams that the checkpoint was trained with, or another model name.",
+        more=(f"{name} is not part of the network" for name in match.left_over),
+    )
+
+
+# What the shapes of the weights don't show.
+_UNSEEN = ("num_attention_heads", "num_hidden_layers", "hidden_act")
+
+
+def check_start(pretrained: Pretrained, config: PretrainingConfig, casing: Casing) -> None:
+    """Refuses weights of a network, a vocabulary or a casing that is not the run's.
+
+    Args:
+        pretrained: the weights; what nothing beside them says is not compared.
+        config: gives the run's networks, vocabulary and casing.
+        casing: of the run's data.
+
+    Raises:
+        UserError: lists every difference.
+    """
+    network = config.network()
+    # Where nothing is stored, the activation is unknown.
+    names = [name for name in _UNSEEN if pretrained.network or name != "hidden_act"]
+    different = _network_differences("", names, pretrained.encoder_config(), network)
+    if _has_small_generator(config):
+        small = generator_config(
+            network,
+            hidden_fraction=config.generator_hidden_size,
+            layers_fraction=config.generator_layers,
+        )
+        different += _network_differences("the generator's ", _UNSEEN, pretrained.generator, small)
+    there = pretrained.casing or casing
+    different += [
+        f"{name}: {theirs} there, {ours} here"
+        for name, theirs, ours in (
+            ("do_lower_case", there.lower_case, casing.lower_case),
+            ("strip_accents", there.removes_accents, casing.removes_accents),
+        )
+        if theirs != ours
+    ]
+    if pretrained.vocab_file:
+        theirs, ours = load_vocabulary(pretrained.vocab_file), load_vocabulary(config.vocab_file)
+        if difference := vocabulary_difference(theirs, ours):
+            different.append(f"the vocabulary: {pretrained.vocab_file}, {difference}")
+    if different:
         raise UserError(
-            "The checkpoint belongs to another network.",
-            where=folder,
-            received=first_of(problems),
-            remedy="Use the hparams that the checkpoint was trained with, or another model name.",
+            "The weights to start from belong to another model than this run trains.",
+            where=f"hparam init_checkpoint, {pretrained.path}",
+            received="; ".join(different),
+            remedy="Use the hparams, the vocabulary and data of the kind that the weights were "
+            "trained with.",
         )
 
 
-def _differences(arrays: Mapping[str, np.ndarray], shapes: Mapping[str, tuple]) -> list[str]:
-    problems = [f"{name} is missing" for name in shapes if name not in arrays]
-    problems += [f"{name} is not part of the network" for name in arrays if name not in shapes]
-    problems += [
-        f"{name} has shape {tuple(arrays[name].shape)}, not {tuple(shape)}"
-        for name, shape in shapes.items()
-        if name in arrays and tuple(arrays[name].shape) != tuple(shape)
+def _has_small_generator(config: PretrainingConfig) -> bool:
+    detection = config.electra_objective or config.electric_objective
+    return detection and config.untied_generator and not config.uniform_generator
+
+
+def _network_differences(
+    whose: str, names: Iterable[str], there: TransformerConfig | None, here: TransformerConfig
+) -> list[str]:
+    found = [(name, getattr(there or here, name), getattr(here, name)) for name in names]
+    return [
+        f"{whose}{name}: {theirs} there, {ours} here"
+        for name, theirs, ours in found
+        if theirs != ours
     ]
-    return problems

@@ -36,6 +36,7 @@ def sample_tokens(
         int32 [batch, n].
     """
     vocab_size = logits.shape[-1]
+    assert vocab_size is not None  # known when the graph is built
     scores = logits / temperature
     if disallowed is not None:
         scores -= _DISALLOWED * tf.one_hot(disallowed, vocab_size)
@@ -44,9 +45,9 @@ def sample_tokens(
     weights = tf.pad(weights, [[0, 0], [0, 0], [0, n_blocks * _BLOCK - vocab_size]])
     shape = tf.shape(weights)
     weights = tf.reshape(weights, [shape[0], shape[1], n_blocks, _BLOCK])
-    block = _invert(tf.reduce_sum(weights, axis=-1), uniform[..., 0])
+    block = _invert(tf.reduce_sum(weights, axis=-1), uniform[:, :, 0])
     within = tf.gather(weights, block, batch_dims=2)
-    return block * _BLOCK + _invert(within, uniform[..., 1])
+    return block * _BLOCK + _invert(within, uniform[:, :, 1])
 
 
 def _invert(weights: tf.Tensor, uniform: tf.Tensor) -> tf.Tensor:
@@ -61,7 +62,7 @@ def _invert(weights: tf.Tensor, uniform: tf.Tensor) -> tf.Tensor:
     """
     cumulative = tf.cumsum(weights, axis=-1)
     # A hair below the total, so that rounding up cannot step past the last positive weight.
-    target = (uniform * (1.0 - 2.0**-22))[..., tf.newaxis] * cumulative[..., -1:]
+    target = (uniform * (1.0 - 2.0**-22))[:, :, tf.newaxis] * cumulative[:, :, -1:]
     return tf.reduce_sum(tf.cast(cumulative <= target, tf.int32), axis=-1)
 
 
@@ -73,7 +74,7 @@ class DetectionResult(NamedTuple):
 
     Attributes:
         loss: float32 scalar, gen_weight x generator_loss + disc_weight x discriminator_loss: what
-            is to be minimized.
+            is minimized.
         generator_loss: float32 scalar, mean negative log-likelihood of the hidden tokens, in nats.
         discriminator_loss: float32 scalar, mean binary cross-entropy over all tokens, in nats.
         masked_lm_accuracy: float32 scalar, share of the hidden tokens that are the generator's

@@ -64,7 +64,7 @@ class Sweep:
         num_train_steps, num_warmup_steps, train_batch_size, max_seq_length: the budget of each.
         evaluated_on: the records of the evaluation.
         electric: whether the models are Electric's, whose figures say little of a collapse.
-        sizes: all that are to be trained, in rising order.
+        sizes: all sizes of the sweep, in rising order.
         results: of those that are done.
     """
 
@@ -121,7 +121,7 @@ def read_sweep(path: str) -> Sweep | None:
     """Reads a sweep's JSON file; None if there is none.
 
     Raises:
-        UserError: it is no such file.
+        UserError: the file is not one of a sweep.
     """
     if not tf.io.gfile.exists(path):
         return None
@@ -136,7 +136,7 @@ def read_sweep(path: str) -> Sweep | None:
             "The sweep's results can't be read.",
             where=path,
             received=f"{type(error).__name__}: {error}",
-            remedy="Move the file away: the sweep then evaluates its models anew.",
+            remedy="Move the file away: the sweep then evaluates its models again.",
         ) from error
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from electra_tf2.cli import RunFlags
 from electra_tf2.errors import UserError
 from electra_tf2.hparams.record import contradiction
+from electra_tf2.modeling.config import default_attention_heads
+
+if TYPE_CHECKING:
+    from configure_pretraining import PretrainingConfig
 
 # Figure 3 of the ELECTRA paper has widths from an eighth to the whole of the discriminator's.
 SIZES = (0.125, 0.25, 0.5, 0.75, 1.0)
@@ -32,12 +36,12 @@ def model_name(name: str, size: float) -> str:
 
 
 def sweep_configs(
-    make_config: Callable[..., Any], flags: RunFlags, sizes: Sequence[float]
-) -> dict[float, Any]:
-    """Makes the configuration of each size: all the same but for `generator_hidden_size`.
+    make_config: type[PretrainingConfig], flags: RunFlags, sizes: Sequence[float]
+) -> dict[float, PretrainingConfig]:
+    """Makes the configuration of each size: all the same except for `generator_hidden_size`.
 
     Args:
-        make_config: (model name, data_dir, **hparams) -> a `PretrainingConfig`.
+        make_config: builds a configuration.
         flags: those of `run_pretraining.py`; the models are named after its `model_name`.
         sizes: the generator's width as a share of the discriminator's, each above 0.
 
@@ -45,7 +49,7 @@ def sweep_configs(
         Size -> configuration, in rising order.
 
     Raises:
-        UserError: a size is no share or gives an impossible generator, two give the same one, or
+        UserError: a size is not a share or gives an impossible generator, two give the same one, or
             the hparams leave no generator to size or no figures to compare.
     """
     _check_hparams(flags.hparams)
@@ -90,7 +94,7 @@ def _check_hparams(hparams: Mapping[str, Any]) -> None:
         )
 
 
-def _check_one_process(config: Any) -> None:
+def _check_one_process(config: PretrainingConfig) -> None:
     if config.distribution == "multi_worker":
         raise contradiction(
             "A sweep runs in one process.",
@@ -103,13 +107,13 @@ def _check_one_process(config: Any) -> None:
 def _check_sizes(sizes: Sequence[float], hidden_size: int) -> None:
     for size in sizes:
         if not 0 < size <= _LARGEST:
-            raise _bad_size("A generator's size is no share of the discriminator's.", size)
+            raise _bad_size("A generator's size is not a share of the discriminator's.", size)
         if not _fits(_width(size, hidden_size)):
             raise UserError(
                 "A generator of this size is impossible.",
                 where="--sizes",
                 received=f"{size:g}: hidden size {_width(size, hidden_size)} of {hidden_size}, "
-                f"{_heads(_width(size, hidden_size))} attention heads",
+                f"{default_attention_heads(_width(size, hidden_size))} attention heads",
                 remedy="Its heads, max(1, hidden size // 64), have to divide the hidden size. "
                 f"Sizes near by that do: {_nearest(size, hidden_size)}.",
             )
@@ -121,7 +125,7 @@ def _check_sizes(sizes: Sequence[float], hidden_size: int) -> None:
         widths[width] = size
 
 
-def _bad_size(what: str, received: Any) -> UserError:
+def _bad_size(what: str, received: object) -> UserError:
     return UserError(
         what,
         where="--sizes",
@@ -136,12 +140,8 @@ def _width(size: float, hidden_size: int) -> int:
     return int(round(hidden_size * size))
 
 
-def _heads(width: int) -> int:
-    return max(1, width // 64)
-
-
 def _fits(width: int) -> bool:
-    return width >= 1 and width % _heads(width) == 0
+    return width >= 1 and width % default_attention_heads(width) == 0
 
 
 def _nearest(size: float, hidden_size: int) -> str:

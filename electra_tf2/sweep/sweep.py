@@ -8,14 +8,14 @@ import json
 import math
 import posixpath
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import tensorflow as tf
 
 from electra_tf2.cli import RunFlags
 from electra_tf2.console import say
 from electra_tf2.errors import UserError
-from electra_tf2.files import FolderLock, replace_file
+from electra_tf2.files import folder_lock, replace_file
 from electra_tf2.loading.folder import make_model_folder, read_config
 from electra_tf2.loading.pretrained import open_pretrained
 from electra_tf2.pretraining.open_run import open_data
@@ -26,6 +26,9 @@ from electra_tf2.sweep.table import plot_sweep, table
 from electra_tf2.training import devices
 from electra_tf2.training.checkpoints import STATE, WEIGHTS, CheckpointStore
 
+if TYPE_CHECKING:
+    from configure_pretraining import PretrainingConfig
+
 RESULTS, TABLE, PICTURE = "results.json", "results.md", "generator_sizes.png"
 
 # Not the generator's: the encoder that is kept, and the head beside it.
@@ -35,22 +38,26 @@ _DISCRIMINATOR = ("electra/", "discriminator_predictions/")
 class Scores(Protocol):
     """Scores models by what they reach after pre-training."""
 
-    def check(self, pretraining: Any) -> None:
-        """Refuses what does not fit a `PretrainingConfig`, before anything is trained."""
+    def check(self, pretraining: PretrainingConfig) -> None:
+        """Refuses what does not fit the pre-training, before anything is trained."""
+        ...
 
     def __call__(self, model_name: str) -> dict[str, Score]:
         """Returns task -> score of a model."""
+        ...
 
 
-def run_sweep(flags: RunFlags, configs: Mapping[float, Any], scores: Scores | None = None) -> Sweep:
-    """Trains and scores the sizes one after the other; the same call goes on with a halted sweep.
+def run_sweep(
+    flags: RunFlags, configs: Mapping[float, PretrainingConfig], scores: Scores | None = None
+) -> Sweep:
+    """Trains and scores the sizes one after the other; the same call resumes an interrupted sweep.
 
-    Table, plot and results go to `<data-dir>/models/<model-name>_sweep`. The table is written anew
+    Table, plot and results go to `<data-dir>/models/<model-name>_sweep`. The table is rewritten
     after each size.
 
     Args:
         flags: the sweep's `data_dir` and `model_name`.
-        configs: size -> its `PretrainingConfig`, in rising order, see `sweep_configs`.
+        configs: size -> its configuration, in rising order, see `sweep_configs`.
         scores: fine-tunes the models; None leaves that out.
 
     Returns:
@@ -64,7 +71,7 @@ def run_sweep(flags: RunFlags, configs: Mapping[float, Any], scores: Scores | No
         scores.check(next(iter(configs.values())))
     folder = posixpath.join(flags.data_dir, "models", f"{flags.model_name}_sweep")
     make_model_folder(folder)
-    with FolderLock(folder):
+    with folder_lock(folder):
         stored = read_sweep(posixpath.join(folder, RESULTS))
         done = {result.size: result for result in (stored.results if stored else [])}
         _keep_previous(stored, configs, folder)
@@ -82,7 +89,7 @@ def run_sweep(flags: RunFlags, configs: Mapping[float, Any], scores: Scores | No
     return sweep
 
 
-def _begin(model_name: str, configs: Mapping[float, Any]) -> Sweep:
+def _begin(model_name: str, configs: Mapping[float, PretrainingConfig]) -> Sweep:
     config = next(iter(configs.values()))
     held_out = config.eval_tfrecords
     return Sweep(
@@ -98,7 +105,7 @@ def _begin(model_name: str, configs: Mapping[float, Any]) -> Sweep:
     )
 
 
-def _check(config: Any) -> str:
+def _check(config: PretrainingConfig) -> str:
     """Refuses data, or a model that is there, that does not fit; returns the data's fingerprint."""
     devices.check_gpu(config.require_gpu)
     devices.allow_memory_growth()
@@ -117,10 +124,10 @@ def _check(config: Any) -> str:
     return data.fingerprint()
 
 
-def _check_same_training(config: Any) -> None:
+def _check_same_training(config: PretrainingConfig) -> None:
     """Refuses a model that began with other data or weights: sizes would not be comparable."""
     stored = read_config(config.model_dir)
-    before = stored["hparams"] if stored else {}
+    before = stored.hparams if stored else {}
     for name in ("pretrain_tfrecords", "init_checkpoint"):
         now = getattr(config, name)
         if name in before and before[name] != now:
@@ -132,7 +139,9 @@ def _check_same_training(config: Any) -> None:
             )
 
 
-def _keep_previous(stored: Sweep | None, configs: Mapping[float, Any], folder: str) -> None:
+def _keep_previous(
+    stored: Sweep | None, configs: Mapping[float, PretrainingConfig], folder: str
+) -> None:
     """Sets aside the results of a sweep that this one will not repeat."""
     if stored is None:
         return
@@ -151,13 +160,16 @@ def _keep_previous(stored: Sweep | None, configs: Mapping[float, Any], folder: s
     say(f"The earlier results, of other sizes or steps, are kept in {folder}/*_{told}.*")
 
 
-def _pretrained(size: float, config: Any, data: str, before: SizeResult | None) -> SizeResult:
+def _pretrained(
+    size: float, config: PretrainingConfig, data: str, before: SizeResult | None
+) -> SizeResult:
     """Trains a size to its end and evaluates it, unless it was before."""
     evaluated = _evaluated(config, data)
     if before is not None and before.evaluated == evaluated:
         say("Trained and evaluated before: its figures stand.")
         return before
     figures = pretrain(config)
+    assert figures is not None  # do_eval
     arrays = open_pretrained(config.model_dir).arrays
     counts = {name: math.prod(array.shape) for name, array in arrays.items()}
     own = sum(count for name, count in counts.items() if not name.startswith(_DISCRIMINATOR))
@@ -172,7 +184,7 @@ def _pretrained(size: float, config: Any, data: str, before: SizeResult | None) 
     )
 
 
-def _evaluated(config: Any, data: str) -> dict[str, Any]:
+def _evaluated(config: PretrainingConfig, data: str) -> dict[str, Any]:
     """What the figures of a model's evaluation depend on; its weights only if it is trained."""
     newest = CheckpointStore(config.model_dir).latest()
     weights = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from electra_tf2 import cli
 from electra_tf2.errors import UserError
@@ -17,6 +17,9 @@ from electra_tf2.plots import load_pyplot, save_figure
 from electra_tf2.pretraining.guards import FIRST_STEPS, LOWEST_AUC, entropy, replaced_share
 from electra_tf2.pretraining.phases import PFS_DAYS
 from electra_tf2.sweep.size_results import Score, SizeResult, Sweep, read_sweep
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 def table(sweep: Sweep) -> str:
@@ -117,16 +120,16 @@ def plot_sweep(sweep: Sweep, output: str) -> None:
     save_figure(pyplot, figure, output)
 
 
-def _draw(axes: Any, sweep: Sweep, values: list[float], label: str, **style: Any) -> None:
+def _draw(axes: Axes, sweep: Sweep, values: list[float], label: str, **style: Any) -> None:
     sizes = [result.size for result in sweep.results]
     axes.plot(sizes, values, **{"marker": "o", "linewidth": 1.5, "label": label, **style})
 
 
-def _draw_figure(axes: Any, sweep: Sweep, name: str, label: str, **style: Any) -> None:
+def _draw_figure(axes: Axes, sweep: Sweep, name: str, label: str, **style: Any) -> None:
     _draw(axes, sweep, [_figure(result, name) for result in sweep.results], label, **style)
 
 
-def _draw_generator(axes: Any, sweep: Sweep) -> None:
+def _draw_generator(axes: Axes, sweep: Sweep) -> None:
     axes.set_title("generator")
     _draw_figure(axes, sweep, "generator_loss", "loss")
     axes.set_ylabel("loss")
@@ -134,10 +137,10 @@ def _draw_generator(axes: Any, sweep: Sweep) -> None:
     _draw_figure(right, sweep, "masked_lm_accuracy", "accuracy", color="C1", marker="s")
     right.set_ylabel("masked-LM accuracy")
     lines = [*axes.get_lines(), *right.get_lines()]
-    right.legend(lines, [line.get_label() for line in lines], fontsize="small")
+    right.legend(lines, [str(line.get_label()) for line in lines], fontsize="small")
 
 
-def _draw_discriminator(axes: Any, sweep: Sweep) -> None:
+def _draw_discriminator(axes: Axes, sweep: Sweep) -> None:
     axes.set_title("discriminator")
     _draw_figure(axes, sweep, "discriminator_loss", "loss")
     shares = [replaced_share(result.figures) for result in sweep.results]
@@ -147,7 +150,7 @@ def _draw_discriminator(axes: Any, sweep: Sweep) -> None:
     axes.legend(fontsize="small")
 
 
-def _draw_auc(axes: Any, sweep: Sweep) -> None:
+def _draw_auc(axes: Axes, sweep: Sweep) -> None:
     axes.set_title("discriminator")
     _draw_figure(axes, sweep, "disc_auc", "AUC")
     axes.axhline(0.5, color="0.5", linestyle="--", label="guessing")
@@ -156,7 +159,7 @@ def _draw_auc(axes: Any, sweep: Sweep) -> None:
     axes.legend(fontsize="small")
 
 
-def _draw_scores(axes: Any, sweep: Sweep) -> None:
+def _draw_scores(axes: Axes, sweep: Sweep) -> None:
     axes.set_title("fine-tuned")
     for number, (task, metric) in enumerate(sweep.tasks.items()):
         scored = [(r.size, r.scores[task].trials) for r in sweep.results if task in r.scores]

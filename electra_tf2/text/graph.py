@@ -1,7 +1,7 @@
 """Raw strings to rows of token ids inside a graph, for models that are used without this package.
 
 The operations are TensorFlow's and tensorflow-text's: whoever loads such a graph imports
-tensorflow_text first. See `graph_normalization` for where it differs from the tokenizer.
+tensorflow_text first. See `GraphNormalizer` for where it differs from the tokenizer.
 """
 
 from __future__ import annotations
@@ -9,30 +9,22 @@ from __future__ import annotations
 import functools
 import sys
 import unicodedata
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_text as tf_text
 
 from electra_tf2.text.normalization import (
+    Casing,
     is_dropped,
     is_ideograph,
     is_punctuation,
     is_space,
-    remove_accents,
 )
 from electra_tf2.text.tokenizer import MAX_UTF8_BYTES, Tokenizer, pieces_for_matching
 from electra_tf2.text.vocabulary import MASK, UNK, Vocabulary
 from electra_tf2.text.wordpiece import MAX_WORD_CHARACTERS
-
-# BERT's normalization as TensorFlow operations, for graphs that take raw strings.
-#
-# Nearly every character can be normalized by itself: a table says what becomes of it, made from
-# `normalization` and so from the Unicode tables of the Python that makes the graph. A capital
-# sigma, whose small letter depends on its neighbours, is replaced beforehand. Only one thing
-# differs from the definition: combining characters that are no accents (categories Mc and Me) are
-# not put in canonical order, which hardly any text shows.
-
 
 _PAGE = 256
 _NUM_CODE_POINTS = sys.maxunicode + 1
@@ -44,21 +36,26 @@ _CAPITAL_SIGMA, _FINAL_SIGMA = "\u03a3", "\u03c2"
 
 
 class GraphNormalizer:
-    """Normalizes texts inside a graph.
+    """BERT's normalization inside a graph.
+
+    Nearly every character can be normalized by itself: a table says what becomes of it, made from
+    `normalization` and so from the Unicode tables of the Python that makes the graph. A capital
+    sigma, whose small letter depends on its neighbours, is replaced beforehand. Only one thing
+    differs from the definition: combining characters that are not accents (categories Mc and Me)
+    are not put in canonical order, which hardly any text shows.
 
     Args:
-        lower_case: whether text is lower-cased.
-        strip_accents: whether accents are removed (only when lower-casing).
+        casing: what becomes of capitals and accents.
         separate_ideographs: whether ideographs become words of their own.
     """
 
-    def __init__(self, *, lower_case: bool, strip_accents: bool, separate_ideographs: bool = True):
-        pages, index, texts = _table(lower_case, lower_case and strip_accents, separate_ideographs)
+    def __init__(self, casing: Casing, *, separate_ideographs: bool = True):
+        pages, index, texts = _table(casing, separate_ideographs)
         # Made outside of graphs: a SavedModel then holds them once, not in each of its functions.
         self._page_of = tf.constant(index)
         self._pages = tf.constant(pages)
         self._texts = tf.constant(texts)
-        self._sigma_pattern = _final_sigma_pattern() if lower_case else None
+        self._sigma_pattern = _final_sigma_pattern() if casing.lower_case else None
 
     def __call__(self, texts: tf.Tensor) -> tf.RaggedTensor:
         """Returns the words of texts.
@@ -84,9 +81,7 @@ class GraphNormalizer:
 
 
 @functools.cache
-def _table(
-    lower_case: bool, strip_accents: bool, separate_ideographs: bool
-) -> tuple[np.ndarray, np.ndarray, list[str]]:
+def _table(casing: Casing, separate_ideographs: bool) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Returns the rules of all code points in pages of 256, and the texts that rules put.
 
     Most pages are equal to another one: int32 [different pages * 256], and which of them each page
@@ -95,7 +90,7 @@ def _table(
     numbers = {"": len(_NO_TEXT)}  # what category C becomes
     rules = np.full(_NUM_CODE_POINTS, numbers[""], np.int32)
     for char in _assigned():
-        text = _normalized(char, lower_case, strip_accents, separate_ideographs)
+        text = _normalized(char, casing, separate_ideographs)
         rule = _ALONE if text == f" {char} " else _KEEP
         if rule == _KEEP and text != char:
             rule = numbers.setdefault(text, len(_NO_TEXT) + len(numbers))
@@ -115,16 +110,14 @@ def _assigned() -> list[str]:
     return [char for char in chars if unicodedata.category(char)[0] != "C" or char in "\t\n\r"]
 
 
-def _normalized(char: str, lower_case: bool, strip_accents: bool, ideographs: bool) -> str:
+def _normalized(char: str, casing: Casing, ideographs: bool) -> str:
     """What a character becomes; parts that are words of their own have spaces around them."""
     if is_dropped(char):
         return ""
     if is_space(char) or char.isspace():
         return " "
-    text = char.lower() if lower_case else char
-    if strip_accents:
-        text = remove_accents(text)
-    text = "".join(f" {part} " if is_punctuation(part) else part for part in text)
+    parts = casing.apply(char)
+    text = "".join(f" {part} " if is_punctuation(part) else part for part in parts)
     return f" {text} " if ideographs and is_ideograph(char) else text
 
 
@@ -160,7 +153,7 @@ class GraphTokenizer:
     """Tokenizes texts inside a graph as a tokenizer does outside.
 
     Args:
-        tokenizer: vocabulary, casing and accents.
+        tokenizer: vocabulary and casing.
         separate_ideographs: False for words that are not to be cut there, as in tagging.
 
     Attributes:
@@ -171,15 +164,11 @@ class GraphTokenizer:
     def __init__(self, tokenizer: Tokenizer, *, separate_ideographs: bool = True):
         self.vocabulary: Vocabulary = tokenizer.vocabulary
         self.tokens = tf.constant(self.vocabulary.tokens)
-        self._normalize = GraphNormalizer(
-            lower_case=tokenizer.lower_case,
-            strip_accents=tokenizer.strip_accents,
-            separate_ideographs=separate_ideographs,
-        )
+        self._normalize = GraphNormalizer(tokenizer.casing, separate_ideographs=separate_ideographs)
         self._match = tf_text.FastWordpieceTokenizer(
             pieces_for_matching(self.vocabulary),
             max_bytes_per_word=MAX_UTF8_BYTES * MAX_WORD_CHARACTERS,
-            token_out_type=tf.int32,
+            token_out_type=tf.int32,  # pyright: ignore[reportArgumentType] # one class, two names
             unknown_token=UNK,
             no_pretokenization=True,
         )
@@ -195,58 +184,37 @@ class GraphTokenizer:
         words = self._normalize(texts)
         letters = tf.strings.length(words.flat_values, unit="UTF8_CHAR")
         known = tf.where(letters > MAX_WORD_CHARACTERS, UNK, words.flat_values)
-        return self._match.tokenize(words.with_flat_values(known)).merge_dims(-2, -1)
+        pieces: Any = self._match.tokenize(words.with_flat_values(known))
+        return pieces.merge_dims(-2, -1)
 
     def with_masks(self, texts: tf.Tensor) -> tf.RaggedTensor:
         """As a call, but `[MASK]` in a text becomes that token."""
         parts = tf.strings.split(texts, sep=MASK)
         later = tf.cast(tf.ragged.range(parts.row_lengths()) > 0, tf.int64).flat_values
         masks = tf.fill([tf.reduce_sum(later)], np.int32(self.vocabulary.mask_id))
-        ids = tf.concat(
-            [tf.RaggedTensor.from_row_lengths(masks, later), self(parts.flat_values)], axis=1
-        )
+        ragged: Any = tf.RaggedTensor  # its stub lacks the constructors
+        ids = tf.concat([ragged.from_row_lengths(masks, later), self(parts.flat_values)], axis=1)
         return parts.with_values(ids).merge_dims(-2, -1)
 
-    def rows(self, first: tf.RaggedTensor, max_length: int) -> Features:
-        """Puts [CLS] and [SEP] around the tokens of texts, cut where they are too long.
+    def rows(
+        self, first: tf.RaggedTensor, max_length: int, *, second: tf.RaggedTensor | None = None
+    ) -> Features:
+        """Puts [CLS] and [SEP] around the tokens of texts or of pairs, as `rows.make_row` does.
 
         Args:
             first: int32 [n, tokens].
-            max_length: longest row.
+            max_length: longest row; what is too long is cut as there.
+            second: int32 [n, tokens] of the second texts; where one is empty, or None for all, the
+                row is that of a single text.
 
         Returns:
             `input_ids`, `input_mask` and `segment_ids`, int32 [n, longest]; no rows are one column
             wide, as networks look at the first.
         """
-        return self._features(first, tf.zeros([0], tf.int32), _no_tokens(first), max_length)
-
-    def pair_rows(
-        self, first: tf.RaggedTensor, second: tf.RaggedTensor, max_length: int
-    ) -> Features:
-        """Puts special tokens around pairs of texts; an empty second text leaves a single one.
-
-        Args:
-            first: int32 [n, tokens].
-            second: likewise.
-            max_length: longest row; see `truncated_lengths` for what is cut.
-
-        Returns:
-            As `rows`.
-        """
-        return self._features(first, second.values, second.row_splits, max_length)
-
-    def _features(
-        self,
-        first: tf.RaggedTensor,
-        second_values: tf.Tensor,
-        second_splits: tf.Tensor,
-        max_length: int,
-    ) -> Features:
-        """Looks up for each place of the result which token stands there.
-
-        With a tokens kept of the first text and b of the second, these are, by their columns:
-        0: [CLS]; 1 … a: the first text; a + 1: [SEP]; a + 2 … a + b + 1: the second; then [SEP].
-        """
+        second_values = tf.zeros([0], tf.int32) if second is None else second.values
+        second_splits = tf.zeros_like(first.row_splits) if second is None else second.row_splits
+        # With a tokens kept of the first text and b of the second, the columns of a row are
+        # 0: [CLS]; 1 … a: the first text; a + 1: [SEP]; a + 2 … a + b + 1: the second; then [SEP].
         lengths_a = first.row_lengths()
         lengths_b = second_splits[1:] - second_splits[:-1]
         room = tf.where(lengths_b > 0, np.int64(max_length - 3), np.int64(max_length - 2))
@@ -268,11 +236,6 @@ class GraphTokenizer:
         }
 
 
-def _no_tokens(like: tf.RaggedTensor) -> tf.Tensor:
-    """Row splits of as many rows as another tensor has, all of them empty."""
-    return tf.zeros_like(like.row_splits)
-
-
 def _at(values: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
     """Looks values up; places that are none have some value or other."""
     last = tf.shape(values, tf.int64)[0]
@@ -282,7 +245,7 @@ def _at(values: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
 def truncated(
     lengths_a: tf.Tensor, lengths_b: tf.Tensor, room: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """`truncation.truncated_lengths` for many pairs: arguments and results are int64 [n]."""
+    """`rows.truncated_lengths` for many pairs: arguments and results are int64 [n]."""
     half_b = room // 2
     half_a = room - half_b
     fits = lengths_a + lengths_b <= room

@@ -4,7 +4,11 @@ This is the plain definition: one small function per rule, one character at a ti
 tokenizer takes its character tables from here, and the tests compare it with this module.
 """
 
+from __future__ import annotations
+
+import dataclasses
 import unicodedata
+from typing import Protocol
 
 # The blocks that BERT calls "CJK characters". Hangul, hiragana and katakana are not among them.
 IDEOGRAPH_RANGES = (
@@ -17,6 +21,53 @@ IDEOGRAPH_RANGES = (
     (0xF900, 0xFAFF),
     (0x2F800, 0x2FA1F),
 )
+
+
+class _CasingHParams(Protocol):
+    """A record with the two settings under the names that hparams and flags give them."""
+
+    @property
+    def do_lower_case(self) -> bool: ...
+
+    @property
+    def strip_accents(self) -> bool: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Casing:
+    """What becomes of capitals and accents.
+
+    Attributes:
+        lower_case: whether text is lower-cased.
+        strip_accents: whether accents are removed from lower-cased text; cased text keeps them.
+    """
+
+    lower_case: bool = True
+    strip_accents: bool = True
+
+    @classmethod
+    def from_hparams(cls, hparams: _CasingHParams) -> Casing:
+        """Takes the casing from any record with `do_lower_case` and `strip_accents`."""
+        return cls(hparams.do_lower_case, hparams.strip_accents)
+
+    def to_dict(self) -> dict[str, bool]:
+        """Returns `do_lower_case` and `strip_accents`, the names of hparams and files."""
+        return {"do_lower_case": self.lower_case, "strip_accents": self.strip_accents}
+
+    @property
+    def removes_accents(self) -> bool:
+        """Whether accents are removed: `strip_accents` has no effect on cased text."""
+        return self.lower_case and self.strip_accents
+
+    def apply(self, text: str) -> str:
+        """Lower-cases a text and removes its accents, each if it is wanted."""
+        if self.lower_case:
+            text = text.lower()
+        return remove_accents(text) if self.removes_accents else text
+
+
+UNCASED = Casing()
+"""Lower-cased and without accents, as the released models have it."""
 
 
 def is_space(char: str) -> bool:
@@ -58,7 +109,7 @@ def is_punctuation(char: str) -> bool:
 
 def clean(text: str) -> str:
     """Drops control characters and turns every kind of space into U+0020."""
-    kept = []
+    kept: list[str] = []
     for char in text:
         if is_dropped(char):
             continue
@@ -92,40 +143,22 @@ def split_at_punctuation(word: str) -> list[str]:
     return parts
 
 
-def normalize(text: str, *, lower_case: bool = True, strip_accents: bool = True) -> list[str]:
+def normalize(text: str, casing: Casing = UNCASED) -> list[str]:
     """Returns the words of a text, in order.
 
     Args:
         text: any string; lone surrogates are allowed (and dropped).
-        lower_case: whether words are lower-cased.
-        strip_accents: whether accents are removed. Accents are only touched when lower-casing, so
-            this has no effect without `lower_case`.
+        casing: what becomes of capitals and accents.
 
     Returns:
         Non-empty words without white space, each one punctuation character or free of them.
     """
-    words = []
+    words: list[str] = []
     for word in separate_ideographs(clean(text)).split():
-        if lower_case:
-            word = word.lower()
-            if strip_accents:
-                word = remove_accents(word)
-        words.extend(split_at_punctuation(word))
+        words.extend(split_at_punctuation(casing.apply(word)))
     # Neither lower-casing nor decomposition is known to yield white space; the definition has it
     # split once more, and so does this.
     return " ".join(words).split()
-
-
-# The normalization of `normalization.py` for many lines at once, at the speed of `str.translate`.
-#
-# ASCII needs one byte table. For the rest, nearly every character can be normalized by itself, so
-# one table from characters to strings does. The exceptions depend on their neighbours: a capital
-# sigma is lower-cased differently at the end of a word, and NFD sorts runs of combining
-# characters (which only shows where some of them are not removed as accents). Text with one of
-# these goes through the general steps, which work on whole text with C functions too.
-#
-# All methods return text in which words are separated by spaces, but for ASCII punctuation: that
-# stands where it stood, and whoever splits the text has to make it a word of its own.
 
 
 _CAPITAL_SIGMA = "\u03a3"
@@ -144,16 +177,24 @@ class _LazyTable(dict):
 
 
 class FastNormalizer:
-    """Normalizes blocks of lines; a newline only ever separates lines, and stays.
+    """Normalizes blocks of lines, at the speed of `str.translate`; newlines stay.
+
+    ASCII needs one byte table. For the rest, nearly every character can be normalized by itself, so
+    one table from characters to strings does. The exceptions depend on their neighbours: a capital
+    sigma is lower-cased differently at the end of a word, and NFD sorts runs of combining
+    characters (which only shows where some of them are not removed as accents). Text with one of
+    these goes through the general steps, which work on whole text with C functions too.
+
+    The words of the results are separated by spaces, except that ASCII punctuation stands where it
+    stood: whoever splits the text has to make it a word of its own.
 
     Args:
-        lower_case: whether text is lower-cased.
-        strip_accents: whether accents are removed (only when lower-casing).
+        casing: what becomes of capitals and accents.
     """
 
-    def __init__(self, *, lower_case: bool, strip_accents: bool):
-        self._lower_case = lower_case
-        self._remove_accents = lower_case and strip_accents
+    def __init__(self, casing: Casing):
+        self._lower_case = casing.lower_case
+        self._remove_accents = casing.removes_accents
         ascii_chars = [chr(code_point) for code_point in range(128)]
         self._ascii_dropped = "".join(filter(is_dropped, ascii_chars)).encode("ascii")
         self._ascii_table = b"".join(map(self._ascii_byte, ascii_chars)) + bytes(range(128, 256))

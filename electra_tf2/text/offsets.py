@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from electra_tf2.text.normalization import (
+    Casing,
     is_dropped,
     is_ideograph,
     is_punctuation,
@@ -47,14 +48,14 @@ def tokenize_with_offsets(text: str, tokenizer: Tokenizer) -> list[Piece]:
 
     Args:
         text: any text.
-        tokenizer: vocabulary, and whether to lower-case and to strip accents.
+        tokenizer: vocabulary and casing.
 
     Returns:
         The pieces in order.
     """
     vocabulary, pieces = tokenizer.vocabulary, []
     for word in _words(text):
-        for part in _split_at_punctuation(_normalized(word, tokenizer)):
+        for part in _split_at_punctuation(_normalized(word, tokenizer.casing)):
             found = split_word("".join(char.char for char in part), vocabulary.ids)
             if found is None:
                 pieces.append(Piece(vocabulary.unk_id, part[0].start, part[-1].end))
@@ -85,14 +86,14 @@ def _words(text: str) -> Iterator[list[_Char]]:
         yield word
 
 
-def _normalized(word: list[_Char], tokenizer: Tokenizer) -> list[_Char]:
-    if not tokenizer.lower_case:
+def _normalized(word: list[_Char], casing: Casing) -> list[_Char]:
+    if not casing.lower_case:
         return word
     # Of the word as a whole: a capital sigma has another small letter at its end.
     lowered = "".join(char.char for char in word).lower()
     places = [char for char in word for _ in char.char.lower()]
     word = [char._replace(char=c) for c, char in zip(lowered, places, strict=True)]
-    if not tokenizer.strip_accents:
+    if not casing.strip_accents:
         return word
     plain = remove_accents(lowered)
     decomposed = [

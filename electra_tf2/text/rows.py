@@ -1,47 +1,21 @@
-"""Texts to the rows of token ids that networks take."""
+"""From texts to the rows of token ids that networks take: `[CLS] a [SEP] b [SEP]`."""
 
 from __future__ import annotations
 
 import numbers
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple, overload
 
 import numpy as np
 from absl import logging
 
-from electra_tf2.errors import UserError
-from electra_tf2.text.tokenizer import RaggedIds, Tokenizer
+from electra_tf2.text.tokenizer import Tokenizer
 
-# How much of two texts is kept where both don't fit.
-
-
-def truncated_lengths(length_a: int, length_b: int, room: int) -> tuple[int, int]:
-    """Returns how many tokens of two texts are kept.
-
-    The result of removing one token at a time from the end of the longer text, of the second one
-    on a tie, until both fit.
-
-    Args:
-        length_a: tokens of the first text.
-        length_b: tokens of the second text.
-        room: tokens there is room for.
-    """
-    if length_a + length_b <= room:
-        return length_a, length_b
-    half_b = room // 2
-    half_a = room - half_b
-    if length_b <= half_b:
-        return room - length_b, length_b
-    if length_a <= half_a:
-        return length_a, room - length_a
-    return half_a, half_b
-
-
-# [CLS] and two [SEP], and a token of either text.
 SHORTEST = 5
-_SHOWN = 60  # characters of a text in a message
+"""Length of the shortest row for two texts: [CLS], two [SEP] and a token of each text."""
 
 Text = str | tuple[str, str]
+Ids = Sequence[int] | np.ndarray
 
 
 class Row(NamedTuple):
@@ -56,7 +30,11 @@ class Row(NamedTuple):
     segment_ids: np.ndarray
 
 
-def check_texts(texts: Sequence[Text], *, pairs: bool = False) -> list[Text]:
+@overload
+def check_texts(texts: Sequence[str], *, pairs: Literal[False] = False) -> list[str]: ...
+@overload
+def check_texts(texts: Sequence[Text], *, pairs: Literal[True]) -> list[Text]: ...
+def check_texts(texts: Sequence[Text], *, pairs: bool = False) -> Sequence[Text]:
     """Refuses what is not a list of texts.
 
     Args:
@@ -67,37 +45,22 @@ def check_texts(texts: Sequence[Text], *, pairs: bool = False) -> list[Text]:
         The texts as a list.
 
     Raises:
-        UserError: it is no list, or something in it is no text; names its place.
+        TypeError: it is a single text, or something in it is not a text; names its place.
     """
-    kinds = "texts or pairs of texts" if pairs else "texts"
-    if isinstance(texts, str | bytes | Mapping) or not hasattr(texts, "__iter__"):
-        raise UserError(
-            f"A list of {kinds} is needed.",
-            where="texts",
-            received=f"{type(texts).__name__} {_shown(texts)}",
-            remedy="Put a single text in a list: [text].",
-        )
+    if isinstance(texts, str):
+        raise TypeError("Expected a list of texts: put a single text in a list, [text].")
     texts = list(texts)
     for number, text in enumerate(texts):
         if not isinstance(text, str) and not (pairs and _is_pair(text)):
-            raise UserError(
-                "What is to be read is no text.",
-                where=f"texts[{number}]",
-                received=f"{type(text).__name__} {_shown(text)}",
-                remedy=f"Give {kinds}, all of them Python strings.",
-            )
+            kinds = "a text or a pair of texts" if pairs else "a text"
+            raise TypeError(f"texts[{number}] must be {kinds}. Received: {text!r}")
     return texts
 
 
 def check_positive(name: str, value: int, at_least: int = 1) -> None:
-    """Refuses a value that is no whole number of at least `at_least`."""
-    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < at_least:
-        raise UserError(
-            "An argument is out of range.",
-            where=name,
-            received=repr(value),
-            remedy=f"Give a whole number, {at_least} or more.",
-        )
+    """Raises a ValueError for what is not a whole number of at least `at_least`."""
+    if not isinstance(value, numbers.Integral) or value < at_least:
+        raise ValueError(f"{name} must be a whole number, {at_least} or more. Received: {value!r}")
 
 
 def resolve_length(max_length: int | None, longest: int) -> int:
@@ -108,17 +71,14 @@ def resolve_length(max_length: int | None, longest: int) -> int:
         longest: rows of the network's position table.
 
     Raises:
-        UserError: it is too short for two texts, or longer than the position table.
+        ValueError: it is too short for two texts, or longer than the position table.
     """
     if max_length is None:
         return longest
     check_positive("max_length", max_length, SHORTEST)
     if max_length > longest:
-        raise UserError(
-            "The sequences would be longer than the model's position table.",
-            where="max_length",
-            received=f"{max_length}; the model has {longest} positions",
-            remedy=f"Give at most {longest}.",
+        raise ValueError(
+            f"max_length must be at most {longest}, the model's positions. Received: {max_length}"
         )
     return max_length
 
@@ -126,19 +86,19 @@ def resolve_length(max_length: int | None, longest: int) -> int:
 def make_rows(texts: Sequence[Text], tokenizer: Tokenizer, max_length: int) -> list[Row]:
     """Tokenizes texts and puts the special tokens around them.
 
-    What is too long is cut: a single text at its end, a pair one token at a time at the end of the
-    longer text. How many texts that befell is logged.
+    How many texts had to be cut is logged; see `make_row` for how.
 
     Args:
         texts: texts or pairs of texts.
         tokenizer: text -> ids.
-        max_length: of a row, special tokens included.
+        max_length: longest row, special tokens included.
     """
     pairs = [(text, "") if isinstance(text, str) else tuple(text) for text in texts]
     firsts = tokenizer.encode_lines([first for first, _ in pairs])
     seconds = tokenizer.encode_lines([second for _, second in pairs])
     rows = [
-        _row(_ids(firsts, i), _ids(seconds, i), tokenizer, max_length) for i in range(len(pairs))
+        make_row(first, tokenizer, second=second, max_length=max_length)
+        for first, second in zip(firsts.rows(), seconds.rows(), strict=True)
     ]
     specials = np.where(np.diff(seconds.row_splits), 3, 2)
     whole = np.diff(firsts.row_splits) + np.diff(seconds.row_splits) + specials
@@ -148,35 +108,55 @@ def make_rows(texts: Sequence[Text], tokenizer: Tokenizer, max_length: int) -> l
     return rows
 
 
-def make_row(ids: Sequence[int], tokenizer: Tokenizer) -> Row:
-    """Puts [CLS] and [SEP] around the ids of one text."""
-    vocabulary = tokenizer.vocabulary
-    input_ids = np.array([vocabulary.cls_id, *ids, vocabulary.sep_id], np.int32)
-    return Row(input_ids, np.zeros(len(input_ids), np.int32))
+def make_row(
+    first: Ids, tokenizer: Tokenizer, *, second: Ids = (), max_length: int | None = None
+) -> Row:
+    """Puts [CLS] and [SEP] around the ids of a text or of a pair of texts.
+
+    Args:
+        first: ids of the text, or of the first one.
+        tokenizer: gives the special tokens.
+        second: ids of the second text; where there are none the row is that of a single text.
+        max_length: longest row, special tokens included. What is too long is cut: a single text at
+            its end, a pair as `truncated_lengths` says. None: nothing is cut.
+    """
+    a, b = len(first), len(second)
+    specials = 3 if b else 2
+    if max_length is not None:
+        a, b = truncated_lengths(a, b, max_length - specials)
+    vocabulary, length = tokenizer.vocabulary, a + b + specials
+    input_ids, segment_ids = np.empty(length, np.int32), np.zeros(length, np.int32)
+    input_ids[0] = vocabulary.cls_id
+    input_ids[1 : a + 1] = first[:a]
+    input_ids[a + 1] = input_ids[-1] = vocabulary.sep_id
+    if b:
+        input_ids[a + 2 : -1] = second[:b]
+        segment_ids[a + 2 :] = 1
+    return Row(input_ids, segment_ids)
 
 
-def _row(first: np.ndarray, second: np.ndarray, tokenizer: Tokenizer, max_length: int) -> Row:
-    if not len(second):
-        return make_row(first[: max_length - 2], tokenizer)
-    keep_first, keep_second = truncated_lengths(len(first), len(second), max_length - 3)
-    start = make_row(first[:keep_first], tokenizer)
-    end = make_row(second[:keep_second], tokenizer).input_ids[1:]
-    return Row(
-        np.concatenate([start.input_ids, end]),
-        np.concatenate([start.segment_ids, np.ones(len(end), np.int32)]),
-    )
+def truncated_lengths(length_a: int, length_b: int, room: int) -> tuple[int, int]:
+    """Returns how many tokens of two texts are kept.
+
+    That is the result of removing one token at a time from the end of the longer text, or of the
+    second one on a tie, until both fit.
+
+    Args:
+        length_a: tokens of the first text.
+        length_b: tokens of the second text.
+        room: tokens that fit.
+    """
+    if length_a + length_b <= room:
+        return length_a, length_b
+    half_b = room // 2
+    half_a = room - half_b
+    if length_b <= half_b:
+        return room - length_b, length_b
+    if length_a <= half_a:
+        return length_a, room - length_a
+    return half_a, half_b
 
 
-def _ids(ragged: RaggedIds, i: int) -> np.ndarray:
-    return ragged.values[ragged.row_splits[i] : ragged.row_splits[i + 1]]
-
-
-def _is_pair(text: object) -> bool:
-    if not isinstance(text, tuple | list) or len(text) != 2:
-        return False
-    return all(isinstance(part, str) for part in text)
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
+def _is_pair(text: Any) -> bool:
+    is_two = isinstance(text, tuple | list) and len(text) == 2
+    return is_two and all(isinstance(part, str) for part in text)

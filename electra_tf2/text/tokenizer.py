@@ -2,13 +2,15 @@
 
 import abc
 import importlib.util
-from collections.abc import Iterable, Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from absl import logging
 
 from electra_tf2.text.normalization import (
+    UNCASED,
+    Casing,
     FastNormalizer,
     is_dropped,
     is_ideograph,
@@ -30,6 +32,12 @@ class RaggedIds(NamedTuple):
     values: np.ndarray
     row_splits: np.ndarray
 
+    def rows(self) -> Iterator[np.ndarray]:
+        """Yields the ids of each text."""
+        ends = self.row_splits.tolist()
+        for start, end in zip(ends[:-1], ends[1:], strict=True):
+            yield self.values[start:end]
+
 
 class Tokenizer(abc.ABC):
     """Text to token ids, as BERT does it (see `normalization` and `wordpiece`).
@@ -39,14 +47,12 @@ class Tokenizer(abc.ABC):
 
     Attributes:
         vocabulary: the pieces and their ids.
-        lower_case: whether text is lower-cased.
-        strip_accents: whether accents are removed (only when lower-casing).
+        casing: what becomes of capitals and accents.
     """
 
-    def __init__(self, vocabulary: Vocabulary, *, lower_case: bool, strip_accents: bool):
+    def __init__(self, vocabulary: Vocabulary, casing: Casing):
         self.vocabulary = vocabulary
-        self.lower_case = lower_case
-        self.strip_accents = strip_accents
+        self.casing = casing
 
     @abc.abstractmethod
     def encode_lines(self, lines: Sequence[str]) -> RaggedIds:
@@ -63,17 +69,15 @@ class Tokenizer(abc.ABC):
 
 def make_tokenizer(
     vocabulary: Vocabulary,
+    casing: Casing = UNCASED,
     *,
-    lower_case: bool = True,
-    strip_accents: bool = True,
     implementation: Literal["auto", "fast", "reference"] = "auto",
 ) -> Tokenizer:
     """Builds a tokenizer. Both implementations give the same ids for every text.
 
     Args:
         vocabulary: the pieces.
-        lower_case: whether text is lower-cased.
-        strip_accents: whether accents are removed (only when lower-casing).
+        casing: what becomes of capitals and accents.
         implementation: "fast" needs tensorflow-text; "reference" is plain Python, some twenty
             times slower; "auto" takes the fast one where tensorflow-text is installed.
 
@@ -92,22 +96,18 @@ def make_tokenizer(
         if not found:
             logging.warning("tensorflow-text is not installed: tokenizing in plain Python, slowly.")
     if implementation == "reference":
-        return ReferenceTokenizer(vocabulary, lower_case=lower_case, strip_accents=strip_accents)
-    return FastTokenizer(vocabulary, lower_case=lower_case, strip_accents=strip_accents)
-
-
-# The tokenizer in plain Python: slow, short, and what the fast one is held against.
+        return ReferenceTokenizer(vocabulary, casing)
+    return FastTokenizer(vocabulary, casing)
 
 
 class ReferenceTokenizer(Tokenizer):
-    """Normalizes and splits one word after the other (see `Tokenizer`)."""
+    """Plain Python, word by word: slow, short, and what the fast one is held against."""
 
     def encode(self, text: str) -> list[int]:
         """Returns the ids of one text."""
         ids = self.vocabulary.ids
         result = []
-        words = normalize(text, lower_case=self.lower_case, strip_accents=self.strip_accents)
-        for word in words:
+        for word in normalize(text, self.casing):
             pieces = split_word(word, ids)
             if pieces is None:
                 result.append(self.vocabulary.unk_id)
@@ -124,16 +124,6 @@ class ReferenceTokenizer(Tokenizer):
         return RaggedIds(values, row_splits)
 
 
-# The tokenizer on tensorflow-text: exact normalization here, the longest match there.
-#
-# tensorflow-text's FastWordpieceTokenizer splits at white space and punctuation and finds the longest
-# pieces in one pass. On its own it is not BERT's tokenizer: its character classes, its limit for long
-# words (in bytes) and the vocabularies it takes differ. So it only ever sees text on which the two
-# agree: normalized by `FastNormalizer`, without characters that it classifies otherwise (they are
-# found out by asking it), and with a vocabulary in which no piece stands that can't match. The few
-# lines for which that can't be had are left to the reference tokenizer.
-
-
 # Lines per call: enough to hide a call's cost, few enough for the processor's caches.
 LINES_PER_CALL = 2048
 MAX_UTF8_BYTES = 4
@@ -142,13 +132,20 @@ MAX_PIECE_BYTES = 256
 
 
 class FastTokenizer(Tokenizer):
-    """Gives the reference tokenizer's ids, many times faster (see `Tokenizer`)."""
+    """Gives the reference tokenizer's ids, many times faster, with tensorflow-text.
 
-    def __init__(self, vocabulary: Vocabulary, *, lower_case: bool, strip_accents: bool):
-        super().__init__(vocabulary, lower_case=lower_case, strip_accents=strip_accents)
-        casing = {"lower_case": lower_case, "strip_accents": strip_accents}
-        self._reference = ReferenceTokenizer(vocabulary, **casing)
-        self._normalizer = FastNormalizer(**casing)
+    Its FastWordpieceTokenizer splits at white space and punctuation and finds the longest pieces in
+    one pass. On its own it is not BERT's tokenizer: its character classes, its limit for long words
+    (in bytes) and the vocabularies it takes differ. So it only ever sees text on which the two
+    agree: normalized by `FastNormalizer`, without characters that it classifies otherwise (they are
+    found out by asking it), and with a vocabulary without pieces that can't match. The few lines
+    that don't qualify are left to the reference tokenizer.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, casing: Casing):
+        super().__init__(vocabulary, casing)
+        self._reference = ReferenceTokenizer(vocabulary, casing)
+        self._normalizer = FastNormalizer(casing)
         pieces = pieces_for_matching(vocabulary)
         self._match_ascii = _matcher(pieces, MAX_WORD_CHARACTERS)
         # A word of more bytes is left to the reference: it may be one of the pieces left out.
@@ -255,12 +252,12 @@ def _matcher(pieces: Sequence[str], max_word_bytes: int):
     tokenizer = tf_text.FastWordpieceTokenizer(
         pieces,
         max_bytes_per_word=max_word_bytes,
-        token_out_type=tf.int32,
+        token_out_type=tf.int32,  # pyright: ignore[reportArgumentType] # one class, two names
         unknown_token=UNK,
     )
 
     def match(lines: Sequence[str | bytes]) -> RaggedIds:
-        ids = tokenizer.tokenize(tf.constant(lines, tf.string))
+        ids: Any = tokenizer.tokenize(tf.constant(lines, tf.string))
         return RaggedIds(ids.values.numpy(), ids.row_splits.numpy())
 
     return match

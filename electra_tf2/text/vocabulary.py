@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import itertools
 import json
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -28,7 +29,7 @@ def vocabulary_text(content: bytes, path: str) -> bytes:
         path: for messages.
 
     Raises:
-        UserError: it is no WordPiece tokenizer, or ids are missing between its first and last.
+        UserError: it is not a WordPiece tokenizer, or ids are missing between its first and last.
     """
     try:
         stored = json.loads(content)
@@ -38,7 +39,7 @@ def vocabulary_text(content: bytes, path: str) -> bytes:
         added = {token["content"]: token["id"] for token in stored.get("added_tokens", [])}
         pieces = {i: piece for piece, i in (added | ids).items()}
         prefix = model.get("continuing_subword_prefix", CONTINUATION)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise _unusable(path, f"no tokenizer of Hugging Face's: {error}") from error
     if kind != "WordPiece":
         raise _unusable(path, f"a tokenizer of the kind {kind}")
@@ -201,18 +202,28 @@ def check_same_vocabulary(
     Raises:
         UserError: they differ; names the first line.
     """
-    if vocabulary.sha256 == stored.sha256:
-        return
-    pairs = zip(stored.tokens, vocabulary.tokens, strict=False)
-    shorter = min(len(stored), len(vocabulary))
-    number = next((i for i, (a, b) in enumerate(pairs, 1) if a != b), shorter + 1)
-    raise UserError(
-        "The vocabulary is not the one that the model was trained with.",
-        where=path,
-        received=f"{len(vocabulary)} tokens; it differs from {stored_path} "
-        f"({len(stored)} tokens) from line {number} on",
-        remedy=f"Leave {option} out: the model's vocabulary is then used.",
-    )
+    if difference := vocabulary_difference(stored, vocabulary):
+        raise UserError(
+            "The vocabulary is not the one that the model was trained with.",
+            where=path,
+            received=f"compared with {stored_path}, {difference}",
+            remedy=f"Leave {option} out: the model's vocabulary is then used.",
+        )
+
+
+def vocabulary_difference(stored: Vocabulary, given: Vocabulary) -> str | None:
+    """Says where two vocabularies first differ; None if they are the same.
+
+    Args:
+        stored: the one of a model or of data.
+        given: this run's.
+    """
+    if stored.tokens == given.tokens:
+        return None
+    pairs = enumerate(itertools.zip_longest(stored.tokens, given.tokens), 1)
+    number, (before, after) = next((i, pair) for i, pair in pairs if pair[0] != pair[1])
+    there, here = ("no piece" if p is None else repr(p) for p in (before, after))
+    return f"line {number} differs: {there} there, {here} here"
 
 
 def _read_bytes(path: str) -> bytes:

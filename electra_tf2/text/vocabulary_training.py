@@ -12,7 +12,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 
 from electra_tf2.errors import UserError
-from electra_tf2.text.normalization import FastNormalizer, split_at_punctuation
+from electra_tf2.text.normalization import UNCASED, Casing, FastNormalizer, split_at_punctuation
 from electra_tf2.text.vocabulary import SPECIAL_TOKENS, UNK, Vocabulary
 from electra_tf2.text.wordpiece import CONTINUATION, MAX_WORD_CHARACTERS
 
@@ -25,12 +25,11 @@ class WordCounter:
     """Counts words as the tokenizer sees them.
 
     Args:
-        lower_case: whether text is lower-cased.
-        strip_accents: whether accents are removed (only when lower-casing).
+        casing: the tokenizer's.
     """
 
-    def __init__(self, *, lower_case: bool = True, strip_accents: bool = True):
-        self._normalizer = FastNormalizer(lower_case=lower_case, strip_accents=strip_accents)
+    def __init__(self, casing: Casing = UNCASED):
+        self._normalizer = FastNormalizer(casing)
         self._counts: collections.Counter[str] = collections.Counter()
 
     def add(self, text: str) -> None:
@@ -85,7 +84,7 @@ def train_vocabulary(
         word_counts: how often each normalized word occurs (see `WordCounter.words`).
         vocab_size: number of pieces, special tokens included.
         min_frequency: characters and pairs that occur less often make no piece.
-        limit_alphabet: at most so many characters, the most frequent ones; words with others are
+        limit_alphabet: at most this many characters, the most frequent ones; words with others are
             unknown. None: `default_alphabet_limit(vocab_size)`.
         show_progress: whether to show bars on a terminal.
 
@@ -93,7 +92,7 @@ def train_vocabulary(
         A vocabulary of exactly `vocab_size` pieces.
 
     Raises:
-        UserError: the text doesn't give so many pieces, or its characters alone give more.
+        UserError: the text doesn't give that many pieces, or its characters alone give more.
     """
     limit = default_alphabet_limit(vocab_size) if limit_alphabet is None else limit_alphabet
     characters = _frequent_characters(word_counts, min_frequency, limit)
@@ -139,7 +138,7 @@ def _frequent_characters(word_counts: Mapping[str, int], at_least: int, limit: i
 
 
 def _character_pieces(words: Mapping[str, int]) -> list[str]:
-    """Every character alone, and with ## where it has gone on with a word."""
+    """Every character alone, and with ## where it continues a word."""
     alone = {char for word in words for char in word}
     continuing = {CONTINUATION + char for word in words for char in word[1:]}
     return sorted(alone) + sorted(continuing)

@@ -1,1 +1,1 @@
-"""The engine: it trains any objective, and knows nothing of ELECTRA or of text."""
+"""The engine: it trains any objective, and knows nothing about ELECTRA or text."""

@@ -1,8 +1,10 @@
 """Named arrays in safetensors files.
 
-The safetensors package's NumPy functions have no bfloat16 and hold the whole file in memory beside
-the arrays; the format is a length, a JSON header and the arrays' bytes
-(https://github.com/huggingface/safetensors), so files are written and read array by array here.
+The format (https://github.com/huggingface/safetensors) is a length, a JSON header and the arrays'
+bytes. The safetensors package isn't used because its NumPy functions have no bfloat16, copy every
+array before they write the first, and know local files only. This module writes and reads array by
+array, wherever `electra_tf2.files` reaches (`gs://…`), takes a checksum on the way, and its errors
+name the file.
 """
 
 from __future__ import annotations
@@ -16,10 +18,9 @@ from typing import IO, Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
-import tensorflow as tf
 
+from electra_tf2 import files
 from electra_tf2.errors import UserError
-from electra_tf2.files import durable_file, is_local
 
 _DTYPES = {
     "F64": np.float64,
@@ -40,15 +41,13 @@ _NAMES = {np.dtype(dtype): name for name, dtype in _DTYPES.items()}
 _ALIGNMENT = 8  # of the first array, by the format
 _LENGTH_BYTES = 8  # of the header's length, which comes first
 _METADATA = "__metadata__"
-_MAX_AXES = 64  # of NumPy's arrays
-_MAX_SIZE = 1 << 59  # elements that can be counted in bytes, of 8 each at most
 
 
 class Fingerprint(NamedTuple):
     """What a file is recognized by.
 
     Attributes:
-        bytes: Its size.
+        bytes: its size.
         crc32: CRC-32 of its content.
     """
 
@@ -62,21 +61,21 @@ def write_arrays(
     """Writes arrays to a safetensors file and syncs it.
 
     Args:
-        path: The file; an existing one is replaced.
-        arrays: Arrays by name, of a boolean, integer or floating dtype (bfloat16 included). Those
-            that don't lie in C order, such as transposed ones, are copied one at a time.
-        metadata: What the header says besides, such as {"format": "pt"}.
+        path: the file; an existing one is replaced.
+        arrays: arrays by name, of a boolean, integer or floating dtype (bfloat16 included). Those
+            that are not in C order, such as transposed ones, are copied one at a time.
+        metadata: further strings for the header, such as {"format": "pt"}.
 
     Returns:
         The file's fingerprint.
 
     Raises:
-        TypeError: If an array's dtype has no name in the format.
-        OSError: If the file can't be written.
+        TypeError: an array's dtype has no name in the format.
+        OSError: the file can't be written.
     """
     ordered = {name: np.asarray(arrays[name]) for name in sorted(arrays)}
     size = crc = 0
-    with durable_file(path) as file:
+    with files.durable_file(path) as file:
         chunks = (_bytes(array) for array in ordered.values())
         for chunk in itertools.chain([_header(ordered, metadata)], chunks):
             file.write(chunk)
@@ -89,24 +88,25 @@ def read_arrays(path: str, expected: Fingerprint | None = None) -> dict[str, np.
     """Reads the arrays of a safetensors file.
 
     Args:
-        path: The file.
-        expected: The fingerprint it has to have; None to check the format only.
+        path: the file.
+        expected: the fingerprint it must have; None to check the format only.
 
     Returns:
         Writable arrays by name.
 
     Raises:
-        UserError: If the file is missing, truncated or corrupt; names it.
+        UserError: the file is missing, truncated or corrupt; names it.
     """
     try:
-        size = tf.io.gfile.stat(path).length
+        size = files.size(path)
         if expected is not None and size != expected.bytes:
             raise _corrupt(path, f"{size} bytes instead of {expected.bytes}")
-        with open(path, "rb") if is_local(path) else tf.io.gfile.GFile(path, "rb") as file:
+        with files.reported_as_os_errors(path), files.open_binary(path) as file:
             return _read(path, file, size, expected)
-    except (OSError, tf.errors.OpError) as error:
-        reason = error.message if isinstance(error, tf.errors.OpError) else error.strerror
-        raise UserError("A file with arrays can't be read.", where=path, received=reason) from error
+    except OSError as error:
+        raise UserError(
+            "A file with arrays can't be read.", where=path, received=files.reason(error)
+        ) from error
 
 
 def _read(
@@ -118,10 +118,9 @@ def _read(
         raise _corrupt(path, f"{size} bytes, which end before the header does")
     text = file.read(length)
     crc = zlib.crc32(text, zlib.crc32(start))
-    arrays = {}
-    for name, dtype, shape in _entries(path, text, size - _LENGTH_BYTES - length):
-        arrays[name] = np.empty(shape, dtype)
-        view = _bytes(arrays[name])
+    arrays = _empty_arrays(path, text, size - _LENGTH_BYTES - length)
+    for name, array in arrays.items():
+        view = _bytes(array)
         if _fill(file, view) != len(view):
             raise _corrupt(path, f"bytes that end within {name}")
         crc = zlib.crc32(view, crc)
@@ -130,42 +129,36 @@ def _read(
     return arrays
 
 
-def _entries(path: str, text: bytes, num_bytes: int) -> list[tuple[str, np.dtype, list[int]]]:
-    """Returns name, dtype and shape of a header's arrays in the order that they lie in.
+def _empty_arrays(path: str, text: bytes, num_bytes: int) -> dict[str, np.ndarray]:
+    """Returns room for the arrays that a header describes, in the order of their bytes.
 
     Raises:
-        UserError: the header is none, or its arrays don't fill `num_bytes` from start to end.
+        UserError: this is not a header, or its arrays don't fill `num_bytes` from start to end.
     """
     try:
         header = json.loads(text)
         header.pop(_METADATA, None)
         rows = sorted((*entry["data_offsets"], name, entry) for name, entry in header.items())
-        entries, place = [], 0
+        ends_at = rows[-1][1] if rows else 0
+        if ends_at != num_bytes:
+            raise _corrupt(path, f"{num_bytes} bytes of arrays instead of {ends_at}")
+        arrays, place = {}, 0
         for start, end, name, entry in rows:
-            dtype, shape = _dtype(path, name, entry), list(entry["shape"])
-            if not _is_shape(shape):
-                raise ValueError(f"{name} has the shape {shape}")
+            dtype, shape = _dtype(path, name, entry), entry["shape"]
             if start != place or end - start != math.prod(shape) * dtype.itemsize:
-                raise ValueError(f"{name} has not as many bytes as its shape needs")
-            entries.append((name, dtype, shape))
+                raise ValueError(f"the bytes of {name} don't match its shape {shape}")
+            arrays[name] = np.empty(shape, dtype)
             place = end
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise _corrupt(path, f"a header that can't be understood ({error})") from error
-    if place != num_bytes:
-        raise _corrupt(path, f"{num_bytes} bytes of arrays instead of {place}")
-    return entries
-
-
-def _is_shape(shape: list[Any]) -> bool:
-    """Whether NumPy can have an array of a shape, whose product may be 0."""
-    sizes = all(type(size) is int and 0 <= size <= _MAX_SIZE for size in shape)
-    return sizes and len(shape) <= _MAX_AXES and math.prod(filter(None, shape)) <= _MAX_SIZE
+    return arrays
 
 
 def _fill(file: IO[bytes], view: memoryview) -> int:
     """Reads as many bytes as a view has; returns how many there were."""
-    if hasattr(file, "readinto"):
-        return file.readinto(view)
+    readinto = getattr(file, "readinto", None)
+    if readinto is not None:
+        return readinto(view)
     content = file.read(len(view))
     view[: len(content)] = content
     return len(content)
@@ -185,12 +178,12 @@ def _header(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None
         }
     text = json.dumps(entries, separators=(",", ":")).encode("utf-8")
     text += b" " * (-len(text) % _ALIGNMENT)
-    return len(text).to_bytes(8, "little") + text
+    return len(text).to_bytes(_LENGTH_BYTES, "little") + text
 
 
 def _bytes(array: np.ndarray) -> memoryview:
-    """The array's bytes in C order, without a copy if it lies so already."""
-    return memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+    """The array's bytes in C order; copied only if the array is not in C order."""
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
 def _dtype(path: str, name: str, entry: Mapping[str, Any]) -> np.dtype:

@@ -18,17 +18,17 @@ import posixpath
 import re
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
-from electra_tf2 import __version__
+from electra_tf2 import __version__, files
 from electra_tf2.console import say
 from electra_tf2.errors import UserError
-from electra_tf2.files import durable_file, sync_folder
 from electra_tf2.training.array_files import Fingerprint, read_arrays, write_arrays
-from electra_tf2.training.workers import Workers
+
+if TYPE_CHECKING:
+    from electra_tf2.training.workers import Workers
 
 FORMAT_VERSION = 1
 WEIGHTS = "weights.safetensors"
@@ -46,10 +46,10 @@ class Checkpoint(NamedTuple):
     """What a checkpoint holds.
 
     Attributes:
-        step: Training steps done.
-        weights: The model's variables by name.
-        optimizer: The optimizer's slots by name.
-        state: What the trainer gave to be kept beside them.
+        step: training steps done.
+        weights: the model's variables by name.
+        optimizer: the optimizer's slots by name.
+        state: what else the trainer saved, JSON values by name.
     """
 
     step: int
@@ -62,8 +62,8 @@ class CheckpointStore:
     """The checkpoints of one model folder.
 
     Args:
-        model_dir: The model's folder; it is made by the first save.
-        keep_max: How many of the newest checkpoints to keep; 0 or None keeps all.
+        model_dir: the model's folder; the first save creates it.
+        keep_max: how many of the newest checkpoints to keep; 0 or None keeps all.
     """
 
     def __init__(self, model_dir: str, keep_max: int | None = None):
@@ -80,85 +80,77 @@ class CheckpointStore:
         """Saves a checkpoint, then removes the oldest ones over `keep_max`.
 
         Args:
-            step: Training steps done; a checkpoint of the same step is replaced.
-            weights: The model's variables by name.
-            optimizer: The optimizer's slots by name.
-            state: Anything JSON can say, by names other than "format_version", "step", "libraries"
-                and "files".
+            step: training steps done; a checkpoint of the same step is replaced.
+            weights: the model's variables by name.
+            optimizer: the optimizer's slots by name.
+            state: JSON values by name. The names "format_version", "step", "libraries" and "files"
+                are taken.
 
         Returns:
             The checkpoint's folder.
 
         Raises:
-            UserError: If it can't be written, for example because the disk is full. The checkpoints
-                that were there still are.
+            UserError: it can't be written, for example because the disk is full. Existing
+                checkpoints stay.
         """
         path = posixpath.join(self.folder, f"step-{step:08d}")
         temporary = path + _TEMPORARY
         record = _record(step, state)
         try:
-            tf.io.gfile.makedirs(self.folder)
-            sync_folder(posixpath.dirname(self.folder))
+            files.make_dirs(self.folder)
+            files.sync(posixpath.dirname(self.folder))
             self._clean()
             _write(temporary, weights, optimizer, record)
             self._put(temporary, path)
             self._prune(keep=path)
-        except (OSError, tf.errors.OpError) as error:
+        except OSError as error:
             raise self._not_saved(step, error) from error
         return path
 
     def latest(self) -> str | None:
-        """The folder of the newest complete checkpoint, or None if there is none.
-
-        What an interrupted save left behind doesn't count.
-        """
+        """Returns the folder of the newest complete checkpoint, or None if there is none."""
         self._restore_set_aside()
         steps = self.steps()
         return posixpath.join(self.folder, f"step-{steps[-1]:08d}") if steps else None
 
     def steps(self) -> list[int]:
-        """The steps of the checkpoints there are, in rising order."""
+        """Returns the steps of all complete checkpoints, in rising order."""
         return sorted(int(match[1]) for name in self._names() if (match := _NAME.fullmatch(name)))
 
     def load(self, path: str, *, with_optimizer: bool = True) -> Checkpoint:
         """Reads a checkpoint.
 
         Args:
-            path: Its folder, from `latest` or `save`.
-            with_optimizer: Whether to read the slots, which are twice as large as the weights.
+            path: its folder, from `latest` or `save`.
+            with_optimizer: whether to read the slots, which are twice as large as the weights.
 
         Returns:
             The checkpoint.
 
         Raises:
-            UserError: If a file is missing, truncated, corrupt or of a newer format; names it.
+            UserError: a file is missing, truncated, corrupt or of a newer format; names it.
         """
         try:
             record = _read_record(posixpath.join(path, STATE))
-            files = {name: Fingerprint(**print_) for name, print_ in record["files"].items()}
+            prints = {name: Fingerprint(**print_) for name, print_ in record["files"].items()}
             weights, optimizer = (
-                read_arrays(posixpath.join(path, name), files[name]) if wanted else {}
+                read_arrays(posixpath.join(path, name), prints[name]) if wanted else {}
                 for name, wanted in ((WEIGHTS, True), (OPTIMIZER, with_optimizer))
             )
         except UserError as error:
-            remedy = error.remedy or self._way_around(path)
-            raise UserError(
-                error.what, where=error.where, received=error.received, remedy=remedy
-            ) from error
+            raise error.with_(remedy=error.remedy or self._way_around(path)) from error
         state = {name: value for name, value in record.items() if name not in _RESERVED}
         return Checkpoint(record["step"], weights, optimizer, state)
 
     def _names(self) -> list[str]:
-        if not tf.io.gfile.isdir(self.folder):
-            return []
-        return [name.rstrip("/") for name in tf.io.gfile.listdir(self.folder)]
+        return files.list_dir(self.folder) if files.is_dir(self.folder) else []
 
     def _clean(self) -> None:
         """Removes what interrupted saves left behind."""
         self._restore_set_aside()
         for name in self._names():
             if name.endswith(_TEMPORARY):
-                tf.io.gfile.rmtree(posixpath.join(self.folder, name))
+                files.remove_tree(posixpath.join(self.folder, name))
 
     def _restore_set_aside(self) -> None:
         """Finishes or takes back a replacement that was interrupted between its two renames."""
@@ -170,15 +162,15 @@ class CheckpointStore:
             if posixpath.basename(path) in names:
                 self._remove(aside)
             else:
-                tf.io.gfile.rename(aside, path)
+                files.rename(aside, path)
 
     def _put(self, temporary: str, path: str) -> None:
         """Gives a finished checkpoint its name."""
-        replaces = tf.io.gfile.exists(path)
+        replaces = files.exists(path)
         if replaces:
-            tf.io.gfile.rename(path, path + _SET_ASIDE)
-        tf.io.gfile.rename(temporary, path)
-        sync_folder(self.folder)
+            files.rename(path, path + _SET_ASIDE)
+        files.rename(temporary, path)
+        files.sync(self.folder)
         if replaces:
             self._remove(path + _SET_ASIDE)
 
@@ -192,26 +184,25 @@ class CheckpointStore:
 
     def _remove(self, path: str) -> None:
         """Removes a checkpoint; one that is half removed must not look complete."""
-        tf.io.gfile.rename(path, path + _TEMPORARY)
-        sync_folder(self.folder)
-        tf.io.gfile.rmtree(path + _TEMPORARY)
+        files.rename(path, path + _TEMPORARY)
+        files.sync(self.folder)
+        files.remove_tree(path + _TEMPORARY)
 
-    def _not_saved(self, step: int, error: Exception) -> UserError:
-        reason = error.message if isinstance(error, tf.errors.OpError) else str(error)
+    def _not_saved(self, step: int, error: OSError) -> UserError:
         steps = self.steps()
         return UserError(
             f"The checkpoint of step {step} can't be saved.",
             where=self.folder,
-            received=reason,
+            received=str(error),
             remedy="Free some space or make the folder writable, then run the same command again: "
-            + (f"it goes on from step {steps[-1]}." if steps else "it starts from the beginning."),
+            + (f"it resumes at step {steps[-1]}." if steps else "it starts from the beginning."),
         )
 
     def _way_around(self, path: str) -> str:
         name = posixpath.basename(path)
         match = _NAME.fullmatch(name)
         before = [step for step in self.steps() if match and step < int(match[1])]
-        then = f"goes on from step {before[-1]}" if before else "starts from the beginning"
+        then = f"resumes at step {before[-1]}" if before else "starts from the beginning"
         return (
             f"Restore the file from a copy, or move the folder {name} away: the same command then "
             f"{then}."
@@ -224,24 +215,24 @@ def _write(
     optimizer: Mapping[str, np.ndarray],
     record: dict[str, Any],
 ) -> None:
-    """Writes and syncs a checkpoint's files; on an error nothing of them stays."""
-    tf.io.gfile.makedirs(folder)
+    """Writes and syncs a checkpoint's files; removes them all on an error."""
+    files.make_dirs(folder)
     try:
         prints = {
             WEIGHTS: write_arrays(posixpath.join(folder, WEIGHTS), weights),
             OPTIMIZER: write_arrays(posixpath.join(folder, OPTIMIZER), optimizer),
         }
         record["files"] = {name: print_._asdict() for name, print_ in prints.items()}
-        with durable_file(posixpath.join(folder, STATE)) as file:
-            file.write((json.dumps(record, indent=2) + "\n").encode("utf-8"))
-        sync_folder(folder)
+        with files.durable_file(posixpath.join(folder, STATE)) as file:
+            file.write(files.json_bytes(record, indent=2))
+        files.sync(folder)
     except BaseException:
-        tf.io.gfile.rmtree(folder)
+        files.remove_tree(folder)
         raise
 
 
 def _record(step: int, state: Mapping[str, Any]) -> dict[str, Any]:
-    """The content of state.json, still without the files' fingerprints."""
+    """Returns the content of state.json, still without the files' fingerprints."""
     clashes = [name for name in state if name in _RESERVED]
     if clashes:
         raise ValueError(f"The state uses names of the checkpoint's own. Received: {clashes}")
@@ -253,19 +244,8 @@ def _record(step: int, state: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read_record(path: str) -> dict[str, Any]:
-    try:
-        with tf.io.gfile.GFile(path, "rb") as file:
-            record = json.loads(file.read())
-    except tf.errors.OpError as error:
-        raise UserError(
-            "The checkpoint's state can't be read.", where=path, received=error.message
-        ) from error
-    except ValueError as error:
-        raise UserError(
-            "The checkpoint's state is truncated or corrupt.", where=path, received=str(error)
-        ) from error
-    if not isinstance(record, dict):
-        record = {}
+    """Reads state.json; whoever catches an error without a remedy knows a better one."""
+    record = files.read_json(path, "The checkpoint's state", remedy="")
     version = record.get("format_version")
     if isinstance(version, int) and version > FORMAT_VERSION:
         raise UserError(
@@ -275,9 +255,8 @@ def _read_record(path: str) -> dict[str, Any]:
             remedy="Use the version that wrote it, or a later one.",
         )
     missing = [n for n in _RESERVED if n not in record]
-    files = record.get("files")
-    if not missing and isinstance(files, dict):
-        missing = [n for n in (WEIGHTS, OPTIMIZER) if n not in files]
+    if not missing:
+        missing = [n for n in (WEIGHTS, OPTIMIZER) if n not in record["files"]]
     if missing:
         raise UserError(
             "The checkpoint's state is corrupt.",
@@ -287,27 +266,23 @@ def _read_record(path: str) -> dict[str, Any]:
     return record
 
 
-# Saving checkpoints while training goes on.
-
-
 TakeArrays = Callable[[], Mapping[str, np.ndarray]]
 
 
 class BackgroundSaver:
-    """Takes a checkpoint's arrays at once, and writes them in a thread.
+    """Takes a checkpoint's arrays at once, and writes them in a thread while training continues.
 
-    Saves end in the order they were begun, one at a time: a save waits for the one before, and only
-    then takes its arrays. So there is at most one copy of weights and slots in host memory beside
-    those in training, and a process that is killed loses the steps since the last save that was
-    complete: at most twice the interval between saves.
+    Saves end in the order they began, one at a time: a save waits for the one before, and only then
+    takes its arrays. So there is at most one copy of weights and slots in host memory beside those
+    in training, and a process that is killed loses the steps since the last complete save: at most
+    twice the interval between saves.
 
-    A save that fails is raised by whatever is called next, `begin`, `check` or `wait`. A context:
-    at its end the save under way is waited for, so that no exit but a kill cuts one off. (A
-    Ctrl-C while it waits raises KeyboardInterrupt; Python then still ends the thread before it
-    exits.)
+    The error of a failed save is raised by the next call of `begin`, `check` or `wait`. The end of
+    the context waits for the save under way, so that nothing but a kill cuts one off. (A Ctrl-C
+    during that wait raises KeyboardInterrupt; Python still ends the thread before it exits.)
 
     Args:
-        store: where checkpoints go. It is not to be used otherwise while a save is under way.
+        store: where checkpoints go; not to be used otherwise while a save is under way.
     """
 
     def __init__(self, store: CheckpointStore):
@@ -322,13 +297,13 @@ class BackgroundSaver:
         """Begins a save; when it returns, training may change the variables.
 
         Args:
-            step: Training steps done.
-            weights: Returns the model's variables by name, in arrays that training leaves alone.
-            optimizer: Returns the optimizer's slots likewise.
-            state: See `CheckpointStore.save`.
+            step: training steps done.
+            weights: returns the model's variables by name, in arrays that training leaves alone.
+            optimizer: returns the optimizer's slots likewise.
+            state: see `CheckpointStore.save`.
 
         Raises:
-            UserError: The save before this one failed; this one is not begun.
+            UserError: the save before this one failed; this one is not begun.
         """
         self.wait()
         arguments = (step, weights(), optimizer(), state)
@@ -336,10 +311,10 @@ class BackgroundSaver:
         self._thread.start()
 
     def check(self) -> None:
-        """Raises the error of a save that has failed since the last call; waits for nothing.
+        """Raises the error of a save that has failed since the last call; doesn't wait.
 
         Raises:
-            UserError: The checkpoint could not be written, see `CheckpointStore.save`.
+            UserError: the checkpoint could not be written, see `CheckpointStore.save`.
         """
         if self._thread is not None and not self._thread.is_alive():
             self.wait()
@@ -348,11 +323,10 @@ class BackgroundSaver:
         """Waits for the save under way.
 
         Returns:
-            The folder of the last checkpoint saved, complete and on the disk; None if there is
-            none.
+            The folder of the last checkpoint saved, complete and on the disk, or None.
 
         Raises:
-            UserError: It could not be written, see `CheckpointStore.save`.
+            UserError: it could not be written, see `CheckpointStore.save`.
         """
         self._join()
         error, self._error = self._error, None
@@ -361,9 +335,9 @@ class BackgroundSaver:
         return self._path
 
     def latest(self) -> str | None:
-        """The newest complete checkpoint of the store, after the save under way has ended.
+        """Waits for the save under way; returns the folder of the newest complete checkpoint.
 
-        An error of that save is left for the next call.
+        The next call raises the error of that save, if any.
         """
         self._join()
         return self._store.latest()
@@ -391,23 +365,20 @@ class BackgroundSaver:
             self._thread = None
 
 
-# The checkpoint that all workers of a run go on from.
-
-
 def newest_checkpoint(store: CheckpointStore, workers: Workers) -> str | None:
-    """Finds the newest complete checkpoint; called by all workers.
+    """Finds the checkpoint that all workers of a run resume from; called by all of them.
 
     Args:
         store: of a folder that they share.
         workers: of the run.
 
     Returns:
-        The checkpoint's folder, or None if there is none.
+        The folder of the newest complete checkpoint, or None if there is none.
 
     Raises:
         UserError: the workers don't see the same one.
     """
-    workers.on_chief(store.latest)  # it alone tidies up after a save that was cut off
+    workers.on_chief(store.latest)  # only the chief tidies up after a save that was cut off
     newest = store.latest()
     workers.check_same_view(f"newest checkpoint in {store.folder}", newest or "none")
     return newest

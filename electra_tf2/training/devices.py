@@ -1,11 +1,10 @@
-"""The devices of a run, and the other processes that compute with it."""
+"""Where a run computes: devices, number types, and variables with a copy on each device."""
 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import keras
 import numpy as np
@@ -13,17 +12,26 @@ import tensorflow as tf
 
 from electra_tf2 import __version__
 from electra_tf2.errors import UserError
-from electra_tf2.training.workers import (
-    VARIABLE,
-    Cluster,
-    Workers,
-    check_same,
-    meet,
-    read_cluster,
-    time_limit,
-)
+from electra_tf2.training.cluster import VARIABLE, Cluster, meet, read_cluster, time_limit
+from electra_tf2.training.workers import Workers
 
-# On which devices a run computes.
+if TYPE_CHECKING:
+    from configure_finetuning import FinetuningConfig
+    from configure_pretraining import PretrainingConfig
+
+Precision = Literal["float32", "bfloat16", "float16"]
+
+# The Keras dtype policy of each: variables are float32 in all.
+DTYPE_POLICIES = {
+    "float32": "float32",
+    "bfloat16": "mixed_bfloat16",
+    "float16": "mixed_float16",
+}
+
+# Compute capability of the first NVIDIA GPUs with matrix units for bfloat16: Ampere.
+_BFLOAT16_CAPABILITY = (8, 0)
+
+Say = Callable[[str], None]
 
 
 def make_strategy(
@@ -47,16 +55,19 @@ def make_strategy(
 
 
 def allow_memory_growth() -> None:
-    """Lets TensorFlow take GPU memory as it needs it, if no GPU is in use yet."""
+    """Lets TensorFlow allocate GPU memory as needed, if no GPU is in use yet."""
     for gpu in tf.config.list_physical_devices("GPU"):
         try:
             tf.config.experimental.set_memory_growth(gpu, True)
-        except RuntimeError:  # the GPU is initialized: it is too late, and harmless
+        except RuntimeError:  # too late, as the GPU is initialized already; harmless
             return
 
 
 def check_gpu(require_gpu: bool) -> None:
     """Refuses to run on the CPU where a GPU is required.
+
+    Args:
+        require_gpu: the hparam.
 
     Raises:
         UserError: `require_gpu` is on and TensorFlow sees no GPU.
@@ -75,7 +86,13 @@ def check_gpu(require_gpu: bool) -> None:
 def describe(
     strategy: tf.distribute.Strategy, global_batch_size: int, workers: Workers | None = None
 ) -> str:
-    """Returns a line on devices, replicas and batch sizes for the start of a run."""
+    """Returns a line on devices, replicas and batch sizes for the start of a run.
+
+    Args:
+        strategy: of the run.
+        global_batch_size: examples a step.
+        workers: of the run; None for a single process.
+    """
     replicas = strategy.num_replicas_in_sync
     devices = ", ".join(strategy.extended.worker_devices)
     place = ""
@@ -90,7 +107,13 @@ def describe(
 def check_batch_size(
     name: str, global_batch_size: int, replicas: int, micro_batches: int = 1
 ) -> None:
-    """Refuses a batch that cannot be shared out evenly.
+    """Refuses a batch that can't be divided evenly.
+
+    Args:
+        name: the hparam.
+        global_batch_size: its value, in examples.
+        replicas: how many replicas share the batch.
+        micro_batches: into how many parts each replica cuts its share.
 
     Raises:
         UserError: the batch is not a multiple of replicas x micro-batches.
@@ -105,29 +128,6 @@ def check_batch_size(
         )
 
 
-# In which number type a run computes.
-
-
-Precision = Literal["float32", "bfloat16", "float16"]
-
-# The Keras dtype policy of each: variables are float32 in all.
-DTYPE_POLICIES = {
-    "float32": "float32",
-    "bfloat16": "mixed_bfloat16",
-    "float16": "mixed_float16",
-}
-
-# The compute capability from which on NVIDIA GPUs have matrix units for a type: Volta, Ampere.
-_CAPABILITIES = {"float32": (0, 0), "float16": (7, 0), "bfloat16": (8, 0)}
-
-# Of the instructions in /proc/cpuinfo, one of these computes in a type; x86 first, then Arm.
-_INSTRUCTIONS = {
-    "float16": {"avx512_fp16", "amx_fp16", "asimdhp"},
-    "bfloat16": {"avx512_bf16", "amx_bf16", "bf16"},
-}
-_CPU_INFO = "/proc/cpuinfo"
-
-
 def resolve_precision(precision: Literal["auto"] | Precision) -> Precision:
     """Resolves "auto": bfloat16 if all GPUs have it, float32 otherwise and on the CPU.
 
@@ -139,65 +139,16 @@ def resolve_precision(precision: Literal["auto"] | Precision) -> Precision:
     """
     if precision != "auto":
         return precision
-    capabilities = _capabilities()
-    able = all(c is not None and c >= _CAPABILITIES["bfloat16"] for c in capabilities)
-    return "bfloat16" if capabilities and able else "float32"
-
-
-def say_if_emulated(
-    precision: Precision, strategy: tf.distribute.Strategy, say: Callable[[str], None]
-) -> None:
-    """Says what happens where devices have no arithmetic of their own for a type.
-
-    Args:
-        precision: in which the run computes.
-        strategy: its devices.
-        say: prints a line; not called if they have it, or if that can't be found out.
-    """
-    kind = tf.DeviceSpec.from_string(strategy.extended.worker_devices[0]).device_type
-    if not _HAVE[kind](precision):
-        say(
-            f"Precision: this {kind} has no units for {precision}. TensorFlow computes in it all "
-            f"the same, by way of float32: the numbers are rounded as {precision} has it, but "
-            "don't expect a step to be faster than in float32; it is often slower."
-        )
-
-
-def _capabilities() -> list[tuple[int, int] | None]:
-    """Compute capability of each GPU; None if it is none of NVIDIA's."""
     gpus = tf.config.list_physical_devices("GPU")
     details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
-    return [detail.get("compute_capability") for detail in details]
-
-
-def _gpus_have(precision: Precision) -> bool:
-    return all(c is None or c >= _CAPABILITIES[precision] for c in _capabilities())
-
-
-def _cpu_has(precision: Precision) -> bool:
-    """Whether the CPU has an instruction for the type; true where there is nothing to read."""
-    try:
-        with open(_CPU_INFO) as file:
-            flags = re.findall(r"^(?:flags|Features)\s*:(.*)$", file.read(), re.MULTILINE)
-    except OSError:
-        return True
-    wanted = _INSTRUCTIONS.get(precision)
-    return wanted is None or not flags or bool(wanted & set(flags[0].split()))
-
-
-def _tpu_has(precision: Precision) -> bool:
-    return precision != "float16"
-
-
-_HAVE = {"GPU": _gpus_have, "CPU": _cpu_has, "TPU": _tpu_has}
+    # A GPU that isn't NVIDIA's has no compute capability.
+    able = [d.get("compute_capability", (0, 0)) >= _BFLOAT16_CAPABILITY for d in details]
+    return "bfloat16" if able and all(able) else "float32"
 
 
 def resolve_xla(xla: bool | Literal["auto"]) -> bool:
     """Resolves "auto": compile forward and backward with XLA on GPUs, not on the CPU."""
     return bool(tf.config.list_physical_devices("GPU")) if xla == "auto" else xla
-
-
-Say = Callable[[str], None]
 
 
 class Devices(NamedTuple):
@@ -212,39 +163,42 @@ class Devices(NamedTuple):
     workers: Workers
 
 
-def open_devices(config: Any, say: Say) -> Devices:
-    """Opens what the hparam `distribution` names; the first thing that a run does with TensorFlow.
+def open_devices(config: PretrainingConfig | FinetuningConfig, say: Say) -> Devices:
+    """Opens what the hparam `distribution` names, before a run does anything else with TensorFlow.
 
     Args:
-        config: has `distribution`, `require_gpu`, `worker_timeout`, the TPU's hparams, `to_dict()`
-            and `warnings`.
+        config: gives `distribution`, `require_gpu`, `worker_timeout` and the TPU's hparams; all
+            workers must have the same.
         say: prints a line.
 
     Returns:
         The devices.
 
     Raises:
-        UserError: they are not there, or TF_CONFIG or the other workers don't fit.
+        UserError: the devices are missing, TF_CONFIG is malformed, or the other workers are absent
+            or differ.
     """
     check_gpu(config.require_gpu)
     allow_memory_growth()
-    distribution = "tpu" if config.use_tpu else config.distribution
-    return _OPEN[distribution](config, distribution, say)
+    if config.use_tpu or config.distribution == "tpu":
+        return _tpu(config)
+    if config.distribution == "multi_worker":
+        return _multi_worker(config, say)
+    return _one_process(config.distribution, say)
 
 
-def _one_process(config: Any, distribution: str, say: Say) -> Devices:
+def _one_process(distribution: Literal["auto", "one_device", "mirrored"], say: Say) -> Devices:
     if os.environ.get(VARIABLE):
         say(
             f"Warning: {VARIABLE} is set, but distribution is {distribution}: this process trains "
-            'on its own. Set distribution to "multi_worker" to train on all workers.'
+            'alone. Set distribution to "multi_worker" to train on all workers.'
         )
     return Devices(make_strategy(distribution), Workers())
 
 
-def _multi_worker(config: Any, distribution: str, say: Say) -> Devices:
+def _multi_worker(config: PretrainingConfig | FinetuningConfig, say: Say) -> Devices:
     cluster = read_cluster()
-    cards = meet(cluster, _card(config, cluster), timeout=config.worker_timeout, say=say)
-    check_same(cluster, cards)
+    meet(cluster, _card(config, cluster), timeout=config.worker_timeout, say=say)
     too_long = UserError(
         f"The workers have met, but were not connected within {config.worker_timeout} seconds.",
         where=f"worker {cluster.index}, {cluster.addresses[cluster.index]}",
@@ -256,8 +210,8 @@ def _multi_worker(config: Any, distribution: str, say: Say) -> Devices:
     return Devices(strategy, Workers(strategy, cluster))
 
 
-def _card(config: Any, cluster: Cluster) -> dict[str, Any]:
-    """What all workers must have in common: all but how long they wait."""
+def _card(config: PretrainingConfig | FinetuningConfig, cluster: Cluster) -> dict[str, Any]:
+    """Returns what all workers must have in common: everything but how long they wait."""
     hparams = {n: v for n, v in config.to_dict().items() if n != "worker_timeout"}
     return hparams | {
         "version": __version__,
@@ -269,7 +223,7 @@ def _card(config: Any, cluster: Cluster) -> dict[str, Any]:
     }
 
 
-def _tpu(config: Any, distribution: str, say: Say) -> Devices:
+def _tpu(config: PretrainingConfig | FinetuningConfig) -> Devices:
     options = {
         "tpu": config.tpu_name,
         "zone": config.tpu_zone,
@@ -288,15 +242,6 @@ def _tpu(config: Any, distribution: str, say: Say) -> Devices:
             remedy="Check that the TPU is running and these name it, or set distribution to auto.",
         ) from error
     return Devices(tf.distribute.TPUStrategy(resolver), Workers())
-
-
-_OPEN: dict[str, Callable[[Any, str, Say], Devices]] = {
-    "auto": _one_process,
-    "one_device": _one_process,
-    "mirrored": _one_process,
-    "multi_worker": _multi_worker,
-    "tpu": _tpu,
-}
 
 
 class ReplicaVariables:
@@ -323,10 +268,11 @@ class ReplicaVariables:
         self._components = [strategy.experimental_local_results(v) for v in self.variables]
 
     def local(self, replica_id: int | tf.Tensor) -> list[tf.Variable]:
-        """Returns the copies of the replica with this id (ids of several hosts count on).
+        """Returns the copies of a replica.
 
-        Where one graph serves all replicas the id is a tensor, and the variables themselves stand
-        for the copies.
+        Args:
+            replica_id: the replica's index among those of all hosts. Where one graph serves all
+                replicas it is a tensor, and the variables themselves stand for the copies.
         """
         if not isinstance(replica_id, int):
             return self.variables
@@ -341,8 +287,8 @@ class ReplicaVariables:
     def snapshot(self) -> dict:
         """Returns name -> read-only array of the present value, from the first local replica.
 
-        On the CPU nothing is copied: TensorFlow gives a variable that is assigned another buffer
-        while somebody holds the old one. Values on other devices are copied to the host.
+        On the CPU nothing is copied: an assignment gives the variable a new buffer while somebody
+        holds the old one. Values on other devices are copied to the host.
         """
         return {
             name: np.asarray(parts[0].read_value())
@@ -350,7 +296,11 @@ class ReplicaVariables:
         }
 
     def assign(self, arrays: Mapping) -> None:
-        """Sets every copy of every variable from name -> array."""
+        """Sets every copy of every variable.
+
+        Args:
+            arrays: name -> array, at least for the names of these variables.
+        """
         for name, parts in zip(self.names, self._components, strict=True):
             for part in parts:
                 part.assign(arrays[name])

@@ -1,15 +1,87 @@
-"""Many steps in one graph call."""
+"""The loop over steps: many in one graph call, their sums, and the input they draw from."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import tensorflow as tf
 
 from electra_tf2.training.objective import Objective
 from electra_tf2.training.step import ReplicaStep, StepResult
+
+if TYPE_CHECKING:
+    from configure_finetuning import FinetuningConfig
+    from configure_pretraining import PretrainingConfig
+
+# Steps of one graph call of an evaluation: few, so that its progress shows.
+_EVALUATION_STEPS_PER_CALL = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class LoopSettings:
+    """How a run is driven, whatever it trains.
+
+    Attributes:
+        num_train_steps: the step at which training ends.
+        global_batch_size: examples a step, over all replicas and micro-batches.
+        tokens_per_example: for the tokens/s in the log, padding included; a mean where they differ.
+        save_every: steps between checkpoints.
+        log_every: steps between reports.
+        eval_every: steps between evaluations; 0 for none.
+        iterations_per_loop: maximum steps of one graph call.
+        seconds_per_loop: maximum seconds of one graph call, so that signals, reports and saves
+            don't wait longer.
+        micro_batches: parts that a replica's batch is cut into, to accumulate their gradients.
+        on_nonfinite: "stop" at a loss or gradient that is not finite, or "skip" that update.
+        seed: the run's seed.
+        jit_compile: whether XLA compiles forward and backward.
+    """
+
+    num_train_steps: int
+    global_batch_size: int
+    tokens_per_example: float
+    save_every: int = 1000
+    log_every: int = 10
+    eval_every: int = 0
+    iterations_per_loop: int = 200
+    seconds_per_loop: float = 5.0
+    micro_batches: int = 1
+    on_nonfinite: Literal["stop", "skip"] = "stop"
+    seed: int = 0
+    jit_compile: bool = False
+
+    @classmethod
+    def from_hparams(
+        cls,
+        config: PretrainingConfig | FinetuningConfig,
+        *,
+        num_train_steps: int,
+        tokens_per_example: float,
+        seed: int,
+        jit_compile: bool,
+    ) -> LoopSettings:
+        """Takes batch size and intervals from a configuration; the rest are attributes."""
+        return cls(
+            num_train_steps=num_train_steps,
+            global_batch_size=config.train_batch_size,
+            tokens_per_example=tokens_per_example,
+            save_every=config.save_checkpoints_steps,
+            log_every=config.log_every_steps,
+            eval_every=config.eval_every_steps,
+            iterations_per_loop=config.iterations_per_loop,
+            micro_batches=config.gradient_accumulation_steps,
+            on_nonfinite=config.on_nonfinite,
+            seed=seed,
+            jit_compile=jit_compile,
+        )
+
+    def next_event(self, step: int) -> int:
+        """Returns the first step after `step` at which something is logged, saved or ended."""
+        intervals = [n for n in (self.log_every, self.save_every, self.eval_every) if n]
+        return min(self.num_train_steps, *((step // n + 1) * n for n in intervals))
 
 
 class Window(NamedTuple):
@@ -38,7 +110,8 @@ class StepLoop:
     Args:
         strategy: where it runs.
         replica_function: (this replica's batch, step) -> `StepResult`, the same on all replicas.
-        stop_at_nonfinite: leave the loop after a step that failed, see `StepResult.failed`.
+        stop_at_nonfinite: whether to leave the loop after a step that failed, see
+            `StepResult.failed`.
     """
 
     def __init__(
@@ -58,12 +131,12 @@ class StepLoop:
         """Runs `n_steps` steps.
 
         Args:
-            iterator: over the distributed data set; one element is drawn a step.
+            iterator: over the distributed data set; each step draws one element.
             first_step: number of the first step.
             n_steps: how many, at least 1.
 
         Returns:
-            Their sums.
+            The sums over these steps.
         """
         return self._many_steps(
             iterator, tf.constant(first_step, tf.int64), tf.constant(n_steps, tf.int64)
@@ -71,22 +144,22 @@ class StepLoop:
 
     def _step(self, iterator, step):
         result = self._strategy.run(self._replica_function, args=(next(iterator), step))
-        first = lambda value: self._strategy.experimental_local_results(value)[0]  # noqa: E731
-        return tf.nest.map_structure(first, result)
+        return tf.nest.map_structure(
+            lambda value: self._strategy.experimental_local_results(value)[0], result
+        )
 
     def _loop(self, iterator, first_step, n_steps):
         function = self._one_step.get_concrete_function(iterator, first_step)
         nothing = tf.nest.map_structure(
             lambda spec: tf.zeros(spec.shape, spec.dtype), function.structured_outputs
         )._replace(finite=tf.constant(True))
-        wide = lambda t: tf.cast(t, tf.float64)  # noqa: E731
         zero = tf.constant(0, tf.int64)
         start = Window(
             steps=zero,
             updates=zero,
-            loss=wide(nothing.loss),
-            losses=tf.nest.map_structure(wide, nothing.losses),
-            metrics=tf.nest.map_structure(wide, nothing.metrics),
+            loss=_float64(nothing.loss),
+            losses=tf.nest.map_structure(_float64, nothing.losses),
+            metrics=tf.nest.map_structure(_float64, nothing.metrics),
             last=nothing,
         )
 
@@ -96,8 +169,10 @@ class StepLoop:
 
         def body(window):
             result = self._one_step(iterator, first_step + window.steps)
-            keep = lambda t: tf.where(result.finite, wide(t), 0.0)  # noqa: E731
-            add = lambda total, t: total + keep(t)  # noqa: E731
+
+            def add(total, value):
+                return total + tf.where(result.finite, _float64(value), 0.0)
+
             return (
                 Window(
                     steps=window.steps + 1,
@@ -113,16 +188,32 @@ class StepLoop:
         return window
 
 
-class Average:
-    """Gathers windows on the host and turns them into figures."""
+def _float64(value: tf.Tensor) -> tf.Tensor:
+    return tf.cast(value, tf.float64)
 
-    def __init__(self, summarize: Callable):
+
+class Average:
+    """Collects windows on the host and turns them into figures.
+
+    Args:
+        summarize: see `Objective.summarize`.
+
+    Attributes:
+        seconds: that the windows took.
+    """
+
+    def __init__(self, summarize: Callable[[Any], dict[str, float]]):
         self._summarize = summarize
         self._windows: list[Window] = []
         self.seconds = 0.0
 
     def add(self, window: Window, seconds: float) -> None:
-        """Adds a window (of NumPy values) that took `seconds`."""
+        """Adds a window.
+
+        Args:
+            window: of NumPy values.
+            seconds: that it took.
+        """
         self._windows.append(window)
         self.seconds += seconds
 
@@ -137,9 +228,12 @@ class Average:
         return sum(int(w.updates) for w in self._windows)
 
     def figures(self) -> dict[str, float]:
-        """Returns the mean losses and the metrics over all finite steps added; NaN if none is."""
+        """Returns the mean losses and the metrics over all finite steps; NaN if there are none."""
+
+        def total(*values):
+            return sum(values)
+
         updates = self.updates
-        total = lambda *values: sum(values)  # noqa: E731
         losses = tf.nest.map_structure(total, *[w.losses for w in self._windows])
         sums = tf.nest.map_structure(total, *[w.metrics for w in self._windows])
         figures = {"loss": float(sum(w.loss for w in self._windows)) / max(updates, 1)}
@@ -148,18 +242,15 @@ class Average:
         return figures if updates else dict.fromkeys(figures, math.nan)
 
 
-# A strategy's iterator over batches of known shape.
-
-
 def distributed_iterator(
     strategy: tf.distribute.Strategy,
     make_dataset: Callable[[tf.distribute.InputContext], tf.data.Dataset],
 ) -> Iterator:
-    """Opens the input of all of this process's replicas.
+    """Opens the input of this process's replicas, in batches of known shape.
 
     Args:
         strategy: on whose devices the batches are used.
-        make_dataset: gives the batches of one input pipeline, one element a replica and step.
+        make_dataset: returns the batches of one input pipeline, one element per replica and step.
 
     Returns:
         An iterator whose elements go into `strategy.run`.
@@ -168,29 +259,22 @@ def distributed_iterator(
     if not several and not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return iter(strategy.distribute_datasets_from_function(make_dataset))
     # If the data could end, replicas would ask each other before every step whether it has for one
-    # of them, and batches would be of unknown size. All draw the same number of batches anyway.
+    # of them, and the batch size would be unknown. All draw the same number of batches anyway.
     return iter(
         strategy.distribute_datasets_from_function(lambda context: make_dataset(context).repeat())
     )
 
 
-# Scores an objective on held-out batches.
-
-
-# Steps of one graph call.
-_STEPS_PER_CALL = 10
-
-
 class Evaluator:
-    """Computes mean losses and metrics, without dropout.
+    """Scores an objective on held-out batches, without dropout.
 
-    The masks and samples of a batch follow from the seed and the batch's index, so that two
-    evaluations of different weights see the same task.
+    Random numbers of a batch, such as its masks, follow from the seed and the batch's index, so
+    that two evaluations of different weights see the same task.
 
     Args:
         objective: what is scored.
         strategy: where it runs.
-        seed: seed of masks and samples.
+        seed: of the random numbers.
     """
 
     def __init__(self, objective: Objective, strategy: tf.distribute.Strategy, *, seed: int):
@@ -208,8 +292,8 @@ class Evaluator:
         """Scores `n_batches` batches.
 
         Args:
-            make_dataset: gives the batches of one input pipeline.
-            n_batches: how many global batches there are to score.
+            make_dataset: returns the batches of one input pipeline.
+            n_batches: how many global batches to score.
             on_progress: called with the number of batches done.
 
         Returns:
@@ -219,7 +303,7 @@ class Evaluator:
         average = Average(self._objective.summarize)
         done = 0
         while done < n_batches:
-            n = min(_STEPS_PER_CALL, n_batches - done)
+            n = min(_EVALUATION_STEPS_PER_CALL, n_batches - done)
             window = self._loop(iterator, done, n)
             average.add(tf.nest.map_structure(lambda t: t.numpy(), window), 0.0)
             done += n

@@ -1,4 +1,4 @@
-"""What the engine asks of an objective."""
+"""The protocol that an objective follows."""
 
 from __future__ import annotations
 
@@ -19,17 +19,21 @@ class Objective(Protocol):
     sums being over the global batch. Denominators must not depend on the weights: the engine
     reduces them first, so that the gradient of a replica (or micro-batch) is its share of the
     gradient of the whole.
-
-    Attributes:
-        loss_weights: loss name -> its weight in the total.
-        denominator_epsilon: added to every global denominator.
     """
 
-    loss_weights: Mapping[str, float]
-    denominator_epsilon: float
+    @property
+    def loss_weights(self) -> Mapping[str, float]:
+        """Loss name -> its weight in the total."""
+        ...
+
+    @property
+    def denominator_epsilon(self) -> float:
+        """What is added to every global denominator."""
+        ...
 
     def named_variables(self) -> dict[str, keras.Variable]:
         """Returns name -> trainable variable; the names are those in checkpoints."""
+        ...
 
     def prepare(
         self, batch: Mapping[str, tf.Tensor], randomness: StepRandomness
@@ -44,6 +48,7 @@ class Objective(Protocol):
             A nest of tensors whose first axis is the row (it may be cut into micro-batches), and
             loss name -> denominator of these rows, float32 scalar.
         """
+        ...
 
     def compute(
         self, prepared: Any, randomness: StepRandomness, training: bool
@@ -59,6 +64,8 @@ class Objective(Protocol):
             loss name -> numerator of these rows (float32 scalar), and metric name -> sums over
             these rows (float32, any shape).
         """
+        ...
 
     def summarize(self, sums: Mapping[str, np.ndarray]) -> dict[str, float]:
         """Returns metric name -> figure from metric name -> sums over many batches."""
+        ...

@@ -1,11 +1,11 @@
-"""What the optimizers share: two moments, clipping, and one compiled update of every replica."""
+"""The optimizers AdamW and LAMB: two moments, clipping, one compiled update of every replica."""
 
 from __future__ import annotations
 
 import dataclasses
 import re
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import keras
 import numpy as np
@@ -14,8 +14,9 @@ import tensorflow as tf
 from electra_tf2.training.devices import ReplicaVariables
 from electra_tf2.training.loss_scale import LossScale
 
-# A replica's own copy of a variable.
-
+if TYPE_CHECKING:
+    from configure_finetuning import FinetuningConfig
+    from configure_pretraining import PretrainingConfig
 
 # Variables whose names match are not decayed. The vocabulary head's output_bias matches "bias".
 NOT_DECAYED = re.compile("LayerNorm|layer_norm|bias")
@@ -25,14 +26,14 @@ UPDATES = "updates"
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerSettings:
-    """Constants of an update.
+    """Constants of an update; the defaults are the official program's.
 
     Attributes:
         beta_1: decay of the first moment.
         beta_2: decay of the second moment.
-        epsilon: added to the root of the second moment.
+        epsilon: added to the square root of the second moment.
         weight_decay_rate: decoupled decay, relative to the learning rate.
-        bias_correction: divide the moments by 1 - beta^t.
+        bias_correction: whether to divide the moments by 1 - beta^t.
         max_grad_norm: global gradient norm to clip to.
     """
 
@@ -44,7 +45,7 @@ class OptimizerSettings:
     max_grad_norm: float = 1.0
 
     @classmethod
-    def from_hparams(cls, config: Any) -> OptimizerSettings:
+    def from_hparams(cls, config: PretrainingConfig | FinetuningConfig) -> OptimizerSettings:
         """Takes the constants from a configuration's `adam_…`, `weight_decay_rate` and so on."""
         return cls(
             beta_1=config.adam_beta_1,
@@ -58,7 +59,7 @@ class OptimizerSettings:
 
 @tf.function(jit_compile=True, autograph=False)
 def global_norm(gradients: list[tf.Tensor]) -> tf.Tensor:
-    """Root of the sum of squares over all gradients, float32 scalar; the gradients are dense."""
+    """Returns the root of the sum of squares over dense gradients, float32 scalar."""
     return tf.sqrt(tf.add_n([tf.reduce_sum(tf.square(g)) for g in gradients]))
 
 
@@ -66,7 +67,7 @@ class ReplicaOptimizer:
     """Base of the optimizers: w -= lr x factor x change(w, u), u = m / (√v + epsilon).
 
     m and v are running means of the clipped gradient and its square (arXiv:1412.6980). A subclass
-    says what the change is.
+    defines the change.
 
     Args:
         strategy: the strategy under whose scope the slots are made.
@@ -76,15 +77,15 @@ class ReplicaOptimizer:
         loss_scale: of a run in float16; its state is saved with the slots.
 
     Attributes:
-        settings_type: the subclass's settings, with its defaults.
+        settings_type: the settings of the class, with its defaults.
         variables: the variables.
         slots: what a checkpoint keeps besides: the moments, named `<variable>/adam_m` and
-            `<variable>/adam_v`; with bias correction `updates`, int64, those made so far, which
-            skipped steps are not among; and the loss scale's state.
+            `<variable>/adam_v`; with bias correction `updates`, int64, the number of updates so
+            far, without skipped steps; and the loss scale's state.
         loss_scale: as given.
     """
 
-    settings_type: ClassVar[type[OptimizerSettings]]
+    settings_type: ClassVar[type[OptimizerSettings]] = OptimizerSettings
 
     def __init__(
         self,
@@ -108,7 +109,7 @@ class ReplicaOptimizer:
                         tf.zeros(variable.shape), trainable=False, name=slot
                     )
             if settings.bias_correction:
-                count[UPDATES] = tf.Variable(0, trainable=False, dtype=tf.int64)
+                count[UPDATES] = tf.Variable(tf.zeros([], tf.int64), trainable=False)
         self._moments = ReplicaVariables(strategy, moments)
         self._count = ReplicaVariables(strategy, count)
         scale = {} if loss_scale is None else loss_scale.variables
@@ -119,9 +120,9 @@ class ReplicaOptimizer:
         """Takes the slots from a checkpoint.
 
         Args:
-            arrays: name -> array. A loss scale that it lacks, as checkpoints of other precisions
-                and of the official program do, keeps its present state.
-            updates: those that made the moments, for a checkpoint that does not count them.
+            arrays: name -> array. The loss scale keeps its present state where they lack it, as in
+                checkpoints of other precisions and of the official program.
+            updates: number of updates that made the moments, for a checkpoint that does not tell.
         """
         kept = {} if self.loss_scale is None else self.loss_scale.to_numpy()
         counted = dict.fromkeys(self._count.names, np.int64(updates))
@@ -129,7 +130,7 @@ class ReplicaOptimizer:
 
     def apply(
         self,
-        replica_id: int,
+        replica_id: int | tf.Tensor,
         gradients: list[tf.Tensor],
         norm: tf.Tensor,
         learning_rate: tf.Tensor,
@@ -159,7 +160,7 @@ class ReplicaOptimizer:
             variable.assign(value)
 
     def change(self, variable: tf.Tensor, update: tf.Tensor, *, excluded: bool) -> tf.Tensor:
-        """What is subtracted from a variable, before the learning rate.
+        """Returns what is subtracted from a variable, before the learning rate.
 
         Args:
             variable: float32, its present value.
@@ -172,9 +173,9 @@ class ReplicaOptimizer:
         raise NotImplementedError
 
     def _corrections(self, count):
-        """What the two moments are divided by: 1 - beta^t, t the number of this update, or 1.
+        """Returns the divisors of the two moments: 1 - beta^t, t the number of this update, or 1.
 
-        Not the number of the step: after a skipped one the moments are as young as before.
+        It is not the number of the step: a skipped step doesn't age the moments.
         """
         if not self.settings.bias_correction:
             return tf.ones([]), tf.ones([])
@@ -198,21 +199,19 @@ class ReplicaOptimizer:
         return [*new_variables, *new_ms, *new_vs]
 
 
-# LAMB: Adam whose steps are as long as the weights they change, for large batches.
-
-
 @dataclasses.dataclass(frozen=True)
 class LambSettings(OptimizerSettings):
-    """LAMB's constants: the moments are bias-corrected by default, as in the publication."""
+    """LAMB's constants: the moments are bias-corrected by default, as in the paper."""
 
     bias_correction: bool = True
 
 
 class Lamb(ReplicaOptimizer):
-    """w -= lr ‖w‖ / ‖r‖ r, r = m / (√v + epsilon) + decay w, for each variable by itself.
+    """w -= lr ‖w‖ / ‖r‖ r, r = m / (√v + epsilon) + decay w, separately for each variable.
 
-    The trust ratio ‖w‖ / ‖r‖ is 1 where one of the two is 0. LayerNorm and biases are neither
-    decayed nor scaled: they take Adam's step. Arguments as `ReplicaOptimizer`.
+    So a step is as long as the weights it changes, which suits large batches. The trust ratio
+    ‖w‖ / ‖r‖ is 1 where one of the two is 0. LayerNorm and biases are neither decayed nor scaled:
+    they take Adam's step. Arguments as `ReplicaOptimizer`.
 
     Source: arXiv:1904.00962 (You et al. 2020), algorithm 2 with φ the identity. Clipping by the
     global gradient norm comes before the moments, as with AdamW.
@@ -230,17 +229,6 @@ class Lamb(ReplicaOptimizer):
         return r * tf.where(usable, length / tf.where(usable, step_length, 1.0), 1.0)
 
 
-# AdamW as the official program has it.
-
-
-__all__ = ["AdamW", "AdamWSettings", "global_norm"]
-
-
-@dataclasses.dataclass(frozen=True)
-class AdamWSettings(OptimizerSettings):
-    """AdamW's constants: the moments are not bias-corrected by default, as officially."""
-
-
 class AdamW(ReplicaOptimizer):
     """w -= lr (m / (√v + epsilon) + decay w), m and v running means of gradient and its square.
 
@@ -249,8 +237,6 @@ class AdamW(ReplicaOptimizer):
     Source: the official program's optimizer; decoupled decay is arXiv:1711.05101.
     """
 
-    settings_type = AdamWSettings
-
     def change(self, variable: tf.Tensor, update: tf.Tensor, *, excluded: bool) -> tf.Tensor:
         """Returns update + decay x variable; see `ReplicaOptimizer.change`."""
         if excluded or not self.settings.weight_decay_rate:
@@ -258,15 +244,12 @@ class AdamW(ReplicaOptimizer):
         return update + self.settings.weight_decay_rate * variable
 
 
-# The optimizer that a configuration asks for.
-
-
-# By their names as hparam `optimizer`.
+# By the values of the hparam `optimizer`.
 OPTIMIZERS: dict[str, type[ReplicaOptimizer]] = {"adamw": AdamW, "lamb": Lamb}
 
 
 def make_optimizer(
-    config: Any,
+    config: PretrainingConfig | FinetuningConfig,
     strategy: tf.distribute.Strategy,
     variables: Mapping[str, keras.Variable],
     learning_rate_factors: Mapping[str, float] | None = None,
@@ -274,11 +257,14 @@ def make_optimizer(
     """Builds the optimizer by the hparams, with a loss scale if `precision` is "float16".
 
     Args:
-        config: has `optimizer`, `precision`, `weight_decay_rate`, `max_grad_norm` and the `adam_…`
-            constants.
+        config: gives `optimizer`, `precision`, `weight_decay_rate`, `max_grad_norm` and the
+            `adam_…` constants.
         strategy: the strategy under whose scope the slots are made.
         variables: name -> trainable variable.
         learning_rate_factors: name -> factor of the learning rate; 1 for names not in it.
+
+    Returns:
+        The optimizer, its slots at 0.
     """
     optimizer = OPTIMIZERS[config.optimizer]
     return optimizer(

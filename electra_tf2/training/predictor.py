@@ -14,10 +14,10 @@ Batch = Mapping[str, tf.Tensor]
 
 # How many batches one CPU computes at the same time. Between its matrix products a network runs one
 # small operation after the other, which leaves cores idle: on two cores, two batches at a time of
-# sentences of a dozen tokens take 2/3 of the time (bfloat16) and 4/5 (float32); four take no less.
+# sentences of a dozen tokens take 2/3 of the time (bfloat16) and 4/5 (float32); four are no faster.
 CPU_BATCHES_AT_ONCE = 2
 
-# Constants of a graph are copied several times while it is made: 10 s for a base model's 340 MB.
+# A graph's constants are copied several times while it is built: 10 s for 340 MB, a base model's.
 _MAX_CONSTANT_BYTES = 1 << 26
 
 
@@ -27,8 +27,8 @@ class Predictor:
     Args:
         strategy: where it runs; the networks' variables were made under its scope.
         forward: one replica's rows -> output name -> tensor whose first axis is the row.
-        constants: variable -> its value in the type that it is computed in, see
-            `constant_kernels`; later changes of these variables are not seen.
+        constants: pairs of a variable and its value in the compute type, see `constant_kernels`;
+            the predictor ignores later changes of these variables.
     """
 
     def __init__(
@@ -57,11 +57,14 @@ class Predictor:
         """Yields the outputs of each global batch, the rows of its replicas one after the other.
 
         Args:
-            make_dataset: gives the batches of one input pipeline.
-            n_batches: how many global batches there are.
+            make_dataset: returns the batches of one input pipeline.
+            n_batches: number of global batches.
+
+        Yields:
+            Output name -> array whose first axis is the row.
         """
         if self._one_replica:
-            # A plain iterator: a distributed one takes more than a second to be taken down.
+            # A plain iterator: it takes more than a second to destroy a distributed one.
             iterator = iter(make_dataset(tf.distribute.InputContext()))
         else:
             iterator = distributed_iterator(self._strategy, make_dataset)
@@ -70,7 +73,7 @@ class Predictor:
                 yield {name: self._on_host(value) for name, value in outputs.items()}
 
     def _on_host(self, value) -> np.ndarray:
-        if not self._one_replica:  # some of them may be other hosts'
+        if not self._one_replica:  # some rows may be on other hosts
             value = self._strategy.gather(value, axis=0)
         return value.numpy()
 
@@ -86,16 +89,16 @@ def constant_kernels(
 ) -> list[tuple[keras.Variable, np.ndarray]]:
     """Returns an encoder's kernels with their present values, for `Predictor`'s `constants`.
 
-    A CPU's matrix products are faster with constants: oneDNN lays these out once, and a variable at
-    every product. On two cores and sentences of a dozen tokens a pass takes 7 % (float32) or 15 %
-    (bfloat16) less time. The graph serves for these values alone, so they should be final.
+    A CPU's matrix products are faster with constants: oneDNN lays a constant out once, a variable
+    at every product. On two cores and sentences of a dozen tokens a pass takes 7 % (float32) or
+    15 % (bfloat16) less time. The graph holds these values only, so they should be final.
 
     Args:
         strategy: where the predictor runs.
-        encoder: whose kernels; they are cast to its compute type.
+        encoder: has the kernels, which are cast to its compute type.
 
     Returns:
-        Pairs of a variable and its value; none where they are of no use (several replicas, other
+        Pairs of a variable and its value; none where they are useless (several replicas, other
         devices) or too large.
     """
     if not runs_on_one_cpu(strategy):

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import platform
 import posixpath
 import time
 from collections.abc import Mapping
+from typing import Any
 
 import tensorflow as tf
 
+from electra_tf2 import files
 from electra_tf2.errors import UserError
-from electra_tf2.files import replace_file
 
 _FIELDS = ("step", "split", "wall_time")
 
@@ -24,26 +27,26 @@ class RunLog:
     """Appends scalars to a model folder's logs.
 
     Nothing is written before the first report. Each report is flushed, so the logs can be followed
-    while the run goes on.
+    while the run continues.
 
     Args:
-        model_dir: The model's folder.
+        model_dir: the model's folder.
     """
 
     def __init__(self, model_dir: str):
         self.path = posixpath.join(model_dir, "metrics.jsonl")
         self.events_folder = posixpath.join(model_dir, "tensorboard")
         self._file: tf.io.gfile.GFile | None = None
-        self._writers: dict[str, tf.summary.SummaryWriter] = {}
+        self._events: dict[str, _EventFile] = {}
 
     def write(self, step: int, scalars: Mapping[str, float], *, split: str = "train") -> None:
         """Reports scalars.
 
         Args:
-            step: Training steps done.
-            scalars: Values by name. In metrics.jsonl, one that is not finite becomes null: JSON has
+            step: training steps done.
+            scalars: values by name. In metrics.jsonl, one that is not finite becomes null: JSON has
                 no NaN. The names "step", "split" and "wall_time" are taken.
-            split: What they were measured on, such as "train" or "eval".
+            split: what they were measured on, such as "train" or "eval".
         """
         clashes = [name for name in scalars if name in _FIELDS]
         if clashes:
@@ -54,63 +57,98 @@ class RunLog:
         file = self._open_file()
         file.write(json.dumps(line) + "\n")
         file.flush()
-        self._write_events(int(step), values, split)
+        self._events_of(split).write(int(step), values)
 
     def rewind(self, step: int) -> None:
-        """Drops all that was reported after a step: a resumed run reports it again.
+        """Drops everything reported after a step: a resumed run reports it again.
 
-        A last line or event that a crash left half-written is dropped too.
+        Those lines of metrics.jsonl are removed. Event files stay, and TensorBoard is told to
+        ignore their later part.
 
         Args:
-            step: The step the run continues from; its own reports stay.
+            step: the step that the run resumes at; its own reports stay.
 
         Raises:
-            UserError: If a line of metrics.jsonl other than the last is not such a report.
+            UserError: a line of metrics.jsonl other than the last is not such a report.
         """
         self.close()
-        if tf.io.gfile.exists(self.path):
-            lines = _complete_lines(self.path)
-            kept = [
-                line for i, line in enumerate(lines) if _step_of_line(line, self.path, i) <= step
-            ]
-            content = b"".join(kept)
-            if content != _read(self.path):
-                replace_file(self.path, content)
-        for path in tf.io.gfile.glob(posixpath.join(self.events_folder, "*", "events.*")):
-            if not path.endswith(".tmp"):
-                _rewind_events(path, step)
+        if not files.exists(self.path):
+            return
+        kept, splits = [], set()
+        for index, line in enumerate(_complete_lines(self.path)):
+            reported, split = _step_and_split(line, self.path, index)
+            if reported <= step:
+                kept.append(line)
+            else:
+                splits.add(split)
+        # First the events: if this process is killed here, the next one finds the lines again.
+        for split in sorted(splits):
+            self._events_of(split).restart(step + 1)
+        _replace(self.path, kept)
 
     def close(self) -> None:
         """Closes the files; a later `write` opens them again."""
         if self._file is not None:
             self._file.close()
-        for writer in self._writers.values():
-            writer.close()
-        self._file, self._writers = None, {}
+        for events in self._events.values():
+            events.close()
+        self._file, self._events = None, {}
 
     def _open_file(self) -> tf.io.gfile.GFile:
         if self._file is None:
-            tf.io.gfile.makedirs(posixpath.dirname(self.path))
-            if tf.io.gfile.exists(self.path):
-                content = b"".join(_complete_lines(self.path))
-                if content != _read(self.path):
-                    replace_file(self.path, content)
+            files.make_dirs(posixpath.dirname(self.path))
+            if files.exists(self.path):
+                _replace(self.path, _complete_lines(self.path))
             self._file = tf.io.gfile.GFile(self.path, "a")
         return self._file
 
-    def _write_events(self, step: int, values: dict[str, float], split: str) -> None:
-        if split not in self._writers:
-            folder = posixpath.join(self.events_folder, split)
-            self._writers[split] = tf.summary.create_file_writer(folder)
-        writer = self._writers[split]
-        with writer.as_default():
-            for name, value in values.items():
-                tf.summary.write(name, tf.constant(value, tf.float32), step, _scalar_metadata())
-        writer.flush()
+    def _events_of(self, split: str) -> _EventFile:
+        if split not in self._events:
+            self._events[split] = _EventFile(posixpath.join(self.events_folder, split))
+        return self._events[split]
+
+
+class _EventFile:
+    """A new event file: TFRecords of `Event` messages.
+
+    `tf.summary` writes such files too, but has no public way to say that a run was restarted.
+
+    Args:
+        folder: of a split's event files.
+    """
+
+    def __init__(self, folder: str):
+        files.make_dirs(folder)
+        # TensorBoard wants "tfevents" in the name, and reads the files in the order of their names.
+        name = f"events.out.tfevents.{time.time():.6f}.{platform.node()}.{os.getpid()}.v2"
+        self._writer = tf.io.TFRecordWriter(posixpath.join(folder, name))
+        self._write(file_version="brain.Event:2")
+
+    def restart(self, step: int) -> None:
+        """Makes TensorBoard drop the events of earlier files from a step on."""
+        start = tf.compat.v1.SessionLog(status=tf.compat.v1.SessionLog.START)
+        # Twice, because TensorBoard takes the first of a folder for the beginning of its run.
+        for _ in range(2):
+            self._write(step=step, session_log=start)
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Writes a report."""
+        summary = tf.compat.v1.Summary()
+        for name, value in values.items():
+            summary.value.add(tag=name, simple_value=value)
+        self._write(step=step, summary=summary)
+
+    def close(self) -> None:
+        self._writer.close()
+
+    def _write(self, **fields: Any) -> None:
+        event = tf.compat.v1.Event(wall_time=time.time(), **fields)
+        self._writer.write(event.SerializeToString())
+        self._writer.flush()
 
 
 class SilentLog:
-    """Has the methods of `RunLog` and writes nothing: the log of workers other than the chief."""
+    """The log of workers other than the chief: has the methods of `RunLog` and writes nothing."""
 
     def write(self, step: int, scalars: Mapping[str, float], *, split: str = "train") -> None:
         """Does nothing."""
@@ -122,59 +160,30 @@ class SilentLog:
         """Does nothing."""
 
 
-def _scalar_metadata() -> tf.compat.v1.SummaryMetadata:
-    """What makes TensorBoard draw a curve (tf.summary.scalar needs TensorBoard installed)."""
-    metadata = tf.compat.v1.SummaryMetadata()
-    metadata.plugin_data.plugin_name = "scalars"
-    metadata.data_class = 1  # DATA_CLASS_SCALAR
-    return metadata
-
-
-def _read(path: str) -> bytes:
-    with tf.io.gfile.GFile(path, "rb") as file:
-        return file.read()
-
-
 def _complete_lines(path: str) -> list[bytes]:
-    """The file's lines with their ends, without a last one that has none."""
-    lines = _read(path).splitlines(keepends=True)
+    """Returns the lines with their ends, without a last one that a crash left half-written."""
+    lines = files.read_bytes(path).splitlines(keepends=True)
     return [line for line in lines if line.endswith(b"\n")]
 
 
-def _step_of_line(line: bytes, path: str, index: int) -> int:
+def _replace(path: str, lines: list[bytes]) -> None:
+    """Replaces the file's content, unless it is the same."""
+    content = b"".join(lines)
+    if content != files.read_bytes(path):
+        files.replace_file(path, content)
+
+
+def _step_and_split(line: bytes, path: str, index: int) -> tuple[int, str]:
     try:
-        step = json.loads(line)["step"]
+        report = json.loads(line)
+        step, split = report["step"], report.get("split", "train")
+        if isinstance(step, int) and isinstance(split, str):
+            return step, split
     except (ValueError, KeyError, TypeError):
-        step = None
-    if not isinstance(step, int):
-        raise UserError(
-            "The log holds a line that this program did not write.",
-            where=f"{path}, line {index + 1}",
-            received=line[:80].decode("utf-8", "replace").strip(),
-            remedy="Remove the line, or move the file away: the run then begins a new one.",
-        )
-    return step
-
-
-def _rewind_events(path: str, step: int) -> None:
-    """Rewrites an event file without what came after `step`, if there is any of it."""
-    records, is_whole = _event_records(path)
-    kept = [record for record in records if tf.compat.v1.Event.FromString(record).step <= step]
-    if is_whole and len(kept) == len(records):
-        return
-    temporary = path + ".tmp"
-    with tf.io.TFRecordWriter(temporary) as writer:
-        for record in kept:
-            writer.write(record)
-    tf.io.gfile.rename(temporary, path, overwrite=True)
-
-
-def _event_records(path: str) -> tuple[list[bytes], bool]:
-    """The serialized events of a file, and whether it ends with a whole one."""
-    records: list[bytes] = []
-    try:
-        for record in tf.data.TFRecordDataset(path).as_numpy_iterator():
-            records.append(record)
-    except tf.errors.DataLossError:
-        return records, False
-    return records, True
+        pass
+    raise UserError(
+        "The log holds a line that this program did not write.",
+        where=f"{path}, line {index + 1}",
+        received=line[:80].decode("utf-8", "replace").strip(),
+        remedy="Remove the line, or move the file away: the run then begins a new one.",
+    )

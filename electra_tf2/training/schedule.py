@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import tensorflow as tf
+
+Schedule = Callable[[int | tf.Tensor], tf.Tensor]
+"""The number of an update, from 1 -> its learning rate."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +36,7 @@ class PolynomialDecay:
     power: float = 1.0
     end_learning_rate: float = 0.0
 
-    def __call__(self, step) -> tf.Tensor:
+    def __call__(self, step: int | tf.Tensor) -> tf.Tensor:
         """Returns the rate of an update, a float32 scalar.
 
         Args:

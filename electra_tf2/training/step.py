@@ -10,20 +10,20 @@ from electra_tf2.randomness import StepRandomness
 from electra_tf2.training.loss_scale import MIN, LossScale
 from electra_tf2.training.objective import Objective
 from electra_tf2.training.optimizers import ReplicaOptimizer, global_norm
-from electra_tf2.training.schedule import PolynomialDecay
+from electra_tf2.training.schedule import Schedule
 
 
 class StepResult(NamedTuple):
-    """What a step gives, the same on every replica.
+    """What a step computes, the same on every replica.
 
     Attributes:
         loss: float32 scalar, the total loss of the global batch before the update.
-        losses: loss name -> float32 scalar, its share before weighting.
+        losses: loss name -> float32 scalar, its part of the total before weighting.
         metrics: metric name -> float32 sums over the global batch.
         gradient_norm: float32 scalar, global norm before clipping.
         finite: bool scalar; the update was made only if loss and norm are finite.
-        loss_scale: float32 scalar, what the loss was multiplied by for the gradient; 1 but in
-            float16.
+        loss_scale: float32 scalar, what the loss was multiplied by for the gradient; 1 unless the
+            run computes in float16.
     """
 
     loss: tf.Tensor
@@ -35,13 +35,13 @@ class StepResult(NamedTuple):
 
     @property
     def failed(self) -> tf.Tensor:
-        """Bool scalar: something is not finite that a smaller loss scale can't mend.
+        """Bool scalar: something is not finite that a smaller loss scale can't fix.
 
-        A loss is computed without the scale, so it is never the scale's fault; a gradient is, as
-        long as the scale is over its minimum.
+        The scale is never to blame for a loss, which is computed without it, but for a gradient, as
+        long as the scale is above its minimum.
         """
-        can_be_mended = tf.math.is_finite(self.loss) & tf.greater(self.loss_scale, MIN)
-        return ~(can_be_mended | self.finite)
+        can_be_fixed = tf.math.is_finite(self.loss) & tf.greater(self.loss_scale, MIN)
+        return ~(can_be_fixed | self.finite)
 
 
 class Sums(NamedTuple):
@@ -77,17 +77,17 @@ class ReplicaStep:
         optimizer: the update; None if only `evaluate` is used.
         schedule: the learning rate; likewise.
         seed: the run's seed.
-        micro_batches: into how many parts a replica's rows are cut; their gradients are added
-            before the update, which equals one large batch.
+        micro_batches: number of parts that a replica's rows are cut into; their gradients are added
+            up before the update, which equals one large batch.
         jit_compile: whether XLA compiles the forward and backward function.
-        loss_scale: of a run in float16; None for none.
+        loss_scale: of a run in float16; None otherwise.
     """
 
     def __init__(
         self,
         objective: Objective,
         optimizer: ReplicaOptimizer | None,
-        schedule: PolynomialDecay | None,
+        schedule: Schedule | None,
         *,
         seed: int,
         micro_batches: int = 1,
@@ -113,6 +113,8 @@ class ReplicaStep:
         Returns:
             The step's result.
         """
+        optimizer, schedule = self.optimizer, self.schedule
+        assert optimizer is not None and schedule is not None
         replica, rows = replica_id(), _rows(batch)
         prepared, denominators = self.objective.prepare(
             batch, self._randomness(step, replica, rows, 0)
@@ -127,20 +129,19 @@ class ReplicaStep:
         finite = tf.math.is_finite(loss) & tf.math.is_finite(norm)
 
         def update():
-            rate = self.schedule(step + 1)
-            self.optimizer.apply(replica, gradients, norm, rate)
+            optimizer.apply(replica, gradients, norm, schedule(step + 1))
             return tf.constant(True)
 
         tf.cond(finite, update, lambda: tf.constant(False))
-        if scale is None:
+        if scale is None or self._loss_scale is None:
             return StepResult(loss, losses, sums.metrics, norm, finite, tf.constant(MIN))
         self._loss_scale.update(replica, loss, norm)
         return StepResult(loss, losses, sums.metrics, norm, finite, scale)
 
     def gradient_norm(self, gradients: list[tf.Tensor]) -> tf.Tensor:
-        """Global norm of the whole batch's dense gradients, the one that clipping compares.
+        """Returns the global norm of the whole batch's dense gradients, which clipping compares.
 
-        The official program leaves the gradient of a table that is only looked up as slices, and
+        The official program keeps the gradient of a table that is only looked up as slices, and
         takes their norm without first adding up those of equal rows; dense is what was meant.
         """
         return global_norm(gradients)
@@ -162,13 +163,13 @@ class ReplicaStep:
         denominators, sums = all_reduce_sum((denominators, sums))
         denominators = self._with_epsilon(denominators)
         loss, losses = self._losses(sums.numerators, denominators)
-        # Nothing may be left out of an evaluation: a NaN has to show in its figures.
+        # An evaluation must not skip anything: a NaN has to show in its figures.
         return StepResult(
             loss, losses, sums.metrics, tf.zeros([]), tf.constant(True), tf.constant(MIN)
         )
 
     def _randomness(self, step, replica, rows, micro) -> StepRandomness:
-        """Random numbers of a micro-batch; `rows` is the number of rows of the replica."""
+        """Returns the random numbers of a micro-batch; `rows` are the rows of the replica."""
         share = rows // self.micro_batches
         return StepRandomness(
             seed=self.seed,
@@ -190,7 +191,7 @@ class ReplicaStep:
         return tf.add_n([weights[name] * losses[name] for name in losses]), losses
 
     def _gradients(self, prepared, denominators, scale, step, first_row, stream):
-        """Gradients of this part's share of the total loss, scaled, dense, and its sums."""
+        """Returns dense, scaled gradients of this part's share of the total loss, and its sums."""
         randomness = StepRandomness(self.seed, step, first_row, stream)
         with tf.GradientTape() as tape:
             sums = Sums(*self.objective.compute(prepared, randomness, training=True))
@@ -203,7 +204,7 @@ class ReplicaStep:
         return self.densify(gradients), sums
 
     def densify(self, gradients: list) -> list[tf.Tensor]:
-        """Turns the slices that lookups give into dense gradients, equal rows added up."""
+        """Turns the slices of lookups into dense gradients, equal rows added up."""
         return [tf.convert_to_tensor(gradient) for gradient in gradients]
 
     def _accumulate(self, prepared, denominators, scale, step, replica, rows):
@@ -242,12 +243,14 @@ def _unscaled(gradients: list[tf.Tensor], scale: tf.Tensor | None) -> list[tf.Te
 
 
 def _cut_rows(tensor: tf.Tensor, parts: int, share: int) -> tf.Tensor:
-    """[parts x share, ...] to [parts, share, ...]; the other axes may be unknown."""
+    """Reshapes [parts x share, ...] to [parts, share, ...]; the other axes may be unknown."""
     cut = tf.reshape(tensor, tf.concat([[parts, share], tf.shape(tensor)[1:]], axis=0))
     cut.set_shape([parts, share, *tensor.shape[1:]])
     return cut
 
 
 def _rows(batch: dict[str, tf.Tensor]) -> int:
-    """Number of rows of a replica's batch, known when the graph is built."""
-    return next(iter(batch.values())).shape[0]
+    """Returns the number of rows of a replica's batch, known when the graph is built."""
+    rows = next(iter(batch.values())).shape[0]
+    assert rows is not None
+    return rows

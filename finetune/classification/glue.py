@@ -1,28 +1,32 @@
-"""The tasks of GLUE; what tells them apart is in `glue_tables`."""
+"""The tasks of GLUE: their files, and those for the evaluation server (gluebenchmark.com).
+
+What tells the tasks apart is in `glue_tables`.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import posixpath
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import tensorflow as tf
 
-from electra_tf2.errors import UserError
+from electra_tf2.errors import UserError, first_of
 from electra_tf2.files import replace_file
 from electra_tf2.text.tokenizer import Tokenizer
 from finetune.classification.glue_tables import GLUE, HIGHEST, LOWEST, Columns, GlueTable
-from finetune.classification.tasks import (
-    ClassificationTask,
-    InputExample,
-    RegressionTask,
-    SingleOutputTask,
-)
-from finetune.data_files import BadRows, read_text
+from finetune.classification.regression import RegressionTask
+from finetune.classification.tables import text_lines
+from finetune.classification.tasks import ClassificationTask, InputExample, SingleOutputTask
+from finetune.data_files import BadRows
 from finetune.task import Scorer
 
-# Reading GLUE's tab-separated files: quotes are literal, and ids count rows.
+if TYPE_CHECKING:
+    from configure_finetuning import FinetuningConfig
+
+# Lines of a file that a debug run reads, the header included.
+_DEBUG_LINES = 100
 
 
 class GlueRows(NamedTuple):
@@ -30,47 +34,27 @@ class GlueRows(NamedTuple):
 
     Attributes:
         examples: of the usable rows, each with its row's number from 0 as `eid`.
-        num_rows: all rows, without the header.
+        num_rows: number of all rows, without the header.
     """
 
     examples: list[InputExample]
     num_rows: int
 
 
-def read_lines(path: str, max_lines: int | None = None) -> list[list[str]]:
-    """Reads a tab-separated file.
-
-    Args:
-        path: the file.
-        max_lines: how many of its lines to take; None for all.
-
-    Returns:
-        The cells of each line. An empty line has none; those at the file's end are left out.
-
-    Raises:
-        UserError: see `read_text`.
-    """
-    lines = read_text(path).split("\n")[:max_lines]
-    lines = [line.removesuffix("\r") for line in lines]
-    while lines and not lines[-1]:
-        lines.pop()
-    return [line.split("\t") if line else [] for line in lines]
-
-
 def read_glue(table: GlueTable, path: str, split: str, max_lines: int | None = None) -> GlueRows:
-    """Reads one of a task's files.
+    """Reads one of a task's files: columns are separated by tabs, and quotes are literal.
 
     Args:
         table: the task.
         path: the file.
-        split: whose columns it has; "predict": those of a test split, or of the training file with
-            or without its label (told apart by line 1).
-        max_lines: how many lines to read; None for all.
+        split: the split whose columns it has; "predict": those of a test split, or of the training
+            file with or without its label (line 1 tells which).
+        max_lines: number of lines to read; None for all.
 
     Raises:
         UserError: the file can't be read, line 1 lacks a column, or too many rows are bad.
     """
-    lines = read_lines(path, max_lines)
+    lines = [line.split("\t") if line else [] for line in text_lines(path, max_lines)]
     first = lines[0] if lines else []
     columns = _columns(table, path, split, first)
     needed = columns.min_cells
@@ -94,9 +78,9 @@ def read_glue(table: GlueTable, path: str, split: str, max_lines: int | None = N
 
 
 def swapped(examples: list[InputExample]) -> list[InputExample]:
-    """Returns the examples with their texts swapped and ids that follow (the official ones).
+    """Returns the examples with their texts swapped and with the ids that follow, as officially.
 
-    Where rows were skipped the ids overlap by as many; nothing looks examples to train on up.
+    Where rows were skipped, as many ids occur twice; training examples are never looked up by id.
     """
     offset = len(examples)
     return [
@@ -141,9 +125,6 @@ def _shown(cells: list[str]) -> str:
     return f"{count}: {text[:100]}{'…' if len(text) > 100 else ''}" if cells else "an empty line"
 
 
-# Files for GLUE's evaluation server (https://gluebenchmark.com).
-
-
 def write_submission(
     name: str,
     test_file: str,
@@ -151,21 +132,21 @@ def write_submission(
     records: Sequence[Mapping[str, Any]],
     folder: str,
 ) -> str:
-    """Writes `index<tab>prediction` lines under a header of these words.
+    """Writes a file for GLUE's server: `index<tab>prediction` lines under a header of these words.
 
     Args:
         name: the file's name.
-        test_file: what was predicted, for messages.
+        test_file: the file that was predicted, for messages.
         num_rows: its number of rows.
-        records: of its rows, with the row's number from 0 as "id" and a "label" or a "score".
-        folder: where to, made if need be.
+        records: one per row, with the row's number from 0 as "id" and a "label" or a "score".
+        folder: where to write it; made if it is missing.
 
     Returns:
         The file's path.
 
     Raises:
-        UserError: a row has no prediction, so that the server would refuse the file or take
-            predictions for those of other rows. Nothing is written.
+        UserError: a row has no prediction, so that the server would refuse the file or assign
+            predictions to other rows. Nothing is written.
     """
     by_row = {record["id"]: _prediction(record) for record in records}
     check_rows(name, test_file, num_rows, by_row)
@@ -183,19 +164,19 @@ def check_rows(name: str, test_file: str, num_rows: int, rows: Collection[int]) 
         name: the submission's name.
         test_file: the test file, for messages.
         num_rows: its number of rows.
-        rows: the rows, from 0, that are predicted.
+        rows: the predicted rows, from 0.
 
     Raises:
-        UserError: one of them is not.
+        UserError: a row is missing.
     """
     missing = [row for row in range(num_rows) if row not in rows]
     if missing:
-        named = ", ".join(map(str, missing[:5])) + (", …" if len(missing) > 5 else "")
+        named = first_of([*map(str, missing)], most=5, separator=", ")
         raise UserError(
             f"The submission {name} would lack {len(missing)} of {num_rows} predictions.",
             where=test_file,
             received=f"no usable row {named} (counted from 0, after the header)",
-            remedy="Mend the rows, or copy the file from GLUE again.",
+            remedy="Fix the rows, or copy the file from GLUE again.",
         )
 
 
@@ -203,10 +184,6 @@ def _prediction(record: Mapping[str, Any]) -> str:
     if "score" in record:
         return f"{min(max(record['score'], LOWEST), HIGHEST):.3f}"
     return record["label"]
-
-
-# Lines of a file that are read in debug mode, the header included.
-DEBUG_LINES = 100
 
 
 class GlueTask(SingleOutputTask):
@@ -225,7 +202,7 @@ class GlueTask(SingleOutputTask):
 
     @property
     def dev_splits(self) -> Mapping[str, str]:
-        """Splits to score; of mnli's, the mismatched one where its file is present."""
+        """Splits to score; the mismatched one of mnli only where its file is present."""
         first, *others = self.table.dev_splits
         present = [name for name in others if tf.io.gfile.exists(self.data_file(name))]
         return {name: self.table.dev_splits[name] for name in (first, *present)}
@@ -240,14 +217,14 @@ class GlueTask(SingleOutputTask):
         return self.path(self.table.file_name(split))
 
     def read_examples(self, path: str, split: str) -> list[InputExample]:
-        """Reads a file; see `Task` and `glue_files.read_glue`."""
+        """Reads a file; see `Task` and `read_glue`."""
         examples = self._read(path, split).examples
         if split == "train" and self.table.doubled and self.config.double_unordered:
             examples = examples + swapped(examples)
         return examples
 
     def _read(self, path: str, split: str) -> GlueRows:
-        max_lines = DEBUG_LINES if self.config.debug else None
+        max_lines = _DEBUG_LINES if self.config.debug else None
         return read_glue(self.table, path, split, max_lines)
 
     def check_test_split(self, split: str) -> None:
@@ -257,7 +234,7 @@ class GlueTask(SingleOutputTask):
             split: one of `test_splits`.
 
         Raises:
-            UserError: the file can't be read, or a row has no prediction to be.
+            UserError: the file can't be read, or a row can't be used.
         """
         path = self.data_file(split)
         examples, num_rows = self._read(path, split)
@@ -267,7 +244,7 @@ class GlueTask(SingleOutputTask):
     def write_submission(
         self, split: str, records: Sequence[Mapping[str, Any]], folder: str
     ) -> list[str]:
-        """Writes the file that GLUE's server takes; see `glue_submission.write_submission`."""
+        """Writes the file that GLUE's server takes; see the function `write_submission`."""
         path = self.data_file(split)
         num_rows = self._read(path, split).num_rows
         return [write_submission(self.table.submissions[split], path, num_rows, records, folder)]
@@ -284,12 +261,12 @@ class GlueClassification(GlueTask, ClassificationTask):
     """A classification task of GLUE.
 
     Args:
-        config: a `FinetuningConfig`.
+        config: the run's hparams.
         name: the task's name in `GLUE`.
         tokenizer: text -> ids.
     """
 
-    def __init__(self, config: Any, name: str, tokenizer: Tokenizer):
+    def __init__(self, config: FinetuningConfig, name: str, tokenizer: Tokenizer):
         self.table = GLUE[name]
         super().__init__(config, name, tokenizer, self.table.labels)
 
@@ -299,9 +276,9 @@ class GlueClassification(GlueTask, ClassificationTask):
 
 
 class GlueRegression(GlueTask, RegressionTask):
-    """The task of GLUE with scores, sts; arguments as `GlueClassification`."""
+    """The regression task of GLUE, sts; arguments as `GlueClassification`."""
 
-    def __init__(self, config: Any, name: str, tokenizer: Tokenizer):
+    def __init__(self, config: FinetuningConfig, name: str, tokenizer: Tokenizer):
         self.table = GLUE[name]
         super().__init__(config, name, tokenizer, LOWEST, HIGHEST)
 
@@ -310,7 +287,9 @@ class GlueRegression(GlueTask, RegressionTask):
         return self.table.scorer()
 
 
-def glue_task(name: str, config: Any, tokenizer: Tokenizer) -> GlueClassification | GlueRegression:
+def glue_task(
+    name: str, config: FinetuningConfig, tokenizer: Tokenizer
+) -> GlueClassification | GlueRegression:
     """Builds the task of GLUE with this name; arguments as `GlueClassification`."""
     kind = GlueClassification if GLUE[name].labels else GlueRegression
     return kind(config, name, tokenizer)

@@ -1,14 +1,14 @@
-"""The tasks of GLUE as data: where their files have what, and what their server wants.
+"""The tasks of GLUE as data: the columns of their files, and what the GLUE server wants.
 
-Columns, labels and which tasks are trained on both orders of a pair are those of the official
-ELECTRA program, but for wnli, which it lacks. Numbers of rows are those that
-https://gluebenchmark.com and its data sets' papers state.
+Columns, labels and the tasks that are trained on both orders of a pair are those of the official
+ELECTRA program, except for wnli, which it lacks. Numbers of rows are those that
+https://gluebenchmark.com and the papers of its data sets state.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from finetune.classification.metrics import (
     AccuracyScorer,
@@ -17,7 +17,8 @@ from finetune.classification.metrics import (
     RegressionScorer,
     SentenceLevelScorer,
 )
-from finetune.classification.tasks import parse_class, parse_score
+from finetune.classification.regression import parse_score
+from finetune.classification.tasks import parse_class
 
 LOWEST, HIGHEST = 0.0, 5.0
 """Range of the scores of sts."""
@@ -25,12 +26,12 @@ LOWEST, HIGHEST = 0.0, 5.0
 
 @dataclasses.dataclass(frozen=True)
 class Columns:
-    """Where a file has what: columns from 0, negative ones from the end.
+    """The columns of a file, counted from 0, or from the end where negative.
 
     Attributes:
-        text_a: the text, or the first one.
-        text_b: the second text; None if there is none.
-        label: the label; None if there is none.
+        text_a: column of the text, or of the first one.
+        text_b: column of the second text; None if there is none.
+        label: column of the label; None if there is none.
         header: whether line 1 names the columns.
     """
 
@@ -41,7 +42,7 @@ class Columns:
 
     @property
     def min_cells(self) -> int:
-        """The least number of cells of a row that has them all, each in a place of its own."""
+        """The least number of cells with which a row has all columns, each in its own place."""
         used = {c for c in (self.text_a, self.text_b, self.label) if c is not None}
         from_start = max((c + 1 for c in used if c >= 0), default=0)
         return from_start + max((-c for c in used if c < 0), default=0)
@@ -54,15 +55,16 @@ class GlueTable:
     Attributes:
         folder: the task's folder in a downloaded GLUE.
         labelled: columns of the training and dev files.
-        tests: columns of each test split's file.
-        text_names: what headers call the columns of texts.
+        tests: test split -> columns of its file.
+        text_names: names of the text columns in headers.
         submissions: test split -> name of the file that GLUE's server takes.
         num_rows: split -> published number of rows.
-        labels: the classes' names, in the order of the head's outputs; none: a score from 0 to 5.
+        labels: the classes' names, in the order of the head's outputs; empty for a score from 0 to
+            5.
         main_metric: see `Task`.
         scorer: makes a scorer from the classes' names.
         doubled: whether training takes both orders of a pair (hparam `double_unordered`).
-        dev_splits: see `Task`; those but the first are scored where their files are present.
+        dev_splits: see `Task`; all but the first are scored only where their files are present.
         files: split -> file, where it isn't `<split>.tsv`.
     """
 
@@ -74,14 +76,14 @@ class GlueTable:
     num_rows: Mapping[str, int]
     labels: tuple[str, ...] = ("0", "1")
     main_metric: str = "accuracy"
-    scorer: type[SentenceLevelScorer] = AccuracyScorer
+    scorer: Callable[..., SentenceLevelScorer] = AccuracyScorer
     doubled: bool = False
     dev_splits: Mapping[str, str] = dataclasses.field(default_factory=lambda: {"dev": ""})
     files: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """All splits that there may be files of."""
+        """All possible splits."""
         return ("train", *self.dev_splits, *self.tests)
 
     def file_name(self, split: str) -> str:
@@ -89,7 +91,7 @@ class GlueTable:
         return self.files.get(split, f"{split}.tsv")
 
     def parse_label(self, text: str) -> str | float:
-        """Returns the label or the score that a text states; ValueError if there is none."""
+        """Returns the label or score that a text states; raises ValueError if it states none."""
         if self.labels:
             return parse_class(text, self.labels)
         return parse_score(text, LOWEST, HIGHEST)

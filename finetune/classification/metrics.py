@@ -1,4 +1,4 @@
-"""Metrics of tasks with one label or one score an example."""
+"""Metrics of tasks with one label or one score per example."""
 
 from __future__ import annotations
 
@@ -11,8 +11,12 @@ import sklearn.metrics
 
 from finetune.task import Scorer
 
-# Predicted scores that vary less than this share of the true ones' standard deviation are constant
-# for all practical purposes.
+_f1_score: Any = sklearn.metrics.f1_score  # untyped: zero_division is taken for a string
+_pearsonr: Any = scipy.stats.pearsonr  # the type of its result hides that it is a pair
+_spearmanr: Any = scipy.stats.spearmanr
+
+# Predicted scores whose standard deviation is below this share of that of the true scores are
+# constant for all practical purposes.
 _FLAT = 0.02
 
 
@@ -33,7 +37,7 @@ class SentenceLevelScorer(Scorer):
         self._predicted.append(np.asarray(results["predictions"]).item())
 
     def get_loss(self) -> float:
-        """Returns the mean loss over what was taken so far."""
+        """Returns the mean loss of the examples taken so far."""
         return float(np.mean(self._losses))
 
 
@@ -54,11 +58,15 @@ class AccuracyScorer(SentenceLevelScorer):
         return [("accuracy", accuracy), ("loss", self.get_loss())]
 
     def stuck_at(self) -> str | None:
-        """Names the one class that is always predicted, if the examples are of several."""
+        """Names the one class that is always predicted, if the examples belong to several."""
         if len(set(self._predicted)) != 1 or len(set(self._true)) < 2:
             return None
         label = self._predicted[0]
         return f"the class {self._label_list[label] if self._label_list else str(label)!r}"
+
+    def _f1(self) -> tuple[str, float]:
+        f1 = _f1_score(np.equal(self._true, 1), np.equal(self._predicted, 1), zero_division=0)
+        return "f1", 100.0 * float(f1)
 
 
 class F1Scorer(AccuracyScorer):
@@ -66,14 +74,11 @@ class F1Scorer(AccuracyScorer):
 
     def get_results(self) -> list[tuple[str, float]]:
         """Returns accuracy, loss and F1; F1 is 0 where nothing is found."""
-        f1 = sklearn.metrics.f1_score(
-            np.equal(self._true, 1), np.equal(self._predicted, 1), zero_division=0
-        )
-        return [*super().get_results(), ("f1", 100.0 * float(f1))]
+        return [*super().get_results(), self._f1()]
 
 
 class MacroF1Scorer(AccuracyScorer):
-    """Accuracy, and the mean of the classes' F1; of two classes, the second one's F1 too.
+    """Accuracy, and the mean of the F1 of all classes; for two classes, also F1 of the second.
 
     The mean is over the classes that occur among the true or the predicted ones.
     """
@@ -81,15 +86,10 @@ class MacroF1Scorer(AccuracyScorer):
     def get_results(self) -> list[tuple[str, float]]:
         """Returns accuracy, loss, macro F1 and, if there are two classes, F1."""
         results = super().get_results()
-        macro = sklearn.metrics.f1_score(
-            self._true, self._predicted, average="macro", zero_division=0
-        )
+        macro = _f1_score(self._true, self._predicted, average="macro", zero_division=0)
         results.append(("macro_f1", 100.0 * float(macro)))
         if len(self._label_list) == 2:
-            f1 = sklearn.metrics.f1_score(
-                np.equal(self._true, 1), np.equal(self._predicted, 1), zero_division=0
-            )
-            results.append(("f1", 100.0 * float(f1)))
+            results.append(self._f1())
         return results
 
 
@@ -114,14 +114,14 @@ class RegressionScorer(SentenceLevelScorer):
         """Returns Pearson's and Spearman's correlation in percent, mse and loss.
 
         A correlation is 0 where it is undefined: with a constant, with something infinite, or with
-        fewer than two examples. The mse is that of normalized scores, as the loss.
+        fewer than two examples. The mse, like the loss, is that of normalized scores.
         """
         true = np.asarray(self._true, np.float64)
         predicted = np.asarray(self._predicted, np.float64)
         pearson = spearman = 0.0
         if _varies(true) and _varies(predicted):
-            pearson = float(scipy.stats.pearsonr(true, predicted)[0])
-            spearman = float(scipy.stats.spearmanr(true, predicted)[0])
+            pearson = float(_pearsonr(true, predicted)[0])
+            spearman = float(_spearmanr(true, predicted)[0])
         return [
             ("pearson", 100.0 * pearson),
             ("spearman", 100.0 * spearman),
@@ -139,7 +139,7 @@ class RegressionScorer(SentenceLevelScorer):
 
 
 def _varies(values: np.ndarray) -> bool:
-    """Whether a correlation with the values is defined, and more than rounding."""
+    """Whether a correlation with the values is defined, and not mere rounding."""
     if len(values) < 2 or not np.isfinite(values).all():
         return False
     return bool(np.ptp(values) > 1e-12 * np.abs(values).max())

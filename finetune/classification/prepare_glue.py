@@ -1,4 +1,4 @@
-"""Arranges a downloaded GLUE folder as fine-tuning wants it, and checks it."""
+"""Arranges a downloaded GLUE folder for fine-tuning, and checks it."""
 
 from __future__ import annotations
 
@@ -6,13 +6,20 @@ import dataclasses
 import os
 import posixpath
 
-import tensorflow as tf
-
-from electra_tf2.errors import UserError
+from electra_tf2.errors import UserError, first_of
+from electra_tf2.files import (
+    exists,
+    is_dir,
+    list_dir,
+    make_dirs,
+    read_bytes,
+    replace_file,
+    size,
+)
 from finetune.classification.glue import read_glue
 from finetune.classification.glue_tables import GLUE, GlueTable
 
-# Where mnli's diagnostic file may be, beside the folder of mnli.
+# Where the diagnostic file of mnli may be, apart from the folder of mnli.
 _DIAGNOSTIC = (
     ("diagnostic", "diagnostic.tsv"),
     ("diagnostic", "AX.tsv"),
@@ -26,7 +33,6 @@ _MRPC_AS_TEXT = (
     "dev.tsv are a split of its training part by a list of ids: make them with the script "
     "download_glue_data.py (--path_to_mrpc) that GLUE refers to."
 )
-_CHUNK = 1 << 20
 
 
 @dataclasses.dataclass
@@ -37,10 +43,10 @@ class GlueFile:
         task: the task's name.
         split: the split.
         source: the downloaded file; "" if there is none.
-        target: where it is to be.
-        rows: its usable rows.
-        note: what else there is to say about it.
-        error: why it can't be used, if so.
+        target: the path for fine-tuning.
+        rows: number of usable rows.
+        note: a remark for the table.
+        error: why the file can't be used, if it can't.
     """
 
     task: str
@@ -53,31 +59,31 @@ class GlueFile:
 
 
 def prepare_glue(glue_dir: str, data_dir: str, link: bool = False) -> list[GlueFile]:
-    """Copies GLUE's files to `<data_dir>/finetuning_data/<task>` and prints what there is.
+    """Copies GLUE's files to `<data_dir>/finetuning_data/<task>` and prints a table of them.
 
-    Every file is checked before the first one is copied: that its rows have the columns, labels
-    and scores that the task wants. Another number of rows than the published one is noted.
+    Before the first file is copied all are checked: rows must have the columns, labels and scores
+    that the task wants. A number of rows other than the published one is noted.
 
     Args:
         glue_dir: the downloaded folder, with CoLA, MNLI, MRPC, QNLI, QQP, RTE, SST-2, STS-B, WNLI
             and diagnostic in it; some may be missing, and anything else is ignored.
         data_dir: the folder that fine-tuning gets as `--data-dir`.
-        link: make symbolic links in place of copies.
+        link: whether to make symbolic links instead of copies.
 
     Returns:
-        All files that the tasks have, in the order of the printed table.
+        All possible files of the tasks, in the order of the printed table.
 
     Raises:
-        UserError: no task is found, a file can't be used, or one with other content is where a
-            file is to be. Nothing is copied then.
+        UserError: no task is found, a file can't be used, or a target exists with other content.
+            Nothing is copied then.
     """
     files = _find(glue_dir, data_dir)
     found = [file for file in files if file.source]
     if not found:
         raise UserError(
-            "No task of GLUE is in the folder.",
+            "There is no task of GLUE in the folder.",
             where=glue_dir,
-            received="it holds " + (", ".join(_names(glue_dir)[:10]) or "nothing"),
+            received="it holds " + (first_of(_names(glue_dir), separator=", ") or "nothing"),
             remedy=f"Give the folder that holds {', '.join(t.folder for t in GLUE.values())}.",
         )
     for file in found:
@@ -104,26 +110,24 @@ def _find(glue_dir: str, data_dir: str) -> list[GlueFile]:
             places = [posixpath.join(folder, name)] if folder else []
             if split == "diagnostic":
                 places += [posixpath.join(glue_dir, *parts) for parts in _DIAGNOSTIC]
-            source = next((path for path in places if tf.io.gfile.exists(path)), "")
+            source = next((path for path in places if exists(path)), "")
             target = posixpath.join(data_dir, "finetuning_data", task, name)
             files.append(GlueFile(task, split, source, target))
     return files
 
 
 def _folder(glue_dir: str, task: str) -> str:
-    """Returns the folder of a task, however its name is written; "" if there is none."""
+    """Returns the folder of a task, whatever its case and hyphens; "" if there is none."""
     for name in _names(glue_dir):
         plain = name.lower().replace("-", "").replace("_", "")
         path = posixpath.join(glue_dir, name)
-        if plain in (task, GLUE[task].folder.lower().replace("-", "")) and tf.io.gfile.isdir(path):
+        if plain in (task, GLUE[task].folder.lower().replace("-", "")) and is_dir(path):
             return path
     return ""
 
 
 def _names(folder: str) -> list[str]:
-    if not folder or not tf.io.gfile.isdir(folder):
-        return []
-    return sorted(name.rstrip("/") for name in tf.io.gfile.listdir(folder))
+    return list_dir(folder) if folder and is_dir(folder) else []
 
 
 def _check(file: GlueFile, table: GlueTable) -> None:
@@ -150,34 +154,26 @@ def _print_table(files: list[GlueFile]) -> None:
 
 
 def _refuse_other_content(file: GlueFile) -> None:
-    if tf.io.gfile.exists(file.target) and not _same_content(file.source, file.target):
+    if exists(file.target) and not _same_content(file.source, file.target):
         raise UserError(
             "There is another file of this name.",
             where=file.target,
-            received=f"its content is not that of {file.source}",
+            received=f"its content differs from {file.source}",
             remedy="Move it away, or give another --data-dir.",
         )
 
 
 def _same_content(first: str, second: str) -> bool:
-    if tf.io.gfile.stat(first).length != tf.io.gfile.stat(second).length:
+    if size(first) != size(second):
         return False
-    with tf.io.gfile.GFile(first, "rb") as a, tf.io.gfile.GFile(second, "rb") as b:
-        while True:
-            chunk = a.read(_CHUNK)
-            if chunk != b.read(_CHUNK):
-                return False
-            if not chunk:
-                return True
+    return read_bytes(first) == read_bytes(second)
 
 
 def _arrange(file: GlueFile, link: bool) -> None:
-    if tf.io.gfile.exists(file.target):
+    if exists(file.target):
         return
-    tf.io.gfile.makedirs(posixpath.dirname(file.target))
+    make_dirs(posixpath.dirname(file.target))
     if link:
         os.symlink(os.path.abspath(file.source), file.target)
-        return
-    temporary = f"{file.target}.tmp"
-    tf.io.gfile.copy(file.source, temporary, overwrite=True)
-    tf.io.gfile.rename(temporary, file.target, overwrite=True)
+    else:
+        replace_file(file.target, read_bytes(file.source))

@@ -1,4 +1,4 @@
-"""Rows of TSV, CSV and JSONL files, by the names or numbers of their columns."""
+"""Reading TSV, CSV and JSONL files, by the names or numbers of their columns."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Row(NamedTuple):
     """One row.
 
     Attributes:
-        line: the number of the line it begins at, from 1.
-        cells: column -> value, if each column has a value; for TSV and CSV text.
+        line: the number of its first line, from 1.
+        cells: column -> value (text in TSV and CSV); empty if the row can't be used.
         problem: what is wrong with the row, "" if nothing is.
     """
 
@@ -41,38 +41,53 @@ def read_table(
 ) -> list[Row]:
     """Reads some columns of a file.
 
-    Quotes are literal in TSV, so that a cell holds neither tab nor line break; in CSV they are
-    those of Python's csv module. Empty lines of CSV and JSONL and those at a file's end don't
-    count.
+    Quotes are literal in TSV, so a cell can hold neither a tab nor a line break; in CSV they have
+    the meaning that Python's csv module gives them. Empty lines are skipped in CSV and JSONL, and
+    at the end of any file.
 
     Args:
-        path: the file; its ending says of what kind it is.
+        path: the file; its ending says which format it has.
         required: columns that each row must have.
-        nullable: columns that the file must have, and rows of JSONL may lack or have as null.
+        nullable: columns that the file must have, but that rows of JSONL may lack or have as null.
         header: whether line 1 of a TSV or CSV file names the columns.
 
     Returns:
-        All rows, bad ones included.
+        All rows, including the bad ones.
 
     Raises:
-        UserError: the file can't be read, lacks a column, or is no CSV.
+        UserError: the file can't be read, lacks a column, or is not CSV.
     """
     suffix = posixpath.splitext(path)[1].lower()
     if suffix not in SUFFIXES:
         raise UserError(
-            "A data file is of no known kind.",
+            "The format of a data file is unknown.",
             where=path,
-            received=f"a name that ends in {suffix!r}" if suffix else "a name without ending",
+            received=f"a name that ends in {suffix!r}" if suffix else "a name without an ending",
             remedy=f"Use a file whose name ends in {', '.join(SUFFIXES)}.",
         )
-    text = read_text(path)
     if suffix == ".jsonl":
-        return _json_rows(path, text, required, nullable)
-    lines = _csv_lines(path, text) if suffix == ".csv" else _tsv_lines(text)
+        return _json_rows(path, required, nullable)
+    lines = _csv_lines(path) if suffix == ".csv" else _tsv_lines(path)
     names = [name.strip() for name in lines.pop(0)[1]] if header else None
-    width = len(names) if header else len(lines[0][1])
+    width = len(lines[0][1]) if names is None else len(names)
     places = {column: _place(path, column, names, width) for column in (*required, *nullable)}
-    return [_row(line, cells, places, len(names) if header else None) for line, cells in lines]
+    return [_row(line, cells, places, width if header else None) for line, cells in lines]
+
+
+def text_lines(path: str, max_lines: int | None = None) -> list[str]:
+    """Returns the lines of a file without their ends, and without empty ones at the file's end.
+
+    Args:
+        path: the file.
+        max_lines: number of lines to take from its start; None for all.
+
+    Raises:
+        UserError: see `read_text`.
+    """
+    lines = [line.removesuffix("\r") for line in read_text(path).split("\n")[:max_lines]]
+    while lines and not lines[-1]:
+        lines.pop()
+    return lines
 
 
 def _row(line: int, cells: list[str], places: dict[str | int, int], width: int | None) -> Row:
@@ -81,7 +96,7 @@ def _row(line: int, cells: list[str], places: dict[str | int, int], width: int |
     if len(cells) < needed:
         return Row(line, {}, f"{count} where {needed} are needed: {_shown(cells)}")
     if width is not None and any(cells[width:]):
-        # A separator inside a text that should have been quoted: what follows is shifted.
+        # A separator inside a text that should have been quoted shifts what follows.
         return Row(line, {}, f"{count} where the header has {width}: {_shown(cells)}")
     return Row(line, {column: cells[place] for column, place in places.items()})
 
@@ -92,9 +107,9 @@ def _place(path: str, column: str | int, names: list[str] | None, width: int) ->
     if isinstance(column, int):
         if column < width:
             return column
-        what, hint = f"column {column} (counted from 0)", "Choose a column that there is."
+        what, hint = f"column {column} (counted from 0)", "Choose an existing column."
     else:
-        assert names is not None, "a definition without header has numbers"
+        assert names is not None, "without a header, definitions have numbers"
         if names.count(column) == 1:
             return names.index(column)
         if column in names:
@@ -112,17 +127,14 @@ def _place(path: str, column: str | int, names: list[str] | None, width: int) ->
     )
 
 
-def _tsv_lines(text: str) -> list[tuple[int, list[str]]]:
-    lines = [line.removesuffix("\r") for line in text.split("\n")]
-    while not lines[-1]:
-        lines.pop()
-    return [(i + 1, line.split("\t")) for i, line in enumerate(lines)]
+def _tsv_lines(path: str) -> list[tuple[int, list[str]]]:
+    return [(i + 1, line.split("\t")) for i, line in enumerate(text_lines(path))]
 
 
-def _csv_lines(path: str, text: str) -> list[tuple[int, list[str]]]:
+def _csv_lines(path: str) -> list[tuple[int, list[str]]]:
     csv.field_size_limit(max(csv.field_size_limit(), _MAX_CELL))
     # strict: a quote that is never closed would swallow the rest of the file.
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    reader = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
     lines, start = [], 1
     try:
         for cells in reader:
@@ -131,7 +143,7 @@ def _csv_lines(path: str, text: str) -> list[tuple[int, list[str]]]:
             start = reader.line_num + 1
     except csv.Error as error:
         raise UserError(
-            "A data file is no CSV.",
+            "A data file is not CSV.",
             where=f"{path}, line {start}",
             received=str(error),
             remedy='Put cells with a comma, a quote or a line break in quotes, and write " inside '
@@ -141,7 +153,7 @@ def _csv_lines(path: str, text: str) -> list[tuple[int, list[str]]]:
 
 
 def _json_rows(
-    path: str, text: str, required: Sequence[str | int], nullable: Sequence[str | int]
+    path: str, required: Sequence[str | int], nullable: Sequence[str | int]
 ) -> list[Row]:
     numbers = [c for c in (*required, *nullable) if isinstance(c, int)]
     if numbers:
@@ -152,18 +164,16 @@ def _json_rows(
             remedy="Name the fields in the task's definition.",
         )
     rows, fields = [], {}
-    for i, line in enumerate(text.split("\n")):
+    for i, line in enumerate(read_text(path).split("\n")):
         if not line.strip():
             continue
         try:
             value = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            # Of the kinds of ValueError, JSONDecodeError has a `msg`; a number of too many digits
-            # is another one. RecursionError: lists or objects nested too deeply.
-            rows.append(Row(i + 1, {}, f"it is no JSON: {getattr(error, 'msg', error)}"))
+        except ValueError as error:
+            rows.append(Row(i + 1, {}, f"it is not JSON: {getattr(error, 'msg', error)}"))
             continue
         if not isinstance(value, dict):
-            rows.append(Row(i + 1, {}, f"it is no JSON object: {line[:50]}"))
+            rows.append(Row(i + 1, {}, f"it is not a JSON object: {line[:50]}"))
             continue
         fields |= dict.fromkeys(value)
         lacking = [c for c in required if value.get(c) is None]
@@ -179,6 +189,31 @@ def _json_rows(
                 remedy=nearest_name_hint(str(column), fields),
             )
     return rows
+
+
+def cell_text(value: Any) -> str:
+    """Returns a cell as text: a JSON number or truth value as JSON writes it.
+
+    Raises:
+        ValueError: it is an object, a list or null.
+    """
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool | int | float):
+        return json.dumps(value)
+    raise ValueError(f"{value!r} is not text")
+
+
+def label_text(value: Any) -> str:
+    """Returns a label as text, without white space around it.
+
+    Raises:
+        ValueError: it is empty, or an object, a list or null.
+    """
+    text = cell_text(value).strip()
+    if not text:
+        raise ValueError(f"{value!r} is not a label")
+    return text
 
 
 def _shown(cells) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import posixpath
+from typing import Any
 
 import tensorflow as tf
 
@@ -12,7 +13,7 @@ from electra_tf2.console import say
 from electra_tf2.errors import UserError
 from electra_tf2.export.huggingface import ExportOptions
 from electra_tf2.files import check_free
-from finetune.setup import TASKS
+from finetune.trial_folders import TASKS
 
 # Format -> "module:function" for a pre-trained model and for a fine-tuned one; imported when
 # needed.
@@ -38,7 +39,7 @@ def export_model(flags: argparse.Namespace) -> None:
     """Exports a model.
 
     Args:
-        flags: those of `finetune.export.export_model`.
+        flags: see `add_export_flags`.
 
     Raises:
         UserError: flags contradict each other, there is no model, it can't be exported so, or the
@@ -48,10 +49,10 @@ def export_model(flags: argparse.Namespace) -> None:
     check_free(flags.output)
     module, _, function = EXPORTERS[flags.format][is_fine_tuned(source)].partition(":")
     export = getattr(importlib.import_module(module), function)
-    given = {name: getattr(flags, name) for name in _OPTIONS}
+    given: dict[str, Any] = {name: getattr(flags, name) for name in _OPTIONS}
     given = {name: value for name, value in given.items() if value is not None}
     if flags.format == "huggingface":
-        options = {name: _TRUTH.get(value, value) for name, value in given.items()}
+        options: dict[str, Any] = {n: _TRUTH.get(value, value) for n, value in given.items()}
         export(source, flags.output, ExportOptions(**options))
         return
     if given:
@@ -93,9 +94,6 @@ def is_fine_tuned(path: str) -> bool:
     return tf.io.gfile.exists(posixpath.join(folder, TASKS))
 
 
-# The flags of export_model.py.
-
-
 FORMATS = ("huggingface", "savedmodel", "keras")
 
 EPILOG = """\
@@ -115,7 +113,7 @@ docs/interchange.md and docs/saved_model.md have the details.
 
 
 def add_export_flags(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags; see `finetune.export.export_model` for what becomes of them."""
+    """Adds the flags of `export_model`."""
     model = parser.add_argument_group("the model")
     model.add_argument("--data-dir", help="with --model-name: <data-dir>/models/<model-name>")
     model.add_argument("--model-name", help="name of a model below --data-dir")

@@ -1,4 +1,4 @@
-"""Fine-tuned models as transformers has them: the encoder with a task's head.
+"""Writing fine-tuned models for transformers: the encoder with a task's head.
 
 What a task's head is follows from the state that training kept of it (tasks.json) and from its
 variables, so that models of tasks written as classes are exported without their code.
@@ -16,18 +16,18 @@ from electra_tf2.errors import UserError
 from electra_tf2.export.huggingface import (
     Exported,
     ExportOptions,
-    Source,
     bare_encoder,
     encoder_tensors,
     exported,
-    open_source,
+    open_to_export,
     write_models,
 )
 from electra_tf2.formats.huggingface_config import architecture_for
 from electra_tf2.formats.huggingface_names import Architecture
-from electra_tf2.loading.folder import read_config
-from finetune.classification.tasks import saved_labels, saved_range
-from finetune.setup import TASKS, stored_states
+from electra_tf2.loading.source import Source
+from finetune.classification.regression import trained_scaling
+from finetune.classification.tasks import saved_labels
+from finetune.trial_folders import TASKS, stored_states
 
 _CLASSIFIER = {"classifier/kernel", "classifier/bias"}
 _SPANS = {"start/kernel", "start/bias", "end/kernel", "end/bias"}
@@ -50,7 +50,7 @@ class Trained(NamedTuple):
     hparams: Mapping[str, Any]
 
 
-# What makes a model of a task; where there is no such model, it says why instead.
+# Makes a model of a task; if transformers has none, says why instead.
 Make = Callable[[Source, Architecture, Trained], "Exported | str"]
 
 
@@ -72,9 +72,8 @@ def export_huggingface(source: str, output: str, options: ExportOptions) -> None
             received=options.network,
             remedy="Leave the flag out, or export the model that it was fine-tuned from.",
         )
-    opened = open_source(source, options)
-    stored = read_config(opened.pretrained.folder)
-    hparams = stored["hparams"] if stored else {}
+    opened = open_to_export(source, options)
+    hparams = opened.hparams()
     states = stored_states(opened.pretrained.folder)
     if not states:
         raise UserError(
@@ -92,7 +91,7 @@ def export_huggingface(source: str, output: str, options: ExportOptions) -> None
 
 
 def _check_tasks(source: Source, tasks: Iterable[str]) -> None:
-    """Refuses names that the weights don't have or that are none of a folder."""
+    """Refuses names that the weights don't have or that no folder can have."""
     wrong = [t for t in tasks if not _head(source, t) or t in (".", "..") or "/" in t]
     if wrong:
         raise UserError(
@@ -133,7 +132,7 @@ def _maker(trained: Trained) -> Make:
 
 
 def _unlike(source: Source, architecture: Architecture, trained: Trained) -> str:
-    """A head with layers that transformers has no like of, such as joint prediction's."""
+    """A head with layers that transformers lacks, such as joint prediction's."""
     del source, architecture
     layers = sorted({name.partition("/")[0] for name in trained.head})
     return "transformers has no head with " + ", ".join(layers)
@@ -146,13 +145,10 @@ def _classifier(source: Source, architecture: Architecture, trained: Trained) ->
 
 
 def _regression(source: Source, architecture: Architecture, trained: Trained) -> Exported | str:
-    """The head is trained on (score - min) / scale: that is undone in it."""
-    low, high = saved_range(trained.name, trained.state)
-    # Tasks from tables scale to 0..1; the others divide by the highest score, as officially.
-    from_table = trained.name in trained.hparams.get("tasks", {})
-    scale = np.float32(high - low if from_table else high)
-    kernel = trained.head["classifier/kernel"] * scale
-    bias = trained.head["classifier/bias"] * scale + np.float32(low)
+    """The head learned scaled scores: its last layer undoes the scaling."""
+    scaling = trained_scaling(trained.name, trained.state, trained.hparams)
+    kernel = trained.head["classifier/kernel"] * scaling.divisor
+    bias = scaling.restored(trained.head["classifier/bias"])
     config = {"problem_type": "regression", **_labels(["score"])}
     return _single_output(source, architecture, kernel, bias, config, trained.hparams)
 

@@ -11,7 +11,8 @@ import tensorflow as tf
 from electra_tf2.errors import UserError
 from electra_tf2.export.saved_model import TEXTS, Signature, Signatures, on_features, save
 from electra_tf2.text.graph import Features, GraphTokenizer
-from finetune.classification.tasks import ClassificationTask, RegressionTask, SingleOutputTask
+from finetune.classification.regression import RegressionTask
+from finetune.classification.tasks import ClassificationTask, SingleOutputTask
 from finetune.fine_tuned import FineTuned
 from finetune.qa.tasks import QATask
 from finetune.tagging.spans import OUTSIDE
@@ -140,10 +141,10 @@ def _classification(model: FineTuned, task: ClassificationTask) -> Exported:
 
 
 def _regression(model: FineTuned, task: RegressionTask) -> Exported:
-    low, scale = task.score_range()[0], task.scale()
+    scaling = task.scaling
 
     def convert(outputs: Mapping[str, tf.Tensor]) -> Outputs:
-        return {"score": outputs["predictions"] * scale + low}
+        return {"score": scaling.restored(outputs["predictions"])}
 
     return Exported(_single_output(model, task, convert), [])
 
@@ -182,15 +183,16 @@ def word_features(tokenizer: GraphTokenizer, words: tf.RaggedTensor, max_length:
         `input_ids`, `input_mask`, `segment_ids` [batch, length], and `labels`, `labels_mask` and
         `labeled_positions` [batch, words].
     """
+    ragged: Any = tf.RaggedTensor  # its stub lacks the constructors
     pieces = tokenizer(words.flat_values)
     missing = tf.cast(pieces.row_lengths() == 0, tf.int64)
     unknown = tf.fill([tf.reduce_sum(missing)], tokenizer.vocabulary.unk_id)
-    pieces = tf.concat([pieces, tf.RaggedTensor.from_row_lengths(unknown, missing)], axis=1)
+    pieces = tf.concat([pieces, ragged.from_row_lengths(unknown, missing)], axis=1)
     lengths = words.with_values(pieces.row_lengths()).to_tensor()
     ends = tf.cumsum(lengths, axis=1)
     there = tf.sequence_mask(words.row_lengths(), tf.shape(lengths)[1])
     kept = there & (ends <= max_length - 2)
-    kept_words = tf.RaggedTensor.from_tensor(kept, words.row_lengths())
+    kept_words = ragged.from_tensor(kept, words.row_lengths())
     first = tf.ragged.boolean_mask(words.with_values(pieces), kept_words).merge_dims(-2, -1)
     features = tokenizer.rows(first, max_length)
     return {

@@ -1,96 +1,38 @@
-"""From the head's outputs for a question's windows to its answers."""
+"""Decoding answers: from the head's outputs for the windows of a passage to texts."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from scipy.special import softmax
 
 from electra_tf2.text.normalization import normalize
 from electra_tf2.text.tokenizer import Tokenizer
 from electra_tf2.text.wordpiece import CONTINUATION
-from finetune.qa.passages import TokenizedQuestion
+from finetune.data_files import file_changed
+from finetune.qa.examples import QAExample
+from finetune.qa.passages import TokenizedQuestion, tokenize_questions
 
-# From a predicted answer in word pieces back to the characters of the passage (BERT's rule).
-
-
-def join_pieces(pieces: Sequence[str]) -> str:
-    """Returns the words that pieces spell, a space between them; a leading "##" is dropped."""
-    text = " ".join(pieces).replace(f" {CONTINUATION}", "").replace(CONTINUATION, "")
-    return " ".join(text.split())
-
-
-class Aligner:
-    """Finds the original spelling of an answer.
-
-    The words of a passage are lower-cased, without accents and split at punctuation where the
-    pieces come from; the answer shall have case and accents, but only as much of its first and last
-    word as was predicted: "Steve Smith" out of "Steve Smith's".
-
-    Args:
-        tokenizer: what made the pieces; its casing and accents count.
-    """
-
-    def __init__(self, tokenizer: Tokenizer):
-        self._casing = {
-            "lower_case": tokenizer.lower_case,
-            "strip_accents": tokenizer.strip_accents,
-        }
-        self._normalized: dict[str, str] = {}
-
-    def align(self, predicted: str, words: Sequence[str]) -> str:
-        """Projects a predicted text onto the words it was taken from.
-
-        The predicted text is looked for in the normalized words. If it is there, and normalization
-        has kept the number of characters (spaces apart), they are taken to correspond one by one.
-
-        Args:
-            predicted: from `join_pieces`.
-            words: the passage's words that hold the predicted pieces.
-
-        Returns:
-            The part of `words`, joined by spaces, that corresponds to `predicted`; all of it if
-            there is no such part.
-        """
-        original = " ".join(words)
-        normalized = " ".join(filter(None, map(self._normalize, words)))
-        start = normalized.find(predicted)
-        if start == -1 or not predicted:
-            return original
-        solid = [place for place, char in enumerate(original) if char != " "]
-        if len(solid) != _count_solid(normalized):
-            return original
-        first = _count_solid(normalized[:start])
-        last = first + _count_solid(predicted) - 1
-        return original[solid[first] : solid[last] + 1]
-
-    def _normalize(self, word: str) -> str:
-        normalized = self._normalized.get(word)
-        if normalized is None:
-            normalized = " ".join(normalize(word, **self._casing))
-            self._normalized[word] = normalized
-        return normalized
-
-
-def _count_solid(text: str) -> int:
-    return len(text) - text.count(" ")
-
+if TYPE_CHECKING:
+    from configure_finetuning import FinetuningConfig
+    from finetune.qa.tasks import QATask
 
 NO_ANSWER_LEFT = "empty"
-"""Stands for the answer where no candidate is left, as officially."""
+"""The answer where no candidate is left, as in the official program."""
 
 _NULL_WITHOUT_WINDOWS = 1e6
 
 
 class Candidates(NamedTuple):
-    """What one window's outputs hold of use.
+    """The part of one window's outputs that decoding needs.
 
     Attributes:
-        starts: int [k], tokens that the answer may start at.
+        starts: int [k], tokens at which the answer may start.
         start_scores: float32 [k], their log-probabilities, or logits without joint prediction.
-        ends: int [k, m], tokens that it may end at, for each start.
-        end_scores: float32 [k, m].
+        ends: int [k, m], tokens at which it may end, for each start.
+        end_scores: float32 [k, m], their log-probabilities or logits.
         null: the window's score for "no answer".
     """
 
@@ -98,11 +40,11 @@ class Candidates(NamedTuple):
     start_scores: np.ndarray
     ends: np.ndarray
     end_scores: np.ndarray
-    null: float
+    null: float | np.floating
 
 
 class Answer(NamedTuple):
-    """An answer's text, and its score: the sum of those of its start and its end."""
+    """An answer's text, and its score: the sum of the scores of its start and its end."""
 
     text: str
     score: float
@@ -113,9 +55,9 @@ class Decoding(NamedTuple):
 
     Attributes:
         answers: the best texts, best first, at least one.
-        null_odds: how much speaks for "no answer": the lowest answerability logit of all windows,
-            or, without that classifier, the lowest score of an answer at [CLS] minus that of the
-            best answer.
+        null_odds: the higher, the likelier is "no answer": the lowest answerability logit of all
+            windows, or, without that classifier, the lowest score of an answer at [CLS] minus that
+            of the best answer.
     """
 
     answers: list[Answer]
@@ -125,23 +67,23 @@ class Decoding(NamedTuple):
 class Decoder:
     """Finds the best answers to questions.
 
-    A candidate starts in the passage at a token whose context is largest in this window (see
+    A candidate starts in the passage at a token that has the most context in this window (see
     `TokenizedQuestion.max_context`), ends there or later, and has at most `max_answer_length`
     pieces. Of candidates with the same text the best one is kept.
 
     Args:
-        config: n_best_size, max_answer_length, joint_prediction and answerable_classifier of a
-            `FinetuningConfig`.
-        tokenizer: what made the pieces.
+        config: gives `n_best_size`, `max_answer_length`, `joint_prediction` and
+            `answerable_classifier`.
+        tokenizer: the tokenizer of the passages.
     """
 
-    def __init__(self, config: Any, tokenizer: Tokenizer):
+    def __init__(self, config: FinetuningConfig, tokenizer: Tokenizer):
         self._config = config
         self._pieces = tokenizer.vocabulary.tokens
         self._aligner = Aligner(tokenizer)
 
     def candidates(self, results: Mapping[str, Any]) -> Candidates:
-        """Takes from one window's outputs (see `QAHead.call`) what `decode` needs."""
+        """Returns what `decode` needs of one window's outputs (see `QAHead.call`)."""
         config = self._config
         if config.answerable_classifier:
             null = np.float32(results["answerable_logit"])
@@ -176,8 +118,8 @@ class Decoder:
 
         Args:
             question: the question.
-            windows: what `candidates` gave for each of its windows, in order.
-            n_best: how many answers to return at most; default `n_best_size`.
+            windows: the candidates of each of its windows, in order.
+            n_best: the most answers to return; None for `n_best_size`.
         """
         answers: dict[str, float] = {}
         n_best = self._config.n_best_size if n_best is None else n_best
@@ -196,8 +138,9 @@ class Decoder:
     def _ranked(
         self, question: TokenizedQuestion, windows: Sequence[Candidates]
     ) -> Iterator[tuple[str, float]]:
-        """Yields the texts of all candidates and their scores, best first; the first of equals is
-        that of the first window, start and end in the order of the outputs.
+        """Yields the texts of all candidates and their scores, best first.
+
+        Equals come in the order of the windows, and in a window in that of the outputs.
         """
         spans, scores = [], []
         for window, most_context, found in zip(
@@ -226,6 +169,69 @@ class Decoder:
         return self._aligner.align(join_pieces(pieces), question.words[begin : end + 1])
 
 
+class WindowOutputs:
+    """Gathers the outputs of windows, in any order, and decodes them.
+
+    Args:
+        task: the task that the windows belong to.
+        split: their split, for messages.
+    """
+
+    def __init__(self, task: QATask, split: str):
+        self._task = task
+        self._split = split
+        self._decoder = Decoder(task.config, task.tokenizer)
+        self._windows: dict[int, Candidates] = {}
+
+    def __len__(self) -> int:
+        return len(self._windows)
+
+    def add(self, results: Mapping[str, Any]) -> None:
+        """Takes one window's outputs; see `Scorer.update`.
+
+        Raises:
+            ValueError: this window was taken before.
+        """
+        eid = int(results["eid"])
+        if eid in self._windows:
+            raise ValueError(f"The outputs of a window came twice. Received: eid {eid}")
+        self._windows[eid] = self._decoder.candidates(results)
+
+    def decode(
+        self, examples: Sequence[QAExample], n_best: int | None = None
+    ) -> Iterator[tuple[QAExample, Decoding]]:
+        """Decodes the answers.
+
+        Args:
+            examples: the questions whose windows were taken.
+            n_best: the most answers to find for each; None for the hparam n_best_size.
+
+        Yields:
+            Question and answers, in the order of the examples.
+
+        Raises:
+            UserError: the questions have other windows than those that were taken: their file was
+                changed.
+        """
+        task, used = self._task, 0
+        for question in tokenize_questions(examples, task.tokenizer, task.config):
+            eids = [question.eid(i) for i in range(len(question.windows))]
+            missing = [eid for eid in eids if eid not in self._windows]
+            if missing:
+                raise file_changed(
+                    task,
+                    self._split,
+                    f"window {missing[0]} (of question {question.example.id!r}), for which there "
+                    "are no outputs",
+                )
+            used += len(eids)
+            windows = [self._windows[eid] for eid in eids]
+            yield question.example, self._decoder.decode(question, windows, n_best)
+        if used < len(self._windows):
+            received = f"{used} windows, and outputs of {len(self._windows)}"
+            raise file_changed(task, self._split, received)
+
+
 def best_text(answers: Sequence[Answer]) -> Answer:
     """Returns the first of the answers whose text is not empty, or the first one."""
     return next((answer for answer in answers if answer.text), answers[0])
@@ -233,11 +239,68 @@ def best_text(answers: Sequence[Answer]) -> Answer:
 
 def probabilities(answers: Sequence[Answer]) -> list[float]:
     """Returns the softmax of the answers' scores: shares among the n best, not of all answers."""
-    scores = np.array([answer.score for answer in answers])
-    weights = np.exp(scores - scores.max())
-    return (weights / weights.sum()).tolist()
+    return softmax([answer.score for answer in answers]).tolist()
 
 
 def _best(logits: np.ndarray, n_best: int) -> tuple[np.ndarray, np.ndarray]:
     order = np.argsort(-np.asarray(logits), kind="stable")[:n_best]
     return order, np.asarray(logits)[order]
+
+
+def join_pieces(pieces: Sequence[str]) -> str:
+    """Returns the words that pieces spell, with spaces between; a leading "##" is dropped."""
+    text = " ".join(pieces).replace(f" {CONTINUATION}", "").replace(CONTINUATION, "")
+    return " ".join(text.split())
+
+
+class Aligner:
+    """Finds the original spelling of an answer, by the rule of BERT's authors.
+
+    Word pieces come from words that are lower-cased, without accents and split at punctuation. The
+    answer must have case and accents again, but no more of its first and last words than was
+    predicted: "Steve Smith" from "Steve Smith's".
+
+    Args:
+        tokenizer: the tokenizer of the pieces; gives their casing.
+    """
+
+    def __init__(self, tokenizer: Tokenizer):
+        self._casing = tokenizer.casing
+        self._normalized: dict[str, str] = {}
+
+    def align(self, predicted: str, words: Sequence[str]) -> str:
+        """Projects a predicted text onto the words that it was taken from.
+
+        The predicted text is searched in the normalized words. If it is found, and normalization
+        kept the number of characters (without spaces), they are taken to correspond one by one.
+
+        Args:
+            predicted: from `join_pieces`.
+            words: the words of the passage that contain the predicted pieces.
+
+        Returns:
+            The part of `words`, joined by spaces, that corresponds to `predicted`; all of it if
+            there is no such part.
+        """
+        original = " ".join(words)
+        normalized = " ".join(filter(None, map(self._normalize, words)))
+        start = normalized.find(predicted)
+        if start == -1 or not predicted:
+            return original
+        solid = [place for place, char in enumerate(original) if char != " "]
+        if len(solid) != _count_solid(normalized):
+            return original
+        first = _count_solid(normalized[:start])
+        last = first + _count_solid(predicted) - 1
+        return original[solid[first] : solid[last] + 1]
+
+    def _normalize(self, word: str) -> str:
+        normalized = self._normalized.get(word)
+        if normalized is None:
+            normalized = " ".join(normalize(word, self._casing))
+            self._normalized[word] = normalized
+        return normalized
+
+
+def _count_solid(text: str) -> int:
+    return len(text) - text.count(" ")

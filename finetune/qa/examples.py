@@ -1,4 +1,4 @@
-"""From the questions in a file to examples, with the answers where they are needed."""
+"""Questions as examples: which words of the passage the annotated answer covers."""
 
 from __future__ import annotations
 
@@ -6,19 +6,18 @@ import bisect
 import dataclasses
 import functools
 import re
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from absl import logging
 
-from electra_tf2.errors import UserError
+from electra_tf2.errors import UserError, first_of
 from finetune.data_files import MAX_BAD_ROWS, MAX_BAD_SHARE
-from finetune.qa.question_files import Paragraph, checked, field, shown
+from finetune.qa.question_files import Paragraph, QuestionFormat, field, shown
 
-# From an answer's characters to the words of its passage.
-
-
-# What separates words: a no-break space, for one, does not.
+# Questions that a message names.
+_NAMED = 5
+# Words are separated by these characters only: not by a no-break space, for example.
 _WORD = re.compile("[^ \t\r\n\u202f]+")
 
 
@@ -27,12 +26,12 @@ class AnswerNotFound(Exception):
 
 
 def split_words(text: str) -> list[str]:
-    """Returns the words of a passage: what stands between spaces, tabs, line ends and U+202F."""
+    """Splits a passage at spaces, tabs, line ends and U+202F."""
     return _WORD.findall(text)
 
 
 class Passage:
-    """A passage with the places of its words.
+    """A passage, and the words at its characters.
 
     Args:
         text: the passage.
@@ -51,13 +50,13 @@ class Passage:
         return [match.start() for match in _WORD.finditer(self.text)]
 
     def word_at(self, position: int) -> int:
-        """Returns the word that a character belongs to, or the word before a separator.
+        """Returns the number of the word at a character, or of the one before a separator.
 
         Args:
-            position: of the character, from 0.
+            position: position of the character, from 0.
 
         Returns:
-            The word's number, -1 before the first one.
+            The number, from 0; -1 before the first word.
         """
         return bisect.bisect_right(self._starts, position) - 1
 
@@ -66,13 +65,13 @@ class Passage:
 
         Args:
             answer: its text.
-            start: the character of the passage it begins at.
+            start: position of its first character in the passage.
 
         Returns:
-            Its first and its last word.
+            The numbers of its first and its last word.
 
         Raises:
-            AnswerNotFound: it lies outside the passage, or the words there don't hold its text
+            AnswerNotFound: it lies outside the passage, or the words there don't contain its text
                 (case and the kind of white space don't matter). The message says what is there.
         """
         if not answer.strip():
@@ -92,25 +91,20 @@ class Passage:
         return max(first, 0), last
 
 
-# How many bad or doubled questions a message names.
-_NAMED = 5
-
-
 @dataclasses.dataclass(frozen=True, slots=True)
 class QAExample:
     """A question about a passage.
 
     Attributes:
         eid: its number, from 0 in the order of the file.
-        id: the file's name for it, which predictions are written under.
+        id: its name in the file, by which predictions are written.
         question: the question.
         passage: the passage.
-        gold: the answers that count as right; empty for an unanswerable question, and where answers
-            aren't read.
+        gold: the right answers; empty for an unanswerable question, and where answers aren't read.
         answer: the annotated answer to train on, if any.
-        first_word: the passage's first word that it covers.
-        last_word: the last one.
-        is_impossible: whether training is told that there is no answer.
+        first_word: number of the first word of the passage that the answer covers.
+        last_word: number of the last one.
+        is_impossible: whether to train on "no answer".
     """
 
     eid: int
@@ -122,62 +116,6 @@ class QAExample:
     first_word: int = 0
     last_word: int = 0
     is_impossible: bool = False
-
-
-class Annotation(NamedTuple):
-    """An answer to train on: its text and its first character in the passage."""
-
-    text: str
-    start: int
-
-
-@dataclasses.dataclass(frozen=True)
-class QuestionFormat:
-    """How a format writes questions.
-
-    Attributes:
-        id_field: the field that names a question.
-        annotation: the answer to train on from (the question's object, its place), None where there
-            is none.
-        gold: all right answers from the same.
-    """
-
-    id_field: str
-    annotation: Callable[[Mapping[str, Any], str], Annotation | None]
-    gold: Callable[[Mapping[str, Any], str], tuple[str, ...]]
-
-
-def _squad_annotation(question: Mapping[str, Any], where: str) -> Annotation | None:
-    answers = field(question, "answers", list, where)
-    if not answers:
-        return None
-    text = field(answers[0], "text", str, f"{where}, answers[0]")
-    return Annotation(text, field(answers[0], "answer_start", int, f"{where}, answers[0]"))
-
-
-def _squad_gold(question: Mapping[str, Any], where: str) -> tuple[str, ...]:
-    answers = field(question, "answers", list, where)
-    return tuple(field(a, "text", str, f"{where}, answers[{i}]") for i, a in enumerate(answers))
-
-
-def _mrqa_annotation(question: Mapping[str, Any], where: str) -> Annotation | None:
-    answers = field(question, "detected_answers", list, where)
-    if not answers:
-        return None
-    where = f"{where}, detected_answers[0]"
-    spans = field(answers[0], "char_spans", list, where)
-    span = checked(spans[0] if spans else None, list, f"{where}, char_spans[0]")
-    start = checked(span[0] if span else None, int, f"{where}, char_spans[0][0]")
-    return Annotation(field(answers[0], "text", str, where), start)
-
-
-def _mrqa_gold(question: Mapping[str, Any], where: str) -> tuple[str, ...]:
-    answers = field(question, "answers", list, where)
-    return tuple(checked(a, str, f"{where}, answers[{i}]") for i, a in enumerate(answers))
-
-
-SQUAD = QuestionFormat("id", _squad_annotation, _squad_gold)
-MRQA = QuestionFormat("qid", _mrqa_annotation, _mrqa_gold)
 
 
 def read_questions(
@@ -193,20 +131,21 @@ def read_questions(
     """Reads the questions of a file.
 
     Args:
-        paragraphs: what the file holds, in the format `form`.
+        paragraphs: the content of the file, in the format `form`.
         path: the file, for messages.
+        form: how it writes questions.
         annotated: whether to read the answers to train on. Questions whose answer is not in the
-            passage are left out, and the first few are named.
+            passage are skipped, and the first few are named.
         scored: whether to read the right answers.
         unanswerable: whether questions may have no answer.
-        limit: read only this many questions.
+        limit: the most questions to read; None for all.
 
     Returns:
         The questions in order.
 
     Raises:
-        UserError: there is no question, a field is missing or wrong (its place is named), too many
-            answers can't be recovered, or, unless for training, two questions have the same name.
+        UserError: there is no question, a field is missing or wrong (names its place), too many
+            answers can't be found, or, except for training, two questions have the same name.
     """
     examples: list[QAExample] = []
     problems: list[str] = []
@@ -240,7 +179,7 @@ def _questions(paragraphs: Iterable[Paragraph], form: QuestionFormat):
             name = field(question, form.id_field, object, f"{where}.qas[{i}]")
             if not isinstance(name, str | int) or isinstance(name, bool):
                 raise UserError(
-                    "A question's name is neither text nor a number.",
+                    "The name of a question is neither text nor a number.",
                     where=f"{where}.qas[{i}], field {form.id_field!r}",
                     received=shown(name),
                     remedy="Give it a name: predictions are written by name.",
@@ -253,7 +192,13 @@ def _gold(
 ) -> tuple[str, ...]:
     gold = form.gold(question, where)
     if not gold and not unanswerable:
-        raise _needs_answer(where)
+        raise UserError(
+            "A question to be scored has no answer.",
+            where=where,
+            received="an empty list of answers",
+            remedy="Unanswerable questions are scored by the rules of SQuAD 2.0: task squad, or "
+            '"unanswerable": true.',
+        )
     return gold
 
 
@@ -266,8 +211,8 @@ def _annotate(
     unanswerable: bool,
 ) -> QAExample:
     if unanswerable:
-        remedy = "Questions without an answer need it; a file that has none is SQuAD 1.1's kind: "
-        remedy += 'task squadv1, or "unanswerable": false.'
+        remedy = "Questions without an answer need it. A file without the field has the form of "
+        remedy += 'SQuAD 1.1: task squadv1, or "unanswerable": false.'
         if field(question, "is_impossible", bool, where, remedy):
             return dataclasses.replace(example, is_impossible=True)
     annotation = form.annotation(question, where)
@@ -279,7 +224,7 @@ def _annotate(
 
 def _check_skipped(path: str, problems: list[str], num_questions: int) -> None:
     bad = len(problems)
-    named = "; ".join(problems[:_NAMED]) + ("; …" if bad > _NAMED else "")
+    named = first_of(problems, most=_NAMED)
     if not num_questions:
         raise UserError(
             "A data file has no question.",
@@ -292,13 +237,13 @@ def _check_skipped(path: str, problems: list[str], num_questions: int) -> None:
             "Too many answers can't be found in their passages.",
             where=path,
             received=f"{bad} of {num_questions}: {named}",
-            remedy="Mend the places of the answers (characters from 0), or remove the questions. "
-            "A file with unanswerable questions is SQuAD 2.0's kind: task squad, or "
+            remedy="Fix the positions of the answers (characters from 0), or remove the questions. "
+            "A file with unanswerable questions has the form of SQuAD 2.0: task squad, or "
             '"unanswerable": true.',
         )
     if bad:
         logging.warning(
-            "%s: %d of %d questions are skipped, their answers are not in the passage (%s).",
+            "%s: %d of %d questions are skipped: their answers are not in the passage (%s).",
             path,
             bad,
             num_questions,
@@ -312,22 +257,12 @@ def _check_ids(path: str, examples: list[QAExample], *, fatal: bool) -> None:
     doubled = [e.id for e in examples if e.id in seen or seen.add(e.id)]
     if not doubled:
         return
-    named = ", ".join(doubled[:_NAMED]) + (", …" if len(doubled) > _NAMED else "")
+    named = first_of(doubled, most=_NAMED, separator=", ")
     if fatal:
         raise UserError(
-            f"{len(doubled)} questions have the name of another one.",
+            f"{len(doubled)} questions have the name of another question.",
             where=path,
             received=named,
             remedy="Give each question a name of its own: predictions are written by name.",
         )
-    logging.warning("%s: questions with the name of another one: %s.", path, named)
-
-
-def _needs_answer(where: str) -> UserError:
-    return UserError(
-        "A question to be scored has no answer.",
-        where=where,
-        received="an empty list of answers",
-        remedy="Unanswerable questions are scored by SQuAD 2.0's rules: task squad, or "
-        '"unanswerable": true.',
-    )
+    logging.warning("%s: questions with the name of another question: %s.", path, named)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import tensorflow as tf
@@ -12,6 +12,9 @@ import tensorflow as tf
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.modeling.layers import activation
 from finetune.task import HeadOutput, TaskHead
+
+if TYPE_CHECKING:
+    from configure_finetuning import FinetuningConfig
 
 HIDDEN_UNITS = 512
 """Width of the two hidden layers."""
@@ -25,10 +28,10 @@ _NO_TOKEN = -1e4
 class PairHidden(keras.layers.Layer):
     """A GELU layer over the concatenation [first; second] of two states.
 
-    The kernel's upper half sees the first state, its lower half the second one. Applied apart and
-    then added, they give what one product with the concatenation gives, but a state that is paired
-    with many others is multiplied only once and the concatenations never exist. The products are in
-    the compute dtype, the rest in float32.
+    The upper half of the kernel sees the first state, the lower half the second one. Applied
+    separately and added, they give the product with the concatenation; but a state that is paired
+    with many others is multiplied only once, and no concatenation is made. The products are in the
+    compute dtype, the rest in float32.
 
     Variables:
         kernel [2 * width, 512], bias [512].
@@ -46,13 +49,13 @@ class PairHidden(keras.layers.Layer):
         self.built = True
 
     def project_first(self, states: tf.Tensor) -> tf.Tensor:
-        """Returns the first states' share of the sum, float32 [..., 512], the bias included."""
+        """Returns the first states' part of the sum, float32 [..., 512], with the bias."""
         kernel = tf.convert_to_tensor(self.kernel)[: self._width]
         bias = tf.convert_to_tensor(self.bias)
         return self._product(states, kernel) + bias
 
     def project_second(self, states: tf.Tensor) -> tf.Tensor:
-        """Returns the second states' share of the sum, float32 [..., 512]."""
+        """Returns the second states' part of the sum, float32 [..., 512]."""
         return self._product(states, tf.convert_to_tensor(self.kernel)[self._width :])
 
     def _product(self, states: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
@@ -61,35 +64,35 @@ class PairHidden(keras.layers.Layer):
         return tf.cast(product, tf.float32)
 
     def call(self, first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
-        """Args: projected states that broadcast. Returns float32 hidden states [..., 512]."""
+        """Returns the hidden states, float32 [..., 512], of projected states that broadcast."""
         return activation("gelu")(first + second)
 
 
 class QAHead(TaskHead):
     """Start and end of the answer, and the odds that there is none.
 
-    An answer lies in the passage or, where there is none, at [CLS]: other tokens' logits are
+    An answer lies in the passage or, where there is none, at [CLS]: the logits of other tokens are
     lowered by 1000. The loss is the mean of the cross-entropies of start and end plus
     `answerable_weight` times that of `is_impossible`.
 
-    With `joint_prediction` the end is predicted given the start: in training the true one, else
-    each of the `beam_size` likeliest. No single end distribution exists then, and the reported loss
-    holds ln(max_seq_length) in its place, as officially.
+    With `joint_prediction` the end is predicted given the start: the true one in training, else
+    each of the `beam_size` likeliest ones. There is no single distribution of the end then, and the
+    reported loss contains ln(max_seq_length) instead, as in the official program.
 
-    The logits are computed in float32 whatever the policy: bfloat16 would make ties of candidates
-    whose order decides the answer.
+    The logits are computed in float32 whatever the policy: in bfloat16 candidates whose order
+    decides the answer would be tied.
 
     Args:
-        config: `joint_prediction`, `beam_size`, `max_seq_length`, `answerable_classifier`,
-            `answerable_uses_start_logits` and `answerable_weight` of a `FinetuningConfig`.
+        config: gives `joint_prediction`, `beam_size`, `max_seq_length`, `answerable_classifier`,
+            `answerable_uses_start_logits` and `answerable_weight`.
         encoder: the encoder's sizes.
 
     Variables:
-        start/{kernel,bias}; end/{kernel,bias}; end_hidden/{kernel,bias} for joint prediction;
+        start/{kernel,bias}; end/{kernel,bias}; end_hidden/{kernel,bias} with joint prediction;
         answerable/{kernel,bias}, and answerable_hidden/{kernel,bias} where it uses the start.
     """
 
-    def __init__(self, config: Any, encoder: TransformerConfig, **kwargs):
+    def __init__(self, config: FinetuningConfig, encoder: TransformerConfig, **kwargs):
         super().__init__(**kwargs)
         self.config = config
         self._width = encoder.hidden_size
@@ -129,7 +132,7 @@ class QAHead(TaskHead):
             states: [batch, length, hidden_size].
             features: also `start_positions`, `end_positions`, `is_impossible`, int32 [batch].
             training: whether the end is predicted given the true start; no beams are searched then.
-            seed: not used, there is no dropout.
+            seed: ignored: there is no dropout.
 
         Returns:
             Losses, and the outputs `loss`, `answerable_logit`, `start_positions`, `end_positions`
@@ -185,7 +188,7 @@ class QAHead(TaskHead):
         return self._no_beams(tf.shape(states)[0])
 
     def _end_logits(self, first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
-        """Args: projected starts [batch, 512] and ends [batch, length, 512]."""
+        """Returns [batch, length] for projected starts [batch, 512], ends [batch, length, 512]."""
         return self._logits(self.end, self.end_hidden(first[:, None], second))
 
     def _search_beams(
@@ -199,7 +202,7 @@ class QAHead(TaskHead):
         def best_ends(first: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             return _top_k(tf.nn.log_softmax(self._end_logits(first, second) + mask), beam)
 
-        # One start after the other: all at once would need batch x beam x length x 512 floats.
+        # One start after another: all at once would need batch x beam x length x 512 floats.
         end_top, end_index = tf.map_fn(
             best_ends,
             tf.transpose(starts, [1, 0, 2]),
@@ -233,7 +236,7 @@ class QAHead(TaskHead):
     def official_names(self) -> dict[str, str]:
         """Returns own variable path -> official name, both below the task's scope.
 
-        Officially the layers without a name are numbered in the order they were made in.
+        In the official program layers without a name are numbered in the order of their creation.
         """
         joint = self.config.joint_prediction
         unnamed = ["start", "end"]
@@ -253,8 +256,9 @@ def _logit(name: str) -> keras.layers.Dense:
 
 
 def _answer_mask(features: Mapping[str, tf.Tensor]) -> tf.Tensor:
-    """Returns what is added to logits [batch, length]: 0 at [CLS] and in the passage with its
-    closing [SEP], -1000 elsewhere.
+    """Returns what is added to logits [batch, length]: 0 where answers may lie, -1000 elsewhere.
+
+    They may lie at [CLS], in the passage, and at its closing [SEP].
     """
     passage = tf.cast(features["input_mask"] * features["segment_ids"], tf.float32)
     allowed = passage + tf.one_hot(0, tf.shape(passage)[1])
@@ -262,7 +266,7 @@ def _answer_mask(features: Mapping[str, tf.Tensor]) -> tf.Tensor:
 
 
 def _mean_state(states: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-    """Args: [batch, length, width] and float32 [batch, length]. Returns [batch, width]."""
+    """Returns [batch, width] from [batch, length, width] and float32 weights [batch, length]."""
     return tf.squeeze(tf.matmul(weights[:, None], tf.cast(states, tf.float32)), 1)
 
 
@@ -272,11 +276,13 @@ def _cross_entropy(logits: tf.Tensor, positions: tf.Tensor) -> tf.Tensor:
 
 
 def _top_k(log_probs: tf.Tensor, k: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns the k largest of each row [batch, length] and their places, the first of equals
-    first. What a row shorter than k lacks has a log-probability of -10000 and place 0.
+    """Returns the k largest of each row [batch, length] and their positions.
+
+    The first of equals comes first. What a row shorter than k lacks is -10000 at position 0.
     """
     length = tf.shape(log_probs)[1]
     missing = tf.maximum(k - length, 0)
-    padded = tf.pad(log_probs, [[0, 0], [0, missing]], constant_values=_NO_TOKEN)
+    paddings: Any = [[0, 0], [0, missing]]  # the stub of `pad` has no tensor among numbers
+    padded = tf.pad(log_probs, paddings, constant_values=_NO_TOKEN)
     values, index = tf.math.top_k(padded, k)
     return values, tf.where(index < length, index, 0)

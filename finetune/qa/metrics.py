@@ -1,25 +1,24 @@
-"""Scores of question answering."""
+"""Exact match and F1 of answers, by the definitions of SQuAD 1.1, SQuAD 2.0 and MRQA.
+
+Sources: the evaluation scripts of SQuAD 1.1 and 2.0 (Rajpurkar et al., 2016 and 2018) and of the
+MRQA 2019 shared task, which scores as SQuAD 1.1 does. All figures are percentages.
+"""
 
 from __future__ import annotations
 
 import re
 import string
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from electra_tf2.files import write_json
-from finetune.data_files import file_changed
-from finetune.qa.decoding import Candidates, Decoder, Decoding, best_text
+from finetune.qa.decoding import Decoding, WindowOutputs, best_text
 from finetune.qa.examples import QAExample
-from finetune.qa.passages import tokenize_questions
 from finetune.task import Scorer
 
-# Exact match and F1 of answers, by the definitions of SQuAD 1.1, SQuAD 2.0 and MRQA.
-#
-# Sources: the evaluation scripts of SQuAD 1.1 and 2.0 (Rajpurkar et al., 2016 and 2018) and of the
-# MRQA 2019 shared task, which scores as SQuAD 1.1 does. All figures are in percent.
-
+if TYPE_CHECKING:
+    from finetune.qa.tasks import QATask
 
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
@@ -32,12 +31,12 @@ def normalize_answer(text: str) -> str:
 
 
 def exact_match(predicted: str, gold: str) -> float:
-    """Returns 1 if both texts are the same when normalized, else 0."""
+    """Returns 1 if the normalized texts are equal, else 0."""
     return float(normalize_answer(predicted) == normalize_answer(gold))
 
 
 def word_f1(predicted: str, gold: str) -> float:
-    """Returns the F1 of the normalized texts' words as bags; 0 if none is shared."""
+    """Returns the F1 of the normalized texts as bags of words; 0 if they share none."""
     predicted_words = normalize_answer(predicted).split()
     gold_words = normalize_answer(gold).split()
     shared = sum((Counter(predicted_words) & Counter(gold_words)).values())
@@ -48,7 +47,7 @@ def word_f1(predicted: str, gold: str) -> float:
 
 
 def word_f1_or_none(predicted: str, gold: str) -> float:
-    """SQuAD 2.0's F1: as `word_f1`, but 1 where neither text has a word."""
+    """Returns the F1 of SQuAD 2.0: as `word_f1`, but 1 if neither text has a word."""
     if not normalize_answer(predicted) and not normalize_answer(gold):
         return 1.0
     return word_f1(predicted, gold)
@@ -57,14 +56,14 @@ def word_f1_or_none(predicted: str, gold: str) -> float:
 def score_answers(
     gold: Mapping[str, Sequence[str]], predicted: Mapping[str, str]
 ) -> dict[str, float]:
-    """Scores answers as SQuAD 1.1 and MRQA do: the best match of all right answers counts.
+    """Scores answers as SQuAD 1.1 and MRQA do: the best match with any right answer counts.
 
     Args:
-        gold: question -> its right answers, at least one each.
-        predicted: question -> answer, for every question of `gold`.
+        gold: question -> its right answers, at least one.
+        predicted: question -> answer, for every question in `gold`.
 
     Returns:
-        `exact_match` and `f1`, the means over the questions.
+        `exact_match` and `f1`, means over the questions.
     """
     return {
         "exact_match": _percent(_best_matches(exact_match, gold, predicted).values()),
@@ -82,14 +81,14 @@ def score_with_unanswerable(
 
     Args:
         gold: question -> its right answers, none if it is unanswerable.
-        predicted: question -> the best answer, whether it will be given or not.
-        null_odds: question -> what speaks for "no answer".
-        threshold: "no answer" is given where the null odds are above.
+        predicted: question -> the best answer, whether it is given or not.
+        null_odds: question -> the odds of "no answer".
+        threshold: "no answer" is given where the null odds are above it.
 
     Returns:
-        `exact`, `f1` and `total` (a count); the same over answerable questions with the prefix
-        `HasAns_` and over the others with `NoAns_`, where there are any; `best_exact` and `best_f1`
-        at the thresholds for which they are best, and these, `best_exact_thresh` and
+        `exact`, `f1` and `total` (a count); the same over the answerable questions, if any, with
+        the prefix `HasAns_`, and over the others, if any, with `NoAns_`; `best_exact` and
+        `best_f1`, the figures at the best thresholds, which are `best_exact_thresh` and
         `best_f1_thresh`.
     """
     texts = {id_: [text for text in gold[id_] if normalize_answer(text)] or [""] for id_ in gold}
@@ -127,18 +126,18 @@ def best_threshold(
     """Finds the threshold of the null odds at which the mean score is best.
 
     Questions are answered one by one in the order of rising null odds. Answering an answerable one
-    gains its score, answering an unanswerable one loses 1. As officially, the threshold may fall
-    between questions of equal null odds.
+    gains its score, answering an unanswerable one loses 1. As in the official script, the threshold
+    may fall between questions with equal null odds.
 
     Args:
         scores: question -> score of its predicted answer.
         gold: question -> right answers, none if it is unanswerable.
         predicted: question -> answer.
-        null_odds: question -> what speaks for "no answer".
+        null_odds: question -> the odds of "no answer".
 
     Returns:
-        The best mean score in percent, and its threshold: the null odds of the last question to
-        answer, 0 if it is best to answer none.
+        The best mean score in percent, and its threshold: the null odds of the last question that
+        is answered, 0 if it is best to answer none.
     """
     current = best = float(sum(not answers for answers in gold.values()))
     threshold = 0.0
@@ -167,79 +166,12 @@ def _percent(scores: Collection[float]) -> float:
     return 100.0 * sum(scores) / len(scores)
 
 
-if TYPE_CHECKING:
-    from finetune.qa.tasks import QATask
-
-
-class WindowOutputs:
-    """The outputs of windows, gathered in any order, and the answers that they give.
-
-    Args:
-        task: the task that the windows are of.
-        split: the split, for messages.
-    """
-
-    def __init__(self, task: QATask, split: str):
-        self._task = task
-        self._split = split
-        self._decoder = Decoder(task.config, task.tokenizer)
-        self._windows: dict[int, Candidates] = {}
-
-    def __len__(self) -> int:
-        return len(self._windows)
-
-    def add(self, results: Mapping[str, Any]) -> None:
-        """Takes one window's outputs; see `Scorer.update`.
-
-        Raises:
-            ValueError: there are outputs of this window already.
-        """
-        eid = int(results["eid"])
-        if eid in self._windows:
-            raise ValueError(f"Outputs of a window came twice. Received: eid {eid}")
-        self._windows[eid] = self._decoder.candidates(results)
-
-    def decode(
-        self, examples: Sequence[QAExample], n_best: int | None = None
-    ) -> Iterator[tuple[QAExample, Decoding]]:
-        """Decodes the answers.
-
-        Args:
-            examples: the questions whose windows' outputs were taken.
-            n_best: how many answers each to find; default the hparam n_best_size.
-
-        Yields:
-            Question and answers, in the order of the examples.
-
-        Raises:
-            UserError: the windows of these questions are not those whose outputs were taken: the
-                file was changed.
-        """
-        task, used = self._task, 0
-        for question in tokenize_questions(examples, task.tokenizer, task.config):
-            eids = [question.eid(i) for i in range(len(question.windows))]
-            missing = [eid for eid in eids if eid not in self._windows]
-            if missing:
-                raise file_changed(
-                    task,
-                    self._split,
-                    f"window {missing[0]} (of question {question.example.id!r}), of which the "
-                    "model has no outputs",
-                )
-            used += len(eids)
-            windows = [self._windows[eid] for eid in eids]
-            yield question.example, self._decoder.decode(question, windows, n_best)
-        if used < len(self._windows):
-            received = f"{used} windows; the model has outputs of {len(self._windows)}"
-            raise file_changed(task, self._split, received)
-
-
 class SpanBasedQAScorer(Scorer):
     """Scores answers by the definition of the task: SQuAD 1.1 and MRQA, or SQuAD 2.0.
 
     Args:
-        task: the task; with `task.v2` SQuAD 2.0's definition counts.
-        split: the split that the windows are of; its answers are read when results are asked for.
+        task: the task; with `task.v2` the definition of SQuAD 2.0 applies.
+        split: the split of the windows; its answers are read when results are asked for.
     """
 
     def __init__(self, task: QATask, split: str = "dev"):
@@ -263,7 +195,7 @@ class SpanBasedQAScorer(Scorer):
         """Returns the metrics by name, sorted.
 
         Raises:
-            UserError: the windows taken are not those of the split's file: it was changed.
+            UserError: the split's file has other windows than those taken: it was changed.
         """
         gold = {example.id: example.gold for example, _ in self._answered()}
         answers = self.answers()
@@ -275,9 +207,9 @@ class SpanBasedQAScorer(Scorer):
         return sorted(results.items())
 
     def answers(self) -> dict[str, str]:
-        """Returns the best answer to each question, by its name.
+        """Returns the best answer to each question, by the question's name.
 
-        With `task.v2` that is the best non-empty text, whatever the null odds are.
+        With `task.v2` that is the best text that is not empty, whatever the null odds are.
         """
         return {
             example.id: (best_text(found.answers) if self._task.v2 else found.answers[0]).text
@@ -285,11 +217,11 @@ class SpanBasedQAScorer(Scorer):
         }
 
     def null_odds(self) -> dict[str, float]:
-        """Returns what speaks for "no answer" to each question, by its name."""
+        """Returns the odds of "no answer" to each question, by the question's name."""
         return {example.id: found.null_odds for example, found in self._answered()}
 
     def stuck_at(self) -> str | None:
-        """Says whether all questions get the same answer, or all none."""
+        """Says so if all questions get the same answer or none at all."""
         answers = self.answers()
         if self._task.v2:
             threshold = self._task.config.qa_na_threshold
@@ -308,7 +240,7 @@ class SpanBasedQAScorer(Scorer):
             The files written.
         """
         config = self._task.config
-        contents = {config.qa_preds_file: self.answers()}
+        contents: dict[str, Mapping[str, Any]] = {config.qa_preds_file: self.answers()}
         if self._task.v2:
             contents[config.qa_na_file] = self.null_odds()
         contents[config.qa_eval_file] = dict(self.get_results())
@@ -322,6 +254,6 @@ class SpanBasedQAScorer(Scorer):
     def _answered(self) -> list[tuple[QAExample, Decoding]]:
         if self._decoded is None:
             examples = self._task.get_examples(self._split)
-            # The scores need the best text only, and most of the time goes into texts.
+            # The scores need only the best text, and finding texts takes most of the time.
             self._decoded = list(self._outputs.decode(examples, n_best=1))
         return self._decoded

@@ -1,29 +1,32 @@
-"""Questions with their passages as token ids, cut into windows that fit the encoder."""
+"""Tokenization of passages and questions, and the windows that passages are cut into."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from electra_tf2.errors import UserError
-from electra_tf2.text.tokenizer import RaggedIds, Tokenizer
+from electra_tf2.text.tokenizer import Tokenizer
 from finetune.qa.examples import QAExample, split_words
+
+if TYPE_CHECKING:
+    from configure_finetuning import FinetuningConfig
 
 # [CLS] question [SEP] passage [SEP]
 _SPECIAL_TOKENS = 3
-# Questions that are tokenized at once: enough to hide a call's cost, few enough for the memory.
+# Questions tokenized at once: enough to hide the cost of a call, few enough for the memory.
 _BLOCK = 2048
 
 WINDOWS_PER_EXAMPLE = 1000
-"""A row's number is this times the example's, plus the window's."""
+"""The number of a row is this times the number of its question, plus that of its window."""
 _MAX_EID = np.iinfo(np.int32).max
 
 
 class Window(NamedTuple):
-    """A part of a passage: its first piece, and how many pieces it has."""
+    """A part of a passage: the number of its first piece, and its length in pieces."""
 
     start: int
     length: int
@@ -31,16 +34,16 @@ class Window(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class TokenizedQuestion:
-    """A question and its passage in pieces.
+    """A question and its passage in word pieces.
 
     Attributes:
         example: the question.
-        query: int32, the question's ids, cut to max_query_length.
-        words: the passage's words.
-        pieces: int32, the passage's ids.
-        word_starts: int64 [words + 1], the first piece of each word, and their number.
-        answer: int32, the ids of the annotated answer; empty if there is none.
-        windows: the windows of the passage, none for a passage without pieces.
+        query: int32 [tokens], ids of the question, cut to max_query_length.
+        words: words of the passage.
+        pieces: int32 [pieces], ids of the passage.
+        word_starts: int64 [words + 1], first piece of each word, then the number of pieces.
+        answer: int32 [tokens], ids of the annotated answer; empty if there is none.
+        windows: windows of the passage; none if it has no pieces.
     """
 
     example: QAExample
@@ -53,7 +56,7 @@ class TokenizedQuestion:
 
     @property
     def offset(self) -> int:
-        """Where the passage begins in a row: after [CLS], the question and [SEP]."""
+        """Position of the passage in a row: after [CLS], the question and [SEP]."""
         return len(self.query) + 2
 
     def eid(self, window: int) -> int:
@@ -63,8 +66,8 @@ class TokenizedQuestion:
     def answer_pieces(self) -> tuple[int, int]:
         """Returns the first and last piece of the annotated answer.
 
-        They are those of the words that it covers or, inside these, of the pieces that equal its
-        own: "1895" in the word "(1895-1943)". Of several such places the first one counts.
+        The answer is the words that it covers or, if they contain its own pieces, these: "1895" in
+        the word "(1895-1943)". Of several such places the first one counts.
         """
         first = int(self.word_starts[self.example.first_word])
         last = int(self.word_starts[self.example.last_word + 1]) - 1
@@ -76,9 +79,9 @@ class TokenizedQuestion:
         return first, last
 
     def labels(self, window: Window) -> tuple[int, int]:
-        """Returns the answer's first and last token in a window's row.
+        """Returns the positions of the answer's first and last token in the row of a window.
 
-        They are 0, the place of [CLS], if there is no answer or the window doesn't hold all of it.
+        They are 0, that of [CLS], if there is no answer or the window doesn't contain all of it.
         """
         if self.example.is_impossible:
             return 0, 0
@@ -91,11 +94,12 @@ class TokenizedQuestion:
     def max_context(self) -> list[np.ndarray]:
         """Finds the window in which each piece has the most context.
 
-        A piece's context in a window is the smaller of the numbers of pieces left and right of it,
-        plus a hundredth of the window's length; the first of equal windows counts.
+        The context of a piece in a window is the number of pieces to its left or its right,
+        whichever is smaller, plus a hundredth of the window's length. The first of equal windows
+        counts.
 
         Returns:
-            For each window, bool [its length]: whether it is that window.
+            For each window bool [length]: whether it is the one with the most context for a piece.
         """
         best_score = np.full(len(self.pieces), -1.0)
         best_window = np.full(len(self.pieces), -1)
@@ -112,14 +116,14 @@ class TokenizedQuestion:
 
 
 def tokenize_questions(
-    examples: Sequence[QAExample], tokenizer: Tokenizer, config: Any
+    examples: Sequence[QAExample], tokenizer: Tokenizer, config: FinetuningConfig
 ) -> Iterator[TokenizedQuestion]:
     """Tokenizes questions and passages, and cuts the passages into windows.
 
     Args:
-        examples: the questions; neighbours with the same passage share its tokens.
+        examples: the questions; neighbours share the tokens of a common passage.
         tokenizer: text -> ids.
-        config: max_seq_length, max_query_length and doc_stride of a `FinetuningConfig`.
+        config: gives `max_seq_length`, `max_query_length` and `doc_stride`.
 
     Yields:
         The tokenized questions, in order.
@@ -132,13 +136,13 @@ def tokenize_questions(
 
 
 def _tokenize_block(
-    examples: Sequence[QAExample], tokenizer: Tokenizer, config: Any
+    examples: Sequence[QAExample], tokenizer: Tokenizer, config: FinetuningConfig
 ) -> Iterator[TokenizedQuestion]:
     texts = {text: i for i, text in enumerate(dict.fromkeys(e.passage for e in examples))}
     passages = [split_words(text) for text in texts]
     pieces = _word_pieces(passages, tokenizer)
-    queries = _rows(tokenizer.encode_lines([example.question for example in examples]))
-    answers = _rows(tokenizer.encode_lines([example.answer or "" for example in examples]))
+    queries = tokenizer.encode_lines([example.question for example in examples]).rows()
+    answers = tokenizer.encode_lines([example.answer or "" for example in examples]).rows()
     for example, query, answer in zip(examples, queries, answers, strict=True):
         number = texts[example.passage]
         ids, word_starts = pieces[number]
@@ -166,8 +170,8 @@ def cut_windows(num_pieces: int, room: int, stride: int) -> list[Window]:
 
     Args:
         num_pieces: the passage's length.
-        room: pieces that a window has room for, at least 1.
-        stride: from one window's first piece to the next one's; at most the window's length.
+        room: length of the longest window in pieces, at least 1.
+        stride: distance of one window's start from the next one's; at most a window's length.
 
     Returns:
         The windows; the last one ends with the passage.
@@ -186,10 +190,7 @@ def cut_windows(num_pieces: int, room: int, stride: int) -> list[Window]:
 def _word_pieces(
     passages: Sequence[Sequence[str]], tokenizer: Tokenizer
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Returns each passage's ids and the first piece of each of its words (and the end).
-
-    Every distinct word is tokenized once.
-    """
+    """Returns `pieces` and `word_starts` of each passage; distinct words are tokenized once."""
     numbers = {word: i for i, word in enumerate(dict.fromkeys(w for p in passages for w in p))}
     values, splits = tokenizer.encode_lines(list(numbers))
     sizes = np.diff(splits)
@@ -203,16 +204,11 @@ def _word_pieces(
     return result
 
 
-def _rows(ids: RaggedIds) -> list[np.ndarray]:
-    ends = ids.row_splits.tolist()
-    return [ids.values[a:b] for a, b in zip(ends[:-1], ends[1:], strict=True)]
-
-
-def _no_room(example: QAExample, query_length: int, config: Any) -> UserError:
+def _no_room(example: QAExample, query_length: int, config: FinetuningConfig) -> UserError:
     return UserError(
         "A question leaves no room for its passage.",
         where=f"question {example.id!r}",
-        received=f"{query_length} tokens of the question and {_SPECIAL_TOKENS} special ones; "
+        received=f"{query_length} tokens of the question and {_SPECIAL_TOKENS} special tokens; "
         f"max_seq_length = {config.max_seq_length}, max_query_length = {config.max_query_length}",
         remedy="Raise max_seq_length, or lower max_query_length.",
     )
@@ -224,7 +220,7 @@ def _too_many(example: QAExample, num_windows: int, num_pieces: int) -> UserErro
             "A file has too many questions.",
             where=f"question {example.id!r}",
             received=f"question number {example.eid + 1}",
-            remedy=f"Split the file: at most {_MAX_EID // WINDOWS_PER_EXAMPLE} questions each.",
+            remedy=f"Split the file: at most {_MAX_EID // WINDOWS_PER_EXAMPLE} questions per file.",
         )
     return UserError(
         f"A passage is cut into more than {WINDOWS_PER_EXAMPLE} windows.",

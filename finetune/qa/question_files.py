@@ -1,20 +1,18 @@
-"""Files of passages with questions: SQuAD's JSON and MRQA's JSON lines."""
+"""Reading files of passages with questions: SQuAD's JSON and MRQA's JSON lines."""
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import json
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from electra_tf2.errors import UserError
 from finetune.data_files import read_text
-
-# Fields of a JSON object, checked: what is missing or of the wrong kind is named.
-
 
 _KINDS = {
     str: "text",
@@ -23,7 +21,7 @@ _KINDS = {
     list: "a list",
     dict: "an object",
 }
-_FORMAT = "Mend the file: docs/finetuning.md shows the format of question answering."
+_FORMAT = "Fix the file: docs/finetuning.md shows the format of question answering."
 
 
 def field(record: Any, name: str, kind: type, where: str, remedy: str = _FORMAT) -> Any:
@@ -32,16 +30,16 @@ def field(record: Any, name: str, kind: type, where: str, remedy: str = _FORMAT)
     Args:
         record: the object.
         name: the field's name.
-        kind: str, int, bool, list or dict.
-        where: the object's place, for the message.
-        remedy: what to do if it is missing or wrong.
+        kind: str, int, bool, list or dict; object for any.
+        where: the object's place, for messages.
+        remedy: what to do if the field is missing or wrong.
 
     Raises:
-        UserError: `record` is no object, the field is missing, or its value is of another kind.
+        UserError: `record` is not an object, the field is missing, or its value is of another kind.
     """
     if not isinstance(record, Mapping):
         raise UserError(
-            f"There is no object where one with the field {name!r} should be.",
+            f"Expected an object with the field {name!r}.",
             where=where,
             received=shown(record),
             remedy=remedy,
@@ -57,7 +55,7 @@ def field(record: Any, name: str, kind: type, where: str, remedy: str = _FORMAT)
 
 
 def checked(value: Any, kind: type, where: str, remedy: str = _FORMAT) -> Any:
-    """Returns `value` if it is of the kind; arguments and errors as `field`."""
+    """Returns a value if it is of the kind; arguments and errors as for `field`."""
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         raise UserError(
             f"A value is not {_KINDS[kind]}.", where=where, received=shown(value), remedy=remedy
@@ -66,7 +64,7 @@ def checked(value: Any, kind: type, where: str, remedy: str = _FORMAT) -> Any:
 
 
 def shown(value: Any) -> str:
-    """Returns the beginning of a value, as Python writes it."""
+    """Returns the beginning of a value's `repr`."""
     text = repr(value)
     return text if len(text) <= 80 else text[:77] + "..."
 
@@ -79,11 +77,11 @@ _SQUAD_FORM = (
 
 
 class Paragraph(NamedTuple):
-    """A passage with its questions, as it stands in the file.
+    """A passage with its questions, as in the file.
 
     Attributes:
         where: its place, for messages.
-        record: the JSON object, with the fields `context` and `qas`.
+        record: a JSON object with the fields `context` and `qas`.
     """
 
     where: str
@@ -97,16 +95,14 @@ def read_squad(path: str) -> Iterator[Paragraph]:
         Its paragraphs in order.
 
     Raises:
-        UserError: the file is missing, empty, not UTF-8, no JSON (the line is named), or lacks the
+        UserError: the file is missing, empty, not UTF-8, not JSON (names the line), or lacks the
             lists `data` or `paragraphs`.
     """
-    text = read_text(path)
     try:
-        content = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise _not_json(f"{path}, line {error.lineno}", error, _SQUAD_FORM) from error
-    except (ValueError, RecursionError) as error:  # a number of too many digits; deep nesting
-        raise _not_json(path, error, _SQUAD_FORM) from error
+        content = json.loads(read_text(path))
+    except ValueError as error:
+        line = f", line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
+        raise _not_json(f"{path}{line}", error, _SQUAD_FORM) from error
     for i, article in enumerate(field(content, "data", list, path, _SQUAD_FORM)):
         where = f"{path}, data[{i}]"
         paragraphs = field(article, "paragraphs", list, where, _SQUAD_FORM)
@@ -115,16 +111,16 @@ def read_squad(path: str) -> Iterator[Paragraph]:
 
 
 def read_mrqa(path: str) -> Iterator[Paragraph]:
-    """Reads an MRQA file: a JSON object a line, gzipped if the name ends in `.gz`.
+    """Reads an MRQA file: one JSON object per line, gzipped if the name ends in `.gz`.
 
-    Header lines (objects with a field `header`) and empty lines are left out.
+    Header lines (objects with a field `header`) and empty lines are skipped.
 
     Yields:
         Its paragraphs in order.
 
     Raises:
-        UserError: the file is missing, empty, a broken gzip file, not UTF-8 or no JSON (the line is
-            named).
+        UserError: the file is missing, empty, a broken gzip file, not UTF-8 or not JSON (names the
+            line).
     """
     empty = True
     for number, line in enumerate(_lines(path), 1):
@@ -157,12 +153,12 @@ def _parse_line(line: bytes, where: str) -> Any:
             received=f"byte {line[error.start]:#04x}",
             remedy="Convert it, for example with iconv -f LATIN1 -t UTF-8.",
         ) from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise _not_json(where, error, form) from error
 
 
 def _lines(path: str) -> Iterator[bytes]:
-    """Yields the lines of a file without holding all of it: MRQA files have gigabytes."""
+    """Yields the lines of a file without reading all of it: MRQA files have gigabytes."""
     if not tf.io.gfile.exists(path) or tf.io.gfile.isdir(path):
         read_text(path)  # its error says what is there instead
     with tf.io.gfile.GFile(path, "rb") as file:
@@ -184,3 +180,58 @@ def _lines(path: str) -> Iterator[bytes]:
 def _not_json(where: str, error: Exception, form: str) -> UserError:
     received = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
     return UserError("A data file is not JSON.", where=where, received=received, remedy=form)
+
+
+class Annotation(NamedTuple):
+    """An answer to train on: its text and its first character in the passage."""
+
+    text: str
+    start: int
+
+
+@dataclasses.dataclass(frozen=True)
+class QuestionFormat:
+    """How a format writes questions.
+
+    Attributes:
+        id_field: the field with a question's name.
+        annotation: (question object, its place for messages) -> the answer to train on, or None.
+        gold: (question object, its place for messages) -> all right answers.
+    """
+
+    id_field: str
+    annotation: Callable[[Mapping[str, Any], str], Annotation | None]
+    gold: Callable[[Mapping[str, Any], str], tuple[str, ...]]
+
+
+def _squad_annotation(question: Mapping[str, Any], where: str) -> Annotation | None:
+    answers = field(question, "answers", list, where)
+    if not answers:
+        return None
+    text = field(answers[0], "text", str, f"{where}, answers[0]")
+    return Annotation(text, field(answers[0], "answer_start", int, f"{where}, answers[0]"))
+
+
+def _squad_gold(question: Mapping[str, Any], where: str) -> tuple[str, ...]:
+    answers = field(question, "answers", list, where)
+    return tuple(field(a, "text", str, f"{where}, answers[{i}]") for i, a in enumerate(answers))
+
+
+def _mrqa_annotation(question: Mapping[str, Any], where: str) -> Annotation | None:
+    answers = field(question, "detected_answers", list, where)
+    if not answers:
+        return None
+    where = f"{where}, detected_answers[0]"
+    spans = field(answers[0], "char_spans", list, where)
+    span = checked(spans[0] if spans else None, list, f"{where}, char_spans[0]")
+    start = checked(span[0] if span else None, int, f"{where}, char_spans[0][0]")
+    return Annotation(field(answers[0], "text", str, where), start)
+
+
+def _mrqa_gold(question: Mapping[str, Any], where: str) -> tuple[str, ...]:
+    answers = field(question, "answers", list, where)
+    return tuple(checked(a, str, f"{where}, answers[{i}]") for i, a in enumerate(answers))
+
+
+SQUAD = QuestionFormat("id", _squad_annotation, _squad_gold)
+MRQA = QuestionFormat("qid", _mrqa_annotation, _mrqa_gold)

@@ -1,28 +1,38 @@
-"""Base classes of question answering tasks."""
+"""Question answering tasks: SQuAD 2.0 and 1.1, MRQA 2019, and tasks without code."""
 
 from __future__ import annotations
 
 import abc
 import posixpath
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import tensorflow as tf
 
-from electra_tf2.errors import UserError, nearest_name_hint
 from electra_tf2.files import write_json
 from electra_tf2.modeling.config import TransformerConfig
+from electra_tf2.text.rows import make_row
 from electra_tf2.text.tokenizer import Tokenizer
-from finetune.qa.decoding import best_text, probabilities
-from finetune.qa.examples import MRQA, SQUAD, QAExample, QuestionFormat, read_questions
+from finetune.definitions import QADefinition
+from finetune.qa.decoding import WindowOutputs, best_text, probabilities
+from finetune.qa.examples import QAExample, read_questions
 from finetune.qa.head import QAHead
-from finetune.qa.metrics import SpanBasedQAScorer, WindowOutputs
+from finetune.qa.metrics import SpanBasedQAScorer
 from finetune.qa.passages import tokenize_questions
-from finetune.qa.question_files import Paragraph, read_mrqa, read_squad
+from finetune.qa.question_files import (
+    MRQA,
+    SQUAD,
+    Paragraph,
+    QuestionFormat,
+    read_mrqa,
+    read_squad,
+)
 from finetune.task import FeatureSpec, Task
 
-# Questions that the hparam debug reads.
+if TYPE_CHECKING:
+    from configure_finetuning import FinetuningConfig
+
+# Questions of each split that a debug run reads.
 _DEBUG_QUESTIONS = 100
 
 
@@ -32,23 +42,22 @@ class QATask(Task):
     A long passage is cut into windows that overlap; each is a row of features.
 
     Args:
-        config: a `FinetuningConfig`.
-        name: the task's name, which its folder of data has too.
+        config: the run's hparams.
+        name: the task's name, which is also that of its data folder.
         tokenizer: text -> ids.
         v2: whether questions may have no answer, as in SQuAD 2.0.
 
     Attributes:
         v2: as given.
         question_format: how the files write questions.
-        main_metric: "f1". For SQuAD 2.0 this is the score at qa_na_threshold, what the predictions
-            as they are given are worth; best_f1 takes its threshold from the answers it is scored
-            on.
+        main_metric: "f1". For SQuAD 2.0 it is the score at qa_na_threshold, which is what the
+            predictions are worth; best_f1 takes its threshold from the answers being scored.
     """
 
     main_metric = "f1"
     question_format: QuestionFormat = SQUAD
 
-    def __init__(self, config: Any, name: str, tokenizer: Tokenizer, v2: bool = False):
+    def __init__(self, config: FinetuningConfig, name: str, tokenizer: Tokenizer, v2: bool = False):
         super().__init__(config, name, tokenizer)
         self.v2 = v2
 
@@ -69,7 +78,7 @@ class QATask(Task):
         )
 
     def get_feature_specs(self) -> list[FeatureSpec]:
-        """Returns the answer's first and last token and whether there is none."""
+        """Returns the specs of the answer's first and last token, and of "no answer"."""
         return [
             FeatureSpec("start_positions"),
             FeatureSpec("end_positions"),
@@ -80,19 +89,14 @@ class QATask(Task):
         self, examples: Sequence[QAExample], is_training: bool
     ) -> Iterator[dict[str, Any]]:
         """Yields a row for each window; see `Task.featurize`."""
-        vocabulary = self.tokenizer.vocabulary
-        cls, sep = np.array([vocabulary.cls_id], np.int32), np.array([vocabulary.sep_id], np.int32)
         for question in tokenize_questions(examples, self.tokenizer, self.config):
             for number, window in enumerate(question.windows):
                 passage = question.pieces[window.start : window.start + window.length]
-                ids = np.concatenate([cls, question.query, sep, passage, sep])
-                segments = np.ones(len(ids), np.int32)
-                segments[: question.offset] = 0
+                row = make_row(question.query, self.tokenizer, second=passage)
                 first, last = question.labels(window) if is_training else (0, 0)
                 yield {
                     "eid": question.eid(number),
-                    "input_ids": ids,
-                    "segment_ids": segments,
+                    **row._asdict(),
                     "start_positions": first,
                     "end_positions": last,
                     "is_impossible": int(is_training and question.example.is_impossible),
@@ -124,9 +128,8 @@ class QATask(Task):
         """Returns the answers; see `Task.prediction_records`.
 
         Returns:
-            For each question "id", "answer", with `v2` "null_odds" (the answer is "" where they are
-            above qa_na_threshold), and "n_best", a list of the best texts with their "probability"
-            (their shares among these).
+            For each question "id", "answer", with `v2` "null_odds" (above qa_na_threshold the
+            answer is ""), and "n_best": the best texts with their "probability" among these.
         """
         windows = WindowOutputs(self, split)
         for results in outputs:
@@ -152,7 +155,12 @@ class QATask(Task):
     def write_submission(
         self, split: str, records: Sequence[Mapping[str, Any]], folder: str
     ) -> list[str]:
-        """Writes {question: answer} as JSON, "" where there is none, as SQuAD and MRQA take it.
+        """Writes {question: answer} as JSON, as the servers of SQuAD and MRQA take it.
+
+        Args:
+            split: one of `test_splits`.
+            records: from `prediction_records`; the answer is "" where there is none.
+            folder: where to write it; made if it is missing.
 
         Returns:
             The file `<task>_predictions.json`, with the split in its name unless it is "test".
@@ -181,7 +189,7 @@ class MRQATask(QATask):
     question_format = MRQA
 
     def data_file(self, split: str) -> str:
-        """Returns the path of a split's file: the gzipped one if only that is there."""
+        """Returns the path of a split's file: the gzipped one if only that exists."""
         path = self.path(f"{split}.jsonl")
         zipped = f"{path}.gz"
         return zipped if not tf.io.gfile.exists(path) and tf.io.gfile.exists(zipped) else path
@@ -191,116 +199,44 @@ class MRQATask(QATask):
         return read_mrqa(path)
 
 
-# The question answering tasks there are: SQuAD 2.0 and 1.1, and four of MRQA 2019.
-
-
 class SQuAD(SQuADTask):
-    """SQuAD 2.0 (Rajpurkar et al., 2018): half of the questions to score have no answer."""
+    """SQuAD 2.0 (Rajpurkar et al., 2018): half of the questions that are scored have no answer."""
 
-    def __init__(self, config: Any, tokenizer: Tokenizer):
+    def __init__(self, config: FinetuningConfig, tokenizer: Tokenizer):
         super().__init__(config, "squad", tokenizer, v2=True)
 
 
 class SQuADv1(SQuADTask):
     """SQuAD 1.1 (Rajpurkar et al., 2016)."""
 
-    def __init__(self, config: Any, tokenizer: Tokenizer):
+    def __init__(self, config: FinetuningConfig, tokenizer: Tokenizer):
         super().__init__(config, "squadv1", tokenizer)
 
 
 MRQA_TASKS = ("newsqa", "naturalqs", "triviaqa", "searchqa")
 
 
-def mrqa_task(name: str, config: Any, tokenizer: Tokenizer) -> MRQATask:
+def mrqa_task(name: str, config: FinetuningConfig, tokenizer: Tokenizer) -> MRQATask:
     """Builds one of `MRQA_TASKS`; arguments as `MRQATask`."""
     return MRQATask(config, name, tokenizer)
 
 
-# Question answering tasks that hparams describe, without code.
-#
-#     {"task_names": ["manuals"],
-#      "tasks": {"manuals": {"kind": "qa", "unanswerable": true,
-#                            "files": {"train": "questions.json", "dev": "held_out.json"}}}}
-#
-# Files have SQuAD's JSON format. A definition may have the keys
-#
-#     files: split ("train", "dev", "test") -> path in the task's folder; where one is missing,
-#         `<split>.json`
-#     unanswerable: whether questions may have no answer (default false). They are then told apart by
-#         the field `is_impossible` in the training file, and scored as in SQuAD 2.0; else as in 1.1.
-
-
-KEYS = ("files", "unanswerable")
-SPLITS = ("train", "dev", "test")
-
-
 class CustomQATask(SQuADTask):
-    """A question answering task over files of SQuAD's format.
+    """A question answering task without code, over files of SQuAD's format.
 
     Args:
-        config: a `FinetuningConfig`.
+        config: the run's hparams.
         name: the task's name.
         tokenizer: text -> ids.
-        files: split -> path in the task's folder; the others are `<split>.json`.
-        unanswerable: whether questions may have no answer.
+        definition: its files, and whether questions may have no answer.
     """
 
     def __init__(
-        self,
-        config: Any,
-        name: str,
-        tokenizer: Tokenizer,
-        *,
-        files: Mapping[str, str] | None = None,
-        unanswerable: bool = False,
+        self, config: FinetuningConfig, name: str, tokenizer: Tokenizer, definition: QADefinition
     ):
-        super().__init__(config, name, tokenizer, v2=unanswerable)
-        self._files = dict(files or {})
+        super().__init__(config, name, tokenizer, v2=definition.unanswerable)
+        self._files = definition.files
 
     def data_file(self, split: str) -> str:
         """Returns the path of a split's file."""
         return self.path(self._files.get(split, f"{split}.json"))
-
-
-def make_question_answering(
-    config: Any, name: str, tokenizer: Tokenizer, definition: Mapping[str, Any]
-) -> CustomQATask:
-    """Builds the task that a definition describes.
-
-    Args:
-        config: a `FinetuningConfig`.
-        name: the task's name.
-        tokenizer: text -> ids.
-        definition: `config.tasks[name]` without its kind.
-
-    Raises:
-        UserError: a key is unknown, or a value is of the wrong type.
-    """
-    for key, value in definition.items():
-        if key not in KEYS:
-            raise _refusal(name, key, "is unknown", value, nearest_name_hint(key, KEYS))
-    unanswerable = definition.get("unanswerable", False)
-    if not isinstance(unanswerable, bool):
-        raise _refusal(name, "unanswerable", "is neither true nor false", unanswerable)
-    files = definition.get("files", {})
-    if not isinstance(files, Mapping):
-        remedy = 'Write for example {"train": "questions.json"}.'
-        raise _refusal(name, "files", "is no object", files, remedy)
-    for split, file in files.items():
-        if split not in SPLITS:
-            remedy = nearest_name_hint(str(split), SPLITS)
-            raise _refusal(name, f"files.{split}", "is no split", file, remedy)
-        if not isinstance(file, str) or not posixpath.basename(file):
-            raise _refusal(name, f"files.{split}", "is no file name", file)
-    return CustomQATask(config, name, tokenizer, files=files, unanswerable=unanswerable)
-
-
-def _refusal(
-    name: str, key: str, problem: str, received: Any, remedy: str | None = None
-) -> UserError:
-    return UserError(
-        f"In the definition of the task {name!r}, {key!r} {problem}.",
-        where=f"hparam tasks.{name}.{key}",
-        received=repr(received),
-        remedy=remedy,
-    )

@@ -1,12 +1,15 @@
-"""Files of words and tags in columns, one word a line, an empty line between sentences."""
+"""Reading CoNLL files (a word and its tag per line), and tokenizing their words.
+
+An empty line separates sentences.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from electra_tf2.errors import UserError
-from electra_tf2.text.normalization import clean, is_ideograph, remove_accents, split_at_punctuation
+from electra_tf2.text.normalization import clean, is_ideograph, split_at_punctuation
 from electra_tf2.text.tokenizer import Tokenizer
 from electra_tf2.text.wordpiece import split_word
 from finetune.data_files import read_text
@@ -16,12 +19,12 @@ DOCUMENT_START = "-DOCSTART-"
 
 @dataclasses.dataclass(frozen=True)
 class Columns:
-    """Where a line's word and tag stand.
+    """The columns of a line.
 
     Attributes:
         word: column of the word from 0, or from the end where negative.
-        tag: column of the tag, likewise.
-        separator: what separates columns; None for any white space.
+        tag: column of the tag, counted likewise.
+        separator: the text between columns; None for any white space.
     """
 
     word: int = 0
@@ -42,10 +45,10 @@ class Sentence:
     """The words of a sentence.
 
     Attributes:
-        words: at least one.
-        tags: one a word, or empty where the tags were not asked for.
-        lines: the line in the file of each word, from 1.
-        num_columns: of the first word's line.
+        words: the words, at least one.
+        tags: one tag per word; empty where tags were not read.
+        lines: the line of each word in the file, from 1.
+        num_columns: number of columns of the first word's line.
     """
 
     words: tuple[str, ...]
@@ -61,8 +64,8 @@ def read_sentences(path: str, columns: Columns, *, with_tags: bool) -> list[Sent
 
     Args:
         path: a UTF-8 file.
-        columns: where words and tags stand.
-        with_tags: whether tags are read. A file without them need not have their column.
+        columns: the columns of words and tags.
+        with_tags: whether to read tags; if not, their column may be missing.
 
     Returns:
         The sentences in the file's order, at least one.
@@ -97,24 +100,12 @@ def read_sentences(path: str, columns: Columns, *, with_tags: bool) -> list[Sent
         finish()
     if not sentences:
         raise UserError(
-            "A data file holds no sentence.",
+            "A data file has no sentence.",
             where=path,
             received=f"only empty lines and {DOCUMENT_START}",
             remedy="Write a word and its tag on each line, and an empty line between sentences.",
         )
     return sentences
-
-
-def first_line(
-    sentences: Sequence[Sentence], tags: Sequence[Sequence[str]], wanted: set[str]
-) -> tuple[int, str]:
-    """Returns the first line with one of the tags, and the tag."""
-    return next(
-        (line, tag)
-        for sentence, row in zip(sentences, tags, strict=True)
-        for line, tag in zip(sentence.lines, row, strict=True)
-        if tag in wanted
-    )
 
 
 def _cell(cells: list[str], column: int) -> str:
@@ -136,28 +127,25 @@ def _lacks_column(
         f"A line lacks its {'word or its tag' if with_tags else 'word'}.",
         where=f"{path}, line {number}",
         received=repr(line.strip()),
-        remedy=f"Mend the line, or the columns that the task expects ({wanted}; counted from 0, "
+        remedy=f"Fix the line, or the columns that the task expects ({wanted}; counted from 0, "
         f"or from the end where negative; separated by {separator}).",
     )
 
 
-# Words that are already separated, to word pieces.
-
-
 def word_ids(tokenizer: Tokenizer, words: Iterable[str]) -> dict[str, list[int]]:
-    """Returns the ids of each distinct word's pieces.
+    """Tokenizes words that are already separated.
 
-    As the tokenizer treats text, but that ideographs don't stand alone: the official program leaves
-    words whole there. Every word is ordinary text: `[CLS]` is `[`, `cls`, `]`. A word of which
-    nothing is left (control characters only) becomes [UNK], so that each word has a first piece to
-    be tagged at.
+    They become what the tokenizer makes of text, except that words are not split at ideographs (as
+    in the official program). Every word is ordinary text: `[CLS]` is `[`, `cls`, `]`. A word of
+    which normalization leaves nothing becomes [UNK], so that each word has a first piece to be
+    tagged at.
 
     Args:
-        tokenizer: vocabulary, and whether to lower-case and to strip accents.
+        tokenizer: vocabulary and casing.
         words: words, each of which may occur many times.
 
     Returns:
-        Word -> ids, at least one.
+        Word -> ids of its pieces, at least one.
     """
     distinct = list(dict.fromkeys(words))
     unknown = [tokenizer.vocabulary.unk_id]
@@ -175,15 +163,12 @@ def word_ids(tokenizer: Tokenizer, words: Iterable[str]) -> dict[str, list[int]]
 
 
 def _ids_with_ideographs(tokenizer: Tokenizer, word: str) -> list[int]:
-    word = clean(word)
-    if tokenizer.lower_case:
-        word = word.lower()
-        if tokenizer.strip_accents:
-            word = remove_accents(word)
+    word = tokenizer.casing.apply(clean(word))
     vocabulary = tokenizer.vocabulary
     ids: list[int] = []
     for part in word.split():
         for run in split_at_punctuation(part):
             pieces = split_word(run, vocabulary.ids)
-            ids.extend([vocabulary.unk_id] if pieces is None else map(vocabulary.ids.get, pieces))
+            known = [vocabulary.unk_id] if pieces is None else [vocabulary.ids[p] for p in pieces]
+            ids.extend(known)
     return ids

@@ -1,4 +1,4 @@
-"""The layer that tags words."""
+"""The head that tags words."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from finetune.task import HeadOutput, TaskHead
 
 
 class TaggingHead(TaskHead):
-    """The state of each word's first piece to the logits of its tag: one dense layer, no dropout.
+    """State of each word's first piece → dense → logits of its tag, without dropout.
 
     Args:
         num_labels: number of tags.
@@ -46,14 +46,16 @@ class TaggingHead(TaskHead):
 
         Args:
             states: [batch, length, hidden_size].
-            features: `labeled_positions` (int32 [batch, words]: where each word's first piece is),
-                `labels` (int32, likewise) and `labels_mask` (float32: 1 for words, 0 for padding).
-            training: without effect.
-            seed: without effect.
+            features: `labeled_positions` (int32 [batch, words], positions of the words' first
+                pieces), `labels` (int32 [batch, words]) and `labels_mask` (float32 [batch, words],
+                1 for words and 0 for padding).
+            training: ignored.
+            seed: ignored.
 
         Returns:
-            Losses: the sum of the cross entropies of an example's words. Outputs: loss [batch],
-            logits [batch, words, labels], predictions, labels and labels_mask [batch, words].
+            Losses [batch], the sums of the cross-entropies of an example's words, and the outputs
+            loss [batch], logits [batch, words, labels], predictions, labels and labels_mask
+            [batch, words].
         """
         del training, seed  # no dropout
         labels, mask = features["labels"], features["labels_mask"]

@@ -1,4 +1,4 @@
-"""Metrics of tagged sentences."""
+"""Metrics of tagged sentences, and the records of predictions."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.special import softmax
 
 from finetune.tagging.spans import OUTSIDE, Span, official_spans, seqeval_spans
 from finetune.task import Scorer
@@ -23,14 +24,13 @@ class Figures(NamedTuple):
 
 
 class TaggingScorer(Scorer):
-    """Gathers predicted tags beside the gold ones.
+    """Compares predicted tags with the true ones (gold).
 
     Args:
         labels: the tag of each id.
-        gold: each example's tags, by its number. They are all of the sentence's, also those of
-            words that were cut off: a model must not gain from a shorter `max_seq_length`.
-        mismatch: makes the error to raise from a text that says how the examples that were taken
-            are not those of `gold`.
+        gold: the tags of each example, by its number. Tags of words that were cut off are included:
+            a model must not gain from a shorter `max_seq_length`.
+        mismatch: makes an error from a text that says how the examples differ from those of `gold`.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class TaggingScorer(Scorer):
         self._predicted: list[tuple[int, list[str]]] = []
 
     def update(self, results: Mapping[str, Any]) -> None:
-        """Takes one example: `eid`, `loss`, `predictions` and `labels_mask` of its words."""
+        """Takes one example: `eid`, `loss`, and `predictions` and `labels_mask` of its words."""
         tags, eid = predicted_tags(results, self._labels), int(results["eid"])
         if eid >= len(self._gold):
             raise self._mismatch(f"{len(self._gold)} sentences, and outputs of number {eid + 1}")
@@ -60,18 +60,18 @@ class TaggingScorer(Scorer):
         self._predicted.append((eid, tags))
 
     def check_complete(self) -> None:
-        """Raises the error of a mismatch unless there is one prediction for each gold sentence."""
+        """Raises the mismatch error unless there is one prediction for each gold sentence."""
         if len(self._predicted) != len(self._gold):
             raise self._mismatch(
                 f"{len(self._gold)} sentences, and outputs of {len(self._predicted)}"
             )
 
     def get_loss(self) -> float:
-        """Returns the mean loss of a word; words that were cut off have none."""
+        """Returns the mean loss per word; words that were cut off have none."""
         return self._loss / max(1, self._num_words)
 
     def stuck_at(self) -> str | None:
-        """Returns "the tag ..." if every word is predicted to have the same uninformative one."""
+        """Returns "the tag …" if the same uninformative tag is predicted for every word."""
         predicted = {tag for _, tags in self._predicted for tag in tags}
         if len(predicted) == 1 and self._is_uninformative(tag := predicted.pop()):
             return f"the tag {tag!r}"
@@ -83,7 +83,7 @@ class TaggingScorer(Scorer):
 
 
 class AccuracyScorer(TaggingScorer):
-    """The share of words that are tagged rightly. A word that was cut off is tagged wrongly."""
+    """The share of words with the right tag. A word that was cut off counts as wrong."""
 
     def get_results(self) -> list[tuple[str, float]]:
         """Returns accuracy (percent) and loss."""
@@ -92,7 +92,7 @@ class AccuracyScorer(TaggingScorer):
         for eid, predicted in self._predicted:
             gold = self._gold[eid]
             total += len(gold)
-            # The predictions are fewer where words were cut off.
+            # There are fewer predictions where words were cut off.
             correct += sum(a == b for a, b in zip(gold, predicted, strict=False))
         return [("accuracy", 100.0 * correct / max(1, total)), ("loss", self.get_loss())]
 
@@ -101,7 +101,7 @@ class AccuracyScorer(TaggingScorer):
 
 
 class SpanScorer(TaggingScorer):
-    """Precision, recall and F1 of spans: right are those of the right words and the right type.
+    """Precision, recall and F1 of spans; a span is right if its words and its type are.
 
     A word that was cut off counts as predicted O.
     """
@@ -143,14 +143,15 @@ class SpanScorer(TaggingScorer):
 
 
 def predicted_tags(results: Mapping[str, Any], labels: Sequence[str]) -> list[str]:
-    """Returns the predicted tag of each of an example's words but those that were cut off.
+    """Returns the predicted tags of an example's words, without those that were cut off.
 
     Args:
-        results: an example's `predictions` and `labels_mask`, from the head.
+        results: the example's `predictions` and `labels_mask`, from the head.
         labels: the tag of each id.
     """
     num_words = round(float(np.sum(results["labels_mask"])))
-    return [labels[i] for i in np.asarray(results["predictions"])[:num_words].tolist()]
+    ids: list[int] = np.asarray(results["predictions"])[:num_words].tolist()
+    return [labels[i] for i in ids]
 
 
 def _figures(gold: Counter[str], predicted: Counter[str], correct: Counter[str]) -> Figures:
@@ -163,16 +164,13 @@ def _figures(gold: Counter[str], predicted: Counter[str], correct: Counter[str])
     return Figures(precision, recall, f1, gold.total())
 
 
-# Predicted tags as they are written to a file.
-
-
 def tagged_sentence(
     words: Sequence[str], result: Mapping[str, Any], labels: Sequence[str], is_token_level: bool
 ) -> dict[str, Any]:
-    """Writes the tags of a sentence.
+    """Returns the record of a sentence for a predictions file.
 
     Args:
-        words: the sentence.
+        words: the words of the sentence.
         result: its `logits`, `predictions` and `labels_mask`, from the head.
         labels: the tag of each id.
         is_token_level: whether tags stand for themselves or mark spans.
@@ -183,12 +181,11 @@ def tagged_sentence(
     tags = predicted_tags(result, labels)
     cut = len(words) - len(tags)
     logits = np.asarray(result["logits"], np.float64)[: len(tags)]
-    # Of the largest logit: 1 / sum(exp(logits - largest)).
-    chosen = 1 / np.sum(np.exp(logits - logits.max(-1, keepdims=True)), axis=-1)
+    probabilities = softmax(logits, axis=-1).max(axis=-1)
     record: dict[str, Any] = {
         "words": list(words),
         "tags": tags + [None if is_token_level else OUTSIDE] * cut,
-        "probabilities": chosen.tolist() + [None] * cut,
+        "probabilities": probabilities.tolist() + [None] * cut,
     }
     if not is_token_level:
         record["spans"] = [

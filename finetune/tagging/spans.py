@@ -1,4 +1,4 @@
-"""Tags and the spans that they mark."""
+"""Tags, and the spans of words that they mark."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ PREFIXES = frozenset("BIOES")
 
 
 class Span(NamedTuple):
-    """A marked piece of a sentence.
+    """A marked part of a sentence.
 
     Attributes:
-        start: its first word, from 0.
-        end: its last word.
-        type: what it is marked as, such as NP; empty where the tags have no types.
+        start: number of its first word, from 0.
+        end: number of its last word.
+        type: its type, such as NP; empty where the tags have no types.
     """
 
     start: int
@@ -26,15 +26,15 @@ class Span(NamedTuple):
 def split_tag(tag: str) -> tuple[str, str]:
     """Returns a tag's prefix and type.
 
-    The type is all that follows the first hyphen, so `B-NP-SBJ` has the type `NP-SBJ`. A tag that
-    does not begin with one of the letters B, I, O, E, S on its own is all type and has no prefix.
+    The type is everything after the first hyphen: `B-NP-SBJ` has the type `NP-SBJ`. A tag whose
+    part before the hyphen is not B, I, O, E or S is all type and has no prefix.
     """
     prefix, _, kind = tag.partition("-")
     return (prefix, kind) if prefix in PREFIXES else ("", tag)
 
 
 def marks_spans(tag: str, prefixes: str = "BIES") -> bool:
-    """Whether the tag is O, or one of the prefixes with or without a type."""
+    """Whether a tag is O, or one of the prefixes with or without a type."""
     prefix = split_tag(tag)[0]
     return tag == OUTSIDE or prefix != "" and prefix in prefixes
 
@@ -42,8 +42,8 @@ def marks_spans(tag: str, prefixes: str = "BIES") -> bool:
 def official_spans(tags: Sequence[str]) -> list[Span]:
     """Returns the spans by the rule of the official program.
 
-    A span opens at B, at S, and at any tag but O that follows an O or begins the sentence. It goes
-    on to the next O, B or S. Its type is that of its last tag.
+    A span opens at B, at S, and at any tag but O that follows an O or begins the sentence. It ends
+    before the next O, B or S. Its type is that of its last tag.
 
     Args:
         tags: a sentence's tags, in any of the IOB and BIOES schemes; may be empty.
@@ -64,9 +64,9 @@ def seqeval_spans(tags: Sequence[str]) -> list[Span]:
     """Returns the spans as the package seqeval (in its default mode) defines them.
 
     A span is a run of tags other than O that is cut before each B and S, after each E and S, and
-    wherever the type changes. For tags in order it equals `official_spans`; where they are not (an
-    I of another type, an I after an E) that rule joins what this one separates. Being cut where the
-    type changes, spans in the scheme IOB1 come out right too.
+    wherever the type changes. For well-formed tags the result is that of `official_spans`; for
+    others (an I of another type, an I after an E) that rule joins what this one separates. As spans
+    are cut where the type changes, those in the scheme IOB1 are read correctly too.
 
     Args:
         tags: a sentence's tags; may be empty.
@@ -87,15 +87,15 @@ def seqeval_spans(tags: Sequence[str]) -> list[Span]:
 
 
 def bioes_tags(spans: Sequence[Span], length: int) -> list[str]:
-    """Writes spans as tags.
+    """Writes spans as tags in the scheme BIOES.
 
     Args:
         spans: spans that don't overlap.
         length: number of words.
 
     Returns:
-        For each word, S for a span of one word; B, I and E for the first, inner and last word of a
-        longer one, each with a hyphen and the type where there is one; O elsewhere.
+        For each word: S in a span of one word; B, I and E for the first, inner and last words of a
+        longer span; each with a hyphen and the type, if there is one; O elsewhere.
     """
     tags = [OUTSIDE] * length
     for start, end, kind in spans:

@@ -9,17 +9,17 @@ import tensorflow as tf
 
 from configure_finetuning import FinetuningConfig
 from electra_tf2.formats.official import official_name, read_tf1_checkpoint
-from electra_tf2.loading.pretrained import open_pretrained
+from electra_tf2.loading.pretrained import STRUCTURE, open_pretrained
 from electra_tf2.text.tokenizer import make_tokenizer
 from electra_tf2.text.vocabulary import load_vocabulary
 from electra_tf2.training.devices import make_strategy
-from electra_tf2.training.optimizers import AdamW, AdamWSettings
+from electra_tf2.training.optimizers import AdamW, OptimizerSettings
 from electra_tf2.training.schedule import PolynomialDecay
 from electra_tf2.training.step import ReplicaStep
 from finetune.features import Preprocessor, TaskData
 from finetune.layerwise_decay import learning_rate_factors
-from finetune.model import FinetuningModel, FinetuningObjective, initialize
-from finetune.setup import resolve_network
+from finetune.model import FinetuningModel, FinetuningObjective
+from finetune.pretrained_model import initialize, resolve_network
 from finetune.task import Task
 from finetune.task_builder import get_tasks
 from tests.conformance.cases import Case
@@ -80,9 +80,7 @@ def open_case(case: Case) -> Setting:
         model = FinetuningModel([task], config.network())
         model.build()
     pretrained = open_pretrained(str(case.folder / "init"))
-    weights = initialize(
-        model, pretrained, need_heads=True, allow_partial=False, say=lambda line: None
-    )
+    weights = initialize(model, pretrained, need_heads=True, allow_partial=False)
     for name, variable in model.named_variables().items():
         variable.assign(weights[name])
     return Setting(case, config, task, model, dict(np.load(case.folder / "arrays.npz")))
@@ -129,7 +127,9 @@ def test_the_checkpoint_tells_its_sizes(setting):
     heads = setting.config.network().num_attention_heads
     bare = FinetuningConfig("case", "unused", model_hparam_overrides={"num_attention_heads": heads})
     pretrained = open_pretrained(str(setting.case.folder / "init"))
-    structure = {n: v for n, v in pretrained.network.items() if n != "num_attention_heads"}
+    assert pretrained.network is None
+    shown = pretrained.encoder_config()
+    structure = {n: getattr(shown, n) for n in STRUCTURE if n != "num_attention_heads"}
     assert {n: getattr(setting.config.network(), n) for n in structure} == structure
     del bare.model_hparam_overrides["num_attention_heads"]
     assert resolve_network(bare, pretrained).hidden_size == structure["hidden_size"]
@@ -256,7 +256,7 @@ def test_training(setting, record_property):
         num_hidden_layers=config.network().num_hidden_layers,
         decay=config.layerwise_lr_decay,
     )
-    settings = AdamWSettings(weight_decay_rate=config.weight_decay_rate)
+    settings = OptimizerSettings(weight_decay_rate=config.weight_decay_rate)
     optimizer = AdamW(strategy, variables, settings, factors)
     n = spec["num_train_steps"]
     schedule = PolynomialDecay(config.learning_rate, n, n * config.warmup_proportion)

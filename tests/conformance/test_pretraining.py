@@ -10,13 +10,13 @@ import tensorflow as tf
 
 from configure_pretraining import PretrainingConfig
 from electra_tf2.formats.official import load_variables, official_name, read_tf1_checkpoint
+from electra_tf2.pretraining.build import build_pretraining
 from electra_tf2.pretraining.inputs import Inputs, MaskedInputs
 from electra_tf2.pretraining.objective import Prepared
-from electra_tf2.pretraining.open_run import build_pretraining
 from electra_tf2.pretraining.replaced_token_detection import ReplacedTokenDetection
 from electra_tf2.text.vocabulary import load_vocabulary
 from electra_tf2.training.devices import make_strategy
-from electra_tf2.training.optimizers import AdamW, AdamWSettings
+from electra_tf2.training.optimizers import AdamW, OptimizerSettings
 from electra_tf2.training.schedule import PolynomialDecay
 from electra_tf2.training.step import ReplicaStep
 from tests.conformance.cases import Case
@@ -260,7 +260,7 @@ def train(setting, step_class, record_property):
     """Trains on the case's batches through the engine, and compares."""
     config, objective = setting.config, GivenDraws(setting.objective)
     strategy = make_strategy("one_device")
-    settings = AdamWSettings(weight_decay_rate=config.weight_decay_rate)
+    settings = OptimizerSettings(weight_decay_rate=config.weight_decay_rate)
     optimizer = AdamW(strategy, objective.named_variables(), settings)
     schedule = PolynomialDecay(
         config.learning_rate,

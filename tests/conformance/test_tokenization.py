@@ -2,14 +2,15 @@
 
 import pytest
 
+from electra_tf2.text.normalization import Casing
 from electra_tf2.text.tokenizer import make_tokenizer
 from electra_tf2.text.vocabulary import load_vocabulary
 from tests.conformance.cases import Case
 
 MODES = {
-    "lower_strip": {"lower_case": True, "strip_accents": True},
-    "lower_keep_accents": {"lower_case": True, "strip_accents": False},
-    "cased": {"lower_case": False, "strip_accents": False},
+    "lower_strip": Casing(lower_case=True, strip_accents=True),
+    "lower_keep_accents": Casing(lower_case=True, strip_accents=False),
+    "cased": Casing(lower_case=False, strip_accents=False),
 }
 
 
@@ -17,7 +18,7 @@ MODES = {
 @pytest.mark.parametrize("implementation", ["fast", "reference"])
 def test_ids_equal_the_official_ones(case: Case, implementation: str):
     tokenizer = make_tokenizer(
-        load_vocabulary(str(case.vocab)), **MODES[case.name], implementation=implementation
+        load_vocabulary(str(case.vocab)), MODES[case.name], implementation=implementation
     )
     texts, expected = case.spec["texts"], case.spec["ids"]
 

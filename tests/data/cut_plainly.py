@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from electra_tf2.data.documents import example_draws
-from electra_tf2.data.segments import SegmentPlanner
+from electra_tf2.data.segments import SegmentPlanner, example_draws
 from electra_tf2.data.tfrecords import assemble_examples
 
 CLS, SEP = 2, 3

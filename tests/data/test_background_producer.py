@@ -1,15 +1,13 @@
 """A thread that fills a queue: what ends it, and what is seen of its errors."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from electra_tf2.data import background_producer
-from electra_tf2.data.background_producer import (
-    BackgroundProducer,
-    stop_producers,
-    take_failure,
-)
+from electra_tf2.data.document_input import BackgroundProducer
 
 SPECS = [tf.TensorSpec([None], tf.int32), tf.TensorSpec([None], tf.float32)]
 
@@ -18,17 +16,17 @@ def arrays(number):
     return np.full(2, number, np.int32), np.full(3, number, np.float32)
 
 
-@pytest.fixture(autouse=True)
-def none_left():
-    yield
-    stop_producers()
-    assert take_failure() is None
+def endless():
+    while True:
+        yield arrays(0)
 
 
 def test_arrays_come_in_order():
     producer = BackgroundProducer(lambda: map(arrays, range(100)), SPECS)
     found = [int(first[0]) for first, _ in producer.dataset().take(100)]
     assert found == list(range(100))
+    assert producer.failure is None
+    producer.stop()
 
 
 def test_an_error_is_kept_for_the_reader(capfd):
@@ -36,24 +34,34 @@ def test_an_error_is_kept_for_the_reader(capfd):
         yield arrays(0)
         raise MemoryError("no room")
 
-    iterator = iter(BackgroundProducer(failing, SPECS).dataset())
+    healthy = BackgroundProducer(endless, SPECS)
+    producer = BackgroundProducer(failing, SPECS)
+    iterator = iter(producer.dataset())
     assert int(next(iterator)[0][0]) == 0
     with pytest.raises(tf.errors.OpError):
         next(iterator)
-    failure = take_failure()
-    assert isinstance(failure, MemoryError) and str(failure) == "no room"
+    assert isinstance(producer.failure, MemoryError) and str(producer.failure) == "no room"
+    assert healthy.failure is None, "each has its own"
+    for each in (producer, healthy):
+        each.stop()
     assert "Traceback" not in capfd.readouterr().err
 
 
-def test_stopping_ends_threads_that_wait_for_room():
-    def endless():
-        while True:
-            yield arrays(0)
-
-    producers = [BackgroundProducer(endless, SPECS) for _ in range(2)]
-    next(iter(producers[0].dataset()))
-    stop_producers()
-    assert not any(producer._thread.is_alive() for producer in producers)
-    assert background_producer._running == []
+def test_stopping_ends_a_thread_that_waits_for_room():
+    producer = BackgroundProducer(endless, SPECS)
+    next(iter(producer.dataset()))
+    producer.stop()
+    assert not producer._thread.is_alive() and producer.failure is None
     with pytest.raises(tf.errors.OpError):
-        list(producers[1].dataset())
+        list(producer.dataset())
+
+
+@pytest.mark.slow
+def test_a_program_ends_while_one_is_running():
+    code = (
+        "from tests.data.test_background_producer import *\n"
+        "next(iter(BackgroundProducer(endless, SPECS).dataset()))\n"
+        "print('done')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr[-2000:]

@@ -4,6 +4,7 @@ import collections
 import errno
 import os
 import random
+import re
 import sys
 import tarfile
 import types
@@ -158,7 +159,7 @@ def check_failure(tmp_path, capsys, expected, *flags):
 
     message = capsys.readouterr().err
     assert caught.value.code == 2 and "Traceback" not in message
-    assert message.startswith("error: ") or "\nerror: " in message, message  # after Beam's notes
+    assert re.search("^error: ", message, re.MULTILINE), message
     for part in expected:
         assert part in message
     assert content(tmp_path) == before

@@ -62,11 +62,12 @@ def test_bad_flags(tmp_path, capsys, arguments, flags, expected):
 
 def test_without_beam_installed(tmp_path, capsys, arguments, monkeypatch):
     monkeypatch.setitem(sys.modules, "apache_beam", None)  # an import of it fails
+    monkeypatch.delitem(sys.modules, "electra_tf2.data.beam", raising=False)
     before = content(tmp_path)
 
     code, message = failure([*arguments, "--runner", "SparkRunner"], capsys)
 
-    assert code == 2 and message.startswith("error: Apache Beam is not installed.")
+    assert code == 2 and "not installed" in message
     assert "--runner SparkRunner" in message
     assert "pip install 'electra-tf2[beam]'" in message
     assert content(tmp_path) == before

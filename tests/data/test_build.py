@@ -66,11 +66,12 @@ def test_everything_that_is_written(tmp_path, capsys):
     kept = sum(sum(mask) - 2 - (1 in segments)
                for shard in shards for _, mask, segments in shard)  # fmt: skip
     assert counts["tokens"] - counts["dropped_tokens"] == kept
-    printed = capsys.readouterr().out
+    summary, said = capsys.readouterr()
     for figure in (*counts.values(), metadata.num_examples):
-        assert f"{figure:,}" in printed
-    assert str(tmp_path / "out") in printed
-    assert "% of the tokens are in no example" in printed and "--split-long-lines" in printed
+        assert f"{figure:,}" in summary
+    assert str(tmp_path / "out") in summary
+    assert "Building examples of 32 tokens (1 process" in said
+    assert "% of the tokens are in no example" in said and "--split-long-lines" in said
 
 
 def test_examples_are_dealt_in_turn_and_end_with_their_document(tmp_path):
@@ -140,7 +141,7 @@ def test_result_depends_on_seed_and_text_alone(tmp_path, monkeypatch):
     assert build("second") == first
     assert build("third", seed=1) != first
     monkeypatch.setattr(corpus, "CHUNK_BYTES", 1)
-    assert build("fourth") == first, "grouping of files to tasks is no part of the result"
+    assert build("fourth") == first, "grouping files into tasks doesn't change the result"
 
 
 def test_blank_lines_that_do_not_separate(tmp_path):
@@ -194,12 +195,12 @@ def test_interrupted_build_leaves_nothing(tmp_path, number):
     folder = write_corpus(tmp_path / "corpus", [100])
     before = {path.name for path in tmp_path.iterdir()}
     code = (
-        "from electra_tf2.data import build_flags, corpus\n"
+        "from electra_tf2.data import corpus, flags\n"
         "import build_pretraining_dataset, signal, sys, time\n"
         # A shell that starts the tests in the background has SIGINT ignored.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "corpus.check_utf8 = lambda file: (print('under way', flush=True), time.sleep(60))\n"
-        "build_flags.run_builder(lambda _: build_pretraining_dataset.main(sys.argv[1:]))\n"
+        "flags.run_builder(lambda _: build_pretraining_dataset.main(sys.argv[1:]))\n"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", code, "--corpus-dir", folder, "--vocab-file", vocab,

@@ -2,6 +2,7 @@
 
 import errno
 import io
+import re
 import resource
 import subprocess
 import tarfile
@@ -118,11 +119,11 @@ TEXT_CASES = {
     ),
     "an output folder of other files": (
         put("out/thesis.doc", b""), [],
-        ["no part of a data set", "{root}/out", "thesis.doc", "Move them"],
+        ["not empty", "{root}/out", "thesis.doc", "Move them"],
     ),
     "an output folder of other files to overwrite": (
         put("out/thesis.doc", b""), ["--overwrite"],
-        ["no part of a data set", "{root}/out", "thesis.doc", "Move them"],
+        ["not empty", "{root}/out", "thesis.doc", "Move them"],
     ),
     "an output folder that is a file": (
         put("out", b""), [],
@@ -159,7 +160,7 @@ ARCHIVE_CASES = {
         lambda root: (root / "openwebtext").rename(root / "owt"), [],
         ["does not exist", "--data-dir", "{root}/openwebtext", "Give the path"],
     ),
-    "a file that is no archive": (
+    "a file that is not an archive": (
         put("openwebtext/readme.txt", b"Some text, and not an archive.\n" * 50), [],
         ["not a tar archive", "{root}/openwebtext/readme.txt", "could not be opened", "Download"],
     ),
@@ -204,7 +205,7 @@ def check_failure(main, arguments, expected, root, capsys):
 
     message = capsys.readouterr().err
     assert code not in (0, None)
-    assert message.startswith("error: ") and "Traceback" not in message
+    assert re.search("^error: ", message, re.MULTILINE) and "Traceback" not in message
     assert "\n  where: " in message and "\n  what to do: " in message
     assert "\n  received: " in message
     for part in expected:

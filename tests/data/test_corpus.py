@@ -1,9 +1,19 @@
+"""Corpus folders: which files are found, where they are cut, and what is refused."""
+
+import os
 import random
 
 import pytest
 
 from electra_tf2.data import corpus
-from electra_tf2.data.corpus import CorpusFile, find_files, plan_chunks, read_chunk, split_lines
+from electra_tf2.data.corpus import (
+    CorpusFile,
+    chunk_stream,
+    find_files,
+    plan_chunks,
+    read_chunk,
+    split_lines,
+)
 from electra_tf2.errors import UserError
 
 
@@ -123,3 +133,17 @@ def test_small_files_share_a_task_and_keep_their_streams(tmp_path):
     assert [chunk.file.name for chunk in task] != names, "the files are shuffled"
     expected = [random.Random(f"3/{chunk.file.name}/0").getstate() for chunk in task]
     assert states == expected
+
+
+def test_a_pipe_is_refused_at_once(tmp_path):
+    (tmp_path / "a.txt").write_text("text\n")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UserError, match="neither a file nor a folder") as error:
+        find_files(str(tmp_path), "--corpus-dir")
+    assert error.value.where.endswith("pipe")
+
+
+def test_a_name_that_is_not_utf8_has_a_stream_of_its_own():
+    odd = chunk_stream(0, os.fsdecode(b"a\xff.txt"), 0).random()
+    assert odd != chunk_stream(0, "a.txt", 0).random()
+    assert odd == chunk_stream(0, os.fsdecode(b"a\xff.txt"), 0).random()

@@ -1,17 +1,10 @@
-"""Documents cut anew in every epoch, held against `SegmentPlanner`."""
+"""Documents cut in every epoch, compared with `SegmentPlanner`."""
 
 import numpy as np
 import pytest
 
-from electra_tf2.data.documents import (
-    CutRule,
-    Cuts,
-    Documents,
-    count_examples,
-    example_draws,
-    find_cuts,
-    make_examples,
-)
+from electra_tf2.data.documents import Cuts, Documents, count_examples, find_cuts, make_examples
+from electra_tf2.data.segments import CutRule, example_draws
 from tests.data.cut_plainly import CLS, SEP, plain_examples
 
 

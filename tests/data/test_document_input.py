@@ -8,14 +8,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from electra_tf2.data.background_producer import take_failure
 from electra_tf2.data.build import BuildConfig, build_dataset
 from electra_tf2.data.dataset import explain_data_loss, is_data_loss
 from electra_tf2.data.document_input import EVALUATION_SEED
-from electra_tf2.data.documents import CutRule, Documents, find_cuts, make_examples
-from electra_tf2.data.input import READERS
-from electra_tf2.data.order import EpochIndex, file_order, window_order
+from electra_tf2.data.documents import Documents, find_cuts, make_examples
+from electra_tf2.data.input import open_training_files
+from electra_tf2.data.order import file_order, window_order
+from electra_tf2.data.position import EpochIndex
+from electra_tf2.data.segments import CutRule
 from electra_tf2.errors import UserError
+from electra_tf2.text.normalization import UNCASED
 from electra_tf2.text.vocabulary import load_vocabulary
 from tests.data.building import PIECES, write_corpus, write_vocabulary
 from tests.data.cut_plainly import CLS, SEP, plain_examples
@@ -23,7 +25,6 @@ from tests.data.cut_plainly import CLS, SEP, plain_examples
 LENGTH, WINDOW, SEED, SHARDS = 32, 10, 3, 3
 N_SPECIAL = 5
 FEATURES = ("input_ids", "input_mask", "segment_ids")
-READER = READERS["dynamic"]
 
 
 @pytest.fixture(scope="module")
@@ -42,16 +43,18 @@ def open_files(folder, segmentation="dynamic", records=None, **changes):
     settings = {
         "max_seq_length": LENGTH,
         "vocabulary": load_vocabulary(str(folder / "vocab.txt")),
-        "do_lower_case": True,
-        "strip_accents": None,
+        "casing": UNCASED,
+        "compare_accents": False,
     }
     pattern = f"{folder}/{records or segmentation}/*.tfrecord*"
-    return READERS[segmentation].open(pattern, **(settings | changes))
+    return open_training_files(pattern, segmentation=segmentation, **(settings | changes))
 
 
 @pytest.fixture(scope="module")
 def files(folder):
-    return open_files(folder)
+    opened = open_files(folder)
+    yield opened
+    opened.close()
 
 
 def rows(batches):
@@ -61,8 +64,7 @@ def rows(batches):
 
 def stream(files, count, *, seed=SEED, position=0, window=WINDOW, batch=1, length=LENGTH):
     """`count` examples from a position on."""
-    dataset = READER.training_dataset(
-        files,
+    dataset = files.training_dataset(
         max_seq_length=length,
         global_batch_size=batch,
         seed=seed,
@@ -170,8 +172,7 @@ def test_the_index_counts_the_epochs(files, epochs):
 @pytest.mark.parametrize("position", [0, 250])
 def test_places_are_those_of_the_documents(files, epochs, position):
     count = 130
-    places = READER.places(
-        files,
+    places = files.places(
         max_seq_length=LENGTH,
         seed=SEED,
         position=position,
@@ -198,8 +199,7 @@ def test_workers_and_replicas_divide_the_rows_of_one_device(files, workers, repl
     expected = stream(files, global_batch * steps, batch=global_batch, position=position)
     found = np.zeros([steps, replicas, global_batch // replicas, 3 * LENGTH], int)
     for worker in range(workers):
-        dataset = READER.training_dataset(
-            files,
+        dataset = files.training_dataset(
             max_seq_length=LENGTH,
             global_batch_size=global_batch,
             seed=SEED,
@@ -215,8 +215,7 @@ def test_workers_and_replicas_divide_the_rows_of_one_device(files, workers, repl
 
 def evaluate(files, batch, max_batches=None, input_context=None):
     return list(
-        READER.evaluation_dataset(
-            files,
+        files.evaluation_dataset(
             max_seq_length=LENGTH,
             global_batch_size=batch,
             max_batches=max_batches,
@@ -240,8 +239,8 @@ def test_evaluation_is_on_one_cut_in_the_order_of_the_files(files):
         for worker in (0, 1)
     ]
     assert np.array_equal(rows(itertools.chain(*zip(*halves, strict=True))), found)
-    assert READER.num_examples(files, LENGTH, 10**9) == count
-    assert READER.num_examples(files, LENGTH, 20) == 20
+    assert files.evaluation_size(LENGTH, 10**9) == count
+    assert files.evaluation_size(LENGTH, 20) == 20
 
 
 def test_shapes_are_static_int32(files):
@@ -252,8 +251,8 @@ def test_shapes_are_static_int32(files):
         "input_context": tf.distribute.InputContext(1, 0, 3),
     }
     order = {"seed": 0, "position": 0, "shuffle_buffer_size": 4}
-    assert READER.training_dataset(files, **settings, **order).element_spec == spec
-    assert READER.evaluation_dataset(files, **settings, max_batches=1).element_spec == spec
+    assert files.training_dataset(**settings, **order).element_spec == spec
+    assert files.evaluation_dataset(**settings, max_batches=1).element_spec == spec
 
 
 def test_an_indivisible_batch_is_an_error(files):
@@ -281,8 +280,8 @@ def test_records_without_metadata_are_no_documents(folder, tmp_path):
     for name in ("vocab.txt", "static/pretrain_data.tfrecord-0-of-3"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes((folder / name).read_bytes())
-    assert open_files(tmp_path, "static").num_examples
-    with pytest.raises(UserError, match="no documents") as info:
+    assert open_files(tmp_path, "static").num_records
+    with pytest.raises(UserError, match="not documents") as info:
         open_files(tmp_path, "dynamic", "static")
     assert info.value.where == str(tmp_path / "static")
 
@@ -303,7 +302,7 @@ def test_a_shard_that_is_damaged_while_it_is_read_is_named(copied, capfd):
     damaged.write_bytes(damaged.read_bytes()[:-7])
     with pytest.raises(tf.errors.OpError):
         stream(opened, 10_000)
-    cause = take_failure()
+    cause = opened.failure
     assert isinstance(cause, tf.errors.DataLossError)
     assert explain_data_loss(opened, cause).where.startswith(f"{damaged}, in the record")
     assert "Traceback" not in capfd.readouterr().err
@@ -316,7 +315,7 @@ def test_a_shard_that_goes_while_it_is_read_is_named(copied, damage):
     damage(damaged)
     with pytest.raises(tf.errors.OpError):
         stream(opened, 10_000)
-    cause = take_failure()
+    cause = opened.failure
     assert is_data_loss(opened, cause)
     assert explain_data_loss(opened, cause).where == str(damaged)
 

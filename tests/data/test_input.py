@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from electra_tf2.data.dataset import RecordFiles
-from electra_tf2.data.input import evaluation_dataset, training_dataset
+from electra_tf2.data.input import ExampleFiles
 from electra_tf2.errors import UserError
 
-COUNTS = (3, 0, 2, 4, 2)  # An empty file too.
+COUNTS = (3, 0, 2, 4, 2)  # an empty file too
 TOTAL = sum(COUNTS)
 LENGTH = 4
 
@@ -18,13 +17,12 @@ LENGTH = 4
 @pytest.fixture
 def files(write_records):
     directory = write_records(COUNTS, length=LENGTH)
-    return RecordFiles(tuple(sorted(str(path) for path in directory.iterdir())), COUNTS)
+    return ExampleFiles(tuple(sorted(str(path) for path in directory.iterdir())), COUNTS, None)
 
 
 def stream(files, count, *, seed=3, position=0, window=4, batch=1):
     """The numbers of `count` examples from a position on."""
-    dataset = training_dataset(
-        files,
+    dataset = files.training_dataset(
         max_seq_length=LENGTH,
         global_batch_size=batch,
         seed=seed,
@@ -66,7 +64,7 @@ def test_windows_are_shuffled_and_nothing_crosses_them(files):
 
 def test_a_large_window_mixes_well(write_records):
     directory = write_records((200, 200))
-    big = RecordFiles(tuple(sorted(map(str, directory.iterdir()))), (200, 200))
+    big = ExampleFiles(tuple(sorted(map(str, directory.iterdir()))), (200, 200), None)
     order = np.array(stream(big, 400, window=400, batch=100))
     assert abs(np.corrcoef(order, np.arange(400))[0, 1]) < 0.2
 
@@ -99,8 +97,7 @@ def test_workers_and_replicas_divide_the_rows_of_one_device(files, workers, repl
     expected = np.array(stream(files, global_batch * steps, batch=global_batch))
     rows = np.zeros([steps, replicas, global_batch // replicas], int)
     for worker in range(workers):
-        dataset = training_dataset(
-            files,
+        dataset = files.training_dataset(
             max_seq_length=LENGTH,
             global_batch_size=global_batch,
             seed=3,
@@ -115,8 +112,7 @@ def test_workers_and_replicas_divide_the_rows_of_one_device(files, workers, repl
 
 
 def test_shapes_are_static_int32(files):
-    dataset = training_dataset(
-        files,
+    dataset = files.training_dataset(
         max_seq_length=LENGTH,
         global_batch_size=6,
         seed=0,
@@ -133,8 +129,7 @@ def test_a_strategy_gets_the_global_batch(files):
     devices = tf.config.list_logical_devices("CPU")[:1]
     strategy = tf.distribute.MirroredStrategy([device.name for device in devices])
     distributed = strategy.distribute_datasets_from_function(
-        lambda input_context: training_dataset(
-            files,
+        lambda input_context: files.training_dataset(
             max_seq_length=LENGTH,
             global_batch_size=4,
             seed=3,
@@ -150,8 +145,7 @@ def test_a_strategy_gets_the_global_batch(files):
 
 def evaluate(files, batch, max_batches=None, input_context=None):
     return list(
-        evaluation_dataset(
-            files,
+        files.evaluation_dataset(
             max_seq_length=LENGTH,
             global_batch_size=batch,
             max_batches=max_batches,

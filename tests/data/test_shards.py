@@ -1,8 +1,15 @@
+"""The files of a data set: records dealt to shards, and metadata.json."""
+
+import dataclasses
+import json
+
 import numpy as np
 import pytest
 
 from electra_tf2.data import shards
+from electra_tf2.data.shards import DatasetMetadata, Shard, read_metadata, write_metadata
 from electra_tf2.data.tfrecords import Records
+from electra_tf2.errors import UserError
 
 
 def records(*contents):
@@ -49,3 +56,89 @@ def test_many_more_shards_than_open_files(tmp_path):
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
     assert {shard.bytes for shard in done} == {2}
+
+
+METADATA = DatasetMetadata(
+    vocab_sha256="ab" * 32,
+    vocab_size=100,
+    max_seq_length=64,
+    do_lower_case=True,
+    strip_accents=False,
+    blanks_separate_docs=True,
+    sampling="chunked",
+    seed=-3,
+    num_examples=5,
+    shards=(Shard("a", 3, 300), Shard("b", 2, 200)),
+    counts={"lines": 10, "tokens": 500},
+    electra_tf2_version="1.2.3",
+    split_long_lines=True,
+)
+
+
+def test_what_is_written_is_read(tmp_path):
+    write_metadata(str(tmp_path), METADATA)
+
+    assert read_metadata(str(tmp_path)) == METADATA
+    assert [path.name for path in tmp_path.iterdir()] == ["metadata.json"]
+    content = json.loads((tmp_path / "metadata.json").read_text())
+    assert content["format_version"] == 1
+    assert content["shards"][1] == {"name": "b", "examples": 2, "bytes": 200}
+
+
+def test_data_of_the_official_program_have_none(tmp_path):
+    assert read_metadata(str(tmp_path)) is None
+
+
+def test_optional_fields_may_be_missing_and_unknown_ones_there(tmp_path):
+    content = {**dataclasses.asdict(METADATA), "note": "something newer"}
+    del content["split_long_lines"]
+    (tmp_path / "metadata.json").write_text(json.dumps(content))
+
+    expected = dataclasses.replace(METADATA, split_long_lines=False)
+    assert read_metadata(str(tmp_path)) == expected
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"format_version": 3}, "format_version 3"),
+        ({"format_version": 2}, "format_version 2 with segmentation 'static'"),
+        ({"segmentation": "dynamic"}, "format_version 1 with segmentation 'dynamic'"),
+        ({"format_version": None}, "format_version None"),
+        ({"seed": "7"}, "seed is '7', which is not of type int"),
+        ({"num_examples": True}, "num_examples is True"),
+        ({"do_lower_case": 1}, "do_lower_case is 1"),
+        ({"num_examples": 6}, "not the sum"),
+        ({"shards": [{"name": "a"}]}, "shards is not a list"),
+        ({"shards": {"a": 1}}, "shards is not a list"),
+        ({"counts": {"lines": "many"}}, "counts is not"),
+    ],
+)
+def test_damaged_fields(tmp_path, change, message):
+    content = dataclasses.asdict(METADATA) | change
+    (tmp_path / "metadata.json").write_text(json.dumps(content))
+
+    with pytest.raises(UserError) as caught:
+        read_metadata(str(tmp_path))
+
+    assert message in str(caught.value)
+    assert caught.value.where == str(tmp_path / "metadata.json")
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize("field", [f.name for f in dataclasses.fields(METADATA)][:12])
+def test_missing_field(tmp_path, field):
+    content = dataclasses.asdict(METADATA)
+    del content[field]
+    (tmp_path / "metadata.json").write_text(json.dumps(content))
+
+    with pytest.raises(UserError, match=f"no field {field}"):
+        read_metadata(str(tmp_path))
+
+
+@pytest.mark.parametrize("content", [b"{", b"[1]", b"\xff"])
+def test_not_a_json_object(tmp_path, content):
+    (tmp_path / "metadata.json").write_bytes(content)
+
+    with pytest.raises(UserError, match="metadata of the data set"):
+        read_metadata(str(tmp_path))

@@ -67,7 +67,7 @@ def test_overwrite_replaces_all_of_a_data_set(tmp_path):
 def test_overwrite_does_not_take_other_files(tmp_path):
     put(tmp_path, "thesis", ("thesis.doc", SHARD))
 
-    with pytest.raises(UserError, match="no part of a data set") as caught:
+    with pytest.raises(UserError, match="not empty") as caught:
         StagedFolder(str(tmp_path), overwrite=True).check()
 
     assert caught.value.received == "thesis.doc"

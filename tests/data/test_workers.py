@@ -95,7 +95,7 @@ def test_no_tasks():
 
 
 def test_user_error_of_a_worker_keeps_its_fields():
-    error = UserError("Bad text.", where="a.txt, line 3", received="\\xff", remedy="Mend it.")
+    error = UserError("Bad text.", where="a.txt, line 3", received="\\xff", remedy="Fix it.")
 
     with pytest.raises(UserError) as caught:
         with WorkerPool(functools.partial(make_failing_maker, error), 2) as pool:

@@ -1,4 +1,4 @@
-"""Documents cut anew every epoch, on two devices and on two workers: the model of one device."""
+"""Documents cut differently every epoch: two devices and two workers train what one device does."""
 
 import numpy as np
 import pytest

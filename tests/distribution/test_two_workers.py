@@ -217,7 +217,7 @@ def test_a_signal_to_one_worker_stops_all(tiny_data, tmp_path, undisturbed):
 
 
 def test_a_run_moves_between_devices(tiny_data, tmp_path, pretrained):
-    """Begun on one device, gone on with on two replicas, then on two workers."""
+    """Begun on one device, continued on two replicas, then on two workers."""
     models, _ = pretrained
     hparams = PRETRAINING | {"do_eval": False}
     clusters.pretrain_until(tiny_data, "workers-moving", 20, devices=1, **hparams)

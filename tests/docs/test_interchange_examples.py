@@ -1,7 +1,6 @@
 """The examples of docs/interchange.md run as they stand; that of transformers where it is."""
 
 import shutil
-from pathlib import Path
 
 import pytest
 
@@ -10,11 +9,11 @@ from configure_finetuning import FinetuningConfig
 from configure_pretraining import PretrainingConfig
 from electra_tf2 import cli
 from electra_tf2.loading.pretrained import open_pretrained
-from tests.docs.test_finetuning_examples import blocks, run_shell
+from tests.docs.pages import DOCS, blocks, code, quoted_messages, run_python, run_shell, section
+from tests.export.test_huggingface_export import own_model
 from tests.finetune.fine_tuned_models import write_fine_tuned
-from tests.interop.test_huggingface_export import own_model
 
-PAGE = Path(__file__).parents[2] / "docs" / "interchange.md"
+PAGE = DOCS / "interchange.md"
 CONFIGS = {"run_finetuning.py": FinetuningConfig, "run_pretraining.py": PretrainingConfig}
 
 
@@ -48,11 +47,9 @@ def test_exports(exported):
 
 
 def test_the_example_of_transformers(exported):
-    pytest.importorskip("torch", reason="torch is not installed: run make test-interop")
-    pytest.importorskip("transformers", reason="run make test-interop")
-    (code,) = blocks(PAGE, "python")
-    names = {}
-    exec(compile(code, "docs/interchange.md", "exec"), names)
+    pytest.importorskip("torch", reason="torch is not installed: run make test-slow")
+    pytest.importorskip("transformers", reason="run make test-slow")
+    names = run_python(PAGE)
     assert names["logits"].shape[0] == 1
 
 
@@ -65,9 +62,7 @@ def test_hparams(tmp_path, script):
 
 
 def test_quoted_messages_are_the_program_s():
-    text = PAGE.read_text("utf-8").split("## When it is refused")[1]
-    quoted = [line.split('"')[1] for line in text.splitlines() if line.startswith('| "')]
-    code = "".join(path.read_text("utf-8") for path in (PAGE.parents[1] / "electra_tf2").rglob(
-        "*.py"))  # fmt: skip
+    quoted = quoted_messages(section(PAGE, "Common errors"))
+    text = code("electra_tf2")
     assert len(quoted) >= 5
-    assert [message for message in quoted if message not in code] == []
+    assert [message for message in quoted if message not in text] == []

@@ -1,29 +1,18 @@
 """The examples of docs/python_api.md and docs/saved_model.md run as they stand."""
 
-import re
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from electra_tf2.export.keras_file import export_keras
 from electra_tf2.export.saved_model import export_saved_model
+from tests.docs.pages import DOCS, run_python
 from tests.finetune.trials import VOCAB, write_trial
 
 # Keras, of NumPy's latest rules.
 ARRAY_COPY = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-DOCS = Path(__file__).parents[2] / "docs"
 CASES = VOCAB.parent
-
-
-def run_blocks(page):
-    """Runs a page's blocks one after the other; returns their names."""
-    names = {"__name__": "__main__"}
-    text = (DOCS / page).read_text(encoding="utf-8")
-    for number, block in enumerate(re.findall(r"^```python\n(.*?)^```", text, re.M | re.S), 1):
-        exec(compile(block, f"docs/{page}, block {number}", "exec"), names)
-    return names
 
 
 @pytest.fixture
@@ -48,7 +37,7 @@ def place(tmp_path, monkeypatch):
 def test_python_api(place):
     tuned = place / "quickstart_data/models/quickstart/finetuning_models/parameters_model_1"
     write_trial(tuned, ["places"])
-    names = run_blocks("python_api.md")
+    names = run_python(DOCS / "python_api.md")
     assert names["encoded"].states.shape[0] == len(names["encoded"].tokens) == 2
     assert names["vectors"].shape == (2, 32)
     assert names["pairs"].shape == (1, 32)
@@ -67,7 +56,7 @@ def test_saved_model(place):
     model = "quickstart_data/models/quickstart"
     export_saved_model(model, "exported")
     export_keras(model, "exported_keras")
-    names = run_blocks("saved_model.md")
+    names = run_python(DOCS / "saved_model.md")
     assert names["outputs"]["tokens"].shape == names["outputs"]["probabilities"].shape
     expected = names["model"].signatures["encode_ids"](
         **{

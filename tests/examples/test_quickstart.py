@@ -176,7 +176,7 @@ def run_quickstart(folder, steps):
         command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600
     )
     assert finished.returncode == 0, finished.stderr[-3000:]
-    return finished.stdout
+    return finished.stdout + finished.stderr
 
 
 @pytest.mark.slow

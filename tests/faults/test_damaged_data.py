@@ -34,7 +34,7 @@ def test_shard_that_is_corrupt_far_inside(small_model, monkeypatch):
     last = store.steps()[-1]
     assert 1 <= last < 10
     assert store.load(store.latest()).step == last
-    # With the shards mended, the same command goes on.
+    # With the shards repaired, the same command resumes.
     for number in range(2):
         errors.flip(errors.SHARD.format(number), -40)(root)
     _, shown = tiny.pretrain_here(root, "new", **tiny.UNIFORM, num_train_steps=last + 1)
@@ -71,7 +71,7 @@ RUN |= {"log_every_steps": 1, "keep_checkpoint_max": 2}
 
 
 def test_last_shard_that_loses_its_end_while_it_is_read(small_model):
-    """The mended shard lets the run go on."""
+    """The run resumes once the shard is repaired."""
     root, _ = small_model
     error, shard, content = start_and_damage(
         root, lambda shard: os.truncate(shard, shard.stat().st_size - 7), **RUN

@@ -52,7 +52,7 @@ def test_full_disk(tiny_data, undisturbed, tmp_path):
         assert 5 <= last < 50
         assert f"The checkpoint of step {last + 5} can't be saved." in error
         assert f"where: {model_dir}/checkpoints" in error and "No space left on device" in error
-        assert f"goes on from step {last}" in error
+        assert f"resumes at step {last}" in error
         # Full as it is, it says the same again, and loses nothing.
         assert f"step {last + 5} can't be saved" in error_of(*main_here(arguments))
         assert assert_whole(model_dir) == last
@@ -96,7 +96,7 @@ def test_files_that_may_not_grow(tiny_data, undisturbed):
     _, shown = process.communicate(timeout=300)
     error = error_of(process.returncode, shown)
     assert "The checkpoint of step 10 can't be saved." in error
-    assert "File too large" in error and "goes on from step 5" in error
+    assert "File too large" in error and "resumes at step 5" in error
     assert assert_whole(model_dir) == 5
     _, shown = tiny.pretrain_here(tiny_data, "limited", **HPARAMS)
     assert "Resuming at step 5 " in shown

@@ -7,12 +7,13 @@ import keras
 import numpy as np
 
 from electra_tf2.loading.folder import make_model_folder, write_model_folder
+from electra_tf2.text.normalization import UNCASED
 from electra_tf2.text.tokenizer import make_tokenizer
 from electra_tf2.text.vocabulary import load_vocabulary
 from electra_tf2.training.checkpoints import CheckpointStore
 from finetune.model import FinetuningModel
-from finetune.setup import TASKS
 from finetune.task_builder import get_tasks
+from finetune.trial_folders import TASKS
 from tests.finetune import tiny_tasks
 
 TABLES = {
@@ -65,10 +66,9 @@ def write_fine_tuned(folder, tasks, network=tiny_tasks.NETWORK, states=None, **h
     write_model_folder(
         str(trial),
         hparams=config.to_dict(),
-        network=network.to_dict(),
+        network=network,
         vocab_file=vocab_file,
-        do_lower_case=True,
-        strip_accents=True,
+        casing=UNCASED,
     )
     (trial / TASKS).write_text(json.dumps(states))
     weights = {name: np.asarray(v) for name, v in model.named_variables().items()}

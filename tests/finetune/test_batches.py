@@ -8,6 +8,7 @@ from finetune.batches import (
     COMPILED_STEP,
     WINDOW,
     Batching,
+    describe_batch,
     permutation,
     scoring_dataset,
     training_dataset,
@@ -125,3 +126,31 @@ def test_rows_without_an_example_are_empty():
     assert batch["input_ids"][0].max() == 3 and batch["input_mask"][0].any()
     for name in ("input_ids", "input_mask", "segment_ids"):
         assert not batch[name][1].any()
+
+
+def numbered(n, first_eid):
+    """Examples of their own lengths; every token is the example's number."""
+    rows = [
+        {"eid": first_eid + i, "input_ids": np.full(2 + i % 5, first_eid + i)} for i in range(n)
+    ]
+    return FeatureTable.from_rows([{**row, "segment_ids": row["input_ids"]} for row in rows], [])
+
+
+@pytest.mark.parametrize("position", [0, 8, 40, 64])  # the last two in later epochs
+def test_the_examples_of_a_batch_are_named(position):
+    data = TaskData(["mrpc", "cola"], [numbered(20, 100), numbered(9, 500)], [[], []])
+    batching = Batching(8, 16)
+    dataset = training_dataset(data, batching, seed=4, position=position, num_steps=1)
+    (batch,) = dataset.as_numpy_iterator()
+    numbers = sorted(set(batch["input_ids"][:, 0]) - {0})  # 0: rows that fill the batch up
+    mrpc, cola = [n for n in numbers if n < 500], [n for n in numbers if n >= 500]
+    parts = [f"mrpc {', '.join(map(str, mrpc))}"] if mrpc else []
+    parts += [f"cola {', '.join(map(str, cola))}"] if cola else []
+    said = describe_batch(data, batching, seed=4, position=position)
+    assert said == "examples: " + "; ".join(parts)
+
+
+def test_many_examples_of_a_batch_are_counted():
+    data = TaskData(["mrpc"], [numbered(30, 1)], [[]])
+    said = describe_batch(data, Batching(30, 16), seed=0, position=0)
+    assert said == f"examples: mrpc {', '.join(map(str, range(1, 17)))} and 14 more"

@@ -75,11 +75,11 @@ def test_a_state_of_other_tasks(tmp_path, states, message):
 def test_casing_and_stored_sizes(tmp_path):
     trial, _, _ = write_fine_tuned(tmp_path, ["marks"])
     cased = {"do_lower_case": False, "strip_accents": True}  # accents stay in cased text
-    (trial / "tokenizer.json").write_text(json.dumps(cased))
+    (trial / "casing.json").write_text(json.dumps(cased))
     out = export(trial, tmp_path / "out")
     assert "cased, with accents" in (out / "README.md").read_text()
-    (trial / "tokenizer.json").write_text(json.dumps(cased | {"do_lower_case": "no"}))
-    with pytest.raises(UserError, match="tokenizer settings can't be read"):
+    (trial / "casing.json").write_text(json.dumps(cased | {"do_lower_case": "no"}))
+    with pytest.raises(UserError, match="stored casing can't be read"):
         export(trial, tmp_path / "again")
     stored = json.loads((trial / "config.json").read_text())
     for change in ({"heads": 2}, {"hidden_size": "16"}, {"encoder": "xl"}, {"hidden_size": 15}):
@@ -95,7 +95,7 @@ def test_a_regression_gives_scores_of_the_data(tmp_path, task, low, scale):
     trial, model, made = write_fine_tuned(tmp_path, [task])
     config, tensors = read(export(trial, tmp_path / "out"))
     normalized = model.heads[0].project(STATES, False, None).numpy()
-    assert made[0].scale() == scale and made[0].score_range()[0] == low
+    assert made[0].scaling == (low, scale)
     np.testing.assert_allclose(
         sequence_head(tensors, STATES[:, 0]), normalized * scale + low, atol=1e-5
     )
@@ -168,18 +168,10 @@ def test_other_families(tmp_path, capsys, architecture, changed):
     assert "has a tanh layer" in capsys.readouterr().err
 
 
-def test_the_card_tells_of_the_trial(tmp_path):
+def test_the_card_tells_of_the_training(tmp_path):
     trial, _, _ = write_fine_tuned(tmp_path, ["marks"])
-    config = json.loads((trial / "config.json").read_text())
-    results = tmp_path / "results.json"
-    config["hparams"]["results_pkl"] = str(results).replace(".json", ".pkl")
-    (trial / "config.json").write_text(json.dumps(config))
-    scores = {"marks": {"accuracy": 91.25}}
-    results.write_text(json.dumps({"trials": [{"trial": 1, "scores": scores}]}))
     card = (export(trial, tmp_path / "out") / "README.md").read_text()
-    for part in ("| marks accuracy | 91.25 |", "| learning_rate | 0.001 |", "| steps | 4 |",
-                 "pipeline_tag: text-classification"):  # fmt: skip
-        assert part in card, part
+    assert '"learning_rate": 0.001' in card and "pipeline_tag: text-classification" in card
     assert str(tmp_path) not in card
 
 

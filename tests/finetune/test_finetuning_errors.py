@@ -1,13 +1,14 @@
 """Bad input to run_finetuning.py: a clear error, a non-zero exit code, nothing existing changed."""
 
 import json
+import re
 import shutil
 
 import numpy as np
 import pytest
 
 import run_finetuning
-from electra_tf2.files import FolderLock
+from electra_tf2.files import folder_lock
 from electra_tf2.training.checkpoints import CheckpointStore
 from tests.data.building import content
 from tests.finetune import tiny_tasks
@@ -51,7 +52,7 @@ def nothing(root):
 
 
 def edit_weights(edit):
-    """Writes the pre-trained model's checkpoint anew, with other arrays."""
+    """Writes the pre-trained model's checkpoint again, with other arrays."""
 
     def change(root):
         store = CheckpointStore(str(root / PRETRAINED))
@@ -66,17 +67,12 @@ def edit_weights(edit):
 def fake_trial(root):
     """A trained model where the first trial's would be, as far as the checks look."""
     shutil.copytree(root / PRETRAINED / "checkpoints", root / TRIAL / "checkpoints")
-    for name in ("vocab.txt", "tokenizer.json"):
+    for name in ("vocab.txt", "casing.json"):
         shutil.copy(root / PRETRAINED / name, root / TRIAL)
     hparams = tiny_tasks.configure(root).to_dict() | {"precision": "float32"}
     stored = {"hparams": hparams, "network": tiny_tasks.NETWORK.to_dict()}
     (root / TRIAL / "config.json").write_text(json.dumps(stored))
     (root / TRIAL / "finished.json").write_text("{}")
-
-
-def question(**fields):
-    paragraph = {"context": "the ship .", "qas": [{"id": "q7", "question": "what"} | fields]}
-    return json.dumps({"data": [{"paragraphs": [paragraph]}]})
 
 
 SQUAD = {"task_names": ["squad"], "tasks": {}}
@@ -92,11 +88,6 @@ CASES = {
         write(f"{MARKS}/dev.tsv", "text\ttag\nthe ship\tgood\n"),
         {},
         ["dev.tsv", "line 1", "label", "tag"],
-    ),
-    "column missing everywhere": (
-        write("finetuning_data/cola/dev.tsv", "one column\n" * 3),
-        {"task_names": ["cola"], "tasks": {}},
-        ["cola/dev.tsv", "line 1"],
     ),
     "unknown label in dev": (
         write(f"{MARKS}/dev.tsv", "text\tlabel\nthe ship\tgreat\n"),
@@ -115,48 +106,19 @@ CASES = {
         {},
         ["train.tsv", "21 of 261", "line 242"],
     ),
-    "tags without words": (write("finetuning_data/chunk/train.txt", "\n\n"), CHUNK, ["train.txt"]),
     "a word without a tag": (
         write("finetuning_data/chunk/train.txt", "the O\nship\n"),
         CHUNK,
         ["train.txt", "line 2", "ship"],
     ),
     "no JSON": (write("finetuning_data/squad/train.json", "{\n]"), SQUAD, ["train.json", "line 2"]),
-    "no question": (
-        write("finetuning_data/squad/dev.json", question().replace("question", "q")),
-        SQUAD,
-        ["dev.json", "q7", "question"],
-    ),
-    "no is_impossible": (
-        write("finetuning_data/squad/train.json", question(answers=[])),
-        SQUAD,
-        ["train.json", "q7", "is_impossible"],
-    ),
-    "an answer that is not in the passage": (
-        write(
-            "finetuning_data/squad/train.json",
-            question(answers=[{"text": "bread", "answer_start": 4}], is_impossible=False),
-        ),
-        SQUAD,
-        ["train.json", "q7", "bread"],
-    ),
     # the task itself
     "unknown task": (nothing, {"task_names": ["colla"]}, ["colla", "Did you mean 'cola'?"]),
     "task twice": (nothing, {"task_names": ["cola", "cola"]}, ["twice"]),
     "no task": (nothing, {"task_names": []}, ["task_names"]),
     "task with a slash": (nothing, {"task_names": ["a/b"]}, ["a/b"]),
     "no kind": (nothing, {"tasks": {"marks": {"text": "text"}}}, ["tasks.marks.kind", "no kind"]),
-    "unknown kind": (
-        nothing,
-        {"tasks": {"marks": {"kind": "clasification"}}},
-        ["Did you mean 'classification'?"],
-    ),
-    "definition is no object": (nothing, {"tasks": {"marks": "text"}}, ["tasks.marks"]),
-    "unknown key": (
-        nothing,
-        {"tasks": {"marks": {"kind": "classification", "text": "text", "lable": "label"}}},
-        ["lable", "Did you mean 'label'?"],
-    ),
+    "definition is not an object": (nothing, {"tasks": {"marks": "text"}}, ["tasks.marks"]),
     "unknown hparam": (nothing, {"learningrate": 1}, ["Did you mean 'learning_rate'?"]),
     "path without its parts": (nothing, {"test_predictions": "x.jsonl"}, ["test_predictions"]),
     # the model
@@ -269,13 +231,14 @@ def test_bad_input(name, data_dir):
     after = content(data_dir)
     assert {name: after.get(name) for name in before} == before
     added = {name for name in after.keys() - before.keys() if after[name] is not None}
-    assert not {name for name in added if "finetuning_tfrecords" not in name}
+    allowed = re.compile(r"finetuning_tfrecords|\.lock$")
+    assert not {name for name in added if not allowed.search(name)}
 
 
-def test_other_hparams_beside_finished_trials(data_dir):
-    tiny_tasks.finetune_here(data_dir, num_train_epochs=0.1)
+def test_other_hparams_beside_finished_trials(copy_of_trained_briefly):
+    data_dir = copy_of_trained_briefly
     before = content(data_dir / PRETRAINED)
-    arguments = tiny_tasks.arguments(data_dir, learning_rate=0.5, num_train_epochs=0.1)
+    arguments = tiny_tasks.arguments(data_dir, **tiny_tasks.SHORT, learning_rate=0.5)
     error = error_of(*run_here(run_finetuning.main, arguments))
     assert "learning_rate: the trials had 0.001, this run has 0.5" in error
     assert content(data_dir / PRETRAINED) == before
@@ -295,7 +258,7 @@ def test_a_loss_that_is_not_finite(data_dir):
 def test_two_runs_at_once(data_dir):
     folder = data_dir / PRETRAINED / "finetuning_models"
     folder.mkdir()
-    with FolderLock(str(folder), ".marks_model.lock"):
+    with folder_lock(str(folder), ".marks_model.lock"):
         error = error_of(*run_here(run_finetuning.main, tiny_tasks.arguments(data_dir)))
         assert "Another run" in error and "finetuning_models" in error
         tiny_tasks.finetune_here(data_dir, task_names=["cola"], num_train_epochs=0.1)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from electra_tf2.errors import UserError
+from electra_tf2.text.normalization import Casing
 from electra_tf2.text.tokenizer import make_tokenizer
 from electra_tf2.text.vocabulary import load_vocabulary
 from finetune.features import FeatureTable, Preprocessor, describe_example
@@ -24,7 +25,7 @@ class Counting:
     def __call__(self, split="train", lower_case=True, **hparams):
         config = tiny_tasks.configure(self.data_dir, **hparams)
         vocabulary = load_vocabulary(str(self.data_dir / "vocab.txt"))
-        (task,) = get_tasks(config, make_tokenizer(vocabulary, lower_case=lower_case))
+        (task,) = get_tasks(config, make_tokenizer(vocabulary, Casing(lower_case)))
         original = task.featurize
 
         def featurize(*arguments, **named):

@@ -5,15 +5,8 @@ import math
 
 import pytest
 
-from finetune.results import (
-    Results,
-    TrialResult,
-    glue_average,
-    model_scores,
-    read_results,
-    summarize,
-    write_model_scores,
-)
+from finetune.model_scores import glue_average, model_scores, write_model_scores
+from finetune.results import Results, TrialResult, read_results, summarize
 from tests.finetune import tiny_tasks
 
 
@@ -39,11 +32,9 @@ def trial(number, task="marks", **metrics):
 def test_summary():
     scores = [{"t": {"accuracy": value}} for value in (90.0, 80.0, 85.0, 81.0)]
     summary = summarize(scores)["t"]["accuracy"]
-    assert summary["median"] == 83.0
-    assert summary["mean"] == 84.0
-    assert summary["std"] == pytest.approx(math.sqrt((36 + 16 + 1 + 9) / 3))
-    assert summary["trials"] == 4
-    assert summarize(scores[:1])["t"]["accuracy"]["std"] == 0.0
+    assert (summary.median, summary.mean, summary.trials) == (83.0, 84.0, 4)
+    assert summary.std == pytest.approx(math.sqrt((36 + 16 + 1 + 9) / 3))
+    assert summarize(scores[:1])["t"]["accuracy"].std == 0.0
 
 
 def test_files_of_several_trials(tmp_path):
@@ -52,15 +43,21 @@ def test_files_of_several_trials(tmp_path):
     results.add(trial(1, accuracy=90.0, loss=float("nan")))
     text = open(config.results_txt).read()
     assert text == ("marks: accuracy: 90.00 - loss: nan\nmarks: accuracy: 81.26 - loss: 0.50\n")
-    stored = read_results(results.path)
-    assert [t["trial"] for t in stored["trials"]] == [1, 2]
+    first, second = read_results(results.path).trials
+    assert math.isnan(first.scores["marks"]["loss"]) and second == trial(
+        2, accuracy=81.256, loss=0.5
+    )
+    stored = json.loads(open(results.path).read(), parse_constant=pytest.fail)
     assert stored["trials"][0]["scores"]["marks"]["loss"] is None  # JSON has no NaN
-    json.loads(open(results.path).read(), parse_constant=pytest.fail)
+    assert list(stored) == [
+        "model_name", "task_names", "main_metrics", "hparams", "origin", "pretraining_pfs_days",
+        "summary", "trials", "evaluations",
+    ]  # fmt: skip
     rows = open(config.results_txt.replace(".txt", ".md")).read().splitlines()
     assert "| trial | seed | accuracy | loss |  |" in rows
     assert "| **median** |  | 85.63 | nan |  |" in rows
     _, again = make(tmp_path)
-    assert again.has(1) and again.has(2) and not again.has(3)
+    assert [own.trial for own in again.trials] == [1, 2]
 
 
 def test_trials_with_unequal_metrics(tmp_path):
@@ -73,7 +70,7 @@ def test_trials_with_unequal_metrics(tmp_path):
     rows = results.table().splitlines()
     assert "| 1 | 0 | 80.00 |  |  |  |" in rows
     assert "| **median** |  | 85.00 | 70.00 |  |  |" in rows
-    assert read_results(results.path)["summary"]["marks"]["mismatched_accuracy"]["trials"] == 1
+    assert read_results(results.path).summary["marks"]["mismatched_accuracy"].trials == 1
 
 
 def test_a_stuck_trial_is_marked(tmp_path):
@@ -93,7 +90,7 @@ def test_an_evaluation_stands_beside_the_trials(tmp_path):
     given = TrialResult(0, None, "elsewhere", 0, 0.0, {"marks": {"accuracy": 70.0}})
     results.add_evaluation(given)
     results.add_evaluation(given)
-    assert read_results(results.path)["summary"]["marks"]["accuracy"]["mean"] == 90.0
+    assert read_results(results.path).summary["marks"]["accuracy"].mean == 90.0
     assert "70.00" not in open(config.results_txt).read()  # trials only, where there are any
     assert "| elsewhere |  | 70.00 |  |" in results.table()
 
@@ -120,8 +117,26 @@ def test_glue_average_over_the_tasks_that_have_run(tmp_path):
     mean, missing = glue_average(scores)
     assert mean == 70.0
     assert missing == ["mrpc", "sts", "qqp", "mnli", "qnli", "rte"]
-    said = []
-    write_model_scores(config, said.append)
-    assert "GLUE average of 2 of 8 tasks: 70.00" in said[0]
+    assert "GLUE average of 2 of 8 tasks: 70.00" in write_model_scores(config)[0]
     assert "| cola | mcc | 50.00 | 15.28 | 3 |" in open(f"{folder}/scores.md").read()
     assert glue_average(scores[2:]) is None
+
+
+def test_other_files_have_no_scores(tmp_path):
+    whole = {"trials": [], "evaluations": [], "main_metrics": {"rte": "accuracy"}}
+    figures = {"median": 1.0, "mean": 1.0, "std": None, "trials": 1}
+    broken = [
+        {},
+        {"summary": []},
+        {"summary": {"rte": []}},
+        {"summary": {"rte": {"accuracy": {"median": 1.0}}}},
+        {"summary": {"rte": {"accuracy": figures}}, "main_metrics": None},
+        {"summary": {"rte": {"accuracy": figures}}, "main_metrics": ["rte"]},
+    ]
+    for number, part in enumerate(broken):
+        (tmp_path / f"a{number}_results.json").write_text(json.dumps(whole | part))
+    assert model_scores(str(tmp_path)) == []
+    part = {"summary": {"rte": {"accuracy": figures}}}
+    (tmp_path / "b_results.json").write_text(json.dumps(whole | part))
+    (score,) = model_scores(str(tmp_path))
+    assert (score.task, score.median, score.trials) == ("rte", 1.0, 1) and math.isnan(score.std)

@@ -1,4 +1,4 @@
-"""Fine-tuning end to end: trials, results, predictions, evaluation, and going on."""
+"""Fine-tuning end to end: trials, results, predictions and evaluation."""
 
 import json
 import shutil
@@ -11,30 +11,8 @@ import run_finetuning
 from electra_tf2.training.checkpoints import CheckpointStore
 from finetune.features import TaskData
 from finetune.results import read_results
-from tests.data.building import content
 from tests.finetune import tiny_tasks
-
-# Enough to learn which words matter.
-LEARN = {"num_train_epochs": 6.0, "learning_rate": 2e-3, "layerwise_lr_decay": None}
-
-
-@pytest.fixture(scope="module")
-def trained(tiny_finetuning, tmp_path_factory):
-    """(data folder, results, what was printed) of two trials."""
-    folder = tmp_path_factory.mktemp("trained") / "data"
-    shutil.copytree(tiny_finetuning, folder)
-    results, shown = tiny_tasks.finetune_here(folder, **LEARN, num_trials=2)
-    return folder, results, shown
-
-
-@pytest.fixture
-def copy_of_trained(trained, tmp_path):
-    shutil.copytree(trained[0], tmp_path / "copy")
-    return tmp_path / "copy"
-
-
-def model_of(data_dir):
-    return data_dir / "models" / tiny_tasks.MODEL
+from tests.finetune.tiny_tasks import LEARN, SHORT, model_of
 
 
 def weights_of(data_dir, trial=1, name="marks_model"):
@@ -50,7 +28,6 @@ def differ(one, other):
 def test_trials_learn_and_differ(trained):
     folder, results, shown = trained
     assert [(r.trial, r.seed) for r in results] == [(1, 0), (2, 1)]
-    # 240 examples: 30 batches x 6 epochs.
     assert [r.step for r in results] == [180, 180]
     for result in results:
         assert result.scores["marks"]["accuracy"] > 90
@@ -64,12 +41,12 @@ def test_results_files(trained):
     place = model_of(folder) / "results"
     content = read_results(str(place / "marks_results.json"))
     accuracies = [r.scores["marks"]["accuracy"] for r in results]
-    summary = content["summary"]["marks"]["accuracy"]
-    assert summary["mean"] == pytest.approx(np.mean(accuracies))
-    assert summary["median"] == pytest.approx(np.median(accuracies))
-    assert summary["std"] == pytest.approx(np.std(accuracies, ddof=1))
-    assert [t["seed"] for t in content["trials"]] == [0, 1]
-    assert content["hparams"]["learning_rate"] == LEARN["learning_rate"]
+    summary = content.summary["marks"]["accuracy"]
+    assert summary.mean == pytest.approx(np.mean(accuracies))
+    assert summary.median == pytest.approx(np.median(accuracies))
+    assert summary.std == pytest.approx(np.std(accuracies, ddof=1))
+    assert content.trials == results
+    assert content.hparams["learning_rate"] == LEARN["learning_rate"]
     lines = (place / "marks_results.txt").read_text().splitlines()
     assert lines == [
         "marks: " + " - ".join(f"{k}: {v:.2f}" for k, v in r.scores["marks"].items())
@@ -83,10 +60,11 @@ def test_results_files(trained):
 def test_a_trial_s_folder_says_what_the_model_is(trained):
     folder = model_of(trained[0]) / "finetuning_models" / "marks_model_2"
     names = {path.name for path in folder.iterdir()}
-    assert names >= {"checkpoints", "config.json", "vocab.txt", "tokenizer.json", "tasks.json"}
+    assert names >= {"checkpoints", "config.json", "vocab.txt", "casing.json", "tasks.json"}
     assert names >= {"metrics.jsonl", "tensorboard"}
     assert json.loads((folder / "tasks.json").read_text())["marks"]["labels"] == ["bad", "good"]
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    lines = [line for line in lines if line["split"] == "train"]
     assert {"loss", "marks_loss", "mean_loss", "learning_rate"} <= lines[0].keys()
     assert [line["step"] for line in lines] == list(range(4, 184, 4))
 
@@ -105,38 +83,15 @@ def test_dev_predictions(trained):
         assert record["label"] == max(record["probabilities"], key=record["probabilities"].get)
 
 
-def test_finished_trials_stand_and_more_may_follow(copy_of_trained):
-    before = content(model_of(copy_of_trained) / "finetuning_models")
-    results, shown = tiny_tasks.finetune_here(copy_of_trained, **LEARN, num_trials=3)
-    after = content(model_of(copy_of_trained) / "finetuning_models")
-    assert shown.count("its results stand") == 2
-    assert [r.trial for r in results] == [1, 2, 3]
-    assert {name: after[name] for name in before} == before
-
-
-def test_the_same_seed_gives_the_same_trial(trained, copy_of_trained):
-    shutil.rmtree(model_of(copy_of_trained) / "finetuning_models")
-    shutil.rmtree(model_of(copy_of_trained) / "results")
-    results, _ = tiny_tasks.finetune_here(copy_of_trained, **LEARN)
-    assert results[0].scores == trained[1][0].scores
-    assert not differ(weights_of(copy_of_trained), weights_of(trained[0]))
-
-
-def test_overwrite_trains_again_and_leaves_nothing_behind(copy_of_trained):
-    results, _ = tiny_tasks.finetune_here(
-        copy_of_trained, **LEARN | {"num_train_epochs": 1.0}, overwrite=True
-    )
-    assert [(r.trial, r.step) for r in results] == [(1, 30)]
-    names = {p.name for p in (model_of(copy_of_trained) / "finetuning_models").iterdir()}
-    assert names == {"marks_model_1"}
-    content = read_results(str(model_of(copy_of_trained) / "results" / "marks_results.json"))
-    assert len(content["trials"]) == 1
-    assert content["hparams"]["num_train_epochs"] == 1.0
+def test_the_same_seed_gives_the_same_trial(trained_briefly, data_dir):
+    (result,), _ = tiny_tasks.finetune_here(data_dir, **SHORT)
+    assert result.scores == trained_briefly[1].scores
+    assert not differ(weights_of(data_dir), weights_of(trained_briefly[0]))
 
 
 def test_only_the_last_model_is_kept_if_asked(data_dir):
-    tiny_tasks.finetune_here(data_dir, num_trials=2, keep_all_models=False, num_train_epochs=0.2)
-    names = [p.name for p in (model_of(data_dir) / "finetuning_models").iterdir()]
+    tiny_tasks.finetune_here(data_dir, **SHORT, num_trials=2, keep_all_models=False)
+    names = [p.name for p in (model_of(data_dir) / "finetuning_models").glob("marks_model*")]
     assert names == ["marks_model_2"]
 
 
@@ -145,8 +100,8 @@ def test_evaluating_the_last_trained_model(trained, copy_of_trained):
     assert "marks_model_2" in shown
     assert result.scores == trained[1][1].scores
     content = read_results(str(model_of(copy_of_trained) / "results" / "marks_results.json"))
-    assert [t["trial"] for t in content["trials"]] == [1, 2]
-    assert [e["checkpoint"] for e in content["evaluations"]] == [result.checkpoint]
+    assert [own.trial for own in content.trials] == [1, 2]
+    assert [own.checkpoint for own in content.evaluations] == [result.checkpoint]
 
 
 def test_evaluating_a_given_model(trained, copy_of_trained):
@@ -171,28 +126,34 @@ def test_predicting_a_file(trained, tmp_path):
     assert [r["label"] for r in records] == ["good", "bad", "bad"]
 
 
-def test_test_outputs_and_submission(data_dir):
-    tiny_tasks.finetune_here(
-        data_dir, task_names=["cola"], tasks={}, write_test_outputs=True, predict_batch_size=3
-    )
+def test_test_outputs_may_follow_later(data_dir):
+    """Those of trial 1 are written when they are asked for, those of trial 2 after its training."""
+    cola = {"task_names": ["cola"], "tasks": {}, "num_train_epochs": 0.4}
+    tiny_tasks.finetune_here(data_dir, **cola)
     place = model_of(data_dir) / "test_predictions"
-    assert len((place / "cola_test_1_predictions.jsonl").read_text().splitlines()) == 5
-    lines = (place / "submission_1" / "CoLA.tsv").read_text().splitlines()
-    assert lines[0] == "index\tprediction"
-    assert [line.split("\t")[0] for line in lines[1:]] == ["0", "1", "2", "3", "4"]
+    assert not (place / "submission_1").exists()
+    cola |= {"num_trials": 2, "write_test_outputs": True, "predict_batch_size": 3}
+    _, shown = tiny_tasks.finetune_here(data_dir, **cola)
+    assert "its results stand" in shown
+    for trial in (1, 2):
+        records = (place / f"cola_test_{trial}_predictions.jsonl").read_text().splitlines()
+        assert len(records) == 5
+        lines = (place / f"submission_{trial}" / "CoLA.tsv").read_text().splitlines()
+        assert lines[0] == "index\tprediction"
+        assert [line.split("\t")[0] for line in lines[1:]] == ["0", "1", "2", "3", "4"]
 
 
-def test_the_best_weights_are_kept(data_dir):
-    (result,), shown = tiny_tasks.finetune_here(data_dir, **LEARN, eval_every_steps=45)
-    folder = model_of(data_dir) / "finetuning_models" / "marks_model_1"
+def test_the_best_weights_are_kept(trained, copy_of_trained):
+    result = trained[1][0]
+    folder = model_of(copy_of_trained) / "finetuning_models" / "marks_model_1"
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     scores = {line["step"]: line["accuracy"] for line in lines if line["split"] == "dev"}
     assert list(scores) == [45, 90, 135, 180]
     best = max(scores.values())
-    assert result.best["score"] == pytest.approx(best)
-    assert result.best["step"] == min(step for step, score in scores.items() if score == best)
+    assert result.best.score == pytest.approx(best)
+    assert result.best.step == min(step for step, score in scores.items() if score == best)
     (again,), _ = tiny_tasks.finetune_here(
-        data_dir, do_train=False, init_checkpoint=str(folder / "best")
+        copy_of_trained, do_train=False, init_checkpoint=str(folder / "best")
     )
     assert again.scores["marks"]["accuracy"] == pytest.approx(best)
 
@@ -209,17 +170,17 @@ def test_several_tasks_train_one_model(data_dir):
     assert result.step == 66
 
 
-def test_a_task_with_an_underscore(data_dir):
+def test_a_task_with_an_underscore(trained_briefly, data_dir):
     """The official program takes feature names apart at it."""
-    (plain,), _ = tiny_tasks.finetune_here(data_dir)
     source = data_dir / "finetuning_data"
     (source / "marks").rename(source / "my_marks_1")
     (result,), _ = tiny_tasks.finetune_here(
         data_dir,
+        **SHORT,
         task_names=["my_marks_1"],
         tasks={"my_marks_1": tiny_tasks.HPARAMS["tasks"]["marks"]},
     )
-    assert result.scores["my_marks_1"] == plain.scores["marks"]
+    assert result.scores["my_marks_1"] == trained_briefly[1].scores["marks"]
 
 
 def test_random_weights(data_dir):
@@ -228,7 +189,7 @@ def test_random_weights(data_dir):
         init_checkpoint=None,
         vocab_size=tiny_tasks.NETWORK.vocab_size,
         model_hparam_overrides={"hidden_size": 16, "num_hidden_layers": 1},
-        num_train_epochs=0.2,
+        **SHORT,
     )
     assert "random weights" in shown
     table = "electra/embeddings/word_embeddings"
@@ -257,7 +218,7 @@ def test_fixed_shapes(data_dir, monkeypatch, pad):
             return tf.nest.map_structure(tf.identity, batch)
 
     monkeypatch.setattr(TaskData, "gather", watch)
-    tiny_tasks.finetune_here(data_dir, pad_to_max_length=pad, num_train_epochs=0.2)
+    tiny_tasks.finetune_here(data_dir, pad_to_max_length=pad, **SHORT)
     assert len(lengths) == 6 + 3  # training and scoring
     assert (set(lengths) == {32}) == pad and max(lengths) <= 32
 
@@ -270,8 +231,8 @@ def test_gradient_accumulation_is_the_large_batch(data_dir):
     for parts in (1, 4):
         tiny_tasks.finetune_here(
             data_dir,
+            **SHORT,
             gradient_accumulation_steps=parts,
-            num_train_epochs=0.2,
             model_hparam_overrides=off,
             head_dropout_prob=0.0,
             do_eval=False,
@@ -287,18 +248,15 @@ def test_gradient_accumulation_is_the_large_batch(data_dir):
     assert max(moved) > 1e-3
 
 
-def test_a_head_of_other_labels_is_not_taken_over(copy_of_trained):
-    path = copy_of_trained / "finetuning_data" / "marks"
-    for name in ("train.tsv", "dev.tsv"):
-        (path / name).write_text((path / name).read_text().replace("good", "a good one"))
-    start = model_of(copy_of_trained) / "finetuning_models" / "marks_model_1"
-    again = {"init_checkpoint": str(start), "model_dir": str(copy_of_trained / "x")}
-    again |= {"results_pkl": str(copy_of_trained / "x.pkl"), "do_eval": False}
-    again["num_train_epochs"] = 0.2
-    _, shown = tiny_tasks.finetune_here(copy_of_trained, **again)
-    assert "2 variables of task heads start at random" in shown
-    for name in ("train.tsv", "dev.tsv"):
-        (path / name).write_text((path / name).read_text().replace("a good one", "good"))
-    again["model_dir"] = str(copy_of_trained / "y")
-    _, shown = tiny_tasks.finetune_here(copy_of_trained, **again)
+def test_a_head_of_other_labels_is_not_taken_over(copy_of_trained_briefly):
+    folder = copy_of_trained_briefly
+    start = model_of(folder) / "finetuning_models" / "marks_model_1"
+    again = SHORT | {"init_checkpoint": str(start), "do_eval": False}
+    again["results_pkl"] = str(folder / "other.pkl")
+    _, shown = tiny_tasks.finetune_here(folder, **again, model_dir=str(folder / "x"))
     assert "at random" not in shown
+    for name in ("train.tsv", "dev.tsv"):
+        path = folder / "finetuning_data" / "marks" / name
+        path.write_text(path.read_text().replace("good", "a good one"))
+    _, shown = tiny_tasks.finetune_here(folder, **again, model_dir=str(folder / "y"))
+    assert "2 variables of task heads start at random" in shown

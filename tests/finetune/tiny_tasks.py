@@ -14,6 +14,7 @@ import numpy as np
 from configure_finetuning import FinetuningConfig
 from electra_tf2.loading.folder import make_model_folder, write_model_folder
 from electra_tf2.modeling.config import TransformerConfig
+from electra_tf2.text.normalization import UNCASED
 from electra_tf2.training.checkpoints import CheckpointStore
 from tests.data.building import PIECES, write_vocabulary
 
@@ -42,9 +43,12 @@ HPARAMS = {
     "learning_rate": 1e-3,
     "log_every_steps": 4,
 }
+# Enough to learn which words matter: 240 examples, so 30 batches x 6 epochs.
+LEARN = {"num_train_epochs": 6.0, "learning_rate": 2e-3, "layerwise_lr_decay": None}
+SHORT = {"num_train_epochs": 0.2}  # 6 steps
 
 
-def write_model(data_dir, network=NETWORK, name=MODEL, seed=0, **tokenizer):
+def write_model(data_dir, network=NETWORK, name=MODEL, seed=0):
     """Writes the folder of a "pre-trained" model with random weights, as run_pretraining.py does.
 
     Returns:
@@ -67,9 +71,9 @@ def write_model(data_dir, network=NETWORK, name=MODEL, seed=0, **tokenizer):
     write_model_folder(
         folder,
         hparams={},
-        network=network.to_dict(),
+        network=network,
         vocab_file=str(data_dir / "vocab.txt"),
-        **{"do_lower_case": True, "strip_accents": True, **tokenizer},
+        casing=UNCASED,
     )
     CheckpointStore(folder).save(10, weights, {}, {"examples_seen": 80})
     return pathlib.Path(folder)
@@ -147,6 +151,11 @@ def write_squad(data_dir, name="squad", train=8, dev=4):
         data = {"version": "v2.0", "data": [{"title": "t", "paragraphs": paragraphs}]}
         (folder / f"{split}.json").write_text(json.dumps(data))
     return folder
+
+
+def model_of(data_dir):
+    """The folder of the pre-trained model."""
+    return data_dir / "models" / MODEL
 
 
 def configure(data_dir, model=MODEL, **hparams):

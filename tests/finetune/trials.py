@@ -9,6 +9,7 @@ import numpy as np
 from configure_finetuning import FinetuningConfig
 from electra_tf2.loading.folder import make_model_folder, write_model_folder
 from electra_tf2.modeling.config import TransformerConfig
+from electra_tf2.text.normalization import UNCASED
 from electra_tf2.text.tokenizer import make_tokenizer
 from electra_tf2.text.vocabulary import load_vocabulary
 from electra_tf2.training.checkpoints import CheckpointStore
@@ -51,16 +52,10 @@ def configure(folder, names, **hparams):
     return FinetuningConfig("tiny", str(folder), **given, max_seq_length=LENGTH, **hparams)
 
 
-def write_trial(folder, names=tuple(TASKS), seed=1, **tokenizer):
+def write_trial(folder, names=tuple(TASKS), seed=1):
     """Writes the folder of a trial on some of `TASKS`, as run_finetuning.py leaves it."""
-    settings = {"do_lower_case": True, "strip_accents": True, **tokenizer}
-    made = make_tokenizer(
-        load_vocabulary(str(VOCAB)),
-        lower_case=settings["do_lower_case"],
-        strip_accents=settings["strip_accents"],
-    )
     config = configure(folder, names)
-    tasks = get_tasks(config, made)
+    tasks = get_tasks(config, make_tokenizer(load_vocabulary(str(VOCAB))))
     for task in tasks:
         task.set_state(STATES[task.name])
     keras.utils.set_random_seed(seed)
@@ -69,10 +64,10 @@ def write_trial(folder, names=tuple(TASKS), seed=1, **tokenizer):
     make_model_folder(str(folder))
     write_model_folder(
         str(folder),
-        hparams={**config.to_dict(), **settings, "precision": "float32"},
-        network=NETWORK.to_dict(),
+        hparams={**config.to_dict(), "precision": "float32"},
+        network=NETWORK,
         vocab_file=str(VOCAB),
-        **settings,
+        casing=UNCASED,
     )
     states = {name: STATES[name] for name in names}
     (pathlib.Path(folder) / "tasks.json").write_text(json.dumps(states))

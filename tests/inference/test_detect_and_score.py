@@ -5,7 +5,6 @@ import pytest
 import tensorflow as tf
 
 import electra_tf2
-from electra_tf2.errors import UserError
 from electra_tf2.loading.networks import log_noise
 from tests.inference import official_models as official
 
@@ -57,9 +56,8 @@ def test_detect_judges_what_fits(discriminator):
     (found,) = discriminator.detect(["the river " * 90])
     assert len(found.tokens) == 62
     assert discriminator.detect([]) == []
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(TypeError, match=r"texts\[0\]"):
         discriminator.detect([("a", "pair")])
-    assert caught.value.where == "texts[0]"
 
 
 def test_electric_detects_with_its_noise(electric):
@@ -82,11 +80,10 @@ def test_electric_score(electric):
 
 
 def test_only_electric_scores_in_one_pass(discriminator, electric):
-    with pytest.raises(UserError, match="gives no likelihoods"):
+    with pytest.raises(ValueError, match="gives no likelihoods"):
         discriminator.score(TEXTS)
-    with pytest.raises(UserError, match="too long") as caught:
+    with pytest.raises(ValueError, match=r"texts\[1\] is too long"):
         electric.score(["short", "the river " * 90])
-    assert caught.value.where == "texts[1]"
 
 
 def test_fill_mask(generator):
@@ -121,9 +118,8 @@ def test_fill_mask(generator):
     ],
 )
 def test_nothing_to_fill(generator, text, top_k, where):
-    with pytest.raises(UserError) as caught:
+    with pytest.raises((TypeError, ValueError), match=where):
         generator.fill_mask(text, top_k)
-    assert caught.value.where == where
 
 
 def test_a_mask_before_the_end_of_a_long_text_is_filled(generator):

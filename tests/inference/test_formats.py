@@ -11,6 +11,7 @@ from electra_tf2.export.huggingface import ExportOptions, export_huggingface
 from electra_tf2.loading.folder import make_model_folder, write_model_folder
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.modeling.electra import build_pair
+from electra_tf2.text.normalization import UNCASED
 from electra_tf2.training.checkpoints import CheckpointStore
 from tests.inference import official_models as official
 
@@ -56,10 +57,9 @@ def test_layers_that_share_their_weights(tmp_path):
     write_model_folder(
         folder,
         hparams={"generator_layers": 0.67},
-        network=network.to_dict(),
+        network=network,
         vocab_file=str(official.case("electra_train").vocab),
-        do_lower_case=True,
-        strip_accents=True,
+        casing=UNCASED,
     )
     variables = [*pair.discriminator.trainable_variables, *pair.generator.trainable_variables]
     CheckpointStore(folder).save(1, {v.path: np.asarray(v) for v in variables}, {}, {})

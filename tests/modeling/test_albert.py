@@ -12,8 +12,8 @@ from configure_pretraining import PretrainingConfig
 from electra_tf2.hparams.record import parse_hparams
 from electra_tf2.modeling.config import TransformerConfig, generator_config
 from electra_tf2.modeling.electra import build_pair, count_parameters, describe_parameters
-from electra_tf2.modeling.encoder import SITES_PER_BLOCK, Encoder
-from electra_tf2.randomness import site_seed
+from electra_tf2.modeling.encoder import Encoder
+from electra_tf2.randomness import SITES_PER_BLOCK, site_seed
 
 PAGE = (Path(__file__).parents[2] / "docs" / "albert.md").read_text(encoding="utf-8")
 PASSES = 2

@@ -5,6 +5,7 @@
 checkpoint away, as if the run had been killed before it, and lets this version train it again.
 """
 
+import json
 import shutil
 import zipfile
 from pathlib import Path
@@ -12,6 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from electra_tf2.errors import UserError
+from electra_tf2.export.huggingface import ExportOptions, export_huggingface
+from electra_tf2.loading.folder import read_casing
+from electra_tf2.text.normalization import UNCASED
 from electra_tf2.training.checkpoints import CheckpointStore
 from finetune import FineTuned
 from tests.finetune import tiny_tasks
@@ -82,6 +87,7 @@ def test_pretraining_resumes_bit_for_bit(folder, sums_alike):
     _, shown = tiny.pretrain_here(folder, **PRETRAINING)
     assert "Resuming at step 3" in shown
     assert alike(load(MODEL, 6), expected) or not sums_alike
+    assert read_casing(str(MODEL)) == UNCASED and (MODEL / "casing.json").exists()
 
 
 def test_finetuning_resumes_bit_for_bit(folder, sums_alike):
@@ -98,3 +104,20 @@ def test_a_finished_trial_is_not_trained_again(folder):
     assert "step 8/8" not in shown
     (answer,) = FineTuned.from_pretrained(str(TRIAL)).predict(["the ship and the harbour"])
     assert answer.label in ("good", "bad")
+
+
+def test_another_casing_than_the_stored_one_is_refused(folder):
+    cased = {"do_lower_case": True, "strip_accents": False}
+    (MODEL / "tokenizer.json").write_text(json.dumps(cased))
+    with pytest.raises(UserError, match="tokenized otherwise") as error:
+        tiny.pretrain_here(folder, **PRETRAINING | {"num_train_steps": 9})
+    assert error.value.where.endswith("tokenizer.json")
+
+
+@pytest.mark.parametrize("strips", [True, False])
+def test_exports_have_the_casing(folder, strips):
+    stored = {"do_lower_case": True, "strip_accents": strips}
+    (MODEL / "tokenizer.json").write_text(json.dumps(stored))
+    export_huggingface(str(MODEL), "out", ExportOptions(network="discriminator"))
+    settings = json.loads(Path("out/tokenizer_config.json").read_text())
+    assert settings["do_lower_case"] is True and settings["strip_accents"] is strips

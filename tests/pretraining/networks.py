@@ -7,7 +7,7 @@ import tensorflow as tf
 from electra_tf2.randomness import StepRandomness
 from electra_tf2.training.devices import make_strategy
 from electra_tf2.training.loop import Average, StepLoop
-from electra_tf2.training.optimizers import AdamW, AdamWSettings
+from electra_tf2.training.optimizers import AdamW, OptimizerSettings
 from electra_tf2.training.schedule import PolynomialDecay
 from electra_tf2.training.step import ReplicaStep
 from tests.pretraining.batches import CLS, FIRST_TOKEN, SEP
@@ -83,7 +83,7 @@ class Engine:
     def __init__(self, objective, n_steps, seed=0):
         strategy = make_strategy("one_device")
         self.objective = objective
-        self.optimizer = AdamW(strategy, objective.named_variables(), AdamWSettings())
+        self.optimizer = AdamW(strategy, objective.named_variables(), OptimizerSettings())
         schedule = PolynomialDecay(LEARNING_RATE, num_train_steps=10 * n_steps)
         step = ReplicaStep(objective, self.optimizer, schedule, seed=seed)
         self._loop = StepLoop(strategy, step.train, stop_at_nonfinite=True)

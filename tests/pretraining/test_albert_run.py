@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from electra_tf2.errors import UserError
-from electra_tf2.loading.folder import check_same_model
+from electra_tf2.loading.folder import check_same_model, read_config
+from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.pretraining.phases import RunCompute
 from electra_tf2.training.checkpoints import CheckpointStore
 from tests.pretraining import tiny
@@ -64,12 +65,15 @@ def test_another_encoder_is_refused(trained, tiny_data):
         tiny.pretrain_here(tiny_data, folder.name, **ALBERT | {"encoder": "bert"})
 
 
-def test_a_model_of_an_older_version_has_the_encoder_that_there_was():
-    stored = {"hparams": {}, "network": {"hidden_size": 8}}
-    same = {"hidden_size": 8, "encoder": "bert"}
+def test_a_model_of_an_older_version_has_the_encoder_that_there_was(tmp_path):
+    network = {"vocab_size": 9, "hidden_size": 8}
+    (tmp_path / "config.json").write_text(json.dumps({"hparams": {}, "network": network}))
+    stored = read_config(str(tmp_path))
+    same = TransformerConfig(**network, encoder="bert")
     check_same_model("m", stored, {}, same, lambda old, new: [])
     with pytest.raises(UserError, match="encoder: the model has 'bert', this run 'albert'"):
-        check_same_model("m", stored, {}, same | {"encoder": "albert"}, lambda old, new: [])
+        other = TransformerConfig(**network, encoder="albert")
+        check_same_model("m", stored, {}, other, lambda old, new: [])
 
 
 def test_compute_is_reported_as_it_is_spent(trained):

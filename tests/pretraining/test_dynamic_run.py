@@ -6,8 +6,9 @@ import signal
 import pytest
 
 from electra_tf2.data import dataset
-from electra_tf2.data.input import READERS
+from electra_tf2.data.input import open_training_files
 from electra_tf2.errors import UserError
+from electra_tf2.text.normalization import UNCASED
 from electra_tf2.training.checkpoints import CheckpointStore
 from electra_tf2.training.reports import RunLog
 from electra_tf2.training.trainer import Interrupted
@@ -69,16 +70,16 @@ def test_a_phase_is_longer_than_an_epoch(root):
     config = tiny.configure(root, **hparams(root))
     from electra_tf2.text.vocabulary import load_vocabulary
 
-    reader = READERS["dynamic"]
-    files = reader.open(
+    files = open_training_files(
         config.pretrain_tfrecords,
+        segmentation="dynamic",
         max_seq_length=tiny.LENGTH,
         vocabulary=load_vocabulary(config.vocab_file),
-        do_lower_case=True,
-        strip_accents=None,
+        casing=UNCASED,
+        compare_accents=False,
     )
     for phase in (SHORT, LONG):
-        size = reader.num_examples(files, phase["max_seq_length"], 10**9)
+        size = files.evaluation_size(phase["max_seq_length"], 10**9)
         assert size < (phase["num_train_steps"] - 1) * phase["train_batch_size"]
 
 

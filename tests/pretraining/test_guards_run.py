@@ -3,8 +3,9 @@
 import pytest
 
 from electra_tf2.data.dataset import open_records
-from electra_tf2.data.order import describe_places, record_places
+from electra_tf2.data.position import describe_places, record_places
 from electra_tf2.pretraining import guards
+from electra_tf2.text.normalization import UNCASED
 from electra_tf2.text.vocabulary import load_vocabulary
 from electra_tf2.training.trainer import NonFiniteLoss
 from tests.pretraining import tiny
@@ -51,8 +52,7 @@ def test_a_loss_that_is_not_finite_names_the_shards(tiny_data):
         f"{tiny_data}/pretrain_tfrecords/{tiny.GLOB}",
         max_seq_length=tiny.LENGTH,
         vocabulary=load_vocabulary(str(tiny_data / "vocab.txt")),
-        do_lower_case=True,
-        strip_accents=True,
+        casing=UNCASED,
     )
     places = record_places(files, seed=0, position=8 * (step - 1), count=8, shuffle_buffer_size=7)
     assert info.value.where.endswith(f", {describe_places(places)}")

@@ -5,7 +5,7 @@ import pytest
 import scipy.special
 import tensorflow as tf
 
-from electra_tf2.pretraining.losses import binary_cross_entropy, softmax_cross_entropy
+from electra_tf2.pretraining.losses import discriminator_losses, softmax_cross_entropy
 
 RNG = np.random.default_rng(6)
 VOCAB = 300
@@ -59,23 +59,25 @@ def test_no_slots():
     assert nll.shape == best.shape == [2, 0]
 
 
-def test_binary_cross_entropy():
+def test_discriminator_losses():
     logits = np.array([-80.0, -9.0, -1.0, -1e-3, 0.0, 1e-3, 2.0, 15.0, 80.0], np.float32)
     wide = logits.astype(np.float64)
     for labels, expected in (
         (np.ones(9, np.int32), -scipy.special.log_expit(wide)),
         (np.zeros(9, np.float32), -scipy.special.log_expit(-wide)),
     ):
-        losses = binary_cross_entropy(tf.constant(logits), tf.constant(labels))
+        losses = discriminator_losses(
+            tf.constant(logits), tf.constant(labels), tf.ones_like(labels)
+        )
         np.testing.assert_allclose(losses, expected, rtol=2e-6)
-    assert float(binary_cross_entropy(tf.zeros([]), 1)) == pytest.approx(np.log(2), rel=1e-6)
+    assert float(discriminator_losses(tf.zeros([]), 1, 1)) == pytest.approx(np.log(2), rel=1e-6)
 
 
-def test_the_gradient_of_binary_cross_entropy():
+def test_the_gradient_of_the_discriminator_s_losses():
     logits = tf.constant([-80.0, -2.0, 0.0, 3.0, 80.0])
     labels = tf.constant([1, 0, 1, 0, 1])
     with tf.GradientTape() as tape:
         tape.watch(logits)
-        losses = binary_cross_entropy(logits, labels)
+        losses = discriminator_losses(logits, labels, tf.ones_like(labels))
     expected = scipy.special.expit(logits.numpy().astype(np.float64)) - labels.numpy()
     np.testing.assert_allclose(tape.gradient(losses, logits), expected, rtol=1e-5, atol=1e-30)

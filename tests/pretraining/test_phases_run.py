@@ -7,10 +7,10 @@ import signal
 import numpy as np
 import pytest
 
+from electra_tf2.data.input import ExampleFiles
 from electra_tf2.errors import UserError
 from electra_tf2.modeling.encoder import Encoder
-from electra_tf2.pretraining import run
-from electra_tf2.pretraining.open_run import build_objective, build_pretraining
+from electra_tf2.pretraining.build import build_objective, build_pretraining
 from electra_tf2.text.vocabulary import load_vocabulary
 from electra_tf2.training.checkpoints import CheckpointStore
 from electra_tf2.training.reports import RunLog
@@ -94,13 +94,13 @@ def undisturbed(root):
     """A run without a stop; returns its name, what was printed, and the data it opened."""
     opened = []
     with pytest.MonkeyPatch.context() as patch:
-        reader = run.READERS["static"]
+        make = ExampleFiles.training_dataset
 
         def recorded(files, **options):
             opened.append((options["position"], options["max_seq_length"]))
-            return reader.training_dataset(files, **options)
+            return make(files, **options)
 
-        patch.setitem(run.READERS, "static", reader._replace(training_dataset=recorded))
+        patch.setattr(ExampleFiles, "training_dataset", recorded)
         shown = train(root, "undisturbed_phases")
     return "undisturbed_phases", shown, opened
 

@@ -7,12 +7,12 @@ import scipy.special
 import scipy.stats
 import tensorflow as tf
 
-from electra_tf2.errors import UserError
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.modeling.electra import build_pair
 from electra_tf2.pretraining.inputs import MaskedInputs
-from electra_tf2.pretraining.objective import DISCRIMINATOR_SITES, Prepared
+from electra_tf2.pretraining.objective import Prepared
 from electra_tf2.pretraining.replaced_token_detection import Options, ReplacedTokenDetection
+from electra_tf2.randomness import DISCRIMINATOR_SITES
 from tests.pretraining.batches import CLS, MASK, SEP, masking, randomness, sequences
 
 VOCAB, LENGTH, SLOTS = 60, 16, 5
@@ -296,7 +296,7 @@ def test_electric():
     "options", [{"electric": True}, {"temperature": 0.0}, {"temperature": float("nan")}]
 )
 def test_options_that_can_not_be(options):
-    with pytest.raises(UserError, match="Options"):
+    with pytest.raises(ValueError, match=next(iter(options))):
         Options(**options)
 
 
@@ -344,15 +344,13 @@ def test_a_uniform_generator():
 
 @pytest.mark.parametrize("weight", [-1.0, float("nan"), float("inf"), "1", None])
 def test_weights_of_losses_that_can_not_be(weight):
-    with pytest.raises(UserError, match="can't have such a weight") as error:
+    with pytest.raises((TypeError, ValueError)):
         Options(disc_weight=weight)
-    assert error.value.where == "Options.disc_weight"
 
 
 def test_parts_of_other_kinds_are_refused():
     good = [TableDiscriminator(), TableDiscriminator(), masking(2), Options()]
     for place, name in enumerate(("generator", "discriminator", "masking", "options")):
         parts = [*good[:place], {"a": 1}, *good[place + 1 :]]
-        with pytest.raises(UserError, match="two Keras models") as error:
+        with pytest.raises(TypeError, match=f"{name} is a dict"):
             ReplacedTokenDetection(*parts)
-        assert error.value.where == name and "dict" in error.value.received

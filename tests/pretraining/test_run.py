@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from electra_tf2.data.dataset import FEATURES
+from electra_tf2.data.tfrecords import FEATURES
 from electra_tf2.pretraining import metrics
 from electra_tf2.training.checkpoints import CheckpointStore
 from tests.pretraining import tiny
@@ -56,15 +56,15 @@ def events(folder):
 def test_model_folder(trained):
     _, _, model_dir = trained
     assert {path.name for path in model_dir.iterdir()} == {
-        "checkpoints", "config.json", "metrics.jsonl", "results", "tensorboard", "tokenizer.json",
-        "vocab.txt",
+        ".lock", "casing.json", "checkpoints", "config.json", "metrics.jsonl", "results",
+        "tensorboard", "vocab.txt",
     }  # fmt: skip
     assert CheckpointStore(str(model_dir)).steps() == [3, 6, 8]
     config = json.loads((model_dir / "config.json").read_text())
     assert config["hparams"]["num_train_steps"] == N_STEPS
     assert config["network"]["hidden_size"] == tiny.NETWORK["hidden_size"]
-    tokenizer = json.loads((model_dir / "tokenizer.json").read_text())
-    assert tokenizer == {"do_lower_case": True, "strip_accents": True}
+    casing = json.loads((model_dir / "casing.json").read_text())
+    assert casing == {"do_lower_case": True, "strip_accents": True}
 
 
 def test_results_are_what_is_returned(trained):

@@ -160,7 +160,7 @@ DATA_CASES = {
 HPARAM_CASES = {
     "an unknown hparam": (
         {"lerning_rate": 1e-3},
-        ["Unknown hparam 'lerning_rate'", "hparams", "0.001", "'learning_rate'"],
+        ["Unknown hparam 'lerning_rate'", "hparam lerning_rate", "0.001", "'learning_rate'"],
     ),
     "a number as text": (
         {"train_batch_size": "8"}, ["train_batch_size", "hparam", "'8'", "Give an integer"],
@@ -220,22 +220,22 @@ MODEL_CASES = {
                       records_without_metadata(tiny.LENGTH)(root)],
         {},
         ["tokenized otherwise", "{root}/models/three/vocab.txt",
-         "line 11: the model has 'bread', this run 'toast'", "--model-name"],
+         "line 11 differs: 'bread' there, 'toast' here", "--model-name"],
     ),
     "other accents in the data": (
         rewrite("pretrain_tfrecords/metadata.json",
                 '"strip_accents": true', '"strip_accents": false'),
         {},
-        ["tokenized otherwise", "{root}/models/three/tokenizer.json",
+        ["tokenized otherwise", "{root}/models/three/casing.json",
          '"strip_accents": true', '"strip_accents": false', "--model-name"],
     ),
     "a stored configuration that is damaged": (
         cut("models/three/config.json", 3), {},
-        ["stored configuration", "{root}/models/three/config.json, line", "Expecting", "Restore"],
+        ["stored configuration", "{root}/models/three/config.json", "Expecting", "line", "Restore"],
     ),
     "a stored configuration that is something else": (
         lambda root: (root / "models/three/config.json").write_text("[1]"), {},
-        ["stored configuration", "{root}/models/three/config.json", "without", "Restore"],
+        ["stored configuration", "{root}/models/three/config.json", "list", "Restore"],
     ),
     "a checkpoint that lacks a variable": (
         without("electra/layer_0/attention/query/kernel"), {},
@@ -299,7 +299,7 @@ def test_model_folder(small_model, change, hparams, expected):
             ["--hparams", '{"seed": 1,}'],
             ["not valid JSON", "--hparams, line 1 column 12", '{"seed": 1,}', "JSON object"],
         ),
-        (["--model-name", "a/b"], ["no folder name", "--model-name", "a/b", "model_dir"]),
+        (["--model-name", "a/b"], ["folder name", "--model-name", "a/b", "model_dir"]),
         (["--hparams", "model_name=x"], ["flag of its own", "--hparams", "'x'", "--model-name"]),
     ],
     ids=["bad JSON", "a model name with a slash", "a flag as a hparam"],

@@ -60,7 +60,7 @@ def official_model(data_dir, name):
 def official_arrays(trainer, folder):
     """(weights, slots) that our variables should have, read by TensorFlow itself."""
     reader = tf.train.load_checkpoint(str(folder))
-    names = trainer.optimizer.variables.names
+    names = trainer.run.optimizer.variables.names
     weights = {name: reader.get_tensor(official_name(name)) for name in names}
     slots = {
         f"{name}/{slot}": reader.get_tensor(f"{official_name(name)}/{slot}")
@@ -77,7 +77,7 @@ def assert_same(found, expected):
 
 
 def assert_fresh_slots(trainer):
-    assert all(not array.any() for array in trainer.optimizer.slots.to_numpy().values())
+    assert all(not array.any() for array in trainer.run.optimizer.slots.to_numpy().values())
 
 
 def test_official_checkpoint_is_resumed_with_its_slots(official_data, started):
@@ -86,8 +86,8 @@ def test_official_checkpoint_is_resumed_with_its_slots(official_data, started):
     assert trainer.step == OFFICIAL_STEP
     assert trainer.examples_seen == OFFICIAL_STEP * 4
     weights, slots = official_arrays(trainer, CASE / "final")
-    assert_same(trainer.optimizer.variables.to_numpy(), weights)
-    assert_same(trainer.optimizer.slots.to_numpy(), slots)
+    assert_same(trainer.run.optimizer.variables.to_numpy(), weights)
+    assert_same(trainer.run.optimizer.slots.to_numpy(), slots)
     assert f"Resuming the official checkpoint in {folder} at step 6" in shown
     assert "afresh" not in shown
 
@@ -108,12 +108,12 @@ def test_official_checkpoint_is_trained_on(official_data, started):
     assert f"Resuming at step 8 from {folder}/checkpoints/step-00000008" in shown
     assert trainer.step == 8
     weights, slots = official_arrays(trainer, CASE / "final")
-    found = trainer.optimizer.slots.to_numpy()
+    found = trainer.run.optimizer.slots.to_numpy()
     for name, before in slots.items():
         if name.endswith("adam_v"):  # two updates on top of the six
             assert (found[name] >= before * 0.998 * (1 - 1e-5)).all(), name
             assert before.max() == 0 or found[name].max() > 0
-    for name, after in trainer.optimizer.variables.to_numpy().items():
+    for name, after in trainer.run.optimizer.variables.to_numpy().items():
         assert np.abs(after - weights[name]).max() < 2e-3, name
 
 
@@ -133,7 +133,7 @@ def test_official_checkpoint_without_slots(official_data, started):
     trainer, shown = started(official_data, "released", **OFFICIAL)
     assert trainer.step == OFFICIAL_STEP
     weights, _ = official_arrays(trainer, CASE / "final")
-    assert_same(trainer.optimizer.variables.to_numpy(), weights)
+    assert_same(trainer.run.optimizer.variables.to_numpy(), weights)
     assert_fresh_slots(trainer)
     assert shown.count("It has no Adam moments") == 1
     assert "the optimizer starts afresh" in shown
@@ -145,7 +145,7 @@ def test_new_run_from_an_official_checkpoint(official_data, started, form):
     trainer, shown = started(official_data, f"from_{form}", init_checkpoint=str(path), **OFFICIAL)
     assert (trainer.step, trainer.examples_seen) == (0, 0)
     weights, _ = official_arrays(trainer, CASE / "final")
-    assert_same(trainer.optimizer.variables.to_numpy(), weights)
+    assert_same(trainer.run.optimizer.variables.to_numpy(), weights)
     assert_fresh_slots(trainer)
 
 
@@ -157,7 +157,7 @@ def test_new_run_from_a_model_of_ours(small_model, started, form):
     hparams = tiny.UNIFORM | {"learning_rate": 5e-4, "init_checkpoint": path}
     trainer, shown = started(data_dir, f"from_{form.split()[0]}", **hparams)
     assert (trainer.step, trainer.examples_seen) == (0, 0)
-    assert_same(trainer.optimizer.variables.to_numpy(), store.load(store.latest()).weights)
+    assert_same(trainer.run.optimizer.variables.to_numpy(), store.load(store.latest()).weights)
     assert_fresh_slots(trainer)
     assert f"Starting from the weights in {store.latest()}" in shown
 
@@ -169,8 +169,8 @@ def test_own_checkpoint_comes_before_init_checkpoint(small_model, started):
     store = CheckpointStore(str(model_dir))
     saved = store.load(store.latest())
     assert (trainer.step, trainer.examples_seen) == (3, 24)
-    assert_same(trainer.optimizer.variables.to_numpy(), saved.weights)
-    assert_same(trainer.optimizer.slots.to_numpy(), saved.optimizer)
+    assert_same(trainer.run.optimizer.variables.to_numpy(), saved.weights)
+    assert_same(trainer.run.optimizer.slots.to_numpy(), saved.optimizer)
     assert f"Resuming at step 3 from {store.latest()}" in shown
 
 
@@ -178,7 +178,7 @@ def test_without_a_checkpoint_hparams_may_change(tiny_data, started):
     """A run that was stopped before its first checkpoint has nothing to protect."""
     started(tiny_data, "typo", **tiny.UNIFORM | {"learning_rate": 5.0})
     trainer, _ = started(tiny_data, "typo", **tiny.UNIFORM | {"learning_rate": 5e-4})
-    assert trainer.schedule.learning_rate == 5e-4
+    assert trainer.run.schedule.learning_rate == 5e-4
 
 
 def test_every_difference_is_named(small_model):

@@ -9,9 +9,9 @@ from electra_tf2.errors import UserError
 from electra_tf2.loading.pretrained import open_pretrained
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.modeling.electra import build_pair
-from electra_tf2.pretraining.open_run import check_start
-from electra_tf2.pretraining.restore import load_weights
-from tests.interop.huggingface_models import NETWORK, SMALLER, write_model, write_pair
+from electra_tf2.pretraining.restore import check_start, load_weights
+from electra_tf2.text.normalization import UNCASED, Casing
+from tests.formats.huggingface_models import NETWORK, SMALLER, write_model, write_pair
 from tests.pretraining import tiny
 
 HPARAMS = {
@@ -30,7 +30,8 @@ def trainer(**pair):
     networks = filter(None, (built.encoder, built.discriminator, built.generator))
     variables = {v.path: v for part in networks for v in part.trainable_variables}
     named = types.SimpleNamespace(names=list(variables), variables=list(variables.values()))
-    return types.SimpleNamespace(optimizer=types.SimpleNamespace(variables=named))
+    optimizer = types.SimpleNamespace(variables=named)
+    return types.SimpleNamespace(run=types.SimpleNamespace(optimizer=optimizer))
 
 
 def load(folder, check=lambda pretrained: None, **pair):
@@ -41,7 +42,7 @@ def load(folder, check=lambda pretrained: None, **pair):
 def test_both_networks_are_taken_whole(tmp_path):
     discriminator, generator = write_pair(tmp_path)
     weights, said = load(tmp_path)
-    assert weights.keys() == set(trainer().optimizer.variables.names)
+    assert weights.keys() == set(trainer().run.optimizer.variables.names)
     np.testing.assert_array_equal(
         weights["generator/layer_1/output/kernel"].T,
         generator["electra.encoder.layer.1.output.dense.weight"],
@@ -90,7 +91,8 @@ def configured(tmp_path):
 def test_what_shapes_do_not_show(tmp_path, configured, hparams, strip_accents, part):
     write_pair(tmp_path / "pair")
     config = configured(**hparams)
-    check = lambda model: check_start(model, config, strip_accents=strip_accents)  # noqa: E731
+    casing = Casing(config.do_lower_case, strip_accents)
+    check = lambda model: check_start(model, config, casing)  # noqa: E731
     if part is None:
         load(tmp_path / "pair", check)
         return
@@ -100,9 +102,9 @@ def test_what_shapes_do_not_show(tmp_path, configured, hparams, strip_accents, p
 
 
 def test_accents_of_cased_text_are_no_difference(tmp_path, configured):
-    write_model(tmp_path, "discriminator", casing=(False, False))
+    write_model(tmp_path, "discriminator", casing=Casing(False, False))
     pretrained = open_pretrained(str(tmp_path))
-    check_start(pretrained, configured(do_lower_case=False), strip_accents=True)
+    check_start(pretrained, configured(do_lower_case=False), Casing(False, True))
 
 
 def test_another_vocabulary_and_other_heads_of_the_generator(tmp_path, configured):
@@ -113,12 +115,12 @@ def test_another_vocabulary_and_other_heads_of_the_generator(tmp_path, configure
         path.write_text(path.read_text().replace("ship", "boat"))
     config = configured()
     with pytest.raises(UserError) as error:
-        check_start(open_pretrained(str(tmp_path / "pair")), config, strip_accents=True)
+        check_start(open_pretrained(str(tmp_path / "pair")), config, UNCASED)
     assert "the generator's num_attention_heads: 3 there, 1 here" in error.value.received
     assert "the vocabulary:" in error.value.received
     with pytest.raises(UserError) as error:
         pretrained = open_pretrained(str(tmp_path / "pair"))
-        check_start(pretrained, configured(uniform_generator=True), strip_accents=True)
+        check_start(pretrained, configured(uniform_generator=True), UNCASED)
     assert "the generator's" not in error.value.received
 
 

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from electra_tf2.text.graph import GraphTokenizer, truncated
+from electra_tf2.text.normalization import Casing
 from electra_tf2.text.rows import truncated_lengths
 from electra_tf2.text.tokenizer import make_tokenizer
 from electra_tf2.text.vocabulary import load_vocabulary
@@ -15,18 +16,13 @@ from electra_tf2.text.vocabulary import load_vocabulary
 CASES = Path(__file__).parents[1] / "conformance" / "cases"
 TEXTS = json.loads((CASES / "tokenization.json").read_text(encoding="utf-8"))["texts"]
 CONTEXT = ["ΟΔΥΣΣΕΥΣ ΣΑΣ. ΑΣ' Σ ΑΣ\u200b ΑΣ\u200bΑ", "İI\u0307", "ǅ\u1e9e", "a" * 201 + " b"]
-CASINGS = [(True, True), (True, False), (False, False)]
+CASINGS = [Casing(True, True), Casing(True, False), Casing(False, False)]
 
 
 @pytest.fixture(scope="module", params=CASINGS, ids=["lower_strip", "lower", "cased"])
 def pair(request):
     """A tokenizer and its graph."""
-    lower_case, strip_accents = request.param
-    tokenizer = make_tokenizer(
-        load_vocabulary(str(CASES / "vocab.txt")),
-        lower_case=lower_case,
-        strip_accents=strip_accents,
-    )
+    tokenizer = make_tokenizer(load_vocabulary(str(CASES / "vocab.txt")), request.param)
     graph = GraphTokenizer(tokenizer)
     return tokenizer, graph, tf.function(graph, autograph=False)
 
@@ -61,7 +57,7 @@ def test_pairs_of_rows(pair):
     vocabulary = tokenizer.vocabulary
     firsts, seconds = ["the river and the town", "the old river"], ["a market", ""]
     a, b = graph(tf.constant(firsts)), graph(tf.constant(seconds))
-    rows = graph.pair_rows(a, b, 8)
+    rows = graph.rows(a, 8, second=b)
     keep_a, keep_b = truncated_lengths(len(a[0]), len(b[0]), 5)
     sep = vocabulary.sep_id
     both = [vocabulary.cls_id, *a[0, :keep_a].numpy(), sep, *b[0, :keep_b].numpy(), sep]

@@ -1,12 +1,20 @@
 """Characters to words, rule by rule."""
 
+import types
+
 import pytest
 
-from electra_tf2.text.normalization import FastNormalizer, normalize, split_at_punctuation
+from electra_tf2.text.normalization import (
+    UNCASED,
+    Casing,
+    FastNormalizer,
+    normalize,
+    split_at_punctuation,
+)
 
-LOWER_STRIP = {"lower_case": True, "strip_accents": True}
-LOWER_KEEP = {"lower_case": True, "strip_accents": False}
-CASED = {"lower_case": False, "strip_accents": True}
+LOWER_STRIP = UNCASED
+LOWER_KEEP = Casing(lower_case=True, strip_accents=False)
+CASED = Casing(lower_case=False, strip_accents=True)
 
 EXAMPLES = [
     ("", LOWER_STRIP, []),
@@ -47,12 +55,12 @@ EXAMPLES = [
 
 @pytest.mark.parametrize(("text", "casing", "words"), EXAMPLES, ids=range(len(EXAMPLES)))
 def test_words(text, casing, words):
-    assert normalize(text, **casing) == words
+    assert normalize(text, casing) == words
 
 
 @pytest.mark.parametrize(("text", "casing", "words"), EXAMPLES, ids=range(len(EXAMPLES)))
 def test_the_fast_normalizer_gives_the_same_words(text, casing, words):
-    normalizer = FastNormalizer(**casing)
+    normalizer = FastNormalizer(casing)
     block = text.replace("\n", " ") + "\nNeighbour,\tΩ\n"
 
     lines = normalizer.normalize(block).split("\n")
@@ -62,7 +70,7 @@ def test_the_fast_normalizer_gives_the_same_words(text, casing, words):
 
 
 def test_ascii_lines_stay_lines():
-    normalizer = FastNormalizer(lower_case=True, strip_accents=True)
+    normalizer = FastNormalizer(UNCASED)
     assert normalizer.normalize_ascii("A\tb\rC\x00\x1cD\n\n e'F") == b"a b cd\n\n e'f"
 
 
@@ -72,3 +80,15 @@ def test_ascii_lines_stay_lines():
 )
 def test_split_at_punctuation(word, parts):
     assert split_at_punctuation(word) == parts
+
+
+def test_cased_text_keeps_its_accents():
+    assert UNCASED.apply("Café") == "cafe"
+    assert LOWER_KEEP.apply("Café") == "café"
+    assert CASED.apply("Café") == "Café" and not CASED.removes_accents
+
+
+def test_casing_has_the_names_of_hparams_on_disk():
+    stored = CASED.to_dict()
+    assert stored == {"do_lower_case": False, "strip_accents": True}
+    assert Casing.from_hparams(types.SimpleNamespace(**stored)) == CASED

@@ -5,22 +5,19 @@ from pathlib import Path
 
 import pytest
 
+from electra_tf2.text.normalization import Casing
 from electra_tf2.text.offsets import tokenize_with_offsets
 from electra_tf2.text.tokenizer import make_tokenizer
 from electra_tf2.text.vocabulary import Vocabulary, load_vocabulary
 
 CASES = Path(__file__).parents[1] / "conformance" / "cases"
 TEXTS = json.loads((CASES / "tokenization.json").read_text(encoding="utf-8"))["texts"]
-CASINGS = [(True, True), (True, False), (False, False)]
+CASINGS = [Casing(True, True), Casing(True, False), Casing(False, False)]
 
 
-@pytest.mark.parametrize("lower_case, strip_accents", CASINGS)
-def test_ids_are_the_tokenizer_s(lower_case, strip_accents):
-    tokenizer = make_tokenizer(
-        load_vocabulary(str(CASES / "vocab.txt")),
-        lower_case=lower_case,
-        strip_accents=strip_accents,
-    )
+@pytest.mark.parametrize("casing", CASINGS, ids=str)
+def test_ids_are_the_tokenizer_s(casing):
+    tokenizer = make_tokenizer(load_vocabulary(str(CASES / "vocab.txt")), casing)
     texts = [*TEXTS, "ὈΔΥΣΣΕΎΣ ΣΑΣ", "İstanbul", "a\u0301\u302eb"]
     assert len(texts) > 400
     for text in texts:

@@ -8,10 +8,15 @@ import numpy as np
 import pytest
 
 from electra_tf2.text import tokenizer as fast_tokenizer
+from electra_tf2.text.normalization import UNCASED, Casing
 from electra_tf2.text.tokenizer import FastTokenizer, ReferenceTokenizer, make_tokenizer
 from electra_tf2.text.vocabulary import SPECIAL_TOKENS, Vocabulary
 
-MODES = {"lower_strip": (True, True), "lower_keep_accents": (True, False), "cased": (False, True)}
+MODES = {
+    "lower_strip": UNCASED,
+    "lower_keep_accents": Casing(lower_case=True, strip_accents=False),
+    "cased": Casing(lower_case=False, strip_accents=True),
+}
 # Characters with rules of their own, or that libraries treat in different ways.
 ODD = (
     "abcABXx'.-_#[]@αΣσςßẞﬁİıéÉ\u0301\u0327\u302e\U0001d165\x00\x0b\x1c\x7f\x85\u00a0\u00ad"
@@ -48,10 +53,9 @@ def vocabulary_of(characters, more=()) -> Vocabulary:
 
 def differing(vocabulary: Vocabulary, mode: str, texts: list[str]) -> list[str]:
     """Returns the texts for which the two implementations give different ids."""
-    lower_case, strip_accents = MODES[mode]
     rows = []
     for kind in (FastTokenizer, ReferenceTokenizer):
-        tokenizer = kind(vocabulary, lower_case=lower_case, strip_accents=strip_accents)
+        tokenizer = kind(vocabulary, MODES[mode])
         values, splits = tokenizer.encode_lines(texts)
         assert (values.dtype, splits.dtype) == (np.int32, np.int64)
         assert splits[0] == 0 and splits[-1] == len(values) and len(splits) == len(texts) + 1
@@ -107,7 +111,7 @@ def test_blocks_and_mixed_lines_keep_their_order(monkeypatch):
 def test_characters_in_dispute_are_left_to_the_reference(monkeypatch):
     """Should tensorflow-text know a character otherwise than Python, the ids stay right."""
     vocabulary = vocabulary_of("abé")
-    tokenizer = FastTokenizer(vocabulary, lower_case=True, strip_accents=False)
+    tokenizer = FastTokenizer(vocabulary, MODES["lower_keep_accents"])
     expected = tokenizer.encode("aéb bé")
     matched = []
 
@@ -151,7 +155,7 @@ def test_encode_and_tokenize(implementation):
     assert tokenizer.encode("") == []
     assert tokenizer.encode("[MASK]") == [vocabulary.ids[piece] for piece in ("[", "mask", "]")]
     assert isinstance(tokenizer.encode("mask")[0], int)
-    assert (tokenizer.lower_case, tokenizer.strip_accents) == (True, True)
+    assert tokenizer.casing == UNCASED
 
 
 def test_choice_of_implementation(monkeypatch):

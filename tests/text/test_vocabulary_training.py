@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from electra_tf2.errors import UserError
-from electra_tf2.text.normalization import normalize
+from electra_tf2.text.normalization import UNCASED, Casing, normalize
 from electra_tf2.text.tokenizer import make_tokenizer
 from electra_tf2.text.vocabulary import SPECIAL_TOKENS
 from electra_tf2.text.vocabulary_training import (
@@ -26,8 +26,8 @@ TEXT = "\n".join(LINES * 3)
 TIES = {a + b + c: 5 for a in "abcdefgh" for b in "ijklmnop" for c in "qrstuvwx"}
 
 
-def counted(text: str, **casing: bool) -> dict[str, int]:
-    counter = WordCounter(**casing)
+def counted(text: str, casing: Casing = UNCASED) -> dict[str, int]:
+    counter = WordCounter(casing)
     counter.add(text)
     return counter.words()
 
@@ -36,9 +36,9 @@ def counted(text: str, **casing: bool) -> dict[str, int]:
 @pytest.mark.parametrize("lower_case", [True, False])
 @pytest.mark.parametrize("strip_accents", [True, False])
 def test_words_are_the_tokenizers(text, lower_case, strip_accents):
-    casing = {"lower_case": lower_case, "strip_accents": strip_accents}
-    words = normalize(text, **casing)
-    assert counted(text, **casing) == {word: words.count(word) for word in words}
+    casing = Casing(lower_case, strip_accents)
+    words = normalize(text, casing)
+    assert counted(text, casing) == {word: words.count(word) for word in words}
 
 
 def test_counts_add_up():

@@ -7,11 +7,12 @@ import numpy as np
 import tensorflow as tf
 
 from electra_tf2.training.checkpoints import CheckpointStore
+from electra_tf2.training.loop import LoopSettings
 from electra_tf2.training.loss_scale import LossScale
-from electra_tf2.training.optimizers import AdamW, AdamWSettings
+from electra_tf2.training.optimizers import AdamW, OptimizerSettings
 from electra_tf2.training.reports import RunLog
 from electra_tf2.training.schedule import PolynomialDecay
-from electra_tf2.training.trainer import LoopSettings, Trainer
+from electra_tf2.training.trainer import Trainer, TrainingRun
 
 BATCH = 4
 
@@ -92,19 +93,25 @@ def make_trainer(
     strategy = strategy or tf.distribute.OneDeviceStrategy("/cpu:0")
     with strategy.scope():
         objective = (objective or Products)()
-    return Trainer(
-        objective,
+    optimizer = AdamW(
         strategy,
-        AdamW(
-            strategy,
-            objective.named_variables(),
-            AdamWSettings(max_grad_norm=1e9, bias_correction=bias_correction),
-            loss_scale=None if loss_scale is False else LossScale(strategy, **(loss_scale or {})),
-        ),
-        PolynomialDecay(0.1, 100),
-        LoopSettings(n_steps, BATCH, 5, **({"log_every": 1, "save_every": 5} | settings)),
-        CheckpointStore(str(folder), None),
-        RunLog(str(folder)),
+        objective.named_variables(),
+        OptimizerSettings(max_grad_norm=1e9, bias_correction=bias_correction),
+        loss_scale=None if loss_scale is False else LossScale(strategy, **(loss_scale or {})),
+    )
+    settings = {"log_every": 1, "save_every": 5} | settings
+    return Trainer(
+        TrainingRun(
+            objective=objective,
+            strategy=strategy,
+            optimizer=optimizer,
+            schedule=PolynomialDecay(0.1, 100),
+            settings=LoopSettings(
+                n_steps, BATCH, 5, **({"log_every": 1, "save_every": 5} | settings)
+            ),
+            store=CheckpointStore(str(folder), None),
+            log=RunLog(str(folder)),
+        )
     )
 
 

@@ -21,6 +21,7 @@ from electra_tf2.training.loop import StepLoop
 from electra_tf2.training.optimizers import Lamb, LambSettings
 from electra_tf2.training.schedule import PolynomialDecay
 from electra_tf2.training.step import ReplicaStep
+from electra_tf2.training.trainer import Hooks
 from tests.training import products
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -91,9 +92,9 @@ def lamb(strategy, n_steps=10):
 def float16(strategy, folder):
     """What every replica has before and after each of three steps; the first one overflows."""
     trainer = products.make_trainer(folder, strategy, n_steps=3, eval_every=1)
-    slots = trainer.optimizer.slots
+    slots = trainer.run.optimizer.slots
     variables = dict(zip(slots.names, slots.variables, strict=True))
-    variables["weight"] = trainer.objective.weight.value
+    variables["weight"] = trainer.run.objective.weight.value
     local = strategy.experimental_local_results
     seen = []
 
@@ -101,7 +102,7 @@ def float16(strategy, folder):
         seen.append({n: [part.numpy().tolist() for part in local(v)] for n, v in variables.items()})
 
     look()
-    trainer.train(products.rows(OVERFLOWING, OVERFLOWING), evaluate=look)
+    trainer.train(products.rows(OVERFLOWING, OVERFLOWING), Hooks(evaluate=look))
     return {"seen": seen, "skipped": trainer.skipped, "log": products.log_lines(folder)}
 
 

@@ -1,10 +1,13 @@
-"""Order, errors and ends of background saves; the store itself is tested elsewhere."""
+"""Saving in the background: order, errors and ends of saves, by themselves and in training."""
 
 import gc
+import os
+import signal
 import subprocess
 import sys
 import textwrap
 import threading
+import time
 import weakref
 
 import numpy as np
@@ -12,17 +15,21 @@ import pytest
 
 from electra_tf2.errors import UserError
 from electra_tf2.training.checkpoints import BackgroundSaver, CheckpointStore
+from electra_tf2.training.trainer import Hooks, NonFiniteLoss
 from tests.pretraining import tiny
+from tests.training.test_trainer import bad_at, make_trainer, numbers
 
 TIME_LIMIT = 60.0
 
 
 class SlowStore(CheckpointStore):
-    """Saves when it is allowed to; or fails."""
+    """Its saves end when they are allowed to; those of some steps fail."""
 
-    def __init__(self, folder, fails=()):
+    def __init__(self, folder, fails=(), slow=True):
         super().__init__(str(folder))
         self.go_on = threading.Event()
+        if not slow:
+            self.go_on.set()
         self.fails = fails
         self.begun = []
 
@@ -86,8 +93,7 @@ def test_a_save_waits_for_the_one_before_and_then_copies(tmp_path):
 
 @pytest.mark.parametrize("call", ["begin", "check", "wait", "exit"])
 def test_an_error_comes_with_the_next_call(tmp_path, call):
-    store = SlowStore(tmp_path, fails=[2])
-    store.go_on.set()
+    store = SlowStore(tmp_path, fails=[2], slow=False)
     with pytest.raises(UserError, match="step 2 can't be saved"), BackgroundSaver(store) as saver:
         begin(saver, 1)
         begin(saver, 2)
@@ -104,8 +110,7 @@ def test_an_error_comes_with_the_next_call(tmp_path, call):
 
 
 def test_an_error_is_raised_once(tmp_path):
-    store = SlowStore(tmp_path, fails=[2])
-    store.go_on.set()
+    store = SlowStore(tmp_path, fails=[2], slow=False)
     saver = BackgroundSaver(store)
     begin(saver, 2)
     assert saver.latest() is None  # leaves the error
@@ -163,3 +168,62 @@ def test_the_interpreter_ends_after_the_save(tmp_path):
     store = CheckpointStore(str(tmp_path))
     assert (store.load(store.latest()).weights["w"] == 1).all()
     assert store.steps() == [7]
+
+
+def test_training_continues_while_a_checkpoint_is_written(tmp_path):
+    store = SlowStore(tmp_path)
+    trainer = make_trainer(tmp_path, store=store, eval_every=6)
+    saved_at_six = []
+
+    def evaluate():
+        saved_at_six.append(store.steps())
+        store.go_on.set()
+
+    trainer.train(numbers, Hooks(evaluate=evaluate))
+    assert saved_at_six[0] == []  # step 5 was being saved
+    assert store.steps() == [5, 10, 12]
+    undisturbed = make_trainer(tmp_path / "other")
+    undisturbed.train(numbers)
+    for step in (5, 10, 12):  # what was trained meanwhile is not in it
+        one, other = (s.load(f"{s.folder}/step-{step:08d}") for s in (store, undisturbed.run.store))
+        assert one.weights == other.weights and one.optimizer == other.optimizer
+
+
+def test_a_failed_save_stops_training_soon(tmp_path):
+    store = SlowStore(tmp_path, fails=[5], slow=False)
+    trainer = make_trainer(tmp_path, n_steps=1000, store=store, save_every=5, eval_every=1)
+    with pytest.raises(UserError, match="step 5 can't be saved"):
+        trainer.train(numbers, Hooks(evaluate=lambda: time.sleep(0.02)))
+    assert 5 <= trainer.step <= 10
+    assert store.steps() == []
+
+
+def test_a_failed_last_save_is_an_error(tmp_path):
+    store = SlowStore(tmp_path, fails=[12], slow=False)
+    with pytest.raises(UserError, match="step 12 can't be saved"):
+        make_trainer(tmp_path, store=store).train(numbers)
+    assert store.steps() == [5, 10]
+
+
+def test_the_last_good_checkpoint_is_one_that_is_written(tmp_path):
+    store = SlowStore(tmp_path)
+    trainer = make_trainer(tmp_path, store=store)
+    threading.Timer(0.5, store.go_on.set).start()
+    with pytest.raises(NonFiniteLoss) as info:
+        trainer.train(bad_at(6))
+    assert "is kept: " + store.latest() in info.value.remedy
+    assert store.steps() == [5]
+
+
+def test_a_signal_while_the_last_save_is_waited_for(tmp_path, monkeypatch):
+    store = SlowStore(tmp_path, slow=False)
+    trainer = make_trainer(tmp_path, n_steps=3, store=store)
+    finish = trainer._finish_save
+
+    def finish_and_signal():
+        os.kill(os.getpid(), signal.SIGTERM)
+        return finish()
+
+    monkeypatch.setattr(trainer, "_finish_save", finish_and_signal)
+    trainer.train(numbers)
+    assert trainer.late_signal == signal.SIGTERM

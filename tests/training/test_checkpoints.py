@@ -3,7 +3,6 @@ import os
 import pathlib
 import random
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +15,9 @@ import pytest
 import safetensors.numpy
 
 from electra_tf2.errors import UserError
+from electra_tf2.training.array_files import read_arrays, write_arrays
 from electra_tf2.training.checkpoints import CheckpointStore
+from tests.faults import small_disks
 
 
 def arrays(seed, rows=3):
@@ -186,12 +187,10 @@ def test_damage_is_an_error_that_names_the_file(tmp_path, damage, name):
     assert info.value.where == str(path)
     assert info.value.received
     assert "move the folder step-00000002 away" in info.value.remedy
-    assert "goes on from step 1" in info.value.remedy
+    assert "resumes at step 1" in info.value.remedy
 
 
 def test_header_is_checked_without_a_fingerprint(tmp_path):
-    from electra_tf2.training.array_files import read_arrays, write_arrays
-
     path = tmp_path / "w.safetensors"
     write_arrays(str(path), arrays(1))
     assert_same_bits(read_arrays(str(path)), arrays(1))
@@ -221,30 +220,18 @@ def test_state_of_another_form(tmp_path, change, message):
     assert info.value.remedy
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = shutil.which("mount") and subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(folder)], capture_output=True
-    )
-    if not mounted or mounted.returncode != 0:
-        pytest.skip("mounting a small tmpfs needs root")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
-
-
-def test_full_disk_keeps_the_last_good_checkpoint(small_disk):
-    store = CheckpointStore(str(small_disk / "model"), 1)
-    save(store, 1)
-    before = tree(small_disk)
-    with pytest.raises(UserError) as info:
-        store.save(2, {"big": np.zeros(1 << 18, np.float32)}, {}, {})
-    assert "step 2 can't be saved" in info.value.what
-    assert "No space left on device" in info.value.received
-    assert "goes on from step 1" in info.value.remedy
-    assert tree(small_disk) == before
-    assert_is_step(store.load(store.latest()), 1)
+def test_full_disk_keeps_the_last_good_checkpoint(tmp_path):
+    with small_disks.mounted(tmp_path / "disk", "512k") as disk:
+        store = CheckpointStore(str(disk / "model"), 1)
+        save(store, 1)
+        before = tree(disk)
+        with pytest.raises(UserError) as info:
+            store.save(2, {"big": np.zeros(1 << 18, np.float32)}, {}, {})
+        assert info.value.where == store.folder and "step 2" in info.value.what
+        assert "No space left on device" in info.value.received
+        assert "resumes at step 1" in info.value.remedy
+        assert tree(disk) == before
+        assert_is_step(store.load(store.latest()), 1)
 
 
 def test_folder_that_can_not_be_made(tmp_path):
@@ -258,9 +245,11 @@ def test_folder_that_can_not_be_made(tmp_path):
 # saves one checkpoint after another, of arrays that follow from the step; with a count, it is
 # killed at its count-th call that syncs, renames or removes.
 SAVER = """
-import os, signal, sys, threading
-import numpy as np, tensorflow as tf
+import os, shutil, signal, sys
+import numpy as np
+from electra_tf2.training.array_files import read_arrays, write_arrays
 from electra_tf2.training.checkpoints import CheckpointStore
+from tests.faults import small_disks
 
 def kill_at_call(count):
     calls = [0]
@@ -272,8 +261,7 @@ def kill_at_call(count):
             return function(*args, **kwargs)
         return wrapper
     os.fsync = counted(os.fsync)
-    for name in ("rename", "rmtree"):
-        setattr(tf.io.gfile, name, counted(getattr(tf.io.gfile, name)))
+    os.replace, shutil.rmtree = counted(os.replace), counted(shutil.rmtree)
 
 def save(folder, first, saves, count):
     store = CheckpointStore(folder, 2)

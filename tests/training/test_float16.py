@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from electra_tf2.training import loss_scale
 from electra_tf2.training.checkpoints import CheckpointStore
 from electra_tf2.training.loop import StepLoop
+from electra_tf2.training.loss_scale import LossScale
 from electra_tf2.training.step import StepResult
 from electra_tf2.training.trainer import NonFiniteLoss
 from tests.training import replica_runs
@@ -19,12 +21,12 @@ FITTING = [1, 1, 4, 1]
 
 def saved_state(trainer):
     """All arrays of the newest checkpoint, and its state."""
-    checkpoint = trainer.store.load(trainer.store.latest())
+    checkpoint = trainer.run.store.load(trainer.run.store.latest())
     return {**checkpoint.weights, **checkpoint.optimizer}, checkpoint.state
 
 
 def weight(trainer):
-    return float(trainer.objective.weight.numpy()[0])
+    return float(trainer.run.objective.weight.numpy()[0])
 
 
 def test_an_overflow_on_one_replica_is_skipped_on_both():
@@ -35,7 +37,7 @@ def test_an_overflow_on_one_replica_is_skipped_on_both():
     assert skipped["loss_scale_good_steps"] == [0, 0]
     for name in before.keys() - {"loss_scale"}:
         assert skipped[name] == before[name], name
-    # Training goes on, with the same rows, and both replicas stay equal.
+    # Training continues, with the same rows, and both replicas stay equal.
     for state, count in ((updated, 1), (last, 2)):
         assert state["loss_scale"] == [2.0**14] * 2
         assert state["loss_scale_good_steps"] == [count] * 2
@@ -100,7 +102,7 @@ def test_gradients_are_those_of_the_loss(tmp_path):
     ):
         trainer = make_trainer(tmp_path / name, n_steps=4, **options)
         trainer.train(rows(FITTING, FITTING))
-        found[name] = {**trainer.optimizer.slots.to_numpy(), "weight": weight(trainer)}
+        found[name] = {**trainer.run.optimizer.slots.to_numpy(), "weight": weight(trainer)}
     for other in ("float16", "compiled"):
         for name, array in found["float32"].items():
             np.testing.assert_allclose(found[other][name], array, rtol=1e-6, err_msg=name)
@@ -117,7 +119,7 @@ def test_small_gradients_need_the_scale(tmp_path):
             tmp_path / str(scale), n_steps=1, loss_scale={"initial": scale}, save_every=1
         )
         trainer.train(rows([smallest] * 4))
-        found[scale] = float(trainer.optimizer.slots.to_numpy()["product/weight/adam_m"][0])
+        found[scale] = float(trainer.run.optimizer.slots.to_numpy()["product/weight/adam_m"][0])
     assert found[1.0] == 0.0
     assert found[2.0**15] == pytest.approx(0.1 * smallest)
 
@@ -129,27 +131,34 @@ def test_grows_after_good_steps(tmp_path):
     assert scales == [64, 64, 64, 128, 128, 128, 256]
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """The folder of a run whose scale goes down and up, and the state that it saved."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    trainer = make_trainer(folder, loss_scale={"growth_steps": 4})
+    trainer.train(rows(FITTING, OVERFLOWING, FITTING))
+    return folder, saved_state(trainer)
+
+
 @pytest.mark.parametrize("halted_at", [2, 4])
-def test_resumed_is_undisturbed(tmp_path, halted_at):
+def test_resumed_is_undisturbed(tmp_path, undisturbed, halted_at):
     """Halted right after an overflow, and in the middle of counting up to the next growth."""
     data = rows(FITTING, OVERFLOWING, FITTING)
     options = {"loss_scale": {"growth_steps": 4}}
-    undisturbed = make_trainer(tmp_path / "a", **options)
-    undisturbed.train(data)
-    halted = make_trainer(tmp_path / "b", n_steps=halted_at, **options)
+    halted = make_trainer(tmp_path, n_steps=halted_at, **options)
     halted.train(data)
-    resumed = make_trainer(tmp_path / "b", **options)
-    resumed.restore(resumed.store.load(resumed.store.latest()))
+    resumed = make_trainer(tmp_path, **options)
+    resumed.restore(resumed.run.store.load(resumed.run.store.latest()))
     assert resumed.step == halted_at
     resumed.train(data)
     arrays, state = saved_state(resumed)
-    expected, expected_state = saved_state(undisturbed)
+    folder, (expected, expected_state) = undisturbed
     assert state == expected_state
     assert arrays.keys() == expected.keys()
     for name, array in expected.items():
         np.testing.assert_array_equal(arrays[name], array, err_msg=name)
-    scales = {a["step"]: a["loss_scale"] for a in log_lines(tmp_path / "b")}
-    assert scales == {a["step"]: a["loss_scale"] for a in log_lines(tmp_path / "a")}
+    scales = {a["step"]: a["loss_scale"] for a in log_lines(tmp_path)}
+    assert scales == {a["step"]: a["loss_scale"] for a in log_lines(folder)}
     assert len(set(scales.values())) > 2  # it went down and up
 
 
@@ -159,12 +168,12 @@ def test_checkpoints_of_other_precisions_can_be_read(tmp_path):
     arrays, _ = saved_state(plain)
     assert "loss_scale" not in arrays
     scaled = make_trainer(tmp_path / "float16", n_steps=2, loss_scale={"initial": 32.0})
-    scaled.restore(plain.store.load(plain.store.latest()))
+    scaled.restore(plain.run.store.load(plain.run.store.latest()))
     assert weight(scaled) == weight(plain)
-    assert scaled.optimizer.slots.to_numpy()["loss_scale"] == 32.0
+    assert scaled.run.optimizer.slots.to_numpy()["loss_scale"] == 32.0
     scaled.train(rows(FITTING))
     back = make_trainer(tmp_path / "back", loss_scale=False)
-    back.restore(CheckpointStore(str(tmp_path / "float16")).load(scaled.store.latest()))
+    back.restore(CheckpointStore(str(tmp_path / "float16")).load(scaled.run.store.latest()))
     assert weight(back) == weight(scaled)
 
 
@@ -175,8 +184,8 @@ def test_a_skipped_step_does_not_count_for_the_bias_correction(tmp_path):
     trainer.train(rows(OVERFLOWING, FITTING))
     assert trainer.skipped == 1
     assert saved_state(trainer)[0]["updates"] == 1
-    decay = trainer.optimizer.settings.weight_decay_rate * start
-    rate = float(trainer.schedule(tf.constant(2, tf.int64)))
+    decay = trainer.run.optimizer.settings.weight_decay_rate * start
+    rate = float(trainer.run.schedule(tf.constant(2, tf.int64)))
     assert abs(start - weight(trainer)) == pytest.approx(rate * (1 + decay), rel=1e-3)
 
 
@@ -218,3 +227,45 @@ def test_micro_batches_share_the_scale(tmp_path):
         assert trainer.skipped == 1
         found.append(weight(trainer))
     assert found[0] == pytest.approx(found[1], rel=1e-6)
+
+
+GOOD, OVERFLOW, BAD_LOSS = (1.0, 1.0), (1.0, math.inf), (math.nan, math.nan)
+
+
+def scales(outcomes, **options):
+    """The state after each of the outcomes, (loss, gradient norm)."""
+    scale = LossScale(tf.distribute.OneDeviceStrategy("/cpu:0"), **options)
+    found = []
+    for loss, norm in outcomes:
+        scale.update(0, tf.constant(loss), tf.constant(norm))
+        assert float(scale.value(0)) == scale.to_numpy()["loss_scale"]
+        found.append(tuple(v.item() for v in scale.to_numpy().values()))
+    return found
+
+
+def test_constants_are_the_usual_ones():
+    (first,) = scales([GOOD])
+    assert first == (2.0**15, 1)
+    assert loss_scale.GROWTH_STEPS == 2000
+
+
+def test_doubles_after_good_steps_in_a_row():
+    found = scales([GOOD] * 7, initial=8.0, growth_steps=3)
+    assert found == [(8, 1), (8, 2), (16, 0), (16, 1), (16, 2), (32, 0), (32, 1)]
+
+
+@pytest.mark.parametrize("norm", [math.inf, math.nan])
+def test_halves_at_an_overflow_and_counts_from_zero(norm):
+    found = scales([GOOD, GOOD, (1.0, norm), GOOD, GOOD, GOOD], initial=8.0, growth_steps=3)
+    assert found == [(8, 1), (8, 2), (4, 0), (4, 1), (4, 2), (8, 0)]
+
+
+def test_stays_within_its_bounds():
+    assert scales([OVERFLOW] * 3, initial=2.0) == [(1, 0)] * 3
+    found = scales([GOOD] * 2, initial=loss_scale.MAX / 2, growth_steps=1)
+    assert found == [(loss_scale.MAX, 0)] * 2
+
+
+def test_a_bad_loss_says_nothing_of_the_scale():
+    found = scales([GOOD, BAD_LOSS, (math.inf, 1.0), GOOD], initial=8.0, growth_steps=2)
+    assert found == [(8, 1), (8, 1), (8, 1), (16, 0)]

@@ -36,6 +36,23 @@ def test_plain_lines():
     )
 
 
+def test_plain_lines_of_bytes():
+    stream, clock = io.StringIO(), Clock()
+    progress = Progress(
+        5_000_000, description="Building", unit="byte", stream=stream, clock=clock, min_seconds=60
+    )
+    clock.now += 10
+    progress.update(1_000_000, note="1,234 examples")
+    progress.update(2_000_000, note="2,345 examples")
+    for count in ("6,789", "7,000"):  # more to show of the last bytes
+        progress.update(5_000_000, note=f"{count} examples")
+    first, last = stream.getvalue().splitlines()
+    assert first == (
+        "Building: 1.0/5.0 MB (20.0 %), 0.1 MB/s, elapsed 0:10, ETA 0:40, 1,234 examples"
+    )
+    assert last.startswith("Building: 5.0/5.0 MB (100.0 %), ") and last.endswith("6,789 examples")
+
+
 def test_plain_lines_are_spaced_but_the_first_and_last_show():
     stream, clock = io.StringIO(), Clock()
     progress = Progress(100, stream=stream, clock=clock, min_seconds=5)

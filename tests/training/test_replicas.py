@@ -8,15 +8,13 @@ import numpy as np
 import pytest
 
 from electra_tf2.training.checkpoints import CheckpointStore
+from tests.distribution.clusters import WITHOUT_GRADIENT
 from tests.pretraining import tiny
 
 pytestmark = pytest.mark.slow
 
 N_STEPS = 60
 TOLERANCE = 1e-5
-# A key bias adds the same to all scores of a query, and softmax takes it away again: its gradient
-# is rounding noise. All other variables have to move.
-WITHOUT_GRADIENT = "attention/key/bias"
 HPARAMS = {
     "model_hparam_overrides": tiny.NETWORK
     | {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0},
@@ -33,7 +31,7 @@ WAYS = {
 }
 
 # Devices are split before TensorFlow is initialized, hence a process of its own. It saves the
-# initial weights too, and goes on after an error.
+# initial weights too, and continues after an error.
 PROGRAM = """
 import json, sys
 import tensorflow as tf

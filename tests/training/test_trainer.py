@@ -1,9 +1,11 @@
-"""The training loop with an objective of one variable: the engine knows nothing of networks."""
+"""The trainer with an objective of one variable: the engine knows nothing about networks."""
 
+import dataclasses
 import json
 import math
 import os
 import signal
+import threading
 
 import keras
 import numpy as np
@@ -11,10 +13,18 @@ import pytest
 import tensorflow as tf
 
 from electra_tf2.training.checkpoints import CheckpointStore
-from electra_tf2.training.optimizers import AdamW, AdamWSettings
+from electra_tf2.training.loop import LoopSettings
+from electra_tf2.training.optimizers import AdamW, OptimizerSettings
 from electra_tf2.training.reports import RunLog
 from electra_tf2.training.schedule import PolynomialDecay
-from electra_tf2.training.trainer import Interrupted, LoopSettings, NonFiniteLoss, Trainer
+from electra_tf2.training.trainer import (
+    Hooks,
+    Interrupted,
+    NonFiniteLoss,
+    StopRequest,
+    Trainer,
+    TrainingRun,
+)
 
 BATCH = 4
 
@@ -69,14 +79,21 @@ class Root(Line):
 def make_trainer(folder, n_steps=12, objective=None, store=None, **settings):
     strategy = tf.distribute.OneDeviceStrategy("/cpu:0")
     objective = objective or Line()
+    settings = {"log_every": 4, "save_every": 5} | settings
     return Trainer(
-        objective,
-        strategy,
-        AdamW(strategy, objective.named_variables(), AdamWSettings(weight_decay_rate=0.0)),
-        PolynomialDecay(0.1, 100, 2),
-        LoopSettings(n_steps, BATCH, 5, **({"log_every": 4, "save_every": 5} | settings)),
-        store or CheckpointStore(str(folder), None),
-        RunLog(str(folder)),
+        TrainingRun(
+            objective=objective,
+            strategy=strategy,
+            optimizer=AdamW(
+                strategy, objective.named_variables(), OptimizerSettings(weight_decay_rate=0.0)
+            ),
+            schedule=PolynomialDecay(0.1, 100, 2),
+            settings=LoopSettings(
+                n_steps, BATCH, 5, **({"log_every": 4, "save_every": 5} | settings)
+            ),
+            store=store or CheckpointStore(str(folder), None),
+            log=RunLog(str(folder)),
+        )
     )
 
 
@@ -85,14 +102,22 @@ def log_lines(folder):
 
 
 def weight(trainer):
-    return float(trainer.objective.weight.numpy()[0])
+    return float(trainer.run.objective.weight.numpy()[0])
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """A trainer that has trained 12 steps."""
+    trainer = make_trainer(tmp_path_factory.mktemp("undisturbed"))
+    trainer.train(numbers)
+    return trainer
 
 
 def test_steps_are_logged_and_saved_in_time(tmp_path, capsys):
     trainer = make_trainer(tmp_path, iterations_per_loop=3)
     trainer.train(numbers)
     assert trainer.step == 12 and trainer.examples_seen == 48
-    assert trainer.store.steps() == [5, 10, 12]
+    assert trainer.run.store.steps() == [5, 10, 12]
     lines = log_lines(tmp_path)
     assert [line["step"] for line in lines] == [4, 8, 12]
     assert [line["rows"] for line in lines] == [4 * BATCH] * 3
@@ -132,18 +157,16 @@ def test_graph_calls_are_short(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("iterations", [1, 7])
-def test_resumed_is_undisturbed(tmp_path, iterations):
-    undisturbed = make_trainer(tmp_path / "a")
-    undisturbed.train(numbers)
-    halted = make_trainer(tmp_path / "b", n_steps=5, iterations_per_loop=iterations)
+def test_resumed_is_undisturbed(tmp_path, undisturbed, iterations):
+    halted = make_trainer(tmp_path, n_steps=5, iterations_per_loop=iterations)
     halted.train(numbers)
-    resumed = make_trainer(tmp_path / "b", iterations_per_loop=iterations)
-    resumed.restore(resumed.store.load(resumed.store.latest()))
+    resumed = make_trainer(tmp_path, iterations_per_loop=iterations)
+    resumed.restore(resumed.run.store.load(resumed.run.store.latest()))
     assert (resumed.step, resumed.examples_seen) == (5, 20)
     resumed.train(numbers)
     assert weight(resumed) == weight(undisturbed) > 0
-    assert resumed.store.load(resumed.store.latest()).state == (
-        undisturbed.store.load(undisturbed.store.latest()).state
+    assert resumed.run.store.load(resumed.run.store.latest()).state == (
+        undisturbed.run.store.load(undisturbed.run.store.latest()).state
     )
 
 
@@ -154,10 +177,23 @@ def test_finished_run_does_nothing(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+def test_another_trainer_continues(tmp_path, undisturbed):
+    """As in a run of several phases: the same weights and slots, another trainer."""
+    first = make_trainer(tmp_path, n_steps=5)
+    first.train(numbers)
+    settings = dataclasses.replace(first.run.settings, num_train_steps=12)
+    second = Trainer(dataclasses.replace(first.run, settings=settings))
+    second.skipped = 3
+    second.continue_from(first)
+    assert (second.step, second.examples_seen, second.skipped) == (5, 20, 0)
+    second.train(numbers)
+    assert weight(second) == weight(undisturbed)
+
+
 def test_evaluations_come_in_time(tmp_path):
     trainer = make_trainer(tmp_path, eval_every=3)
     steps = []
-    trainer.train(numbers, evaluate=lambda: steps.append(trainer.step))
+    trainer.train(numbers, Hooks(evaluate=lambda: steps.append(trainer.step)))
     assert steps == [3, 6, 9, 12]
 
 
@@ -168,17 +204,17 @@ def test_stops_at_a_loss_that_is_not_finite(tmp_path, last_good, bad):
         trainer.train(bad_at(bad))
     error = info.value
     assert error.exit_code != 0
-    assert error.where == f"step {bad}, learning rate {float(trainer.schedule(bad)):.3g}"
+    assert error.where == f"step {bad}, learning rate {float(trainer.run.schedule(bad)):.3g}"
     assert error.received == "loss nan, gradient norm nan"
     assert "Lower learning_rate" in error.remedy and '"skip"' in error.remedy
     assert math.isfinite(weight(trainer))
     if last_good is None:
-        assert "No checkpoint had been saved yet" in error.remedy
-        assert trainer.store.latest() is None
+        assert "No checkpoint was saved" in error.remedy
+        assert trainer.run.store.latest() is None
     else:
-        assert trainer.store.latest() in error.remedy
-        assert trainer.store.steps() == [last_good]
-        saved = trainer.store.load(trainer.store.latest()).weights["line/weight"]
+        assert trainer.run.store.latest() in error.remedy
+        assert trainer.run.store.steps() == [last_good]
+        saved = trainer.run.store.load(trainer.run.store.latest()).weights["line/weight"]
         assert np.isfinite(saved).all()
 
 
@@ -196,7 +232,7 @@ def test_skips_and_counts(tmp_path):
     assert (trainer.step, trainer.skipped) == (12, 3)
     assert [line.get("skipped_updates") for line in log_lines(tmp_path)] == [2, 2, 3]
     assert all(math.isfinite(line["loss"]) for line in log_lines(tmp_path))
-    state = trainer.store.load(trainer.store.latest()).state
+    state = trainer.run.store.load(trainer.run.store.latest()).state
     assert state["skipped_updates"] == 3 and state["examples_seen"] == 48
     # A skipped update changes nothing.
     other = make_trainer(tmp_path / "other", n_steps=3, on_nonfinite="skip")
@@ -215,39 +251,110 @@ def test_log_of_skipped_steps_only_has_no_numbers(tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_signal_saves_and_stops(tmp_path, number):
+def test_signal_saves_and_stops(tmp_path, undisturbed, number):
     trainer = make_trainer(tmp_path, eval_every=3)
     with pytest.raises(Interrupted) as info:
-        trainer.train(numbers, evaluate=lambda: os.kill(os.getpid(), number))
-    assert trainer.store.steps() == [3]
-    assert info.value.where == trainer.store.latest()
+        trainer.train(numbers, Hooks(evaluate=lambda: os.kill(os.getpid(), number)))
+    assert trainer.run.store.steps() == [3]
+    assert info.value.where == trainer.run.store.latest()
     resumed = make_trainer(tmp_path)
-    resumed.restore(resumed.store.load(resumed.store.latest()))
+    resumed.restore(resumed.run.store.load(resumed.run.store.latest()))
     resumed.train(numbers)
-    undisturbed = make_trainer(tmp_path / "other")
-    undisturbed.train(numbers)
     assert weight(resumed) == weight(undisturbed)
 
 
 def test_signal_at_the_last_step_is_no_interruption(tmp_path):
     trainer = make_trainer(tmp_path, eval_every=12)
-    trainer.train(numbers, evaluate=lambda: os.kill(os.getpid(), signal.SIGTERM))
-    assert trainer.store.steps() == [5, 10, 12]
+    trainer.train(numbers, Hooks(evaluate=lambda: os.kill(os.getpid(), signal.SIGTERM)))
+    assert trainer.run.store.steps() == [5, 10, 12]
     assert trainer.late_signal == signal.SIGTERM
 
 
 def test_errors_of_the_input_can_be_explained(tmp_path):
     def broken(position, context):
         dataset = numbers(position, context)
-        check = lambda x: tf.debugging.assert_less(x, 0.0, "the sixth batch")  # noqa: E731
-        bad = dataset.map(lambda b: (check(b["x"]), b)[1])
-        return dataset.take(5).concatenate(bad)
+
+        def refuse(batch):
+            tf.debugging.assert_less(batch["x"], 0.0, "the sixth batch")
+            return batch
+
+        return dataset.take(5).concatenate(dataset.map(refuse))
 
     explained = NonFiniteLoss("explained")
     trainer = make_trainer(tmp_path)
     with pytest.raises(NonFiniteLoss, match="explained"):
-        trainer.train(broken, explain=lambda error: explained)
-    assert trainer.store.steps() == [5]
+        trainer.train(broken, Hooks(explain=lambda error: explained))
+    assert trainer.run.store.steps() == [5]
     trainer = make_trainer(tmp_path / "again")
     with pytest.raises(tf.errors.InvalidArgumentError, match="the sixth batch"):
         trainer.train(broken)
+
+
+@pytest.mark.parametrize("bad", [1, 3, 6])
+def test_a_bad_batch_is_located(tmp_path, bad):
+    """Whether it is the first of its graph call or not, and after a resume."""
+    trainer = make_trainer(tmp_path, log_every=100, save_every=2)
+    with pytest.raises(NonFiniteLoss) as info:
+        trainer.train(bad_at(bad), Hooks(locate=lambda position: f"from {position}"))
+    assert info.value.where.startswith(f"step {bad}, learning rate ")
+    assert info.value.where.endswith(f", from {BATCH * (bad - 1)}")
+
+
+def test_reports_are_watched_and_warnings_printed(tmp_path, capsys):
+    seen = []
+
+    def watch(step, figures):
+        seen.append((step, figures["learning_rate"]))
+        return "Warning: eight." if step == 8 else None
+
+    trainer = make_trainer(tmp_path)
+    trainer.train(numbers, Hooks(watch=watch))
+    assert seen == [(step, pytest.approx(float(trainer.run.schedule(step)))) for step in (4, 8, 12)]
+    assert capsys.readouterr().err.splitlines().count("Warning: eight.") == 1
+
+
+@pytest.fixture
+def usual_ctrl_c():
+    """Python's own handling, also where a shell started the tests with SIGINT ignored (`&`)."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_becomes_a_flag(usual_ctrl_c, number):
+    before = signal.getsignal(number)
+    with StopRequest() as stop:
+        assert stop.signal is None
+        os.kill(os.getpid(), number)
+        assert stop.signal == number
+    assert signal.getsignal(number) is before
+
+
+def test_a_second_ctrl_c_acts_as_usual(usual_ctrl_c):
+    with pytest.raises(KeyboardInterrupt), StopRequest() as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.signal == signal.SIGINT
+        os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_stop_request_outside_of_the_main_thread_does_nothing():
+    entered = []
+
+    def enter():
+        with StopRequest() as stop:
+            entered.append(stop.signal)
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    assert entered == [None]
+
+
+def test_message_of_an_interruption():
+    error = Interrupted(signal.SIGTERM, 57, "/m/checkpoints/step-00000057")
+    assert error.exit_code == 75
+    assert "step 57" in error.what and error.received == "SIGTERM"
+    assert error.where == "/m/checkpoints/step-00000057"
+    assert "Run the same command again" in error.remedy

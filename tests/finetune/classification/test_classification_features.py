@@ -7,12 +7,8 @@ import numpy as np
 import pytest
 
 from electra_tf2.errors import UserError
-from finetune.classification.tasks import (
-    ClassificationTask,
-    InputExample,
-    RegressionTask,
-    truncated_lengths,
-)
+from finetune.classification.regression import RegressionTask
+from finetune.classification.tasks import ClassificationTask, InputExample
 from tests.finetune.classification.classification_samples import (
     CLS,
     SEP,
@@ -66,20 +62,6 @@ def test_one_text_is_cut_to_what_fits(tmp_path):
     np.testing.assert_array_equal(row["input_ids"], [CLS, *ids("a b c d"), SEP])
 
 
-def token_by_token(length_a, length_b, room):
-    while length_a + length_b > room:
-        if length_a > length_b:
-            length_a -= 1
-        else:
-            length_b -= 1
-    return length_a, length_b
-
-
-def test_truncation_of_pairs_is_that_of_one_token_at_a_time():
-    for case in itertools.product(range(14), range(14), range(2, 15)):
-        assert truncated_lengths(*case) == token_by_token(*case), case
-
-
 def test_the_second_text_gives_way_on_a_tie(tmp_path):
     (row,) = features(tmp_path, [InputExample(0, "a b c", "d e f", "no")], max_seq_length=8)
     np.testing.assert_array_equal(row["input_ids"], [CLS, *ids("a b c"), SEP, *ids("d e"), SEP])
@@ -123,7 +105,7 @@ def test_scores_are_normalized_as_officially(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "problem"),
-    [("x", "no number"), ("", "no number"), ("nan", "no finite"), ("inf", "no finite")]
+    [("x", "not a number"), ("", "not a number"), ("nan", "not finite"), ("inf", "not finite")]
     + [("5.001", "above 5"), ("-0.1", "below 0")],
 )
 def test_unusable_scores(tmp_path, text, problem):

@@ -5,7 +5,8 @@ import pytest
 import tensorflow as tf
 from scipy.special import log_softmax
 
-from finetune.classification.tasks import ClassificationHead, RegressionHead
+from finetune.classification.regression import RegressionHead
+from finetune.classification.tasks import ClassificationHead
 
 WIDTH = 8
 

@@ -6,8 +6,10 @@ import types
 
 import numpy as np
 
+from electra_tf2.text.normalization import UNCASED
 from electra_tf2.text.tokenizer import make_tokenizer
 from electra_tf2.text.vocabulary import SPECIAL_TOKENS, Vocabulary
+from finetune.definitions import QADefinition
 from finetune.qa.examples import Passage, QAExample
 from finetune.qa.tasks import CustomQATask, MRQATask, SQuAD, SQuADv1
 
@@ -35,8 +37,8 @@ DEFAULTS = {
 }
 
 
-def tokenizer(**casing):
-    return make_tokenizer(VOCABULARY, implementation="reference", **casing)
+def tokenizer(casing=UNCASED):
+    return make_tokenizer(VOCABULARY, casing, implementation="reference")
 
 
 def config(folder="", **values):
@@ -52,7 +54,7 @@ def make_task(folder="", kind="squadv1", **values):
         return SQuADv1(settings, tokenizer())
     if kind == "mrqa":
         return MRQATask(settings, "newsqa", tokenizer())
-    return CustomQATask(settings, "custom", tokenizer())
+    return CustomQATask(settings, "custom", tokenizer(), QADefinition())
 
 
 def example(passage, *, answer=None, question="who?", eid=0, **fields):

@@ -1,9 +1,10 @@
-"""From outputs to answers."""
+"""From outputs to answers, and from word pieces back to the passage's characters."""
 
 import numpy as np
 import pytest
 
-from finetune.qa.decoding import NO_ANSWER_LEFT, Decoder, probabilities
+from electra_tf2.text.normalization import Casing
+from finetune.qa.decoding import NO_ANSWER_LEFT, Aligner, Decoder, join_pieces, probabilities
 from finetune.qa.passages import tokenize_questions
 from tests.finetune.qa.qa_samples import config, example, make_task, outputs, tokenizer
 
@@ -200,3 +201,56 @@ def test_the_tokens_of_rows_are_those_that_are_decoded():
     assert len(row["input_ids"]) == 17
     for place, word in ((4, "The"), (5, "cat"), (14, "Paris"), (15, ".")):
         assert texts([[(place, place, -0.1)]]) == [word]
+
+
+@pytest.mark.parametrize(
+    "pieces, text",
+    [
+        (["the", "cat", "##ly"], "the catly"),
+        (["##ly", "cat"], "ly cat"),
+        (["18", "##95", "-", "18", "##43"], "1895 - 1843"),
+        (["#", "#", "cat"], "# # cat"),
+        ([], ""),
+    ],
+)
+def test_pieces_are_joined(pieces, text):
+    assert join_pieces(pieces) == text
+
+
+@pytest.mark.parametrize(
+    "predicted, words, text",
+    [
+        ("steve smith", ["Steve", "Smith's"], "Steve Smith"),
+        ("1895", ["(1895-1943)."], "1895"),
+        ("1895 - 1943", ["(1895-1943)."], "1895-1943"),
+        ("zoe", ["«Zoë»,"], "Zoë"),
+        ("zoe )", ["(ZOË)!"], "ZOË)"),
+        # A no-break space separates words for the tokenizer only: the lengths differ.
+        ("cat", ["the\u00a0cat"], "the\u00a0cat"),
+        # Predicted from the middle of a word.
+        ("ly", ["catly"], "ly"),
+        # The first place counts, even within a word.
+        ("a", ["cat", "a"], "a"),
+        ("cat", ["catly", "cat"], "cat"),
+        # Characters that are dropped: no correspondence, so all of it.
+        ("cat", ["c\u200bat,"], "c\u200bat,"),
+        # An accent of its own is a character the normalized text lacks.
+        ("cafe", ["cafe\u0301,"], "cafe\u0301,"),
+        # Unknown words are not found.
+        ("[UNK]", ["字,", "x"], "字, x"),
+        # Lower-casing that lengthens a word.
+        ("i", ["İ,"], "İ"),
+        ("", ["cat"], "cat"),
+    ],
+)
+def test_alignment(predicted, words, text):
+    assert Aligner(tokenizer()).align(predicted, words) == text
+
+
+def test_the_tokenizer_s_casing_counts():
+    cased = Aligner(tokenizer(Casing(lower_case=False)))
+    assert cased.align("Zoë", ["(Zoë)"]) == "Zoë"
+    assert cased.align("zoe", ["(Zoë)"]) == "(Zoë)"
+    accents = Aligner(tokenizer(Casing(strip_accents=False)))
+    assert accents.align("zoë", ["(Zoë)"]) == "Zoë"
+    assert accents.align("zoe", ["(Zoë)"]) == "(Zoë)"

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from electra_tf2.errors import UserError
-from finetune.qa.tasks import MRQATask, SQuAD, make_question_answering
+from finetune.definitions import QADefinition
+from finetune.qa.tasks import CustomQATask, MRQATask, SQuAD
 from finetune.task_builder import get_task
 from tests.finetune.qa.qa_samples import (
     config,
@@ -233,7 +234,7 @@ def test_feature_settings_are_what_features_depend_on():
 
 
 def custom(folder="", **definition):
-    return make_question_answering(config(folder), "manuals", tokenizer(), definition)
+    return CustomQATask(config(folder), "manuals", tokenizer(), QADefinition(**definition))
 
 
 def test_custom_tasks(tmp_path):
@@ -246,21 +247,3 @@ def test_custom_tasks(tmp_path):
     (tmp_path / "sub").mkdir()
     write_squad(tmp_path / "sub", "mine", (CONTEXT, [question("a", is_impossible=True)]))
     assert task.get_examples("train")[0].is_impossible
-
-
-@pytest.mark.parametrize(
-    "definition, where, message",
-    [
-        ({"unanswerabel": True}, "tasks.manuals.unanswerabel", "Did you mean 'unanswerable'?"),
-        ({"unanswerable": "yes"}, "tasks.manuals.unanswerable", "neither true nor false"),
-        ({"files": "train.json"}, "tasks.manuals.files", "is no object"),
-        ({"files": {"tran": "a.json"}}, "tasks.manuals.files.tran", "Did you mean 'train'?"),
-        ({"files": {"train": ""}}, "tasks.manuals.files.train", "no file name"),
-        ({"files": {"dev": 3}}, "tasks.manuals.files.dev", "no file name"),
-    ],
-)
-def test_bad_definitions(definition, where, message):
-    with pytest.raises(UserError) as error:
-        custom(**definition)
-    assert error.value.where.endswith(where)
-    assert message in str(error.value)

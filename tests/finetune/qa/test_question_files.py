@@ -1,4 +1,4 @@
-"""Reading files of questions, and what is said where they are wrong."""
+"""Reading files of questions, what is said where they are wrong, and answers as words."""
 
 import gzip
 import json
@@ -7,6 +7,7 @@ import logging as python_logging
 import pytest
 
 from electra_tf2.errors import UserError
+from finetune.qa.examples import AnswerNotFound, Passage, split_words
 from tests.finetune.qa.qa_samples import make_task, mrqa_lines, question, squad, write_squad
 
 CONTEXT = "The cat sat on Steve's mat."
@@ -134,8 +135,8 @@ def test_doubled_names(tmp_path, warnings):
     task = make_task(tmp_path)
     with warnings.at_level("WARNING"):
         assert len(task.get_examples("train")) == 2
-    assert "questions with the name of another one: q1" in warnings.text
-    with pytest.raises(UserError, match="have the name of another one") as error:
+    assert "with the name of another question: q1" in warnings.text
+    with pytest.raises(UserError, match="name of another") as error:
         task.get_examples("dev")
     assert error.value.received == "q1"
 
@@ -157,10 +158,10 @@ PLACE = "data[0].paragraphs[0]"
 # kind, split, the file's content, and parts of the message: where, and what.
 BAD_SQUAD = {
     "no list of articles": ("squad", "train", {"version": "x"}, "train.json", "'data' is missing"),
-    "a list": ("squad", "train", [1], "train.json", "field 'data' should be"),
+    "a list": ("squad", "train", [1], "train.json", "the field 'data'"),
     "data is an object": ("squad", "train", {"data": {}}, "field 'data'", "not a list"),
     "no paragraphs": ("squad", "dev", {"data": [{}]}, "data[0]", "'paragraphs' is missing"),
-    "paragraph is text": ("squad", "dev", {"data": [{"paragraphs": ["x"]}]}, PLACE, "no object"),
+    "paragraph is text": ("squad", "dev", {"data": [{"paragraphs": ["x"]}]}, PLACE, "an object"),
     "no context": (
         "squad", "dev", {"data": [{"paragraphs": [{"qas": [GOOD]}]}]}, PLACE,
         "'context' is missing",
@@ -227,7 +228,6 @@ def test_bad_squad_files(tmp_path, case):
 BAD_BYTES = {
     "no JSON": (b'{"data": [\n{"paragraphs": [}', "train.json, line 2", "not JSON"),
     "a number of too many digits": (b"[" + b"1" * 5000 + b"]", "train.json", "not JSON"),
-    "nested without end": (b"[" * 200_000, "train.json", "not JSON"),
     "empty": (b" \n", "train.json", "empty"),
     "not UTF-8": (b'{"data":\n ["caf\xe9"]}', "train.json, line 2", "not UTF-8"),
 }
@@ -254,7 +254,7 @@ def mrqa_question(**fields):
 HEADER = MRQA.splitlines()[0].encode()
 BAD_MRQA = {
     "no JSON": (HEADER + b"\n" + mrqa_line() + b"\n{", ".jsonl", "line 3", "not JSON"),
-    "a number": (HEADER + b"\n3", ".jsonl", "line 2", "no object"),
+    "a number": (HEADER + b"\n3", ".jsonl", "line 2", "Expected an object"),
     "empty": (b"\n \n", ".jsonl", "train.jsonl", "empty"),
     "only a header": (HEADER + b"\n", ".jsonl", "train.jsonl", "has no question"),
     "not UTF-8": (HEADER + b'\n"caf\xe9"', ".jsonl", "line 2", "not UTF-8"),
@@ -292,3 +292,66 @@ def test_missing_files(tmp_path, kind, name):
         make_task(tmp_path, kind).get_examples("train")
     assert error.value.where.endswith(name)
     assert "other.json" in error.value.received
+
+
+PASSAGE = "The  cat\tsat\non Steve's mat (1895-1943).\u202fÉté\u00a0là"
+
+
+def test_words_are_split_at_five_characters_only():
+    assert split_words(PASSAGE) == [
+        "The", "cat", "sat", "on", "Steve's", "mat", "(1895-1943).", "Été\u00a0là",
+    ]  # fmt: skip
+    assert split_words("a\rb\u2003c\u0085d\x0be") == ["a", "b\u2003c\u0085d\x0be"]
+    assert split_words(" \n ") == []
+
+
+@pytest.mark.parametrize(
+    "answer, words",
+    [
+        ("The", (0, 0)),
+        ("cat\tsat", (1, 2)),
+        ("Steve", (4, 4)),
+        ("1895", (6, 6)),
+        ("1943", (6, 6)),
+        ("mat (1895-1943)", (5, 6)),
+        ("là", (7, 7)),
+    ],
+)
+def test_an_answer_covers_the_words_it_touches(answer, words):
+    assert Passage(PASSAGE).locate(answer, PASSAGE.index(answer)) == words
+
+
+def test_case_and_white_space_don_t_matter():
+    assert Passage(PASSAGE).locate("STEVE'S  MAT", PASSAGE.index("Steve")) == (4, 5)
+    # One more space than the passage has: the last word covered is that of the last character.
+    assert Passage("a bb c").locate("a  b", 0) == (0, 1)
+
+
+def test_an_answer_that_begins_in_white_space_covers_the_word_before():
+    assert Passage("one two three").locate(" two", 3) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    "answer, start, message",
+    [
+        ("dog", 5, "not what the passage has at character 5: 'cat'"),
+        ("cat", 100, "outside the passage of 47 characters"),
+        ("là", len(PASSAGE) - 1, "outside the passage"),
+        ("cat", -3, "outside the passage"),
+        ("", 0, "empty"),
+        ("  ", 3, "empty"),
+        ("Steve's mat", PASSAGE.index("mat"), "not what the passage has"),
+        # The answer's words are split at any white space, as officially; the passage's are not.
+        ("Été\u00a0là", PASSAGE.index("Été"), "not what the passage has"),
+    ],
+)
+def test_what_can_t_be_recovered_is_told(answer, start, message):
+    with pytest.raises(AnswerNotFound, match="(?s)" + message.replace("(", r"\(")):
+        Passage(PASSAGE).locate(answer, start)
+
+
+def test_a_passage_without_words():
+    with pytest.raises(AnswerNotFound, match="outside"):
+        Passage("").locate("cat", 0)
+    with pytest.raises(AnswerNotFound, match="not what"):
+        Passage("     ").locate("cat", 0)

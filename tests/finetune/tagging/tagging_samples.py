@@ -2,6 +2,7 @@
 
 import types
 
+from electra_tf2.text.normalization import Casing
 from electra_tf2.text.tokenizer import make_tokenizer
 from electra_tf2.text.vocabulary import SPECIAL_TOKENS, Vocabulary
 
@@ -14,7 +15,7 @@ DEV = "the O\nnew B-LOC\nyork I-LOC\ndog O\n"
 
 
 def tokenizer(*, lower_case=True, implementation="reference"):
-    return make_tokenizer(VOCABULARY, lower_case=lower_case, implementation=implementation)
+    return make_tokenizer(VOCABULARY, Casing(lower_case), implementation=implementation)
 
 
 def config(folder, **values):

@@ -1,16 +1,19 @@
-"""Tagging tasks without code."""
+"""Tagging tasks without code, and a sample of CoNLL-2003 from the file to the score."""
 
 import itertools
 import logging
 
+import numpy as np
 import pytest
+import tensorflow as tf
 
 from electra_tf2.errors import UserError
-from finetune.tagging.custom import make_tagging
+from finetune.definitions import TaggingDefinition
+from finetune.tagging.head import TaggingHead
+from finetune.tagging.tasks import CustomTagging
 from tests.finetune.tagging.tagging_samples import TRAIN, config, outputs, tokenizer, write
 
 SENTENCE = "anna smith the dog paris york".split()
-SPANS = {"PER": [(0, 1)], "LOC": [(4, 4), (5, 5)]}
 NER = {
     # In IOB1 B only separates spans of one type; here PER and LOC never touch.
     "iob1": "I-PER I-PER O O I-LOC B-LOC",
@@ -20,7 +23,7 @@ NER = {
 
 
 def _task(folder, **definition):
-    return make_tagging(config(folder), "mine", tokenizer(), definition)
+    return CustomTagging(config(folder), "mine", tokenizer(), TaggingDefinition(**definition))
 
 
 def _columns(tags, words=SENTENCE):
@@ -123,27 +126,99 @@ def test_scores(tmp_path):
     assert results["precision"] == 100 and results["recall"] == pytest.approx(200 / 3)
 
 
-@pytest.mark.parametrize(
-    ("definition", "key", "hint"),
-    [
-        ({"words": 0}, "words", "word_column, tag_column"),
-        ({"tag_colum": 0}, "tag_colum", "'tag_column'"),
-        ({"scheme": "bio"}, "scheme", "iob (for"),
-        ({"scheme": ["iob"]}, "scheme", "iob (for"),
-        ({"scheme": 3}, "scheme", "bioes, token"),
-        ({"word_column": "word"}, "word_column", "Count from 0"),
-        ({"tag_column": True}, "tag_column", "Count from 0"),
-        ({"tag_column": 0}, "tag_column", "different columns"),
-        ({"separator": ""}, "separator", "white space"),
-        ({"separator": 9}, "separator", "white space"),
-        ({"files": "train.txt"}, "files", '{"train": "train.conll"}'),
-        ({"files": {"valid": "x"}}, "files.valid", "train, dev, test"),
-        ({"files": {"tests": "x"}}, "files.tests", "'test'"),
-        ({"files": {"dev": 1}}, "files.dev", "name"),
-    ],
-)
-def test_bad_definitions(tmp_path, definition, key, hint):
-    with pytest.raises(UserError) as error:
-        _task(tmp_path, **definition)
-    assert error.value.where == f"hparam tasks.mine.{key}"
-    assert hint in error.value.remedy
+CONLL_TRAIN = """-DOCSTART- -X- -X- O
+
+Anna NNP I-NP I-PER
+Smith NNP I-NP I-PER
+of IN I-PP O
+New NNP I-NP I-LOC
+York NNP I-NP I-LOC
+Times NNP I-NP I-ORG
+barks VBZ I-VP O
+. . O O
+
+-DOCSTART- -X- -X- O
+
+Paris NNP I-NP I-LOC
+, , O O
+U.N. NNP I-NP I-ORG
+, , O O
+"""
+CONLL_DEV = """-DOCSTART- -X- -X- O
+
+The DT I-NP O
+U.N. NNP I-NP I-ORG
+dog NN I-NP O
+barks VBZ I-VP O
+in IN I-PP O
+Paris NNP I-NP I-LOC
+New NNP I-NP B-LOC
+York NNP I-NP I-LOC
+Anna NNP I-NP I-PER
+
+Smith NNP I-NP I-PER
+"""
+CONLL_TAGS = [
+    "O S-ORG O O O S-LOC B-LOC E-LOC S-PER".split(),
+    ["S-PER"],
+]
+
+
+@pytest.fixture
+def conll(tmp_path):
+    write(tmp_path, train=CONLL_TRAIN, dev=CONLL_DEV)
+    return CustomTagging(config(tmp_path), "ner", tokenizer(), TaggingDefinition())
+
+
+def _batch(rows, length):
+    def padded(name, dtype):
+        array = np.zeros((len(rows), length), dtype)
+        for target, row in zip(array, rows, strict=True):
+            target[: len(row[name])] = row[name]
+        return array
+
+    names = {"labels": np.int32, "labels_mask": np.float32, "labeled_positions": np.int32}
+    return {name: padded(name, dtype) for name, dtype in names.items()}
+
+
+def _knowing_outputs(task, rows, length):
+    """Of a head that sees the gold label in the state of a word's first piece, and only there."""
+    size = len(task.labels)
+    head = TaggingHead(size, size, dtype="float32")
+    head.build()
+    head.classifier.kernel.assign(20.0 * np.eye(size, dtype=np.float32))
+    features = _batch(rows, length)
+    states = np.random.default_rng(0).uniform(size=(len(rows), length, size)).astype(np.float32)
+    for state, row in zip(states, rows, strict=True):
+        for position, label in zip(row["labeled_positions"], row["labels"], strict=True):
+            state[position] = np.eye(size)[label]
+    outputs = head(tf.constant(states), {k: tf.constant(v) for k, v in features.items()}).outputs
+    return [
+        {"eid": row["eid"], **{name: value[i].numpy() for name, value in outputs.items()}}
+        for i, row in enumerate(rows)
+    ]
+
+
+def test_examples_of_conll_2003(conll):
+    assert [list(example.tags) for example in conll.get_examples("dev")] == CONLL_TAGS
+    assert conll.get_examples("train")[0].tags == tuple(
+        "B-PER E-PER O B-LOC E-LOC S-ORG O O".split()
+    )
+
+
+@pytest.mark.parametrize("length", [16, 40])
+def test_a_head_that_knows_scores_100(conll, length):
+    task = conll
+    examples = task.get_examples("dev")
+    rows = list(task.featurize(examples, is_training=False))
+    assert len(rows[0]["input_ids"]) == 15  # u . n . and bark ##s, between [CLS] and [SEP]
+    outputs = _knowing_outputs(task, rows, length)
+    scorer = task.get_scorer("dev")
+    for output in reversed(outputs):
+        scorer.update(output)
+    results = dict(scorer.get_results())
+    assert results["f1"] == results["seqeval_f1"] == 100
+    assert 0 <= results["loss"] < 1e-6
+    records = task.prediction_records("dev", outputs, examples)
+    assert [record["tags"] for record in records] == CONLL_TAGS
+    assert [span["text"] for span in records[0]["spans"]] == ["U.N.", "Paris", "New York", "Anna"]

@@ -1,4 +1,4 @@
-"""Tagging tasks: examples, features, labels, state, records."""
+"""Tagging tasks: examples, features, labels, state, records, and data that can't be used."""
 
 import json
 import logging
@@ -8,9 +8,10 @@ import pytest
 
 from electra_tf2.errors import UserError
 from electra_tf2.modeling.config import TransformerConfig
+from finetune.definitions import TaggingDefinition
 from finetune.tagging.conll import Columns
 from finetune.tagging.metrics import AccuracyScorer, SpanScorer
-from finetune.tagging.tasks import Chunking, TaggingTask
+from finetune.tagging.tasks import Chunking, CustomTagging, TaggingTask
 from finetune.task_builder import get_task
 from tests.finetune.tagging.tagging_samples import (
     DEV,
@@ -25,6 +26,12 @@ from tests.finetune.tagging.tagging_samples import (
 
 def _task(folder, *, is_token_level=False, **values):
     return TaggingTask(config(folder, **values), "ner", tokenizer(), is_token_level)
+
+
+def features(task, split):
+    """The features of a split's examples, as lists and numbers."""
+    rows = task.featurize(task.get_examples(split), is_training=split == "train")
+    return [{name: np.asarray(values).tolist() for name, values in row.items()} for row in rows]
 
 
 @pytest.fixture
@@ -49,12 +56,11 @@ def test_examples_and_labels(folder):
     # Of train and dev, sorted.
     labels = ["B-LOC", "B-PER", "E-LOC", "E-PER", "O", "S-LOC"]
     assert task.labels == labels
-    assert task.label_mapping == {label: i for i, label in enumerate(labels)}
 
 
 def test_features(folder):
     task = _task(folder)
-    first, _ = task.featurize(task.get_examples("train"), is_training=True)
+    first, _ = features(task, "train")
     assert first == {
         "eid": 0,
         "input_ids": ids("[CLS]", "anna", "smith", "bark", "##s", "in", "paris", "[SEP]"),
@@ -81,7 +87,7 @@ def test_features(folder):
 )
 def test_as_many_words_as_fit(folder, max_seq_length, pieces, kept):
     task = _task(folder, max_seq_length=max_seq_length)
-    row = next(task.featurize(task.get_examples("train"), is_training=True))
+    row = features(task, "train")[0]
     assert row["input_ids"] == ids("[CLS]", *pieces.split(), "[SEP]")
     assert row["labels"] == [1, 3, 4, 4, 5][:kept]
     assert row["labels_mask"] == [1.0] * kept
@@ -91,9 +97,9 @@ def test_as_many_words_as_fit(folder, max_seq_length, pieces, kept):
 def test_a_sentence_of_which_no_word_fits(tmp_path, caplog):
     write(tmp_path, train="barks B-A\n\ndog O\n", dev="barks B-A\ndog O\n\ndog O\n")
     task = _task(tmp_path, max_seq_length=3)
-    assert [r["eid"] for r in task.featurize(task.get_examples("train"), True)] == [1]
+    assert [r["eid"] for r in features(task, "train")] == [1]
     with caplog.at_level(logging.WARNING, logger="absl"):
-        empty, _ = task.featurize(task.get_examples("dev"), False)
+        empty, _ = features(task, "dev")
     assert "2 words of 1 sentences" in caplog.text
     assert empty == {
         "eid": 0,
@@ -118,7 +124,7 @@ def test_a_sentence_of_which_no_word_fits(tmp_path, caplog):
 def test_words_that_clean_to_nothing_are_tagged(tmp_path):
     write(tmp_path, train="the O\n\u200b B-A\n\ufffd I-A\ndog O\n")
     task = _task(tmp_path)
-    (row,) = task.featurize(task.get_examples("train"), True)
+    (row,) = features(task, "train")
     assert row["input_ids"] == ids("[CLS]", "the", "[UNK]", "[UNK]", "dog", "[SEP]")
     assert row["labeled_positions"] == [1, 2, 3, 4]
 
@@ -278,3 +284,64 @@ def test_the_head_has_a_unit_for_each_label(folder):
     head = task.make_head(encoder, "float32")
     head.build((None, None, 8))
     assert [tuple(v.shape) for v in head.trainable_variables] == [(8, 6), (6,)]
+
+
+@pytest.mark.parametrize(
+    ("files", "split", "where", "received"),
+    [
+        ({"dev": DEV}, "train", "train.txt", "holds dev.txt"),
+        ({"train": TRAIN}, "dev", "dev.txt", "holds train.txt"),
+        ({"train": TRAIN}, "test", "test.txt", "holds train.txt"),
+        ({"train": TRAIN, "dev": "a O\n\nb\n"}, "train", "dev.txt, line 3", "'b'"),
+        ({"train": "a NN\n"}, "train", "train.txt, line 1", "'NN'"),
+        ({"train": TRAIN, "dev": "a O\nb X-A\n"}, "dev", "dev.txt, line 2", "'X-A'"),
+        ({"train": "a O\nb U-A\n"}, "train", "train.txt, line 2", "'U-A'"),
+    ],
+)
+def test_bad_files(tmp_path, files, split, where, received):
+    write(tmp_path, **files)
+    with pytest.raises(UserError) as error:
+        _task(tmp_path).get_examples(split)
+    assert error.value.where == str(tmp_path / where)
+    assert received in error.value.received
+
+
+def test_end_tags_in_a_file_said_to_be_iob(tmp_path):
+    write(tmp_path, train="a B-A\nb E-A\n")
+    task = CustomTagging(config(tmp_path), "mine", tokenizer(), TaggingDefinition(scheme="iob"))
+    with pytest.raises(UserError, match="(?s)line 2.*'E-A'.*B-, I-"):
+        task.get_examples("train")
+
+
+@pytest.mark.parametrize(
+    ("is_token_level", "train", "dev", "expected"),
+    [
+        (False, TRAIN, "the O\nanna I-LOC\n\ndog B-LOCC\n", ["line 4", "'LOCC'", "mean 'LOC'"]),
+        (True, "a NN\nb DT\n", "a NN\nb NNP\n", ["line 2", "'NNP'", "mean 'NN'"]),
+        (True, "a NN\nb DT\n", "a O\n", ["line 1", "'O'", "one of: DT, NN"]),
+    ],
+)
+def test_a_tag_in_dev_that_a_trained_model_does_not_know(
+    tmp_path, is_token_level, train, dev, expected
+):
+    state = TaggingTask(
+        config(write(tmp_path, train=train)), "ner", tokenizer(), is_token_level
+    ).get_state()
+    task = TaggingTask(config(write(tmp_path, dev=dev)), "ner", tokenizer(), is_token_level)
+    task.set_state(state)
+    with pytest.raises(UserError) as error:
+        task.get_examples("dev")
+    for part in ("dev.txt", "was trained with", *expected):
+        assert part in str(error.value)
+
+
+def test_no_room_for_a_word(tmp_path):
+    task = _task(write(tmp_path, train=TRAIN), max_seq_length=2)
+    with pytest.raises(UserError, match="(?s)no room.*max_seq_length"):
+        list(task.featurize(task.get_examples("train"), True))
+
+
+def test_tags_with_several_hyphens(tmp_path):
+    write(tmp_path, train="the B-NP-SBJ\ndog I-NP-SBJ\nbarks B-NP-OBJ-1\n")
+    task = _task(tmp_path)
+    assert task.get_examples("train")[0].tags == ("B-NP-SBJ", "E-NP-SBJ", "S-NP-OBJ-1")

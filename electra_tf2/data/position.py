@@ -1,0 +1,236 @@
+"""Positions in the training data: which file and record the example at a position comes from.
+
+A position is a number of examples since the start of the run; a checkpoint stores it as
+`examples_seen`. Of static data, every epoch has as many examples as there are records, so a
+position is found from the counts of the files. The number of examples that documents are cut into
+differs from epoch to epoch, so a position in dynamic data is found by counting: the examples of the
+epochs before, and of the files before. That takes the lengths of the sentences and no tokens. A run
+that starts at position 0 never counts.
+"""
+
+from __future__ import annotations
+
+import collections
+import functools
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from electra_tf2.data.dataset import RecordFiles
+from electra_tf2.data.documents import Documents, count_examples
+from electra_tf2.data.order import file_order, numbered_records, window_order
+from electra_tf2.data.segments import CutRule
+from electra_tf2.data.tfrecords import SENTENCE_LENGTHS
+from electra_tf2.errors import first_of
+
+_DOCUMENTS_AT_A_TIME = 1024
+
+
+def record_places(
+    files: RecordFiles, *, seed: int, position: int, count: int, shuffle_buffer_size: int
+) -> list[tuple[str, int]]:
+    """Finds the records at some positions of static data, without reading them.
+
+    Args:
+        files: the checked files.
+        seed: the run's seed.
+        position: the first position: examples that come before it.
+        count: how many positions.
+        shuffle_buffer_size: number of examples that are shuffled together.
+
+    Returns:
+        (file, number of the record in it, from 0) of each.
+    """
+    total = files.num_records
+    size = max(1, min(shuffle_buffer_size, total))
+
+    @functools.cache
+    def order_of_files(epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        order = file_order(seed, epoch, len(files.paths)).numpy()
+        return order, np.cumsum(np.array(files.counts)[order])
+
+    @functools.cache
+    def order_in_window(epoch: int, window: int) -> np.ndarray:
+        return window_order(seed, epoch, window, min(size, total - window * size)).numpy()
+
+    places = []
+    for index in range(position, position + count):
+        epoch, offset = divmod(index, total)
+        window, place = divmod(offset, size)
+        record = window * size + order_in_window(epoch, window)[place]
+        order, ends = order_of_files(epoch)
+        file = np.searchsorted(ends, record, side="right")
+        start = ends[file - 1] if file else 0
+        places.append((files.paths[order[file]], int(record - start)))
+    return places
+
+
+def document_places(
+    files: RecordFiles, rule: CutRule, *, position: int, count: int, shuffle_buffer_size: int
+) -> list[tuple[str, int]]:
+    """Finds the documents at some positions of dynamic data.
+
+    Args:
+        files: the checked files, whose records are documents.
+        rule: how they are cut.
+        position: the first position: examples that come before it.
+        count: how many positions.
+        shuffle_buffer_size: number of examples that are shuffled together.
+
+    Returns:
+        (file, number of the document in it, from 0) of each.
+    """
+    index = EpochIndex(files, rule)
+    size = max(1, shuffle_buffer_size)
+
+    @functools.cache
+    def order_in_window(epoch: int, window: int) -> np.ndarray:
+        examples = min(size, index.num_examples(epoch) - window * size)
+        return window_order(rule.seed, epoch, window, examples).numpy()
+
+    places = []
+    epoch, offset = index.find(position)
+    for _ in range(count):
+        if offset == index.num_examples(epoch):
+            epoch, offset = epoch + 1, 0
+        window, place = divmod(offset, size)
+        found = index.place(epoch, window * size + int(order_in_window(epoch, window)[place]))
+        places.append((files.paths[found.file], found.document))
+        offset += 1
+    return places
+
+
+def describe_places(places: list[tuple[str, int]]) -> str:
+    """Says how many examples come from which file, the most first."""
+    counts = collections.Counter(path for path, _ in places).most_common()
+    return "examples: " + first_of([f"{count} of {path}" for path, count in counts], 8, ", ")
+
+
+class ExamplePlace(NamedTuple):
+    """Where an example lies in its epoch.
+
+    Attributes:
+        rank: how many files the epoch reads before its file.
+        file: the file's number.
+        document: the document's number in the file.
+        number: the example's number in the document.
+    """
+
+    rank: int
+    file: int
+    document: int
+    number: int
+
+
+class EpochIndex:
+    """Numbers of examples, counted when they are first asked for.
+
+    Args:
+        files: the documents.
+        rule: how they are cut.
+    """
+
+    def __init__(self, files: RecordFiles, rule: CutRule):
+        self._files, self._rule = files, rule
+        self._counts: list[np.ndarray] = []  # of each file, by epoch
+        self._document_counts: dict[tuple[int, int], np.ndarray] = {}
+
+    def find(self, position: int) -> tuple[int, int]:
+        """Finds a position of the run.
+
+        Args:
+            position: number of examples since the start of the run that come before.
+
+        Returns:
+            The epoch, and the number of its examples that come before.
+        """
+        epoch = 0
+        while position >= (total := self.num_examples(epoch)):
+            position -= total
+            epoch += 1
+            # Epochs differ little in size: those that will be needed are counted in one go.
+            self._count_epochs(epoch + 1 + position // total)
+        return epoch, position
+
+    def num_examples(self, epoch: int) -> int:
+        """Returns the number of examples of an epoch."""
+        self._count_epochs(epoch + 1)
+        return int(self._counts[epoch].sum())
+
+    def place(self, epoch: int, example: int) -> ExamplePlace:
+        """Finds an example.
+
+        Args:
+            epoch: the epoch.
+            example: its number in the order in which the epoch reads files and documents, before
+                windows are shuffled.
+        """
+        self._count_epochs(epoch + 1)
+        order = file_order(self._rule.seed, epoch, len(self._files.paths)).numpy()
+        rank, rest = _find(self._counts[epoch][order], example)
+        file = int(order[rank])
+        document, number = _find(self._counts_of_documents(epoch, file), rest)
+        return ExamplePlace(rank, file, document, number)
+
+    def _count_epochs(self, num_epochs: int) -> None:
+        """Counts the epochs below a number that have not been counted."""
+        epochs = range(len(self._counts), num_epochs)
+        if not epochs:
+            return
+        found = np.zeros([len(epochs), len(self._files.paths)], np.int64)
+        for documents in _sentence_lengths(self._files, range(len(self._files.paths))):
+            for counts, epoch in zip(found, epochs, strict=True):
+                np.add.at(counts, documents.files, count_examples(documents, epoch, self._rule))
+        self._counts += list(found)
+
+    def _counts_of_documents(self, epoch: int, file: int) -> np.ndarray:
+        if (epoch, file) not in self._document_counts:
+            counts = [
+                count_examples(documents, epoch, self._rule)
+                for documents in _sentence_lengths(self._files, [file])
+            ]
+            self._document_counts[epoch, file] = np.concatenate(counts)
+        return self._document_counts[epoch, file]
+
+
+def count_at_most(files: RecordFiles, rule: CutRule, epoch: int, limit: int) -> int:
+    """Counts the examples of an epoch, but stops at a limit.
+
+    Args:
+        files: the documents.
+        rule: how they are cut.
+        epoch: the epoch.
+        limit: the number that is enough.
+
+    Returns:
+        The number of examples, or the limit if there are more.
+    """
+    found = 0
+    for documents in _sentence_lengths(files, range(len(files.paths))):
+        found += int(count_examples(documents, epoch, rule).sum())
+        if found >= limit:
+            return limit
+    return found
+
+
+def _sentence_lengths(files: RecordFiles, numbers: Sequence[int]) -> Iterator[Documents]:
+    """Yields the documents of some files, many at a time; their token ids are not decoded."""
+    spec = {SENTENCE_LENGTHS: tf.io.RaggedFeature(tf.int64, row_splits_dtype=tf.int64)}
+
+    def parse(files: tf.Tensor, numbers: tf.Tensor, records: tf.Tensor) -> tuple:
+        lengths = tf.io.parse_example(records, spec)[SENTENCE_LENGTHS]
+        return files, numbers, lengths.values, lengths.row_splits
+
+    records = numbered_records(files, tf.constant(numbers), _DOCUMENTS_AT_A_TIME)
+    parsed = records.map(parse, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+    for parts in parsed.as_numpy_iterator():
+        yield Documents(*parts)
+
+
+def _find(counts: np.ndarray, index: int) -> tuple[int, int]:
+    """Finds the group that an index falls into, and its index there."""
+    ends = np.cumsum(counts)
+    group = int(np.searchsorted(ends, index, side="right"))
+    return group, index - int(ends[group] - counts[group])

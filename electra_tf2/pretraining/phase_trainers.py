@@ -1,0 +1,166 @@
+"""The trainers of a run's phases, and its evaluations on held-out records."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import tensorflow as tf
+
+from electra_tf2.data.dataset import explain_data_loss, is_data_loss
+from electra_tf2.data.input import TrainingFiles
+from electra_tf2.pretraining.build import build_objective
+from electra_tf2.pretraining.objective import EVALUATION_SEED_OFFSET, PretrainingObjective
+from electra_tf2.pretraining.open_run import PhaseData, Run
+from electra_tf2.pretraining.phases import Phase, PhaseSchedule, RunCompute
+from electra_tf2.training.checkpoints import CheckpointStore
+from electra_tf2.training.devices import (
+    resolve_xla,
+)
+from electra_tf2.training.loop import Evaluator, LoopSettings
+from electra_tf2.training.optimizers import make_optimizer
+from electra_tf2.training.reports import RunLog, SilentLog
+from electra_tf2.training.schedule import PolynomialDecay
+from electra_tf2.training.trainer import Trainer, TrainingRun
+
+if TYPE_CHECKING:
+    from configure_pretraining import PretrainingConfig
+
+
+class Evaluation:
+    """Scores a trainer's present weights and reports the figures to its log.
+
+    Calling it again at the same step gives the same figures without computing or reporting again.
+
+    Args:
+        config: gives the batches, of which at most `num_eval_steps` are scored, and the seed.
+        trainer: has the weights.
+        files: the records.
+    """
+
+    def __init__(self, config: PretrainingConfig, trainer: Trainer, files: TrainingFiles):
+        self._config = config
+        self._trainer = trainer
+        self._files = files
+        # One for all evaluations of a run, so that its graph is built once.
+        self._evaluator = Evaluator(
+            trainer.run.objective, trainer.run.strategy, seed=config.seed + EVALUATION_SEED_OFFSET
+        )
+        self._step: int | None = None
+        self._figures: dict[str, float] = {}
+
+    def __call__(self) -> dict[str, float]:
+        """Returns the figures by name, see `Evaluator.evaluate`.
+
+        Raises:
+            UserError: the records are no longer what they were when they were opened.
+        """
+        if self._step != self._trainer.step:
+            try:
+                figures = self._compute()
+            except tf.errors.OpError as error:
+                if not is_data_loss(self._files, error):
+                    raise
+                raise explain_data_loss(self._files, error) from error
+            self._step, self._figures = self._trainer.step, figures
+            self._trainer.run.log.write(self._step, self._figures, split="eval")
+        return dict(self._figures)
+
+    def _compute(self) -> dict[str, float]:
+        config, files = self._config, self._files
+        wanted = config.num_eval_steps * config.eval_batch_size
+        n_examples = files.evaluation_size(config.max_seq_length, wanted)
+        n_batches = math.ceil(n_examples / config.eval_batch_size)
+        return self._evaluator.evaluate(
+            lambda context: files.evaluation_dataset(
+                max_seq_length=config.max_seq_length,
+                global_batch_size=config.eval_batch_size,
+                max_batches=n_batches,
+                input_context=context,
+            ),
+            n_batches,
+        )
+
+
+class PhaseTrainers:
+    """Holds the trainer of one phase at a time.
+
+    Phases differ in the shape of a batch, so each has a trainer, and with it graphs, of its own.
+
+    Args:
+        run: what is trained, on what and where.
+
+    Attributes:
+        phase: the one to train.
+        records: its data.
+        trainer: its trainer.
+        compute: counts the operations of the run's steps.
+        evaluate: scores the present weights on its records.
+    """
+
+    def __init__(self, run: Run):
+        config, devices, pretraining = run.config, run.devices, run.pretraining
+        self._devices, self._pair, self._data = devices, pretraining.pair, run.data
+        self._optimizer = make_optimizer(
+            config, devices.strategy, pretraining.objective.named_variables()
+        )
+        self._store = CheckpointStore(config.model_dir, config.keep_checkpoint_max)
+        self._log = RunLog(config.model_dir) if devices.workers.is_chief else SilentLog()
+        self._index = 0
+        self.compute = RunCompute(config, pretraining.pair.encoder.config)
+        self.trainer = self._make_trainer(pretraining.objective)
+        self.evaluate = Evaluation(self.phase.config, self.trainer, self.records.evaluation)
+
+    @property
+    def phase(self) -> Phase:
+        return self._data.phases[self._index]
+
+    @property
+    def records(self) -> PhaseData:
+        return self._data.records[self._index]
+
+    def next(self) -> bool:
+        """Moves on to the next phase, with the step and counts of this one's trainer.
+
+        Returns:
+            Whether there is one.
+        """
+        if self._index + 1 == len(self._data.phases):
+            return False
+        self._index += 1
+        objective = build_objective(self.phase.config, self._pair, self._data.vocabulary)
+        previous, self.trainer = self.trainer, self._make_trainer(objective)
+        self.trainer.continue_from(previous)
+        self.evaluate = Evaluation(self.phase.config, self.trainer, self.records.evaluation)
+        return True
+
+    def _make_trainer(self, objective: PretrainingObjective) -> Trainer:
+        phase = self.phase
+        config = phase.config
+        schedule = PolynomialDecay(
+            config.learning_rate,
+            config.num_train_steps,
+            config.num_warmup_steps,
+            config.lr_decay_power,
+            config.end_learning_rate,
+        )
+        settings = LoopSettings.from_hparams(
+            config,
+            num_train_steps=phase.last_step,
+            tokens_per_example=config.max_seq_length,
+            seed=config.seed,
+            jit_compile=resolve_xla(config.xla),
+        )
+        run = TrainingRun(
+            objective=objective,
+            strategy=self._devices.strategy,
+            optimizer=self._optimizer,
+            schedule=PhaseSchedule(schedule, phase.first_step) if phase.first_step else schedule,
+            settings=settings,
+            store=self._store,
+            log=self._log,
+            description=", ".join(filter(None, [f"pre-training {config.model_name}", phase.title])),
+            workers=self._devices.workers,
+            totals=self.compute.figures,
+        )
+        return Trainer(run)

@@ -1,0 +1,221 @@
+"""Regression: a score for a text or a pair of texts, and how scores are scaled for the network."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from electra_tf2.modeling.config import TransformerConfig
+from electra_tf2.text.tokenizer import Tokenizer
+from finetune.classification.metrics import RegressionScorer
+from finetune.classification.tasks import InputExample, SingleOutputHead, SingleOutputTask
+from finetune.task import FeatureSpec, HeadOutput, Scorer, TaskHead, other_kind, unlike_model
+
+if TYPE_CHECKING:
+    from configure_finetuning import FinetuningConfig
+
+
+class ScoreScaling(NamedTuple):
+    """How the scores of the data become what the network learns, and back.
+
+    Attributes:
+        low: the lowest score; the network learns 0 for it.
+        divisor: a score's distance from the lowest is divided by this.
+    """
+
+    low: float
+    divisor: float
+
+    def normalized(self, score: Any) -> Any:
+        """Returns what the network learns for a score (a number, array or tensor)."""
+        return (score - self.low) / self.divisor
+
+    def restored(self, output: Any) -> Any:
+        """Returns the score that an output of the network (number, array or tensor) stands for."""
+        return output * self.divisor + self.low
+
+
+def trained_scaling(
+    name: str, state: Mapping[str, Any], hparams: Mapping[str, Any]
+) -> ScoreScaling:
+    """Returns the scaling of a trained model's task, whose class may not be at hand.
+
+    Args:
+        name: the task's name.
+        state: from `get_state` of the task when the model was trained.
+        hparams: those of the training. A task that they define is scaled to [0, 1], all others
+            as in `RegressionTask`.
+
+    Raises:
+        UserError: it is not the state of a regression task.
+    """
+    low, high = saved_range(name, state)
+    return ScoreScaling(low, high - low if name in hparams.get("tasks", {}) else high)
+
+
+def saved_range(name: str, state: Mapping[str, Any]) -> tuple[float, float]:
+    """Returns the lowest and the highest score of a trained model's task.
+
+    Args:
+        name: the task's name, for messages.
+        state: from `get_state` of the task when the model was trained.
+
+    Raises:
+        UserError: it is not the state of a regression task.
+    """
+    found = []
+    for value in (state.get("min"), state.get("max")):
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not math.isfinite(value)
+        ):
+            raise other_kind(name, "regression", state)
+        found.append(float(value))
+    low, high = found
+    return low, high
+
+
+class RegressionHead(SingleOutputHead):
+    """One number, without activation; the loss is its squared distance from the target.
+
+    Args:
+        dropout_prob: see the base class.
+    """
+
+    def __init__(self, dropout_prob: float, **kwargs):
+        super().__init__(1, dropout_prob, **kwargs)
+
+    def call(
+        self,
+        states: tf.Tensor,
+        features: Mapping[str, tf.Tensor],
+        training: bool = False,
+        seed: tf.Tensor | None = None,
+    ) -> HeadOutput:
+        """Computes loss, predictions and targets, all float32 [batch]; see `TaskHead.call`."""
+        predictions = self.project(states, training, seed)[:, 0]
+        targets = features["targets"]
+        losses = tf.square(predictions - targets)
+        outputs = {"loss": losses, "predictions": predictions, "targets": targets}
+        return HeadOutput(losses, outputs)
+
+
+class RegressionTask(SingleOutputTask):
+    """A task whose output is a score.
+
+    The network is trained on `(score - min_value) / max_value`, as in the official program.
+
+    Args:
+        config: the run's hparams.
+        name: the task's name.
+        tokenizer: text -> ids.
+        min_value: the lowest score.
+        max_value: the highest score, above 0.
+    """
+
+    main_metric = "spearman"
+
+    def __init__(
+        self,
+        config: FinetuningConfig,
+        name: str,
+        tokenizer: Tokenizer,
+        min_value: float,
+        max_value: float,
+    ):
+        super().__init__(config, name, tokenizer)
+        self._min_value = min_value
+        self._max_value = max_value
+
+    def score_range(self) -> tuple[float, float]:
+        """Returns the lowest and the highest score."""
+        return self._min_value, self._max_value
+
+    @property
+    def scaling(self) -> ScoreScaling:
+        """How scores become what the network learns, and back."""
+        low, high = self.score_range()
+        return ScoreScaling(low, high)
+
+    def parse_label(self, text: str) -> float:
+        """Returns the score; raises ValueError if it is not a number or out of range."""
+        return parse_score(text, *self.score_range())
+
+    def get_feature_specs(self) -> list[FeatureSpec]:
+        """Returns the spec of `targets`."""
+        return [FeatureSpec("targets", is_int_feature=False)]
+
+    def label_feature(self, example: InputExample) -> tuple[str, float]:
+        """Returns `targets` and the normalized score."""
+        if example.label is None:
+            return "targets", 0.0
+        return "targets", self.scaling.normalized(float(example.label))
+
+    def make_head(self, encoder: TransformerConfig, dtype: str) -> TaskHead:
+        """Builds a head with one output."""
+        return RegressionHead(self.config.head_dropout_prob, dtype=dtype)
+
+    def get_scorer(self, split: str = "dev") -> Scorer:
+        """Returns a fresh scorer of correlations."""
+        return RegressionScorer()
+
+    def prediction(self, output: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns the "score", on the scale of the data."""
+        normalized = np.asarray(output["predictions"], np.float64).item()
+        return {"score": self.scaling.restored(normalized)}
+
+    def feature_settings(self) -> dict[str, Any]:
+        """Returns what the features depend on."""
+        return {
+            **super().feature_settings(),
+            "score_range": list(self.score_range()),
+            "scale": self.scaling.divisor,
+        }
+
+    def get_state(self) -> dict[str, Any]:
+        """Returns the range of scores."""
+        low, high = self.score_range()
+        return {"min": low, "max": high}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Checks that a trained model has the task's range of scores.
+
+        Args:
+            state: see `Task.set_state`; an empty one, of a model trained without a state, passes.
+
+        Raises:
+            UserError: the model has another range or none.
+        """
+        trained = saved_range(self.name, state) if state else self.score_range()
+        if trained != self.score_range():
+            given = list(self.score_range())
+            raise unlike_model(self.name, "lowest and highest score", given, list(trained))
+
+
+def parse_score(text: str, low: float | None = None, high: float | None = None) -> float:
+    """Returns the number that a text states.
+
+    Args:
+        text: the text of the score.
+        low: the lowest score allowed; None if there is no limit.
+        high: the highest score allowed; None if there is no limit.
+
+    Raises:
+        ValueError: it is not a number, not finite, or out of range.
+    """
+    try:
+        score = float(text)
+    except ValueError:
+        raise ValueError(f"the score {text!r} is not a number") from None
+    if not math.isfinite(score):
+        raise ValueError(f"the score {text!r} is not finite")
+    if low is not None and score < low:
+        raise ValueError(f"the score {text!r} is below {low:g}")
+    if high is not None and score > high:
+        raise ValueError(f"the score {text!r} is above {high:g}")
+    return score

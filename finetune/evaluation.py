@@ -1,0 +1,193 @@
+"""Running a fine-tuned network over examples, and scoring the dev splits with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from electra_tf2.console import say
+from electra_tf2.training.predictor import Predictor, constant_kernels
+from finetune.batches import Batching, scoring_dataset
+from finetune.features import NO_ROW, FeatureTable, Preprocessor, TaskData
+from finetune.model import FinetuningModel
+from finetune.task import Scorer, Task
+
+if TYPE_CHECKING:
+    from configure_finetuning import FinetuningConfig
+
+Outputs = Mapping[str, np.ndarray]
+
+
+class DevSplit(NamedTuple):
+    """A split to score.
+
+    Attributes:
+        task: the task.
+        split: the split's name.
+        prefix: put before the names of its metrics.
+        table: its features.
+    """
+
+    task: Task
+    split: str
+    prefix: str
+    table: FeatureTable
+
+
+class SplitScore(NamedTuple):
+    """The score of a split.
+
+    Attributes:
+        scorer: has taken all examples.
+        outputs: of each example.
+    """
+
+    scorer: Scorer
+    outputs: list[Outputs]
+
+
+class Evaluation:
+    """Runs a network over examples, each exactly once.
+
+    Args:
+        config: gives the batches.
+        model: encoder and heads.
+        strategy: where it runs.
+        fixed_weights: the network is not trained while this is used, see `constant_kernels`.
+    """
+
+    def __init__(
+        self,
+        config: FinetuningConfig,
+        model: FinetuningModel,
+        strategy: tf.distribute.Strategy,
+        *,
+        fixed_weights: bool = False,
+    ):
+        self._config = config
+        self._model = model
+        self._strategy = strategy
+        self._fixed_weights = fixed_weights
+        self._predictors: dict[str, Predictor] = {}
+
+    def outputs(self, task: Task, table: FeatureTable, batch_size: int) -> Iterator[Outputs]:
+        """Yields the head's outputs and the `eid` of each example, in no particular order.
+
+        Args:
+            task: whose head.
+            table: the examples' features.
+            batch_size: examples a batch, over all replicas.
+        """
+        data = TaskData([task.name], [table], [task.get_feature_specs()])
+        batching = Batching(batch_size, self._config.max_seq_length, self._config.pad_to_max_length)
+        eids = table.scalars["eid"]
+        n_batches = batching.batches_per_epoch(table.num_rows)
+        predictor = self._predictor(task)
+        for batch in predictor.batches(
+            lambda context: scoring_dataset(data, batching, context), n_batches
+        ):
+            rows = batch.pop("row")
+            for i in np.flatnonzero(rows != NO_ROW):
+                yield {**{name: value[i] for name, value in batch.items()}, "eid": eids[rows[i]]}
+
+    def score(self, task: Task, split: str, table: FeatureTable) -> SplitScore:
+        """Scores a split; arguments as `outputs`."""
+        outputs = list(self.outputs(task, table, self._config.eval_batch_size))
+        scorer = task.get_scorer(split)
+        for example in outputs:
+            scorer.update(example)
+        return SplitScore(scorer, outputs)
+
+    def _predictor(self, task: Task) -> Predictor:
+        if task.name not in self._predictors:
+
+            def forward(batch):
+                result = self._model(batch, only=task.name)[task.name]
+                return {**result.outputs, "row": batch["row"]}
+
+            encoder = self._model.encoder
+            constants = constant_kernels(self._strategy, encoder) if self._fixed_weights else ()
+            self._predictors[task.name] = Predictor(self._strategy, forward, constants)
+        return self._predictors[task.name]
+
+
+def metrics_of(scores: Sequence[tuple[DevSplit, SplitScore]]) -> dict[str, dict[str, float]]:
+    """Returns task name -> metric name -> figure, the splits of a task together."""
+    metrics: dict[str, dict[str, float]] = {}
+    for dev, score in scores:
+        own = metrics.setdefault(dev.task.name, {})
+        for name, value in score.scorer.get_results():
+            own[f"{dev.prefix}{name}"] = float(value)
+    return metrics
+
+
+class DevScores(NamedTuple):
+    """The scores of all dev splits.
+
+    Attributes:
+        splits: each split and its score.
+        metrics: task -> metric -> figure.
+        stuck: task -> what it predicts for every example, of tasks where it learned nothing.
+    """
+
+    splits: list[tuple[DevSplit, SplitScore]]
+    metrics: dict[str, dict[str, float]]
+    stuck: dict[str, str]
+
+    def main_score(self) -> float:
+        """Mean over the tasks of their main metrics."""
+        main = {dev.task.name: dev.task.main_metric for dev, _ in self.splits}
+        return sum(self.metrics[task][metric] for task, metric in main.items()) / len(main)
+
+    def flat(self) -> dict[str, float]:
+        """Returns metric -> figure; the names begin with the task's if there are several."""
+        if len(self.metrics) == 1:
+            return dict(next(iter(self.metrics.values())))
+        return {f"{t}/{m}": v for t, own in self.metrics.items() for m, v in own.items()}
+
+
+def open_dev_splits(preprocessor: Preprocessor, tasks: Sequence[Task]) -> list[DevSplit]:
+    """Makes the features of every task's dev splits.
+
+    Args:
+        preprocessor: makes them, or reads them from the cache.
+        tasks: the tasks.
+
+    Raises:
+        UserError: a file is missing or bad.
+    """
+    return [
+        DevSplit(task, split, prefix, preprocessor.features(task, split))
+        for task in tasks
+        for split, prefix in task.dev_splits.items()
+    ]
+
+
+def scored_files(dev: Sequence[DevSplit]) -> dict[str, list[str]]:
+    """Returns task -> the files that are scored."""
+    files: dict[str, list[str]] = {}
+    for task, split, _, _ in dev:
+        files.setdefault(task.name, []).append(task.data_file(split))
+    return files
+
+
+def score_all(evaluation: Evaluation, dev: Sequence[DevSplit]) -> DevScores:
+    """Scores every split with the network's present weights."""
+    splits = [(d, evaluation.score(d.task, d.split, d.table)) for d in dev]
+    stuck = {}
+    for d, score in splits:
+        reason = score.scorer.stuck_at()
+        if reason is not None and not d.prefix:
+            stuck[d.task.name] = reason
+    return DevScores(splits, metrics_of(splits), stuck)
+
+
+def report(scores: DevScores) -> None:
+    """Prints the figures, and which tasks are stuck."""
+    for task, metrics in scores.metrics.items():
+        say(f"{task}: " + " - ".join(f"{name}: {value:.2f}" for name, value in metrics.items()))
+        if task in scores.stuck:
+            say(f"  Nothing was learned: the model predicts {scores.stuck[task]} everywhere.")

@@ -1,0 +1,43 @@
+"""Where the records of a training step lie."""
+
+import pytest
+import tensorflow as tf
+
+from electra_tf2.data.dataset import RecordFiles
+from electra_tf2.data.order import ordered_records
+from electra_tf2.data.position import describe_places, record_places
+
+COUNTS = (5, 1, 9, 4)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Files whose records say where they lie."""
+    folder = tmp_path_factory.mktemp("places")
+    paths = tuple(str(folder / f"shard-{number}") for number in range(len(COUNTS)))
+    for path, count in zip(paths, COUNTS, strict=True):
+        with tf.io.TFRecordWriter(path) as writer:
+            for index in range(count):
+                writer.write(f"{path} {index}".encode())
+    return RecordFiles(paths, COUNTS, None)
+
+
+@pytest.mark.parametrize("window", [1, 4, 19, 1000])
+@pytest.mark.parametrize("position", [0, 17, 41])
+def test_places_are_those_of_the_records_that_are_read(files, window, position):
+    count = 25  # more than an epoch
+    stream = ordered_records(
+        files.paths, files.counts, seed=3, position=position, window_size=window
+    )
+    read = [record.numpy().decode() for record in stream.take(count)]
+    places = record_places(
+        files, seed=3, position=position, count=count, shuffle_buffer_size=window
+    )
+    assert [f"{path} {index}" for path, index in places] == read
+
+
+def test_description():
+    places = [("b", 0), ("a", 3), ("b", 7)]
+    assert describe_places(places) == "examples: 2 of b, 1 of a"
+    many = [(str(number), 0) for number in range(11)]
+    assert describe_places(many).endswith("1 of 7, and 3 more")

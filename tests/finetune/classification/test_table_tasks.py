@@ -1,0 +1,344 @@
+"""Classification and regression without code, over the columns of a file."""
+
+import json
+
+import pytest
+from absl import logging
+
+from electra_tf2.errors import UserError
+from finetune import task_builder
+from tests.finetune.classification.classification_samples import TOKENIZER, make_config, write
+
+REVIEWS = {"kind": "classification", "text": "body", "label": "stars"}
+PAIRS = {**REVIEWS, "text": "a", "text_b": "b"}
+GRADES = {"kind": "regression", "text": "body", "label": "grade"}
+
+
+def make_task(tmp_path, definition, **values):
+    config = make_config(tmp_path, tasks={"t": definition}, **values)
+    return task_builder.get_task(config, "t", TOKENIZER)
+
+
+def texts(examples):
+    return [(e.eid, e.text_a, e.text_b, e.label) for e in examples]
+
+
+def jsonl(*rows):
+    return [json.dumps(row) for row in rows]
+
+
+FORMATS = {
+    "tsv": ["id\tstars\tbody", "7\tbad\ta", "8\tgood\tb c"],
+    "csv": ["id,stars,body", "7,bad,a", '8,"good","b c"'],
+    "jsonl": jsonl({"stars": "bad", "body": "a"}, {"body": "b c", "stars": "good", "id": 8}),
+}
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_formats(tmp_path, suffix):
+    for split in ("train", "dev"):
+        write(tmp_path / "t" / f"{split}.{suffix}", *FORMATS[suffix])
+    task = make_task(tmp_path, REVIEWS)
+    assert task.label_list == ("bad", "good")
+    for split in ("train", "dev"):
+        assert texts(task.get_examples(split)) == [(0, "a", None, "bad"), (1, "b c", None, "good")]
+    assert [row["label_ids"] for row in task.featurize(task.get_examples("train"), True)] == [0, 1]
+
+
+def test_given_files_columns_by_number_and_no_header(tmp_path):
+    write(tmp_path / "t" / "sub" / "mine.TSV", "1\ta\tb", "0\tc\td")
+    definition = {
+        **REVIEWS,
+        "text": 1,
+        "text_b": 2,
+        "label": 0,
+        "header": False,
+        "files": {"train": "sub/mine.TSV", "dev": str(tmp_path / "t" / "sub" / "mine.TSV")},
+    }
+    task = make_task(tmp_path, definition)
+    assert texts(task.get_examples("train")) == [(0, "a", "b", "1"), (1, "c", "d", "0")]
+    assert task.get_examples("dev") == task.get_examples("train")
+
+
+def test_the_test_split_needs_no_label(tmp_path):
+    write(tmp_path / "t" / "test.csv", "body", "a", "b")
+    task = make_task(tmp_path, {**REVIEWS, "labels": ["0", "1"]})
+    assert task.test_splits == ("test",)
+    assert texts(task.get_examples("test")) == [(0, "a", None, None), (1, "b", None, None)]
+
+
+def test_csv_quotes_and_tsv_quotes(tmp_path):
+    write(tmp_path / "t" / "train.csv", "body,stars", '"a, ""b""\nc",1', 'd "e" f,2', "", "g,1")
+    write(tmp_path / "t" / "dev.tsv", "body\tstars", '"a\t1', '"b ""c"""\t2')
+    task = make_task(tmp_path, REVIEWS)
+    train, dev = task.get_examples("train"), task.get_examples("dev")
+    assert [e.text_a for e in train] == ['a, "b"\nc', 'd "e" f', "g"]
+    assert [e.eid for e in train] == [0, 1, 2]
+    assert [e.text_a for e in dev] == ['"a', '"b ""c"""']
+    assert len(list(task.featurize(train, True))) == 3
+
+
+@pytest.mark.parametrize(
+    ("stars", "labels"),
+    [
+        ([10, 9, 2, 10], ("2", "9", "10")),
+        ([True, False], ("false", "true")),
+        ([" b", "a ", "b"], ("a", "b")),
+        ([1, "x", 0.5], ("0.5", "1", "x")),
+    ],
+)
+def test_inferred_labels(tmp_path, stars, labels):
+    rows = jsonl(*({"body": "a", "stars": star} for star in stars))
+    write(tmp_path / "t" / "train.jsonl", *rows)
+    task = make_task(tmp_path, REVIEWS)
+    assert task.label_list == labels
+    assert len(task.get_examples("train")) == len(stars)
+    assert task.get_state() == {"labels": list(labels)}
+
+
+def test_listed_labels_keep_their_order(tmp_path):
+    write(tmp_path / "t" / "train.tsv", "body\tstars", "a\t1", "b\t0")
+    task = make_task(tmp_path, {**REVIEWS, "labels": [1, "0", "x"]})
+    assert task.label_list == ("1", "0", "x")
+
+
+def test_a_saved_model_brings_its_labels(tmp_path):
+    task = make_task(tmp_path, REVIEWS)
+    task.set_state({"labels": ["no", "yes"]})
+    assert task.label_list == ("no", "yes")
+    outputs = [{"eid": 0, "predictions": 1, "logits": [0.0, 0.0]}]
+    path = write(tmp_path / "own.csv", "body", '"a, b"')
+    examples = task.read_examples(path, "predict")
+    assert texts(examples) == [(0, "a, b", None, None)]
+    records = task.prediction_records("predict", outputs, examples)
+    assert records == [{"id": 0, "label": "yes", "probabilities": {"no": 0.5, "yes": 0.5}}]
+
+
+@pytest.mark.parametrize(
+    ("definition", "state", "key"),
+    [
+        ({**REVIEWS, "labels": ["yes", "no"]}, {"labels": ["no", "yes"]}, "labels"),
+        ({**GRADES, "max": 2}, {"min": 0.0, "max": 5.0}, "max"),
+    ],
+)
+def test_a_definition_unlike_the_saved_model(tmp_path, definition, state, key):
+    with pytest.raises(UserError, match=rf"hparam tasks.t.{key}[\s\S]*trained with"):
+        make_task(tmp_path, definition).set_state(state)
+
+
+@pytest.mark.parametrize(
+    ("definition", "state"),
+    [(REVIEWS, {}), (REVIEWS, {"min": 0, "max": 1}), (GRADES, {"labels": ["a"]}), (GRADES, {})],
+)
+def test_a_saved_model_of_another_kind(tmp_path, definition, state):
+    with pytest.raises(UserError, match="(?s)another kind.*task t"):
+        make_task(tmp_path, definition).set_state(state)
+
+
+def test_labels_that_training_lacks_are_named(tmp_path, monkeypatch):
+    write(tmp_path / "t" / "train.tsv", "body\tstars", "a\t1", "b\t0")
+    write(tmp_path / "t" / "dev.tsv", "body\tstars", "a\t1", "b\t7", "c\t7", "d\t8")
+    warnings = []
+    monkeypatch.setattr(logging, "warning", lambda form, *args: warnings.append(form % args))
+    assert [e.eid for e in make_task(tmp_path, REVIEWS).get_examples("dev")] == [0]
+    assert any("line 3: the label '7' is not one of '0', '1'" in line for line in warnings)
+    assert any("label '7' of 2 rows is not in the training data" in line for line in warnings)
+    assert any("label '8' of 1 rows" in line for line in warnings)
+
+
+def test_many_rows_with_labels_that_training_lacks(tmp_path):
+    write(tmp_path / "t" / "train.tsv", "body\tstars", "a\t1", "b\t0")
+    write(tmp_path / "t" / "dev.tsv", "body\tstars", *["a\t7"] * 21, *["a\t1"] * 21)
+    with pytest.raises(
+        UserError, match=r"21 of 42[\s\S]*'7' is not one of '0', '1', the labels of"
+    ):
+        make_task(tmp_path, REVIEWS).get_examples("dev")
+
+
+def test_missing_second_texts_in_jsonl(tmp_path):
+    rows = [{"a": "x", "b": None, "stars": 1}, {"a": "y", "stars": 0}, {"a": 3, "b": "z"}]
+    rows[2]["stars"] = 1
+    write(tmp_path / "t" / "train.jsonl", *jsonl(*rows))
+    examples = make_task(tmp_path, PAIRS).get_examples("train")
+    assert [(e.text_a, e.text_b) for e in examples] == [("x", None), ("y", None), ("3", "z")]
+
+
+def test_rows_shifted_by_a_separator_are_bad(tmp_path):
+    rows = ["a,1", "hello, you,1", "b,0", "c,1,,"]
+    write(tmp_path / "t" / "train.csv", "body,stars", *rows)
+    task = make_task(tmp_path, {**REVIEWS, "labels": ["0", "1"]})
+    assert [e.text_a for e in task.get_examples("train")] == ["a", "b", "c"]
+
+
+def test_debug_reads_the_first_100_rows_and_all_labels(tmp_path):
+    rows = [f"a\t{int(i > 150)}" for i in range(200)]
+    write(tmp_path / "t" / "train.tsv", "body\tstars", *rows)
+    task = make_task(tmp_path, REVIEWS, debug=True)
+    assert len(task.get_examples("train")) == 100
+    assert task.label_list == ("0", "1")
+
+
+def test_scores_and_order(tmp_path):
+    task = make_task(tmp_path, {**REVIEWS, "labels": ["no", "yes"]})
+    scorer = task.get_scorer()
+    for true, predicted in [(0, 0), (1, 0), (1, 1), (0, 0)]:
+        scorer.update({"eid": 0, "loss": 1.0, "label_ids": true, "predictions": predicted})
+    assert [name for name, _ in scorer.get_results()] == ["accuracy", "loss", "macro_f1", "f1"]
+    assert task.main_metric == "accuracy"
+
+
+def test_regression_takes_the_range_of_the_training_file(tmp_path):
+    write(tmp_path / "t" / "train.tsv", "body\tgrade", "a\t-2", "b\t6", "c\t0", "d\tx")
+    write(tmp_path / "t" / "dev.tsv", "body\tgrade", "a\t8")
+    task = make_task(tmp_path, GRADES)
+    rows = list(task.featurize(task.get_examples("train"), True))
+    assert [row["targets"] for row in rows] == [0.0, 1.0, 0.25]
+    assert task.get_state() == {"min": -2.0, "max": 6.0}
+    assert task.get_examples("dev")[0].label == 8.0
+    loaded = make_task(tmp_path, GRADES)
+    loaded.set_state(json.loads(json.dumps(task.get_state())))
+    (record,) = loaded.prediction_records(
+        "dev", [{"eid": 0, "predictions": 0.5}], task.get_examples("dev")
+    )
+    assert record == {"id": 0, "score": 2.0}
+
+
+def test_regression_with_a_range_of_its_own(tmp_path):
+    write(tmp_path / "t" / "train.tsv", "body\tgrade", "a\t1", "b\t6")
+    task = make_task(tmp_path, {**GRADES, "min": 0, "max": 5})
+    assert [e.label for e in task.get_examples("train")] == [1.0]
+    assert task.score_range() == (0.0, 5.0)
+    assert task.feature_settings() != make_task(tmp_path, {**GRADES, "min": 0}).feature_settings()
+
+
+LATIN = "body\tstars\nb\t1\ncaf\xe9\t0\n".encode("latin1")
+NOT_JSON = [
+    '{"body": "a", "stars": 1}',
+    "oops",
+    "[1]",
+    '{"body": "b"}',
+    '{"stars": [], "body": ""}',
+]
+BAD_FILES = {
+    "missing": ("train.tsv", None, ["t/train.tsv", "dev.tsv"]),
+    "empty": ("train.csv", [""], ["t/train.csv", "empty"]),
+    "only a header": ("train.csv", ["body,stars"], ["t/train.csv", "a header and no row"]),
+    "wrong encoding": ("train.tsv", LATIN, ["t/train.tsv, line 3", "0xe9"]),
+    "missing column": (
+        "train.csv",
+        ["bodies,star", "a,1"],
+        ["t/train.csv, line 1", "bodies, star", "Did you mean"],
+    ),
+    "wrong separator": ("train.tsv", ["body,stars", "a,1"], ["t/train.tsv, line 1", "by tabs in"]),
+    "column twice": ("train.csv", ["body,stars,body", "a,1,b"], ["several columns 'body'"]),
+    "missing field": (
+        "train.jsonl",
+        jsonl({"body": "a", "star": 1}),
+        ["t/train.jsonl, line 1", "body, star", "Did you mean 'star'?"],
+    ),
+    "no JSON": (
+        "train.jsonl",
+        [*NOT_JSON, *(["1"] * 25)],
+        ["29 of 30", "line 2: it is not JSON:", "line 3: it is not a JSON object: [1]"]
+        + ["line 4: no value of 'stars'; its fields: body", "line 5: [] is not text"],
+    ),
+    "no text": ("train.jsonl", jsonl({"body": {}, "stars": 1}), ["line 1: {} is not text"]),
+    "number of too many digits": ("train.jsonl", ["9" * 5000], ["line 1: it is not JSON: "]),
+    "open quote": (
+        "train.csv",
+        ["body,stars", "a,1", '"b,0', "c,1"],
+        ["t/train.csv, line 3", "unexpected end of data", "in quotes"],
+    ),
+    "too few cells": (
+        "train.tsv",
+        ["body\tstars", *["a"] * 25],
+        ["t/train.tsv", "line 2: 1 column where 2 are needed: a"],
+    ),
+    "too many cells": (
+        "train.csv",
+        ["body,stars", *["hello, you,1"] * 25],
+        ["t/train.csv", "line 2: 3 columns where the header has 2: hello,  you, 1"],
+    ),
+    "over one percent": (
+        "train.tsv",
+        ["body\tstars", *["a\t"] * 21, *["a\t1"] * 1000, *["a\t0"] * 1000],
+        ["t/train.tsv", "21 of 2021", "line 2: '' is not a label"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_FILES)
+def test_bad_files(tmp_path, case):
+    name, lines, expected = BAD_FILES[case]
+    write(tmp_path / "t" / "dev.tsv", "body\tstars", "a\t1")
+    if isinstance(lines, bytes):
+        (tmp_path / "t" / name).write_bytes(lines)
+    elif lines is not None:
+        write(tmp_path / "t" / name, *lines)
+    task = make_task(tmp_path, {**REVIEWS, "labels": ["0", "1"]})
+    with pytest.raises(UserError) as error:
+        task.get_examples("train")
+    for part in expected:
+        assert part in str(error.value)
+
+
+def test_twenty_bad_rows_are_skipped(tmp_path):
+    write(tmp_path / "t" / "train.tsv", "body\tstars", *["a"] * 20, "a\t1", "b\t0")
+    assert [e.eid for e in make_task(tmp_path, REVIEWS).get_examples("train")] == [20, 21]
+
+
+@pytest.mark.parametrize(
+    ("definition", "row", "expected"),
+    [
+        (REVIEWS, "a\t1", "label '1' alone"),
+        (REVIEWS, "a\t", "no label"),
+        ({**GRADES, "label": "stars"}, "a\t1", "from 1 to 1"),
+        ({**GRADES, "label": "stars"}, "a\tx", "no score"),
+    ],
+)
+def test_training_data_without_labels_to_learn(tmp_path, definition, row, expected):
+    write(tmp_path / "t" / "train.tsv", "body\tstars", row)
+    with pytest.raises(UserError, match=rf"t/train.tsv[\s\S]*{expected}"):
+        make_task(tmp_path, definition).get_state()
+
+
+def test_a_column_of_scores_as_labels_is_said(tmp_path, monkeypatch):
+    write(tmp_path / "t" / "train.tsv", "body\tstars", *[f"a\t{i / 7}" for i in range(60)])
+    warnings = []
+    monkeypatch.setattr(logging, "warning", lambda form, *args: warnings.append(form % args))
+    assert len(make_task(tmp_path, REVIEWS).label_list) == 60
+    assert "60 different labels in 60 rows" in warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "lines", "expected"),
+    [
+        ("own.txt", ["body", "a"], ["own.txt", "'.txt'"]),
+        ("own.tsv", ["a", "b"], ["own.tsv, line 1", "lacks the column 'body'"]),
+        ("own.tsv", ["body"], ["own.tsv", "a header and no row"]),
+    ],
+)
+def test_unusable_unlabelled_files(tmp_path, name, lines, expected):
+    path = write(tmp_path / name, *lines)
+    with pytest.raises(UserError) as error:
+        make_task(tmp_path, REVIEWS).read_examples(path, "predict")
+    for part in expected:
+        assert part in str(error.value)
+
+
+def test_numbered_columns_and_jsonl_do_not_go_together(tmp_path):
+    path = write(tmp_path / "own.jsonl", '{"body": "a"}')
+    with pytest.raises(UserError, match="have names, not numbers"):
+        make_task(tmp_path, {**REVIEWS, "text": 0}).read_examples(path, "predict")
+
+
+def test_a_number_beyond_the_columns(tmp_path):
+    path = write(tmp_path / "own.csv", "a,b", "c,d")
+    with pytest.raises(UserError, match=r"lacks column 2[\s\S]*line 1"):
+        make_task(tmp_path, {**REVIEWS, "text": 2}).read_examples(path, "predict")
+
+
+def test_a_one_column_file_keeps_its_empty_lines(tmp_path):
+    path = write(tmp_path / "own.tsv", "body", "a", "", "b")
+    examples = make_task(tmp_path, REVIEWS).read_examples(path, "predict")
+    assert [(e.eid, e.text_a) for e in examples] == [(0, "a"), (1, ""), (2, "b")]

@@ -1,0 +1,102 @@
+"""Definitions of tasks without code: what they may hold, and what is said of bad ones."""
+
+import pytest
+
+from electra_tf2.errors import UserError
+from finetune.definitions import DEFINITIONS, read_definition
+
+REVIEWS = {"kind": "classification", "text": "body", "label": "stars"}
+GRADES = {"kind": "regression", "text": "body", "label": "grade"}
+TAGS = {"kind": "tagging"}
+QUESTIONS = {"kind": "qa"}
+
+
+def test_defaults():
+    assert read_definition("t", QUESTIONS).to_dict() == {"files": {}, "unanswerable": False}
+    assert read_definition("t", TAGS).to_dict() == {
+        "files": {},
+        "word_column": 0,
+        "tag_column": -1,
+        "separator": None,
+        "scheme": None,
+    }
+    table = {"files": {}, "text_b": None, "header": True}
+    reviews = read_definition("t", REVIEWS).to_dict()
+    assert reviews == {**table, "text": "body", "label": "stars", "labels": None}
+    grades = read_definition("t", GRADES).to_dict()
+    assert grades == {**table, "text": "body", "label": "grade", "min": None, "max": None}
+
+
+def test_values_are_normalized():
+    labels = read_definition("t", {**REVIEWS, "labels": [1, " a ", True, 0.5]}).labels
+    assert labels == ["1", "a", "true", "0.5"]
+    low = read_definition("t", {**GRADES, "min": 0, "max": 5}).min
+    assert low == 0.0 and isinstance(low, float)
+
+
+def test_every_key_has_a_comment():
+    for record in DEFINITIONS.values():
+        for base in record.__mro__[:-2]:
+            own = [field for field in base.fields() if field.name in vars(base)]
+            assert all(field.comment for field in own)
+
+
+# Definition, the key that the error is of, and a word of the error.
+BAD = {
+    "no kind": ({"text": "x"}, "kind", "no kind"),
+    "an unknown kind": ({"kind": "clasification"}, "kind", "'classification'"),
+    "a kind of the wrong type": ({"kind": []}, "kind", "[]"),
+    "an unknown key": ({**REVIEWS, "lable": "x"}, "lable", "'label'"),
+    "a key of another kind": ({**GRADES, "labels": ["0", "1"]}, "labels", "'label'"),
+    "an unknown key of tagging": ({**TAGS, "tag_colum": 0}, "tag_colum", "'tag_column'"),
+    "an unknown key like no other": ({**TAGS, "words": 0}, "words", "word_column, tag_column"),
+    "an unknown key of QA": ({**QUESTIONS, "unanswerabel": True}, "unanswerabel", "'unanswerable'"),
+    "no text": ({"kind": "classification", "label": "x"}, "text", "is missing"),
+    "a blank text": ({**REVIEWS, "text": " "}, "text", "is missing"),
+    "no label": ({"kind": "regression", "text": "x"}, "label", "is missing"),
+    "a column of the wrong type": ({**REVIEWS, "text": ["x"]}, "text", "a string or an integer"),
+    "a column that is null": ({**REVIEWS, "text": None}, "text", "a string or an integer"),
+    "a column that is true": ({**REVIEWS, "text": True}, "text", "a string or an integer"),
+    "a negative column": ({**REVIEWS, "label": -1}, "label", "at least 0"),
+    "a name without a header": ({**REVIEWS, "header": False}, "text", "no header"),
+    "a header of the wrong type": ({**REVIEWS, "header": 1}, "header", "true or false"),
+    "the text as label": ({**REVIEWS, "label": "body"}, "label", "same column as text"),
+    "the second text as label": ({**REVIEWS, "text_b": "stars"}, "label", "same column as text_b"),
+    "labels of the wrong type": ({**REVIEWS, "labels": "ab"}, "labels", "a list"),
+    "labels of wrong types": ({**REVIEWS, "labels": ["a", []]}, "labels", "each a string"),
+    "one label": ({**REVIEWS, "labels": ["a"]}, "labels", "two labels or more"),
+    "a label twice": ({**REVIEWS, "labels": [1, "1"]}, "labels", "each once"),
+    "an empty label": ({**REVIEWS, "labels": ["", "a"]}, "labels", "'' is not a label"),
+    "a range of the wrong type": ({**GRADES, "min": "0"}, "min", "a number"),
+    "a range beyond all numbers": ({**GRADES, "max": 10**400}, "max", "a number"),
+    "an empty range": ({**GRADES, "min": 1, "max": 1}, "max", "more than 1"),
+    "an unknown scheme": ({**TAGS, "scheme": "bio"}, "scheme", '"iob" or "bioes" or "token"'),
+    "a scheme of the wrong type": ({**TAGS, "scheme": ["iob"]}, "scheme", '"iob"'),
+    "a name as word column": ({**TAGS, "word_column": "word"}, "word_column", "an integer"),
+    "a tag column that is true": ({**TAGS, "tag_column": True}, "tag_column", "an integer"),
+    "the same column twice": ({**TAGS, "tag_column": 0}, "tag_column", "different columns"),
+    "an empty separator": ({**TAGS, "separator": ""}, "separator", "white space"),
+    "a separator of the wrong type": ({**TAGS, "separator": 9}, "separator", "a string"),
+    "unanswerable of the wrong type": (
+        {**QUESTIONS, "unanswerable": "yes"}, "unanswerable", "true or false",
+    ),
+    "files of the wrong type": ({**QUESTIONS, "files": "train.json"}, "files", "an object"),
+    "an unknown split": ({**REVIEWS, "files": {"tran": "x.csv"}}, "files.tran", "'train'"),
+    "an unknown split like no other": (
+        {**TAGS, "files": {"valid": "x"}}, "files.valid", "train, dev, test",
+    ),
+    "a file that is not a table": (
+        {**REVIEWS, "files": {"dev": "x.xls"}}, "files.dev", ".tsv, .csv",
+    ),
+    "a file without a name": ({**QUESTIONS, "files": {"train": ""}}, "files.train", "name of a"),
+    "a file of the wrong type": ({**TAGS, "files": {"dev": 1}}, "files.dev", "name of a"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_definitions(case):
+    definition, key, word = BAD[case]
+    with pytest.raises(UserError) as error:
+        read_definition("mine", definition)
+    assert error.value.where == f"hparam tasks.mine.{key}"
+    assert word in str(error.value)

@@ -1,0 +1,215 @@
+"""What an earlier run has left: trials that stand, resume, are overwritten or added to."""
+
+import os
+import shutil
+import signal
+import time
+
+import numpy as np
+import pytest
+
+import finetune.run
+from electra_tf2.errors import UserError
+from electra_tf2.training.checkpoints import CheckpointStore
+from electra_tf2.training.trainer import Interrupted
+from finetune.results import read_results
+from finetune.trial_folders import TrialFolders, mark_finished
+from tests.data.building import content
+from tests.finetune import tiny_tasks
+from tests.finetune.tiny_tasks import LEARN, SHORT, model_of
+
+OTHER = {"num_train_epochs": 0.4}  # 12 steps
+STOPPED = {"num_train_epochs": 30.0, "log_every_steps": 1, "save_checkpoints_steps": 100}
+
+
+def folders_of(data_dir):
+    return model_of(data_dir) / "finetuning_models"
+
+
+def names_of(data_dir):
+    return {path.name for path in folders_of(data_dir).glob("marks_model*")}
+
+
+def halt(*arguments):
+    raise KeyboardInterrupt
+
+
+def test_finished_trials_stand_and_more_may_follow(copy_of_trained_briefly):
+    """In a copy of the folder too."""
+    before = content(folders_of(copy_of_trained_briefly))
+    results, shown = tiny_tasks.finetune_here(copy_of_trained_briefly, **SHORT, num_trials=2)
+    after = content(folders_of(copy_of_trained_briefly))
+    assert shown.count("its results stand") == 1
+    assert [r.trial for r in results] == [1, 2]
+    assert {name: after[name] for name in before} == before
+
+
+@pytest.mark.parametrize(
+    "change, named",
+    [
+        ("train.tsv", "training data of marks"),
+        ("dev.tsv", "dev data of marks"),
+        ("model", "pre-trained model"),
+    ],
+)
+def test_results_of_other_data_or_models_do_not_stand(change, named, copy_of_trained_briefly):
+    data_dir = copy_of_trained_briefly
+    if change == "model":
+        shutil.rmtree(model_of(data_dir) / "checkpoints")
+        tiny_tasks.write_model(data_dir, seed=1)
+    else:
+        path = data_dir / "finetuning_data" / "marks" / change
+        path.write_text(path.read_text().replace("the", "old", 1))
+    before = content(folders_of(data_dir))
+    with pytest.raises(UserError, match=f"changed since then: {named}"):
+        tiny_tasks.finetune_here(data_dir, **SHORT)
+    assert content(folders_of(data_dir)) == before
+    (result,), _ = tiny_tasks.finetune_here(data_dir, **SHORT, overwrite=True)
+    assert result.step == 6
+
+
+def test_overwriting_leaves_nothing_behind(copy_of_trained):
+    results, _ = tiny_tasks.finetune_here(copy_of_trained, **OTHER, overwrite=True)
+    assert [(r.trial, r.step) for r in results] == [(1, 12)]
+    assert names_of(copy_of_trained) == {"marks_model_1"}
+    stored = read_results(str(model_of(copy_of_trained) / "results" / "marks_results.json"))
+    assert len(stored.trials) == 1
+    assert stored.hparams["num_train_epochs"] == 0.4
+
+
+@pytest.mark.parametrize(
+    "again",
+    [
+        {**OTHER, "overwrite": True},
+        {"num_train_epochs": 0.3, "overwrite": True},  # another run than the halted one
+    ],
+)
+def test_a_halted_overwriting_run(again, copy_of_trained_briefly, monkeypatch):
+    """It halts when the trial is trained, but not scored; 0.1.0 left a file beside the trials."""
+    data_dir = copy_of_trained_briefly
+    with monkeypatch.context() as patch:
+        patch.setattr("finetune.run._score", halt)
+        with pytest.raises(KeyboardInterrupt):
+            tiny_tasks.finetune_here(data_dir, **OTHER, overwrite=True)
+    assert names_of(data_dir) == {"marks_model_1", "marks_model_1.replaced"}
+    (folders_of(data_dir) / "marks_model.overwriting").write_text("0123456789abcdef")
+    (result,), shown = tiny_tasks.finetune_here(data_dir, **again)
+    assert ("Already trained for 12 steps" in shown) == (again["num_train_epochs"] == 0.4)
+    assert result.step == int(30 * again["num_train_epochs"])
+    assert names_of(data_dir) == {"marks_model_1"}
+
+
+def test_a_halted_overwriting_run_of_several_trials(copy_of_trained_briefly, monkeypatch):
+    """Without `overwrite` the new trials stand, and the old one's results do not."""
+    data_dir, train, calls = copy_of_trained_briefly, finetune.run.train_trial, []
+
+    def train_until_the_limit(*arguments):
+        calls.append(arguments)
+        return halt() if len(calls) == limit else train(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("finetune.run.train_trial", train_until_the_limit)
+        for limit in (1, 2):  # in trial 1, then in trial 2
+            calls.clear()
+            with pytest.raises(KeyboardInterrupt):
+                tiny_tasks.finetune_here(data_dir, **SHORT, num_trials=2, overwrite=True)
+            replaced = {"marks_model_1.replaced"} if limit == 1 else {"marks_model_1"}
+            assert names_of(data_dir) == replaced
+    results, shown = tiny_tasks.finetune_here(data_dir, **SHORT, num_trials=2)
+    assert shown.count("its results stand") == 1
+    assert [(r.trial, r.step) for r in results] == [(1, 6), (2, 6)]
+    assert names_of(data_dir) == {"marks_model_1", "marks_model_2"}
+
+
+@pytest.mark.parametrize(
+    "there, kept",
+    [
+        ({"m_1": "finished"}, "m_1"),
+        ({"m_1": "halted"}, "m_1"),
+        ({"m_1": "halted", "m_1.replaced": "finished"}, "m_1.replaced"),
+        ({"m_1": "finished", "m_1.replaced": "finished"}, "m_1"),  # the newer one
+        ({"m_1.replaced": "finished"}, "m_1.replaced"),
+    ],
+)
+def test_the_trial_that_is_set_aside(tmp_path, there, kept):
+    for name, state in there.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "name").write_text(name)
+        if state == "finished":
+            mark_finished(str(tmp_path / name), 5)
+    folders = TrialFolders(str(tmp_path / "m"))
+    assert folders.is_halted(1) == (there != {"m_1": "finished"})
+    folders.set_aside(1)
+    assert folders.numbers() == [] and folders.numbers(".replaced") == [1]
+    assert (tmp_path / "m_1.replaced" / "name").read_text() == kept
+
+
+def test_the_results_of_a_replaced_trial_do_not_stand(copy_of_trained_briefly):
+    """A run of the same hparams was halted before it wrote anything."""
+    folder = folders_of(copy_of_trained_briefly)
+    (folder / "marks_model_1").rename(folder / "marks_model_1.replaced")
+    (result,), shown = tiny_tasks.finetune_here(copy_of_trained_briefly, **SHORT)
+    assert "its results stand" not in shown and result.step == 6
+    assert names_of(copy_of_trained_briefly) == {"marks_model_1"}
+
+
+def test_the_best_weights_of_a_run_that_resumes_before_them(copy_of_trained):
+    """The folder then holds what the second run found, not what is no longer on its way."""
+    folder = folders_of(copy_of_trained) / "marks_model_1"
+    shutil.rmtree(folder / "checkpoints")
+    (model_of(copy_of_trained) / "results" / "marks_results.json").unlink()
+    (result,), _ = tiny_tasks.finetune_here(copy_of_trained, **LEARN, eval_every_steps=60)
+    steps = CheckpointStore(str(folder / "best")).steps()
+    assert steps == [result.best.step] and steps[0] in (60, 120, 180)
+    assert result.best.checkpoint.endswith(f"{steps[0]:08d}")
+
+
+def test_a_signal_in_the_last_step_stops_the_trials(data_dir, monkeypatch):
+    stop = lambda self: os.kill(os.getpid(), signal.SIGTERM)  # noqa: E731
+    with monkeypatch.context() as patch:
+        patch.setattr("finetune.trial.BestWeights.__call__", stop)
+        with pytest.raises(Interrupted, match="after step 6"):
+            tiny_tasks.finetune_here(data_dir, **SHORT, num_trials=2, eval_every_steps=6)
+    results, shown = tiny_tasks.finetune_here(data_dir, **SHORT, num_trials=2)
+    assert shown.count("Already trained for 6 steps") == 1
+    assert len(results) == 2
+
+
+def run_to_the_end(data_dir):
+    process = tiny_tasks.start(data_dir, **STOPPED)
+    _, message = process.communicate(timeout=300)
+    assert process.returncode == 0, message
+    return message
+
+
+def outcome(data_dir):
+    """(checkpoint, scores) of the first trial."""
+    store = CheckpointStore(str(folders_of(data_dir) / "marks_model_1"))
+    results = read_results(str(model_of(data_dir) / "results" / "marks_results.json"))
+    return store.load(store.latest()), results.trials[0].scores
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_stopped_run_ends_with_the_same_weights(data_dir, tmp_path, number):
+    shutil.copytree(data_dir, tmp_path / "undisturbed")
+    process = tiny_tasks.start(data_dir, **STOPPED)
+    log = folders_of(data_dir) / "marks_model_1" / "metrics.jsonl"
+    deadline = time.monotonic() + 300
+    while not log.exists() or log.read_text().count("\n") < 250:
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(number)
+    _, message = process.communicate(timeout=300)
+    assert process.returncode == (75 if number == signal.SIGTERM else -number), message
+    assert "Resuming at step" in run_to_the_end(data_dir)
+    run_to_the_end(tmp_path / "undisturbed")
+    (ours, scores), (theirs, expected) = outcome(data_dir), outcome(tmp_path / "undisturbed")
+    assert scores == expected
+    assert ours.step == theirs.step == 900
+    for kind in ("weights", "optimizer"):
+        one, other = getattr(ours, kind), getattr(theirs, kind)
+        assert one.keys() == other.keys()
+        for name in one:
+            np.testing.assert_array_equal(one[name], other[name], err_msg=name)

@@ -1,0 +1,111 @@
+"""What a model's folder says of its text and its network."""
+
+import json
+
+import numpy as np
+import pytest
+
+from electra_tf2.errors import UserError
+from electra_tf2.loading.folder import (
+    check_same_tokens,
+    read_casing,
+    read_config,
+    write_model_folder,
+)
+from electra_tf2.loading.pretrained import Pretrained
+from electra_tf2.modeling.config import TransformerConfig
+from electra_tf2.text.normalization import UNCASED, Casing
+from electra_tf2.text.vocabulary import load_vocabulary
+from tests.data.building import write_vocabulary
+
+KEEPS_ACCENTS = Casing(strip_accents=False)
+
+
+def test_what_is_written_is_read(tmp_path):
+    network = TransformerConfig(vocab_size=9, encoder="albert")
+    (tmp_path / "model").mkdir()
+    folder = str(tmp_path / "model")
+    write_model_folder(
+        folder,
+        hparams={"seed": 3},
+        network=network,
+        vocab_file=write_vocabulary(tmp_path),
+        casing=KEEPS_ACCENTS,
+    )
+    names = {path.name for path in (tmp_path / "model").iterdir()}
+    assert names == {"casing.json", "config.json", "vocab.txt"}
+    assert read_config(folder) == ({"seed": 3}, network)
+    assert read_casing(folder) == KEEPS_ACCENTS
+
+
+@pytest.mark.parametrize("casing", [Casing(False, True), KEEPS_ACCENTS])
+def test_the_former_name_of_the_casing(tmp_path, casing):
+    vocabulary = load_vocabulary(write_vocabulary(tmp_path))
+    former = tmp_path / "tokenizer.json"
+    former.write_text(json.dumps(casing.to_dict()))
+    assert read_casing(str(tmp_path)) == casing
+    check_same_tokens(str(tmp_path), vocabulary, casing)
+    with pytest.raises(UserError, match="tokenized otherwise") as error:
+        check_same_tokens(str(tmp_path), vocabulary, UNCASED)
+    assert error.value.where == str(former)
+    (tmp_path / "casing.json").write_text(json.dumps(UNCASED.to_dict()))
+    assert read_casing(str(tmp_path)) == UNCASED
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"version": "1.0"}', '{"do_lower_case": 1}'])
+def test_a_casing_that_can_not_be_read(tmp_path, content):
+    assert read_casing(str(tmp_path)) is None
+    for name in ("tokenizer.json", "casing.json"):
+        (tmp_path / name).write_text(content)
+        with pytest.raises(UserError, match="casing can't be read") as error:
+            read_casing(str(tmp_path))
+        assert error.value.where == str(tmp_path / name)
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"hparams": {}}', '{"hparams": 1, "network": {}}'])
+def test_a_configuration_that_can_not_be_read(tmp_path, content):
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(UserError, match="configuration can't be read") as error:
+        read_config(str(tmp_path))
+    assert error.value.where == str(tmp_path / "config.json")
+
+
+@pytest.mark.parametrize("network", [{}, {"hidden_size": 8}, {"vocab_size": 9, "heads": 2}])
+def test_a_network_that_can_not_be(tmp_path, network):
+    (tmp_path / "config.json").write_text(json.dumps({"hparams": {}, "network": network}))
+    with pytest.raises(UserError, match="impossible") as error:
+        read_config(str(tmp_path))
+    assert error.value.where == str(tmp_path / "config.json")
+
+
+def bare(hidden_size):
+    """A checkpoint that nothing is stored of."""
+    shapes = {
+        "embeddings/word_embeddings": (9, 8),
+        "embeddings/position_embeddings": (32, 8),
+        "layer_0/intermediate/kernel": (hidden_size, 24),
+        "layer_1/intermediate/kernel": (hidden_size, 24),
+    }
+    arrays = {f"electra/{name}": np.zeros(shape, np.float32) for name, shape in shapes.items()}
+    return Pretrained("p", "p", arrays, None, None)
+
+
+def test_sizes_that_arrays_show():
+    expected = TransformerConfig(
+        vocab_size=9,
+        hidden_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=24,
+        embedding_size=8,
+        max_position_embeddings=32,
+    )
+    assert bare(128).encoder_config() == expected
+    assert Pretrained("p", "p", {}, None, None).encoder_config() is None
+    assert Pretrained("p", "p", bare(64).arrays, expected, None).encoder_config(4) is expected
+
+
+def test_heads_that_the_official_rule_does_not_give():
+    with pytest.raises(UserError, match="multiple of the number of attention heads"):
+        bare(200).encoder_config()
+    assert bare(200).encoder_config(4).num_attention_heads == 4

@@ -1,0 +1,17 @@
+"""The ground floor of reading and writing."""
+
+import json
+
+from electra_tf2.files import write_json, write_json_lines
+
+RECORDS = [{"id": "\ud83d", "label": "ä\u2028"}, {"id": "😀"}]
+
+
+def test_half_a_surrogate_pair_is_kept(tmp_path):
+    path = tmp_path / "out" / "a.jsonl"
+    write_json_lines(str(path), RECORDS)
+    content = path.read_bytes()
+    assert content == '{"id": "\\ud83d", "label": "ä\u2028"}\n{"id": "😀"}\n'.encode()
+    assert [json.loads(line) for line in content.decode().split("\n")[:-1]] == RECORDS
+    write_json(str(tmp_path / "new" / "a.json"), RECORDS)
+    assert json.loads((tmp_path / "new" / "a.json").read_text(encoding="utf-8")) == RECORDS
