@@ -1,8 +1,47 @@
 """Fixtures of several folders."""
 
+import pathlib
 import shutil
 
 import pytest
+
+# The files that take longest, longest first. Two processes that get whole files end at about the
+# same time if the long ones come first.
+LONG_FILES = (
+    "distribution/test_two_workers.py",
+    "faults/test_kill_campaign.py",
+    "examples/test_own_pairs.py",
+    "finetune/test_resuming.py",
+    "faults/test_killed_and_stopped.py",
+    "faults/test_damaged_data.py",
+    "distribution/test_two_workers_refused.py",
+    "sweep/test_sweep_run.py",
+    "finetune/test_run_finetuning.py",
+    "conformance/test_finetuning.py",
+    "pretraining/test_run_modes.py",
+    "pretraining/test_dynamic_run.py",
+    "faults/test_full_disk.py",
+    "export/test_saved_model.py",
+    "conformance/test_pretraining.py",
+    "distribution/test_documents_on_devices.py",
+    "docs/test_python_api_examples.py",
+    "examples/test_quickstart.py",
+    "pretraining/test_phases_run.py",
+    "pretraining/test_albert_run.py",
+    "pretraining/test_keras_model.py",
+    "training/test_replica_step.py",
+    "pretraining/test_run_errors.py",
+    "older_folders/test_version_0_1_0.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    folder = pathlib.Path(__file__).parent
+    missing = [name for name in LONG_FILES if not (folder / name).exists()]
+    if missing:
+        raise pytest.UsageError(f"LONG_FILES in {__file__} names files that are gone: {missing}")
+    rank = {folder / name: number for number, name in enumerate(LONG_FILES)}
+    items.sort(key=lambda item: rank.get(item.path, len(rank)))
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ A step is a package or a top-level module. Imports within a step are free, but f
 """
 
 import ast
+import functools
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -60,6 +61,7 @@ def room(path: Path) -> str:
     return "configure" if package.startswith("configure_") else "scripts"
 
 
+@functools.cache
 def imports(path: Path) -> list[tuple[int, Path]]:
     """Line and file of each import of a file of ours, late ones included, those of types not."""
     tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))

@@ -107,7 +107,7 @@ BAD_COMMANDS = {
         ["taken", "a folder that is not empty"],
     ),
     "no output": (
-        ["--model-dir", "{0}/data/models/theirs", "--output", ""], ["no name for the folder"],
+        ["--model-dir", "{0}/data/models/theirs", "--output", ""], ["no name"],
     ),
     "an output below a file": (
         ["--model-dir", "{0}/data/models/theirs", "--output",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import operator
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -106,10 +105,11 @@ class Masking:
 
     def _make_ids_plain(self) -> None:
         """Turns ids of any integer type (NumPy's) into Python's, for the hash of the record."""
-        for name in ("mask_id", "pad_id", "max_predictions", "vocab_size"):
-            value: Any = getattr(self, name)
-            if value is not None or name.endswith("_id"):
-                object.__setattr__(self, name, operator.index(value))
+        for name in ("mask_id", "pad_id"):
+            object.__setattr__(self, name, operator.index(getattr(self, name)))
+        for name in ("max_predictions", "vocab_size"):
+            value = getattr(self, name)
+            object.__setattr__(self, name, None if value is None else operator.index(value))
         object.__setattr__(self, "never_masked", tuple(map(operator.index, self.never_masked)))
 
     def check_vocabulary(self, vocab_size: int) -> None:

@@ -46,6 +46,7 @@ def test_exports(exported):
     assert "classifier.out_proj.weight" in open_pretrained(str(exported / "reviews")).left_over
 
 
+@pytest.mark.interop
 def test_the_example_of_transformers(exported):
     pytest.importorskip("torch", reason="torch is not installed: run make test-slow")
     pytest.importorskip("transformers", reason="run make test-slow")

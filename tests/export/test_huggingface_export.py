@@ -237,7 +237,7 @@ def test_two_towers_are_left_out(tmp_path, capsys):
     with pytest.raises(UserError, match="no generator") as error:
         export(source, tmp_path / "other", network="generator")
     assert error.value.received == (
-        "discriminator and Electric's two towers, which transformers has no like of"
+        "discriminator and Electric's two towers, which transformers has no equivalent of"
     )
 
 

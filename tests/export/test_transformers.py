@@ -28,6 +28,8 @@ from tests.formats.huggingface_models import NETWORK, VOCABULARY
 torch = pytest.importorskip("torch", reason="torch is not installed: run make test-slow")
 transformers = pytest.importorskip("transformers", reason="run make test-slow")
 
+pytestmark = pytest.mark.interop
+
 CASES = Path(__file__).parents[1] / "conformance" / "cases"
 # All the cases, where the repository lies in a workplace that has them.
 SHARED = Path(__file__).parents[3] / "shared" / "conformance"

@@ -99,6 +99,7 @@ def test_a_halted_overwriting_run(again, copy_of_trained_briefly, monkeypatch):
     assert names_of(data_dir) == {"marks_model_1"}
 
 
+@pytest.mark.slow
 def test_a_halted_overwriting_run_of_several_trials(copy_of_trained_briefly, monkeypatch):
     """Without `overwrite` the new trials stand, and the old one's results do not."""
     data_dir, train, calls = copy_of_trained_briefly, finetune.run.train_trial, []
@@ -153,6 +154,7 @@ def test_the_results_of_a_replaced_trial_do_not_stand(copy_of_trained_briefly):
     assert names_of(copy_of_trained_briefly) == {"marks_model_1"}
 
 
+@pytest.mark.slow
 def test_the_best_weights_of_a_run_that_resumes_before_them(copy_of_trained):
     """The folder then holds what the second run found, not what is no longer on its way."""
     folder = folders_of(copy_of_trained) / "marks_model_1"
@@ -164,6 +166,7 @@ def test_the_best_weights_of_a_run_that_resumes_before_them(copy_of_trained):
     assert result.best.checkpoint.endswith(f"{steps[0]:08d}")
 
 
+@pytest.mark.slow
 def test_a_signal_in_the_last_step_stops_the_trials(data_dir, monkeypatch):
     stop = lambda self: os.kill(os.getpid(), signal.SIGTERM)  # noqa: E731
     with monkeypatch.context() as patch:

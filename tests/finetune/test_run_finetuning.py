@@ -199,6 +199,7 @@ def test_random_weights(data_dir):
     assert trained.shape[1] == 128 != pretrained.shape[1]  # model_size small, not the model's
 
 
+@pytest.mark.slow
 def test_debug(data_dir):
     (result,), shown = tiny_tasks.finetune_here(
         data_dir, debug=True, vocab_size=tiny_tasks.NETWORK.vocab_size
@@ -248,6 +249,7 @@ def test_gradient_accumulation_is_the_large_batch(data_dir):
     assert max(moved) > 1e-3
 
 
+@pytest.mark.slow
 def test_a_head_of_other_labels_is_not_taken_over(copy_of_trained_briefly):
     folder = copy_of_trained_briefly
     start = model_of(folder) / "finetuning_models" / "marks_model_1"

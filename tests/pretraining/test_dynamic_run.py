@@ -150,6 +150,7 @@ def test_a_run_goes_on_with_its_segmentation(root, undisturbed):
     assert info.value.received == "segmentation: the model has 'dynamic', this run 'static'"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damaged", ["documents", "held_out"])
 def test_damage_that_is_found_on_resuming_or_in_an_evaluation(root, monkeypatch, damaged):
     """Of large data, that is, whose checksums aren't verified at the start."""

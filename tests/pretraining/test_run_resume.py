@@ -35,7 +35,7 @@ def started(monkeypatch):
 
     def start(data_dir, name, **hparams):
         found = []
-        monkeypatch.setattr(run, "_train", lambda config, trainers, *_: found.append(trainers))
+        monkeypatch.setattr(run, "train", lambda opened, trainers: found.append(trainers))
         _, shown = tiny.pretrain_here(data_dir, name, **hparams)
         monkeypatch.undo()
         return found[0].trainer, shown

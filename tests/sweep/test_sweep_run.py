@@ -75,6 +75,7 @@ def stopped_then_finished(tiny_data):
     return models, halfway, printed, unchanged
 
 
+@pytest.mark.slow
 def test_goes_on_after_a_stop(stopped_then_finished):
     models, halfway, (_, shown), unchanged = stopped_then_finished
     assert [result.size for result in halfway.results] == [0.5]
@@ -86,6 +87,7 @@ def test_goes_on_after_a_stop(stopped_then_finished):
     assert steps == [2, 4, 6]
 
 
+@pytest.mark.slow
 def test_a_size_is_the_model_that_run_pretraining_trains(stopped_then_finished, tiny_data):
     models, *_ = stopped_then_finished
     tiny.pretrain_here(tiny_data, "swept_alone", generator_hidden_size=1.0)
@@ -95,6 +97,7 @@ def test_a_size_is_the_model_that_run_pretraining_trains(stopped_then_finished, 
         np.testing.assert_array_equal(found[name], array, err_msg=name)
 
 
+@pytest.mark.slow
 def test_results(stopped_then_finished):
     models, _, (printed, shown), _ = stopped_then_finished
     folder = models / f"{NAME}_sweep"
@@ -121,6 +124,7 @@ def test_results(stopped_then_finished):
     assert f"Plot written to {folder}/generator_sizes.png" in shown
 
 
+@pytest.mark.slow
 def test_finished_sweep_trains_nothing(stopped_then_finished, tiny_data, monkeypatch):
     models, _, (printed, _), _ = stopped_then_finished
     before = {path: path.stat().st_mtime_ns for path in models.glob(f"{NAME}_generator_*/*/*")}
@@ -133,6 +137,7 @@ def test_finished_sweep_trains_nothing(stopped_then_finished, tiny_data, monkeyp
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes, what",
     [
@@ -147,6 +152,7 @@ def test_other_hparams_are_refused(stopped_then_finished, tiny_data, changes, wh
         sweep_here(tiny_data, **changes)
 
 
+@pytest.mark.slow
 def test_sizes_that_were_trained_on_other_data_are_refused(stopped_then_finished, tiny_data):
     other = str(tiny_data / "held_out" / tiny.GLOB)
     with pytest.raises(UserError, match="trained from something else") as error:
@@ -154,6 +160,7 @@ def test_sizes_that_were_trained_on_other_data_are_refused(stopped_then_finished
     assert f"pretrain_tfrecords {other!r}" in error.value.received
 
 
+@pytest.mark.slow
 def test_results_of_other_sizes_are_kept(stopped_then_finished, tiny_data, monkeypatch):
     monkeypatch.setattr(sweep_run, "plot_sweep", lambda *arguments: None)
     folder = tiny_data / "models" / f"{NAME}_sweep"
@@ -170,6 +177,7 @@ def test_results_of_other_sizes_are_kept(stopped_then_finished, tiny_data, monke
         path.write_bytes(content)
 
 
+@pytest.mark.slow
 def test_other_batches_are_evaluated_anew(stopped_then_finished, tiny_data, monkeypatch):
     asked = []
     monkeypatch.setattr(sweep_run, "plot_sweep", lambda *arguments: None)

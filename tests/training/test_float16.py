@@ -29,6 +29,7 @@ def weight(trainer):
     return float(trainer.run.objective.weight.numpy()[0])
 
 
+@pytest.mark.slow
 def test_an_overflow_on_one_replica_is_skipped_on_both():
     two = replica_runs.results()["float16"]["two"]
     before, skipped, updated, last = two["seen"]

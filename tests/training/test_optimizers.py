@@ -200,6 +200,7 @@ def test_lamb_without_anything_to_change():
         np.testing.assert_array_equal(array, draw(0)[name])
 
 
+@pytest.mark.slow
 def test_lamb_on_two_replicas_equals_one():
     runs = replica_runs.results()["lamb"]
     for name, one in runs["one"].items():
