@@ -10,6 +10,7 @@ from electra_tf2.data.tfrecords import FEATURES
 from electra_tf2.pretraining import metrics
 from electra_tf2.training.checkpoints import CheckpointStore
 from tests.pretraining import tiny
+from tests.tensorboard_scalars import scalars
 
 pytestmark = pytest.mark.slow
 
@@ -42,14 +43,10 @@ def trained(tiny_data):
 
 
 def events(folder):
-    """(step, tag) to value of the scalars in a folder of event files."""
-    found = {}
-    for path in folder.iterdir():
-        for event in tf.compat.v1.train.summary_iterator(str(path)):
-            for value in event.summary.value:
-                assert value.metadata.plugin_data.plugin_name == "scalars"
-                assert (event.step, value.tag) not in found
-                found[event.step, value.tag] = float(tf.make_ndarray(value.tensor))
+    """(step, tag) to value of the scalars that TensorBoard shows of a folder of event files."""
+    shown = [(step, tag, v) for tag, points in scalars(folder).items() for step, v in points]
+    found = {(step, tag): value for step, tag, value in shown}
+    assert len(found) == len(shown)  # every step once
     return found
 
 
