@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from configure_pretraining import PretrainingConfig
-from electra_tf2.pretraining.build import build_pretraining
+from electra_tf2.pretraining.build_pretraining import build_pretraining
 from electra_tf2.pretraining.objective import PretrainingObjective
 from electra_tf2.text.vocabulary import SPECIAL_TOKENS, Vocabulary
 from electra_tf2.training.devices import make_strategy

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from configure_pretraining import PretrainingConfig
 from electra_tf2.data.input import open_training_files
-from electra_tf2.pretraining.build import build_pretraining
+from electra_tf2.pretraining.build_pretraining import build_pretraining
 from electra_tf2.randomness import StepRandomness
 from electra_tf2.text.normalization import Casing
 from electra_tf2.text.vocabulary import Vocabulary, load_vocabulary

@@ -30,7 +30,7 @@ from electra_tf2.data.beam_files import (
 from electra_tf2.data.builders import Counts
 from electra_tf2.data.corpus import Corpus
 from electra_tf2.data.shards import Shard, shard_name
-from electra_tf2.data.workers import PartMaker
+from electra_tf2.data.worker_pool import PartMaker
 from electra_tf2.errors import UserError
 
 STRETCH_BYTES = 64 << 20

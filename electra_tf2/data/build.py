@@ -28,7 +28,7 @@ from electra_tf2.data.shards import (
     write_metadata,
 )
 from electra_tf2.data.staging import StagedFolder
-from electra_tf2.data.workers import PartMaker, WorkerPool
+from electra_tf2.data.worker_pool import PartMaker, WorkerPool
 from electra_tf2.errors import UserError
 from electra_tf2.text.normalization import Casing
 from electra_tf2.text.tokenizer import make_tokenizer

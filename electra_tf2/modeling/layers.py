@@ -1,4 +1,4 @@
-"""LayerNorm with BERT's epsilon, computed in float32."""
+"""What blocks are made of: LayerNorm, activations, the initializer, dropout masks."""
 
 from __future__ import annotations
 

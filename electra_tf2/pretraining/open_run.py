@@ -20,7 +20,7 @@ from electra_tf2.loading.folder import (
 )
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.modeling.electra import describe_parameters
-from electra_tf2.pretraining.build import Pretraining, build_pretraining
+from electra_tf2.pretraining.build_pretraining import Pretraining, build_pretraining
 from electra_tf2.pretraining.phases import (
     Phase,
     changed_on_resume,

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from electra_tf2.data.dataset import explain_data_loss, is_data_loss
 from electra_tf2.data.input import TrainingFiles
-from electra_tf2.pretraining.build import build_objective
+from electra_tf2.pretraining.build_pretraining import build_objective
 from electra_tf2.pretraining.objective import EVALUATION_SEED_OFFSET, PretrainingObjective
 from electra_tf2.pretraining.open_run import PhaseData, Run
 from electra_tf2.pretraining.phases import Phase, PhaseSchedule, RunCompute

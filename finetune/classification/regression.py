@@ -1,4 +1,4 @@
-"""Regression: a score for a text or a pair of texts, and how scores are scaled for the network."""
+"""Regression (GLUE's STS, tables): a score for a text or pair, scaled to [0, 1] and back."""
 
 from __future__ import annotations
 

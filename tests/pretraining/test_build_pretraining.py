@@ -4,7 +4,7 @@ import pytest
 
 from configure_pretraining import PretrainingConfig
 from electra_tf2.modeling.electra import Generator, TwoTowerGenerator, UniformGenerator
-from electra_tf2.pretraining.build import build_pretraining
+from electra_tf2.pretraining.build_pretraining import build_pretraining
 from electra_tf2.pretraining.objective import MaskedLM
 from electra_tf2.pretraining.replaced_token_detection import Options
 from electra_tf2.text.vocabulary import load_vocabulary

@@ -10,7 +10,7 @@ import pytest
 from electra_tf2.data.input import ExampleFiles
 from electra_tf2.errors import UserError
 from electra_tf2.modeling.encoder import Encoder
-from electra_tf2.pretraining.build import build_objective, build_pretraining
+from electra_tf2.pretraining.build_pretraining import build_objective, build_pretraining
 from electra_tf2.text.vocabulary import load_vocabulary
 from electra_tf2.training.checkpoints import CheckpointStore
 from electra_tf2.training.reports import RunLog

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from configure_pretraining import PretrainingConfig
-from electra_tf2.pretraining.build import build_pretraining
+from electra_tf2.pretraining.build_pretraining import build_pretraining
 from electra_tf2.text.vocabulary import load_vocabulary
 from electra_tf2.training.loop import StepLoop
 from electra_tf2.training.step import ReplicaStep

@@ -10,10 +10,10 @@ import time
 import numpy as np
 import pytest
 
-from electra_tf2.data import workers
+from electra_tf2.data import worker_pool
 from electra_tf2.data.builders import Counts, Part
 from electra_tf2.data.tfrecords import Records
-from electra_tf2.data.workers import WorkerPool
+from electra_tf2.data.worker_pool import WorkerPool
 from electra_tf2.errors import UserError
 
 
@@ -61,7 +61,7 @@ def labels(parts):
 @pytest.mark.parametrize("waiting_bytes", [1, 1 << 28])
 def test_parts_come_in_the_order_of_the_tasks(monkeypatch, waiting_bytes):
     # With little room for waiting parts the pool must not stall: the part that is due is read.
-    monkeypatch.setattr(workers, "_WAITING_BYTES", waiting_bytes)
+    monkeypatch.setattr(worker_pool, "_WAITING_BYTES", waiting_bytes)
     # The first tasks take longest; some have no part at all; sizes are beyond a pipe's buffer.
     tasks = [(n, (n * 7) % 4, 300_000, 0.05 if n < 3 else 0.0) for n in range(60)]
 
@@ -132,8 +132,8 @@ def test_killed_worker_is_an_error_and_none_is_left():
 def test_workers_end_with_their_parent():
     code = (
         "import os\n"
-        "from electra_tf2.data.workers import WorkerPool\n"
-        "from tests.data.test_workers import make_maker\n"
+        "from electra_tf2.data.worker_pool import WorkerPool\n"
+        "from tests.data.test_worker_pool import make_maker\n"
         "if __name__ == '__main__':\n"
         "    pool = WorkerPool(make_maker, 2)\n"
         "    next(pool.parts((n, 5, 10**6, 0.1) for n in range(1000)))\n"
