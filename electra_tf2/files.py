@@ -100,12 +100,21 @@ def remove(path: str) -> None:
             _gfile().remove(path)
 
 
-def remove_tree(path: str) -> None:
-    """Removes a folder with all that is in it; does nothing if it isn't there."""
-    if is_local(path):
-        shutil.rmtree(path, ignore_errors=True)
-    elif _gfile().exists(path):
-        _gfile().rmtree(path)
+def remove_tree(path: str, *, ignore_errors: bool = False) -> None:
+    """Removes a folder with all that is in it; does nothing if it isn't there.
+
+    Args:
+        path: the folder.
+        ignore_errors: whether what can't be removed stays silently, for tidying up after another
+            error.
+    """
+    with contextlib.suppress(OSError if ignore_errors else FileNotFoundError):
+        if is_local(path):
+            shutil.rmtree(path, ignore_errors=ignore_errors)
+            return
+        with reported_as_os_errors(path):
+            if _gfile().exists(path):
+                _gfile().rmtree(path)
 
 
 def sync(path: str) -> None:
@@ -327,7 +336,7 @@ def new_folder(path: str) -> Iterator[str]:
         remove_tree(path)
         rename(temporary, path)
     except BaseException:
-        remove_tree(temporary)
+        remove_tree(temporary, ignore_errors=True)
         raise
 
 

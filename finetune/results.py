@@ -125,18 +125,16 @@ def read_results(path: str) -> StoredResults | None:
     remedy = "Move the file away, or set results_pkl to another path."
     content = files.read_json(path, what, remedy)
     try:
+        trials = [_trial(**trial) for trial in content["trials"]]
         return StoredResults(
             model_name=content.get("model_name", ""),
-            task_names=list(content.get("task_names", [])),
-            main_metrics=dict(content.get("main_metrics", {})),
+            task_names=list(content.get("task_names") or []),
+            main_metrics=dict(content.get("main_metrics") or {}),
             hparams=content.get("hparams"),
             origin=dict(content.get("origin") or {}),
             pretraining_pfs_days=content.get("pretraining_pfs_days"),
-            summary={
-                task: {metric: Summary(**_not_null(figures)) for metric, figures in own.items()}
-                for task, own in content.get("summary", {}).items()
-            },
-            trials=[_trial(**trial) for trial in content["trials"]],
+            summary=summarize([trial.scores for trial in trials]),
+            trials=trials,
             evaluations=[_trial(**evaluation) for evaluation in content["evaluations"]],
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:

@@ -104,6 +104,16 @@ def test_help_keeps_line_breaks(capsys):
     assert out.endswith("hparams:\n    a\n")
 
 
+@pytest.mark.parametrize("script", ["run_pretraining", "run_finetuning", "export_model"])
+def test_help_does_not_wait_for_tensorflow(script):
+    code = (
+        f"import sys, {script}\nassert 'tensorflow' not in sys.modules\n{script}.main(['--help'])"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert shown.returncode == 0, shown.stderr
+    assert "--data-dir" in shown.stdout
+
+
 @pytest.mark.parametrize("script", ["build_vocabulary", "build_pretraining_dataset"])
 def test_help_without_docstrings(script):
     command = [sys.executable, "-OO", f"{script}.py", "--help"]

@@ -337,7 +337,7 @@ class JobFolder:
 
     def remove(self) -> None:
         """Removes the folder."""
-        files.remove_tree(self.path)
+        files.remove_tree(self.path, ignore_errors=True)
 
     def _reported(self) -> list[str]:
         names = files.list_dir(os.path.join(self.path, _ERRORS))

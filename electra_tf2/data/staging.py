@@ -123,7 +123,7 @@ class StagedFolder:
 
     def __exit__(self, *_: object) -> None:
         if self.path:
-            files.remove_tree(self.path)
+            files.remove_tree(self.path, ignore_errors=True)
         self._locked.close()
         with contextlib.suppress(OSError):  # another program put something there
             for folder in reversed(self._made):
@@ -142,7 +142,7 @@ class StagedFolder:
                 os.rename(replaced, self._output_dir)
             raise
         files.sync(parent)
-        files.remove_tree(replaced)
+        files.remove_tree(replaced, ignore_errors=True)
 
     def _replaced_folder(self) -> str:
         """Where the folder that is being replaced lies between two renames."""
@@ -155,7 +155,7 @@ class StagedFolder:
         if not files.is_local(replaced) or not os.path.isdir(replaced):
             return
         if os.path.isdir(self._output_dir):
-            files.remove_tree(replaced)
+            files.remove_tree(replaced, ignore_errors=True)
         else:
             os.rename(replaced, self._output_dir)
 
@@ -168,7 +168,7 @@ class StagedFolder:
             files.remove(os.path.join(self._output_dir, name))
         for name in [*names, METADATA]:
             files.rename(os.path.join(self.path, name), os.path.join(self._output_dir, name))
-        files.remove_tree(self.path)
+        files.remove_tree(self.path, ignore_errors=True)
         files.sync(self._output_dir)
 
     def _make_folders(self, path: str) -> None:
@@ -193,7 +193,7 @@ class StagedFolder:
             folder = os.path.join(home, name)
             if os.path.exists(os.path.join(folder, _LOCK)):  # or it isn't a build's
                 with contextlib.suppress(OSError), _lock(folder):  # or the build is still running
-                    files.remove_tree(folder)
+                    files.remove_tree(folder, ignore_errors=True)
 
 
 def _lock(folder: str) -> filelock.BaseFileLock:

@@ -23,6 +23,16 @@ _PURPOSES = {
     "ForQuestionAnswering": ("finds answers in passages", "question-answering"),
     "Model": ("gives a state for each token of a text", "feature-extraction"),
 }
+# The hparams that a card shows. The network's sizes are not among them (a checkpoint may have
+# overridden those), nor paths and task definitions, which are the user's own business.
+_HPARAMS = """
+    task_names electra_objective electric_objective mask_prob gen_weight disc_weight
+    uniform_generator two_tower_generator untied_generator untied_generator_embeddings
+    generator_hidden_size generator_layers temperature max_seq_length segmentation
+    train_batch_size num_train_steps num_train_epochs phases optimizer learning_rate
+    num_warmup_steps warmup_proportion layerwise_lr_decay weight_decay_rate adam_beta_1
+    adam_beta_2 adam_epsilon precision seed
+""".split()
 
 
 def model_card(source: Source, model: Exported) -> str:
@@ -66,12 +76,18 @@ outputs = model(**tokenizer("a text", return_tensors="pt"))
 
 
 def _training(source: Source) -> list[str]:
-    """Hparams, but paths, which are nobody else's business, and the last metrics."""
+    """The network's real sizes, hparams of the training, and its last metrics."""
     if source.pretrained.format != "electra_tf2":
         return ["## Training", "The weights were trained by another program."]
-    stated = {n: v for n, v in source.hparams().items() if v is not None}
-    hparams = {name: value for name, value in stated.items() if "/" not in str(value)}
-    sections = {"Hyperparameters": hparams, "Last metrics": _last_metrics(source.pretrained.folder)}
+    stored = source.hparams()
+    hparams = {name: stored[name] for name in _HPARAMS if stored.get(name) is not None}
+    if "/" in str(hparams.get("phases", "")):  # they may name records
+        del hparams["phases"]
+    sections = {
+        "Network": source.network.to_dict(),
+        "Hyperparameters": hparams,
+        "Last metrics": _last_metrics(source.pretrained.folder),
+    }
     return [
         part
         for title, values in sections.items()
@@ -81,10 +97,13 @@ def _training(source: Source) -> list[str]:
 
 
 def _last_metrics(folder: str) -> dict[str, Any]:
-    """The last line of each split in metrics.jsonl."""
-    path = posixpath.join(folder, "metrics.jsonl")
-    last = {}
-    for line in files.read_bytes(path).splitlines() if files.exists(path) else []:
+    """The last line of each split in metrics.jsonl; {} if the log can't be read."""
+    last: dict[str, Any] = {}
+    try:
+        lines = files.read_bytes(posixpath.join(folder, "metrics.jsonl")).splitlines()
+    except OSError:
+        return last
+    for line in lines:
         with contextlib.suppress(ValueError, KeyError, TypeError):  # a line cut by a crash
             content = json.loads(line)
             last[content["split"]] = content

@@ -227,7 +227,7 @@ def _write(
             file.write(files.json_bytes(record, indent=2))
         files.sync(folder)
     except BaseException:
-        files.remove_tree(folder)
+        files.remove_tree(folder, ignore_errors=True)
         raise
 
 
@@ -255,6 +255,8 @@ def _read_record(path: str) -> dict[str, Any]:
             remedy="Use the version that wrote it, or a later one.",
         )
     missing = [n for n in _RESERVED if n not in record]
+    if not missing and not isinstance(record["files"], dict):
+        missing = ["files"]
     if not missing:
         missing = [n for n in (WEIGHTS, OPTIMIZER) if n not in record["files"]]
     if missing:

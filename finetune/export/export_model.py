@@ -7,13 +7,9 @@ import importlib
 import posixpath
 from typing import Any
 
-import tensorflow as tf
-
+from electra_tf2 import files
 from electra_tf2.console import say
 from electra_tf2.errors import UserError
-from electra_tf2.export.huggingface import ExportOptions
-from electra_tf2.files import check_free
-from finetune.trial_folders import TASKS
 
 # Format -> "module:function" for a pre-trained model and for a fine-tuned one; imported when
 # needed.
@@ -46,12 +42,14 @@ def export_model(flags: argparse.Namespace) -> None:
             output is not free.
     """
     source = model_path(flags)
-    check_free(flags.output)
+    files.check_free(flags.output)
     module, _, function = EXPORTERS[flags.format][is_fine_tuned(source)].partition(":")
     export = getattr(importlib.import_module(module), function)
     given: dict[str, Any] = {name: getattr(flags, name) for name in _OPTIONS}
     given = {name: value for name, value in given.items() if value is not None}
     if flags.format == "huggingface":
+        from electra_tf2.export.huggingface import ExportOptions
+
         options: dict[str, Any] = {n: _TRUTH.get(value, value) for n, value in given.items()}
         export(source, flags.output, ExportOptions(**options))
         return
@@ -63,8 +61,7 @@ def export_model(flags: argparse.Namespace) -> None:
             remedy="Leave it out; it is for the format huggingface.",
         )
     export(source, flags.output)
-    files = ", ".join(sorted(tf.io.gfile.listdir(flags.output)))
-    say(f"Exported {source} to {flags.output}: {files}")
+    say(f"Exported {source} to {flags.output}: {', '.join(files.list_dir(flags.output))}")
 
 
 def model_path(flags: argparse.Namespace) -> str:
@@ -88,10 +85,12 @@ def model_path(flags: argparse.Namespace) -> str:
 
 def is_fine_tuned(path: str) -> bool:
     """Whether a path is that of a model that was fine-tuned here, or of a checkpoint in it."""
+    from finetune.trial_folders import TASKS  # imports TensorFlow, for which --help need not wait
+
     folder = path.rstrip("/")
     if posixpath.basename(folder).startswith("step-"):
         folder = posixpath.dirname(posixpath.dirname(folder))
-    return tf.io.gfile.exists(posixpath.join(folder, TASKS))
+    return files.exists(posixpath.join(folder, TASKS))
 
 
 FORMATS = ("huggingface", "savedmodel", "keras")

@@ -123,20 +123,21 @@ def test_glue_average_over_the_tasks_that_have_run(tmp_path):
 
 
 def test_other_files_have_no_scores(tmp_path):
-    whole = {"trials": [], "evaluations": [], "main_metrics": {"rte": "accuracy"}}
-    figures = {"median": 1.0, "mean": 1.0, "std": None, "trials": 1}
+    trial = {"trial": 1, "seed": 1, "checkpoint": "c", "step": 1, "seconds": 1.0}
+    trials = [trial | {"scores": {"rte": {"accuracy": 1.0}}}]
+    whole = {"trials": trials, "evaluations": [], "main_metrics": {"rte": "accuracy"}}
     broken = [
-        {},
-        {"summary": []},
-        {"summary": {"rte": []}},
-        {"summary": {"rte": {"accuracy": {"median": 1.0}}}},
-        {"summary": {"rte": {"accuracy": figures}}, "main_metrics": None},
-        {"summary": {"rte": {"accuracy": figures}}, "main_metrics": ["rte"]},
+        {"trials": []},
+        {"trials": None},
+        {"trials": [trial]},
+        {"trials": [trial | {"scores": {"rte": []}}]},
+        {"main_metrics": None},
+        {"main_metrics": ["rte"]},
     ]
     for number, part in enumerate(broken):
         (tmp_path / f"a{number}_results.json").write_text(json.dumps(whole | part))
     assert model_scores(str(tmp_path)) == []
-    part = {"summary": {"rte": {"accuracy": figures}}}
-    (tmp_path / "b_results.json").write_text(json.dumps(whole | part))
+    # The summary is computed from the trials, whatever the file says.
+    (tmp_path / "b_results.json").write_text(json.dumps(whole | {"summary": None}))
     (score,) = model_scores(str(tmp_path))
-    assert (score.task, score.median, score.trials) == ("rte", 1.0, 1) and math.isnan(score.std)
+    assert (score.task, score.median, score.std, score.trials) == ("rte", 1.0, 0.0, 1)

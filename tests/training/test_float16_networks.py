@@ -53,10 +53,10 @@ def test_scale_is_found_and_resumed_exactly(tiny_data):
     assert saved.optimizer["loss_scale_good_steps"] == 8 - skipped
     assert all(array.dtype == np.float32 for array in saved.weights.values())
 
-    pretrain(tiny_data, "halted", num_train_steps=max(1, skipped - 1))
-    resumed_lines = pretrain(tiny_data, "halted")
+    pretrain(tiny_data, "float16_halted", num_train_steps=max(1, skipped - 1))
+    resumed_lines = pretrain(tiny_data, "float16_halted")
     assert [a["loss_scale"] for a in resumed_lines] == [a["loss_scale"] for a in lines]
-    resumed = checkpoint(tiny_data / "models" / "halted")
+    resumed = checkpoint(tiny_data / "models" / "float16_halted")
     for those, these in ((resumed.weights, saved.weights), (resumed.optimizer, saved.optimizer)):
         assert those.keys() == these.keys()
         assert [name for name in these if (those[name] != these[name]).any()] == []
