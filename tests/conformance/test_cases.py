@@ -72,7 +72,8 @@ def test_what_is_no_case_is_an_error(tmp_path):
 
 
 @pytest.mark.parametrize("there", [True, False])
-def test_an_empty_or_missing_folder_fails_the_run(tmp_path, there):
+def test_an_empty_or_missing_folder_fails_the_run(tmp_path, monkeypatch, there):
+    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)  # options of the outer run
     folder = tmp_path / "cases"
     if there:
         folder.mkdir()

@@ -178,11 +178,13 @@ def test_a_signal_in_the_last_step_stops_the_trials(data_dir, monkeypatch):
     assert len(results) == 2
 
 
-def run_to_the_end(data_dir):
-    process = tiny_tasks.start(data_dir, **STOPPED)
-    _, message = process.communicate(timeout=300)
-    assert process.returncode == 0, message
-    return message
+@pytest.fixture(scope="module")
+def undisturbed(tiny_finetuning, tmp_path_factory):
+    """The data folder of a run that was left alone."""
+    folder = tmp_path_factory.mktemp("undisturbed") / "data"
+    shutil.copytree(tiny_finetuning, folder)
+    tiny_tasks.finetune_here(folder, **STOPPED)
+    return folder
 
 
 def outcome(data_dir):
@@ -194,8 +196,7 @@ def outcome(data_dir):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_a_stopped_run_ends_with_the_same_weights(data_dir, tmp_path, number):
-    shutil.copytree(data_dir, tmp_path / "undisturbed")
+def test_a_stopped_run_ends_with_the_same_weights(data_dir, undisturbed, number):
     process = tiny_tasks.start(data_dir, **STOPPED)
     log = folders_of(data_dir) / "marks_model_1" / "metrics.jsonl"
     deadline = time.monotonic() + 300
@@ -206,9 +207,10 @@ def test_a_stopped_run_ends_with_the_same_weights(data_dir, tmp_path, number):
     process.send_signal(number)
     _, message = process.communicate(timeout=300)
     assert process.returncode == (75 if number == signal.SIGTERM else -number), message
-    assert "Resuming at step" in run_to_the_end(data_dir)
-    run_to_the_end(tmp_path / "undisturbed")
-    (ours, scores), (theirs, expected) = outcome(data_dir), outcome(tmp_path / "undisturbed")
+    process = tiny_tasks.start(data_dir, **STOPPED)
+    _, message = process.communicate(timeout=300)
+    assert process.returncode == 0 and "Resuming at step" in message, message
+    (ours, scores), (theirs, expected) = outcome(data_dir), outcome(undisturbed)
     assert scores == expected
     assert ours.step == theirs.step == 900
     for kind in ("weights", "optimizer"):
