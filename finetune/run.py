@@ -36,7 +36,7 @@ from finetune.predictions import (
 )
 from finetune.pretrained_model import pretraining_pfs_days
 from finetune.results import Results, TrialResult, table_path
-from finetune.trial import Trained, build_model, train_trial
+from finetune.trial import TrainedTrial, build_model, train_trial
 from finetune.trial_folders import check_same_trial
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def evaluate(run: Run) -> list[TrialResult]:
     assert run.start is not None  # what is evaluated
     done = []
     if config.do_eval:
-        trained = Trained(evaluation, run.start.path, 0, 0.0, None)
+        trained = TrainedTrial(evaluation, run.start.path, 0, 0.0, None)
         done = [_score(run, dev, trained, run.trial)]
         results = _results(run)
         run.workers.together(lambda: results.add_evaluation(done[0]))
@@ -288,7 +288,7 @@ def _write_missing_outputs(run: Run, trial: int) -> None:
     write_test_outputs(run, Evaluation(config, model, run.strategy, fixed_weights=True), trial)
 
 
-def _score(run: Run, dev: list[DevSplit], trained: Trained, trial: int) -> TrialResult:
+def _score(run: Run, dev: list[DevSplit], trained: TrainedTrial, trial: int) -> TrialResult:
     """Scores the final weights, and writes the dev predictions."""
     config = run.config
     paths = scored_files(dev)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from electra_tf2.errors import UserError
 from electra_tf2.hparams.record import contradiction, parse_hparams
 from electra_tf2.loading.folder import json_path
-from electra_tf2.sweep.size_results import Score
+from electra_tf2.sweep.size_results import SizeScore
 from electra_tf2.text.normalization import Casing
 from electra_tf2.text.tokenizer import make_tokenizer
 from electra_tf2.text.vocabulary import load_vocabulary
@@ -83,7 +83,7 @@ class SweepScores:
                 for split in ("train", *task.dev_splits):
                     task.get_examples(split)
 
-    def __call__(self, model_name: str) -> dict[str, Score]:
+    def __call__(self, model_name: str) -> dict[str, SizeScore]:
         """Fine-tunes a model, or resumes it; finished trials stand.
 
         Raises:
@@ -96,7 +96,7 @@ class SweepScores:
         assert results is not None  # `finetune` wrote them
         trials = [own for own in results.trials if own.trial <= config.num_trials]
         return {
-            task: Score(metric, [own.scores[task][metric] for own in trials])
+            task: SizeScore(metric, [own.scores[task][metric] for own in trials])
             for task, metric in results.main_metrics.items()
         }
 

@@ -93,7 +93,7 @@ class BestWeights:
         self._store.save(self._trainer.step, weights, {}, {"best": best})
 
 
-class Trained(NamedTuple):
+class TrainedTrial(NamedTuple):
     """A trained network.
 
     Attributes:
@@ -151,7 +151,7 @@ def build_model(run: Run, seed: int, *, need_heads: bool) -> FinetuningModel:
     return model
 
 
-def train_trial(run: Run, data: RunData, trial: int) -> Trained:
+def train_trial(run: Run, data: RunData, trial: int) -> TrainedTrial:
     """Trains a trial, or what is left of it.
 
     Args:
@@ -184,7 +184,7 @@ def train_trial(run: Run, data: RunData, trial: int) -> Trained:
         )
     _train(run, trainer, data.train, seed, best)
     run.workers.on_chief(lambda: mark_finished(folder, trainer.step))
-    return Trained(
+    return TrainedTrial(
         evaluation,
         trainer.run.store.latest() or folder,
         trainer.step,

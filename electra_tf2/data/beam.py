@@ -21,8 +21,8 @@ from electra_tf2.data.beam_files import (
     PIECE_BYTES,
     JobFolder,
     Layout,
-    Piece,
     Stretch,
+    WrittenPiece,
     lay_out,
     write_pieces,
     write_shard,
@@ -228,7 +228,7 @@ class BuildPieces(beam.DoFn):
         self._piece_bytes = piece_bytes
         self._make_parts: PartMaker | None = None  # made on the worker, once for many slices
 
-    def process(self, slice_: Slice) -> Iterator[Piece]:
+    def process(self, slice_: Slice) -> Iterator[WrittenPiece]:
         """Yields the pieces of a slice; none once a worker has failed."""
         self._folder.check()
         if self._folder.has_failed():

@@ -40,7 +40,7 @@ _RESULT = "result.json"
 _PARTIAL = ".partial"
 
 
-class Piece(NamedTuple):
+class WrittenPiece(NamedTuple):
     """A written piece.
 
     Attributes:
@@ -70,7 +70,7 @@ class Layout(NamedTuple):
 
 def write_pieces(
     parts: Iterable[Part], folder: str, place: tuple[int, ...], num_shards: int, piece_bytes: int
-) -> Iterator[Piece]:
+) -> Iterator[WrittenPiece]:
     """Writes the examples of a slice of the corpus.
 
     Files have new names in every attempt: Beam may run a step several times, even at the same time,
@@ -94,13 +94,13 @@ def write_pieces(
         dealt.deal(part.records)
         counts.add(part.counts)
         if dealt.size >= piece_bytes:
-            yield Piece((*place, number), _write_piece(dealt, folder), counts)
+            yield WrittenPiece((*place, number), _write_piece(dealt, folder), counts)
             dealt, counts, number = DealtRecords(num_shards), Counts(), number + 1
     if counts != Counts():
-        yield Piece((*place, number), _write_piece(dealt, folder), counts)
+        yield WrittenPiece((*place, number), _write_piece(dealt, folder), counts)
 
 
-def lay_out(pieces: Iterable[Piece]) -> Layout:
+def lay_out(pieces: Iterable[WrittenPiece]) -> Layout:
     """Puts pieces in order and adds up their figures."""
     ordered = sorted(pieces, key=lambda piece: piece.place)
     starts = []

@@ -48,7 +48,7 @@ class ExampleStream:
         self.carried = np.zeros(0, np.int32)  # the tokens of the planner's gathered sentences
 
 
-class Passage(NamedTuple):
+class CorpusPassage(NamedTuple):
     """Consecutive lines of one document stream.
 
     Attributes:
@@ -100,9 +100,9 @@ class Part(NamedTuple):
     counts: Counts
 
 
-def passage_batches(passages: Iterable[Passage]) -> Iterator[list[Passage]]:
+def passage_batches(passages: Iterable[CorpusPassage]) -> Iterator[list[CorpusPassage]]:
     """Yields passages in batches of about half a megabyte of text."""
-    batch: list[Passage] = []
+    batch: list[CorpusPassage] = []
     characters = 0
     for passage in passages:
         batch.append(passage)
@@ -126,7 +126,7 @@ class RecordBuilder:
         self._tokenizer = tokenizer
         self._max_seq_length = max_seq_length
 
-    def parts(self, passages: Iterable[Passage]) -> Iterator[Part]:
+    def parts(self, passages: Iterable[CorpusPassage]) -> Iterator[Part]:
         """Yields the examples of passages, in order, in parts of about half a megabyte of text.
 
         Args:
@@ -136,7 +136,7 @@ class RecordBuilder:
         for batch in passage_batches(passages):
             yield self._build(batch)
 
-    def _build(self, batch: Sequence[Passage]) -> Part:
+    def _build(self, batch: Sequence[CorpusPassage]) -> Part:
         lines = [line for passage in batch for line in passage.lines if line]
         encoded = self._tokenizer.encode_lines(lines)
         # Only the first stream can have gathered sentences before, and only the last one after.
@@ -167,7 +167,7 @@ class RecordBuilder:
         return Part(serialize_examples(examples), counts)
 
 
-def _plan(passage: Passage, sentences: Iterator[tuple[int, int]]) -> int:
+def _plan(passage: CorpusPassage, sentences: Iterator[tuple[int, int]]) -> int:
     """Feeds a passage's lines to its planner; returns the number of documents that began."""
     stream = passage.stream
     planner = stream.planner
@@ -210,7 +210,7 @@ class DocumentBuilder:
     def __init__(self, tokenizer: Tokenizer):
         self._tokenizer = tokenizer
 
-    def parts(self, passages: Iterable[Passage]) -> Iterator[Part]:
+    def parts(self, passages: Iterable[CorpusPassage]) -> Iterator[Part]:
         """Yields the documents of passages, in order, in parts of about half a megabyte of text.
 
         Args:
@@ -221,7 +221,7 @@ class DocumentBuilder:
             part, carried = self._build(batch, carried)
             yield part
 
-    def _build(self, batch: Sequence[Passage], carried: _Open) -> tuple[Part, _Open]:
+    def _build(self, batch: Sequence[CorpusPassage], carried: _Open) -> tuple[Part, _Open]:
         lines = [line for passage in batch for line in passage.lines if line]
         encoded = self._tokenizer.encode_lines(lines)
         counts = Counts(lines=len(lines), tokens=len(encoded.values))
@@ -248,7 +248,7 @@ class DocumentBuilder:
         return Part(records, counts), still_open
 
     def _divide(
-        self, batch: Sequence[Passage], carried: _Open, lengths: list[int], counts: Counts
+        self, batch: Sequence[CorpusPassage], carried: _Open, lengths: list[int], counts: Counts
     ) -> list[int]:
         """Returns the sentences at which records end, and counts documents and source bytes."""
         ends: list[int] = []

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, BinaryIO, NamedTuple
 
 from electra_tf2 import files
-from electra_tf2.data.builders import ExampleStream, Passage
+from electra_tf2.data.builders import CorpusPassage, ExampleStream
 from electra_tf2.errors import UserError
 
 CHUNK_BYTES = 1 << 19
@@ -89,11 +89,11 @@ class Corpus(abc.ABC):
         """Yields the tasks of some files, in the order given: what a worker takes at a time."""
 
     @abc.abstractmethod
-    def passages(self, task: Any) -> Iterator[Passage]:
+    def passages(self, task: Any) -> Iterator[CorpusPassage]:
         """Yields the passages of a task, whose random streams are those of no other task."""
 
     @abc.abstractmethod
-    def official_passages(self) -> Iterator[Passage]:
+    def official_passages(self) -> Iterator[CorpusPassage]:
         """Yields all text as one stream, whose random draws are those of the official program."""
 
     def _stream(self, randomness: random.Random, in_document: bool = False) -> ExampleStream:
@@ -139,7 +139,7 @@ class TextCorpus(Corpus):
         if group:
             yield tuple(group)
 
-    def passages(self, task: tuple[Chunk, ...]) -> Iterator[Passage]:
+    def passages(self, task: tuple[Chunk, ...]) -> Iterator[CorpusPassage]:
         """Yields the chunks; every chunk has a random stream of its own."""
         for chunk in task:
             stream = self._stream(
@@ -147,7 +147,7 @@ class TextCorpus(Corpus):
             )
             yield self._passage(stream, chunk, ends_document=True)
 
-    def official_passages(self) -> Iterator[Passage]:
+    def official_passages(self) -> Iterator[CorpusPassage]:
         """See `Corpus.official_passages`."""
         randomness = random.Random(self.seed)
         ordered = shuffled(self.files, randomness)
@@ -156,10 +156,12 @@ class TextCorpus(Corpus):
             for chunk in plan_chunks(file, at_blank_lines=self.blanks_separate_docs):
                 yield self._passage(stream, chunk, ends_document=chunk.end == file.size)
 
-    def _passage(self, stream: ExampleStream, chunk: Chunk, *, ends_document: bool) -> Passage:
+    def _passage(
+        self, stream: ExampleStream, chunk: Chunk, *, ends_document: bool
+    ) -> CorpusPassage:
         lines = split_lines(read_chunk(chunk))
         size = chunk.end - chunk.start
-        return Passage(stream, lines, self.blanks_separate_docs, ends_document, size)
+        return CorpusPassage(stream, lines, self.blanks_separate_docs, ends_document, size)
 
 
 def find_files(directory: str, flag: str) -> tuple[list[CorpusFile], int]:

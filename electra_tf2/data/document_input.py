@@ -19,8 +19,8 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from electra_tf2.data.dataset import RecordFiles
 from electra_tf2.data.documents import Cuts, Documents, find_cuts, make_examples
+from electra_tf2.data.open_records import RecordFiles
 from electra_tf2.data.order import (
     ReplicaRows,
     file_order,

@@ -12,8 +12,8 @@ from typing import Literal
 
 import tensorflow as tf
 
-from electra_tf2.data.dataset import RecordFiles, open_records
 from electra_tf2.data.document_input import DocumentFiles
+from electra_tf2.data.open_records import RecordFiles, open_records
 from electra_tf2.data.order import ordered_records, replica_rows
 from electra_tf2.data.position import record_places
 from electra_tf2.data.tfrecords import FEATURES

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from electra_tf2 import files
-from electra_tf2.data.builders import Passage
+from electra_tf2.data.builders import CorpusPassage
 from electra_tf2.data.corpus import (
     Corpus,
     CorpusFile,
@@ -56,17 +56,17 @@ class TarCorpus(Corpus):
         """Yields the archives."""
         yield from ordered
 
-    def passages(self, task: CorpusFile) -> Iterator[Passage]:
+    def passages(self, task: CorpusFile) -> Iterator[CorpusPassage]:
         """Yields the passages of an archive, in its order of members."""
         stream = self._stream(chunk_stream(self.seed, task.name, 0))
         unreported = task.size
         with _Archive(task) as archive:
             for member in archive.members():
                 for block in archive.blocks(member):
-                    yield Passage(stream, block.lines, False, block.is_last, unreported)
+                    yield CorpusPassage(stream, block.lines, False, block.is_last, unreported)
                     unreported = 0
 
-    def official_passages(self) -> Iterator[Passage]:
+    def official_passages(self) -> Iterator[CorpusPassage]:
         """Yields all text as one stream with the official program's order of random draws.
 
         The official program shuffles an archive's members as the file system lists them, which no
@@ -83,7 +83,7 @@ class TarCorpus(Corpus):
             unreported = file.size
             for name in names:
                 for block in texts[name]:
-                    yield Passage(stream, block.lines, False, block.is_last, unreported)
+                    yield CorpusPassage(stream, block.lines, False, block.is_last, unreported)
                     unreported = 0
 
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from electra_tf2.data.dataset import RecordFiles
+from electra_tf2.data.open_records import RecordFiles
 from electra_tf2.errors import UserError
 
 _FILES, _WINDOW = 1, 2

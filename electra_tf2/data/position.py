@@ -18,8 +18,8 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from electra_tf2.data.dataset import RecordFiles
 from electra_tf2.data.documents import Documents, count_examples
+from electra_tf2.data.open_records import RecordFiles
 from electra_tf2.data.order import file_order, numbered_records, window_order
 from electra_tf2.data.segments import CutRule
 from electra_tf2.data.tfrecords import SENTENCE_LENGTHS

@@ -64,7 +64,7 @@ class ExportOptions:
     strip_accents: bool | None = None
 
 
-class Exported(NamedTuple):
+class ConvertedNetwork(NamedTuple):
     """A network as transformers has it.
 
     Attributes:
@@ -113,7 +113,7 @@ def open_to_export(path: str, options: ExportOptions) -> Source:
     return source
 
 
-def networks_of(source: Source, options: ExportOptions) -> list[Exported]:
+def networks_of(source: Source, options: ExportOptions) -> list[ConvertedNetwork]:
     """Returns the networks that were asked for as transformers has them."""
     arrays = source.pretrained.arrays
     there = {
@@ -144,7 +144,7 @@ def networks_of(source: Source, options: ExportOptions) -> list[Exported]:
     return models or [bare_encoder(source, options)]
 
 
-def bare_encoder(source: Source, options: ExportOptions, *notes: str) -> Exported:
+def bare_encoder(source: Source, options: ExportOptions, *notes: str) -> ConvertedNetwork:
     """Returns the encoder that is kept, without a head.
 
     Args:
@@ -176,24 +176,24 @@ def exported(
     tensors: Tensors,
     *notes: str,
     **config: Any,
-) -> Exported:
+) -> ConvertedNetwork:
     """Puts a model together.
 
     Args:
-        kind: see `Exported`.
+        kind: see `ConvertedNetwork`.
         purpose: a key of `Architecture.classes`.
         architecture: the family.
         network: the encoder's sizes.
         tensors: all of the model's.
-        *notes: see `Exported`.
+        *notes: see `ConvertedNetwork`.
         **config: more fields of config.json.
     """
     model_class = architecture.classes[purpose]
     content = huggingface_config(architecture, network, model_class, **config)
-    return Exported(kind, model_class, content, tensors, notes)
+    return ConvertedNetwork(kind, model_class, content, tensors, notes)
 
 
-def write_models(source: Source, models: list[Exported], output: str) -> None:
+def write_models(source: Source, models: list[ConvertedNetwork], output: str) -> None:
     """Writes models to a folder: one into it, several into folders in it.
 
     Args:
@@ -216,7 +216,7 @@ def write_models(source: Source, models: list[Exported], output: str) -> None:
             say(f"  {note}")
 
 
-def _write(source: Source, model: Exported, folder: str) -> None:
+def _write(source: Source, model: ConvertedNetwork, folder: str) -> None:
     write_arrays(posixpath.join(folder, WEIGHTS), model.tensors, {"format": "pt"})
     longest = model.config["max_position_embeddings"]
     files = {
@@ -228,7 +228,7 @@ def _write(source: Source, model: Exported, folder: str) -> None:
         replace_file(posixpath.join(folder, name), content)
 
 
-def _discriminator(source: Source, options: ExportOptions) -> Exported:
+def _discriminator(source: Source, options: ExportOptions) -> ConvertedNetwork:
     architecture = architecture_for(source.network, options.architecture)
     if "discriminator" not in architecture.classes:
         note = (
@@ -241,7 +241,7 @@ def _discriminator(source: Source, options: ExportOptions) -> Exported:
     return exported("discriminator", "discriminator", architecture, source.network, tensors)
 
 
-def _generator(source: Source, options: ExportOptions) -> Exported:
+def _generator(source: Source, options: ExportOptions) -> ConvertedNetwork:
     pretrained = source.pretrained
     network = generator_network(pretrained, source.network)
     try:

@@ -12,7 +12,7 @@ from electra_tf2 import __version__, files
 from electra_tf2.loading.source import Source
 
 if TYPE_CHECKING:
-    from electra_tf2.export.huggingface import Exported
+    from electra_tf2.export.huggingface import ConvertedNetwork
 
 # Class's ending -> what the model does, and the task that Hugging Face's pages file it under.
 _PURPOSES = {
@@ -35,7 +35,7 @@ _HPARAMS = """
 """.split()
 
 
-def model_card(source: Source, model: Exported) -> str:
+def model_card(source: Source, model: ConvertedNetwork) -> str:
     """Returns a model card in Markdown.
 
     Args:

@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 
 from electra_tf2.errors import UserError
-from electra_tf2.pretraining.inputs import Inputs, as_inputs
+from electra_tf2.pretraining.batch import Inputs, as_inputs
 from electra_tf2.pretraining.masking import Masking, outside_vocabulary
 from electra_tf2.pretraining.metrics import FitFigures
 from electra_tf2.pretraining.objective import EVALUATION_SEED_OFFSET

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from electra_tf2.errors import UserError
-from electra_tf2.pretraining.inputs import Inputs, MaskedInputs
+from electra_tf2.pretraining.batch import Inputs, MaskedInputs
 from electra_tf2.randomness import StepRandomness
 
 # Writes values at some positions of each row.

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
-from electra_tf2.data.dataset import explain_data_loss, is_data_loss
 from electra_tf2.data.input import TrainingFiles
+from electra_tf2.data.open_records import explain_data_loss, is_data_loss
 from electra_tf2.pretraining.build_pretraining import build_objective
 from electra_tf2.pretraining.objective import EVALUATION_SEED_OFFSET, PretrainingObjective
 from electra_tf2.pretraining.open_run import PhaseData, Run
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from configure_pretraining import PretrainingConfig
 
 
-class Evaluation:
+class HeldOutScores:
     """Scores a trainer's present weights and reports the figures to its log.
 
     Calling it again at the same step gives the same figures without computing or reporting again.
@@ -109,7 +109,7 @@ class PhaseTrainers:
         self._index = 0
         self.compute = RunCompute(config, pretraining.pair.encoder.config)
         self.trainer = self._make_trainer(pretraining.objective)
-        self.evaluate = Evaluation(self.phase.config, self.trainer, self.records.evaluation)
+        self.evaluate = HeldOutScores(self.phase.config, self.trainer, self.records.evaluation)
 
     @property
     def phase(self) -> Phase:
@@ -131,7 +131,7 @@ class PhaseTrainers:
         objective = build_objective(self.phase.config, self._pair, self._data.vocabulary)
         previous, self.trainer = self.trainer, self._make_trainer(objective)
         self.trainer.continue_from(previous)
-        self.evaluate = Evaluation(self.phase.config, self.trainer, self.records.evaluation)
+        self.evaluate = HeldOutScores(self.phase.config, self.trainer, self.records.evaluation)
         return True
 
     def _make_trainer(self, objective: PretrainingObjective) -> Trainer:

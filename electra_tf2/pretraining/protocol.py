@@ -49,7 +49,7 @@ import tensorflow as tf
 
 from electra_tf2.errors import UserError
 from electra_tf2.modeling.electra import gather_positions
-from electra_tf2.pretraining.inputs import Inputs
+from electra_tf2.pretraining.batch import Inputs
 
 # Checks of what a user makes an objective of, and of what the user's models return.
 

@@ -17,7 +17,7 @@ import keras
 import tensorflow as tf
 
 from electra_tf2.pretraining import metrics
-from electra_tf2.pretraining.inputs import as_inputs
+from electra_tf2.pretraining.batch import as_inputs
 from electra_tf2.pretraining.losses import discriminator_losses, softmax_cross_entropy
 from electra_tf2.pretraining.masking import Masking, check_ids, check_logits, scatter_positions
 from electra_tf2.pretraining.objective import (

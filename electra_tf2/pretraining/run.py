@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import tensorflow as tf
 
 from electra_tf2.console import say
-from electra_tf2.data.dataset import explain_data_loss, is_data_loss
 from electra_tf2.data.input import TrainingFiles
+from electra_tf2.data.open_records import explain_data_loss, is_data_loss
 from electra_tf2.data.position import describe_places
 from electra_tf2.errors import UserError
 from electra_tf2.files import folder_lock

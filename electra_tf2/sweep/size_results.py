@@ -17,7 +17,7 @@ from electra_tf2.pretraining.guards import FIRST_STEPS, learns_nothing
 _CLEARLY = 0.05  # AUCs of two short trainings differ by less for no reason
 
 
-class Score(NamedTuple):
+class SizeScore(NamedTuple):
     """What the model of a size reached on a task that it was fine-tuned on.
 
     Attributes:
@@ -51,7 +51,7 @@ class SizeResult:
     parameters: int
     figures: dict[str, float]
     evaluated: dict[str, Any]
-    scores: dict[str, Score] = dataclasses.field(default_factory=dict)
+    scores: dict[str, SizeScore] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,7 +143,7 @@ def read_sweep(path: str) -> Sweep | None:
 def _result(scores: Mapping[str, Any], figures: Mapping[str, Any], **fields: Any) -> SizeResult:
     numbers = {name: _number(value) for name, value in figures.items()}
     own = {
-        task: Score(metric, [_number(value) for value in trials])
+        task: SizeScore(metric, [_number(value) for value in trials])
         for task, (metric, trials) in scores.items()
     }
     return SizeResult(**fields, figures=numbers, scores=own)

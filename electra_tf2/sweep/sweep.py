@@ -21,7 +21,7 @@ from electra_tf2.loading.pretrained import open_pretrained
 from electra_tf2.pretraining.open_run import open_data
 from electra_tf2.pretraining.restore import saved_step
 from electra_tf2.pretraining.run import pretrain
-from electra_tf2.sweep.size_results import Score, SizeResult, Sweep, read_sweep, write_sweep
+from electra_tf2.sweep.size_results import SizeResult, SizeScore, Sweep, read_sweep, write_sweep
 from electra_tf2.sweep.table import plot_sweep, table
 from electra_tf2.training import devices
 from electra_tf2.training.checkpoints import STATE, WEIGHTS, CheckpointStore
@@ -42,7 +42,7 @@ class Scores(Protocol):
         """Refuses what does not fit the pre-training, before anything is trained."""
         ...
 
-    def __call__(self, model_name: str) -> dict[str, Score]:
+    def __call__(self, model_name: str) -> dict[str, SizeScore]:
         """Returns task -> score of a model."""
         ...
 

@@ -16,7 +16,7 @@ from electra_tf2.errors import UserError
 from electra_tf2.plots import load_pyplot, save_figure
 from electra_tf2.pretraining.guards import FIRST_STEPS, LOWEST_AUC, entropy, replaced_share
 from electra_tf2.pretraining.phases import PFS_DAYS
-from electra_tf2.sweep.size_results import Score, SizeResult, Sweep, read_sweep
+from electra_tf2.sweep.size_results import SizeResult, SizeScore, Sweep, read_sweep
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -69,7 +69,7 @@ def _score_cells(sweep: Sweep, result: SizeResult) -> dict[str, str]:
     }
 
 
-def _score_cell(score: Score | None) -> str:
+def _score_cell(score: SizeScore | None) -> str:
     if score is None:
         return ""
     each = ", ".join(f"{value:.2f}" for value in score.trials)

@@ -10,6 +10,7 @@ import numpy as np
 from absl import logging
 
 from electra_tf2.text.tokenizer import Tokenizer
+from electra_tf2.text.vocabulary import CLS, SEP
 
 SHORTEST = 5
 """Length of the shortest row for two texts: [CLS], two [SEP] and a token of each text."""
@@ -122,15 +123,16 @@ def make_row(
     """
     a, b = len(first), len(second)
     specials = 3 if b else 2
-    if max_length is not None:
+    if max_length is not None and a + b + specials > max_length:
         a, b = truncated_lengths(a, b, max_length - specials)
-    vocabulary, length = tokenizer.vocabulary, a + b + specials
+        first, second = first[:a], second[:b]
+    ids, length = tokenizer.vocabulary.ids, a + b + specials
     input_ids, segment_ids = np.empty(length, np.int32), np.zeros(length, np.int32)
-    input_ids[0] = vocabulary.cls_id
-    input_ids[1 : a + 1] = first[:a]
-    input_ids[a + 1] = input_ids[-1] = vocabulary.sep_id
+    input_ids[0] = ids[CLS]
+    input_ids[1 : a + 1] = first
+    input_ids[a + 1] = input_ids[-1] = ids[SEP]
     if b:
-        input_ids[a + 2 : -1] = second[:b]
+        input_ids[a + 2 : -1] = second
         segment_ids[a + 2 :] = 1
     return Row(input_ids, segment_ids)
 

@@ -84,7 +84,7 @@ class LoopSettings:
         return min(self.num_train_steps, *((step // n + 1) * n for n in intervals))
 
 
-class Window(NamedTuple):
+class StepSums(NamedTuple):
     """Sums over the steps of a graph call.
 
     Attributes:
@@ -127,7 +127,7 @@ class StepLoop:
         self._one_step = tf.function(self._step, autograph=False)
         self._many_steps = tf.function(self._loop, autograph=False)
 
-    def __call__(self, iterator, first_step: int, n_steps: int) -> Window:
+    def __call__(self, iterator, first_step: int, n_steps: int) -> StepSums:
         """Runs `n_steps` steps.
 
         Args:
@@ -154,7 +154,7 @@ class StepLoop:
             lambda spec: tf.zeros(spec.shape, spec.dtype), function.structured_outputs
         )._replace(finite=tf.constant(True))
         zero = tf.constant(0, tf.int64)
-        start = Window(
+        start = StepSums(
             steps=zero,
             updates=zero,
             loss=_float64(nothing.loss),
@@ -163,29 +163,29 @@ class StepLoop:
             last=nothing,
         )
 
-        def unfinished(window):
-            more = window.steps < n_steps
-            return more & ~window.last.failed if self._stop else more
+        def unfinished(sums):
+            more = sums.steps < n_steps
+            return more & ~sums.last.failed if self._stop else more
 
-        def body(window):
-            result = self._one_step(iterator, first_step + window.steps)
+        def body(sums):
+            result = self._one_step(iterator, first_step + sums.steps)
 
             def add(total, value):
                 return total + tf.where(result.finite, _float64(value), 0.0)
 
             return (
-                Window(
-                    steps=window.steps + 1,
-                    updates=window.updates + tf.cast(result.finite, tf.int64),
-                    loss=add(window.loss, result.loss),
-                    losses=tf.nest.map_structure(add, window.losses, result.losses),
-                    metrics=tf.nest.map_structure(add, window.metrics, result.metrics),
+                StepSums(
+                    steps=sums.steps + 1,
+                    updates=sums.updates + tf.cast(result.finite, tf.int64),
+                    loss=add(sums.loss, result.loss),
+                    losses=tf.nest.map_structure(add, sums.losses, result.losses),
+                    metrics=tf.nest.map_structure(add, sums.metrics, result.metrics),
                     last=result,
                 ),
             )
 
-        (window,) = tf.while_loop(unfinished, body, (start,), parallel_iterations=1)
-        return window
+        (sums,) = tf.while_loop(unfinished, body, (start,), parallel_iterations=1)
+        return sums
 
 
 def _float64(value: tf.Tensor) -> tf.Tensor:
@@ -193,39 +193,39 @@ def _float64(value: tf.Tensor) -> tf.Tensor:
 
 
 class Average:
-    """Collects windows on the host and turns them into figures.
+    """Collects the sums of graph calls on the host and turns them into figures.
 
     Args:
         summarize: see `Objective.summarize`.
 
     Attributes:
-        seconds: that the windows took.
+        seconds: that the calls took.
     """
 
     def __init__(self, summarize: Callable[[Any], dict[str, float]]):
         self._summarize = summarize
-        self._windows: list[Window] = []
+        self._sums: list[StepSums] = []
         self.seconds = 0.0
 
-    def add(self, window: Window, seconds: float) -> None:
-        """Adds a window.
+    def add(self, sums: StepSums, seconds: float) -> None:
+        """Adds the sums of a graph call.
 
         Args:
-            window: of NumPy values.
+            sums: of NumPy values.
             seconds: that it took.
         """
-        self._windows.append(window)
+        self._sums.append(sums)
         self.seconds += seconds
 
     @property
     def steps(self) -> int:
         """Steps tried so far."""
-        return sum(int(w.steps) for w in self._windows)
+        return sum(int(sums.steps) for sums in self._sums)
 
     @property
     def updates(self) -> int:
         """Steps with a finite loss so far."""
-        return sum(int(w.updates) for w in self._windows)
+        return sum(int(sums.updates) for sums in self._sums)
 
     def figures(self) -> dict[str, float]:
         """Returns the mean losses and the metrics over all finite steps; NaN if there are none."""
@@ -234,11 +234,11 @@ class Average:
             return sum(values)
 
         updates = self.updates
-        losses = tf.nest.map_structure(total, *[w.losses for w in self._windows])
-        sums = tf.nest.map_structure(total, *[w.metrics for w in self._windows])
-        figures = {"loss": float(sum(w.loss for w in self._windows)) / max(updates, 1)}
+        losses = tf.nest.map_structure(total, *[sums.losses for sums in self._sums])
+        metrics = tf.nest.map_structure(total, *[sums.metrics for sums in self._sums])
+        figures = {"loss": float(sum(sums.loss for sums in self._sums)) / max(updates, 1)}
         figures.update({name: float(value) / max(updates, 1) for name, value in losses.items()})
-        figures.update(self._summarize(sums))
+        figures.update(self._summarize(metrics))
         return figures if updates else dict.fromkeys(figures, math.nan)
 
 
@@ -304,8 +304,8 @@ class Evaluator:
         done = 0
         while done < n_batches:
             n = min(_EVALUATION_STEPS_PER_CALL, n_batches - done)
-            window = self._loop(iterator, done, n)
-            average.add(tf.nest.map_structure(lambda t: t.numpy(), window), 0.0)
+            sums = self._loop(iterator, done, n)
+            average.add(tf.nest.map_structure(lambda t: t.numpy(), sums), 0.0)
             done += n
             on_progress(done)
         return average.figures()

@@ -15,7 +15,13 @@ import tensorflow as tf
 from electra_tf2.console import Progress
 from electra_tf2.errors import UserError
 from electra_tf2.training.checkpoints import BackgroundSaver, Checkpoint, CheckpointStore
-from electra_tf2.training.loop import Average, LoopSettings, StepLoop, Window, distributed_iterator
+from electra_tf2.training.loop import (
+    Average,
+    LoopSettings,
+    StepLoop,
+    StepSums,
+    distributed_iterator,
+)
 from electra_tf2.training.objective import Objective
 from electra_tf2.training.optimizers import ReplicaOptimizer
 from electra_tf2.training.reports import RunLog, SilentLog
@@ -215,13 +221,13 @@ class Trainer:
         ):
             n_steps = 1
             while not self._is_done():
-                window, seconds = self._call(iterator, n_steps, hooks)
+                sums, seconds = self._call(iterator, n_steps, hooks)
                 seconds_per_step = seconds / n_steps
                 self.run.workers.on_chief(self._saver.check)
-                self._account(window, hooks)
-                average.add(window, seconds)
+                self._account(sums, hooks)
+                average.add(sums, seconds)
                 if self.step % settings.log_every == 0 or self._is_done():
-                    self._report(average, window, progress, hooks)
+                    self._report(average, sums, progress, hooks)
                     average = Average(summarize)
                 if hooks.evaluate and settings.eval_every and self.step % settings.eval_every == 0:
                     hooks.evaluate()
@@ -271,26 +277,26 @@ class Trainer:
         n_steps = min(settings.next_event(self.step) - self.step, settings.iterations_per_loop)
         return max(1, min(n_steps, int(settings.seconds_per_loop / seconds_per_step)))
 
-    def _call(self, iterator: Iterator, n_steps: int, hooks: Hooks) -> tuple[Window, float]:
+    def _call(self, iterator: Iterator, n_steps: int, hooks: Hooks) -> tuple[StepSums, float]:
         """Runs a graph call; returns its sums and its duration in seconds."""
         start = time.perf_counter()
         with _explained(hooks):
-            window = self._loop(iterator, self.step, n_steps)
-            window = tf.nest.map_structure(lambda t: t.numpy(), window)
-        return window, time.perf_counter() - start
+            sums = self._loop(iterator, self.step, n_steps)
+            sums = tf.nest.map_structure(lambda t: t.numpy(), sums)
+        return sums, time.perf_counter() - start
 
-    def _account(self, window: Window, hooks: Hooks) -> None:
+    def _account(self, sums: StepSums, hooks: Hooks) -> None:
         """Advances the position, or stops at a result that is not finite."""
-        steps, batch_size = int(window.steps), self.run.settings.global_batch_size
-        if window.last.failed and self.run.settings.on_nonfinite == "stop":
+        steps, batch_size = int(sums.steps), self.run.settings.global_batch_size
+        if sums.last.failed and self.run.settings.on_nonfinite == "stop":
             position = self.examples_seen + (steps - 1) * batch_size
             place = f", {hooks.locate(position)}" if hooks.locate else ""
-            self._stop_at(self.step + steps, window, place)
-        self.skipped += steps - int(window.updates)
+            self._stop_at(self.step + steps, sums, place)
+        self.skipped += steps - int(sums.updates)
         self.step += steps
         self.examples_seen += steps * batch_size
 
-    def _stop_at(self, step: int, window: Window, place: str) -> None:
+    def _stop_at(self, step: int, sums: StepSums, place: str) -> None:
         newest = self._saver.latest()
         kept = (
             f"The last good checkpoint is kept: {newest}."
@@ -300,27 +306,27 @@ class Trainer:
         raise NonFiniteLoss(
             "The loss or its gradient is not finite; training stopped before that update.",
             where=f"step {step}, learning rate {float(self.run.schedule(step)):.3g}{place}",
-            received=f"loss {float(window.last.loss)}, "
-            f"gradient norm {float(window.last.gradient_norm)}",
+            received=f"loss {float(sums.last.loss)}, "
+            f"gradient norm {float(sums.last.gradient_norm)}",
             remedy=f"{kept} Lower learning_rate, lengthen the warm-up, or set on_nonfinite to "
             '"skip" to leave out such updates.',
         )
 
-    def _report(self, average: Average, window: Window, progress: Progress, hooks: Hooks) -> None:
+    def _report(self, average: Average, sums: StepSums, progress: Progress, hooks: Hooks) -> None:
         """Logs and shows the figures since the last report, and what `watch` says of them."""
-        figures = self._figures(average, window)
+        figures = self._figures(average, sums)
         self.run.log.write(self.step, figures)
         progress.update(self.step, figures)
         if hooks.watch and (warning := hooks.watch(self.step, figures)):
             progress.message(warning)
 
-    def _figures(self, average: Average, window: Window) -> dict[str, float]:
+    def _figures(self, average: Average, sums: StepSums) -> dict[str, float]:
         settings, figures = self.run.settings, average.figures()
         tokens = average.steps * settings.global_batch_size * settings.tokens_per_example
         figures["learning_rate"] = float(self.run.schedule(self.step))
-        figures["gradient_norm"] = float(window.last.gradient_norm)
+        figures["gradient_norm"] = float(sums.last.gradient_norm)
         if self.run.optimizer.loss_scale is not None:
-            figures["loss_scale"] = float(window.last.loss_scale)
+            figures["loss_scale"] = float(sums.last.loss_scale)
         figures["tokens_per_second"] = tokens / average.seconds
         if self.skipped:
             figures["skipped_updates"] = self.skipped

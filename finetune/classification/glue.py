@@ -15,7 +15,7 @@ import tensorflow as tf
 from electra_tf2.errors import UserError, first_of
 from electra_tf2.files import replace_file
 from electra_tf2.text.tokenizer import Tokenizer
-from finetune.classification.glue_tables import GLUE, HIGHEST, LOWEST, Columns, GlueTable
+from finetune.classification.glue_tables import GLUE, HIGHEST, LOWEST, GlueColumns, GlueTable
 from finetune.classification.regression import RegressionTask
 from finetune.classification.tables import text_lines
 from finetune.classification.tasks import ClassificationTask, InputExample, SingleOutputTask
@@ -89,7 +89,7 @@ def swapped(examples: list[InputExample]) -> list[InputExample]:
     ]
 
 
-def _example(table: GlueTable, eid: int, cells: list[str], columns: Columns) -> InputExample:
+def _example(table: GlueTable, eid: int, cells: list[str], columns: GlueColumns) -> InputExample:
     if len(cells) < columns.min_cells:
         raise ValueError(f"{_shown(cells)}; at least {columns.min_cells} are needed")
     return InputExample(
@@ -100,12 +100,12 @@ def _example(table: GlueTable, eid: int, cells: list[str], columns: Columns) -> 
     )
 
 
-def _columns(table: GlueTable, path: str, split: str, first: list[str]) -> Columns:
+def _columns(table: GlueTable, path: str, split: str, first: list[str]) -> GlueColumns:
     if split != "predict":
         return table.tests.get(split, table.labelled)
     if all(name in first for name in table.text_names):
         places = [first.index(name) for name in table.text_names]
-        return Columns(places[0], places[1] if len(places) > 1 else None)
+        return GlueColumns(places[0], places[1] if len(places) > 1 else None)
     labelled = table.labelled
     if not labelled.header and len(first) >= labelled.min_cells:
         return dataclasses.replace(labelled, label=None)

@@ -25,7 +25,7 @@ LOWEST, HIGHEST = 0.0, 5.0
 
 
 @dataclasses.dataclass(frozen=True)
-class Columns:
+class GlueColumns:
     """The columns of a file, counted from 0, or from the end where negative.
 
     Attributes:
@@ -69,8 +69,8 @@ class GlueTable:
     """
 
     folder: str
-    labelled: Columns
-    tests: Mapping[str, Columns]
+    labelled: GlueColumns
+    tests: Mapping[str, GlueColumns]
     text_names: tuple[str, ...]
     submissions: Mapping[str, str]
     num_rows: Mapping[str, int]
@@ -107,8 +107,8 @@ _SENTENCES = ("sentence1", "sentence2")
 GLUE: dict[str, GlueTable] = {
     "cola": GlueTable(
         folder="CoLA",
-        labelled=Columns(3, None, 1, header=False),
-        tests={"test": Columns(1)},
+        labelled=GlueColumns(3, None, 1, header=False),
+        tests={"test": GlueColumns(1)},
         text_names=("sentence",),
         submissions={"test": "CoLA.tsv"},
         num_rows=_sizes(8551, 1043, 1063),
@@ -117,16 +117,16 @@ GLUE: dict[str, GlueTable] = {
     ),
     "sst": GlueTable(
         folder="SST-2",
-        labelled=Columns(0, None, 1),
-        tests={"test": Columns(1)},
+        labelled=GlueColumns(0, None, 1),
+        tests={"test": GlueColumns(1)},
         text_names=("sentence",),
         submissions={"test": "SST-2.tsv"},
         num_rows=_sizes(67349, 872, 1821),
     ),
     "mrpc": GlueTable(
         folder="MRPC",
-        labelled=Columns(3, 4, 0),
-        tests={"test": Columns(3, 4)},
+        labelled=GlueColumns(3, 4, 0),
+        tests={"test": GlueColumns(3, 4)},
         text_names=("#1 String", "#2 String"),
         submissions={"test": "MRPC.tsv"},
         num_rows=_sizes(3668, 408, 1725),
@@ -135,8 +135,8 @@ GLUE: dict[str, GlueTable] = {
     ),
     "sts": GlueTable(
         folder="STS-B",
-        labelled=Columns(-3, -2, -1),
-        tests={"test": Columns(-2, -1)},
+        labelled=GlueColumns(-3, -2, -1),
+        tests={"test": GlueColumns(-2, -1)},
         text_names=_SENTENCES,
         submissions={"test": "STS-B.tsv"},
         num_rows=_sizes(5749, 1500, 1379),
@@ -147,8 +147,8 @@ GLUE: dict[str, GlueTable] = {
     ),
     "qqp": GlueTable(
         folder="QQP",
-        labelled=Columns(3, 4, 5),
-        tests={"test": Columns(1, 2)},
+        labelled=GlueColumns(3, 4, 5),
+        tests={"test": GlueColumns(1, 2)},
         text_names=("question1", "question2"),
         submissions={"test": "QQP.tsv"},
         num_rows=_sizes(363846, 40430, 390965),
@@ -156,11 +156,11 @@ GLUE: dict[str, GlueTable] = {
     ),
     "mnli": GlueTable(
         folder="MNLI",
-        labelled=Columns(8, 9, -1),
+        labelled=GlueColumns(8, 9, -1),
         tests={
-            "test_matched": Columns(8, 9),
-            "test_mismatched": Columns(8, 9),
-            "diagnostic": Columns(1, 2),
+            "test_matched": GlueColumns(8, 9),
+            "test_mismatched": GlueColumns(8, 9),
+            "diagnostic": GlueColumns(1, 2),
         },
         text_names=_SENTENCES,
         submissions={
@@ -182,8 +182,8 @@ GLUE: dict[str, GlueTable] = {
     ),
     "qnli": GlueTable(
         folder="QNLI",
-        labelled=Columns(1, 2, 3),
-        tests={"test": Columns(1, 2)},
+        labelled=GlueColumns(1, 2, 3),
+        tests={"test": GlueColumns(1, 2)},
         text_names=("question", "sentence"),
         submissions={"test": "QNLI.tsv"},
         num_rows=_sizes(104743, 5463, 5463),
@@ -191,8 +191,8 @@ GLUE: dict[str, GlueTable] = {
     ),
     "rte": GlueTable(
         folder="RTE",
-        labelled=Columns(1, 2, 3),
-        tests={"test": Columns(1, 2)},
+        labelled=GlueColumns(1, 2, 3),
+        tests={"test": GlueColumns(1, 2)},
         text_names=_SENTENCES,
         submissions={"test": "RTE.tsv"},
         num_rows=_sizes(2490, 277, 3000),
@@ -200,8 +200,8 @@ GLUE: dict[str, GlueTable] = {
     ),
     "wnli": GlueTable(
         folder="WNLI",
-        labelled=Columns(1, 2, 3),
-        tests={"test": Columns(1, 2)},
+        labelled=GlueColumns(1, 2, 3),
+        tests={"test": GlueColumns(1, 2)},
         text_names=_SENTENCES,
         submissions={"test": "WNLI.tsv"},
         num_rows=_sizes(635, 71, 146),

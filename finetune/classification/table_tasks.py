@@ -22,7 +22,7 @@ from finetune.classification.regression import (
     parse_score,
     saved_range,
 )
-from finetune.classification.tables import SUFFIXES, Row, cell_text, label_text, read_table
+from finetune.classification.tables import SUFFIXES, TableRow, cell_text, label_text, read_table
 from finetune.classification.tasks import (
     ClassificationTask,
     InputExample,
@@ -77,7 +77,7 @@ class TableTask(SingleOutputTask):
         bad.check(len(rows))
         return examples
 
-    def _example(self, eid: int, row: Row, labelled: bool) -> InputExample:
+    def _example(self, eid: int, row: TableRow, labelled: bool) -> InputExample:
         if row.problem:
             raise ValueError(row.problem)
         definition = self.definition

@@ -19,7 +19,7 @@ SUFFIXES = (".tsv", ".csv", ".jsonl")
 _MAX_CELL = 1 << 24
 
 
-class Row(NamedTuple):
+class TableRow(NamedTuple):
     """One row.
 
     Attributes:
@@ -38,7 +38,7 @@ def read_table(
     required: Sequence[str | int],
     nullable: Sequence[str | int] = (),
     header: bool = True,
-) -> list[Row]:
+) -> list[TableRow]:
     """Reads some columns of a file.
 
     Quotes are literal in TSV, so a cell can hold neither a tab nor a line break; in CSV they have
@@ -90,15 +90,15 @@ def text_lines(path: str, max_lines: int | None = None) -> list[str]:
     return lines
 
 
-def _row(line: int, cells: list[str], places: dict[str | int, int], width: int | None) -> Row:
+def _row(line: int, cells: list[str], places: dict[str | int, int], width: int | None) -> TableRow:
     count = f"{len(cells)} column{'' if len(cells) == 1 else 's'}"
     needed = max(places.values()) + 1
     if len(cells) < needed:
-        return Row(line, {}, f"{count} where {needed} are needed: {_shown(cells)}")
+        return TableRow(line, {}, f"{count} where {needed} are needed: {_shown(cells)}")
     if width is not None and any(cells[width:]):
         # A separator inside a text that should have been quoted shifts what follows.
-        return Row(line, {}, f"{count} where the header has {width}: {_shown(cells)}")
-    return Row(line, {column: cells[place] for column, place in places.items()})
+        return TableRow(line, {}, f"{count} where the header has {width}: {_shown(cells)}")
+    return TableRow(line, {column: cells[place] for column, place in places.items()})
 
 
 def _place(path: str, column: str | int, names: list[str] | None, width: int) -> int:
@@ -154,7 +154,7 @@ def _csv_lines(path: str) -> list[tuple[int, list[str]]]:
 
 def _json_rows(
     path: str, required: Sequence[str | int], nullable: Sequence[str | int]
-) -> list[Row]:
+) -> list[TableRow]:
     numbers = [c for c in (*required, *nullable) if isinstance(c, int)]
     if numbers:
         raise UserError(
@@ -170,16 +170,16 @@ def _json_rows(
         try:
             value = json.loads(line)
         except ValueError as error:
-            rows.append(Row(i + 1, {}, f"it is not JSON: {getattr(error, 'msg', error)}"))
+            rows.append(TableRow(i + 1, {}, f"it is not JSON: {getattr(error, 'msg', error)}"))
             continue
         if not isinstance(value, dict):
-            rows.append(Row(i + 1, {}, f"it is not a JSON object: {line[:50]}"))
+            rows.append(TableRow(i + 1, {}, f"it is not a JSON object: {line[:50]}"))
             continue
         fields |= dict.fromkeys(value)
         lacking = [c for c in required if value.get(c) is None]
         problem = f"no value of {lacking[0]!r}; its fields: {_shown(value)}" if lacking else ""
         cells = {c: value[c] for c in (*required, *nullable) if value.get(c) is not None}
-        rows.append(Row(i + 1, cells, problem))
+        rows.append(TableRow(i + 1, cells, problem))
     for column in (*required, *nullable):
         if fields and column not in fields:
             raise UserError(

@@ -134,7 +134,12 @@ class SingleOutputTask(Task):
                 raise ValueError(f"An example to train on has no label. Received: {example}")
             row = make_row(first, self.tokenizer, second=second, max_length=max_length)
             name, value = self.label_feature(example)
-            yield {"eid": example.eid, **row._asdict(), name: value}
+            yield {
+                "eid": example.eid,
+                "input_ids": row.input_ids,
+                "segment_ids": row.segment_ids,
+                name: value,
+            }
 
     def prediction_records(
         self,

@@ -14,7 +14,7 @@ import numpy as np
 
 from electra_tf2.errors import UserError
 from electra_tf2.export.huggingface import (
-    Exported,
+    ConvertedNetwork,
     ExportOptions,
     bare_encoder,
     encoder_tensors,
@@ -34,7 +34,7 @@ _SPANS = {"start/kernel", "start/bias", "end/kernel", "end/bias"}
 _TOKEN_TYPES = "embeddings.token_type_embeddings.weight"
 
 
-class Trained(NamedTuple):
+class TrainedTask(NamedTuple):
     """A task of a fine-tuned model.
 
     Attributes:
@@ -51,7 +51,7 @@ class Trained(NamedTuple):
 
 
 # Makes a model of a task; if transformers has none, says why instead.
-Make = Callable[[Source, Architecture, Trained], "Exported | str"]
+Make = Callable[[Source, Architecture, TrainedTask], "ConvertedNetwork | str"]
 
 
 def export_huggingface(source: str, output: str, options: ExportOptions) -> None:
@@ -84,7 +84,7 @@ def export_huggingface(source: str, output: str, options: ExportOptions) -> None
         )
     _check_tasks(opened, states)
     models = [
-        _task_model(opened, options, Trained(task, _head(opened, task), state, hparams))
+        _task_model(opened, options, TrainedTask(task, _head(opened, task), state, hparams))
         for task, state in states.items()
     ]
     write_models(opened, models, output)
@@ -108,7 +108,7 @@ def _head(source: Source, task: str) -> dict[str, np.ndarray]:
     return {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
 
 
-def _task_model(source: Source, options: ExportOptions, trained: Trained) -> Exported:
+def _task_model(source: Source, options: ExportOptions, trained: TrainedTask) -> ConvertedNetwork:
     architecture = architecture_for(source.network, options.architecture)
     result = _maker(trained)(source, architecture, trained)
     if isinstance(result, str):
@@ -117,7 +117,7 @@ def _task_model(source: Source, options: ExportOptions, trained: Trained) -> Exp
     return result._replace(kind=trained.name)
 
 
-def _maker(trained: Trained) -> Make:
+def _maker(trained: TrainedTask) -> Make:
     """Returns what makes a model with a head of this kind."""
     kinds: tuple[tuple[set[str], set[str], Make], ...] = (
         (_CLASSIFIER, {"labels", "is_token_level"}, _tagger),
@@ -131,20 +131,24 @@ def _maker(trained: Trained) -> Make:
     return _unlike
 
 
-def _unlike(source: Source, architecture: Architecture, trained: Trained) -> str:
+def _unlike(source: Source, architecture: Architecture, trained: TrainedTask) -> str:
     """A head with layers that transformers lacks, such as joint prediction's."""
     del source, architecture
     layers = sorted({name.partition("/")[0] for name in trained.head})
     return "transformers has no head with " + ", ".join(layers)
 
 
-def _classifier(source: Source, architecture: Architecture, trained: Trained) -> Exported | str:
+def _classifier(
+    source: Source, architecture: Architecture, trained: TrainedTask
+) -> ConvertedNetwork | str:
     kernel, bias = trained.head["classifier/kernel"], trained.head["classifier/bias"]
     config = {"problem_type": "single_label_classification", **_trained_labels(trained)}
     return _single_output(source, architecture, kernel, bias, config, trained.hparams)
 
 
-def _regression(source: Source, architecture: Architecture, trained: Trained) -> Exported | str:
+def _regression(
+    source: Source, architecture: Architecture, trained: TrainedTask
+) -> ConvertedNetwork | str:
     """The head learned scaled scores: its last layer undoes the scaling."""
     scaling = trained_scaling(trained.name, trained.state, trained.hparams)
     kernel = trained.head["classifier/kernel"] * scaling.divisor
@@ -160,7 +164,7 @@ def _single_output(
     bias: np.ndarray,
     config: Mapping[str, Any],
     hparams: Mapping[str, Any],
-) -> Exported | str:
+) -> ConvertedNetwork | str:
     if "sequence" not in architecture.classes:
         return f"between it and the states transformers' {architecture.model_type} has a tanh layer"
     hidden, labels = kernel.shape
@@ -208,7 +212,7 @@ def _through_gelu(kernel: np.ndarray, bias: np.ndarray) -> dict[str, np.ndarray]
     }
 
 
-def _tagger(source: Source, architecture: Architecture, trained: Trained) -> Exported:
+def _tagger(source: Source, architecture: Architecture, trained: TrainedTask) -> ConvertedNetwork:
     tensors = encoder_tensors(source, architecture)
     # Taggers are trained on segment 1, as in the official program, and transformers gives a single
     # text segment 0: the two embeddings change places.
@@ -221,7 +225,9 @@ def _tagger(source: Source, architecture: Architecture, trained: Trained) -> Exp
     return exported("tagger", "tokens", architecture, source.network, tensors, note, **config)
 
 
-def _question_answering(source: Source, architecture: Architecture, trained: Trained) -> Exported:
+def _question_answering(
+    source: Source, architecture: Architecture, trained: TrainedTask
+) -> ConvertedNetwork:
     head = trained.head
     tensors = encoder_tensors(source, architecture)
     layers = [head["start/kernel"], head["end/kernel"]]
@@ -237,7 +243,7 @@ def _dropout(architecture: Architecture, rate: float) -> dict[str, float]:
     return {f"classifier_dropout{ending}": rate}
 
 
-def _trained_labels(trained: Trained) -> dict[str, Any]:
+def _trained_labels(trained: TrainedTask) -> dict[str, Any]:
     names, outputs = saved_labels(trained.name, trained.state), len(trained.head["classifier/bias"])
     if len(set(names)) != outputs:
         raise UserError(

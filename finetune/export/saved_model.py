@@ -26,7 +26,7 @@ Head = Callable[[Features], Mapping[str, tf.Tensor]]
 _SPACES = "".join(rf"\x{{{i:X}}}" for i in range(sys.maxunicode + 1) if chr(i).isspace())
 
 
-class Exported(NamedTuple):
+class TaskSignatures(NamedTuple):
     """What a task adds to a SavedModel.
 
     Attributes:
@@ -86,7 +86,7 @@ def _check_names(task: Task, names: Iterable[str], taken: Iterable[str]) -> None
         )
 
 
-def _exporter_of(task: Task) -> Callable[[FineTuned, Any], Exported]:
+def _exporter_of(task: Task) -> Callable[[FineTuned, Any], TaskSignatures]:
     for base, exporter in _EXPORTERS.items():
         if isinstance(task, base):
             return exporter
@@ -129,7 +129,7 @@ def _single_output(
     return on_features(task.name, tokenizer, length, run)
 
 
-def _classification(model: FineTuned, task: ClassificationTask) -> Exported:
+def _classification(model: FineTuned, task: ClassificationTask) -> TaskSignatures:
     names = tf.constant(task.label_list)
 
     def convert(outputs: Mapping[str, tf.Tensor]) -> Outputs:
@@ -137,19 +137,19 @@ def _classification(model: FineTuned, task: ClassificationTask) -> Exported:
         probabilities = tf.nn.softmax(outputs["logits"])
         return {"label": tf.gather(names, best), "label_id": best, "probabilities": probabilities}
 
-    return Exported(_single_output(model, task, convert), list(task.label_list))
+    return TaskSignatures(_single_output(model, task, convert), list(task.label_list))
 
 
-def _regression(model: FineTuned, task: RegressionTask) -> Exported:
+def _regression(model: FineTuned, task: RegressionTask) -> TaskSignatures:
     scaling = task.scaling
 
     def convert(outputs: Mapping[str, tf.Tensor]) -> Outputs:
         return {"score": scaling.restored(outputs["predictions"])}
 
-    return Exported(_single_output(model, task, convert), [])
+    return TaskSignatures(_single_output(model, task, convert), [])
 
 
-def _tagging(model: FineTuned, task: TaggingTask) -> Exported:
+def _tagging(model: FineTuned, task: TaggingTask) -> TaskSignatures:
     tokenizer = GraphTokenizer(model.source.tokenizer, separate_ideographs=False)
     head, names = _head(model, task), tf.constant(task.labels)
     outside = "" if task.is_token_level else OUTSIDE
@@ -168,7 +168,7 @@ def _tagging(model: FineTuned, task: TaggingTask) -> Exported:
             "probabilities": tf.where(kept, probabilities, 0.0),
         }
 
-    return Exported({task.name: Signature(tag, (TEXTS,))}, list(task.labels))
+    return TaskSignatures({task.name: Signature(tag, (TEXTS,))}, list(task.labels))
 
 
 def word_features(tokenizer: GraphTokenizer, words: tf.RaggedTensor, max_length: int) -> Features:
@@ -204,7 +204,7 @@ def word_features(tokenizer: GraphTokenizer, words: tf.RaggedTensor, max_length:
     }
 
 
-_EXPORTERS: dict[type[Task], Callable[[FineTuned, Any], Exported]] = {
+_EXPORTERS: dict[type[Task], Callable[[FineTuned, Any], TaskSignatures]] = {
     ClassificationTask: _classification,
     RegressionTask: _regression,
     TaggingTask: _tagging,

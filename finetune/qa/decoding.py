@@ -43,7 +43,7 @@ class Candidates(NamedTuple):
     null: float | np.floating
 
 
-class Answer(NamedTuple):
+class ScoredAnswer(NamedTuple):
     """An answer's text, and its score: the sum of the scores of its start and its end."""
 
     text: str
@@ -60,7 +60,7 @@ class Decoding(NamedTuple):
             of the best answer.
     """
 
-    answers: list[Answer]
+    answers: list[ScoredAnswer]
     null_odds: float
 
 
@@ -129,7 +129,7 @@ class Decoder:
                 break
         if not answers:
             answers[NO_ANSWER_LEFT] = 0.0
-        found = [Answer(*item) for item in answers.items()]
+        found = [ScoredAnswer(*item) for item in answers.items()]
         null = min((window.null for window in windows), default=_NULL_WITHOUT_WINDOWS)
         if not self._config.answerable_classifier:
             null = null - best_text(found).score
@@ -232,12 +232,12 @@ class WindowOutputs:
             raise file_changed(task, self._split, received)
 
 
-def best_text(answers: Sequence[Answer]) -> Answer:
+def best_text(answers: Sequence[ScoredAnswer]) -> ScoredAnswer:
     """Returns the first of the answers whose text is not empty, or the first one."""
     return next((answer for answer in answers if answer.text), answers[0])
 
 
-def probabilities(answers: Sequence[Answer]) -> list[float]:
+def probabilities(answers: Sequence[ScoredAnswer]) -> list[float]:
     """Returns the softmax of the answers' scores: shares among the n best, not of all answers."""
     return softmax([answer.score for answer in answers]).tolist()
 

@@ -82,7 +82,7 @@ class TaggingScorer(Scorer):
         """Whether a model that only knows this tag has learned nothing."""
 
 
-class AccuracyScorer(TaggingScorer):
+class WordAccuracyScorer(TaggingScorer):
     """The share of words with the right tag. A word that was cut off counts as wrong."""
 
     def get_results(self) -> list[tuple[str, float]]:

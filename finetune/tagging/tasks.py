@@ -22,7 +22,7 @@ from finetune.definitions import TaggingDefinition
 from finetune.tagging.conll import Columns, Sentence, read_sentences, word_ids
 from finetune.tagging.head import TaggingHead
 from finetune.tagging.labels import LabelSet, learned_tags
-from finetune.tagging.metrics import AccuracyScorer, SpanScorer, predicted_tags, tagged_sentence
+from finetune.tagging.metrics import SpanScorer, WordAccuracyScorer, predicted_tags, tagged_sentence
 from finetune.tagging.spans import Span, marks_spans, official_spans, seqeval_spans
 from finetune.task import FeatureSpec, Scorer, Task, TaskHead, other_kind
 
@@ -197,7 +197,7 @@ class TaggingTask(Task):
             logging.info("%s: scoring %s.", self.name, path)
             self._scored_file = path
         gold = [example.tags for example in self._read(path, with_tags=True)]
-        scorer = AccuracyScorer if self.is_token_level else SpanScorer
+        scorer = WordAccuracyScorer if self.is_token_level else SpanScorer
         return scorer(self.labels, gold, functools.partial(file_changed, self, split))
 
     def prediction_records(

@@ -9,10 +9,10 @@ import pytest
 import tensorflow as tf
 
 from electra_tf2.data.build import BuildConfig, build_dataset
-from electra_tf2.data.dataset import explain_data_loss, is_data_loss
 from electra_tf2.data.document_input import EVALUATION_SEED
 from electra_tf2.data.documents import Documents, find_cuts, make_examples
 from electra_tf2.data.input import open_training_files
+from electra_tf2.data.open_records import explain_data_loss, is_data_loss
 from electra_tf2.data.order import file_order, window_order
 from electra_tf2.data.position import EpochIndex
 from electra_tf2.data.segments import CutRule

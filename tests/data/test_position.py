@@ -3,7 +3,7 @@
 import pytest
 import tensorflow as tf
 
-from electra_tf2.data.dataset import RecordFiles
+from electra_tf2.data.open_records import RecordFiles
 from electra_tf2.data.order import ordered_records
 from electra_tf2.data.position import describe_places, record_places
 

@@ -9,7 +9,7 @@ from electra_tf2.training.checkpoints import CheckpointStore
 from tests.data.building import content
 from tests.faults.run_outcomes import differences
 from tests.pretraining import tiny
-from tests.pretraining.test_run_errors import error_of, main_here
+from tests.program_errors import error_of
 
 pytestmark = pytest.mark.slow
 
@@ -53,7 +53,7 @@ def flip(path):
 def refused(tiny_data, halted, path):
     """Runs the command; it has to refuse the file, and to leave everything as it is."""
     before = content(halted)
-    error = error_of(*main_here(tiny.arguments(tiny_data, "halted", **HPARAMS)))
+    error = error_of(*tiny.main_here(tiny.arguments(tiny_data, "halted", **HPARAMS)))
     assert f"where: {path}" in error
     assert ("state can't be read" if path.name == "state.json" else "truncated or corrupt") in error
     assert "move the folder step-00000006 away" in error and "resumes at step 3" in error
@@ -75,7 +75,7 @@ def test_what_the_error_says_to_do(tiny_data, halted, undisturbed, tmp_path):
     flip(newest / "weights.safetensors")
     refused(tiny_data, halted, newest / "weights.safetensors")
     shutil.move(newest, tmp_path)
-    code, shown = main_here(tiny.arguments(tiny_data, "halted", **HPARAMS))
+    code, shown = tiny.main_here(tiny.arguments(tiny_data, "halted", **HPARAMS))
     assert code == 0 and "Resuming at step 3 " in shown
     assert CheckpointStore(str(halted)).steps() == [3, 6, 9]
     assert differences(halted, undisturbed) == []

@@ -5,28 +5,29 @@ import signal
 
 import pytest
 
-from electra_tf2.data import dataset
+from electra_tf2.data import open_records
 from electra_tf2.training.checkpoints import CheckpointStore
 from tests.faults.run_outcomes import differences
 from tests.faults.watched_runs import wait_for_step
-from tests.pretraining import test_run_errors as errors
+from tests.pretraining import test_run_errors as damage
 from tests.pretraining import tiny
+from tests.program_errors import error_of
 
 pytestmark = pytest.mark.slow
 
 
 def run_to_error(root, name, exit_code=2, **hparams):
     """Trains until it fails; returns the error and the model's checkpoints."""
-    code, shown = errors.main_here(tiny.arguments(root, name, **(tiny.UNIFORM | hparams)))
-    return errors.error_of(code, shown, exit_code), CheckpointStore(str(root / "models" / name))
+    code, shown = tiny.main_here(tiny.arguments(root, name, **(tiny.UNIFORM | hparams)))
+    return error_of(code, shown, exit_code), CheckpointStore(str(root / "models" / name))
 
 
 def test_shard_that_is_corrupt_far_inside(small_model, monkeypatch):
     """Large data is not verified at the start: the error comes in training, as clear."""
     root, _ = small_model
-    monkeypatch.setattr(dataset, "_FULLY_VERIFIED_BYTES", 0)
+    monkeypatch.setattr(open_records, "_FULLY_VERIFIED_BYTES", 0)
     for number in range(2):
-        errors.flip(errors.SHARD.format(number), -40)(root)
+        damage.flip(damage.SHARD.format(number), -40)(root)
     hparams = {"num_train_steps": 50, "save_checkpoints_steps": 1}
     error, store = run_to_error(root, "new", **hparams)
     assert "corrupt" in error and "byte" in error
@@ -36,14 +37,14 @@ def test_shard_that_is_corrupt_far_inside(small_model, monkeypatch):
     assert store.load(store.latest()).step == last
     # With the shards repaired, the same command resumes.
     for number in range(2):
-        errors.flip(errors.SHARD.format(number), -40)(root)
+        damage.flip(damage.SHARD.format(number), -40)(root)
     _, shown = tiny.pretrain_here(root, "new", **tiny.UNIFORM, num_train_steps=last + 1)
     assert f"Resuming at step {last} " in shown
 
 
 def test_record_of_another_length_far_inside(small_model):
     root, _ = small_model
-    errors.records_without_metadata(16, bad_index=11)(root)
+    damage.records_without_metadata(16, bad_index=11)(root)
     error, _ = run_to_error(root, "new", num_train_steps=50)
     assert error.startswith("A record is not an example of 32 tokens.")
     assert f"where: {root}/pretrain_tfrecords" in error
@@ -55,7 +56,7 @@ def start_and_damage(root, damage, **hparams):
 
     Returns the error, and the shard's path and content.
     """
-    shard = root / errors.SHARD.format(1)
+    shard = root / damage.SHARD.format(1)
     content = shard.read_bytes()
     with tiny.start(root, "new", **hparams) as process:
         wait_for_step(process, root / "models" / "new", 20)
@@ -63,7 +64,7 @@ def start_and_damage(root, damage, **hparams):
         damage(shard)
         process.send_signal(signal.SIGCONT)
         _, shown = process.communicate(timeout=300)
-    return errors.error_of(process.returncode, shown), shard, content
+    return error_of(process.returncode, shown), shard, content
 
 
 RUN = tiny.UNIFORM | {"num_train_steps": 60, "save_checkpoints_steps": 10}

@@ -9,7 +9,7 @@ from tests.faults import small_disks
 from tests.faults.run_outcomes import readable_checkpoints
 from tests.faults.watched_runs import last_logged, wait_for_step
 from tests.pretraining import tiny
-from tests.pretraining.test_run_errors import error_of, main_here
+from tests.program_errors import error_of
 
 pytestmark = pytest.mark.slow
 
@@ -22,7 +22,7 @@ def test_a_second_run_into_the_same_folder(tiny_data):
     with tiny.start(tiny_data, "shared", **endless) as first:
         wait_for_step(first, model_dir, 20)
         before = (model_dir / "config.json").stat().st_mtime_ns
-        error = error_of(*main_here(tiny.arguments(tiny_data, "shared", **endless)))
+        error = error_of(*tiny.main_here(tiny.arguments(tiny_data, "shared", **endless)))
         assert error.startswith("Another run is writing to this model folder.")
         assert f"where: {model_dir}" in error
         assert (model_dir / "config.json").stat().st_mtime_ns == before
@@ -38,20 +38,20 @@ def test_a_folder_that_may_not_be_written_to(tiny_data, tmp_path):
     with small_disks.mounted(tmp_path / "disk", "4m") as disk:
         arguments = tiny.arguments(tiny_data, "m", **HPARAMS, model_dir=str(disk / "m"))
         small_disks.remount(disk, "ro")
-        error = error_of(*main_here(arguments))
+        error = error_of(*tiny.main_here(arguments))
         assert f"{disk}/m" in error and "Read-only file system" in error
         assert content(disk) == {}
         small_disks.remount(disk, "rw")
-        assert main_here(arguments)[0] == 0
+        assert tiny.main_here(arguments)[0] == 0
         # A model that is there already: it can be gone on with as soon as it may be written to.
         arguments = tiny.arguments(
             tiny_data, "m", **HPARAMS | {"num_train_steps": 9}, model_dir=str(disk / "m")
         )
         before = content(disk)
         small_disks.remount(disk, "ro")
-        error = error_of(*main_here(arguments))
+        error = error_of(*tiny.main_here(arguments))
         assert "can't be written to" in error and "Read-only file system" in error
         small_disks.remount(disk, "rw")
         assert content(disk) == before
-        code, shown = main_here(arguments)
+        code, shown = tiny.main_here(arguments)
         assert code == 0 and "Resuming at step 6 " in shown

@@ -9,7 +9,7 @@ import pytest
 from tests.faults import small_disks
 from tests.faults.run_outcomes import differences, readable_checkpoints
 from tests.pretraining import tiny
-from tests.pretraining.test_run_errors import error_of, main_here
+from tests.program_errors import error_of
 
 pytestmark = pytest.mark.slow
 
@@ -47,17 +47,17 @@ def test_full_disk(tiny_data, undisturbed, tmp_path):
     with small_disks.mounted(tmp_path / "disk", "260k") as disk:
         model_dir = disk / "m"
         arguments = tiny.arguments(tiny_data, "m", **HPARAMS, model_dir=str(model_dir))
-        error = error_of(*main_here(arguments))
+        error = error_of(*tiny.main_here(arguments))
         last = assert_whole(model_dir)
         assert 5 <= last < 50
         assert f"The checkpoint of step {last + 5} can't be saved." in error
         assert f"where: {model_dir}/checkpoints" in error and "No space left on device" in error
         assert f"resumes at step {last}" in error
         # Full as it is, it says the same again, and loses nothing.
-        assert f"step {last + 5} can't be saved" in error_of(*main_here(arguments))
+        assert f"step {last + 5} can't be saved" in error_of(*tiny.main_here(arguments))
         assert assert_whole(model_dir) == last
         small_disks.remount(disk, "size=4m")
-        code, shown = main_here(arguments)
+        code, shown = tiny.main_here(arguments)
         assert code == 0 and f"Resuming at step {last} " in shown
         assert same_training(model_dir, undisturbed)
 
@@ -68,11 +68,11 @@ def test_log_on_a_full_disk(tiny_data, tmp_path):
         model_dir = disk / "m"
         hparams = HPARAMS | {"log_every_steps": 1, "model_dir": str(model_dir)}
         arguments = tiny.arguments(tiny_data, "m", **hparams)
-        error = error_of(*main_here(arguments))
+        error = error_of(*tiny.main_here(arguments))
         assert "No space left on device" in error
         last = assert_whole(model_dir)
         small_disks.remount(disk, "size=4m")
-        code, shown = main_here(arguments)
+        code, shown = tiny.main_here(arguments)
         assert code == 0 and f"Resuming at step {last} " in shown
         roomy = tmp_path / "roomy"
         tiny.pretrain_here(tiny_data, "m", **hparams | {"model_dir": str(roomy)})

@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from electra_tf2.pretraining.inputs import Inputs
+from electra_tf2.pretraining.batch import Inputs
 from electra_tf2.pretraining.masking import Masking
 from electra_tf2.randomness import StepRandomness
 

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from electra_tf2.data import dataset
+from electra_tf2.data import open_records
 from electra_tf2.data.input import open_training_files
 from electra_tf2.errors import UserError
 from electra_tf2.text.normalization import UNCASED
@@ -154,7 +154,7 @@ def test_a_run_goes_on_with_its_segmentation(root, undisturbed):
 @pytest.mark.parametrize("damaged", ["documents", "held_out"])
 def test_damage_that_is_found_on_resuming_or_in_an_evaluation(root, monkeypatch, damaged):
     """Of large data, that is, whose checksums aren't verified at the start."""
-    monkeypatch.setattr(dataset, "_FULLY_VERIFIED_BYTES", 0)
+    monkeypatch.setattr(open_records, "_FULLY_VERIFIED_BYTES", 0)
     name = f"damaged_{damaged}"
     short = {"phases": None, "eval_every_steps": 0}
     tiny.pretrain_here(root, name, **hparams(root, num_train_steps=3, **short))

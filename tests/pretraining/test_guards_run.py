@@ -2,7 +2,7 @@
 
 import pytest
 
-from electra_tf2.data.dataset import open_records
+from electra_tf2.data.open_records import open_records
 from electra_tf2.data.position import describe_places, record_places
 from electra_tf2.pretraining import guards
 from electra_tf2.text.normalization import UNCASED

@@ -6,7 +6,7 @@ import scipy.stats
 import tensorflow as tf
 
 from electra_tf2.errors import UserError
-from electra_tf2.pretraining.inputs import Inputs
+from electra_tf2.pretraining.batch import Inputs
 from electra_tf2.pretraining.masking import Masking
 from tests.pretraining.batches import CLS, MASK, PAD, SEP, masking, randomness, sequences
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.modeling.electra import build_pair
-from electra_tf2.pretraining.inputs import MaskedInputs
+from electra_tf2.pretraining.batch import MaskedInputs
 from electra_tf2.pretraining.objective import Prepared
 from electra_tf2.pretraining.replaced_token_detection import Options, ReplacedTokenDetection
 from electra_tf2.randomness import DISCRIMINATOR_SITES

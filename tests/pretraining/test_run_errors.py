@@ -6,20 +6,14 @@ import shutil
 import pytest
 import tensorflow as tf
 
-import run_pretraining
 from electra_tf2.training.checkpoints import CheckpointStore
 from tests.data.building import content
 from tests.data.conftest import serialize
 from tests.pretraining import tiny
-from tests.program_errors import error_of, run_here
+from tests.program_errors import error_of
 
 SHARD = "pretrain_tfrecords/pretrain_data.tfrecord-{}-of-2"
 NEWEST = "models/three/checkpoints/step-00000003"
-
-
-def main_here(arguments):
-    """Runs the program in this process; returns (exit code, stderr)."""
-    return run_here(run_pretraining.main, arguments)
 
 
 def remove(*names):
@@ -265,7 +259,7 @@ def check_failure(root, name, hparams, expected):
         for key, value in hparams.items()
     }
     before = content(root)
-    error = error_of(*main_here(tiny.arguments(root, name, **(tiny.UNIFORM | hparams))))
+    error = error_of(*tiny.main_here(tiny.arguments(root, name, **(tiny.UNIFORM | hparams))))
     for part in expected:
         assert part.format(root=root) in error
     assert content(root) == before
@@ -305,7 +299,7 @@ def test_model_folder(small_model, change, hparams, expected):
     ids=["bad JSON", "a model name with a slash", "a flag as a hparam"],
 )
 def test_flags(tmp_path, flags, expected):
-    error = error_of(*main_here(["--data-dir", str(tmp_path), "--model-name", "m", *flags]))
+    error = error_of(*tiny.main_here(["--data-dir", str(tmp_path), "--model-name", "m", *flags]))
     assert all(part in error for part in expected), error
     assert list(tmp_path.iterdir()) == []
 

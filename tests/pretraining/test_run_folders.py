@@ -9,13 +9,13 @@ from electra_tf2.errors import UserError
 from electra_tf2.files import folder_lock
 from tests.data.building import content
 from tests.pretraining import tiny
-from tests.pretraining.test_run_errors import error_of, main_here
+from tests.program_errors import error_of
 
 
 def refused(data_dir, **hparams):
     """The error of a run that must leave everything as it was."""
     before = content(data_dir)
-    error = error_of(*main_here(tiny.arguments(data_dir, **{**tiny.UNIFORM, **hparams})))
+    error = error_of(*tiny.main_here(tiny.arguments(data_dir, **{**tiny.UNIFORM, **hparams})))
     assert content(data_dir) == before
     return error
 
@@ -72,7 +72,7 @@ def test_evaluation_leaves_the_stored_configuration_alone(small_model):
     main_arguments = tiny.arguments(
         data_dir, model_dir.name, **tiny.UNIFORM, do_train=False, do_eval=True, num_eval_steps=1
     )
-    code, shown = main_here(main_arguments)
+    code, shown = tiny.main_here(main_arguments)
     assert code == 0, shown
     assert (model_dir / "config.json").read_bytes() == before
 
@@ -81,14 +81,14 @@ def test_accents_are_taken_from_the_data_whatever_the_pattern_and_stored(tmp_pat
     tiny.write_data(tmp_path, flags=("--no-strip-accents",))
     pattern = str(tmp_path / "pretrain_tf[r]ecords" / "*tfrecord*")
     run = {**tiny.UNIFORM, "num_train_steps": 1, "pretrain_tfrecords": pattern}
-    assert main_here(tiny.arguments(tmp_path, **run))[0] == 0
+    assert tiny.main_here(tiny.arguments(tmp_path, **run))[0] == 0
     model_dir = tmp_path / "models" / "model"
     stored = json.loads((model_dir / "config.json").read_text())["hparams"]
     assert stored["strip_accents"] is False
     assert stored["precision"] == "float32"
     assert json.loads((model_dir / "casing.json").read_text())["strip_accents"] is False
     said = {**run, "strip_accents": False}  # what the data says is what the model has
-    assert main_here(tiny.arguments(tmp_path, **said))[0] == 0
+    assert tiny.main_here(tiny.arguments(tmp_path, **said))[0] == 0
 
 
 def test_two_runs_do_not_share_a_folder(tmp_path):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from electra_tf2.training.checkpoints import CheckpointStore
-from tests.pretraining import test_run_errors as errors
 from tests.pretraining import tiny
+from tests.program_errors import error_of
 
 pytestmark = pytest.mark.slow
 
@@ -15,7 +15,7 @@ def test_loss_that_is_not_finite(small_model):
     root, _ = small_model
     hparams = {"learning_rate": 1e30, "num_train_steps": 9, "save_checkpoints_steps": 1}
     code, shown = tiny.run(root, "new", **tiny.UNIFORM | hparams | {"num_warmup_steps": 0})
-    error = errors.error_of(code, shown)
+    error = error_of(code, shown)
     store = CheckpointStore(str(root / "models" / "new"))
     last = store.steps()[-1]
     rate = 1e30 * (1 - (last + 1) / 9)

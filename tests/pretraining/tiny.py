@@ -9,8 +9,10 @@ import subprocess
 import sys
 
 import build_pretraining_dataset
+import run_pretraining
 from configure_pretraining import PretrainingConfig
 from tests.data.building import PIECES, write_corpus, write_vocabulary
+from tests.program_errors import run_here
 
 ROOT = pathlib.Path(__file__).parents[2]
 SCRIPT = ROOT / "run_pretraining.py"
@@ -111,6 +113,11 @@ def lines(model_dir, split=None):
 def configure(data_dir, name="model", **hparams):
     """The configuration that `arguments` gives."""
     return PretrainingConfig(name, str(data_dir), **(HPARAMS | hparams))
+
+
+def main_here(arguments):
+    """Runs the program in this process; returns (exit code, stderr)."""
+    return run_here(run_pretraining.main, arguments)
 
 
 def pretrain_here(data_dir, name="model", **hparams):

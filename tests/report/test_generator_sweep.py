@@ -9,7 +9,7 @@ import pytest
 
 from electra_tf2.errors import UserError
 from electra_tf2.sweep import table
-from electra_tf2.sweep.size_results import Score, SizeResult, Sweep, read_sweep, write_sweep
+from electra_tf2.sweep.size_results import SizeResult, SizeScore, Sweep, read_sweep, write_sweep
 
 
 def result(size, auc, loss=0.30, **scores):
@@ -23,7 +23,7 @@ def result(size, auc, loss=0.30, **scores):
         "disc_auc": auc,
     }
     folder = f"models/m_generator_{size:g}"
-    own = {task: Score("accuracy", trials) for task, trials in scores.items()}
+    own = {task: SizeScore("accuracy", trials) for task, trials in scores.items()}
     return SizeResult(size, folder, int(128 * size), 1000, 501000, figures, {"weights": {}}, own)
 
 

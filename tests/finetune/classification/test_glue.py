@@ -5,7 +5,7 @@ from absl import logging
 
 from electra_tf2.errors import UserError
 from finetune import task_builder
-from finetune.classification.glue_tables import GLUE, Columns
+from finetune.classification.glue_tables import GLUE, GlueColumns
 from tests.finetune.classification.classification_samples import (
     GLUE_FILES,
     TOKENIZER,
@@ -234,9 +234,9 @@ def test_a_debug_run_of_a_file_that_begins_with_empty_lines(tmp_path):
 
 
 def test_the_least_number_of_cells():
-    assert Columns(3, 4, 0).min_cells == 5
-    assert Columns(8, 9, -1).min_cells == 11
-    assert Columns(-3, -2, -1).min_cells == 3
+    assert GlueColumns(3, 4, 0).min_cells == 5
+    assert GlueColumns(8, 9, -1).min_cells == 11
+    assert GlueColumns(-3, -2, -1).min_cells == 3
 
 
 def test_every_name_is_registered():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from finetune.tagging.metrics import AccuracyScorer, SpanScorer
+from finetune.tagging.metrics import SpanScorer, WordAccuracyScorer
 from tests.finetune.tagging.tagging_samples import outputs
 
 LABELS = sorted(["O", *(f"{prefix}-{kind}" for prefix in "BIES" for kind in "AB")])
@@ -50,7 +50,7 @@ def test_words_that_were_cut_off_count():
     results = dict(_scored(SpanScorer, gold, ["S-A O B-B"], losses=[6.0]).get_results())
     assert results["precision"] == 50 and results["recall"] == pytest.approx(100 / 3)
     assert results["loss"] == 2.0  # of the words that were seen
-    assert dict(_scored(AccuracyScorer, gold, ["S-A O O"]).get_results())["accuracy"] == 40
+    assert dict(_scored(WordAccuracyScorer, gold, ["S-A O O"]).get_results())["accuracy"] == 40
 
 
 def test_nothing_predicted():
@@ -59,11 +59,11 @@ def test_nothing_predicted():
         assert dict(scorer.get_results()) == dict.fromkeys(
             ("precision", "recall", "f1", "loss", "seqeval_f1"), 0.0
         )
-        accuracy = _scored(AccuracyScorer, ["S-A O", "S-B"], predicted, losses=[0.0, 0.0])
+        accuracy = _scored(WordAccuracyScorer, ["S-A O", "S-B"], predicted, losses=[0.0, 0.0])
         assert dict(accuracy.get_results())["loss"] == 0
 
 
-@pytest.mark.parametrize("scorer_class", [SpanScorer, AccuracyScorer])
+@pytest.mark.parametrize("scorer_class", [SpanScorer, WordAccuracyScorer])
 @pytest.mark.parametrize(
     ("predicted", "said"),
     [
@@ -83,7 +83,7 @@ def test_no_spans_in_gold():
 
 def test_accuracy():
     tags = ["DT", "NN", "O"]
-    scorer = _scored(AccuracyScorer, ["DT NN", "NN O"], ["DT DT", "NN O"], [1.0, 2.0], tags)
+    scorer = _scored(WordAccuracyScorer, ["DT NN", "NN O"], ["DT DT", "NN O"], [1.0, 2.0], tags)
     assert scorer.get_results() == [("accuracy", 75.0), ("loss", 0.75)]
 
 
@@ -94,8 +94,8 @@ def test_accuracy():
         (SpanScorer, ["O O", "S-A"], None),
         (SpanScorer, ["S-A S-A", "S-A"], None),
         (SpanScorer, [], None),
-        (AccuracyScorer, ["S-A S-A", "S-A"], "the tag 'S-A'"),
-        (AccuracyScorer, ["S-A O", "O"], None),
+        (WordAccuracyScorer, ["S-A S-A", "S-A"], "the tag 'S-A'"),
+        (WordAccuracyScorer, ["S-A O", "O"], None),
     ],
 )
 def test_stuck(scorer_class, predicted, expected):

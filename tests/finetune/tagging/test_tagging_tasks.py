@@ -10,7 +10,7 @@ from electra_tf2.errors import UserError
 from electra_tf2.modeling.config import TransformerConfig
 from finetune.definitions import TaggingDefinition
 from finetune.tagging.conll import Columns
-from finetune.tagging.metrics import AccuracyScorer, SpanScorer
+from finetune.tagging.metrics import SpanScorer, WordAccuracyScorer
 from finetune.tagging.tasks import Chunking, CustomTagging, TaggingTask
 from finetune.task_builder import get_task
 from tests.finetune.tagging.tagging_samples import (
@@ -209,7 +209,7 @@ def test_token_level(tmp_path):
     task = _task(tmp_path, is_token_level=True, max_seq_length=4)
     assert task.labels == ["-LRB-", "DT", "NN", "NN-x"]
     assert task.main_metric == "accuracy"
-    assert isinstance(task.get_scorer(), AccuracyScorer)
+    assert isinstance(task.get_scorer(), WordAccuracyScorer)
     (example,) = task.get_examples("train")
     assert example.tags == ("DT", "NN-x", "-LRB-")
     (record,) = task.prediction_records(

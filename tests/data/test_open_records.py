@@ -5,8 +5,8 @@ import os
 import pytest
 import tensorflow as tf
 
-from electra_tf2.data.dataset import explain_data_loss
 from electra_tf2.data.input import open_training_files
+from electra_tf2.data.open_records import explain_data_loss
 from electra_tf2.data.shards import DatasetMetadata, Shard, write_metadata
 from electra_tf2.data.tfrecords import walk_records
 from electra_tf2.errors import UserError

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from electra_tf2.errors import UserError
-from electra_tf2.pretraining.inputs import as_inputs
+from electra_tf2.pretraining.batch import as_inputs
 
 IDS = np.array([[5, 6, 0, 0], [7, 8, 9, 0]])
 
