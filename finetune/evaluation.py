@@ -76,11 +76,16 @@ class Evaluation:
     def outputs(self, task: Task, table: FeatureTable, batch_size: int) -> Iterator[Outputs]:
         """Yields the head's outputs and the `eid` of each example, in no particular order.
 
+        Rows of one example are joined where the task does so, see `Task.join_rows`.
+
         Args:
             task: whose head.
             table: the examples' features.
             batch_size: examples a batch, over all replicas.
         """
+        yield from task.join_rows(self._rows(task, table, batch_size))
+
+    def _rows(self, task: Task, table: FeatureTable, batch_size: int) -> Iterator[Outputs]:
         data = TaskData([task.name], [table], [task.get_feature_specs()])
         batching = Batching(batch_size, self._config.max_seq_length, self._config.pad_to_max_length)
         eids = table.scalars["eid"]

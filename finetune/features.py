@@ -61,7 +61,7 @@ class FeatureTable:
     """Examples as columns.
 
     Attributes:
-        scalars: feature name -> [rows].
+        scalars: feature name -> [rows] or, of features with a size, [rows, size].
         ragged: feature name -> rows of values, of the `per_token` features.
     """
 
@@ -193,7 +193,7 @@ class TaskData:
                 if spec.per_token:
                     self._ragged[key] = self._gathered([(table, spec.name)], [first[i]], spec.dtype)
                 else:
-                    column = np.zeros(self.num_rows, spec.dtype)
+                    column = np.zeros((self.num_rows, *spec.shape), spec.dtype)
                     column[first[i] : first[i + 1]] = table.scalars[spec.name]
                     self._scalars[key] = column
         self._tensors: tuple[dict, dict] | None = None
@@ -224,7 +224,7 @@ class TaskData:
             length: int64 scalar, tokens to pad to, at least the longest example's.
 
         Returns:
-            Feature name -> [batch] or [batch, length], int32 or float32.
+            Feature name -> [batch], [batch, size] or [batch, length], int32 or float32.
         """
         if self._tensors is None:
             with tf.init_scope(), tf.device("/cpu:0"):  # not part of the pipeline's graph
@@ -236,7 +236,8 @@ class TaskData:
         batch = {"row": tf.cast(rows, tf.int32)}
         for name, column in scalars.items():
             value = tf.gather(column, safe)
-            batch[name] = tf.where(there, value, tf.zeros([], value.dtype))
+            known = there if value.shape.rank == 1 else there[:, None]
+            batch[name] = tf.where(known, value, tf.zeros([], value.dtype))
         batch["task_id"] = tf.where(there, batch["task_id"], len(self.names))
         columns = tf.range(length)
         for name, (values, splits) in ragged.items():

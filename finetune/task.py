@@ -22,6 +22,7 @@ from electra_tf2.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from configure_finetuning import FinetuningConfig
+    from finetune.classification.class_report import ClassScores
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,16 +34,24 @@ class FeatureSpec:
         per_token: a row of values, at most as many as the example has tokens, padded with 0 to the
             length of the batch (True), or a single value (False).
         is_int_feature: int32 (True) or float32 (False).
+        size: number of values of an example, of a feature that is not `per_token`; None: a single
+            one without an axis of its own.
     """
 
     name: str
     per_token: bool = False
     is_int_feature: bool = True
+    size: int | None = None
 
     @property
     def dtype(self) -> np.dtype:
         """NumPy type of the values."""
         return np.dtype(np.int32 if self.is_int_feature else np.float32)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of an example's value, of a feature that is not `per_token`."""
+        return () if self.size is None else (self.size,)
 
 
 SHARED_SPECS = (
@@ -89,6 +98,14 @@ class Scorer(abc.ABC):
     def write_files(self) -> list[str]:
         """Writes the files that the hparams ask for besides scores; returns their paths."""
         return []
+
+    def class_scores(self) -> ClassScores | None:
+        """Returns the figures of every class, label or type of span; None if there are none."""
+        return None
+
+    def tuned(self) -> dict[str, Any]:
+        """Returns what was chosen to suit the examples taken, see `Task.set_tuned`."""
+        return {}
 
     def results_str(self) -> str:
         """Returns the figures on one line, two decimals each."""
@@ -281,6 +298,27 @@ class Task(abc.ABC):
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Takes what `get_state` returned when the model was trained, in place of the data's."""
         del state  # a task that infers something overrides this
+
+    def set_tuned(self, tuned: Mapping[str, Any]) -> None:
+        """Takes what was tuned on the dev split for a model, such as a threshold.
+
+        Unlike the state it belongs to one model, and neither features nor weights depend on it.
+
+        Args:
+            tuned: from `Scorer.tuned`, JSON values; empty if nothing was tuned.
+
+        Raises:
+            UserError: it is not of this task.
+        """
+        del tuned  # a task that tunes something overrides this
+
+    def join_rows(self, outputs: Iterable[Mapping[str, Any]]) -> Iterable[Mapping[str, Any]]:
+        """Joins the outputs of rows that are one example before they are scored or written.
+
+        Args:
+            outputs: one mapping per row, as `Scorer.update` takes them, in any order.
+        """
+        return outputs
 
     def folder(self) -> str:
         """Returns the folder of the task's data files."""

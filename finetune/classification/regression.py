@@ -119,6 +119,7 @@ class RegressionTask(SingleOutputTask):
     """
 
     main_metric = "spearman"
+    joined_output = "predictions"
 
     def __init__(
         self,
@@ -163,6 +164,10 @@ class RegressionTask(SingleOutputTask):
     def get_scorer(self, split: str = "dev") -> Scorer:
         """Returns a fresh scorer of correlations."""
         return RegressionScorer()
+
+    def with_output(self, output: Mapping[str, Any], joined: np.ndarray) -> dict[str, Any]:
+        """Returns an example's outputs with another prediction."""
+        return {**output, "predictions": joined, "loss": np.square(joined - output["targets"])}
 
     def prediction(self, output: Mapping[str, Any]) -> dict[str, Any]:
         """Returns the "score", on the scale of the data."""

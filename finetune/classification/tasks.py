@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import abc
+import collections
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
-from scipy.special import softmax
+from scipy.special import log_softmax, softmax
 
-from electra_tf2.errors import UserError, first_of
+from electra_tf2.errors import UserError, first_of, nearest_name_hint
 from electra_tf2.hparams.record import contradiction
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.modeling.layers import dropout
@@ -34,13 +35,27 @@ class InputExample:
         eid: its number, unique in the split.
         text_a: the text, or the first one.
         text_b: the second text; None or empty if there is none.
-        label: the class's name or the score; None where unknown.
+        label: the class's name, the score or the names of all labels; None where unknown.
+        id: what predictions call it; None: its `eid`.
     """
 
     eid: int
     text_a: str
     text_b: str | None = None
-    label: str | float | None = None
+    label: str | float | tuple[str, ...] | None = None
+    id: str | float | None = None
+
+
+class WindowSizes(NamedTuple):
+    """How a long text is cut into windows.
+
+    Attributes:
+        room: tokens of a window, without the special ones.
+        stride: tokens from the start of one to the start of the next.
+    """
+
+    room: int
+    stride: int
 
 
 class SingleOutputHead(TaskHead):
@@ -89,7 +104,16 @@ class SingleOutputTask(Task):
 
     A class of your own defines `read_examples`, which returns `InputExample`s. It reads
     `<split>.tsv` unless it overrides `data_file`.
+
+    Attributes:
+        windows: whether a single text that is longer than `max_seq_length` is read in windows, a
+            new one every `doc_stride` tokens: each is an example in training, and the prediction
+            is made from the "mean" or the "max" of their outputs. None: it is cut.
+        joined_output: the output of the head that is joined.
     """
+
+    windows: Literal["mean", "max"] | None = None
+    joined_output: str = "logits"
 
     def data_file(self, split: str) -> str:
         """Returns the path of `<split>.tsv` in the task's folder."""
@@ -104,8 +128,17 @@ class SingleOutputTask(Task):
         """
 
     @abc.abstractmethod
-    def label_feature(self, example: InputExample) -> tuple[str, float]:
+    def label_feature(self, example: InputExample) -> tuple[str, Any]:
         """Returns name and value of the label's feature; the value is 0 if it is unknown."""
+
+    def label_features(
+        self, examples: Sequence[InputExample], is_training: bool
+    ) -> Iterator[dict[str, Any]]:
+        """Yields what an example's rows hold besides its text; arguments as `featurize`."""
+        del is_training  # a task with weights looks at it
+        for example in examples:
+            name, value = self.label_feature(example)
+            yield {name: value}
 
     def featurize(
         self, examples: Sequence[InputExample], is_training: bool
@@ -129,17 +162,66 @@ class SingleOutputTask(Task):
             )
         firsts = self.tokenizer.encode_lines([example.text_a for example in examples])
         seconds = self.tokenizer.encode_lines([example.text_b or "" for example in examples])
-        for example, first, second in zip(examples, firsts.rows(), seconds.rows(), strict=True):
+        labels = self.label_features(examples, is_training)
+        rows = zip(examples, firsts.rows(), seconds.rows(), labels, strict=True)
+        for example, first, second, own in rows:
             if is_training and example.label is None:
                 raise ValueError(f"An example to train on has no label. Received: {example}")
-            row = make_row(first, self.tokenizer, second=second, max_length=max_length)
-            name, value = self.label_feature(example)
-            yield {
-                "eid": example.eid,
-                "input_ids": row.input_ids,
-                "segment_ids": row.segment_ids,
-                name: value,
-            }
+            for part in self._windows(first, second):
+                row = make_row(part, self.tokenizer, second=second, max_length=max_length)
+                yield {
+                    "eid": example.eid,
+                    "input_ids": row.input_ids,
+                    "segment_ids": row.segment_ids,
+                    **own,
+                }
+
+    def window_sizes(self) -> WindowSizes:
+        """Returns how long windows are and how far apart, so that no token is left out."""
+        room = self.config.max_seq_length - 2
+        return WindowSizes(room, min(self.config.doc_stride, room))
+
+    def _windows(self, ids: np.ndarray, second: np.ndarray) -> list[np.ndarray]:
+        """Cuts a text into windows, where the task has them."""
+        if self.windows is None:
+            return [ids]
+        if len(second):
+            raise ValueError(
+                "Windows are cut from single texts. Received: a pair, for the task "
+                f"{self.name!r} with windows {self.windows!r}"
+            )
+        room, stride = self.window_sizes()
+        last = max(len(ids) - room, 0) + stride
+        return [ids[start : start + room] for start in range(0, last, stride)]
+
+    def join_rows(self, outputs: Iterable[Mapping[str, Any]]) -> Iterable[Mapping[str, Any]]:
+        """Joins the outputs of each example's windows, where the task has them."""
+        if self.windows is None:
+            return outputs
+        by_eid: dict[int, list[Mapping[str, Any]]] = {}
+        for output in outputs:
+            by_eid.setdefault(int(output["eid"]), []).append(output)
+        join, name = (np.mean if self.windows == "mean" else np.max), self.joined_output
+        return [
+            self.with_output(rows[0], join([row[name] for row in rows], axis=0))
+            for rows in by_eid.values()
+        ]
+
+    def with_output(self, output: Mapping[str, Any], joined: np.ndarray) -> dict[str, Any]:
+        """Returns an example's outputs as if the head had computed another `joined_output`.
+
+        Args:
+            output: of the example's first window.
+            joined: of all its windows.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no windows.")
+
+    def feature_settings(self) -> dict[str, Any]:
+        """Returns what the features depend on."""
+        settings = super().feature_settings()
+        if self.windows is not None:
+            settings["windows"] = self.window_sizes()._asdict()
+        return settings
 
     def prediction_records(
         self,
@@ -147,9 +229,15 @@ class SingleOutputTask(Task):
         outputs: Iterable[Mapping[str, Any]],
         examples: Sequence[InputExample],
     ) -> list[dict[str, Any]]:
-        """Returns each example's "id" and its `prediction`, in the order of the examples."""
+        """Returns each example's "id" and its `prediction`, in the order of the examples.
+
+        The "id" is the example's own or, without one, its `eid`.
+        """
         by_eid = outputs_by_eid(self, split, outputs, examples)
-        return [{"id": e.eid, **self.prediction(by_eid[e.eid])} for e in examples]
+        return [
+            {"id": e.eid if e.id is None else e.id, **self.prediction(by_eid[e.eid])}
+            for e in examples
+        ]
 
     @abc.abstractmethod
     def prediction(self, output: Mapping[str, Any]) -> dict[str, Any]:
@@ -157,7 +245,10 @@ class SingleOutputTask(Task):
 
 
 class ClassificationHead(SingleOutputHead):
-    """One logit per class; the loss is the cross-entropy in nats. Arguments: see the base class."""
+    """One logit per class; the loss is the cross-entropy in nats. Arguments: see the base class.
+
+    What is trained is the loss times the feature `weights`, if there is one.
+    """
 
     def call(
         self,
@@ -177,7 +268,7 @@ class ClassificationHead(SingleOutputHead):
             "predictions": tf.argmax(logits, axis=-1),
             "label_ids": label_ids,
         }
-        return HeadOutput(losses, outputs)
+        return HeadOutput(losses * features.get("weights", 1.0), outputs)
 
 
 class ClassificationTask(SingleOutputTask):
@@ -188,9 +279,16 @@ class ClassificationTask(SingleOutputTask):
         name: the task's name.
         tokenizer: text -> ids.
         label_list: the classes' names, in the order of the head's outputs.
+
+    Attributes:
+        class_weights: what the losses of a class's training examples are multiplied by, by its
+            name, 1 where it is not named; "balanced": the number of examples by that of the
+            classes and that of the class's examples, as in scikit-learn; None: 1 for all. Scores,
+            the dev split's loss included, are without weights.
     """
 
     main_metric = "accuracy"
+    class_weights: Literal["balanced"] | Mapping[str, float] | None = None
 
     def __init__(
         self, config: FinetuningConfig, name: str, tokenizer: Tokenizer, label_list: Sequence[str]
@@ -208,8 +306,34 @@ class ClassificationTask(SingleOutputTask):
         return parse_class(text, self.label_list)
 
     def get_feature_specs(self) -> list[FeatureSpec]:
-        """Returns the spec of `label_ids`."""
-        return [FeatureSpec("label_ids")]
+        """Returns the spec of `label_ids`, and that of `weights` where classes have some."""
+        weights = [FeatureSpec("weights", is_int_feature=False)]
+        return [FeatureSpec("label_ids"), *(weights if self.class_weights else [])]
+
+    def label_features(
+        self, examples: Sequence[InputExample], is_training: bool
+    ) -> Iterator[dict[str, Any]]:
+        """Yields `label_ids`, and `weights` where classes have some; arguments as `featurize`."""
+        weights = self._weights(examples) if is_training and self.class_weights else {}
+        labels = super().label_features(examples, is_training)
+        for example, own in zip(examples, labels, strict=True):
+            weight = {"weights": weights.get(example.label, 1.0)} if self.class_weights else {}
+            yield {**own, **weight}
+
+    def _weights(self, examples: Sequence[InputExample]) -> Mapping[Any, float]:
+        """Returns class -> weight."""
+        if isinstance(self.class_weights, Mapping):
+            unknown = [name for name in self.class_weights if name not in self.label_list]
+            if unknown:
+                raise UserError(
+                    "A class with a weight is not one of the task's.",
+                    where=f"hparam tasks.{self.name}.class_weights",
+                    received=repr(unknown[0]),
+                    remedy=nearest_name_hint(unknown[0], self.label_list),
+                )
+            return self.class_weights
+        counts = collections.Counter(example.label for example in examples)
+        return {label: len(examples) / (len(counts) * n) for label, n in counts.items()}
 
     def label_feature(self, example: InputExample) -> tuple[str, int]:
         """Returns `label_ids` and the class's number."""
@@ -233,6 +357,11 @@ class ClassificationTask(SingleOutputTask):
         """Returns a fresh scorer of accuracy."""
         return AccuracyScorer(self.label_list)
 
+    def with_output(self, output: Mapping[str, Any], joined: np.ndarray) -> dict[str, Any]:
+        """Returns an example's outputs with other logits."""
+        loss = -log_softmax(joined)[int(output["label_ids"])]
+        return {**output, "logits": joined, "predictions": np.argmax(joined), "loss": loss}
+
     def prediction(self, output: Mapping[str, Any]) -> dict[str, Any]:
         """Returns the likeliest "label" and all "probabilities"."""
         probabilities = softmax(np.asarray(output["logits"], np.float64)).tolist()
@@ -243,7 +372,10 @@ class ClassificationTask(SingleOutputTask):
 
     def feature_settings(self) -> dict[str, Any]:
         """Returns what the features depend on."""
-        return {**super().feature_settings(), "labels": list(self.label_list)}
+        settings = {**super().feature_settings(), "labels": list(self.label_list)}
+        if self.class_weights:
+            settings["class_weights"] = self.class_weights
+        return settings
 
     def get_state(self) -> dict[str, Any]:
         """Returns the labels."""
