@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from electra_tf2.errors import UserError, nearest_name_hint
 from electra_tf2.hparams.record import HParams
-from electra_tf2.hparams.types import NonNegativeInt
+from electra_tf2.hparams.types import NonNegativeInt, ProbabilityBelowOne
 from finetune.classification.tables import SUFFIXES, label_text
 
 SPLITS = ("train", "dev", "test")
@@ -51,9 +51,13 @@ class TableDefinition(TaskDefinition):
     text: Column = ""  # column of the text: its name, or its number from 0; required
     text_b: Column | None = None  # column of a second text
     label: Column = ""  # column of the label or the score; required
+    id: Column | None = None  # column of what predictions call a row; null: the row's number
     header: bool = True  # whether line 1 of a TSV or CSV file names the columns
+    windows: Literal["mean", "max"] | None = None  # read a long text in windows, one every
+    # doc_stride tokens, and take the mean or the maximum of their outputs; null: cut the text
 
     file_remedy = f"Give a file whose name ends in {', '.join(SUFFIXES)}."
+    missing_remedy = "Name the column that holds it."
 
     def is_data_file(self, file: str) -> bool:
         """Whether a name has one of the endings of tables."""
@@ -62,17 +66,28 @@ class TableDefinition(TaskDefinition):
     def check(self) -> None:
         """Refuses missing columns, names of columns without a header, and a text as label."""
         super().check()
-        for key in ("text", "text_b", "label"):
-            column = getattr(self, key)
+        columns = {"text": self.text, "text_b": self.text_b, "id": self.id}
+        labels = self.columns_of_labels()
+        for key, column in (*columns.items(), *labels):
             if isinstance(column, str) and not column.strip():
-                raise refusal(key, "is missing", None, "Name the column that holds it.")
+                raise refusal(key, "is missing", None, self.missing_remedy)
             if isinstance(column, str) and not self.header:
                 remedy = "Give the column's number, from 0."
                 raise refusal(key, "names a column, but there is no header", column, remedy)
         for key in ("text", "text_b"):
-            if getattr(self, key) == self.label:
-                remedy = "Name the column of the labels; the model would only learn to read them."
-                raise refusal("label", f"is the same column as {key}", self.label, remedy)
+            for label, column in labels:
+                if columns[key] == column:
+                    remedy = (
+                        "Name the column of the labels; the model would only learn to read them."
+                    )
+                    raise refusal(label, f"is the same column as {key}", column, remedy)
+        if self.windows is not None and self.text_b is not None:
+            remedy = "Leave one of the two out."
+            raise refusal("windows", "needs single texts: there is text_b", self.windows, remedy)
+
+    def columns_of_labels(self) -> list[tuple[str, Column]]:
+        """Returns the columns that hold labels, each with the key that names it."""
+        return [("label", self.label)]
 
 
 class ClassificationDefinition(TableDefinition):
@@ -80,22 +95,87 @@ class ClassificationDefinition(TableDefinition):
 
     labels: list[str | bool | float] | None = None  # the classes, in order; null: those of the
     # training file
+    class_weights: Literal["balanced"] | dict[str, Any] | None = None  # label -> what the losses
+    # of its training examples are multiplied by; balanced: the rarer, the more; null: 1 for all
 
     def check(self) -> None:
-        """Refuses lists without two different labels; turns labels into text."""
+        """Refuses lists without two different labels, and bad weights; turns labels into text."""
         super().check()
-        if self.labels is None:
+        self.labels = _label_list(self.labels, at_least=2)
+        if isinstance(self.class_weights, dict):
+            self.class_weights = {
+                name.strip(): _weight(name, value) for name, value in self.class_weights.items()
+            }
+            known = self.labels or self.class_weights
+            for name in self.class_weights:
+                if name not in known:
+                    remedy = nearest_name_hint(name, map(str, known))
+                    raise refusal("class_weights", "names another label", name, remedy)
+
+
+class MultilabelDefinition(TableDefinition):
+    """A task with any number of labels a text."""
+
+    label_columns: list[str | NonNegativeInt] | None = None  # columns that hold 0 or 1, one for
+    # each label; null: label names a column of lists, or of texts with separators in them
+    label_separator: str = ","  # what stands between labels in a text; a list needs none
+    labels: list[str | bool | float] | None = None  # the labels, in order; null: the names of the
+    # columns, or the labels of the training file
+    threshold: Literal["tuned"] | ProbabilityBelowOne = 0.5  # labels with at least this
+    # probability are predicted; tuned: what gives the dev split the best micro F1, kept with the
+    # model
+
+    def check(self) -> None:
+        """Refuses bad lists of labels; turns labels into text."""
+        super().check()
+        self.labels = _label_list(self.labels, at_least=1)
+        if not self.label_separator:
+            remedy = 'Give a text such as ";".'
+            raise refusal("label_separator", "is empty", self.label_separator, remedy)
+        if self.label_columns is None:
             return
-        try:
-            labels = [label_text(label) for label in self.labels]
-        except ValueError as error:
-            raise refusal("labels", f"holds something else: {error}", self.labels) from error
-        if len(labels) < 2 or len(set(labels)) < len(labels):
-            remedy = (
-                "List two labels or more, each once, or leave it out to take those of the data."
+        if self.label != "":
+            remedy = "Give the column of lists or the columns of 0 and 1."
+            raise refusal("label_columns", "is there beside label", self.label_columns, remedy)
+        if not self.label_columns or len(set(self.label_columns)) < len(self.label_columns):
+            remedy = "Name the column of each label once."
+            raise refusal(
+                "label_columns", "is not a list of different columns", self.label_columns, remedy
             )
-            raise refusal("labels", "is not a list of different labels", labels, remedy)
-        self.labels = [*labels]
+        if self.labels is None and any(isinstance(column, int) for column in self.label_columns):
+            remedy = "Name the labels, in the order of their columns."
+            raise refusal("labels", "is missing: these columns have no names", None, remedy)
+        if self.labels is not None and len(self.labels) != len(self.label_columns):
+            remedy = f"Give {len(self.label_columns)} labels, one for each column, or leave it out."
+            raise refusal("labels", "is not as long as the list of columns", self.labels, remedy)
+
+    def columns_of_labels(self) -> list[tuple[str, Column]]:
+        """Returns the columns that hold labels, each with the key that names it."""
+        if self.label_columns is None:
+            return super().columns_of_labels()
+        return [("label_columns", column) for column in self.label_columns]
+
+
+def _label_list(labels: list[Any] | None, at_least: int) -> list[Any] | None:
+    """Returns labels as text; refuses lists without so many different ones."""
+    if labels is None:
+        return None
+    try:
+        texts = [label_text(label) for label in labels]
+    except ValueError as error:
+        raise refusal("labels", f"holds something else: {error}", labels) from error
+    if len(texts) < at_least or len(set(texts)) < len(texts):
+        number = {1: "one label", 2: "two labels"}[at_least]
+        remedy = f"List {number} or more, each once, or leave it out to take those of the data."
+        raise refusal("labels", "is not a list of different labels", texts, remedy)
+    return texts
+
+
+def _weight(label: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e6:
+        remedy = "Give a number above 0 and below 1000000."
+        raise refusal(f"class_weights.{label}", "is not a weight", value, remedy)
+    return float(value)
 
 
 class RegressionDefinition(TableDefinition):
@@ -139,6 +219,7 @@ class QADefinition(TaskDefinition):
 
 DEFINITIONS: dict[str, type[TaskDefinition]] = {
     "classification": ClassificationDefinition,
+    "multilabel": MultilabelDefinition,
     "regression": RegressionDefinition,
     "tagging": TaggingDefinition,
     "qa": QADefinition,

@@ -16,6 +16,7 @@ from electra_tf2.errors import UserError, nearest_name_hint
 from electra_tf2.text.tokenizer import Tokenizer
 from finetune.classification.glue import glue_task
 from finetune.classification.glue_tables import GLUE
+from finetune.classification.multilabel_tables import TableMultilabel
 from finetune.classification.table_tasks import TableClassification, TableRegression
 from finetune.definitions import read_definition
 from finetune.qa.tasks import MRQA_TASKS, CustomQATask, SQuAD, SQuADv1, mrqa_task
@@ -38,6 +39,7 @@ _TASKS: dict[str, MakeTask] = {
 
 _DEFINED_TASKS: dict[str, Callable[..., Task]] = {
     "classification": TableClassification,
+    "multilabel": TableMultilabel,
     "regression": TableRegression,
     "tagging": CustomTagging,
     "qa": CustomQATask,

@@ -27,10 +27,15 @@ from finetune.classification.tasks import (
     ClassificationTask,
     InputExample,
     SingleOutputTask,
-    saved_labels,
+    saved_classes,
 )
 from finetune.data_files import BadRows
-from finetune.definitions import ClassificationDefinition, RegressionDefinition, TableDefinition
+from finetune.definitions import (
+    ClassificationDefinition,
+    Column,
+    RegressionDefinition,
+    TableDefinition,
+)
 from finetune.task import Scorer, unlike_model
 
 if TYPE_CHECKING:
@@ -63,7 +68,7 @@ class TableTask(SingleOutputTask):
         definition, labelled = self.definition, split in ("train", "dev")
         rows = read_table(
             path,
-            (definition.text, definition.label) if labelled else (definition.text,),
+            (definition.text, *self._other_columns(split)),
             () if definition.text_b is None else (definition.text_b,),
             definition.header,
         )
@@ -71,13 +76,21 @@ class TableTask(SingleOutputTask):
         rows = rows[:_DEBUG_ROWS] if self.config.debug else rows
         for eid, row in enumerate(rows):
             try:
-                examples.append(self._example(eid, row, labelled))
+                examples.append(self._example(eid, row, labelled, split != "train"))
             except ValueError as error:
                 bad.add(row.line, str(error))
         bad.check(len(rows))
         return examples
 
-    def _example(self, eid: int, row: TableRow, labelled: bool) -> InputExample:
+    def _other_columns(self, split: str) -> list[Column]:
+        """The columns that every row of a split must have besides its text, each once."""
+        labels = [column for _, column in self.definition.columns_of_labels()]
+        columns = labels if split in ("train", "dev") else []
+        if self.definition.id is not None and split != "train":
+            columns.append(self.definition.id)
+        return [*dict.fromkeys(c for c in columns if c != self.definition.text)]
+
+    def _example(self, eid: int, row: TableRow, labelled: bool, named: bool) -> InputExample:
         if row.problem:
             raise ValueError(row.problem)
         definition = self.definition
@@ -86,8 +99,19 @@ class TableTask(SingleOutputTask):
             eid=eid,
             text_a=cell_text(row.cells[definition.text]),
             text_b=None if second is None else cell_text(second),
-            label=self.parse_label(label_text(row.cells[definition.label])) if labelled else None,
+            label=self._label(row) if labelled else None,
+            id=self._id(row) if named else None,
         )
+
+    def _label(self, row: TableRow) -> str | float | tuple[str, ...]:
+        return self.parse_label(label_text(row.cells[self.definition.label]))
+
+    def _id(self, row: TableRow) -> str | float | None:
+        """A row's own id as it stands in the file; a number in JSON stays one."""
+        if self.definition.id is None:
+            return None
+        value = row.cells[self.definition.id]
+        return value if isinstance(value, int | float) else cell_text(value)
 
     def _training_labels(self) -> list[str]:
         """Returns the labels of the training file's usable rows."""
@@ -102,8 +126,11 @@ class TableTask(SingleOutputTask):
 
     def feature_settings(self) -> dict[str, Any]:
         """Returns what the features depend on."""
-        # All keys of both kinds, as in version 0.1.0: stored trials are compared by them.
+        # All keys of both kinds, as in version 0.1.0: stored trials are compared by them. Later
+        # keys are left out where they are not used, and those that no feature depends on always.
         definition = {"labels": None, "min": None, "max": None} | self.definition.to_dict()
+        for key in ("id", "windows", "class_weights", "threshold"):
+            definition.pop(key, None)
         return {**super().feature_settings(), "definition": definition}
 
     def _unlike_model(self, key: str, what: str, given: Any, trained: Any) -> UserError:
@@ -135,6 +162,7 @@ class TableClassification(TableTask, ClassificationTask):
         self._given_labels = tuple(map(str, definition.labels or ()))
         super().__init__(config, name, tokenizer, self._given_labels)
         self.definition = definition
+        self.windows, self.class_weights = definition.windows, definition.class_weights
         self._unknown: collections.Counter[str] = collections.Counter()
 
     @property
@@ -146,7 +174,7 @@ class TableClassification(TableTask, ClassificationTask):
 
     def _inferred_labels(self) -> tuple[str, ...]:
         found = self._training_labels()
-        labels = _sorted_labels(set(found))
+        labels = sorted_labels(set(found))
         path = self.data_file("train")
         if len(labels) < 2:
             raise UserError(
@@ -194,7 +222,7 @@ class TableClassification(TableTask, ClassificationTask):
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Takes a trained model's labels."""
-        labels = saved_labels(self.name, state)
+        labels = saved_classes(self.name, state)
         if self._given_labels not in ((), labels):
             raise self._unlike_model("labels", "labels", list(self._given_labels), list(labels))
         self._label_list = labels
@@ -224,6 +252,7 @@ class TableRegression(TableTask, RegressionTask):
     ):
         super().__init__(config, name, tokenizer, math.nan, math.nan)
         self.definition = definition
+        self.windows = definition.windows
         self._range: tuple[float, float] | None = None
 
     def score_range(self) -> tuple[float, float]:
@@ -276,7 +305,8 @@ class TableRegression(TableTask, RegressionTask):
         self._range = trained
 
 
-def _sorted_labels(labels: set[str]) -> tuple[str, ...]:
+def sorted_labels(labels: set[str]) -> tuple[str, ...]:
+    """Returns labels sorted as numbers if all are numbers, else as text."""
     try:
         return tuple(sorted(labels, key=lambda label: (parse_score(label), label)))
     except ValueError:

@@ -6,7 +6,7 @@ import abc
 import collections
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 import keras
 import numpy as np
@@ -20,6 +20,7 @@ from electra_tf2.modeling.layers import dropout
 from electra_tf2.text.rows import SHORTEST, make_row
 from electra_tf2.text.tokenizer import Tokenizer
 from finetune.classification.metrics import AccuracyScorer
+from finetune.classification.windows import Join, Windows, join_outputs
 from finetune.data_files import outputs_by_eid
 from finetune.task import FeatureSpec, HeadOutput, Scorer, Task, TaskHead, other_kind, unlike_model
 
@@ -44,18 +45,6 @@ class InputExample:
     text_b: str | None = None
     label: str | float | tuple[str, ...] | None = None
     id: str | float | None = None
-
-
-class WindowSizes(NamedTuple):
-    """How a long text is cut into windows.
-
-    Attributes:
-        room: tokens of a window, without the special ones.
-        stride: tokens from the start of one to the start of the next.
-    """
-
-    room: int
-    stride: int
 
 
 class SingleOutputHead(TaskHead):
@@ -112,7 +101,7 @@ class SingleOutputTask(Task):
         joined_output: the output of the head that is joined.
     """
 
-    windows: Literal["mean", "max"] | None = None
+    windows: Join | None = None
     joined_output: str = "logits"
 
     def data_file(self, split: str) -> str:
@@ -167,7 +156,7 @@ class SingleOutputTask(Task):
         for example, first, second, own in rows:
             if is_training and example.label is None:
                 raise ValueError(f"An example to train on has no label. Received: {example}")
-            for part in self._windows(first, second):
+            for part in self._parts(first, second):
                 row = make_row(part, self.tokenizer, second=second, max_length=max_length)
                 yield {
                     "eid": example.eid,
@@ -176,42 +165,30 @@ class SingleOutputTask(Task):
                     **own,
                 }
 
-    def window_sizes(self) -> WindowSizes:
-        """Returns how long windows are and how far apart, so that no token is left out."""
-        room = self.config.max_seq_length - 2
-        return WindowSizes(room, min(self.config.doc_stride, room))
+    def window_sizes(self) -> Windows:
+        """Returns how a long text is cut, where the task has `windows`."""
+        return Windows.of(self.config.max_seq_length, self.config.doc_stride)
 
-    def _windows(self, ids: np.ndarray, second: np.ndarray) -> list[np.ndarray]:
+    def _parts(self, ids: np.ndarray, second: np.ndarray) -> list[np.ndarray]:
         """Cuts a text into windows, where the task has them."""
         if self.windows is None:
             return [ids]
         if len(second):
-            raise ValueError(
-                "Windows are cut from single texts. Received: a pair, for the task "
-                f"{self.name!r} with windows {self.windows!r}"
-            )
-        room, stride = self.window_sizes()
-        last = max(len(ids) - room, 0) + stride
-        return [ids[start : start + room] for start in range(0, last, stride)]
+            raise ValueError(f"Windows are cut from single texts. Received: a pair of {self.name}")
+        return self.window_sizes().cut(ids)
 
     def join_rows(self, outputs: Iterable[Mapping[str, Any]]) -> Iterable[Mapping[str, Any]]:
         """Joins the outputs of each example's windows, where the task has them."""
         if self.windows is None:
             return outputs
-        by_eid: dict[int, list[Mapping[str, Any]]] = {}
-        for output in outputs:
-            by_eid.setdefault(int(output["eid"]), []).append(output)
-        join, name = (np.mean if self.windows == "mean" else np.max), self.joined_output
-        return [
-            self.with_output(rows[0], join([row[name] for row in rows], axis=0))
-            for rows in by_eid.values()
-        ]
+        pairs = join_outputs(outputs, self.joined_output, self.windows)
+        return (self.with_output(output, joined) for output, joined in pairs)
 
     def with_output(self, output: Mapping[str, Any], joined: np.ndarray) -> dict[str, Any]:
         """Returns an example's outputs as if the head had computed another `joined_output`.
 
         Args:
-            output: of the example's first window.
+            output: of one of the example's windows.
             joined: of all its windows.
         """
         raise NotImplementedError(f"{type(self).__name__} has no windows.")
@@ -268,7 +245,9 @@ class ClassificationHead(SingleOutputHead):
             "predictions": tf.argmax(logits, axis=-1),
             "label_ids": label_ids,
         }
-        return HeadOutput(losses * features.get("weights", 1.0), outputs)
+        if "weights" in features:
+            losses = losses * features["weights"]
+        return HeadOutput(losses, outputs)
 
 
 class ClassificationTask(SingleOutputTask):
@@ -390,9 +369,16 @@ class ClassificationTask(SingleOutputTask):
         Raises:
             UserError: the model has other labels or none.
         """
-        trained = saved_labels(self.name, state) if state else self.label_list
+        trained = saved_classes(self.name, state) if state else self.label_list
         if trained != self.label_list:
             raise unlike_model(self.name, "labels", list(self.label_list), list(trained))
+
+
+def saved_classes(name: str, state: Mapping[str, Any]) -> tuple[str, ...]:
+    """Returns the classes of a trained model's task; arguments and errors as `saved_labels`."""
+    if state.get("multilabel"):
+        raise other_kind(name, "classification", state)
+    return saved_labels(name, state)
 
 
 def saved_labels(name: str, state: Mapping[str, Any]) -> tuple[str, ...]:

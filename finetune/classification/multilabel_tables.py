@@ -1,0 +1,175 @@
+"""Several labels a text without code: lists, texts with separators, or columns of 0 and 1."""
+
+from __future__ import annotations
+
+import ast
+import collections
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from absl import logging
+
+from electra_tf2.errors import UserError
+from electra_tf2.text.tokenizer import Tokenizer
+from finetune.classification.multilabel import MultilabelTask
+from finetune.classification.table_tasks import TableTask, sorted_labels
+from finetune.classification.tables import TableRow, label_text, read_table
+from finetune.classification.tasks import InputExample
+from finetune.definitions import MultilabelDefinition
+
+if TYPE_CHECKING:
+    from configure_finetuning import FinetuningConfig
+
+_YES_OR_NO = {"0": False, "1": True, "0.0": False, "1.0": True, "false": False, "true": True}
+# A list as Python and JSON print it: quoted texts, numbers and bare words with commas between.
+_ITEM = r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[\w.+-]+)"""
+_LIST = re.compile(rf"\[\s*(?:{_ITEM}\s*(?:,\s*{_ITEM}\s*)*,?\s*)?\]", re.DOTALL)
+# What may stand between labels where the separator of the definition never does.
+_OTHER_SEPARATORS = "|;,/"
+
+
+class TableMultilabel(TableTask, MultilabelTask):
+    """A task with several labels a text over the columns of a file.
+
+    Args:
+        config: the run's hparams.
+        name: the task's name.
+        tokenizer: text -> ids.
+        definition: its columns and files. Without labels they are the names of the columns or,
+            read when they are first needed, those of the training file, sorted.
+    """
+
+    definition: MultilabelDefinition
+
+    def __init__(
+        self,
+        config: FinetuningConfig,
+        name: str,
+        tokenizer: Tokenizer,
+        definition: MultilabelDefinition,
+    ):
+        named = definition.labels or definition.label_columns or ()
+        self._given_labels = tuple(str(label).strip() for label in named)
+        super().__init__(config, name, tokenizer, self._given_labels, definition.threshold)
+        self.definition = definition
+        self.windows = definition.windows
+
+    @property
+    def label_list(self) -> tuple[str, ...]:
+        """The labels' names."""
+        if not self._label_list:
+            self._label_list = self._inferred_labels()
+        return self._label_list
+
+    def _inferred_labels(self) -> tuple[str, ...]:
+        path = self.data_file("train")
+        found: collections.Counter[str] = collections.Counter()
+        columns = (self.definition.text, self.definition.label)
+        for row in read_table(path, columns, header=self.definition.header):
+            try:
+                if not row.problem:
+                    found.update(self._listed(row))
+            except ValueError:
+                continue  # counted when the examples are read
+        if not found:
+            raise UserError(
+                "The training data have no label.",
+                where=path,
+                received="rows without labels only",
+                remedy=f"Check the column of labels in the hparam tasks.{self.name}.label.",
+            )
+        self._warn_of_separators(path, found)
+        return sorted_labels(set(found))
+
+    def _warn_of_separators(self, path: str, found: collections.Counter[str]) -> None:
+        """Says so if what are taken for labels look like several, with another separator."""
+        for other in _OTHER_SEPARATORS:
+            several = [label for label in found if other in label.strip(other)]
+            if 2 * len(several) > len(found):
+                logging.warning(
+                    "%s: %d of %d labels contain %r, such as %r. If that stands between labels, "
+                    "set label_separator to it in the hparam tasks.%s.",
+                    path,
+                    len(several),
+                    len(found),
+                    other,
+                    several[0],
+                    self.name,
+                )
+
+    def read_examples(self, path: str, split: str) -> list[InputExample]:
+        """Reads a file; see `Task`. Warns of labels that the model doesn't know."""
+        examples = super().read_examples(path, split)
+        known = set(self.label_list)
+        unknown = collections.Counter(
+            label for e in examples for label in e.label or () if label not in known
+        )
+        for label, count in unknown.most_common(10):
+            logging.warning(
+                "%s: the label %r of %d rows is not one of the task's, and never predicted.",
+                path,
+                label,
+                count,
+            )
+        return examples
+
+    def _label(self, row: TableRow) -> tuple[str, ...]:
+        columns = self.definition.label_columns
+        if columns is None:
+            return self._listed(row)
+        return tuple(
+            label
+            for label, column in zip(self.label_list, columns, strict=True)
+            if _is_yes(row.cells[column], label)
+        )
+
+    def _listed(self, row: TableRow) -> tuple[str, ...]:
+        value = row.cells[self.definition.label]
+        return split_labels(value, self.definition.label_separator)
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Takes a trained model's labels."""
+        labels = self.trained_labels(state)
+        if self._given_labels not in ((), labels):
+            raise self._unlike_model("labels", "labels", list(self._given_labels), list(labels))
+        self._label_list = labels
+
+
+def split_labels(value: Any, separator: str = ",") -> tuple[str, ...]:
+    """Returns the labels in a cell, each once.
+
+    Args:
+        value: a list; a text in which a separator stands between labels; or a text that prints a
+            list as Python and JSON do, such as `['a', 'b']`.
+        separator: stands between labels.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    if isinstance(value, Mapping):
+        raise ValueError(f"{str(value)[:50]!r} is not a list of labels")
+    if isinstance(value, str):
+        text = value.strip()
+        if text.startswith("[") and text.endswith("]"):
+            value = _printed_list(text)
+        else:
+            parts = text.split(separator) if separator.strip() else value.split(separator)
+            value = [part for part in parts if part.strip()]
+    elif not isinstance(value, list):
+        value = [value]
+    return tuple(dict.fromkeys(label_text(label) for label in value))
+
+
+def _printed_list(text: str) -> list[Any]:
+    if not _LIST.fullmatch(text):
+        raise ValueError(f"{text[:50]!r} is not a list of labels")
+    items = re.findall(_ITEM, text[1:-1], re.DOTALL)
+    return [ast.literal_eval(item) if item[0] in "'\"" else item for item in items]
+
+
+def _is_yes(value: Any, label: str) -> bool:
+    text = label_text(value).lower()
+    if text not in _YES_OR_NO:
+        raise ValueError(f"the value {text[:50]!r} of {label!r} is neither 0 nor 1")
+    return _YES_OR_NO[text]
