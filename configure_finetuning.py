@@ -7,6 +7,7 @@ meanings are those of the official ELECTRA program, so its JSON files can be use
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from electra_tf2.hparams.presets import FinetuningPresetName, preset_values
@@ -98,6 +99,10 @@ class FinetuningConfig(HParams):
     # logs, evaluations and checkpoints, in steps
     log_every_steps: PositiveInt = 10  # a line of losses this often
     eval_every_steps: NonNegativeInt = 0  # score the dev split too, and keep the best weights
+    best_metric: str | None = None  # dev metric that the best weights are chosen by, such as loss;
+    # null: the main metric, or the mean of the tasks' main metrics
+    patience: NonNegativeInt = 0  # end training after so many evaluations in a row without a better
+    # best_metric; 0: never
     save_checkpoints_steps: PositiveInt = 1000000  # a checkpoint this often, and one at the end
     keep_checkpoint_max: NonNegativeInt | None = 5  # newest checkpoints to keep; 0 or null: all
     iterations_per_loop: PositiveInt = 1000  # most steps per graph call; it ends after about 5 s
@@ -126,6 +131,8 @@ class FinetuningConfig(HParams):
     # outputs
     write_test_outputs: bool = False  # write predictions for the test splits
     n_writes_test: NonNegativeInt = 5  # of the first so many trials
+    class_report: bool = False  # write each class's scores and the confusion matrix, as a table
+    # and as a picture
 
     # devices and speed
     distribution: Distribution = "auto"  # auto: all GPUs of this machine, else its CPU
@@ -162,8 +169,8 @@ class FinetuningConfig(HParams):
         "preset log_examples num_trials do_train do_eval keep_all_models overwrite require_gpu "
         "log_every_steps eval_every_steps save_checkpoints_steps keep_checkpoint_max "
         "iterations_per_loop use_tfrecords_if_existing eval_batch_size predict_batch_size "
-        "write_test_outputs n_writes_test distribution worker_timeout xla use_tpu num_tpu_cores "
-        "tpu_job_name tpu_name tpu_zone gcp_project raw_data_dir vocab_file init_checkpoint "
+        "write_test_outputs n_writes_test class_report distribution worker_timeout xla use_tpu "
+        "num_tpu_cores tpu_job_name tpu_name tpu_zone gcp_project raw_data_dir vocab_file init_checkpoint "
         "model_dir results_txt results_pkl preprocessed_data_dir test_predictions qa_eval_file "
         "qa_preds_file qa_na_file model_size embedding_size vocab_size "
         "encoder allow_partial_init".split()  # sizes: the stored network is compared
@@ -239,6 +246,20 @@ class FinetuningConfig(HParams):
             self.results_pkl = self.results_pkl.removesuffix(".pkl") + "-debug.pkl"
         self.vocab_size = self.model_hparam_overrides.get("vocab_size", self.vocab_size)
 
+    @classmethod
+    def changed_on_resume(
+        cls, old: Mapping[str, Any], new: Mapping[str, Any]
+    ) -> list[tuple[str, Any, Any]]:
+        """Hparams that differ although a resumed run has to keep them; see the base class.
+
+        With `patience`, the steps at which the dev split is scored decide when training ends.
+        """
+        changed = super().changed_on_resume(old, new)
+        every = [values.get("eval_every_steps", 0) for values in (old, new)]
+        if new.get("patience") and every[0] != every[1]:
+            changed.append(("eval_every_steps", *every))
+        return changed
+
     def _task_defaults(self, name: str) -> dict[str, Any]:
         definition = self.tasks.get(name)
         if isinstance(definition, dict):
@@ -292,6 +313,13 @@ class FinetuningConfig(HParams):
                 {"do_train": False, "do_eval": False, "write_test_outputs": False},
                 "Set do_train or do_eval to true.",
             )
+        for name in ("patience", "best_metric"):
+            if getattr(self, name) and not self.eval_every_steps:
+                raise contradiction(
+                    "The dev split is not scored during training.",
+                    {name: getattr(self, name), "eval_every_steps": 0},
+                    "Set eval_every_steps to the number of steps between evaluations.",
+                )
         if self.seed + max(self.num_trials, 1) > 1 << 32:
             raise contradiction(
                 "The last trial's seed is too large.",

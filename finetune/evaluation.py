@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -9,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from electra_tf2.console import say
+from electra_tf2.errors import UserError, nearest_name_hint
 from electra_tf2.training.predictor import Predictor, constant_kernels
 from finetune.batches import Batching, scoring_dataset
 from finetune.features import NO_ROW, FeatureTable, Preprocessor, TaskData
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from configure_finetuning import FinetuningConfig
 
 Outputs = Mapping[str, np.ndarray]
+# Endings of metrics of which less is more.
+_LOWER_IS_BETTER = ("loss", "mse")
 
 
 class DevSplit(NamedTuple):
@@ -147,11 +151,51 @@ class DevScores(NamedTuple):
         main = {dev.task.name: dev.task.main_metric for dev, _ in self.splits}
         return sum(self.metrics[task][metric] for task, metric in main.items()) / len(main)
 
+    def score_by(self, metric: str | None) -> float:
+        """Returns what the best weights are chosen by.
+
+        Args:
+            metric: one of `flat`; None: the main score.
+
+        Raises:
+            UserError: there is no such metric.
+        """
+        if metric is None:
+            return self.main_score()
+        known = self.flat()
+        if metric not in known:
+            raise UserError(
+                "There is no such metric.",
+                where="hparam best_metric",
+                received=repr(metric),
+                remedy=nearest_name_hint(metric, known),
+            )
+        return known[metric]
+
+    def tuned(self) -> dict[str, dict[str, float]]:
+        """Returns task -> what was tuned on its dev split, of tasks that tune something."""
+        found = {d.task.name: score.scorer.tuned() for d, score in self.splits if not d.prefix}
+        return {name: tuned for name, tuned in found.items() if tuned}
+
     def flat(self) -> dict[str, float]:
         """Returns metric -> figure; the names begin with the task's if there are several."""
         if len(self.metrics) == 1:
             return dict(next(iter(self.metrics.values())))
         return {f"{t}/{m}": v for t, own in self.metrics.items() for m, v in own.items()}
+
+
+def is_better(score: float, best: float, metric: str | None) -> bool:
+    """Whether a score is better than the best so far: less of a loss or an error, else more.
+
+    Args:
+        score: the score; one that is not a number is never better.
+        best: the best so far; anything is better than what is not a number.
+        metric: see `DevScores.score_by`.
+    """
+    if math.isnan(score) or math.isnan(best):
+        return math.isnan(best) and not math.isnan(score)
+    is_less = metric is not None and metric.endswith(_LOWER_IS_BETTER)
+    return score < best if is_less else score > best
 
 
 def open_dev_splits(preprocessor: Preprocessor, tasks: Sequence[Task]) -> list[DevSplit]:

@@ -14,6 +14,7 @@ from electra_tf2.loading.source import Source, dtype_policy, open_source
 from electra_tf2.text.normalization import is_dropped
 from electra_tf2.text.rows import check_positive, check_texts
 from electra_tf2.training.devices import Precision, make_strategy
+from finetune.classification.multilabel import MultilabelTask
 from finetune.classification.regression import RegressionTask
 from finetune.classification.tasks import ClassificationTask, InputExample
 from finetune.evaluation import Evaluation
@@ -24,7 +25,7 @@ from finetune.qa.tasks import QATask
 from finetune.tagging.tasks import TaggingExample, TaggingTask
 from finetune.task import Task
 from finetune.task_builder import get_tasks
-from finetune.trial_folders import stored_states
+from finetune.trial_folders import restore_tuned, stored_states
 
 _ROWS = 32
 
@@ -38,6 +39,18 @@ class Label(NamedTuple):
     """
 
     label: str
+    probabilities: dict[str, float]
+
+
+class Labels(NamedTuple):
+    """The predicted labels of a text that may have several.
+
+    Attributes:
+        labels: those whose probability reaches the task's threshold.
+        probabilities: of all labels, by name.
+    """
+
+    labels: list[str]
     probabilities: dict[str, float]
 
 
@@ -82,7 +95,7 @@ class Answer(NamedTuple):
     null_odds: float | None
 
 
-Prediction = Label | Score | Tags | Answer
+Prediction = Label | Labels | Score | Tags | Answer
 
 
 class FineTuned:
@@ -143,6 +156,7 @@ class FineTuned:
         tasks = get_tasks(config, source.tokenizer)
         for task in tasks:
             task.set_state(states.get(task.name, {}))
+        restore_tuned(source.pretrained.folder, tasks)
         strategy = make_strategy("one_device")
         with strategy.scope():
             network = FinetuningModel(tasks, source.network, dtype=dtype_policy(precision))
@@ -182,19 +196,21 @@ class FineTuned:
         """Predicts with one of the model's tasks.
 
         Args:
-            inputs: for classification and regression, texts or pairs of texts; for tagging,
-                sentences as lists of words or as texts whose words white space separates; for
-                question answering, pairs of a question and a passage. What is longer than the
-                model's max_seq_length is cut off; a long passage is read in several windows.
+            inputs: for classification, multilabel and regression, texts or pairs of texts; for
+                tagging, sentences as lists of words or as texts whose words white space
+                separates; for question answering, pairs of a question and a passage. What is
+                longer than the model's max_seq_length is cut off; a long passage, and a long text
+                of a task with windows, is read in several windows.
             task: the task's name; None where there is only one.
             batch_size: rows to a batch.
 
         Returns:
-            For each input a `Label`, `Score`, `Tags` or `Answer`.
+            For each input a `Label`, `Labels`, `Score`, `Tags` or `Answer`.
 
         Raises:
             TypeError: an input is not of the task's type.
-            ValueError: a question comes without a passage, or `batch_size` is below 1.
+            ValueError: a question comes without a passage, a task with windows is given a pair,
+                or `batch_size` is below 1.
             UserError: the model has no such task.
         """
         check_positive("batch_size", batch_size)
@@ -236,8 +252,8 @@ def _kind_of(task: Task) -> _Kind:
         f"The task {task.name!r} can't be used from Python.",
         where=f"{type(task).__module__}.{type(task).__qualname__}",
         received="a kind of its own",
-        remedy="Inherit from ClassificationTask, RegressionTask, TaggingTask or QATask, or write "
-        "the examples to a file and use run_finetuning.py --predict.",
+        remedy="Inherit from ClassificationTask, MultilabelTask, RegressionTask, TaggingTask or "
+        "QATask, or write the examples to a file and use run_finetuning.py --predict.",
     )
 
 
@@ -282,6 +298,10 @@ def _label(record: Mapping[str, Any]) -> Label:
     return Label(record["label"], record["probabilities"])
 
 
+def _labels(record: Mapping[str, Any]) -> Labels:
+    return Labels(record["labels"], record["probabilities"])
+
+
 def _score(record: Mapping[str, Any]) -> Score:
     return Score(record["score"])
 
@@ -296,6 +316,7 @@ def _answer(record: Mapping[str, Any]) -> Answer:
 
 _KINDS: dict[type[Task], _Kind] = {
     ClassificationTask: _Kind(_text_examples, _label),
+    MultilabelTask: _Kind(_text_examples, _labels),
     RegressionTask: _Kind(_text_examples, _score),
     TaggingTask: _Kind(_tagging_examples, _tags),
     QATask: _Kind(_question_examples, _answer),

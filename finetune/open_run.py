@@ -13,6 +13,7 @@ from electra_tf2.errors import UserError
 from electra_tf2.loading.folder import check_output_paths, check_results_paths, read_config
 from electra_tf2.loading.pretrained import Pretrained, has_checkpoint, open_pretrained
 from electra_tf2.modeling.config import TransformerConfig
+from electra_tf2.plots import load_pyplot
 from electra_tf2.text.normalization import Casing
 from electra_tf2.text.tokenizer import make_tokenizer
 from electra_tf2.training.devices import (
@@ -33,6 +34,7 @@ from finetune.trial_folders import (
     Origin,
     TrialFolders,
     is_finished,
+    restore_tuned,
     scoring_origin,
     stored_states,
     training_origin,
@@ -94,6 +96,8 @@ def _open_run(config: FinetuningConfig, devices: Devices) -> Run:
     if config.do_eval:
         check_results_paths(config.results_txt, config.results_pkl)
     check_output_paths(_output_files(config))
+    if config.class_report:
+        load_pyplot()
     folders = TrialFolders(config.model_dir)
     trial, start = (0, _pretrained(config)) if config.do_train else _find_trained(config, folders)
     network = resolve_network(config, start)
@@ -103,6 +107,7 @@ def _open_run(config: FinetuningConfig, devices: Devices) -> Run:
     tasks = get_tasks(config, make_tokenizer(vocabulary, casing))
     if not config.do_train and start is not None and start.format != "huggingface":
         _restore_states(tasks, start.folder)  # a Hugging Face model has no heads of ours
+        restore_tuned(start.folder, tasks)
     strategy, workers = devices
     _check_batches(config, strategy.num_replicas_in_sync)
     say(describe(strategy, config.train_batch_size, workers))

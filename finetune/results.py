@@ -33,7 +33,8 @@ class Best:
 
     Attributes:
         step: training steps.
-        score: the main metric, or the mean of the tasks' main metrics.
+        score: the hparam best_metric: the main metric, or the mean of the tasks' main metrics,
+            where it is null.
         scores: task -> metric -> figure.
         checkpoint: the weights.
     """

@@ -16,6 +16,7 @@ from electra_tf2.errors import UserError
 from electra_tf2.loading.folder import check_output_paths, make_model_folder
 from electra_tf2.loading.pretrained import open_pretrained
 from electra_tf2.training.devices import open_devices
+from finetune.classification.class_report import report_path, write_class_report
 from finetune.evaluation import (
     DevScores,
     DevSplit,
@@ -36,8 +37,9 @@ from finetune.predictions import (
 )
 from finetune.pretrained_model import pretraining_pfs_days
 from finetune.results import Results, TrialResult, table_path
+from finetune.task import Scorer
 from finetune.trial import TrainedTrial, build_model, train_trial
-from finetune.trial_folders import check_same_trial
+from finetune.trial_folders import check_same_trial, restore_tuned, write_tuned
 
 if TYPE_CHECKING:
     from configure_finetuning import FinetuningConfig
@@ -226,6 +228,8 @@ def _run_trial(run: Run, data: RunData, results: Results, trial: int) -> None:
         result = _score(run, data.dev, trained, trial)
         workers.together(lambda: results.add(result))
         workers.on_chief(lambda: write_model_scores(config))
+    else:
+        restore_tuned(folders.path(trial), run.tasks)
     workers.on_chief(lambda: folders.remove_replaced(trial))
     if config.write_test_outputs and trial <= config.n_writes_test:
         write_test_outputs(run, trained.evaluation, trial)
@@ -285,6 +289,7 @@ def _write_missing_outputs(run: Run, trial: int) -> None:
         return
     start = run.workers.together(lambda: open_pretrained(folder))
     model = build_model(dataclasses.replace(run, start=start), config.seed, need_heads=True)
+    restore_tuned(folder, run.tasks)
     write_test_outputs(run, Evaluation(config, model, run.strategy, fixed_weights=True), trial)
 
 
@@ -296,6 +301,10 @@ def _score(run: Run, dev: list[DevSplit], trained: TrainedTrial, trial: int) -> 
         say(f"Scoring {task} on {', '.join(own)}")
     scores = score_all(trained.evaluation, dev)
     report(scores)
+    if config.do_train:
+        run.workers.on_chief(lambda: write_tuned(run.folders.path(trial), scores.tuned()))
+        for task in run.tasks:
+            task.set_tuned(scores.tuned().get(task.name, {}))
     run.workers.on_chief(lambda: _write_dev_outputs(config, scores, trial))
     return TrialResult(
         trial=trial,
@@ -313,8 +322,22 @@ def _score(run: Run, dev: list[DevSplit], trained: TrainedTrial, trial: int) -> 
 def _write_dev_outputs(config: FinetuningConfig, scores: DevScores, trial: int) -> None:
     for split, score in scores.splits:
         score.scorer.write_files()
+        if config.class_report:
+            _write_class_report(config, split, score.scorer, trial)
         if trial <= config.n_writes_test:
             write_predictions(config, split.task, split.split, trial, score.outputs)
+
+
+def _write_class_report(
+    config: FinetuningConfig, split: DevSplit, scorer: Scorer, trial: int
+) -> None:
+    name, figures = split.task.name, scorer.class_scores()
+    if figures is None:
+        say(f"{name} has no classes: no class_report is written for it.")
+        return
+    path = report_path(config, name, split.split, trial)
+    title = f"{name}, {split.split}" + (f", trial {trial}" if trial else "")
+    say(f"Scores of the classes: {', '.join(write_class_report(figures, path, title))}")
 
 
 def _not_finite(metrics: dict[str, dict[str, float]]) -> dict[str, str]:

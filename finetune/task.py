@@ -103,8 +103,8 @@ class Scorer(abc.ABC):
         """Returns the figures of every class, label or type of span; None if there are none."""
         return None
 
-    def tuned(self) -> dict[str, Any]:
-        """Returns what was chosen to suit the examples taken, see `Task.set_tuned`."""
+    def tuned(self) -> dict[str, float]:
+        """Returns what was chosen to suit the examples taken: a "threshold", or nothing."""
         return {}
 
     def results_str(self) -> str:
@@ -299,16 +299,13 @@ class Task(abc.ABC):
         """Takes what `get_state` returned when the model was trained, in place of the data's."""
         del state  # a task that infers something overrides this
 
-    def set_tuned(self, tuned: Mapping[str, Any]) -> None:
+    def set_tuned(self, tuned: Mapping[str, float]) -> None:
         """Takes what was tuned on the dev split for a model, such as a threshold.
 
         Unlike the state it belongs to one model, and neither features nor weights depend on it.
 
         Args:
-            tuned: from `Scorer.tuned`, JSON values; empty if nothing was tuned.
-
-        Raises:
-            UserError: it is not of this task.
+            tuned: from `Scorer.tuned`; empty if nothing was tuned.
         """
         del tuned  # a task that tunes something overrides this
 

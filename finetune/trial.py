@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import posixpath
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -22,21 +23,55 @@ from electra_tf2.training.reports import RunLog, SilentLog
 from electra_tf2.training.schedule import PolynomialDecay
 from electra_tf2.training.trainer import Hooks, Interrupted, Trainer, TrainingRun
 from finetune.batches import COMPILED_STEP, Batching, describe_batch, training_dataset
-from finetune.evaluation import DevSplit, Evaluation, score_all
+from finetune.evaluation import DevSplit, Evaluation, is_better, score_all
 from finetune.features import TaskData
 from finetune.layerwise_decay import learning_rate_factors
 from finetune.model import FinetuningModel, FinetuningObjective
 from finetune.open_run import Run, RunData
 from finetune.pretrained_model import initialize
 from finetune.results import Best
-from finetune.trial_folders import mark_finished, stored_states, write_origin, write_states
+from finetune.trial_folders import (
+    mark_finished,
+    stored_states,
+    write_origin,
+    write_states,
+    write_tuned,
+)
+
+# Checkpoints' states and the log have the count under this name.
+_WITHOUT_GAIN = "evaluations_without_gain"
+
+
+@dataclasses.dataclass
+class Patience:
+    """Counts the evaluations in a row without a better score.
+
+    Attributes:
+        limit: evaluations at which training ends; 0: never.
+        without_gain: evaluations since the best one.
+    """
+
+    limit: int
+    without_gain: int = 0
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether training is to end."""
+        return 0 < self.limit <= self.without_gain
+
+    def totals(self, step: int) -> dict[str, float]:
+        """Returns the count, by which a resumed run goes on; see `TrainingRun.totals`."""
+        del step
+        return {_WITHOUT_GAIN: self.without_gain}
 
 
 class BestWeights:
     """Scores the dev splits when called, and saves the weights if none before scored higher.
 
-    The score is the main metric, or the mean of the tasks' main metrics. The weights are kept in
-    the folder `best` of the trial's folder.
+    The score is the hparam best_metric: the main metric, or the mean of the tasks' main metrics,
+    where it is null. The weights are kept in the folder `best` of the trial's folder: the best and,
+    until the training is done, those that were the best when its newest checkpoint was saved, so
+    that a run that resumes there goes on as it would have.
 
     Args:
         folder: the trial's folder.
@@ -44,9 +79,12 @@ class BestWeights:
         evaluation: runs the network.
         dev: what is scored.
         describe: writes the model's files (config, vocabulary, …) to a folder.
+        metric: the hparam best_metric.
+        patience: counts the evaluations without a better score.
 
     Attributes:
         found: the best so far.
+        patience: as given.
     """
 
     def __init__(
@@ -56,13 +94,17 @@ class BestWeights:
         evaluation: Evaluation,
         dev: Sequence[DevSplit],
         describe: Callable[[str], None],
+        metric: str | None,
+        patience: Patience,
     ):
         self._folder = posixpath.join(folder, "best")
         self._trainer = trainer
         self._evaluation = evaluation
         self._dev = dev
         self._describe = describe
-        self._store = CheckpointStore(self._folder, keep_max=1)
+        self._metric = metric
+        self.patience = patience
+        self._store = CheckpointStore(self._folder)
         trainer.run.workers.on_chief(self._remove_later_weights)
         newest = self._store.latest()
         self.found: Best | None = None
@@ -71,26 +113,67 @@ class BestWeights:
 
     def _remove_later_weights(self) -> None:
         """Removes weights of a later step: the run resumes before it, maybe to other weights."""
-        newest = self._store.latest()
-        if newest and self._store.load(newest).state["best"]["step"] > self._trainer.step:
+        steps = self._store.steps()
+        earlier = [step for step in steps if step <= self._trainer.step]
+        if not earlier:
             remove_tree(self._folder)
+        elif earlier != steps:
+            self._store.keep_only(earlier)
+            newest = self._store.latest()
+            tuned = self._store.load(newest).state.get("tuned", {}) if newest else {}
+            write_tuned(self._folder, tuned)
 
-    def __call__(self) -> None:
-        step = self._trainer.step
+    def check_metric(self) -> None:
+        """Refuses a metric that is none of the tasks', before anything is trained.
+
+        Raises:
+            UserError: there is no such metric.
+        """
+        tasks = {split.task.name: split.task.main_metric for split in self._dev}
+        usual = {
+            name if len(tasks) == 1 else f"{task}/{name}"
+            for task, main in tasks.items()
+            for name in (main, "loss")
+        }
+        if self._metric is not None and self._metric not in usual:
+            score_all(self._evaluation, self._dev).score_by(self._metric)
+
+    def __call__(self) -> bool:
+        """Scores; returns whether training is to end, as patience is exhausted."""
+        step, workers = self._trainer.step, self._trainer.run.workers
         scores = score_all(self._evaluation, self._dev)
         self._trainer.run.log.write(step, scores.flat(), split="dev")
-        score = scores.main_score()
+        score = scores.score_by(self._metric)
         say(f"Step {step}, dev: " + ", ".join(f"{n} {v:.2f}" for n, v in scores.flat().items()))
-        if self.found is not None and not score > self.found.score:
-            return
-        best = {"step": step, "score": score, "scores": scores.metrics}
-        self._trainer.run.workers.on_chief(lambda: self._save(best))
-        self.found = Best(**best, checkpoint=self._store.latest())
+        if self.found is not None and not is_better(score, self.found.score, self._metric):
+            self.patience.without_gain += 1
+        else:
+            self.patience.without_gain = 0
+            best = {"step": step, "score": score, "scores": scores.metrics}
+            workers.on_chief(lambda: self._save(best, scores.tuned()))
+            self.found = Best(**best, checkpoint=self._store.latest())
+        return bool(workers.gather([self.patience.is_exhausted])[0, 0])  # as the chief sees it
 
-    def _save(self, best: dict[str, Any]) -> None:
+    def finish(self) -> None:
+        """Removes weights that were kept for a run that resumes."""
+        if self.found is not None:
+            self._store.keep_only([self.found.step])
+
+    def _save(self, best: dict[str, Any], tuned: dict[str, Any]) -> None:
         self._describe(self._folder)
+        write_tuned(self._folder, tuned)
         weights = self._trainer.run.optimizer.variables.to_numpy()
-        self._store.save(self._trainer.step, weights, {}, {"best": best})
+        self._store.save(self._trainer.step, weights, {}, {"best": best, "tuned": tuned})
+        self._store.keep_only(self._needed())
+
+    def _needed(self) -> set[int]:
+        """The steps of the best weights now, and of those when the last checkpoints were saved."""
+        run, now = self._trainer.run, self._trainer.step
+        every = run.settings.save_every
+        # The newest one on the disk, and one that may still be on its way there.
+        saved = [*run.store.steps()[-1:], (now - 1) // every * every]
+        steps = self._store.steps()
+        return {now, *(max((s for s in steps if s <= at), default=now) for at in saved)}
 
 
 class TrainedTrial(NamedTuple):
@@ -167,10 +250,11 @@ def train_trial(run: Run, data: RunData, trial: int) -> TrainedTrial:
     start = time.monotonic()
     model = build_model(run, seed, need_heads=False)
     say(f"Model: {count_parameters(model):,} parameters; {describe_encoder(model.encoder)}")
-    trainer = _make_trainer(run, model, data.train, seed, trial)
+    patience = Patience(config.patience)
+    trainer = _make_trainer(run, model, data.train, seed, trial, patience)
     evaluation = Evaluation(config, model, run.strategy)
     newest = newest_checkpoint(trainer.run.store, run.workers)
-    run.workers.together(lambda: _resume(trainer, newest))
+    run.workers.together(lambda: _resume(trainer, newest, patience))
 
     def describe():
         _describe_model(run, folder)
@@ -180,9 +264,19 @@ def train_trial(run: Run, data: RunData, trial: int) -> TrainedTrial:
     best = None
     if config.eval_every_steps:
         best = BestWeights(
-            folder, trainer, evaluation, data.dev, lambda path: _describe_model(run, path)
+            folder,
+            trainer,
+            evaluation,
+            data.dev,
+            lambda path: _describe_model(run, path),
+            config.best_metric,
+            patience,
         )
+        if trainer.step == 0:
+            best.check_metric()
     _train(run, trainer, data.train, seed, best)
+    if best:
+        run.workers.on_chief(best.finish)
     run.workers.on_chief(lambda: mark_finished(folder, trainer.step))
     return TrainedTrial(
         evaluation,
@@ -229,7 +323,7 @@ def _make_optimizer(run: Run, variables: Mapping[str, keras.Variable]) -> Replic
 
 
 def _make_trainer(
-    run: Run, model: FinetuningModel, data: TaskData, seed: int, trial: int
+    run: Run, model: FinetuningModel, data: TaskData, seed: int, trial: int, patience: Patience
 ) -> Trainer:
     config, folder = run.config, run.folders.path(trial)
     objective = FinetuningObjective(model)
@@ -258,20 +352,23 @@ def _make_trainer(
         log=RunLog(folder) if run.workers.is_chief else SilentLog(),
         description=f"{','.join(config.task_names)} trial {trial}",
         workers=run.workers,
+        totals=patience.totals if patience.limit else None,
     )
     return Trainer(training)
 
 
-def _resume(trainer: Trainer, newest: str | None) -> None:
+def _resume(trainer: Trainer, newest: str | None, patience: Patience) -> None:
     if newest is not None:
-        trainer.restore(trainer.run.store.load(newest))
+        checkpoint = trainer.run.store.load(newest)
+        trainer.restore(checkpoint)
+        patience.without_gain = checkpoint.state.get(_WITHOUT_GAIN, 0)
         say(f"Resuming at step {trainer.step} from {newest}")
 
 
 def _train(run: Run, trainer: Trainer, data: TaskData, seed: int, best: BestWeights | None) -> None:
     steps = trainer.run.settings.num_train_steps
     run.workers.on_chief(lambda: trainer.run.log.rewind(trainer.step))
-    if trainer.step >= steps:
+    if trainer.step >= steps or (best and best.patience.is_exhausted):
         say(f"Already trained for {trainer.step} steps: nothing to do.")
         return
     say(
@@ -295,5 +392,8 @@ def _train(run: Run, trainer: Trainer, data: TaskData, seed: int, best: BestWeig
         ),
     )
     trainer.run.log.close()
+    if best and best.patience.is_exhausted:
+        count, metric = best.patience.limit, run.config.best_metric or "score"
+        say(f"Training ends early: {count} evaluations in a row without a better {metric}.")
     if trainer.late_signal:
         raise Interrupted(trainer.late_signal, trainer.step, trainer.run.store.latest())

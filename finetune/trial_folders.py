@@ -2,6 +2,7 @@
 
 <model_dir>_<trial>/            a trial's model, see `electra_tf2.loading.folder`, with
     tasks.json                  what the tasks inferred from the training data, such as labels
+    tuned.json                  what was tuned on the dev split, such as a threshold, if anything
     origin.json                 fingerprints of the data and the model that it is trained from
     finished.json               present once it is trained to its end
 <model_dir>_<trial>.replaced/   the trial that an overwriting run replaces, until that has succeeded
@@ -32,6 +33,7 @@ from finetune.features import feature_key
 from finetune.task import Task
 
 TASKS = "tasks.json"
+_TUNED = "tuned.json"
 _ORIGIN = "origin.json"
 _FINISHED = "finished.json"
 _REPLACED = ".replaced"
@@ -137,6 +139,43 @@ def stored_states(folder: str) -> dict[str, dict[str, Any]]:
                 f"{what} can't be read.", where=f"{path}, {name}", received=state, remedy=remedy
             )
     return states
+
+
+def write_tuned(folder: str, tuned: Mapping[str, Mapping[str, float]]) -> None:
+    """Writes task -> what was tuned for a model to its folder; nothing if nothing was tuned."""
+    path = posixpath.join(folder, _TUNED)
+    if tuned:
+        files.write_json(path, {name: dict(own) for name, own in tuned.items()}, indent=2)
+    elif files.exists(path):
+        files.remove(path)
+
+
+def stored_tuned(folder: str) -> dict[str, dict[str, float]]:
+    """Returns task -> what was tuned for the model in a folder, of tasks that tuned something.
+
+    Raises:
+        UserError: the file can't be read.
+    """
+    path = posixpath.join(folder, _TUNED)
+    if not files.exists(path):
+        return {}
+    what, remedy = "What was tuned for the model", "Restore the file, or fine-tune again."
+    tuned = files.read_json(path, what, remedy)
+    for name, own in tuned.items():
+        threshold = own.get("threshold") if isinstance(own, dict) else None
+        is_number = isinstance(threshold, int | float) and not isinstance(threshold, bool)
+        if not is_number or not 0 <= threshold <= 1:
+            raise UserError(
+                f"{what} can't be read.", where=f"{path}, {name}", received=own, remedy=remedy
+            )
+    return tuned
+
+
+def restore_tuned(folder: str, tasks: Sequence[Task]) -> None:
+    """Gives tasks what was tuned for the model in a folder; errors as `stored_tuned`."""
+    tuned = stored_tuned(folder)
+    for task in tasks:
+        task.set_tuned(tuned.get(task.name, {}))
 
 
 def training_origin(arrays: Mapping[str, np.ndarray] | None, tasks: Sequence[Task]) -> Origin:

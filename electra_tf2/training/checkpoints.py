@@ -17,7 +17,7 @@ import platform
 import posixpath
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -116,6 +116,12 @@ class CheckpointStore:
     def steps(self) -> list[int]:
         """Returns the steps of all complete checkpoints, in rising order."""
         return sorted(int(match[1]) for name in self._names() if (match := _NAME.fullmatch(name)))
+
+    def keep_only(self, steps: Collection[int]) -> None:
+        """Removes the checkpoints of all other steps."""
+        for step in self.steps():
+            if step not in steps:
+                self._remove(posixpath.join(self.folder, f"step-{step:08d}"))
 
     def load(self, path: str, *, with_optimizer: bool = True) -> Checkpoint:
         """Reads a checkpoint.

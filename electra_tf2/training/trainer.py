@@ -68,7 +68,8 @@ class Hooks:
     """What is called while a trainer trains; each of them is optional.
 
     Attributes:
-        evaluate: called every `eval_every` steps to score the present weights.
+        evaluate: called every `eval_every` steps to score the present weights; if it returns True,
+            training ends there.
         explain: turns an error that the input raised in TensorFlow into a `UserError`; returns None
             if it can't.
         locate: position in examples -> where the batch there comes from, for `NonFiniteLoss`.
@@ -159,6 +160,7 @@ class Trainer:
         self.examples_seen = 0
         self.skipped = 0
         self.late_signal: int | None = None
+        self._ends_early = False
         self._saver = BackgroundSaver(run.store)
         settings = run.settings
         replica_step = ReplicaStep(
@@ -196,6 +198,8 @@ class Trainer:
     def train(self, make_dataset: MakeDataset, hooks: Hooks = _NO_HOOKS) -> None:
         """Trains to `settings.num_train_steps`, saving on the way and at the end.
 
+        It ends earlier if the hook `evaluate` asks for it, on all workers alike.
+
         Args:
             make_dataset: (position in examples, input context) -> the data from there on.
             hooks: what is called on the way.
@@ -230,12 +234,12 @@ class Trainer:
                     self._report(average, sums, progress, hooks)
                     average = Average(summarize)
                 if hooks.evaluate and settings.eval_every and self.step % settings.eval_every == 0:
-                    hooks.evaluate()
+                    self._ends_early = hooks.evaluate() is True
                 self._save_if_due(stop)
                 n_steps = self._agreed_steps(seconds_per_step)
 
     def _is_done(self) -> bool:
-        return self.step >= self.run.settings.num_train_steps
+        return self._ends_early or self.step >= self.run.settings.num_train_steps
 
     def _agreed_steps(self, seconds_per_step: float) -> int:
         """Steps of the next graph call: the chief's, as the workers' clocks differ."""

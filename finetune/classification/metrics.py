@@ -9,6 +9,7 @@ import numpy as np
 import scipy.stats
 import sklearn.metrics
 
+from finetune.classification.class_report import ClassScores, scores_of_classes
 from finetune.task import Scorer
 
 _f1_score: Any = sklearn.metrics.f1_score  # untyped: zero_division is taken for a string
@@ -63,6 +64,10 @@ class AccuracyScorer(SentenceLevelScorer):
             return None
         label = self._predicted[0]
         return f"the class {self._label_list[label] if self._label_list else str(label)!r}"
+
+    def class_scores(self) -> ClassScores:
+        """Returns the figures of each class, and the confusion matrix."""
+        return scores_of_classes(self._true, self._predicted, self._label_list)
 
     def _f1(self) -> tuple[str, float]:
         f1 = _f1_score(np.equal(self._true, 1), np.equal(self._predicted, 1), zero_division=0)

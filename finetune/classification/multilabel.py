@@ -10,7 +10,6 @@ import tensorflow as tf
 from absl import logging
 from scipy.special import expit
 
-from electra_tf2.errors import UserError
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.text.tokenizer import Tokenizer
 from finetune.classification.class_report import ClassFigures, ClassScores
@@ -123,31 +122,15 @@ class MultilabelTask(SingleOutputTask):
         tunes = self._is_tuned and self.config.do_train
         return MultilabelScorer(self.label_list, None if tunes else self.threshold)
 
-    def set_tuned(self, tuned: Mapping[str, Any]) -> None:
-        """Takes the threshold that was tuned for a model, if the task asks for one.
-
-        Args:
-            tuned: see `Task.set_tuned`.
-
-        Raises:
-            UserError: it is not a threshold.
-        """
+    def set_tuned(self, tuned: Mapping[str, float]) -> None:
+        """Takes the "threshold" that was tuned for a model, if the task asks for one."""
         if not self._is_tuned:
             return
-        threshold = tuned.get("threshold", DEFAULT_THRESHOLD)
+        self.threshold = tuned.get("threshold", DEFAULT_THRESHOLD)
         if "threshold" not in tuned:
             logging.warning(
-                "%s: no threshold was tuned for the model; %g is used.", self.name, threshold
+                "%s: no threshold was tuned for the model; %g is used.", self.name, self.threshold
             )
-        if not isinstance(threshold, float) or not 0 <= threshold <= 1:
-            raise UserError(
-                "The threshold of a model is not a probability.",
-                where=f"task {self.name}",
-                received=repr(threshold),
-                remedy="Restore the model's tuned.json, or give the threshold in the task's "
-                "definition.",
-            )
-        self.threshold = threshold
 
     def with_output(self, output: Mapping[str, Any], joined: np.ndarray) -> dict[str, Any]:
         """Returns an example's outputs with other logits."""
@@ -247,7 +230,7 @@ class MultilabelScorer(Scorer):
         """Returns the figures of each label, and those over all decisions."""
         return ClassScores(self._figures(self._decided()))
 
-    def tuned(self) -> dict[str, Any]:
+    def tuned(self) -> dict[str, float]:
         """Returns the threshold if it was tuned."""
         return {"threshold": self._decided().threshold} if self._threshold is None else {}
 

@@ -25,9 +25,10 @@ from electra_tf2.export.huggingface import (
 from electra_tf2.formats.huggingface_config import architecture_for
 from electra_tf2.formats.huggingface_names import Architecture
 from electra_tf2.loading.source import Source
+from finetune.classification.multilabel import DEFAULT_THRESHOLD
 from finetune.classification.regression import trained_scaling
 from finetune.classification.tasks import saved_labels
-from finetune.trial_folders import TASKS, stored_states
+from finetune.trial_folders import TASKS, stored_states, stored_tuned
 
 _CLASSIFIER = {"classifier/kernel", "classifier/bias"}
 _SPANS = {"start/kernel", "start/bias", "end/kernel", "end/bias"}
@@ -42,12 +43,19 @@ class TrainedTask(NamedTuple):
         head: its variables by their paths below the task's scope.
         state: what training kept of it, see `Task.get_state`.
         hparams: those of the training.
+        tuned: what was tuned for the model, see `Task.set_tuned`.
     """
 
     name: str
     head: Mapping[str, np.ndarray]
     state: Mapping[str, Any]
     hparams: Mapping[str, Any]
+    tuned: Mapping[str, Any]
+
+    @property
+    def definition(self) -> Mapping[str, Any]:
+        """Its entry in the hparam `tasks`; empty for a task by class."""
+        return self.hparams.get("tasks", {}).get(self.name, {})
 
 
 # Makes a model of a task; if transformers has none, says why instead.
@@ -83,8 +91,13 @@ def export_huggingface(source: str, output: str, options: ExportOptions) -> None
             remedy="Give the folder of a trial, …/finetuning_models/<tasks>_model_<trial>.",
         )
     _check_tasks(opened, states)
+    tuned = stored_tuned(opened.pretrained.folder)
     models = [
-        _task_model(opened, options, TrainedTask(task, _head(opened, task), state, hparams))
+        _task_model(
+            opened,
+            options,
+            TrainedTask(task, _head(opened, task), state, hparams, tuned.get(task, {})),
+        )
         for task, state in states.items()
     ]
     write_models(opened, models, output)
@@ -121,6 +134,7 @@ def _maker(trained: TrainedTask) -> Make:
     """Returns what makes a model with a head of this kind."""
     kinds: tuple[tuple[set[str], set[str], Make], ...] = (
         (_CLASSIFIER, {"labels", "is_token_level"}, _tagger),
+        (_CLASSIFIER, {"labels", "multilabel"}, _multilabel),
         (_CLASSIFIER, {"labels"}, _classifier),
         (_CLASSIFIER, {"min", "max"}, _regression),
         (_SPANS, set(), _question_answering),
@@ -143,7 +157,19 @@ def _classifier(
 ) -> ConvertedNetwork | str:
     kernel, bias = trained.head["classifier/kernel"], trained.head["classifier/bias"]
     config = {"problem_type": "single_label_classification", **_trained_labels(trained)}
-    return _single_output(source, architecture, kernel, bias, config, trained.hparams)
+    return _single_output(source, architecture, kernel, bias, config, trained)
+
+
+def _multilabel(
+    source: Source, architecture: Architecture, trained: TrainedTask
+) -> ConvertedNetwork | str:
+    kernel, bias = trained.head["classifier/kernel"], trained.head["classifier/bias"]
+    config = {"problem_type": "multi_label_classification", **_trained_labels(trained)}
+    given = trained.definition.get("threshold", DEFAULT_THRESHOLD)
+    default = DEFAULT_THRESHOLD if isinstance(given, str) else given
+    threshold = trained.tuned.get("threshold", default)
+    note = f"A label counts as predicted from the probability {threshold:g} on."
+    return _single_output(source, architecture, kernel, bias, config, trained, note)
 
 
 def _regression(
@@ -154,7 +180,7 @@ def _regression(
     kernel = trained.head["classifier/kernel"] * scaling.divisor
     bias = scaling.restored(trained.head["classifier/bias"])
     config = {"problem_type": "regression", **_labels(["score"])}
-    return _single_output(source, architecture, kernel, bias, config, trained.hparams)
+    return _single_output(source, architecture, kernel, bias, config, trained)
 
 
 def _single_output(
@@ -163,7 +189,8 @@ def _single_output(
     kernel: np.ndarray,
     bias: np.ndarray,
     config: Mapping[str, Any],
-    hparams: Mapping[str, Any],
+    trained: TrainedTask,
+    *notes: str,
 ) -> ConvertedNetwork | str:
     if "sequence" not in architecture.classes:
         return f"between it and the states transformers' {architecture.model_type} has a tanh layer"
@@ -174,9 +201,11 @@ def _single_output(
             f"size {hidden} passes, and there are {labels} labels"
         )
     tensors = encoder_tensors(source, architecture) | _through_gelu(kernel, bias)
-    dropout = _dropout(architecture, hparams.get("head_dropout_prob", 0.1))
+    dropout = _dropout(architecture, trained.hparams.get("head_dropout_prob", 0.1))
+    if join := trained.definition.get("windows"):
+        notes = (*notes, f"It was trained on windows of long texts, and their {join} counts.")
     return exported(
-        "classifier", "sequence", architecture, source.network, tensors, **config, **dropout
+        "classifier", "sequence", architecture, source.network, tensors, *notes, **config, **dropout
     )
 
 

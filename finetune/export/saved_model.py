@@ -11,8 +11,10 @@ import tensorflow as tf
 from electra_tf2.errors import UserError
 from electra_tf2.export.saved_model import TEXTS, Signature, Signatures, on_features, save
 from electra_tf2.text.graph import Features, GraphTokenizer
+from finetune.classification.multilabel import MultilabelTask
 from finetune.classification.regression import RegressionTask
 from finetune.classification.tasks import ClassificationTask, SingleOutputTask
+from finetune.classification.windows import Windows
 from finetune.fine_tuned import FineTuned
 from finetune.qa.tasks import QATask
 from finetune.tagging.spans import OUTSIDE
@@ -46,12 +48,15 @@ def export_saved_model(source: str, output: str) -> None:
         classification: `<task>`(texts), `<task>_pairs`(texts, second_texts) and `<task>_ids`(
             input_ids, input_mask, segment_ids) -> label (string [batch]), label_id,
             probabilities [batch, classes]
+        multilabel: the same -> labels (string [batch, most], "" at padding), predictions (0 or 1)
+            and probabilities, both [batch, labels]
         regression: the same -> score [batch]
         tagging: `<task>`(texts), words separated by white space -> words and tags (string
             [batch, words]), probabilities of the tags; "" and 0 at padding
 
+    A task with windows has no signature for pairs, and its `<task>_ids` takes single windows.
     `serving_default` is the first task's. The assets hold the vocabulary, and `<task>_labels.txt`
-    with the classes or tags in the order of the model's outputs.
+    with the classes, labels or tags in the order of the model's outputs.
 
     Args:
         source: the folder of a fine-tuned model, see `FineTuned.from_pretrained`.
@@ -105,8 +110,11 @@ def _head(model: FineTuned, task: Task) -> Head:
     """Returns what computes a task's outputs from features; labels that it asks for are zeros."""
 
     def run(features: Features) -> Mapping[str, tf.Tensor]:
-        rows = tf.shape(features["input_ids"])[:1]
-        batch = {f"{task.name}/{s.name}": tf.zeros(rows, s.dtype) for s in task.get_feature_specs()}
+        rows = tf.shape(features["input_ids"])[0]
+        batch = {
+            f"{task.name}/{s.name}": tf.zeros([rows, *s.shape], s.dtype)
+            for s in task.get_feature_specs()
+        }
         batch |= {
             name if name in ("input_ids", "input_mask", "segment_ids") else f"{task.name}/{name}": v
             for name, v in features.items()
@@ -126,16 +134,66 @@ def _single_output(
     def run(features: Features) -> Outputs:
         return convert(head(features))
 
-    return on_features(task.name, tokenizer, length, run)
+    signatures = on_features(task.name, tokenizer, length, run)
+    if task.windows is None:
+        return signatures
+    sizes, output = task.window_sizes(), task.joined_output
+    join = {"mean": tf.math.segment_mean, "max": tf.math.segment_max}[task.windows]
+
+    def in_windows(texts: tf.Tensor) -> Outputs:
+        windows, text_of = windows_of(tokenizer(texts), sizes)
+        outputs = head(tokenizer.rows(windows, length))
+        return convert({output: join(outputs[output], text_of)})
+
+    ids = f"{task.name}_ids"
+    return {task.name: Signature(in_windows, (TEXTS,)), ids: signatures[ids]}
+
+
+def windows_of(ids: tf.RaggedTensor, sizes: Windows) -> tuple[tf.RaggedTensor, tf.Tensor]:
+    """Cuts texts into windows, as `Windows.cut` does outside a graph.
+
+    Args:
+        ids: int32 [texts, tokens].
+        sizes: of the windows.
+
+    Returns:
+        int32 [windows, tokens], and the number of each one's text, int64 [windows], rising.
+    """
+    lengths = ids.row_lengths()
+    more = tf.maximum(lengths - sizes.room, 0)
+    counts = 1 + (more + sizes.stride - 1) // sizes.stride
+    numbers: Any = tf.ragged.range(counts)
+    text_of = numbers.value_rowids()
+    starts = numbers.flat_values * sizes.stride
+    ends = tf.minimum(starts + sizes.room, tf.gather(lengths, text_of))
+    first = tf.gather(ids.row_starts(), text_of)
+    places: Any = tf.ragged.range(first + starts, first + ends)
+    return places.with_values(tf.gather(ids.values, places.values)), text_of
 
 
 def _classification(model: FineTuned, task: ClassificationTask) -> TaskSignatures:
     names = tf.constant(task.label_list)
 
     def convert(outputs: Mapping[str, tf.Tensor]) -> Outputs:
-        best = outputs["predictions"]
+        best = tf.argmax(outputs["logits"], axis=-1)
         probabilities = tf.nn.softmax(outputs["logits"])
         return {"label": tf.gather(names, best), "label_id": best, "probabilities": probabilities}
+
+    return TaskSignatures(_single_output(model, task, convert), list(task.label_list))
+
+
+def _multilabel(model: FineTuned, task: MultilabelTask) -> TaskSignatures:
+    names, threshold = tf.constant(task.label_list), tf.constant(task.threshold, tf.float32)
+
+    def convert(outputs: Mapping[str, tf.Tensor]) -> Outputs:
+        probabilities = tf.sigmoid(outputs["logits"])
+        predicted = probabilities >= threshold
+        every = tf.broadcast_to(names, tf.shape(probabilities))
+        return {
+            "labels": tf.ragged.boolean_mask(every, predicted).to_tensor(""),
+            "predictions": tf.cast(predicted, tf.int32),
+            "probabilities": probabilities,
+        }
 
     return TaskSignatures(_single_output(model, task, convert), list(task.label_list))
 
@@ -206,6 +264,7 @@ def word_features(tokenizer: GraphTokenizer, words: tf.RaggedTensor, max_length:
 
 _EXPORTERS: dict[type[Task], Callable[[FineTuned, Any], TaskSignatures]] = {
     ClassificationTask: _classification,
+    MultilabelTask: _multilabel,
     RegressionTask: _regression,
     TaggingTask: _tagging,
 }

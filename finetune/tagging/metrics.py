@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.special import softmax
 
+from finetune.classification.class_report import ClassFigures, ClassScores
 from finetune.tagging.spans import OUTSIDE, Span, official_spans, seqeval_spans
 from finetune.task import Scorer
 
@@ -96,6 +97,19 @@ class WordAccuracyScorer(TaggingScorer):
             correct += sum(a == b for a, b in zip(gold, predicted, strict=False))
         return [("accuracy", 100.0 * correct / max(1, total)), ("loss", self.get_loss())]
 
+    def class_scores(self) -> ClassScores:
+        """Returns the figures of each tag."""
+        gold: Counter[str] = Counter(tag for own, _ in self._predicted for tag in self._gold[own])
+        predicted: Counter[str] = Counter(tag for _, tags in self._predicted for tag in tags)
+        right: Counter[str] = Counter(
+            a
+            for own, tags in self._predicted
+            for a, b in zip(self._gold[own], tags, strict=False)
+            if a == b
+        )
+        names = sorted(gold.keys() | predicted.keys())
+        return ClassScores([ClassFigures.of(n, right[n], predicted[n], gold[n]) for n in names])
+
     def _is_uninformative(self, tag: str) -> bool:
         return True
 
@@ -126,6 +140,11 @@ class SpanScorer(TaggingScorer):
             kind: _figures(*(Counter({kind: c[kind]}) for c in (gold, predicted, correct)))
             for kind in sorted(gold.keys() | predicted.keys())
         }
+
+    def class_scores(self) -> ClassScores:
+        """Returns the figures of each type of span."""
+        figures = self.results_by_type().items()
+        return ClassScores([ClassFigures(kind, *own) for kind, own in figures])
 
     def _is_uninformative(self, tag: str) -> bool:
         return tag == OUTSIDE
