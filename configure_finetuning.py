@@ -170,7 +170,8 @@ class FinetuningConfig(HParams):
         "log_every_steps eval_every_steps save_checkpoints_steps keep_checkpoint_max "
         "iterations_per_loop use_tfrecords_if_existing eval_batch_size predict_batch_size "
         "write_test_outputs n_writes_test class_report distribution worker_timeout xla use_tpu "
-        "num_tpu_cores tpu_job_name tpu_name tpu_zone gcp_project raw_data_dir vocab_file init_checkpoint "
+        "num_tpu_cores tpu_job_name tpu_name tpu_zone gcp_project raw_data_dir vocab_file "
+        "init_checkpoint "
         "model_dir results_txt results_pkl preprocessed_data_dir test_predictions qa_eval_file "
         "qa_preds_file qa_na_file model_size embedding_size vocab_size "
         "encoder allow_partial_init".split()  # sizes: the stored network is compared

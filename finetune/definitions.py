@@ -116,7 +116,7 @@ class ClassificationDefinition(TableDefinition):
 class MultilabelDefinition(TableDefinition):
     """A task with any number of labels a text."""
 
-    label_columns: list[str | NonNegativeInt] | None = None  # columns that hold 0 or 1, one for
+    label_columns: list[str | int] | None = None  # columns that hold 0 or 1, one for
     # each label; null: label names a column of lists, or of texts with separators in them
     label_separator: str = ","  # what stands between labels in a text; a list needs none
     labels: list[str | bool | float] | None = None  # the labels, in order; null: the names of the
@@ -137,12 +137,14 @@ class MultilabelDefinition(TableDefinition):
         if self.label != "":
             remedy = "Give the column of lists or the columns of 0 and 1."
             raise refusal("label_columns", "is there beside label", self.label_columns, remedy)
-        if not self.label_columns or len(set(self.label_columns)) < len(self.label_columns):
-            remedy = "Name the column of each label once."
+        numbers = [column for column in self.label_columns if isinstance(column, int)]
+        different = len(set(self.label_columns)) == len(self.label_columns) > 0
+        if not different or min(numbers, default=0) < 0:
+            remedy = "Give the name of each label's column, or its number from 0, once."
             raise refusal(
                 "label_columns", "is not a list of different columns", self.label_columns, remedy
             )
-        if self.labels is None and any(isinstance(column, int) for column in self.label_columns):
+        if self.labels is None and numbers:
             remedy = "Name the labels, in the order of their columns."
             raise refusal("labels", "is missing: these columns have no names", None, remedy)
         if self.labels is not None and len(self.labels) != len(self.label_columns):

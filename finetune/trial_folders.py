@@ -163,8 +163,7 @@ def stored_tuned(folder: str) -> dict[str, dict[str, float]]:
     tuned = files.read_json(path, what, remedy)
     for name, own in tuned.items():
         threshold = own.get("threshold") if isinstance(own, dict) else None
-        is_number = isinstance(threshold, int | float) and not isinstance(threshold, bool)
-        if not is_number or not 0 <= threshold <= 1:
+        if not isinstance(threshold, float) or not 0 <= threshold <= 1:
             raise UserError(
                 f"{what} can't be read.", where=f"{path}, {name}", received=own, remedy=remedy
             )

@@ -103,8 +103,19 @@ def test_null_is_no_checkpoint():
         ({"task_names": ["a", "b"], "qa_eval_file": "x.json"}, "qa_eval_file"),
         ({"raw_data_dir": "{x}"}, "raw_data_dir"),
         ({"model_dir": ""}, "model_dir"),
+        ({"patience": 3}, "eval_every_steps"),
+        ({"best_metric": "loss"}, "eval_every_steps"),
     ],
 )
 def test_contradictions(hparams, words):
     with pytest.raises(UserError, match=words):
         config(**hparams)
+
+
+def test_with_patience_a_resumed_run_scores_the_dev_split_at_the_same_steps():
+    changed = FinetuningConfig.changed_on_resume
+    old = {"eval_every_steps": 10}
+    assert changed(old, {"eval_every_steps": 20}) == []
+    old, new = {**old, "patience": 3}, {"eval_every_steps": 20, "patience": 3}
+    assert changed(old, new) == [("eval_every_steps", 10, 20)]
+    assert changed(old, old) == []

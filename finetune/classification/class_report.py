@@ -135,12 +135,12 @@ def _tables(scores: ClassScores, title: str) -> str:
     return "".join(parts)
 
 
-def _confusions(confusion: np.ndarray, names: Sequence[str]) -> list[list[str]]:
+def _confusions(confusion: np.ndarray, names: list[str]) -> list[list[str]]:
     """The pairs of different classes that occur most."""
     wrong = confusion * ~np.eye(len(names), dtype=bool)
     order = np.argsort(-wrong, axis=None, kind="stable")[:_MOST_IN_TABLE]
     pairs = zip(*np.unravel_index(order, wrong.shape), strict=True)
-    return [[names[i], names[j], str(wrong[i, j])] for i, j in pairs if wrong[i, j]]
+    return [[names[int(i)], names[int(j)], str(wrong[i, j])] for i, j in pairs if wrong[i, j]]
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:

@@ -57,8 +57,8 @@ class MultilabelHead(SingleOutputHead):
 class MultilabelTask(SingleOutputTask):
     """A task whose output is any number of labels.
 
-    A class of your own that inherits from it returns `InputExample`s whose `label` is a tuple of
-    labels, which may be empty.
+    A class of your own that inherits from it returns `InputExample`s with `labels`, a tuple that
+    may be empty.
 
     Args:
         config: the run's hparams.
@@ -100,7 +100,7 @@ class MultilabelTask(SingleOutputTask):
 
     def label_feature(self, example: InputExample) -> tuple[str, np.ndarray]:
         """Returns `labels` and 1 for each of the example's, 0 for the others; float32 [labels]."""
-        given = example.label or ()
+        given = example.labels or ()
         return "labels", np.array([label in given for label in self.label_list], np.float32)
 
     def label_features(
@@ -110,7 +110,7 @@ class MultilabelTask(SingleOutputTask):
         known = set(self.label_list)
         own = super().label_features(examples, is_training)
         for example, features in zip(examples, own, strict=True):
-            unknown = set(example.label or ()) - known
+            unknown = set(example.labels or ()) - known
             yield {**features, "unknown_labels": len(unknown)}
 
     def make_head(self, encoder: TransformerConfig, dtype: str) -> TaskHead:
@@ -239,7 +239,7 @@ class MultilabelScorer(Scorer):
         true, predicted, _ = self._decided()
         if not (true != true[0]).any() or (predicted != predicted[0]).any():
             return None
-        found = [repr(self._label_list[i]) for i in np.flatnonzero(predicted[0])]
+        found = [repr(self._label_list[int(i)]) for i in np.flatnonzero(predicted[0])]
         return "the labels " + ", ".join(found) if found else "no label"
 
     def _decided(self) -> _Decided:

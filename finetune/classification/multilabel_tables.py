@@ -103,7 +103,7 @@ class TableMultilabel(TableTask, MultilabelTask):
         examples = super().read_examples(path, split)
         known = set(self.label_list)
         unknown = collections.Counter(
-            label for e in examples for label in e.label or () if label not in known
+            label for e in examples for label in e.labels or () if label not in known
         )
         for label, count in unknown.most_common(10):
             logging.warning(
@@ -114,15 +114,12 @@ class TableMultilabel(TableTask, MultilabelTask):
             )
         return examples
 
-    def _label(self, row: TableRow) -> tuple[str, ...]:
+    def _labelled(self, row: TableRow) -> dict[str, Any]:
         columns = self.definition.label_columns
         if columns is None:
-            return self._listed(row)
-        return tuple(
-            label
-            for label, column in zip(self.label_list, columns, strict=True)
-            if _is_yes(row.cells[column], label)
-        )
+            return {"labels": self._listed(row)}
+        pairs = zip(self.label_list, columns, strict=True)
+        return {"labels": tuple(x for x, column in pairs if _is_yes(row.cells[column], x))}
 
     def _listed(self, row: TableRow) -> tuple[str, ...]:
         value = row.cells[self.definition.label]

@@ -99,12 +99,13 @@ class TableTask(SingleOutputTask):
             eid=eid,
             text_a=cell_text(row.cells[definition.text]),
             text_b=None if second is None else cell_text(second),
-            label=self._label(row) if labelled else None,
             id=self._id(row) if named else None,
+            **(self._labelled(row) if labelled else {}),
         )
 
-    def _label(self, row: TableRow) -> str | float | tuple[str, ...]:
-        return self.parse_label(label_text(row.cells[self.definition.label]))
+    def _labelled(self, row: TableRow) -> dict[str, Any]:
+        """The fields of an example that hold its label."""
+        return {"label": self.parse_label(label_text(row.cells[self.definition.label]))}
 
     def _id(self, row: TableRow) -> str | float | None:
         """A row's own id as it stands in the file; a number in JSON stays one."""

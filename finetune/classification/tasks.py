@@ -36,15 +36,22 @@ class InputExample:
         eid: its number, unique in the split.
         text_a: the text, or the first one.
         text_b: the second text; None or empty if there is none.
-        label: the class's name, the score or the names of all labels; None where unknown.
+        label: the class's name or the score; None where unknown.
+        labels: the names of its labels, for tasks with several; None where unknown.
         id: what predictions call it; None: its `eid`.
     """
 
     eid: int
     text_a: str
     text_b: str | None = None
-    label: str | float | tuple[str, ...] | None = None
+    label: str | float | None = None
+    labels: tuple[str, ...] | None = None
     id: str | float | None = None
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether a label, a score or labels are known."""
+        return self.label is not None or self.labels is not None
 
 
 class SingleOutputHead(TaskHead):
@@ -154,7 +161,7 @@ class SingleOutputTask(Task):
         labels = self.label_features(examples, is_training)
         rows = zip(examples, firsts.rows(), seconds.rows(), labels, strict=True)
         for example, first, second, own in rows:
-            if is_training and example.label is None:
+            if is_training and not example.is_labelled:
                 raise ValueError(f"An example to train on has no label. Received: {example}")
             for part in self._parts(first, second):
                 row = make_row(part, self.tokenizer, second=second, max_length=max_length)

@@ -16,7 +16,15 @@ from electra_tf2.errors import UserError
 from electra_tf2.export.saved_model import export_saved_model
 from finetune.export.saved_model import export_saved_model as export_fine_tuned
 from tests.finetune import trials
-from tests.finetune.trials import LABELS, TAGS, VOCAB, conformance_texts, write_trial
+from tests.finetune.trials import (
+    LABELS,
+    TAGS,
+    THRESHOLD,
+    TOPICS,
+    VOCAB,
+    conformance_texts,
+    write_trial,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -28,8 +36,9 @@ IDS = {
     "segment_ids": [[0, 0, 0, 0], [0, 0, 0, 0]],
 }
 SENTENCES = ["The river crossed Zürich .", "", "a\u3000市場 \u200b market " + "town " * 80]
+LONG = ["the old river crossed a market in town " * n for n in (0, 1, 7, 8, 20, 3)] + ["", "a"]
 MASKED = ["the [MASK] crossed the [MASK].", "no mask", "[MASK]"]
-TASKS = ("reviews", "points", "places")
+TASKS = ("reviews", "points", "places", "topics")
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +79,8 @@ def called(models, texts, tmp_path_factory):
         (fine_tuned, "reviews_ids", IDS),
         (fine_tuned, "points", {"texts": texts}),
         (fine_tuned, "places", {"texts": SENTENCES}),
+        (fine_tuned, "topics", {"texts": LONG}),
+        (fine_tuned, "topics_ids", IDS),
         (fine_tuned, "serving_default", {"texts": []}),
     ]
     (folder / "calls.json").write_text(json.dumps(calls))
@@ -166,6 +177,17 @@ def test_tags_as_predict_does(models, called):
         assert not any(found["tags"][i][count:])
         probabilities = [p or 0.0 for p in expected.probabilities]
         np.testing.assert_allclose(found["probabilities"][i][:count], probabilities, atol=1e-4)
+
+
+def test_several_labels_of_long_texts_as_predict_does(models, called):
+    model = finetune.FineTuned.from_pretrained(models[1])
+    found, expected = called["tuned topics"], model.predict(LONG, task="topics")
+    probabilities = [list(prediction.probabilities.values()) for prediction in expected]
+    np.testing.assert_allclose(found["probabilities"], probabilities, atol=1e-4)
+    assert [[x for x in own if x] for own in found["labels"]] == [p.labels for p in expected]
+    assert np.any(found["predictions"]) and not np.all(found["predictions"])
+    np.testing.assert_array_equal(found["predictions"], np.array(probabilities) >= THRESHOLD)
+    assert np.shape(called["tuned topics_ids"]["probabilities"]) == (2, len(TOPICS))
 
 
 def test_assets(called):

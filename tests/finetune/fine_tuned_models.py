@@ -21,12 +21,14 @@ TABLES = {
     "grades": {"kind": "regression", "text": "text", "label": "label", "min": 2.0, "max": 6.0},
     "places": {"kind": "tagging"},
     "manuals": {"kind": "qa"},
+    "topics": {"kind": "multilabel", "text": "text", "label": "label", "threshold": "tuned"},
 }
 STATES = {
     "marks": {"labels": ["bad", "good", "unclear"]},
     "grades": {"min": 2.0, "max": 6.0},
     "places": {"labels": ["B-NP", "E-NP", "O", "S-NP"], "is_token_level": False},
     "manuals": {},
+    "topics": {"labels": ["air", "sea"], "multilabel": True},
     "sts": {"min": 0.0, "max": 5.0},
 }
 PLAIN_SPANS = {"joint_prediction": False, "answerable_classifier": False}

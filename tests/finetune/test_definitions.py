@@ -7,6 +7,8 @@ from finetune.definitions import DEFINITIONS, read_definition
 
 REVIEWS = {"kind": "classification", "text": "body", "label": "stars"}
 GRADES = {"kind": "regression", "text": "body", "label": "grade"}
+TOPICS = {"kind": "multilabel", "text": "body", "label": "topics"}
+ONE_HOT = {"kind": "multilabel", "text": "body", "label_columns": ["sea", "land"]}
 TAGS = {"kind": "tagging"}
 QUESTIONS = {"kind": "qa"}
 
@@ -20,9 +22,21 @@ def test_defaults():
         "separator": None,
         "scheme": None,
     }
-    table = {"files": {}, "text_b": None, "header": True}
+    table = {"files": {}, "text_b": None, "header": True, "id": None, "windows": None}
     reviews = read_definition("t", REVIEWS).to_dict()
-    assert reviews == {**table, "text": "body", "label": "stars", "labels": None}
+    assert reviews == {
+        **table, "text": "body", "label": "stars", "labels": None, "class_weights": None
+    }  # fmt: skip
+    topics = read_definition("t", TOPICS).to_dict()
+    assert topics == {
+        **table,
+        "text": "body",
+        "label": "topics",
+        "label_columns": None,
+        "label_separator": ",",
+        "labels": None,
+        "threshold": 0.5,
+    }
     grades = read_definition("t", GRADES).to_dict()
     assert grades == {**table, "text": "body", "label": "grade", "min": None, "max": None}
 
@@ -30,6 +44,10 @@ def test_defaults():
 def test_values_are_normalized():
     labels = read_definition("t", {**REVIEWS, "labels": [1, " a ", True, 0.5]}).labels
     assert labels == ["1", "a", "true", "0.5"]
+    weights = read_definition("t", {**REVIEWS, "class_weights": {" a ": 2}}).class_weights
+    assert weights == {"a": 2.0}
+    assert read_definition("t", {**TOPICS, "labels": [1]}).labels == ["1"]
+    assert read_definition("t", {**ONE_HOT, "threshold": "tuned"}).threshold == "tuned"
     low = read_definition("t", {**GRADES, "min": 0, "max": 5}).min
     assert low == 0.0 and isinstance(low, float)
 
@@ -67,6 +85,33 @@ BAD = {
     "one label": ({**REVIEWS, "labels": ["a"]}, "labels", "two labels or more"),
     "a label twice": ({**REVIEWS, "labels": [1, "1"]}, "labels", "each once"),
     "an empty label": ({**REVIEWS, "labels": ["", "a"]}, "labels", "'' is not a label"),
+    "a blank id": ({**REVIEWS, "id": ""}, "id", "is missing"),
+    "an id without a header": (
+        {**REVIEWS, "text": 0, "label": 1, "id": "key", "header": False}, "id", "no header",
+    ),
+    "unknown windows": ({**REVIEWS, "windows": "sum"}, "windows", '"mean" or "max"'),
+    "windows over pairs": ({**REVIEWS, "text_b": "b", "windows": "max"}, "windows", "text_b"),
+    "unknown weights": ({**REVIEWS, "class_weights": "balance"}, "class_weights", '"balanced"'),
+    "a weight of 0": ({**REVIEWS, "class_weights": {"a": 0}}, "class_weights.a", "above 0"),
+    "a weight in words": ({**REVIEWS, "class_weights": {"a": "2"}}, "class_weights.a", "above 0"),
+    "a weight of no label": (
+        {**REVIEWS, "labels": ["a", "b"], "class_weights": {"c": 2}}, "class_weights", "a, b",
+    ),
+    "several labels without a column": ({"kind": "multilabel", "text": "x"}, "label", "is missing"),
+    "a list and columns": ({**ONE_HOT, "label": "topics"}, "label_columns", "beside label"),
+    "no columns": ({**ONE_HOT, "label_columns": []}, "label_columns", "once"),
+    "a column twice": ({**ONE_HOT, "label_columns": ["a", "a"]}, "label_columns", "once"),
+    "a negative number": ({**ONE_HOT, "label_columns": [-1], "labels": ["a"]}, "label_columns",
+                          "from 0"),
+    "columns without names": ({**ONE_HOT, "label_columns": [1, 2]}, "labels", "no names"),
+    "more labels than columns": ({**ONE_HOT, "labels": ["a"]}, "labels", "2 labels"),
+    "the text as one of the columns": (
+        {**ONE_HOT, "label_columns": ["sea", "body"]}, "label_columns", "same column as text",
+    ),
+    "a blank separator": ({**TOPICS, "label_separator": ""}, "label_separator", "is empty"),
+    "a threshold of 1": ({**TOPICS, "threshold": 1}, "threshold", "less than 1"),
+    "an unknown threshold": ({**TOPICS, "threshold": "best"}, "threshold", '"tuned"'),
+    "no labels": ({**TOPICS, "labels": []}, "labels", "one label"),
     "a range of the wrong type": ({**GRADES, "min": "0"}, "min", "a number"),
     "a range beyond all numbers": ({**GRADES, "max": 10**400}, "max", "a number"),
     "an empty range": ({**GRADES, "min": 1, "max": 1}, "max", "more than 1"),

@@ -11,6 +11,7 @@ from electra_tf2.errors import UserError
 from electra_tf2.export.huggingface import ExportOptions
 from electra_tf2.training.array_files import read_arrays
 from finetune.export.huggingface import export_huggingface
+from finetune.trial_folders import write_tuned
 from tests.finetune import tiny_tasks
 from tests.finetune.fine_tuned_models import PLAIN_SPANS, write_fine_tuned
 
@@ -52,6 +53,18 @@ def test_a_classifier_goes_through_the_layer_and_gelu_unchanged(tmp_path, scale)
     assert config["label2id"]["unclear"] == 2
     assert config["problem_type"] == "single_label_classification"
     assert config["classifier_dropout"] == 0.1
+
+
+def test_a_task_with_several_labels(tmp_path):
+    trial, model, _ = write_fine_tuned(tmp_path, ["topics"])
+    write_tuned(str(trial), {"topics": {"threshold": 0.375}})
+    out = export(trial, tmp_path / "out")
+    config, tensors = read(out)
+    ours = model.heads[0].project(STATES, False, None).numpy()
+    np.testing.assert_allclose(sequence_head(tensors, STATES[:, 0]), ours, atol=1e-5)
+    assert config["problem_type"] == "multi_label_classification"
+    assert config["id2label"] == {"0": "air", "1": "sea"}
+    assert "from the probability 0.375 on" in (out / "README.md").read_text()
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,24 @@
 import json
 import re
 
+import numpy as np
 import pytest
 
 import finetune
 from electra_tf2.errors import UserError
 from finetune.run import predict
 from tests.finetune import tiny_tasks
-from tests.finetune.trials import LABELS, TASKS, configure, conformance_texts, write_trial
+from tests.finetune.trials import (
+    DOC_STRIDE,
+    LABELS,
+    LENGTH,
+    TASKS,
+    THRESHOLD,
+    TOPICS,
+    configure,
+    conformance_texts,
+    write_trial,
+)
 
 SENTENCES = ["The river crossed a town .", "an old market in Zürich", "unaffable winters !"]
 QUESTIONS = [
@@ -71,6 +82,46 @@ def test_scores_and_pairs(model):
     first, second, alone = model.predict([*pairs, "the river"], task="points")
     assert len({first.score, second.score, alone.score}) == 3
     assert model.predict([("the river", "")], task="points")[0].score == pytest.approx(alone.score)
+
+
+def test_several_labels_of_long_texts(model, folder, tmp_path):
+    """A text in windows has the mean of its windows' logits."""
+    words = "the river crossed an old market in a town and horses were sold by farmers".split()
+    texts = [" ".join(words[i:] * 12) for i in range(6)] + ["the river", "an old market"]
+    tiny_tasks.write_table(tmp_path / "new.tsv", [(text,) for text in texts], header="text")
+    records = predicted_by_the_program(
+        folder, "topics", tmp_path / "new.tsv", tmp_path / "out.jsonl"
+    )
+    found = model.predict(texts, task="topics", batch_size=5)
+    assert [p.labels for p in found] == [r["labels"] for r in records]
+    assert len({tuple(p.labels) for p in found}) > 1
+    for prediction, record in zip(found, records, strict=True):
+        assert prediction.probabilities == pytest.approx(record["probabilities"], abs=1e-5)
+        chosen = [name for name, p in prediction.probabilities.items() if p >= THRESHOLD]
+        assert prediction.labels == chosen and list(prediction.probabilities) == TOPICS
+    ids = model.source.tokenizer.encode(texts[0])
+    assert len(ids) > 2 * LENGTH
+    logits = [window_logits(model, ids[i : i + LENGTH - 2]) for i in window_starts(len(ids))]
+    wanted = 1 / (1 + np.exp(-np.mean(logits, axis=0)))
+    np.testing.assert_allclose(list(found[0].probabilities.values()), wanted, atol=1e-5)
+    with pytest.raises(ValueError, match="single texts"):
+        model.predict([("a", "b")], task="topics")
+
+
+def window_starts(count):
+    """One every `DOC_STRIDE` tokens, until the last token is in one."""
+    starts = [0]
+    while starts[-1] + LENGTH - 2 < count:
+        starts.append(starts[-1] + DOC_STRIDE)
+    return starts
+
+
+def window_logits(model, ids):
+    vocabulary = model.source.tokenizer.vocabulary
+    row = np.array([[vocabulary.cls_id, *ids, vocabulary.sep_id]], np.int32)
+    states = model.network.encoder(row, np.ones_like(row), np.zeros_like(row))
+    head = model.network.heads[model.network.task_names.index("topics")]
+    return head.project(states, False, None).numpy()[0]
 
 
 def test_tags(model):

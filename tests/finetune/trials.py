@@ -15,24 +15,37 @@ from electra_tf2.text.vocabulary import load_vocabulary
 from electra_tf2.training.checkpoints import CheckpointStore
 from finetune.model import FinetuningModel
 from finetune.task_builder import get_tasks
+from finetune.trial_folders import write_tuned
 
 CASES = pathlib.Path(__file__).parents[1] / "conformance" / "cases"
 VOCAB = CASES / "vocab.txt"
 LENGTH = 64
 LABELS = ["bad", "fair", "good"]
 TAGS = ["B-LOC", "E-LOC", "I-LOC", "O", "S-LOC", "S-PER"]
+TOPICS = ["air", "land", "sea", "fire"]
 TASKS = {
     "reviews": {"kind": "classification", "text": "text", "label": "label", "labels": LABELS},
     "points": {"kind": "regression", "text": "text", "label": "label", "min": 1, "max": 5},
     "places": {"kind": "tagging", "scheme": "bioes"},
     "manuals": {"kind": "qa", "unanswerable": True},
+    "topics": {
+        "kind": "multilabel",
+        "text": "text",
+        "label": "label",
+        "labels": TOPICS,
+        "threshold": "tuned",
+        "windows": "mean",
+    },
 }
 STATES = {
     "reviews": {"labels": LABELS},
     "points": {"min": 1.0, "max": 5.0},
     "places": {"labels": TAGS, "is_token_level": False},
     "manuals": {},
+    "topics": {"labels": TOPICS, "multilabel": True},
 }
+THRESHOLD = 0.625  # a float32 exactly, of "topics"
+DOC_STRIDE = 20
 # Large weights, so that what is predicted depends on the text.
 NETWORK = TransformerConfig(
     vocab_size=485,
@@ -49,7 +62,8 @@ NETWORK = TransformerConfig(
 def configure(folder, names, **hparams):
     """The configuration of a run with these tasks."""
     given = {"task_names": list(names), "tasks": {n: TASKS[n] for n in names}}
-    return FinetuningConfig("tiny", str(folder), **given, max_seq_length=LENGTH, **hparams)
+    sizes = {"max_seq_length": LENGTH, "doc_stride": DOC_STRIDE}
+    return FinetuningConfig("tiny", str(folder), **given, **sizes, **hparams)
 
 
 def write_trial(folder, names=tuple(TASKS), seed=1):
@@ -71,6 +85,8 @@ def write_trial(folder, names=tuple(TASKS), seed=1):
     )
     states = {name: STATES[name] for name in names}
     (pathlib.Path(folder) / "tasks.json").write_text(json.dumps(states))
+    if "topics" in names:
+        write_tuned(str(folder), {"topics": {"threshold": THRESHOLD}})
     weights = {name: np.asarray(v) for name, v in model.named_variables().items()}
     CheckpointStore(str(folder)).save(1, weights, {}, {})
     return str(folder)

@@ -1,0 +1,247 @@
+"""Several labels a text: files, features, loss, scores, thresholds."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from absl import logging
+from sklearn import metrics
+
+from electra_tf2.errors import UserError
+from finetune import task_builder
+from finetune.classification.multilabel import MultilabelHead, MultilabelScorer, best_threshold
+from finetune.classification.multilabel_tables import split_labels
+from tests.finetune.classification.classification_samples import TOKENIZER, make_config, write
+
+TOPICS = {"kind": "multilabel", "text": "body", "label": "topics"}
+COLUMNS = {"kind": "multilabel", "text": "body", "label_columns": ["sea", "land", "air"]}
+STREAM = np.random.default_rng(3)
+
+
+def make_task(tmp_path, definition, **values):
+    config = make_config(tmp_path, tasks={"t": definition}, do_train=True, **values)
+    return task_builder.get_task(config, "t", TOKENIZER)
+
+
+def labels_of(task, split="train"):
+    return [example.labels for example in task.get_examples(split)]
+
+
+def jsonl(*rows):
+    return [json.dumps(row) for row in rows]
+
+
+@pytest.mark.parametrize(
+    "file, lines, definition",
+    [
+        (
+            "train.jsonl",
+            jsonl(
+                {"body": "a", "topics": ["sea", "land"]},
+                {"body": "b", "topics": []},
+                {"body": "c", "topics": ["air", "air"]},
+                {"body": "d", "topics": None},
+            ),
+            TOPICS,
+        ),
+        ("train.csv", ["body,topics", 'a,"sea, land"', "b,", "c,air"], TOPICS),
+        ("train.csv", ["body,topics", "a,\"['sea', 'land']\"", "b,[]", 'c,"[""air""]"'], TOPICS),
+        (
+            "train.tsv",
+            ["body\ttopics", "a\tsea | land", "b\t", "c\tair|"],
+            {**TOPICS, "label_separator": "|"},
+        ),
+        (
+            "train.csv",
+            ["id,body,land,sea,air", "1,a,1,1,0", "2,b,0,0,0", "3,c,0.0,0,1.0", "4,d,0,,0"],
+            COLUMNS,
+        ),
+        (
+            "train.jsonl",
+            jsonl(
+                {"body": "a", "sea": 1, "land": True, "air": 0},
+                {"body": "b", "sea": "0", "land": False, "air": 0.0},
+                {"body": "c", "sea": 0, "land": 0, "air": 1.0},
+                {"body": "d", "sea": 2, "land": 0, "air": 1},
+            ),
+            COLUMNS,
+        ),
+        (
+            "train.csv",
+            ["a,1,1,0", "b,0,0,0", "c,0,0,1"],
+            {
+                **COLUMNS,
+                "text": 0,
+                "label_columns": [1, 2, 3],
+                "labels": ["sea", "land", "air"],
+                "header": False,
+            },
+        ),
+    ],
+)
+def test_files(tmp_path, file, lines, definition):
+    write(tmp_path / "t" / file, *lines)
+    task = make_task(tmp_path, definition)
+    wanted = ("sea", "land", "air") if "label_columns" in definition else ("air", "land", "sea")
+    assert task.label_list == wanted
+    assert list(map(set, labels_of(task))) == [{"sea", "land"}, set(), {"air"}]
+    rows = list(task.featurize(task.get_examples("train"), True))
+    found = [{wanted[i] for i in np.flatnonzero(row["labels"])} for row in rows]
+    assert found == [{"sea", "land"}, set(), {"air"}]
+    assert [row["unknown_labels"] for row in rows] == [0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    "value, labels",
+    [
+        ("", ()),
+        (" a ,b,, a ", ("a", "b")),
+        ("[]", ()),
+        ("['it\\'s', \"b, c\"]", ("it's", "b, c")),
+        ("[1, two]", ("1", "two")),
+        ([1, True, " x "], ("1", "true", "x")),
+        (3, ("3",)),
+    ],
+)
+def test_cells(value, labels):
+    assert split_labels(value) == labels
+
+
+@pytest.mark.parametrize("value", ["['a' 'b']", "[a b]", {"a": 1}, [["a"]], [""]])
+def test_cells_that_are_not_lists_of_labels(value):
+    with pytest.raises(ValueError):
+        split_labels(value)
+
+
+def test_a_separator_of_white_space():
+    assert split_labels("a\tb c", "\t") == ("a", "b c")
+    assert split_labels(" a  b", " ") == ("a", "b")
+
+
+def test_another_separator_is_named(tmp_path, monkeypatch):
+    write(tmp_path / "t" / "train.tsv", "body\ttopics", "a\tx|y", "b\ty|z", "c\tx")
+    warnings = []
+    monkeypatch.setattr(logging, "warning", lambda form, *args: warnings.append(form % args))
+    assert make_task(tmp_path, TOPICS).label_list == ("x", "x|y", "y|z")
+    assert len(warnings) == 1 and "label_separator" in warnings[0] and "'|'" in warnings[0]
+
+
+def test_labels_that_training_lacks_are_named_and_count_as_missed(tmp_path, monkeypatch):
+    write(tmp_path / "t" / "train.tsv", "body\ttopics", "a\tx,y")
+    write(tmp_path / "t" / "dev.tsv", "body\ttopics", "a\tx", "b\tx,new,other")
+    warnings = []
+    monkeypatch.setattr(logging, "warning", lambda form, *args: warnings.append(form % args))
+    task = make_task(tmp_path, TOPICS)
+    rows = list(task.featurize(task.get_examples("dev"), False))
+    assert sum("never predicted" in line for line in warnings) == 2
+    assert [row["unknown_labels"] for row in rows] == [0, 2]
+    scorer = task.get_scorer()
+    for row in rows:
+        scorer.update({**row, "loss": 0.0, "logits": np.array([9.0, -9.0])})
+    results = dict(scorer.get_results())
+    assert results["micro_f1"] == pytest.approx(100 * 2 * 2 / (2 + 4))
+    assert results["subset_accuracy"] == 50
+
+
+def test_no_labels_at_all(tmp_path):
+    write(tmp_path / "t" / "train.tsv", "body\ttopics", "a\t", "b\t")
+    with pytest.raises(UserError, match="tasks.t.label") as error:
+        make_task(tmp_path, TOPICS).get_feature_specs()
+    assert error.value.where.endswith("train.tsv")
+
+
+def test_the_loss_is_the_mean_binary_cross_entropy():
+    head = MultilabelHead(3, 0.5)
+    head.build((None, None, 8))
+    states = tf.random.stateless_normal([4, 5, 8], seed=[1, 2])
+    labels = STREAM.integers(0, 2, (4, 3)).astype(np.float32)
+    features = {"labels": tf.constant(labels), "unknown_labels": tf.zeros([4], tf.int32)}
+    losses, outputs = head(states, features)
+    p = 1 / (1 + np.exp(-np.asarray(outputs["logits"], np.float64)))
+    wanted = -np.mean(labels * np.log(p) + (1 - labels) * np.log(1 - p), axis=-1)
+    np.testing.assert_allclose(losses, wanted, rtol=1e-5)
+
+
+def fill(scorer, true, logits, unknown=0):
+    for i, (own, z) in enumerate(zip(true, logits, strict=True)):
+        scorer.update({"eid": i, "loss": i, "labels": own, "logits": z, "unknown_labels": unknown})
+    return scorer
+
+
+def test_scores_are_those_of_scikit_learn():
+    true = STREAM.integers(0, 2, (50, 4))
+    true[:, 3] = 0
+    logits = STREAM.normal(size=(50, 4)) + true
+    scorer = fill(MultilabelScorer("abcd", 0.6), true, logits)
+    predicted = 1 / (1 + np.exp(-logits)) >= 0.6
+    results = dict(scorer.get_results())
+    assert list(results) == ["micro_f1", "macro_f1", "subset_accuracy", "loss"]
+    for average in ("micro", "macro"):
+        wanted = metrics.f1_score(true, predicted, average=average, zero_division=0)
+        assert results[f"{average}_f1"] == pytest.approx(100 * wanted)
+    assert results["subset_accuracy"] == pytest.approx(
+        100 * metrics.accuracy_score(true, predicted)
+    )
+    assert results["loss"] == scorer.get_loss() == 24.5
+    table = metrics.precision_recall_fscore_support(true, predicted, zero_division=0)
+    figures = scorer.class_scores().figures
+    assert [f.name for f in figures] == ["a", "b", "c", "d", "(all)"]
+    for own, precision, recall, f1, gold in zip(figures[:4], *table, strict=True):
+        assert own[1:] == pytest.approx((100 * precision, 100 * recall, 100 * f1, gold))
+    assert scorer.stuck_at() is None
+
+
+@pytest.mark.parametrize("predicted, stuck", [(-9.0, "no label"), (9.0, "the labels 'a', 'b'")])
+def test_stuck_runs(predicted, stuck):
+    true = np.array([[0, 1], [1, 0]])
+    assert fill(MultilabelScorer("ab"), true, np.full((2, 2), predicted)).stuck_at() == stuck
+    assert fill(MultilabelScorer("ab"), true[:1], np.full((1, 2), predicted)).stuck_at() is None
+
+
+@pytest.mark.parametrize("missed", [0, 7])
+def test_the_tuned_threshold_has_the_best_micro_f1(missed):
+    true = STREAM.integers(0, 2, (40, 3)) > 0
+    probabilities = np.round(STREAM.random((40, 3)) * 0.6 + 0.3 * true, 2)  # with ties
+
+    def f1(threshold):
+        predicted = probabilities >= threshold
+        return 2 * (predicted & true).sum() / (predicted.sum() + true.sum() + missed)
+
+    found = best_threshold(true, probabilities, missed)
+    assert f1(found) == max(map(f1, np.linspace(0, 1, 1001)))
+    assert best_threshold(np.zeros((2, 2), bool), probabilities[:2, :2]) == 0.5
+
+
+def test_only_a_run_that_trains_tunes(tmp_path):
+    definition = {**TOPICS, "labels": ["x", "y"], "threshold": "tuned"}
+    task = make_task(tmp_path, definition)
+    true, logits = np.array([[1, 0], [0, 1]]), np.array([[-1.0, -3.0], [-3.0, -1.5]])
+    scorer = fill(task.get_scorer(), true, logits)
+    results = dict(scorer.get_results())
+    assert results["micro_f1"] == 100
+    assert scorer.tuned() == {"threshold": results["threshold"]}
+    assert task.prediction({"logits": logits[0]})["labels"] == []
+    task.set_tuned(scorer.tuned())
+    assert task.prediction({"logits": logits[0]})["labels"] == ["x"]
+    task.config.do_train = False
+    scorer = fill(task.get_scorer(), true, logits)
+    assert "threshold" not in dict(scorer.get_results()) and scorer.tuned() == {}
+    assert dict(scorer.get_results())["micro_f1"] == 100
+    fixed = make_task(tmp_path, {**definition, "threshold": 0.7})
+    fixed.set_tuned({})
+    assert fixed.threshold == 0.7
+
+
+def test_a_model_of_another_kind(tmp_path):
+    reviews = {"kind": "classification", "text": "body", "label": "topics"}
+    several = {"labels": ["x", "y"], "multilabel": True}
+    for definition, state in [(TOPICS, {"labels": ["x", "y"]}), (reviews, several), (TOPICS, {})]:
+        with pytest.raises(UserError, match="another kind"):
+            make_task(tmp_path, definition).set_state(state)
+    task = make_task(tmp_path, TOPICS)
+    task.set_state(several)
+    assert task.label_list == ("x", "y") and task.get_state() == several
+    with pytest.raises(UserError, match="trained with") as error:
+        make_task(tmp_path, {**TOPICS, "labels": ["y", "x"]}).set_state(several)
+    assert error.value.where == "hparam tasks.t.labels"
