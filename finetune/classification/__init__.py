@@ -1,1 +1,1 @@
-"""Tasks with one label or score for a text or a pair of texts."""
+"""Tasks with one label, several or a score for a text or a pair of texts."""

@@ -91,6 +91,7 @@ def test_task_with_prediction_of_a_file(place):
     "task, kind, metric, records",
     [
         ("support", "classification", "accuracy", 2),
+        ("comments", "multilabel", "micro_f1", 2),
         ("similarity", "regression", "spearman", 3),
         ("places", "tagging", "f1", 1),
         ("manuals", "qa", "f1", 1),
