@@ -118,7 +118,8 @@ class FinetuningConfig(HParams):
 
     # question answering
     max_query_length: PositiveInt = 64  # longest question, in tokens; the rest is cut off
-    doc_stride: PositiveInt = 128  # step between the windows that a long passage is cut into
+    doc_stride: PositiveInt = 128  # step between the windows that a long passage is cut into; also
+    # a long text of a task with windows
     n_best_size: PositiveInt = 20  # answers to keep for a question
     max_answer_length: PositiveInt = 30  # longest answer, in tokens
     answerable_classifier: bool = True  # a classifier for "has no answer"

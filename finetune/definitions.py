@@ -103,9 +103,7 @@ class ClassificationDefinition(TableDefinition):
         super().check()
         self.labels = _label_list(self.labels, at_least=2)
         if isinstance(self.class_weights, dict):
-            self.class_weights = {
-                name.strip(): _weight(name, value) for name, value in self.class_weights.items()
-            }
+            self.class_weights = dict(_weight(*pair) for pair in self.class_weights.items())
             known = self.labels or self.class_weights
             for name in self.class_weights:
                 if name not in known:
@@ -173,11 +171,15 @@ def _label_list(labels: list[Any] | None, at_least: int) -> list[Any] | None:
     return texts
 
 
-def _weight(label: str, value: Any) -> float:
+def _weight(label: str, value: Any) -> tuple[str, float]:
+    """Returns a label as the data have it, and its weight."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e6:
         remedy = "Give a number above 0 and below 1000000."
         raise refusal(f"class_weights.{label}", "is not a weight", value, remedy)
-    return float(value)
+    try:
+        return label_text(label), float(value)
+    except ValueError as error:
+        raise refusal("class_weights", f"names something else: {error}", label) from error
 
 
 class RegressionDefinition(TableDefinition):

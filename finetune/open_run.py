@@ -24,6 +24,7 @@ from electra_tf2.training.devices import (
     resolve_precision,
 )
 from electra_tf2.training.workers import Workers
+from finetune.classification.class_report import report_path
 from finetune.evaluation import DevSplit, open_dev_splits
 from finetune.features import Preprocessor, TaskData
 from finetune.pretrained_model import resolve_casing, resolve_network, resolve_vocabulary
@@ -132,6 +133,8 @@ def _output_files(config: FinetuningConfig) -> dict[str, str]:
     paths = {"test_predictions": config.test_predictions.format(task, "dev", 1)}
     paths["preprocessed_data_dir"] = posixpath.join(config.preprocessed_data_dir, "features")
     paths["model_dir"] = posixpath.join(f"{config.model_dir}_1", TASKS)
+    if config.class_report:
+        paths["results_txt"] = f"{report_path(config, task, 'dev', 1)}.md"
     for name in ("qa_eval_file", "qa_preds_file", "qa_na_file"):
         paths[name] = getattr(config, name).format(task)
     return {f"hparam {name}": path for name, path in paths.items()}

@@ -109,19 +109,18 @@ class BestWeights:
         newest = self._store.latest()
         self.found: Best | None = None
         if newest is not None:
-            self.found = Best(**self._store.load(newest).state["best"], checkpoint=newest)
+            state = self._store.load(newest).state
+            self.found = Best(**state["best"], checkpoint=newest)
+            tuned = state.get("tuned", {})
+            trainer.run.workers.on_chief(lambda: write_tuned(self._folder, tuned))
 
     def _remove_later_weights(self) -> None:
         """Removes weights of a later step: the run resumes before it, maybe to other weights."""
-        steps = self._store.steps()
-        earlier = [step for step in steps if step <= self._trainer.step]
+        earlier = [step for step in self._store.steps() if step <= self._trainer.step]
         if not earlier:
             remove_tree(self._folder)
-        elif earlier != steps:
+        else:
             self._store.keep_only(earlier)
-            newest = self._store.latest()
-            tuned = self._store.load(newest).state.get("tuned", {}) if newest else {}
-            write_tuned(self._folder, tuned)
 
     def check_metric(self) -> None:
         """Refuses a metric that is none of the tasks', before anything is trained.
