@@ -182,7 +182,7 @@ class TableClassification(TableTask, ClassificationTask):
                 "The training data have fewer than two labels.",
                 where=path,
                 received=f"the label {labels[0]!r} alone" if labels else "no label",
-                remedy=f"Check the column of labels in the hparam tasks.{self.name}.label. (Where it "
+                remedy=f"Check the column of labels in the hparam tasks.{self.name}.label. (If it "
                 'holds lists of labels, the kind is "multilabel".)',
             )
         if len(labels) > max(_MANY_LABELS, len(found) // 2):
