@@ -345,7 +345,8 @@ class ClassificationTask(SingleOutputTask):
 
     def with_output(self, output: Mapping[str, Any], joined: np.ndarray) -> dict[str, Any]:
         """Returns an example's outputs with other logits."""
-        loss = -log_softmax(joined)[int(output["label_ids"])]
+        label = np.arange(len(joined)) == output["label_ids"]
+        loss = -np.sum(log_softmax(joined), where=label)
         return {**output, "logits": joined, "predictions": np.argmax(joined), "loss": loss}
 
     def prediction(self, output: Mapping[str, Any]) -> dict[str, Any]:
