@@ -174,6 +174,14 @@ def scored_files(dev: Sequence[DevSplit]) -> dict[str, list[str]]:
     return files
 
 
+def scored_rows(dev: Sequence[DevSplit]) -> dict[str, list[int]]:
+    """Returns task -> the number of examples that are scored in each of its files."""
+    rows: dict[str, list[int]] = {}
+    for task, _, _, table in dev:
+        rows.setdefault(task.name, []).append(task.num_examples(table.scalars["eid"]))
+    return rows
+
+
 def score_all(evaluation: Evaluation, dev: Sequence[DevSplit]) -> DevScores:
     """Scores every split with the network's present weights."""
     splits = [(d, evaluation.score(d.task, d.split, d.table)) for d in dev]

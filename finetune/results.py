@@ -57,6 +57,7 @@ class TrialResult:
         scores: task -> metric -> figure, of the final weights.
         stuck: task -> what it predicts for every example, of tasks where it learned nothing.
         files: task -> the files that were scored.
+        rows: task -> the number of examples that were scored in each of these files.
         best: the best weights during training, where `eval_every_steps` asks for them.
     """
 
@@ -68,6 +69,7 @@ class TrialResult:
     scores: Scores
     stuck: dict[str, str] = dataclasses.field(default_factory=dict)
     files: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+    rows: dict[str, list[int]] = dataclasses.field(default_factory=dict)
     best: Best | None = None
 
 

@@ -24,6 +24,7 @@ from finetune.evaluation import (
     report,
     score_all,
     scored_files,
+    scored_rows,
 )
 from finetune.features import Preprocessor
 from finetune.model_scores import write_model_scores
@@ -291,9 +292,10 @@ def _write_missing_outputs(run: Run, trial: int) -> None:
 def _score(run: Run, dev: list[DevSplit], trained: TrainedTrial, trial: int) -> TrialResult:
     """Scores the final weights, and writes the dev predictions."""
     config = run.config
-    paths = scored_files(dev)
+    paths, rows = scored_files(dev), scored_rows(dev)
     for task, own in paths.items():
-        say(f"Scoring {task} on {', '.join(own)}")
+        counted = (f"{path} ({n} rows)" for path, n in zip(own, rows[task], strict=True))
+        say(f"Scoring {task} on {', '.join(counted)}")
     scores = score_all(trained.evaluation, dev)
     report(scores)
     run.workers.on_chief(lambda: _write_dev_outputs(config, scores, trial))
@@ -306,6 +308,7 @@ def _score(run: Run, dev: list[DevSplit], trained: TrainedTrial, trial: int) -> 
         scores=scores.metrics,
         stuck={**scores.stuck, **_not_finite(scores.metrics)},
         files=paths,
+        rows=rows,
         best=trained.best,
     )
 

@@ -20,7 +20,16 @@ from electra_tf2.text.rows import SHORTEST, make_row
 from electra_tf2.text.tokenizer import Tokenizer
 from finetune.classification.metrics import AccuracyScorer
 from finetune.data_files import outputs_by_eid
-from finetune.task import FeatureSpec, HeadOutput, Scorer, Task, TaskHead, other_kind, unlike_model
+from finetune.task import (
+    CUT,
+    FeatureSpec,
+    HeadOutput,
+    Scorer,
+    Task,
+    TaskHead,
+    other_kind,
+    unlike_model,
+)
 
 if TYPE_CHECKING:
     from configure_finetuning import FinetuningConfig
@@ -134,11 +143,13 @@ class SingleOutputTask(Task):
                 raise ValueError(f"An example to train on has no label. Received: {example}")
             row = make_row(first, self.tokenizer, second=second, max_length=max_length)
             name, value = self.label_feature(example)
+            whole = len(first) + len(second) + (3 if len(second) else 2)
             yield {
                 "eid": example.eid,
                 "input_ids": row.input_ids,
                 "segment_ids": row.segment_ids,
                 name: value,
+                CUT: whole - len(row.input_ids),
             }
 
     def prediction_records(

@@ -24,7 +24,7 @@ from finetune.tagging.head import TaggingHead
 from finetune.tagging.labels import LabelSet, learned_tags
 from finetune.tagging.metrics import SpanScorer, WordAccuracyScorer, predicted_tags, tagged_sentence
 from finetune.tagging.spans import Span, marks_spans, official_spans, seqeval_spans
-from finetune.task import FeatureSpec, Scorer, Task, TaskHead, other_kind
+from finetune.task import CUT, FeatureSpec, Scorer, Task, TaskHead, other_kind
 
 if TYPE_CHECKING:
     from configure_finetuning import FinetuningConfig
@@ -158,15 +158,13 @@ class TaggingTask(Task):
         label_ids = LabelSet(self.labels, self.is_token_level).ids(
             {tag for example in examples for tag in example.tags}
         )
-        cut_words = cut_sentences = 0
+        left_out = 0
         for example in examples:
             pieces = [ids[word] for word in example.words]
             ends = list(accumulate(map(len, pieces), initial=1))
             kept = bisect_right(ends, room + 1) - 1
-            if kept < len(pieces):
-                cut_words += len(pieces) - kept
-                cut_sentences += 1
             if is_training and not kept:
+                left_out += 1
                 continue
             row = make_row([*chain.from_iterable(pieces[:kept])], self.tokenizer)
             yield {
@@ -176,13 +174,13 @@ class TaggingTask(Task):
                 "labels": [label_ids[tag] for tag in example.tags[:kept]] or [0] * kept,
                 "labels_mask": [1.0] * kept,
                 "labeled_positions": ends[:kept],
+                CUT: ends[-1] - ends[kept],
             }
-        if cut_words:
+        if left_out:
             logging.warning(
-                "%s: %d words of %d sentences don't fit into max_seq_length %d and are cut off.",
+                "%s: %d sentences are left out: not one word fits into max_seq_length %d.",
                 self.name,
-                cut_words,
-                cut_sentences,
+                left_out,
                 self.config.max_seq_length,
             )
 
