@@ -15,8 +15,9 @@ _MISSING = frozenset({"nan", "null", "<na>", "#n/a", "\\n"})
 _DOUBTFUL = frozenset({"None", "NA", "N/A", "n/a"})
 _WHOLE_AS_FLOAT = re.compile(r"(-?(?:0|[1-9][0-9]*))\.0")
 _TRUTH = {"true": "1", "false": "0"}
-# Characters without width that str.strip leaves: from editors, web pages and joined files.
-_NO_WIDTH = "\ufeff\u200b\u200c\u200d\u2060"
+# Characters without width that str.strip leaves: from editors, web pages, joined files and fields
+# of a fixed length.
+_NO_WIDTH = "\ufeff\u200b\u200c\u200d\u2060\0"
 
 
 def cell_text(value: Any) -> str:

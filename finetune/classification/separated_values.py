@@ -76,7 +76,8 @@ def split_cells(
 ) -> list[Cells]:
     """Splits a file into rows of cells.
 
-    Empty lines are skipped where quotes are marks. So are rows of blank cells at the file's end.
+    Empty lines are skipped where quotes are marks. So are rows of blank cells at the file's end,
+    which Excel writes.
 
     Args:
         text: the file's text.
@@ -88,7 +89,7 @@ def split_cells(
         header: whether the first row names the columns.
 
     Raises:
-        UserError: a quote is not closed or not doubled.
+        UserError: a quote is not closed or not doubled, or there is no row.
     """
     csv.field_size_limit(max(csv.field_size_limit(), _MAX_CELL))
     excel = _EXCEL_LINE.match(text)
@@ -110,6 +111,13 @@ def split_cells(
         rows = [Cells(number, line.split(separator)) for number, line in lines]
     while rows and len(rows[-1].cells) > 1 and not any(map(str.strip, rows[-1].cells)):
         rows.pop()
+    if not rows:
+        raise UserError(
+            "A data file is empty.",
+            where=path,
+            received="no row with text in it",
+            remedy="Copy it again, or check its source.",
+        )
     return rows
 
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import collections
 import math
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import tensorflow as tf
 from absl import logging
@@ -52,6 +52,18 @@ _LABELLED = ("train", "dev")
 _LATER_KEYS = ("separator", "quotes")
 # More labels than this, and than half of the rows, are hardly meant as labels.
 _MANY_LABELS = 50
+
+
+class TrainingLabels(NamedTuple):
+    """What stands in the training file's column of labels.
+
+    Attributes:
+        texts: the labels of the rows whose texts can be used.
+        problems: what is wrong with the other rows.
+    """
+
+    texts: list[str]
+    problems: list[str]
 
 
 class TableTask(SingleOutputTask):
@@ -115,14 +127,16 @@ class TableTask(SingleOutputTask):
         del split  # a task that scores rows with labels of their own looks at it
         return self.parse_label(label_text(row.cells[self.definition.label]))
 
-    def _training_labels(self) -> Iterator[str]:
-        """Yields the labels of the training file's rows whose texts can be used."""
+    def _training_labels(self) -> TrainingLabels:
+        """Reads the labels of the training file's rows whose texts can be used."""
+        texts, problems = [], []
         for row in self._read(self.data_file("train"), "train"):
             try:
                 self._example(0, row, "predict")
-                yield label_text(row.cells[self.definition.label])
-            except ValueError:
-                continue  # counted when the examples are read
+                texts.append(label_text(row.cells[self.definition.label]))
+            except ValueError as error:
+                problems.append(f"line {row.line}: {error}")
+        return TrainingLabels(texts, problems)
 
     def feature_settings(self) -> dict[str, Any]:
         """Returns what the features depend on."""
@@ -175,14 +189,17 @@ class TableClassification(TableTask, ClassificationTask):
 
     def _inferred_labels(self) -> tuple[str, ...]:
         path = self.data_file("train")
-        found = [text for text in self._training_labels() if not is_missing(text)]
+        texts, problems = self._training_labels()
+        found = [text for text in texts if not is_missing(text)]
         names = spellings(found)
         labels = _sorted_labels(set(names))
         if len(labels) < 2:
             raise UserError(
                 "The training data have fewer than two labels.",
                 where=path,
-                received=f"the label {labels[0]!r} alone" if labels else "no label",
+                received=f"the label {labels[0]!r} alone"
+                if labels
+                else _nothing("label", problems),
                 remedy=f"Check the column of labels in the hparam tasks.{self.name}.label.",
             )
         self._warn_of_spellings(path, names)
@@ -339,13 +356,13 @@ class TableRegression(TableTask, RegressionTask):
         low, high = self.definition.min, self.definition.max
         if low is None or high is None:
             scores = self._training_scores()
-            low = min(scores, default=math.nan) if low is None else low
-            high = max(scores, default=math.nan) if high is None else high
+            low = min(scores) if low is None else low
+            high = max(scores) if high is None else high
         if not low < high:
             raise UserError(
                 "The training data's scores span no range.",
                 where=self.data_file("train"),
-                received="no score" if math.isnan(low + high) else f"from {low:g} to {high:g}",
+                received=f"from {low:g} to {high:g}",
                 remedy=f"Name the column of the scores in the hparam tasks.{self.name}.label or, "
                 "if all scores are meant to be equal, give min and max there.",
             )
@@ -360,12 +377,21 @@ class TableRegression(TableTask, RegressionTask):
         return low, high
 
     def _training_scores(self) -> list[float]:
+        """Returns the scores of the training file's usable rows; there must be one."""
+        texts, problems = self._training_labels()
         scores = []
-        for text in self._training_labels():
+        for text in texts:
             try:
                 scores.append(self.parse_label(text))
-            except ValueError:
-                continue  # counted when the examples are read
+            except ValueError as error:
+                problems.append(str(error))
+        if not scores:
+            raise UserError(
+                "The training data have no score.",
+                where=self.data_file("train"),
+                received=_nothing("score", problems),
+                remedy=f"Check the column of scores in the hparam tasks.{self.name}.label.",
+            )
         return scores
 
     def read_examples(self, path: str, split: str) -> list[InputExample]:
@@ -391,6 +417,10 @@ class TableRegression(TableTask, RegressionTask):
             if given not in (None, value):
                 raise self._unlike_model(key, "lowest and highest score", given, value)
         self._range = trained
+
+
+def _nothing(what: str, problems: Sequence[str]) -> str:
+    return f"no {what}" + (f" ({first_of(problems, 3)})" if problems else "")
 
 
 def _sorted_labels(labels: set[str]) -> tuple[str, ...]:

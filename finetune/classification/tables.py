@@ -13,7 +13,6 @@ from absl import logging
 from electra_tf2.errors import UserError, nearest_name_hint
 from finetune.classification.separated_values import (
     ANY_DIALECT,
-    SEPARATORS,
     Cells,
     Dialect,
     split_cells,
@@ -128,10 +127,10 @@ def _table_rows(
     short = [row.line for row in rows if max(places.values()) < len(row.cells) < width]
     if names is not None and short:
         logging.warning(
-            "%s: %d rows have fewer columns than the header's %d, the first of them on line %d.",
+            "%s: rows with fewer columns than the header's %d: %d, the first on line %d.",
             path,
-            len(short),
             width,
+            len(short),
             short[0],
         )
     return [_row(row, places, names, width) for row in rows]
@@ -181,11 +180,10 @@ def _place(where: str, column: str | int, names: list[str] | None, width: int) -
                 " If the first line is a row already, give the columns by number, from 0, and set "
                 '"header": false.'
             )
-    if width == 1 and any(separator in found for separator in SEPARATORS):
-        hint = (
-            "Columns are separated by tabs in .tsv files, and by commas in .csv files; what else "
-            'separates them is recognized by the names of the columns, or given as "separator" in '
-            f"the task's definition. {hint}"
+    if width == 1:
+        hint += (
+            ' If another character separates the columns, name it with "separator" in the task\'s '
+            "definition."
         )
     raise UserError(f"A data file lacks {what}.", where=where, received=found, remedy=hint)
 
@@ -253,7 +251,7 @@ def _refuse_one_object(
     raise UserError(
         "A JSON file is one object, not rows.",
         where=f"{path}, line {items[0].line}",
-        received=f"an object with the fields {_shown(_field_names(value))}",
+        received=f"an object with the fields {_shown(_field_names(value or {}))}",
         remedy="Write an object for each row: on a line of its own, or in one list (in pandas, "
         'to_json(path, orient="records", lines=True)).',
     )

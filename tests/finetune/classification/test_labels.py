@@ -10,7 +10,7 @@ from finetune.classification.labels import find_label, is_missing, label_text, s
 @pytest.mark.parametrize(
     ("value", "text"),
     [(" a b\t", "a b"), (1, "1"), (1.0, "1.0"), (True, "true"), ("\ufeff\u200b x\u200b ", "x")]
-    + [("\u3000好\xa0", "好")],
+    + [("\u3000好\xa0", "好"), ("1\0\0", "1")],
 )
 def test_labels_as_text(value, text):
     assert label_text(value) == text

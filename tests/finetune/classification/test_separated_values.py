@@ -115,6 +115,13 @@ def test_rows_of_blank_cells_at_the_end_are_not_rows():
     assert split("text,label,\na,1,\n,,\n , ,\n") == [["text", "label", ""], ["a", "1", ""]]
 
 
+@pytest.mark.parametrize("text", [",,\n,,\n", "sep=;\n", " , \n"])
+def test_a_file_without_rows_is_refused(text):
+    with pytest.raises(UserError, match="is empty") as error:
+        split(text)
+    assert error.value.where == "x"
+
+
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 @pytest.mark.parametrize("usual", [",", "\t"])
 def test_line_ends(end, usual):
