@@ -139,13 +139,13 @@ def _other_encoding(content: bytes, where: str, received: str, path: str) -> Use
     encoding = _wide_encoding(content) or _western_encoding(content)
     if _is_mostly_utf8(content):
         received += "; the rest of the file is UTF-8"
-        remedy = f"Mend the line, or leave such bytes out: {command('-c -f UTF-8')}"
+        remedy = f"Mend the line, or leave such bytes out ({command('-c -f UTF-8')})."
     elif encoding is not None:
-        remedy = f"It looks like {encoding}. Convert it: {command(f'-f {encoding}')}"
+        remedy = f"It looks like {encoding}. Convert it ({command(f'-f {encoding}')})."
     else:
         remedy = (
-            f"Convert it. Cyrillic text of Windows: {command('-f WINDOWS-1251')}; for Chinese "
-            "give GB18030 or BIG5 instead, for Japanese CP932, for Korean CP949."
+            f"Convert it: Cyrillic text of Windows with ({command('-f WINDOWS-1251')}), other "
+            "text likewise: Chinese from GB18030 or BIG5, Japanese from CP932, Korean from CP949."
         )
     return UserError(
         "A data file is not UTF-8 text.", where=where, received=received, remedy=remedy

@@ -182,6 +182,16 @@ def scored_rows(dev: Sequence[DevSplit]) -> dict[str, list[int]]:
     return rows
 
 
+def describe_scored(split: DevSplit) -> str:
+    """Returns a split's file, with its number of examples and of those that can't be right."""
+    rows = f"{split.task.num_examples(split.table.scalars['eid'])} rows"
+    labels = split.table.scalars.get("label_ids")
+    unknown = 0 if labels is None else int(np.count_nonzero(labels < 0))
+    if unknown:
+        rows += f", {unknown} of them with labels that the task lacks"
+    return f"{split.task.data_file(split.split)} ({rows})"
+
+
 def score_all(evaluation: Evaluation, dev: Sequence[DevSplit]) -> DevScores:
     """Scores every split with the network's present weights."""
     splits = [(d, evaluation.score(d.task, d.split, d.table)) for d in dev]

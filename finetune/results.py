@@ -285,6 +285,9 @@ class Results:
         results = [*self.trials, *self.evaluations]
         for task in dict.fromkeys(task for result in results for task in result.scores):
             parts.append(f"\n## {task}\n\n" + _task_table(task, self.trials, self.evaluations))
+            counts = dict.fromkeys(str(sum(r.rows[task])) for r in results if task in r.rows)
+            if counts:
+                parts.append(f"\nrows scored: {', '.join(counts)}\n")
             parts.append(self._cost_line(task))
         return "".join(parts)
 

@@ -20,6 +20,7 @@ from finetune.evaluation import (
     DevScores,
     DevSplit,
     Evaluation,
+    describe_scored,
     open_dev_splits,
     report,
     score_all,
@@ -293,9 +294,9 @@ def _score(run: Run, dev: list[DevSplit], trained: TrainedTrial, trial: int) -> 
     """Scores the final weights, and writes the dev predictions."""
     config = run.config
     paths, rows = scored_files(dev), scored_rows(dev)
-    for task, own in paths.items():
-        counted = (f"{path} ({n} rows)" for path, n in zip(own, rows[task], strict=True))
-        say(f"Scoring {task} on {', '.join(counted)}")
+    for task in paths:
+        own = [describe_scored(split) for split in dev if split.task.name == task]
+        say(f"Scoring {task} on {', '.join(own)}")
     scores = score_all(trained.evaluation, dev)
     report(scores)
     run.workers.on_chief(lambda: _write_dev_outputs(config, scores, trial))

@@ -94,9 +94,14 @@ class TableTask(SingleOutputTask):
             except ValueError as error:
                 bad.add(row.line, str(error))
         bad.check(len(rows))
-        empty = sum(not example.text_a.strip() for example in examples)
+        empty = sum(is_missing(example.text_a.strip()) for example in examples)
         if empty and split in _LABELLED:
-            logging.warning("%s: the text of %d of %d rows is empty.", path, empty, len(rows))
+            logging.warning(
+                "%s: the text of %d of %d rows is empty, or stands for a missing value.",
+                path,
+                empty,
+                len(rows),
+            )
         return examples
 
     def _read(self, path: str, split: str) -> list[TableRow]:

@@ -24,7 +24,7 @@ from finetune.tagging.head import TaggingHead
 from finetune.tagging.labels import LabelSet, learned_tags
 from finetune.tagging.metrics import SpanScorer, WordAccuracyScorer, predicted_tags, tagged_sentence
 from finetune.tagging.spans import Span, marks_spans, official_spans, seqeval_spans
-from finetune.task import CUT, FeatureSpec, Scorer, Task, TaskHead, other_kind
+from finetune.task import FeatureSpec, Scorer, Task, TaskHead, other_kind
 
 if TYPE_CHECKING:
     from configure_finetuning import FinetuningConfig
@@ -158,13 +158,16 @@ class TaggingTask(Task):
         label_ids = LabelSet(self.labels, self.is_token_level).ids(
             {tag for example in examples for tag in example.tags}
         )
-        left_out = 0
+        cut_words = cut_sentences = words = 0
         for example in examples:
             pieces = [ids[word] for word in example.words]
             ends = list(accumulate(map(len, pieces), initial=1))
             kept = bisect_right(ends, room + 1) - 1
+            words += len(pieces)
+            if kept < len(pieces):
+                cut_words += len(pieces) - kept
+                cut_sentences += 1
             if is_training and not kept:
-                left_out += 1
                 continue
             row = make_row([*chain.from_iterable(pieces[:kept])], self.tokenizer)
             yield {
@@ -174,13 +177,16 @@ class TaggingTask(Task):
                 "labels": [label_ids[tag] for tag in example.tags[:kept]] or [0] * kept,
                 "labels_mask": [1.0] * kept,
                 "labeled_positions": ends[:kept],
-                CUT: ends[-1] - ends[kept],
             }
-        if left_out:
+        if cut_words:
             logging.warning(
-                "%s: %d sentences are left out: not one word fits into max_seq_length %d.",
+                "%s: %d words of %d sentences (%.1f %% of all words, %.1f %% of all sentences) "
+                "don't fit into max_seq_length %d and are cut off.",
                 self.name,
-                left_out,
+                cut_words,
+                cut_sentences,
+                100 * cut_words / words,
+                100 * cut_sentences / len(examples),
                 self.config.max_seq_length,
             )
 

@@ -56,7 +56,7 @@ def test_other_encodings_are_named_with_a_command_that_converts(tmp_path, text, 
     error = refusal(path)
     assert error.where.startswith(path)
     assert named in error.remedy
-    command = error.remedy[error.remedy.index("mv ") :].partition("; for Chinese")[0]
+    command = error.remedy[error.remedy.index("(mv ") : error.remedy.index(")") + 1]
     subprocess.run(["sh", "-c", command], check=True)
     assert read_text(path) == text
 

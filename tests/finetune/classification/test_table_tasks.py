@@ -12,6 +12,8 @@ from sklearn import metrics
 from electra_tf2.errors import UserError
 from finetune import task_builder
 from finetune.classification.tasks import ClassificationHead
+from finetune.evaluation import DevSplit, describe_scored, scored_rows
+from finetune.features import FeatureTable
 from tests.finetune.classification.classification_samples import TOKENIZER, make_config, write
 
 REVIEWS = {"kind": "classification", "text": "body", "label": "stars"}
@@ -159,6 +161,9 @@ def test_rows_of_the_dev_file_with_labels_that_training_lacks_count_as_wrong(tmp
     assert results["loss"] == 2.0  # of the rows whose labels the model has
     for part in ("22 of 24 rows", "'9' (19 rows)", "labels are '0', '1'"):
         assert part in caplog.text
+    split = DevSplit(task, "dev", "", FeatureTable.from_rows(rows, task.get_feature_specs()))
+    assert "(24 rows, 22 of them with labels" in describe_scored(split)
+    assert scored_rows([split]) == {"t": [24]}
 
 
 def test_a_loss_is_0_where_the_label_is_unknown():
@@ -264,9 +269,9 @@ def test_decimal_commas_are_named(tmp_path):
 
 
 def test_empty_texts_are_counted(tmp_path, caplog):
-    write(tmp_path / "t" / "train.csv", "body,stars", "a,1", ",0", " ,0")
-    assert len(make_task(tmp_path, REVIEWS).get_examples("train")) == 3
-    assert "the text of 2 of 3 rows is empty" in caplog.text
+    write(tmp_path / "t" / "train.csv", "body,stars", "a,1", ",0", " ,0", "nan,0")
+    assert len(make_task(tmp_path, REVIEWS).get_examples("train")) == 4
+    assert "the text of 3 of 4 rows is empty" in caplog.text
 
 
 EXCEL = 'stars;body\r\nbon;Très bon, vraiment\r\nmauvais;"déçu; non\nfini"\r\n'
