@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
+import gzip
 import posixpath
+import re
+import shlex
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -18,9 +23,30 @@ MAX_BAD_SHARE = 0.01
 # How many of them are named.
 _NAMED = 5
 
+# What marks the encoding of a text; the longer marks come first, as one begins with another.
+_MARKS = {
+    codecs.BOM_UTF32_LE: "UTF-32",
+    codecs.BOM_UTF32_BE: "UTF-32",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+}
+# How files begin that some take for text.
+_NOT_TEXT = {
+    b"PK\x03\x04": "a ZIP archive, as .xlsx and .ods files are",
+    b"\xd0\xcf\x11\xe0": "an .xls or .doc file",
+    b"PAR1": "a Parquet file",
+    b"BZh": "a file compressed by bzip2",
+    b"\xfd7zXZ": "a file compressed by xz",
+    b"\x28\xb5\x2f\xfd": "a file compressed by zstd",
+    b"%PDF": "a PDF file",
+}
+_GZIP = b"\x1f\x8b"
+# Enough of a file to see which encoding it has.
+_SAMPLE_BYTES = 1 << 16
+
 
 def read_text(path: str) -> str:
-    """Reads a UTF-8 file.
+    """Reads a file of text: UTF-8, or UTF-16 with its byte order mark; gzipped or not.
 
     Args:
         path: the file.
@@ -29,8 +55,8 @@ def read_text(path: str) -> str:
         Its text without a byte order mark; line ends are as in the file.
 
     Raises:
-        UserError: it is missing (what lies beside it is named), empty, or not UTF-8 (the line is
-            named).
+        UserError: it is missing (what lies beside it is named), empty, damaged, or something other
+            than text in these encodings (says what and, where it is text, names the line).
     """
     try:
         content = files.read_bytes(path)
@@ -41,16 +67,7 @@ def read_text(path: str) -> str:
             received=files.reason(error) if files.exists(path) else _neighbours(path),
             remedy="Put the file there, or check --data-dir and the hparam raw_data_dir.",
         ) from error
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise UserError(
-            "A data file is not UTF-8 text.",
-            where=f"{path}, line {line}",
-            received=f"byte {content[error.start]:#04x}",
-            remedy="Convert it, for example with iconv -f LATIN1 -t UTF-8.",
-        ) from error
+    text = decode_text(_unzipped(content, path), path)
     if not text.strip():
         raise UserError(
             "A data file is empty.",
@@ -59,6 +76,109 @@ def read_text(path: str) -> str:
             remedy="Copy it again, or check its source.",
         )
     return text
+
+
+def _unzipped(content: bytes, path: str) -> bytes:
+    if not content.startswith(_GZIP):
+        return content
+    try:
+        return gzip.decompress(content)
+    except (EOFError, OSError, zlib.error) as error:
+        raise UserError(
+            "A gzip file can't be unpacked.",
+            where=path,
+            received=str(error),
+            remedy="Copy it again: it is cut off or damaged (gzip -t tells).",
+        ) from error
+
+
+def decode_text(content: bytes, path: str, first_line: int = 1) -> str:
+    """Decodes UTF-8, or UTF-16 and UTF-32 with a byte order mark.
+
+    Args:
+        content: a file's bytes, or those of some of its lines.
+        path: the file, for messages.
+        first_line: the number of the first line of `content`.
+
+    Returns:
+        The text without the byte order mark.
+
+    Raises:
+        UserError: it is in another encoding (the likely one is named, with a command that converts
+            the file), or is not text.
+    """
+    encoding = next((name for mark, name in _MARKS.items() if content.startswith(mark)), "")
+    try:
+        text = content.decode(encoding or "utf-8-sig")
+    except UnicodeDecodeError as error:
+        kind = next((kind for start, kind in _NOT_TEXT.items() if content.startswith(start)), None)
+        if kind is not None:
+            raise UserError(
+                "A data file is not text.",
+                where=path,
+                received=kind,
+                remedy="Export it as text (CSV in UTF-8, or JSON lines), or unpack it.",
+            ) from error
+        line = first_line + content.count(b"\n", 0, error.start)
+        received = f"byte {content[error.start]:#04x}"
+        raise _other_encoding(content, f"{path}, line {line}", received, path) from error
+    if not encoding and "\0" in text[:_SAMPLE_BYTES] and _wide_encoding(content):
+        raise _other_encoding(content, path, "every other byte is 0", path)
+    return text
+
+
+def _other_encoding(content: bytes, where: str, received: str, path: str) -> UserError:
+    """The error for text in an encoding that has to be converted."""
+    unzipped = path.removesuffix(".gz")
+    text, original = shlex.quote(unzipped), shlex.quote(f"{unzipped}.original")
+    unzip = "" if unzipped == path else f"gunzip {shlex.quote(path)} && "
+
+    def command(options: str) -> str:
+        return f"{unzip}mv {text} {original} && iconv {options} -t UTF-8 {original} > {text}"
+
+    encoding = _wide_encoding(content) or _western_encoding(content)
+    if _is_mostly_utf8(content):
+        received += "; the rest of the file is UTF-8"
+        remedy = f"Mend the line, or leave such bytes out ({command('-c -f UTF-8')})."
+    elif encoding is not None:
+        remedy = f"It looks like {encoding}. Convert it ({command(f'-f {encoding}')})."
+    else:
+        remedy = (
+            f"Convert it: Cyrillic text of Windows with ({command('-f WINDOWS-1251')}), other "
+            "text likewise: Chinese from GB18030 or BIG5, Japanese from CP932, Korean from CP949."
+        )
+    return UserError(
+        "A data file is not UTF-8 text.", where=where, received=received, remedy=remedy
+    )
+
+
+def _wide_encoding(content: bytes) -> str | None:
+    """UTF-16 without its mark has zeros at even or at odd places: those of ASCII characters."""
+    sample = content[:_SAMPLE_BYTES]
+    even, odd = sample[0::2].count(0), sample[1::2].count(0)
+    if even + odd < max(2, len(sample) // 200):
+        return None
+    for encoding, zeros in (("UTF-16LE", odd), ("UTF-16BE", even)):
+        if zeros >= 0.95 * (even + odd):
+            return encoding
+    return None
+
+
+def _is_mostly_utf8(content: bytes) -> bool:
+    text = content.decode("utf-8", "replace")
+    beyond, bad = len(re.findall(r"[^\0-\x7f]", text)), text.count("\ufffd")
+    return beyond > 2 * bad > 0
+
+
+def _western_encoding(content: bytes) -> str | None:
+    """In Western European text the letters beyond ASCII stand alone; in others, in rows."""
+    try:
+        content.decode("cp1252")
+    except UnicodeDecodeError:
+        return None
+    in_rows = sum(map(len, re.findall(rb"[\x80-\xff]{3,}", content)))
+    beyond = len(re.findall(rb"[\x80-\xff]", content))
+    return "WINDOWS-1252" if in_rows <= 0.2 * beyond else None
 
 
 def _neighbours(path: str) -> str:

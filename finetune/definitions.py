@@ -9,6 +9,7 @@ Each kind of task has one record here, with a line and a comment for every key.
 
 from __future__ import annotations
 
+import math
 import posixpath
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -16,9 +17,13 @@ from typing import Any, Literal
 from electra_tf2.errors import UserError, nearest_name_hint
 from electra_tf2.hparams.record import HParams
 from electra_tf2.hparams.types import NonNegativeInt, ProbabilityBelowOne
-from finetune.classification.tables import SUFFIXES, label_text
+from finetune.classification.labels import label_text
+from finetune.classification.tables import SUFFIXES, table_suffix
 
 SPLITS = ("train", "dev", "test")
+
+# Characters that end a line or a cell anyway.
+_NO_SEPARATORS = '"\r\n'
 
 Column = str | NonNegativeInt
 """A column's name, or its number from 0."""
@@ -46,13 +51,17 @@ class TaskDefinition(HParams):
 
 
 class TableDefinition(TaskDefinition):
-    """What classification and regression have: columns of a TSV, CSV or JSONL file."""
+    """What classification and regression have: columns of a TSV, CSV or JSON file."""
 
     text: Column = ""  # column of the text: its name, or its number from 0; required
     text_b: Column | None = None  # column of a second text
     label: Column = ""  # column of the label or the score; required
     id: Column | None = None  # column of what predictions call a row; null: the row's number
     header: bool = True  # whether line 1 of a TSV or CSV file names the columns
+    separator: str | None = None  # character between the columns of a TSV or CSV file; null: what
+    # the file looks like
+    quotes: bool | None = None  # whether quotes around cells are marks, not text; null: in CSV, and
+    # in TSV where it looks so
     windows: Literal["mean", "max"] | None = None  # read a long text in windows, one every
     # doc_stride tokens, and take the mean or the maximum of their outputs; null: cut the text
 
@@ -61,7 +70,7 @@ class TableDefinition(TaskDefinition):
 
     def is_data_file(self, file: str) -> bool:
         """Whether a name has one of the endings of tables."""
-        return posixpath.splitext(file)[1].lower() in SUFFIXES
+        return table_suffix(file) in SUFFIXES
 
     def check(self) -> None:
         """Refuses missing columns, names of columns without a header, and a text as label."""
@@ -84,6 +93,11 @@ class TableDefinition(TaskDefinition):
         if self.windows is not None and self.text_b is not None:
             remedy = "Leave one of the two out."
             raise refusal("windows", "needs single texts: there is text_b", self.windows, remedy)
+        if self.separator is not None and (
+            len(self.separator) != 1 or self.separator in _NO_SEPARATORS
+        ):
+            remedy = 'Give one character, such as ";" or "\\t", or leave it out.'
+            raise refusal("separator", "can't separate columns", self.separator, remedy)
 
     def columns_of_labels(self) -> list[tuple[str, Column]]:
         """Returns the columns that hold labels, each with the key that names it."""
@@ -189,10 +203,15 @@ class RegressionDefinition(TableDefinition):
     max: float | None = None  # highest score; null: the highest of the training file
 
     def check(self) -> None:
-        """Refuses an empty range."""
+        """Refuses an empty range, and one too wide to be scaled to [0, 1]."""
         super().check()
-        if self.min is not None and self.max is not None and not self.min < self.max:
+        if self.min is None or self.max is None:
+            return
+        if not self.min < self.max:
             raise refusal("max", "is not above min", self.max, f"Choose more than {self.min:g}.")
+        if not math.isfinite(self.max - self.min):
+            remedy = "Choose min and max closer to the scores of the data."
+            raise refusal("max", "is too far above min", self.max, remedy)
 
 
 class TaggingDefinition(TaskDefinition):

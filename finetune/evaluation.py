@@ -223,6 +223,24 @@ def scored_files(dev: Sequence[DevSplit]) -> dict[str, list[str]]:
     return files
 
 
+def scored_rows(dev: Sequence[DevSplit]) -> dict[str, list[int]]:
+    """Returns task -> the number of examples that are scored in each of its files."""
+    rows: dict[str, list[int]] = {}
+    for task, _, _, table in dev:
+        rows.setdefault(task.name, []).append(task.num_examples(table.scalars["eid"]))
+    return rows
+
+
+def describe_scored(split: DevSplit) -> str:
+    """Returns a split's file, with its number of examples and of those that can't be right."""
+    eids, labels = split.table.scalars["eid"], split.table.scalars.get("label_ids")
+    rows = f"{split.task.num_examples(eids)} rows"
+    unknown = 0 if labels is None else split.task.num_examples(eids[labels < 0])
+    if unknown:
+        rows += f", {unknown} of them with labels that the task lacks"
+    return f"{split.task.data_file(split.split)} ({rows})"
+
+
 def score_all(evaluation: Evaluation, dev: Sequence[DevSplit]) -> DevScores:
     """Scores every split with the network's present weights."""
     splits = [(d, evaluation.score(d.task, d.split, d.table)) for d in dev]

@@ -1,6 +1,6 @@
 """The features of tasks' examples: made from their files, or read from a cache, and put together.
 
-<preprocessed_data_dir>/<task>_<split>-<key>.safetensors    the cache
+<preprocessed_data_dir>/<task>_<split>-<key>-<format>.safetensors    the cache
 
 The key is a hash of all that the features depend on: the data file, the tokenizer, the task's
 settings and labels. Features made from anything else have another name, so stale ones are never
@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
 from electra_tf2 import files
 from electra_tf2.console import say
 from electra_tf2.errors import UserError
 from electra_tf2.training.array_files import read_arrays, write_arrays
-from finetune.task import SHARED_SPECS, FeatureSpec, Task
+from finetune.task import CUT, SHARED_SPECS, FeatureSpec, Task
 
 if TYPE_CHECKING:
     from configure_finetuning import FinetuningConfig
@@ -63,10 +64,12 @@ class FeatureTable:
     Attributes:
         scalars: feature name -> [rows] or, of features with a size, [rows, size].
         ragged: feature name -> rows of values, of the `per_token` features.
+        cut: int32 [rows], tokens of each example that did not fit into its row.
     """
 
     scalars: dict[str, np.ndarray]
     ragged: dict[str, Ragged]
+    cut: np.ndarray
 
     @classmethod
     def from_rows(
@@ -75,7 +78,7 @@ class FeatureTable:
         """Collects the rows that a task's `featurize` gives.
 
         Args:
-            rows: feature name -> value.
+            rows: feature name -> value; `CUT` may be among them.
             specs: of the task's own features; the shared ones are added.
 
         Raises:
@@ -84,14 +87,16 @@ class FeatureTable:
         specs = [*SHARED_SPECS, *specs]
         names = {spec.name for spec in specs}
         collected: dict[str, list] = {name: [] for name in names}
+        cut = []
         for row in rows:
-            if row.keys() != names:
+            if row.keys() - {CUT} != names:
                 raise ValueError(
                     "A row's features are not those of the specs. Received: "
                     f"{sorted(row)}, expected {sorted(names)}"
                 )
-            for name, value in row.items():
-                collected[name].append(value)
+            for name in names:
+                collected[name].append(row[name])
+            cut.append(row.get(CUT, 0))
         per_token = {spec.name: spec for spec in specs if spec.per_token}
         return cls(
             scalars={
@@ -100,6 +105,7 @@ class FeatureTable:
                 if not spec.per_token
             },
             ragged={name: _ragged(collected[name], spec.dtype) for name, spec in per_token.items()},
+            cut=np.asarray(cut, np.int32),
         )
 
     @property
@@ -120,6 +126,7 @@ class FeatureTable:
                 name: Ragged(values[: splits[num_rows]], splits[: num_rows + 1])
                 for name, (values, splits) in self.ragged.items()
             },
+            self.cut[:num_rows],
         )
 
     def to_arrays(self) -> dict[str, np.ndarray]:
@@ -127,7 +134,7 @@ class FeatureTable:
         arrays = {f"scalar/{name}": values for name, values in self.scalars.items()}
         for name, (values, splits) in self.ragged.items():
             arrays |= {f"values/{name}": values, f"splits/{name}": splits}
-        return arrays
+        return arrays | {"cut": self.cut}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> FeatureTable:
@@ -135,9 +142,10 @@ class FeatureTable:
         parts: dict[str, dict[str, np.ndarray]] = {"scalar": {}, "values": {}, "splits": {}}
         for key, array in arrays.items():
             kind, _, name = key.partition("/")
-            parts[kind][name] = array
+            if name:
+                parts[kind][name] = array
         ragged = {name: Ragged(v, parts["splits"][name]) for name, v in parts["values"].items()}
-        return cls(parts["scalar"], ragged)
+        return cls(parts["scalar"], ragged, arrays["cut"])
 
 
 def _ragged(rows: list, dtype) -> Ragged:
@@ -252,6 +260,8 @@ class TaskData:
 
 
 # Raise it when features of the same data and settings come out differently.
+_CACHE_FORMAT = 2
+# Part of the key by which trials are told from those of other data, so it stays as it is.
 _FORMAT = 1
 
 
@@ -278,18 +288,25 @@ class Preprocessor:
             UserError: the data can't be read, or no row is left.
         """
         key = feature_key(task, split)
-        path = posixpath.join(self._folder, f"{task.name}_{split}-{key}.safetensors")
+        name = f"{task.name}_{split}-{key}-{_CACHE_FORMAT}.safetensors"
+        path = posixpath.join(self._folder, name)
         table = self._cached(path) if self._read_cache else None
         if table is None:
             say(f"Preparing {task.name}, {split}: {task.data_file(split)}")
-            table = self.make(task, task.get_examples(split), split)
+            table = self._make(task, task.get_examples(split), split)
             _write(path, table)
+        _warn_of_cuts(task, split, table)
         if split == "train" and self._log_examples:
             say(describe_example(task, table))
         return table
 
     def make(self, task: Task, examples: Sequence[Any], split: str) -> FeatureTable:
-        """Returns the features of examples at hand, without the cache."""
+        """Returns the features of examples at hand, without the cache; arguments as `features`."""
+        table = self._make(task, examples, split)
+        _warn_of_cuts(task, split, table)
+        return table
+
+    def _make(self, task: Task, examples: Sequence[Any], split: str) -> FeatureTable:
         rows = task.featurize(examples, is_training=split == "train")
         table = FeatureTable.from_rows(rows, task.get_feature_specs())
         if not table.num_rows:
@@ -311,6 +328,23 @@ class Preprocessor:
             return None
         say(f"Features from the cache: {path}")
         return table
+
+
+def _warn_of_cuts(task: Task, split: str, table: FeatureTable) -> None:
+    examples = task.num_examples(table.scalars["eid"])
+    cut, lost = int(np.count_nonzero(table.cut)), int(table.cut.sum())
+    if cut:
+        logging.warning(
+            "%s, %s: %d of %d examples (%.1f %%) are cut by %s %d; %.1f %% of all tokens are lost.",
+            task.name,
+            split,
+            cut,
+            examples,
+            100 * cut / examples,
+            task.length_limit,
+            getattr(task.config, task.length_limit),
+            100 * lost / (lost + int(table.lengths.sum())),
+        )
 
 
 def describe_example(task: Task, table: FeatureTable) -> str:

@@ -58,6 +58,7 @@ class TrialResult:
         scores: task -> metric -> figure, of the final weights.
         stuck: task -> what it predicts for every example, of tasks where it learned nothing.
         files: task -> the files that were scored.
+        rows: task -> the number of examples that were scored in each of these files.
         best: the best weights during training, where `eval_every_steps` asks for them.
     """
 
@@ -69,6 +70,7 @@ class TrialResult:
     scores: Scores
     stuck: dict[str, str] = dataclasses.field(default_factory=dict)
     files: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+    rows: dict[str, list[int]] = dataclasses.field(default_factory=dict)
     best: Best | None = None
 
 
@@ -284,6 +286,9 @@ class Results:
         results = [*self.trials, *self.evaluations]
         for task in dict.fromkeys(task for result in results for task in result.scores):
             parts.append(f"\n## {task}\n\n" + _task_table(task, self.trials, self.evaluations))
+            counts = dict.fromkeys(str(sum(r.rows[task])) for r in results if task in r.rows)
+            if counts:
+                parts.append(f"\nrows scored: {', '.join(counts)}\n")
             parts.append(self._cost_line(task))
         return "".join(parts)
 

@@ -21,10 +21,12 @@ from finetune.evaluation import (
     DevScores,
     DevSplit,
     Evaluation,
+    describe_scored,
     open_dev_splits,
     report,
     score_all,
     scored_files,
+    scored_rows,
 )
 from finetune.features import Preprocessor
 from finetune.model_scores import write_model_scores
@@ -296,8 +298,9 @@ def _write_missing_outputs(run: Run, trial: int) -> None:
 def _score(run: Run, dev: list[DevSplit], trained: TrainedTrial, trial: int) -> TrialResult:
     """Scores the final weights, and writes the dev predictions."""
     config = run.config
-    paths = scored_files(dev)
-    for task, own in paths.items():
+    paths, rows = scored_files(dev), scored_rows(dev)
+    for task in paths:
+        own = [describe_scored(split) for split in dev if split.task.name == task]
         say(f"Scoring {task} on {', '.join(own)}")
     scores = score_all(trained.evaluation, dev)
     report(scores)
@@ -315,6 +318,7 @@ def _score(run: Run, dev: list[DevSplit], trained: TrainedTrial, trial: int) -> 
         scores=scores.metrics,
         stuck={**scores.stuck, **_not_finite(scores.metrics)},
         files=paths,
+        rows=rows,
         best=trained.best,
     )
 

@@ -63,6 +63,11 @@ SHARED_SPECS = (
 within its task and split. The mask of tokens follows from their number.
 """
 
+CUT = "cut"
+"""What `Task.featurize` may give besides: how many of an example's tokens don't fit into its row,
+to be told to the user. Not a feature.
+"""
+
 
 class Scorer(abc.ABC):
     """Computes metrics from a model's outputs, which it takes one by one, in any order."""
@@ -172,12 +177,14 @@ class Task(abc.ABC):
             batch makes a step of about the same size (the gradient of the summed loss is clipped):
             fair where an example has one loss, but not where its loss is a sum over its words, for
             then the words of short examples would count more.
+        length_limit: the hparam by which examples that are too long are cut.
     """
 
     main_metric: str
     dev_splits: Mapping[str, str] = {"dev": ""}
     test_splits: Sequence[str] = ("test",)
     sort_by_length: bool = True
+    length_limit: str = "max_seq_length"
 
     def __init__(self, config: FinetuningConfig, name: str, tokenizer: Tokenizer):
         self.config = config
@@ -226,8 +233,16 @@ class Task(abc.ABC):
 
         Yields:
             Feature name -> value for each row: a list or array for `per_token` features, a number
-            for the others. There may be several rows an example, or none.
+            for the others, and perhaps `CUT`. There may be several rows an example, or none.
         """
+
+    def num_examples(self, eids: np.ndarray) -> int:
+        """Returns of how many examples some rows are.
+
+        Args:
+            eids: int32 [rows], the numbers of the rows.
+        """
+        return len(np.unique(eids))
 
     @abc.abstractmethod
     def make_head(self, encoder: TransformerConfig, dtype: str) -> TaskHead:

@@ -85,8 +85,13 @@ class F1Scorer(AccuracyScorer):
 class MacroF1Scorer(AccuracyScorer):
     """Accuracy, and the mean of the F1 of all classes; for two classes, also F1 of the second.
 
-    The mean is over the classes that occur among the true or the predicted ones.
+    The mean is over the classes that occur among the true or the predicted ones. Numbers below 0
+    stand for classes that the model lacks: never right, and without a loss.
     """
+
+    def get_loss(self) -> float:
+        """Returns the mean loss of the examples taken so far whose classes the model has."""
+        return float(np.mean(np.asarray(self._losses)[np.greater_equal(self._true, 0)]))
 
     def get_results(self) -> list[tuple[str, float]]:
         """Returns accuracy, loss, macro F1 and, if there are two classes, F1."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,6 +18,9 @@ from finetune.task import FeatureSpec, HeadOutput, Scorer, TaskHead, other_kind,
 
 if TYPE_CHECKING:
     from configure_finetuning import FinetuningConfig
+
+
+_DECIMAL_COMMA = re.compile(r"\s*[+-]?[0-9]+,[0-9]+\s*")
 
 
 class ScoreScaling(NamedTuple):
@@ -216,7 +220,8 @@ def parse_score(text: str, low: float | None = None, high: float | None = None) 
     try:
         score = float(text)
     except ValueError:
-        raise ValueError(f"the score {text!r} is not a number") from None
+        hint = ": write a point before the decimals" if _DECIMAL_COMMA.fullmatch(text) else ""
+        raise ValueError(f"the score {text!r} is not a number{hint}") from None
     if not math.isfinite(score):
         raise ValueError(f"the score {text!r} is not finite")
     if low is not None and score < low:

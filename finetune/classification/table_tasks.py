@@ -1,4 +1,4 @@
-"""Classification and regression without code: the columns of a TSV, CSV or JSONL file.
+"""Classification and regression without code: the columns of a TSV, CSV or JSON file.
 
 `finetune.definitions` says what the hparam `tasks.<name>` may hold.
 """
@@ -7,14 +7,22 @@ from __future__ import annotations
 
 import collections
 import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import tensorflow as tf
 from absl import logging
 
-from electra_tf2.errors import UserError
+from electra_tf2.errors import UserError, first_of
 from electra_tf2.text.tokenizer import Tokenizer
+from finetune.classification.labels import (
+    cell_text,
+    find_label,
+    is_doubtful,
+    is_missing,
+    label_text,
+    spellings,
+)
 from finetune.classification.metrics import MacroF1Scorer
 from finetune.classification.regression import (
     RegressionTask,
@@ -22,7 +30,8 @@ from finetune.classification.regression import (
     parse_score,
     saved_range,
 )
-from finetune.classification.tables import SUFFIXES, TableRow, cell_text, label_text, read_table
+from finetune.classification.separated_values import Dialect
+from finetune.classification.tables import SUFFIXES, TableRow, read_table
 from finetune.classification.tasks import (
     ClassificationTask,
     InputExample,
@@ -32,7 +41,6 @@ from finetune.classification.tasks import (
 from finetune.data_files import BadRows
 from finetune.definitions import (
     ClassificationDefinition,
-    Column,
     RegressionDefinition,
     TableDefinition,
 )
@@ -43,8 +51,23 @@ if TYPE_CHECKING:
 
 # Rows that a debug run reads of each file.
 _DEBUG_ROWS = 100
+_LABELLED = ("train", "dev")
+# Keys of definitions that version 0.1.0 did not have.
+_LATER_KEYS = ("separator", "quotes")
 # More labels than this, and than half of the rows, are hardly meant as labels.
 _MANY_LABELS = 50
+
+
+class TrainingLabels(NamedTuple):
+    """What stands in the training file's column of labels.
+
+    Attributes:
+        texts: the labels of the rows whose texts can be used.
+        problems: what is wrong with the other rows.
+    """
+
+    texts: list[str]
+    problems: list[str]
 
 
 class TableTask(SingleOutputTask):
@@ -60,37 +83,47 @@ class TableTask(SingleOutputTask):
         """Returns the path that the definition gives, or the first existing one of the usual."""
         if split in self.definition.files:
             return self.path(self.definition.files[split])
-        usual = [self.path(split + suffix) for suffix in SUFFIXES]
+        usual = [
+            self.path(split + suffix + zipped) for zipped in ("", ".gz") for suffix in SUFFIXES
+        ]
         return next((path for path in usual if tf.io.gfile.exists(path)), usual[0])
 
     def read_examples(self, path: str, split: str) -> list[InputExample]:
         """Reads a file; see `Task`. Ids number its rows from 0."""
-        definition, labelled = self.definition, split in ("train", "dev")
-        rows = read_table(
-            path,
-            (definition.text, *self._other_columns(split)),
-            () if definition.text_b is None else (definition.text_b,),
-            definition.header,
-        )
-        bad, examples = BadRows(path), []
+        rows, bad, examples = self._read(path, split), BadRows(path), []
         rows = rows[:_DEBUG_ROWS] if self.config.debug else rows
         for eid, row in enumerate(rows):
             try:
-                examples.append(self._example(eid, row, labelled, split != "train"))
+                examples.append(self._example(eid, row, split))
             except ValueError as error:
                 bad.add(row.line, str(error))
         bad.check(len(rows))
+        empty = sum(is_missing(example.text_a.strip()) for example in examples)
+        if empty and split in _LABELLED:
+            logging.warning(
+                "%s: the text of %d of %d rows is empty, or stands for a missing value.",
+                path,
+                empty,
+                len(rows),
+            )
         return examples
 
-    def _other_columns(self, split: str) -> list[Column]:
-        """The columns that every row of a split must have besides its text, each once."""
-        labels = [column for _, column in self.definition.columns_of_labels()]
-        columns = labels if split in ("train", "dev") else []
-        if self.definition.id is not None and split != "train":
-            columns.append(self.definition.id)
-        return [*dict.fromkeys(c for c in columns if c != self.definition.text)]
+    def _read(self, path: str, split: str) -> list[TableRow]:
+        definition = self.definition
+        labels = [column for _, column in definition.columns_of_labels()]
+        columns = [definition.text, *(labels if split in _LABELLED else [])]
+        if definition.id is not None and split != "train":
+            columns.append(definition.id)
+        return read_table(
+            path,
+            tuple(dict.fromkeys(columns)),
+            () if definition.text_b is None else (definition.text_b,),
+            definition.header,
+            expected=labels,
+            dialect=Dialect(definition.separator, definition.quotes),
+        )
 
-    def _example(self, eid: int, row: TableRow, labelled: bool, named: bool) -> InputExample:
+    def _example(self, eid: int, row: TableRow, split: str) -> InputExample:
         if row.problem:
             raise ValueError(row.problem)
         definition = self.definition
@@ -99,31 +132,32 @@ class TableTask(SingleOutputTask):
             eid=eid,
             text_a=cell_text(row.cells[definition.text]),
             text_b=None if second is None else cell_text(second),
-            id=self._id(row) if named else None,
-            **(self._labelled(row) if labelled else {}),
+            id=self._id(row),
+            **(self._labelled(row, split) if split in _LABELLED else {}),
         )
 
-    def _labelled(self, row: TableRow) -> dict[str, Any]:
-        """The fields of an example that hold its label."""
+    def _labelled(self, row: TableRow, split: str) -> dict[str, Any]:
+        """The fields of an example that hold its label; raises ValueError if there is none."""
+        del split  # a task that scores rows with labels of their own looks at it
         return {"label": self.parse_label(label_text(row.cells[self.definition.label]))}
 
     def _id(self, row: TableRow) -> str | float | None:
         """A row's own id as it stands in the file; a number in JSON stays one."""
-        if self.definition.id is None:
+        if self.definition.id is None or self.definition.id not in row.cells:
             return None
         value = row.cells[self.definition.id]
         return value if isinstance(value, int | float) else cell_text(value)
 
-    def _training_labels(self) -> list[str]:
-        """Returns the labels of the training file's usable rows."""
-        path, found = self.data_file("train"), []
-        for row in read_table(path, (self.definition.label,), header=self.definition.header):
+    def _training_labels(self) -> TrainingLabels:
+        """Reads the labels of the training file's rows whose texts can be used."""
+        texts, problems = [], []
+        for row in self._read(self.data_file("train"), "train"):
             try:
-                if not row.problem:
-                    found.append(label_text(row.cells[self.definition.label]))
-            except ValueError:
-                continue  # counted when the examples are read
-        return found
+                self._example(0, row, "predict")
+                texts.append(label_text(row.cells[self.definition.label]))
+            except ValueError as error:
+                problems.append(f"line {row.line}: {error}")
+        return TrainingLabels(texts, problems)
 
     def feature_settings(self) -> dict[str, Any]:
         """Returns what the features depend on."""
@@ -132,6 +166,9 @@ class TableTask(SingleOutputTask):
         definition = {"labels": None, "min": None, "max": None} | self.definition.to_dict()
         for key in ("id", "windows", "class_weights", "threshold"):
             definition.pop(key, None)
+        for key in _LATER_KEYS:
+            if definition[key] is None:
+                del definition[key]
         return {**super().feature_settings(), "definition": definition}
 
     def _unlike_model(self, key: str, what: str, given: Any, trained: Any) -> UserError:
@@ -164,7 +201,8 @@ class TableClassification(TableTask, ClassificationTask):
         super().__init__(config, name, tokenizer, self._given_labels)
         self.definition = definition
         self.windows, self.class_weights = definition.windows, definition.class_weights
-        self._unknown: collections.Counter[str] = collections.Counter()
+        # Labels that the task lacks, in the order in which the files have them.
+        self._unknown: dict[str, int] = {}
 
     @property
     def label_list(self) -> tuple[str, ...]:
@@ -174,17 +212,22 @@ class TableClassification(TableTask, ClassificationTask):
         return self._label_list
 
     def _inferred_labels(self) -> tuple[str, ...]:
-        found = self._training_labels()
-        labels = sorted_labels(set(found))
         path = self.data_file("train")
+        texts, problems = self._training_labels()
+        found = [text for text in texts if not is_missing(text)]
+        names = spellings(found)
+        labels = sorted_labels(set(names))
         if len(labels) < 2:
             raise UserError(
                 "The training data have fewer than two labels.",
                 where=path,
-                received=f"the label {labels[0]!r} alone" if labels else "no label",
+                received=f"the label {labels[0]!r} alone"
+                if labels
+                else _nothing("label", problems),
                 remedy=f"Check the column of labels in the hparam tasks.{self.name}.label. (If it "
                 'holds lists of labels, the kind is "multilabel".)',
             )
+        self._warn_of_spellings(path, names)
         if len(labels) > max(_MANY_LABELS, len(found) // 2):
             logging.warning(
                 '%s: %d different labels in %d rows. Is it a task of the kind "regression"?',
@@ -194,29 +237,95 @@ class TableClassification(TableTask, ClassificationTask):
             )
         return labels
 
-    def read_examples(self, path: str, split: str) -> list[InputExample]:
-        """Reads a file; see `Task`. Warns of labels that the training data lack."""
-        self._unknown.clear()
-        try:
-            return super().read_examples(path, split)
-        finally:
-            for label, count in self._unknown.most_common(10):
+    def _warn_of_spellings(self, path: str, names: Mapping[str, collections.Counter[str]]) -> None:
+        """Names labels with several spellings, and those that may be missing values or typos."""
+        for name, own in names.items():
+            if len(own) > 1:
+                shown = ", ".join(f"{text!r} ({count} rows)" for text, count in own.items())
+                logging.warning("%s: taken for one label, %r: %s.", path, name, shown)
+            if is_doubtful(name):
                 logging.warning(
-                    "%s: the label %r of %d rows is not in the training data, and never predicted.",
+                    "%s: %r is taken for a label (%d rows). If it stands for a missing value, "
+                    "empty these cells; if not, list all labels in the hparam tasks.%s.labels.",
                     path,
-                    label,
-                    count,
+                    name,
+                    own.total(),
+                    self.name,
                 )
+        alike = collections.defaultdict(list)
+        for name in names:
+            alike[" ".join(name.casefold().split())].append(name)
+        for group in alike.values():
+            if len(group) > 1:
+                shown = ", ".join(f"{name!r} ({names[name].total()} rows)" for name in group)
+                logging.warning("%s: labels that differ in capitals or spaces: %s.", path, shown)
+
+    def read_examples(self, path: str, split: str) -> list[InputExample]:
+        """Reads a file; see `Task`.
+
+        Rows of the dev file with a label that the task lacks are kept, with their label as it is:
+        no prediction is right for them.
+
+        Raises:
+            UserError: besides the usual, no row of the dev file has a label of the task.
+        """
+        examples = super().read_examples(path, split)
+        if split != "dev":
+            return examples
+        known = set(self.label_list)
+        unknown = collections.Counter(str(e.label) for e in examples if e.label not in known)
+        shown = first_of([f"{text!r} ({n} rows)" for text, n in unknown.most_common()], 10, ", ")
+        if examples and unknown.total() == len(examples):
+            line = self._read(path, split)[examples[0].eid].line
+            raise UserError(
+                f"No row has one of the labels of the task {self.name!r}.",
+                where=f"{path}, line {line}",
+                received=f"{shown}; the labels are {self._known_labels()}",
+                remedy="Give the dev file the labels that the training file has, or name another "
+                f"column in the hparam tasks.{self.name}.label.",
+            )
+        if unknown:
+            logging.warning(
+                "%s: %d of %d rows have labels that the task lacks, so whatever is predicted for "
+                "them counts as wrong: %s. The labels are %s. Take the rows out of the file if "
+                "they are not to be scored.",
+                path,
+                unknown.total(),
+                len(examples),
+                shown,
+                self._known_labels(),
+            )
+        return examples
+
+    def _known_labels(self) -> str:
+        return first_of([*map(repr, self.label_list)], most=10, separator=", ")
 
     def parse_label(self, text: str) -> str:
-        """Returns the label itself; raises ValueError if it is not one of the classes."""
+        """Returns the class that a text states; raises ValueError if it states none."""
+        if not text or is_missing(text) and text not in self.label_list:
+            raise ValueError(
+                f"the label {text!r} stands for a missing value (unless the hparam "
+                f"tasks.{self.name}.labels lists it)"
+            )
+        label = find_label(text, self.label_list)
+        if label is None:
+            raise ValueError(f"the label {text!r} is not one of {self._known_labels()}")
+        return label
+
+    def _labelled(self, row: TableRow, split: str) -> dict[str, Any]:
+        text = label_text(row.cells[self.definition.label])
         try:
-            return super().parse_label(text)
-        except ValueError as error:
-            if self._given_labels:
+            return {"label": self.parse_label(text)}
+        except ValueError:
+            if split == "train" or is_missing(text):
                 raise
-            self._unknown[text] += 1
-            raise ValueError(f"{error}, the labels of the training data") from None
+            return {"label": text}
+
+    def label_feature(self, example: InputExample) -> tuple[str, int]:
+        """Returns `label_ids` and the class's number; below 0 for a label that the task lacks."""
+        if example.label is None or example.label in self.label_list:
+            return super().label_feature(example)
+        return "label_ids", self._unknown.setdefault(str(example.label), -1 - len(self._unknown))
 
     def get_scorer(self, split: str = "dev") -> Scorer:
         """Returns a fresh scorer of accuracy and macro F1; F1 of the second one of two classes."""
@@ -273,25 +382,54 @@ class TableRegression(TableTask, RegressionTask):
         low, high = self.definition.min, self.definition.max
         if low is None or high is None:
             scores = self._training_scores()
-            low = min(scores, default=math.nan) if low is None else low
-            high = max(scores, default=math.nan) if high is None else high
+            low = min(scores) if low is None else low
+            high = max(scores) if high is None else high
         if not low < high:
             raise UserError(
                 "The training data's scores span no range.",
                 where=self.data_file("train"),
-                received="no score" if math.isnan(low + high) else f"from {low:g} to {high:g}",
-                remedy=f"Check the hparam tasks.{self.name}: label, min and max.",
+                received=f"from {low:g} to {high:g}",
+                remedy=f"Name the column of the scores in the hparam tasks.{self.name}.label or, "
+                "if all scores are meant to be equal, give min and max there.",
+            )
+        if not math.isfinite(high - low):
+            raise UserError(
+                "The range of the training data's scores is too wide.",
+                where=self.data_file("train"),
+                received=f"from {low:g} to {high:g}",
+                remedy=f"Give min and max in the hparam tasks.{self.name}: rows with scores "
+                "beyond them are then left out.",
             )
         return low, high
 
     def _training_scores(self) -> list[float]:
+        """Returns the scores of the training file's usable rows; there must be one."""
+        texts, problems = self._training_labels()
         scores = []
-        for text in self._training_labels():
+        for text in texts:
             try:
-                scores.append(parse_score(text))
-            except ValueError:
-                continue  # counted when the examples are read
+                scores.append(self.parse_label(text))
+            except ValueError as error:
+                problems.append(str(error))
+        if not scores:
+            raise UserError(
+                "The training data have no score.",
+                where=self.data_file("train"),
+                received=_nothing("score", problems),
+                remedy=f"Check the column of scores in the hparam tasks.{self.name}.label.",
+            )
         return scores
+
+    def read_examples(self, path: str, split: str) -> list[InputExample]:
+        """Reads a file; see `Task`. Warns of scores to be predicted that are all the same."""
+        examples = super().read_examples(path, split)
+        if split == "dev" and len({example.label for example in examples}) == 1:
+            logging.warning(
+                "%s: all scores are %s, so no correlation with them is defined: 0 is reported.",
+                path,
+                examples[0].label,
+            )
+        return examples
 
     def parse_label(self, text: str) -> float:
         """Returns the score; raises ValueError if it is not a number, or outside a given range."""
@@ -305,6 +443,10 @@ class TableRegression(TableTask, RegressionTask):
             if given not in (None, value):
                 raise self._unlike_model(key, "lowest and highest score", given, value)
         self._range = trained
+
+
+def _nothing(what: str, problems: Sequence[str]) -> str:
+    return f"no {what}" + (f" ({first_of(problems, 3)})" if problems else "")
 
 
 def sorted_labels(labels: set[str]) -> tuple[str, ...]:

@@ -1,22 +1,34 @@
-"""Reading TSV, CSV and JSONL files, by the names or numbers of their columns."""
+"""Reading TSV, CSV and JSON files, by the names or numbers of their columns."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
+import math
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from absl import logging
+
 from electra_tf2.errors import UserError, nearest_name_hint
+from finetune.classification.separated_values import (
+    ANY_DIALECT,
+    Cells,
+    Dialect,
+    split_cells,
+    split_lines,
+)
 from finetune.data_files import read_text
 
-SUFFIXES = (".tsv", ".csv", ".jsonl")
-"""Endings of the files that `read_table` reads."""
+SUFFIXES = (".tsv", ".csv", ".jsonl", ".json")
+"""Endings of the files that `read_table` reads; each may be followed by `.gz`."""
 
-# A cell may be a whole document; the csv module's own limit is 128 KiB.
-_MAX_CELL = 1 << 24
+_JSON = (".jsonl", ".json")
+_USUAL_SEPARATORS = {".tsv": "\t", ".csv": ","}
+# Characters without width that editors and joined files put before a name.
+_NO_WIDTH = "\ufeff\u200b"
+# Objects whose fields are named in a message.
+_NAMED_OBJECTS = 100
 
 
 class TableRow(NamedTuple):
@@ -33,31 +45,42 @@ class TableRow(NamedTuple):
     problem: str = ""
 
 
+def table_suffix(path: str) -> str:
+    """Returns the ending that says a table's format, in small letters and without `.gz`."""
+    return posixpath.splitext(path.lower().removesuffix(".gz"))[1]
+
+
 def read_table(
     path: str,
     required: Sequence[str | int],
     nullable: Sequence[str | int] = (),
     header: bool = True,
+    *,
+    expected: Sequence[str | int] = (),
+    dialect: Dialect = ANY_DIALECT,
 ) -> list[TableRow]:
     """Reads some columns of a file.
 
-    Quotes are literal in TSV, so a cell can hold neither a tab nor a line break; in CSV they have
-    the meaning that Python's csv module gives them. Empty lines are skipped in CSV and JSONL, and
-    at the end of any file.
+    CSV and TSV are read as `separated_values` describes. JSON is an object a line, or one list of
+    objects; a column `a.b` is the field `b` of the object in the field `a`. Empty lines are skipped
+    in CSV and JSON, and at the end of any file.
 
     Args:
         path: the file; its ending says which format it has.
         required: columns that each row must have.
-        nullable: columns that the file must have, but that rows of JSONL may lack or have as null.
-        header: whether line 1 of a TSV or CSV file names the columns.
+        nullable: columns that the file must have, but that rows of JSON may lack or have as null.
+        header: whether the first row of a TSV or CSV file names the columns.
+        expected: columns that a TSV or CSV file may have besides: its separator is recognized by
+            them, too.
+        dialect: what is known of a TSV or CSV file's separator and quotes.
 
     Returns:
         All rows, including the bad ones.
 
     Raises:
-        UserError: the file can't be read, lacks a column, or is not CSV.
+        UserError: the file can't be read, lacks a column, or is not of the format.
     """
-    suffix = posixpath.splitext(path)[1].lower()
+    suffix = table_suffix(path)
     if suffix not in SUFFIXES:
         raise UserError(
             "The format of a data file is unknown.",
@@ -65,13 +88,18 @@ def read_table(
             received=f"a name that ends in {suffix!r}" if suffix else "a name without an ending",
             remedy=f"Use a file whose name ends in {', '.join(SUFFIXES)}.",
         )
-    if suffix == ".jsonl":
-        return _json_rows(path, required, nullable)
-    lines = _csv_lines(path) if suffix == ".csv" else _tsv_lines(path)
-    names = [name.strip() for name in lines.pop(0)[1]] if header else None
-    width = len(lines[0][1]) if names is None else len(names)
-    places = {column: _place(path, column, names, width) for column in (*required, *nullable)}
-    return [_row(line, cells, places, width if header else None) for line, cells in lines]
+    text = read_text(path)
+    if suffix in _JSON:
+        return _json_rows(path, text, required, nullable)
+    rows = split_cells(
+        text,
+        path,
+        dialect,
+        usual=_USUAL_SEPARATORS[suffix],
+        columns=(*required, *nullable, *expected),
+        header=header,
+    )
+    return _table_rows(path, rows, (*required, *nullable), header)
 
 
 def text_lines(path: str, max_lines: int | None = None) -> list[str]:
@@ -84,24 +112,51 @@ def text_lines(path: str, max_lines: int | None = None) -> list[str]:
     Raises:
         UserError: see `read_text`.
     """
-    lines = [line.removesuffix("\r") for line in read_text(path).split("\n")[:max_lines]]
+    lines = split_lines(read_text(path))[:max_lines]
     while lines and not lines[-1]:
         lines.pop()
     return lines
 
 
-def _row(line: int, cells: list[str], places: dict[str | int, int], width: int | None) -> TableRow:
+def _table_rows(
+    path: str, rows: list[Cells], columns: Sequence[str | int], header: bool
+) -> list[TableRow]:
+    where, width = f"{path}, line {rows[0].line}", len(rows[0].cells)
+    names = [_name(cell) for cell in rows.pop(0).cells] if header else None
+    places = {column: _place(where, column, names, width) for column in columns}
+    short = [row.line for row in rows if max(places.values()) < len(row.cells) < width]
+    if names is not None and short:
+        logging.warning(
+            "%s: rows with fewer columns than the header's %d: %d, the first on line %d.",
+            path,
+            width,
+            len(short),
+            short[0],
+        )
+    return [_row(row, places, names, width) for row in rows]
+
+
+def _name(cell: str) -> str:
+    return cell.strip().strip(_NO_WIDTH).strip()
+
+
+def _row(
+    row: Cells, places: Mapping[str | int, int], names: list[str] | None, width: int
+) -> TableRow:
+    line, cells = row
     count = f"{len(cells)} column{'' if len(cells) == 1 else 's'}"
     needed = max(places.values()) + 1
     if len(cells) < needed:
         return TableRow(line, {}, f"{count} where {needed} are needed: {_shown(cells)}")
-    if width is not None and any(cells[width:]):
+    if names is not None and any(cells[width:]):
         # A separator inside a text that should have been quoted shifts what follows.
         return TableRow(line, {}, f"{count} where the header has {width}: {_shown(cells)}")
+    if len(cells) > 1 and [*map(_name, cells)] == names:
+        return TableRow(line, {}, "it is the header again: were files joined?")
     return TableRow(line, {column: cells[place] for column, place in places.items()})
 
 
-def _place(path: str, column: str | int, names: list[str] | None, width: int) -> int:
+def _place(where: str, column: str | int, names: list[str] | None, width: int) -> int:
     """Returns a column's number; the file must have it."""
     found = _shown(names) if names is not None else f"{width} columns"
     if isinstance(column, int):
@@ -115,105 +170,199 @@ def _place(path: str, column: str | int, names: list[str] | None, width: int) ->
         if column in names:
             raise UserError(
                 f"A data file has several columns {column!r}.",
-                where=f"{path}, line 1",
+                where=where,
                 received=found,
                 remedy="Rename one, or choose it by its number, from 0.",
             )
         what, hint = f"the column {column!r}", nearest_name_hint(column, names)
-    if width == 1 and any(separator in found for separator in ",;\t"):
-        hint = "Columns are separated by tabs in .tsv files, and by commas in .csv files."
-    raise UserError(
-        f"A data file lacks {what}.", where=f"{path}, line 1", received=found, remedy=hint
-    )
+        if not hint.startswith("Did you mean"):
+            hint += (
+                " If the first line is a row already, give the columns by number, from 0, and set "
+                '"header": false.'
+            )
+    if width == 1:
+        hint += (
+            ' If another character separates the columns, name it with "separator" in the task\'s '
+            "definition."
+        )
+    raise UserError(f"A data file lacks {what}.", where=where, received=found, remedy=hint)
 
 
-def _tsv_lines(path: str) -> list[tuple[int, list[str]]]:
-    return [(i + 1, line.split("\t")) for i, line in enumerate(text_lines(path))]
+class _Item(NamedTuple):
+    """A value of a JSON file: the number of its first line, and what is wrong with it."""
 
-
-def _csv_lines(path: str) -> list[tuple[int, list[str]]]:
-    csv.field_size_limit(max(csv.field_size_limit(), _MAX_CELL))
-    # strict: a quote that is never closed would swallow the rest of the file.
-    reader = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
-    lines, start = [], 1
-    try:
-        for cells in reader:
-            if cells:
-                lines.append((start, cells))
-            start = reader.line_num + 1
-    except csv.Error as error:
-        raise UserError(
-            "A data file is not CSV.",
-            where=f"{path}, line {start}",
-            received=str(error),
-            remedy='Put cells with a comma, a quote or a line break in quotes, and write " inside '
-            'as "". Where quotes are ordinary text, use tabs and a name that ends in .tsv.',
-        ) from error
-    return lines
+    line: int
+    value: Any
+    problem: str = ""
 
 
 def _json_rows(
-    path: str, required: Sequence[str | int], nullable: Sequence[str | int]
+    path: str, text: str, required: Sequence[str | int], nullable: Sequence[str | int]
 ) -> list[TableRow]:
-    numbers = [c for c in (*required, *nullable) if isinstance(c, int)]
+    columns = (*required, *nullable)
+    numbers = [column for column in columns if isinstance(column, int)]
     if numbers:
         raise UserError(
-            "JSONL files have names, not numbers, for their columns.",
+            "JSON files have names, not numbers, for their columns.",
             where=path,
             received=f"column {numbers[0]}",
             remedy="Name the fields in the task's definition.",
         )
-    rows, fields = [], {}
-    for i, line in enumerate(read_text(path).split("\n")):
-        if not line.strip():
-            continue
+    items = _list_items(path, text) if text.lstrip().startswith("[") else None
+    items = [*_line_items(text)] if items is None else items
+    _refuse_one_object(path, text, items, required)
+    objects = [item for item in items if not item.problem]
+    for column in columns:
+        if objects and all(_field(item.value, column) is _ABSENT for item in objects):
+            raise _lacks_field(path, str(column), objects)
+    return [_json_row(item, required, columns) for item in items]
+
+
+def _json_row(item: _Item, required: Sequence[str | int], columns: Sequence[str | int]) -> TableRow:
+    if item.problem:
+        return TableRow(item.line, {}, item.problem)
+    found = ((column, _field(item.value, column)) for column in columns)
+    cells = {column: value for column, value in found if not _is_null(value)}
+    lacking = [column for column in required if column not in cells]
+    fields = _shown(item.value)
+    problem = f"no value of {lacking[0]!r}; its fields: {fields}" if lacking else ""
+    return TableRow(item.line, {} if problem else cells, problem)
+
+
+def _refuse_one_object(
+    path: str, text: str, items: Sequence[_Item], required: Sequence[str | int]
+) -> None:
+    """Refuses a file that is one object: of columns, around the list of rows, or over lines."""
+    if all(item.problem for item in items) and text.lstrip().startswith("{"):
         try:
-            value = json.loads(line)
-        except ValueError as error:
-            rows.append(TableRow(i + 1, {}, f"it is not JSON: {getattr(error, 'msg', error)}"))
-            continue
-        if not isinstance(value, dict):
-            rows.append(TableRow(i + 1, {}, f"it is not a JSON object: {line[:50]}"))
-            continue
-        fields |= dict.fromkeys(value)
-        lacking = [c for c in required if value.get(c) is None]
-        problem = f"no value of {lacking[0]!r}; its fields: {_shown(value)}" if lacking else ""
-        cells = {c: value[c] for c in (*required, *nullable) if value.get(c) is not None}
-        rows.append(TableRow(i + 1, cells, problem))
-    for column in (*required, *nullable):
-        if fields and column not in fields:
+            value = _DECODER.decode(text.strip())
+        except (ValueError, RecursionError):
+            return
+    else:
+        value = items[0].value if len(items) == 1 else None
+        columns = [_field(value, column) for column in required]
+        is_rows = any(
+            isinstance(inner, list) and inner and isinstance(inner[0], dict)
+            for inner in (value or {}).values()
+        )
+        kinds = dict | list | type(_ABSENT) if is_rows else dict | list
+        if not all(isinstance(column, kinds) for column in columns):
+            return
+    raise UserError(
+        "A JSON file is one object, not rows.",
+        where=f"{path}, line {items[0].line}",
+        received=f"an object with the fields {_shown(_field_names(value or {}))}",
+        remedy="Write an object for each row: on a line of its own, or in one list (in pandas, "
+        'to_json(path, orient="records", lines=True)).',
+    )
+
+
+def _line_items(text: str) -> Iterator[_Item]:
+    """Yields the values of a file with a JSON object on each line."""
+    for number, line in enumerate(split_lines(text), 1):
+        if line.strip():
+            try:
+                yield _checked(number, _DECODER.decode(line.strip().strip(_NO_WIDTH)), line)
+            except (ValueError, RecursionError) as error:
+                yield _Item(number, None, f"it is not JSON: {getattr(error, 'msg', error)}")
+
+
+def _list_items(path: str, text: str) -> list[_Item] | None:
+    """Returns the items of a file that is one JSON list; None if it is anything else.
+
+    Raises:
+        UserError: the list ends in the middle or has a mistake; names the line.
+    """
+    items, place, line, counted = [], text.index("[") + 1, 1, 0
+    while True:
+        place = _after_space(text, place)
+        line, counted = line + text.count("\n", counted, place), place
+        if text[place : place + 1] == "]":
+            return None if text[place + 1 :].strip() else items
+        try:
+            value, end = _DECODER.raw_decode(text, place)
+        except (ValueError, RecursionError) as error:
+            if not items:
+                return None
             raise UserError(
-                f"A data file lacks the field {column!r}.",
-                where=f"{path}, line {rows[0].line}",
-                received=_shown(fields),
-                remedy=nearest_name_hint(str(column), fields),
-            )
-    return rows
+                "A JSON list has a mistake.",
+                where=f"{path}, line {getattr(error, 'lineno', line)}",
+                received=str(getattr(error, "msg", error)),
+                remedy="Write the list anew with a JSON library, or an object on each line.",
+            ) from error
+        items.append(_checked(line, value, text[place:end]))
+        place = _after_space(text, end)
+        if text[place : place + 1] == ",":
+            place += 1
 
 
-def cell_text(value: Any) -> str:
-    """Returns a cell as text: a JSON number or truth value as JSON writes it.
-
-    Raises:
-        ValueError: it is an object, a list or null.
-    """
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bool | int | float):
-        return json.dumps(value)
-    raise ValueError(f"{value!r} is not text")
+def _after_space(text: str, place: int) -> int:
+    while text[place : place + 1] in (" ", "\t", "\r", "\n"):
+        place += 1
+    return place
 
 
-def label_text(value: Any) -> str:
-    """Returns a label as text, without white space around it.
+def _checked(line: int, value: Any, source: str) -> _Item:
+    if not isinstance(value, dict):
+        return _Item(line, None, f"it is not a JSON object: {source[:50]}")
+    twice = value.get(_TWICE)
+    return _Item(line, value, f"it has the field {twice!r} twice" if twice is not None else "")
 
-    Raises:
-        ValueError: it is empty, or an object, a list or null.
-    """
-    text = cell_text(value).strip()
-    if not text:
-        raise ValueError(f"{value!r} is not a label")
-    return text
+
+# A key that no JSON has: the name of a field that an object has twice.
+_TWICE: Any = object()
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[Any, Any]:
+    value: dict[Any, Any] = dict(pairs)
+    if len(value) < len(pairs):
+        names = [name for name, _ in pairs]
+        value[_TWICE] = next(name for name in names if names.count(name) > 1)
+    return value
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique)
+_ABSENT: Any = object()
+
+
+def _field(value: Any, column: str | int) -> Any:
+    """Returns a field, `a.b` that of the object in `a`; `_ABSENT` if there is none."""
+    if not isinstance(value, dict):
+        return _ABSENT
+    if column in value:
+        return value[column]
+    parts = str(column).split(".")
+    for count in range(1, len(parts)):
+        outer = value.get(".".join(parts[:count]))
+        inner = _field(outer, ".".join(parts[count:]))
+        if inner is not _ABSENT:
+            return inner
+    return _ABSENT
+
+
+def _is_null(value: Any) -> bool:
+    """Whether there is no value: JSON's null, or the NaN that Python and pandas write for it."""
+    return value is _ABSENT or value is None or isinstance(value, float) and math.isnan(value)
+
+
+def _lacks_field(path: str, column: str, objects: Sequence[_Item]) -> UserError:
+    names = dict.fromkeys(
+        name for item in objects[:_NAMED_OBJECTS] for name in _field_names(item.value)
+    )
+    return UserError(
+        f"A data file lacks the field {column!r}.",
+        where=f"{path}, line {objects[0].line}",
+        received=_shown(names),
+        remedy=nearest_name_hint(column, names),
+    )
+
+
+def _field_names(value: Mapping[Any, Any], before: str = "", depth: int = 3) -> Iterator[str]:
+    for name, inner in value.items():
+        if isinstance(name, str):
+            yield before + name
+            if isinstance(inner, dict) and depth > 1:
+                yield from _field_names(inner, f"{before}{name}.", depth - 1)
 
 
 def _shown(cells) -> str:

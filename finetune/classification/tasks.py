@@ -22,7 +22,16 @@ from electra_tf2.text.tokenizer import Tokenizer
 from finetune.classification.metrics import AccuracyScorer
 from finetune.classification.windows import Join, Windows, join_outputs
 from finetune.data_files import outputs_by_eid
-from finetune.task import FeatureSpec, HeadOutput, Scorer, Task, TaskHead, other_kind, unlike_model
+from finetune.task import (
+    CUT,
+    FeatureSpec,
+    HeadOutput,
+    Scorer,
+    Task,
+    TaskHead,
+    other_kind,
+    unlike_model,
+)
 
 if TYPE_CHECKING:
     from configure_finetuning import FinetuningConfig
@@ -165,10 +174,12 @@ class SingleOutputTask(Task):
                 raise ValueError(f"An example to train on has no label. Received: {example}")
             for part in self._parts(first, second):
                 row = make_row(part, self.tokenizer, second=second, max_length=max_length)
+                whole = len(part) + len(second) + (3 if len(second) else 2)
                 yield {
                     "eid": example.eid,
                     "input_ids": row.input_ids,
                     "segment_ids": row.segment_ids,
+                    CUT: whole - len(row.input_ids),
                     **own,
                 }
 

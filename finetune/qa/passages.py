@@ -39,6 +39,7 @@ class TokenizedQuestion:
     Attributes:
         example: the question.
         query: int32 [tokens], ids of the question, cut to max_query_length.
+        query_cut: tokens that were cut off.
         words: words of the passage.
         pieces: int32 [pieces], ids of the passage.
         word_starts: int64 [words + 1], first piece of each word, then the number of pieces.
@@ -48,6 +49,7 @@ class TokenizedQuestion:
 
     example: QAExample
     query: np.ndarray
+    query_cut: int
     words: list[str]
     pieces: np.ndarray
     word_starts: np.ndarray
@@ -146,7 +148,7 @@ def _tokenize_block(
     for example, query, answer in zip(examples, queries, answers, strict=True):
         number = texts[example.passage]
         ids, word_starts = pieces[number]
-        query = query[: config.max_query_length]
+        query, query_length = query[: config.max_query_length], len(query)
         room = config.max_seq_length - len(query) - _SPECIAL_TOKENS
         if room < 1:
             raise _no_room(example, len(query), config)
@@ -157,6 +159,7 @@ def _tokenize_block(
         yield TokenizedQuestion(
             example=example,
             query=query,
+            query_cut=query_length - len(query),
             words=passages[number],
             pieces=ids,
             word_starts=word_starts,

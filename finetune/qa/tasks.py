@@ -7,6 +7,7 @@ import posixpath
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import tensorflow as tf
 
 from electra_tf2.files import write_json
@@ -18,7 +19,7 @@ from finetune.qa.decoding import WindowOutputs, best_text, probabilities
 from finetune.qa.examples import QAExample, read_questions
 from finetune.qa.head import QAHead
 from finetune.qa.metrics import SpanBasedQAScorer
-from finetune.qa.passages import tokenize_questions
+from finetune.qa.passages import WINDOWS_PER_EXAMPLE, tokenize_questions
 from finetune.qa.question_files import (
     MRQA,
     SQUAD,
@@ -27,7 +28,7 @@ from finetune.qa.question_files import (
     read_mrqa,
     read_squad,
 )
-from finetune.task import FeatureSpec, Task
+from finetune.task import CUT, FeatureSpec, Task
 
 if TYPE_CHECKING:
     from configure_finetuning import FinetuningConfig
@@ -55,6 +56,7 @@ class QATask(Task):
     """
 
     main_metric = "f1"
+    length_limit = "max_query_length"
     question_format: QuestionFormat = SQUAD
 
     def __init__(self, config: FinetuningConfig, name: str, tokenizer: Tokenizer, v2: bool = False):
@@ -100,7 +102,12 @@ class QATask(Task):
                     "start_positions": first,
                     "end_positions": last,
                     "is_impossible": int(is_training and question.example.is_impossible),
+                    CUT: 0 if number else question.query_cut,  # once for each question
                 }
+
+    def num_examples(self, eids: np.ndarray) -> int:
+        """Returns the number of questions that some windows belong to; see `Task`."""
+        return super().num_examples(eids // WINDOWS_PER_EXAMPLE)
 
     def feature_settings(self) -> dict[str, Any]:
         """Returns what the features depend on; see `Task.feature_settings`."""

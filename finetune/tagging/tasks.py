@@ -158,11 +158,12 @@ class TaggingTask(Task):
         label_ids = LabelSet(self.labels, self.is_token_level).ids(
             {tag for example in examples for tag in example.tags}
         )
-        cut_words = cut_sentences = 0
+        cut_words = cut_sentences = words = 0
         for example in examples:
             pieces = [ids[word] for word in example.words]
             ends = list(accumulate(map(len, pieces), initial=1))
             kept = bisect_right(ends, room + 1) - 1
+            words += len(pieces)
             if kept < len(pieces):
                 cut_words += len(pieces) - kept
                 cut_sentences += 1
@@ -179,10 +180,13 @@ class TaggingTask(Task):
             }
         if cut_words:
             logging.warning(
-                "%s: %d words of %d sentences don't fit into max_seq_length %d and are cut off.",
+                "%s: %d words of %d sentences (%.1f %% of all words, %.1f %% of all sentences) "
+                "don't fit into max_seq_length %d and are cut off.",
                 self.name,
                 cut_words,
                 cut_sentences,
+                100 * cut_words / words,
+                100 * cut_sentences / len(examples),
                 self.config.max_seq_length,
             )
 

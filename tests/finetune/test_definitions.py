@@ -22,7 +22,10 @@ def test_defaults():
         "separator": None,
         "scheme": None,
     }
-    table = {"files": {}, "text_b": None, "header": True, "id": None, "windows": None}
+    table = {
+        "files": {}, "text_b": None, "header": True, "separator": None, "quotes": None,
+        "id": None, "windows": None,
+    }  # fmt: skip
     reviews = read_definition("t", REVIEWS).to_dict()
     assert reviews == {
         **table, "text": "body", "label": "stars", "labels": None, "class_weights": None
@@ -115,6 +118,11 @@ BAD = {
     "a range of the wrong type": ({**GRADES, "min": "0"}, "min", "a number"),
     "a range beyond all numbers": ({**GRADES, "max": 10**400}, "max", "a number"),
     "an empty range": ({**GRADES, "min": 1, "max": 1}, "max", "more than 1"),
+    "a range too wide": ({**GRADES, "min": -1e308, "max": 1e308}, "max", "closer to the scores"),
+    "an infinite range": ({**GRADES, "max": float("inf")}, "max", "a number"),
+    "a separator of a table that is too long": ({**REVIEWS, "separator": "::"}, "separator", "one"),
+    "a separator of a table that ends lines": ({**GRADES, "separator": "\n"}, "separator", "one"),
+    "quotes of the wrong type": ({**REVIEWS, "quotes": "yes"}, "quotes", "true or false"),
     "an unknown scheme": ({**TAGS, "scheme": "bio"}, "scheme", '"iob" or "bioes" or "token"'),
     "a scheme of the wrong type": ({**TAGS, "scheme": ["iob"]}, "scheme", '"iob"'),
     "a name as word column": ({**TAGS, "word_column": "word"}, "word_column", "an integer"),

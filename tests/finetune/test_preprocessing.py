@@ -69,6 +69,17 @@ def test_other_settings_are_other_features(features, change):
     assert features.made == 2
 
 
+def test_texts_that_are_cut_are_counted_from_the_cache_too(features, caplog):
+    assert "are cut" not in caplog.text
+    first = features(max_seq_length=8)
+    cut = int(np.count_nonzero(first.cut))
+    line = f"marks, train: {cut} of 240 examples ({cut / 2.4:.1f} %) are cut by max_seq_length 8;"
+    assert 0 < cut < 240 and line in caplog.text
+    caplog.clear()
+    assert same(first, features(max_seq_length=8))
+    assert features.made == 2 and line in caplog.text
+
+
 def test_changed_data_and_labels_are_read_anew(features):
     path = features.data_dir / "finetuning_data" / "marks" / "train.tsv"
     text = path.read_text()
@@ -104,10 +115,11 @@ def test_damaged_cache_is_made_anew(features, capsys):
 def test_table_round_trip_and_padding():
     rows = [
         {"eid": 7, "input_ids": [1, 2, 3], "segment_ids": [0, 0, 1], "score": 0.5, "tags": [4]},
-        {"eid": 9, "input_ids": [5], "segment_ids": [0], "score": 1.5, "tags": []},
+        {"eid": 9, "input_ids": [5], "segment_ids": [0], "score": 1.5, "tags": [], "cut": 5},
     ]
     specs = [FeatureSpec("score", is_int_feature=False), FeatureSpec("tags", per_token=True)]
     table = FeatureTable.from_arrays(FeatureTable.from_rows(rows, specs).to_arrays())
+    assert table.cut.tolist() == [0, 5]
     assert table.num_rows == 2 and table.lengths.tolist() == [3, 1]
     assert table.scalars["score"].tolist() == [0.5, 1.5]
     padded = table.ragged["input_ids"].padded(np.array([1, 0, 1]), 4)

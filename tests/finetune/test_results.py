@@ -1,5 +1,6 @@
 """Results of trials: summaries, tables, the official file, and scores of all tasks of a model."""
 
+import dataclasses
 import json
 import math
 
@@ -58,6 +59,14 @@ def test_files_of_several_trials(tmp_path):
     assert "| **median** |  | 85.63 | nan |  |" in rows
     _, again = make(tmp_path)
     assert [own.trial for own in again.trials] == [1, 2]
+
+
+def test_the_number_of_rows_that_were_scored(tmp_path):
+    _, results = make(tmp_path)
+    results.add(dataclasses.replace(trial(1, accuracy=80.0), rows={"marks": [24, 9]}))
+    results.add(trial(2, accuracy=80.0))  # of a version that did not count them
+    assert "rows scored: 33" in results.table().splitlines()
+    assert read_results(results.path).trials[0].rows == {"marks": [24, 9]}
 
 
 def test_trials_with_unequal_metrics(tmp_path):

@@ -33,7 +33,8 @@ def test_trials_learn_and_differ(trained):
         assert result.scores["marks"]["accuracy"] > 90
         assert result.files == {"marks": [str(folder / "finetuning_data/marks/dev.tsv")]}
     assert differ(weights_of(folder, 1), weights_of(folder, 2))
-    assert "Scoring marks on" in shown and "median" in shown
+    assert "dev.tsv (33 rows)" in shown and "median" in shown
+    assert [result.rows for result in results] == [{"marks": [33]}] * len(results)
 
 
 def test_results_files(trained):

@@ -62,6 +62,15 @@ def test_one_text_is_cut_to_what_fits(tmp_path):
     np.testing.assert_array_equal(row["input_ids"], [CLS, *ids("a b c d"), SEP])
 
 
+def test_tokens_that_are_cut_off_are_counted(tmp_path):
+    examples = [
+        InputExample(0, "a b c d", None, "no"),
+        InputExample(1, "a b c d e f g", None, "no"),
+        InputExample(2, "a b c d", "e f", "no"),
+    ]
+    assert [row["cut"] for row in features(tmp_path, examples, max_seq_length=6)] == [0, 3, 3]
+
+
 def test_the_second_text_gives_way_on_a_tie(tmp_path):
     (row,) = features(tmp_path, [InputExample(0, "a b c", "d e f", "no")], max_seq_length=8)
     np.testing.assert_array_equal(row["input_ids"], [CLS, *ids("a b c"), SEP, *ids("d e"), SEP])

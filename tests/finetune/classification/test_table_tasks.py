@@ -1,12 +1,19 @@
 """Classification and regression without code, over the columns of a file."""
 
+import gzip
 import json
+import math
 
 import pytest
+import tensorflow as tf
 from absl import logging
+from sklearn import metrics
 
 from electra_tf2.errors import UserError
 from finetune import task_builder
+from finetune.classification.tasks import ClassificationHead
+from finetune.evaluation import DevSplit, describe_scored, scored_rows
+from finetune.features import FeatureTable
 from tests.finetune.classification.classification_samples import TOKENIZER, make_config, write
 
 REVIEWS = {"kind": "classification", "text": "body", "label": "stars"}
@@ -135,24 +142,178 @@ def test_a_saved_model_of_another_kind(tmp_path, definition, state):
         make_task(tmp_path, definition).set_state(state)
 
 
-def test_labels_that_training_lacks_are_named(tmp_path, monkeypatch):
+def test_rows_of_the_dev_file_with_labels_that_training_lacks_count_as_wrong(tmp_path, caplog):
+    """All 24 rows are scored, as scikit-learn scores the labels' names."""
+    stars, predicted = ["1", "0", "7", "7", "8", *["9"] * 19], [1, 0, 1, 0, 1, *[1] * 19]
     write(tmp_path / "t" / "train.tsv", "body\tstars", "a\t1", "b\t0")
-    write(tmp_path / "t" / "dev.tsv", "body\tstars", "a\t1", "b\t7", "c\t7", "d\t8")
-    warnings = []
-    monkeypatch.setattr(logging, "warning", lambda form, *args: warnings.append(form % args))
-    assert [e.eid for e in make_task(tmp_path, REVIEWS).get_examples("dev")] == [0]
-    assert any("line 3: the label '7' is not one of '0', '1'" in line for line in warnings)
-    assert any("label '7' of 2 rows is not in the training data" in line for line in warnings)
-    assert any("label '8' of 1 rows" in line for line in warnings)
+    write(tmp_path / "t" / "dev.tsv", "body\tstars", *(f"a\t{star}" for star in stars))
+    task = make_task(tmp_path, REVIEWS)
+    rows = list(task.featurize(task.get_examples("dev"), False))
+    assert [row["eid"] for row in rows] == [*range(24)]
+    scorer = task.get_scorer()
+    for row, label in zip(rows, predicted, strict=True):
+        scorer.update({**row, "loss": 2.0 if row["label_ids"] >= 0 else 0.0, "predictions": label})
+    results = dict(scorer.get_results())
+    names = [task.label_list[label] for label in predicted]
+    macro = metrics.f1_score(stars, names, average="macro", zero_division=0)
+    assert results["accuracy"] == pytest.approx(100 * 2 / 24)
+    assert results["macro_f1"] == pytest.approx(100 * macro)
+    assert results["loss"] == 2.0  # of the rows whose labels the model has
+    for part in ("22 of 24 rows", "'9' (19 rows)", "labels are '0', '1'"):
+        assert part in caplog.text
+    split = DevSplit(task, "dev", "", FeatureTable.from_rows(rows, task.get_feature_specs()))
+    assert "(24 rows, 22 of them with labels" in describe_scored(split)
+    assert scored_rows([split]) == {"t": [24]}
 
 
-def test_many_rows_with_labels_that_training_lacks(tmp_path):
+def test_a_loss_is_0_where_the_label_is_unknown():
+    head = ClassificationHead(2, 0.0, dtype="float32")
+    head.build((None, None, 8))
+    losses = head(tf.ones([2, 1, 8]), {"label_ids": tf.constant([-1, 1])}).losses
+    assert losses[0] == 0.0 and losses[1] > 0.0
+
+
+def test_a_dev_file_without_a_label_of_the_task_is_refused(tmp_path):
     write(tmp_path / "t" / "train.tsv", "body\tstars", "a\t1", "b\t0")
-    write(tmp_path / "t" / "dev.tsv", "body\tstars", *["a\t7"] * 21, *["a\t1"] * 21)
-    with pytest.raises(
-        UserError, match=r"21 of 42[\s\S]*'7' is not one of '0', '1', the labels of"
-    ):
+    path = write(tmp_path / "t" / "dev.tsv", "body\tstars", "a\t", "a\tgood", "b\tbad")
+    with pytest.raises(UserError) as error:
         make_task(tmp_path, REVIEWS).get_examples("dev")
+    assert error.value.where == f"{path}, line 3"
+    assert "'good' (1 rows), 'bad' (1 rows)" in error.value.received
+
+
+def test_labels_of_several_types_are_one(tmp_path, caplog):
+    values = [1, 0, 1.0, "1", True, None, math.nan, 0, "NaN", ""]
+    rows = jsonl(*({"body": "a", "stars": value} for value in values))
+    write(tmp_path / "t" / "train.jsonl", *rows)
+    write(tmp_path / "t" / "dev.csv", "body,stars", "a,1.0", "b,False", "c,nan", "d,")
+    task = make_task(tmp_path, {**REVIEWS, "files": {"dev": "dev.csv"}})
+    assert task.label_list == ("0", "1")
+    train, dev = task.get_examples("train"), task.get_examples("dev")
+    assert [(e.eid, e.label) for e in train] == [
+        (0, "1"), (1, "0"), (2, "1"), (3, "1"), (4, "1"), (7, "0"),
+    ]  # fmt: skip
+    assert [e.label for e in dev] == ["1", "0"]
+    assert "taken for one label, '1'" in caplog.text
+    assert "4 of 10 rows are skipped" in caplog.text
+    assert "'nan' stands for a missing value" in caplog.text
+
+
+def test_names_of_labels_stay_as_they_are_where_they_are_not_mixed(tmp_path):
+    write(tmp_path / "t" / "train.csv", "body,stars", "a,1.0", "b,2.0")
+    write(tmp_path / "t" / "dev.csv", "body,stars", "a,1", "b,2")
+    task = make_task(tmp_path, REVIEWS)
+    assert task.label_list == ("1.0", "2.0")
+    assert [e.label for e in task.get_examples("dev")] == ["1.0", "2.0"]
+
+
+def test_labels_that_look_missing_are_labels_where_they_are_listed(tmp_path, caplog):
+    write(tmp_path / "t" / "train.csv", "body,stars", "a,nan", "b,yue", "c,None", "d,None")
+    assert make_task(tmp_path, REVIEWS).label_list == ("None", "yue")
+    assert "'None' is taken for a label (2 rows)" in caplog.text
+    task = make_task(tmp_path, {**REVIEWS, "labels": ["nan", "yue"]})
+    assert [e.label for e in task.get_examples("train")] == ["nan", "yue"]
+
+
+def test_labels_that_differ_in_capitals_are_named(tmp_path, caplog):
+    write(tmp_path / "t" / "train.csv", "body,stars", "a,good", "b,bad", "c,Good")
+    assert make_task(tmp_path, REVIEWS).label_list == ("Good", "bad", "good")
+    assert "'good' (1 rows), 'Good' (1 rows)" in caplog.text
+
+
+def test_labels_come_from_rows_that_are_used(tmp_path):
+    rows = [{"a": "x", "b": "y", "stars": 1}, {"a": "x", "b": "y", "stars": 0}]
+    skipped = [{"a": None, "b": "y", "stars": 2}, {"a": "x", "b": [], "stars": 3}]
+    write(tmp_path / "t" / "train.jsonl", *jsonl(*rows, *skipped))
+    task = make_task(tmp_path, PAIRS)
+    assert task.label_list == ("0", "1")
+    assert len(task.get_examples("train")) == 2
+
+
+def test_ranges_come_from_rows_that_are_used(tmp_path):
+    rows = [{"body": "a", "grade": 0.1}, {"body": "b", "grade": 0.9}]
+    skipped = [{"body": None, "grade": 9999}, {"body": [], "grade": -5}, {"body": "c", "grade": 7}]
+    skipped += [{"body": "d", "grade": math.inf}, {"body": "e", "grade": math.nan}]
+    write(tmp_path / "t" / "train.jsonl", *jsonl(*rows, *skipped))
+    task = make_task(tmp_path, {**GRADES, "max": 5})
+    assert task.score_range() == (0.1, 5.0)
+    assert make_task(tmp_path, {**GRADES, "min": 0, "max": 5}).score_range() == (0.0, 5.0)
+    assert len(task.get_examples("train")) == 2
+
+
+def test_a_range_too_wide_to_be_scaled(tmp_path):
+    path = write(tmp_path / "t" / "train.csv", "body,grade", "a,-1e308", "b,1e308", "c,1", "d,2")
+    with pytest.raises(UserError) as error:
+        make_task(tmp_path, GRADES).score_range()
+    assert error.value.where == path and "too wide" in error.value.what
+    task = make_task(tmp_path, {**GRADES, "min": 1, "max": 2})
+    targets = [row["targets"] for row in task.featurize(task.get_examples("train"), True)]
+    assert targets == [0.0, 1.0]
+
+
+def test_equal_scores_need_a_range_and_have_no_correlation(tmp_path, caplog):
+    for split in ("train", "dev"):
+        write(tmp_path / "t" / f"{split}.csv", "body,grade", "a,3", "b,3.0")
+    with pytest.raises(UserError, match="give min and max"):
+        make_task(tmp_path, GRADES).score_range()
+    task = make_task(tmp_path, {**GRADES, "min": 1, "max": 5})
+    rows = list(task.featurize(task.get_examples("dev"), False))
+    assert [row["targets"] for row in rows] == [0.5, 0.5]
+    assert "all scores are 3.0" in caplog.text
+
+
+def test_decimal_commas_are_named(tmp_path):
+    write(tmp_path / "t" / "train.csv", "body;grade", *["a;4,5"] * 21, "b;1")
+    with pytest.raises(UserError, match="'4,5' is not a number: write a point"):
+        make_task(tmp_path, GRADES).get_examples("train")
+
+
+def test_empty_texts_are_counted(tmp_path, caplog):
+    write(tmp_path / "t" / "train.csv", "body,stars", "a,1", ",0", " ,0", "nan,0")
+    assert len(make_task(tmp_path, REVIEWS).get_examples("train")) == 4
+    assert "the text of 3 of 4 rows is empty" in caplog.text
+
+
+EXCEL = 'stars;body\r\nbon;Très bon, vraiment\r\nmauvais;"déçu; non\nfini"\r\n'
+PANDAS = 'stars\tbody\r\nbon\t"Très ""bon"", vraiment"\r\nmauvais\t"déçu\nfini"\r\n'
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "texts"),
+    [
+        ("train.csv", EXCEL.encode(), ["Très bon, vraiment", "déçu; non\nfini"]),
+        ("train.csv", f"sep=;\r\n{EXCEL}".encode("utf-16"), None),
+        ("train.csv.gz", gzip.compress(EXCEL.encode("utf-8-sig")), None),
+        ("train.tsv", PANDAS.encode(), ['Très "bon", vraiment', "déçu\nfini"]),
+        ("train.json", json.dumps([{"stars": "bon", "body": "x"}] * 2).encode(), ["x", "x"]),
+    ],
+)
+def test_files_of_other_programs(tmp_path, name, content, texts):
+    (tmp_path / "t").mkdir()
+    (tmp_path / "t" / name).write_bytes(content)
+    task = make_task(tmp_path, {**REVIEWS, "labels": ["bon", "mauvais"]})
+    examples = task.get_examples("train")
+    assert [e.text_a for e in examples] == (texts or ["Très bon, vraiment", "déçu; non\nfini"])
+    assert examples[0].label == "bon"
+
+
+def test_separators_and_quotes_can_be_given(tmp_path):
+    write(tmp_path / "t" / "train.csv", "stars~body", '1~"a', "0~b")
+    definition = {**REVIEWS, "separator": "~", "quotes": False}
+    task = make_task(tmp_path, definition)
+    assert [e.text_a for e in task.get_examples("train")] == ['"a', "b"]
+    assert task.feature_settings()["definition"]["separator"] == "~"
+    plain = make_task(tmp_path, {**REVIEWS, "labels": ["0", "1"]})
+    assert "separator" not in plain.feature_settings()["definition"]
+
+
+def test_a_file_to_predict_has_the_separator_of_numbered_columns(tmp_path):
+    definition = {**REVIEWS, "text": 0, "label": 1, "labels": ["0", "1"]}
+    path = write(tmp_path / "own.csv", "body;stars", "a, b;", "c;")
+    assert [e.text_a for e in make_task(tmp_path, definition).read_examples(path, "predict")] == [
+        "a, b",
+        "c",
+    ]
 
 
 def test_missing_second_texts_in_jsonl(tmp_path):
@@ -229,7 +390,7 @@ BAD_FILES = {
         ["bodies,star", "a,1"],
         ["t/train.csv, line 1", "bodies, star", "Did you mean"],
     ),
-    "wrong separator": ("train.tsv", ["body,stars", "a,1"], ["t/train.tsv, line 1", "by tabs in"]),
+    "unknown separator": ("train.tsv", ["body~stars", "a~1"], ["body~stars", '"separator"']),
     "column twice": ("train.csv", ["body,stars,body", "a,1,b"], ["several columns 'body'"]),
     "missing field": (
         "train.jsonl",

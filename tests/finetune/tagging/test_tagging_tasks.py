@@ -100,7 +100,7 @@ def test_a_sentence_of_which_no_word_fits(tmp_path, caplog):
     assert [r["eid"] for r in features(task, "train")] == [1]
     with caplog.at_level(logging.WARNING, logger="absl"):
         empty, _ = features(task, "dev")
-    assert "2 words of 1 sentences" in caplog.text
+    assert "2 words of 1 sentences (66.7 % of all words, 50.0 % of all" in caplog.text
     assert empty == {
         "eid": 0,
         "input_ids": ids("[CLS]", "[SEP]"),

@@ -1,0 +1,192 @@
+"""TSV and CSV as programs write them: which separator, whether quotes are marks, and the cells.
+
+Excel writes `;` between columns where a comma is the decimal mark, `sep=;` before the header when
+asked to, and tabs into "Unicode text". pandas and Excel put quotes around some cells of files with
+tabs, too; in GLUE and many other TSV files quotes are ordinary characters.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from absl import logging
+
+from electra_tf2.errors import UserError
+
+SEPARATORS = (",", ";", "\t", "|")
+"""What may separate columns without being named."""
+
+# A cell may be a whole document; the csv module's own limit is 128 KiB.
+_MAX_CELL = 1 << 24
+_EXCEL_LINE = re.compile(r'"?sep=(.)"?\r?\n', re.IGNORECASE)
+# Without a header, so many lines must agree on their number of columns.
+_COMPARED_LINES = 20
+
+
+class Cells(NamedTuple):
+    """A row of cells.
+
+    Attributes:
+        line: the number of its first line in the file, from 1.
+        cells: the texts of its cells.
+    """
+
+    line: int
+    cells: list[str]
+
+
+class Dialect(NamedTuple):
+    """How a file writes its cells.
+
+    Attributes:
+        separator: the character between columns; None: what the first lines look like.
+        quotes: whether quotes around a cell are marks, which may hold separators and line breaks;
+            None: what the file looks like where tabs separate columns, and True elsewhere.
+    """
+
+    separator: str | None = None
+    quotes: bool | None = None
+
+
+ANY_DIALECT = Dialect()
+
+
+def split_lines(text: str) -> list[str]:
+    """Splits text into lines, without their ends and without empty ones at the text's end."""
+    if "\n" not in text:
+        text = text.replace("\r", "\n")  # the line end of old Macs
+    lines = [line.removesuffix("\r") for line in text.split("\n")]
+    while lines and not lines[-1]:
+        lines.pop()
+    return lines
+
+
+def split_cells(
+    text: str,
+    path: str,
+    dialect: Dialect,
+    *,
+    usual: str,
+    columns: Sequence[str | int],
+    header: bool,
+) -> list[Cells]:
+    """Splits a file into rows of cells.
+
+    Empty lines are skipped where quotes are marks. So are rows of blank cells at the file's end,
+    which Excel writes.
+
+    Args:
+        text: the file's text.
+        path: the file, for messages.
+        dialect: what is known of it.
+        usual: the separator that the file's name stands for.
+        columns: names or numbers of columns that the file probably has, by which the separator is
+            recognized.
+        header: whether the first row names the columns.
+
+    Raises:
+        UserError: a quote is not closed or not doubled, or there is no row.
+    """
+    csv.field_size_limit(max(csv.field_size_limit(), _MAX_CELL))
+    excel = _EXCEL_LINE.match(text)
+    first_line = 1
+    if excel:
+        text, first_line = text[excel.end() :], 2
+    separator = dialect.separator or (
+        excel[1] if excel else _recognized_separator(text, usual, columns, header)
+    )
+    if separator != usual and not dialect.separator:
+        logging.info("%s: the columns are separated by %r.", path, separator)
+    quotes = dialect.quotes
+    if quotes is None:
+        quotes = separator != "\t" or usual != "\t" or _has_marks(text, path, header)
+    if quotes:
+        rows = _quoted_rows(text, path, separator, first_line)
+    else:
+        lines = enumerate(split_lines(text), first_line)
+        rows = [Cells(number, line.split(separator)) for number, line in lines]
+    while rows and len(rows[-1].cells) > 1 and not any(map(str.strip, rows[-1].cells)):
+        rows.pop()
+    if not rows:
+        raise UserError(
+            "A data file is empty.",
+            where=path,
+            received="no row with text in it",
+            remedy="Copy it again, or check its source.",
+        )
+    return rows
+
+
+def _recognized_separator(text: str, usual: str, columns: Sequence[str | int], header: bool) -> str:
+    """Returns the separator with which the first lines have the most of the columns."""
+    start = "\n".join(split_lines(text[: 1 << 20])[:_COMPARED_LINES])
+    names = {column.strip().lower() for column in columns if isinstance(column, str)}
+    numbers = {column for column in columns if isinstance(column, int)}
+
+    def found(separator: str) -> int:
+        rows = [row for row in csv.reader(io.StringIO(start), delimiter=separator) if row]
+        widths = {len(row) for row in (rows[:1] if header else rows)}
+        if len(widths) != 1:
+            return 0
+        (width,) = widths
+        known = names & {name.strip().lower() for name in rows[0]}
+        return len(known) + sum(number < width for number in numbers)
+
+    return max((usual, *SEPARATORS), key=found)
+
+
+def _has_marks(text: str, path: str, header: bool) -> bool:
+    """Whether the quotes of a file with tabs are marks around cells rather than ordinary text.
+
+    They are if every quote belongs to a cell in quotes, and if more speaks for it: a quote that is
+    doubled inside, a header in quotes, or lines that lack columns unless quotes may hold them.
+    """
+    whole = [match[1] for match in _QUOTED_CELL.finditer(text)]
+    if not whole or text.count('"') != sum(2 + cell.count('"') for cell in whole):
+        return False
+    plain = [line.split("\t") for line in split_lines(text) if line]
+    marked = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter="\t") if row]
+    width = len(marked[0])
+    mended = sum(len(row) != width for row in plain) - sum(len(row) != width for row in marked)
+    doubled = any('""' in cell for cell in whole)
+    named = header and all(cell.startswith('"') for cell in plain[0])
+    if mended > 0 or mended == 0 and (doubled or named):
+        logging.info("%s: quotes mark cells, as in CSV.", path)
+        return True
+    if len(whole) > len(plain) / 2:
+        logging.warning(
+            "%s: %d cells are in quotes, which are taken for text. If they are marks around the "
+            'cells, set "quotes": true in the task\'s definition.',
+            path,
+            len(whole),
+        )
+    return False
+
+
+# A whole cell in quotes, which may hold tabs and line breaks, and quotes that are doubled.
+_QUOTED_CELL = re.compile(r'(?<![^\t\n])"([^"]*(?:""[^"]*)*)"(?=\t|\r?\n|\r?\Z)')
+
+
+def _quoted_rows(text: str, path: str, separator: str, first_line: int) -> list[Cells]:
+    # strict: a quote that is never closed would swallow the rest of the file.
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    rows, start = [], first_line
+    try:
+        for cells in reader:
+            if cells:
+                rows.append(Cells(start, cells))
+            start = reader.line_num + first_line
+    except csv.Error as error:
+        raise UserError(
+            "A data file is not CSV.",
+            where=f"{path}, line {start}",
+            received=str(error),
+            remedy='Put cells with a separator, a quote or a line break in quotes, and write " '
+            'inside as "". Where quotes are ordinary text, set "quotes": false in the task\'s '
+            "definition.",
+        ) from error
+    return rows

@@ -1,0 +1,133 @@
+"""TSV and CSV as Excel, pandas and databases write them."""
+
+import pytest
+
+from electra_tf2.errors import UserError
+from finetune.classification.separated_values import Dialect, split_cells
+
+COLUMNS = ("text", "label")
+# What pandas writes with to_csv(sep="\t"), and what Excel does: see the quotes.
+QUOTED = (
+    'label\ttext\r\nbon\t"Très bon, ""super"" !"\r\nbon\t"Ligne 1\nLigne 2"\r\nmauvais\tdéçu\r\n'
+)
+
+
+def split(text, usual=",", dialect=None, columns=COLUMNS, header=True):
+    rows = split_cells(text, "x", dialect or Dialect(), usual=usual, columns=columns, header=header)
+    return [cells for _, cells in rows]
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("usual", [",", "\t"])
+def test_separators_are_recognized_by_the_header(separator, usual):
+    text = f"id{separator}text{separator}label\n7{separator}a, b; c{separator}1\n"
+    if separator in ",;":
+        text = text.replace("a, b; c", '"a, b; c"')
+    assert split(text, usual) == [["id", "text", "label"], ["7", "a, b; c", "1"]]
+
+
+def test_a_header_in_other_capitals_tells_the_separator():
+    assert split("Text ;LABEL\na,b;1\n")[0] == ["Text ", "LABEL"]
+
+
+def test_separators_are_recognized_by_lines_without_a_header():
+    rows = ["a, b;1", "c;0"]
+    assert split("\n".join(rows), columns=(0, 1), header=False) == [["a, b", "1"], ["c", "0"]]
+
+
+def test_a_single_column_is_not_split():
+    assert split("text\na;b\nc|d\n") == [["text"], ["a;b"], ["c|d"]]
+
+
+@pytest.mark.parametrize("first", ["sep=;\r\n", '"sep=;"\n', "SEP=^\n", "sep=\t\n"])
+def test_the_line_that_names_the_separator_for_excel(first):
+    separator = first.strip("\r\n").strip('"')[-1]
+    text = f'{first}text{separator}label\n"a\nb"{separator}1\nc{separator}0\n'
+    rows = split_cells(text, "x", Dialect(), usual=",", columns=COLUMNS, header=True)
+    assert [tuple(row) for row in rows] == [
+        (2, ["text", "label"]),
+        (3, ["a\nb", "1"]),
+        (5, ["c", "0"]),
+    ]
+
+
+def test_a_given_separator_stands():
+    text = "text,label;x\na,b;1\n"
+    assert split(text, dialect=Dialect(";")) == [["text,label", "x"], ["a,b", "1"]]
+
+
+def test_quotes_that_pandas_puts_around_cells_of_tsv_are_marks():
+    assert split(QUOTED, "\t") == [
+        ["label", "text"],
+        ["bon", 'Très bon, "super" !'],
+        ["bon", "Ligne 1\nLigne 2"],
+        ["mauvais", "déçu"],
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'text\tlabel\n"Ligne 1\nLigne 2"\t1\n',
+        'text\tlabel\n"a ""b"""\t1\n',
+        '"text"\t"label"\n"a"\t"1"\n',
+    ],
+)
+def test_signs_of_quotes_as_marks(text):
+    assert '"' not in split(text, "\t")[1][0].replace('a "b"', "")
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        ['"Hello\t1', 'bye"\t0'],  # would swallow a line
+        ['He said "hi"\t1', '"a ""b"""\t0'],  # a quote that belongs to no cell
+        ['"a\t1', '"b ""c"""\t2'],
+        ['"Go!"\t1', "a\t0", "b\t0"],
+        ['5" x 7"\t1', "a\t0"],
+        ['"a" and "b"\t1', "", "c\t0"],
+    ],
+)
+def test_quotes_of_tsv_are_text_elsewhere(rows):
+    text = "\n".join(["text\tlabel", *rows]) + "\n"
+    assert split(text, "\t")[1:] == [row.split("\t") for row in rows]
+
+
+def test_cells_in_quotes_that_may_be_marks_are_warned_of(caplog):
+    text = 'text\tlabel\n"a"\t1\n"b"\t0\n'
+    assert split(text, "\t")[1] == ['"a"', "1"]
+    assert '"quotes": true' in caplog.text
+    assert split(text, "\t", Dialect(quotes=True))[1] == ["a", "1"]
+
+
+def test_quotes_of_csv_can_be_text():
+    assert split('text,label\n"a,1\n', dialect=Dialect(quotes=False))[1] == ['"a', "1"]
+
+
+def test_lines_are_numbered_where_a_quote_is_not_closed():
+    with pytest.raises(UserError) as error:
+        split('sep=,\ntext,label\n"a\nb",1\n"c,1\nd,0\n')
+    assert error.value.where == "x, line 5"
+    assert '"quotes": false' in error.value.remedy
+
+
+def test_rows_of_blank_cells_at_the_end_are_not_rows():
+    assert split("text,label,\na,1,\n,,\n , ,\n") == [["text", "label", ""], ["a", "1", ""]]
+
+
+@pytest.mark.parametrize("text", [",,\n,,\n", "sep=;\n", " , \n"])
+def test_a_file_without_rows_is_refused(text):
+    with pytest.raises(UserError, match="is empty") as error:
+        split(text)
+    assert error.value.where == "x"
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("usual", [",", "\t"])
+def test_line_ends(end, usual):
+    rows = [f"text{usual}label", f"a{usual}1", f"b{usual}0"]
+    assert split(end.join(rows) + end, usual)[1:] == [["a", "1"], ["b", "0"]]
+
+
+def test_a_cell_may_be_a_document():
+    assert split("text,label\n" + "a" * 300_000 + ",1\n")[1][1] == "1"

@@ -1,0 +1,103 @@
+"""Files of text in the encodings that people have, and what is said of other files."""
+
+import gzip
+import shutil
+import subprocess
+
+import pytest
+
+from electra_tf2.errors import UserError
+from finetune.data_files import read_text
+
+TEXT = "label\ttext\nbon\tTrès bon, 10 €…\nmauvais\tdéçu\n"
+CYRILLIC = "метка\tтекст\nда\tХороший фильм\nнет\tСкучный фильм\n"
+
+
+def stored(tmp_path, content, name="train.tsv"):
+    path = tmp_path / name
+    path.write_bytes(content)
+    return str(path)
+
+
+def refusal(path):
+    with pytest.raises(UserError) as error:
+        read_text(path)
+    return error.value
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        TEXT.encode(),
+        TEXT.encode("utf-8-sig"),
+        TEXT.encode("utf-16"),
+        b"\xfe\xff" + TEXT.encode("utf-16-be"),
+        TEXT.encode("utf-32"),
+        gzip.compress(TEXT.encode("utf-16")),
+    ],
+)
+def test_encodings_with_a_mark_and_gzip_are_read(tmp_path, content):
+    assert read_text(stored(tmp_path, content)) == TEXT
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding", "named"),
+    [
+        (TEXT, "cp1252", "WINDOWS-1252"),
+        (TEXT, "utf-16-le", "UTF-16LE"),
+        (TEXT, "utf-16-be", "UTF-16BE"),
+        ("label,text\n1,这部电影很好看，我非常喜欢。\n" * 9, "utf-16-le", "UTF-16LE"),
+        (CYRILLIC, "cp1251", "WINDOWS-1251"),
+    ],
+)
+@pytest.mark.skipif(shutil.which("iconv") is None, reason="the remedy is a command of iconv's")
+def test_other_encodings_are_named_with_a_command_that_converts(tmp_path, text, encoding, named):
+    path = stored(tmp_path, text.encode(encoding), "the 'best' train.tsv")
+    error = refusal(path)
+    assert error.where.startswith(path)
+    assert named in error.remedy
+    command = error.remedy[error.remedy.index("(mv ") : error.remedy.index(")") + 1]
+    subprocess.run(["sh", "-c", command], check=True)
+    assert read_text(path) == text
+
+
+def test_a_gzipped_file_is_converted_too(tmp_path):
+    path = stored(tmp_path, gzip.compress(TEXT.encode("cp1252")), "train.tsv.gz")
+    assert f"gunzip {path} && mv {path[:-3]} " in refusal(path).remedy
+
+
+@pytest.mark.parametrize("encoding", ["gb18030", "cp932", "cp949", "big5"])
+def test_east_asian_encodings_are_not_taken_for_western_ones(tmp_path, encoding):
+    text = {"cp932": "とても良い映画です", "cp949": "정말 좋은 영화입니다"}.get(
+        encoding, "這部電影非常好看"
+    )
+    error = refusal(stored(tmp_path, f"text\n{text}\n".encode(encoding)))
+    assert "WINDOWS-1252" not in error.remedy
+    assert encoding.upper() in error.remedy
+
+
+def test_a_damaged_byte_in_utf8_is_named(tmp_path):
+    path = stored(tmp_path, CYRILLIC.encode() + b"\xd1\t1\n")
+    error = refusal(path)
+    assert error.where == f"{path}, line 4"
+    assert "rest of the file is UTF-8" in error.received and "iconv -c" in error.remedy
+
+
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [
+        (b"PK\x03\x04\x14\x00\x06\x00\x08\x00!\xff\xff", "xlsx"),
+        (b"PAR1\x15\x04\xff\xff", "Parquet"),
+        (gzip.compress(TEXT.encode())[:-9], "gzip|marker"),
+    ],
+)
+def test_what_is_not_text_is_named(tmp_path, content, word):
+    path = stored(tmp_path, content)
+    error = refusal(path)
+    assert error.where == path
+    assert any(part in str(error) for part in word.split("|"))
+
+
+def test_some_zeros_are_text(tmp_path):
+    text = "text\tlabel\na\0b\t1\n" + "c\t0\n" * 999
+    assert read_text(stored(tmp_path, text.encode())) == text
