@@ -154,7 +154,7 @@ class GraphTokenizer:
 
     Args:
         tokenizer: vocabulary and casing.
-        separate_ideographs: False for words that are not to be cut there, as in tagging.
+        separate_ideographs: False for words that are not to be cut there, as taggers had it once.
 
     Attributes:
         vocabulary: the tokenizer's.
