@@ -19,6 +19,7 @@ MARKS_OF_TAGS: tuple[Literal["/", "_", "|"], ...] = ("/", "_", "|")
 # of a word such as "10 000".
 _SPACES = re.compile(r"[^\S\xa0\u1680\u2000-\u200a\u202f\u205f\u3000]+")
 _HASHES = re.compile(r"#+(?:\s|$)")
+_TAG = re.compile(r"O|[BIESLUMW][-_].+|.+[-_][BIESLUMW]")
 _WORD_ID = re.compile(r"\d+")
 _OTHER_ID = re.compile(r"\d+[-.]\d+")
 # The share of a file's words that have to look like "Anna/B-PER".
@@ -143,12 +144,14 @@ def _holds_sentences(plain: Sequence[str], table: Layout, columns: Columns) -> b
 
 def _holds_columns(plain: Sequence[str], table: Layout, columns: Columns) -> bool:
     """Whether tabs separate columns, rather than being one of several kinds of white space."""
-    rows = [table.split(line) for line in plain]
-    spaced = sum(len((cell(row, columns.tag) or "").split()) > 1 for row in rows)
-    if spaced > len(rows) / 2:
-        return False
-    counts = {len(row) for row in rows}
-    return len(counts) == 1 or len({len(Layout().split(line)) for line in plain}) > 1
+    rows, parts = ([kind.split(line) for line in plain] for kind in (table, Layout()))
+    unfit = 0
+    for row, part in zip(rows, parts, strict=True):
+        tag = cell(row, columns.tag)
+        unfit += len(tag.split()) > 1 if tag is not None else cell(part, columns.tag) is not None
+    return unfit <= len(rows) / 2 and (
+        len(set(map(len, rows))) == 1 or len(set(map(len, parts))) > 1
+    )
 
 
 def _holds_marked_words(plain: Sequence[str], mark: str) -> bool:
@@ -163,8 +166,8 @@ class Lines:
     """Tells the lines that hold words from comments and from what CoNLL-U adds to the words.
 
     A line that begins with `#` is a comment, unless it looks like the lines of words: it has as
-    many columns as some of them, and one of their tags. (`#` is a word of the Wall Street Journal's
-    and begins words of tweets.)
+    many columns as some of them, and one of their tags or one that marks a span. (`#` is a word of
+    the Wall Street Journal's and begins words of tweets.)
 
     Args:
         plain: see `plain_lines`.
@@ -205,7 +208,8 @@ class Lines:
         if len(cells) not in self.counts:
             return spaced or not in_sentence
         tag = (cell(cells, self._tag) or "").strip()
-        return spaced and len(cells) > 1 and tag not in self._tags
+        is_tag = tag in self._tags or _TAG.fullmatch(tag) is not None
+        return spaced and len(cells) > 1 and not is_tag
 
     def is_no_word(self, cells: Sequence[str]) -> bool:
         """Whether a line of CoNLL-U is a range of words (1-2) or an empty node (1.1)."""

@@ -106,7 +106,7 @@ class Notation:
     def scheme(self, rows: Sequence[Sequence[str]]) -> str:
         """Returns the name of the scheme of some sentences' tags, as BIOES has them."""
         if not self.marks:
-            return "types without letters"
+            return "bare types"
         used = {tag[0] for row in rows for tag in row if tag != OUTSIDE}
         names = {marks: name for name, marks in MARKS.items()}
         name = names[self.marks.upper()]
@@ -142,8 +142,10 @@ def recognize_notation(
             best, most = notation, number
     marked = _marked(counts, best)
     others = counts.keys() - marked
-    if OUTSIDE not in others and len(names := others & _OTHER_OUTSIDE) == 1 and most:
-        best = dataclasses.replace(best, outside=names.pop())
+    if most:
+        names = sorted(others & {OUTSIDE, *_OTHER_OUTSIDE}, key=lambda tag: tag != OUTSIDE)
+        outside = max(names, key=counts.__getitem__, default=OUTSIDE)
+        best = dataclasses.replace(best, outside=outside)
     odd = sum(counts[tag] for tag in others - {best.outside})
     if not odd:
         return best
@@ -167,7 +169,7 @@ def out_of_order(rows: Sequence[Sequence[str]], scheme: str) -> list[tuple[int, 
         scheme: from `Notation.scheme`.
 
     Returns:
-        (sentence, word) of each; none for types without letters.
+        (sentence, word) of each; none where types are bare.
     """
     found = []
     for i, row in enumerate(rows):
@@ -181,7 +183,7 @@ def out_of_order(rows: Sequence[Sequence[str]], scheme: str) -> list[tuple[int, 
             for span in spans:
                 touching = ends.get(span.start - 1) == span.type
                 expected[span.start] = ("B" if touching else "I") + expected[span.start][1:]
-        if scheme.isupper():
+        if scheme != "bare types":
             found += [(i, j) for j, tag in enumerate(row) if tag != expected[j]]
     return found
 

@@ -343,7 +343,7 @@ class TaggingTask(Task):
             set(chain.from_iterable(self._learned_tags(path, sentences)))
             for path, sentences in splits.items()
         ]
-        self._labels = sorted(set().union(*labels))
+        self._labels = sorted(set().union(*labels), key=self._written)
         new = [self._written(label) for label in self._labels if label not in labels[0]]
         if new:
             logging.warning(

@@ -70,7 +70,7 @@ BAD = {
     "a range of the wrong type": ({**GRADES, "min": "0"}, "min", "a number"),
     "a range beyond all numbers": ({**GRADES, "max": 10**400}, "max", "a number"),
     "an empty range": ({**GRADES, "min": 1, "max": 1}, "max", "more than 1"),
-    "an unknown scheme": ({**TAGS, "scheme": "bio"}, "scheme", '"iob" or "bioes" or "token"'),
+    "an unknown scheme": ({**TAGS, "scheme": "bio"}, "scheme", '"iob" or "bioes" or "bilou"'),
     "a scheme of the wrong type": ({**TAGS, "scheme": ["iob"]}, "scheme", '"iob"'),
     "a name as word column": ({**TAGS, "word_column": "word"}, "word_column", "an integer"),
     "a tag column that is true": ({**TAGS, "tag_column": True}, "tag_column", "an integer"),
