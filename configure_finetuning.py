@@ -114,6 +114,7 @@ class FinetuningConfig(HParams):
     train_batch_size: PositiveInt = 32  # examples per step, over all devices
     eval_batch_size: PositiveInt = 32  # examples per batch on the dev split
     predict_batch_size: PositiveInt = 32  # examples per batch when writing test predictions
+    separate_ideographs: bool = True  # tagging: ideographs in words stand alone; official: false
     double_unordered: bool = True  # mrpc, sts: train on both orders of the two sentences
 
     # question answering

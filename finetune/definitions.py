@@ -219,9 +219,11 @@ class TaggingDefinition(TaskDefinition):
 
     word_column: int = 0  # column of the word, from 0; negative: from the end
     tag_column: int = -1  # column of the tag, counted likewise
-    separator: str | None = None  # what separates columns; null: any white space
-    scheme: Literal["iob", "bioes", "token"] | None = None  # spans in IOB1 or IOB2, spans in BIOES,
-    # or tags that stand for themselves; null: what the tags of the training split look like
+    separator: str | None = None  # what separates columns; null: tabs if all lines have them, else
+    # white space
+    scheme: Literal["iob", "bioes", "bilou", "bmes", "bmewo", "bare", "token"] | None = None
+    # how tags mark spans (iob: IOB1 or IOB2; bare: types without letters), or token: they stand for
+    # themselves; null: what the tags of the training split look like
 
     def check(self) -> None:
         """Refuses an empty separator, and the same column for word and tag."""

@@ -385,7 +385,7 @@ def feature_key(task: Task, split: str) -> str:
         "task": f"{module}.{name}",
         "split": split,
         "settings": task.feature_settings(),
-        "state": task.get_state(),
+        "state": task.feature_state(),
         "vocabulary": task.tokenizer.vocabulary.sha256,
         **dataclasses.asdict(task.tokenizer.casing),
         "data": _sha256(task.data_file(split)),

@@ -303,6 +303,10 @@ class Task(abc.ABC):
         """
         return {"max_seq_length": self.config.max_seq_length, "debug": self.config.debug}
 
+    def feature_state(self) -> dict[str, Any]:
+        """Returns what of the state the features depend on, to compare stored trials by."""
+        return self.get_state()
+
     def get_state(self) -> dict[str, Any]:
         """Returns what was inferred from the training data, such as labels, to save with a model.
 

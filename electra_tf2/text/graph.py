@@ -154,7 +154,7 @@ class GraphTokenizer:
 
     Args:
         tokenizer: vocabulary and casing.
-        separate_ideographs: False for words that are not to be cut there, as in tagging.
+        separate_ideographs: False for words that are not to be cut there, as taggers had it once.
 
     Attributes:
         vocabulary: the tokenizer's.
@@ -166,7 +166,7 @@ class GraphTokenizer:
         self.tokens = tf.constant(self.vocabulary.tokens)
         self._normalize = GraphNormalizer(tokenizer.casing, separate_ideographs=separate_ideographs)
         self._match = tf_text.FastWordpieceTokenizer(
-            pieces_for_matching(self.vocabulary),
+            pieces_for_matching(self.vocabulary, separate_ideographs=separate_ideographs),
             max_bytes_per_word=MAX_UTF8_BYTES * MAX_WORD_CHARACTERS,
             token_out_type=tf.int32,  # pyright: ignore[reportArgumentType] # one class, two names
             unknown_token=UNK,

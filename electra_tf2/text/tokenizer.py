@@ -263,19 +263,24 @@ def _matcher(pieces: Sequence[str], max_word_bytes: int):
     return match
 
 
-def pieces_for_matching(vocabulary: Vocabulary) -> list[str]:
+def pieces_for_matching(vocabulary: Vocabulary, *, separate_ideographs: bool = True) -> list[str]:
     """Replaces what can never match by names that tensorflow-text takes and never matches.
 
     It would refuse some such pieces (with U+0000, too long), and match others where BERT does not
     (a piece of white space).
+
+    Args:
+        vocabulary: the pieces.
+        separate_ideographs: whether ideographs are words of their own, so that longer pieces with
+            one never match.
     """
     return [
-        token if token == UNK or _can_match(token) else f"[{i}]"
+        token if token == UNK or _can_match(token, separate_ideographs) else f"[{i}]"
         for i, token in enumerate(vocabulary.tokens)
     ]
 
 
-def _can_match(token: str) -> bool:
+def _can_match(token: str, separate_ideographs: bool) -> bool:
     body = token.removeprefix(CONTINUATION)
     if not body or _byte_length(token) > MAX_PIECE_BYTES:
         return False
@@ -283,7 +288,8 @@ def _can_match(token: str) -> bool:
         return False
     if len(token) == 1:
         return True
-    return not any(is_punctuation(char) or is_ideograph(char) for char in body)
+    alone = is_punctuation, *([is_ideograph] * separate_ideographs)
+    return not any(is_alone(char) for char in body for is_alone in alone)
 
 
 def _is_not_ascii(char: str) -> bool:

@@ -28,6 +28,7 @@ from electra_tf2.loading.source import Source
 from finetune.classification.multilabel import DEFAULT_THRESHOLD
 from finetune.classification.regression import trained_scaling
 from finetune.classification.tasks import saved_labels
+from finetune.tagging.words import has_ideographs
 from finetune.trial_folders import TASKS, stored_states, stored_tuned
 
 _CLASSIFIER = {"classifier/kernel", "classifier/bias"}
@@ -249,9 +250,17 @@ def _tagger(source: Source, architecture: Architecture, trained: TrainedTask) ->
     tensors[name] = tensors[name][[1, 0, *range(2, len(tensors[name]))]]
     tensors["classifier.weight"] = trained.head["classifier/kernel"].T
     tensors["classifier.bias"] = trained.head["classifier/bias"]
-    note = "A word's tag is that of its first token."
+    notes = ["A word's tag is that of its first token."]
+    if trained.state.get("separate_ideographs") is not True and any(
+        map(has_ideographs, source.vocabulary.tokens)
+    ):
+        notes.append(
+            "It was trained on words in which ideographs do not stand alone, whereas the exported "
+            "tokenizer separates them: tags of words with ideographs may differ from this "
+            "program's."
+        )
     config = {**_trained_labels(trained), **_dropout(architecture, 0.0)}
-    return exported("tagger", "tokens", architecture, source.network, tensors, note, **config)
+    return exported("tagger", "tokens", architecture, source.network, tensors, *notes, **config)
 
 
 def _question_answering(

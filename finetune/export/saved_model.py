@@ -17,7 +17,6 @@ from finetune.classification.tasks import ClassificationTask, SingleOutputTask
 from finetune.classification.windows import Windows
 from finetune.fine_tuned import FineTuned
 from finetune.qa.tasks import QATask
-from finetune.tagging.spans import OUTSIDE
 from finetune.tagging.tasks import TaggingTask
 from finetune.task import Task
 
@@ -208,9 +207,9 @@ def _regression(model: FineTuned, task: RegressionTask) -> TaskSignatures:
 
 
 def _tagging(model: FineTuned, task: TaggingTask) -> TaskSignatures:
-    tokenizer = GraphTokenizer(model.source.tokenizer, separate_ideographs=False)
+    tokenizer = GraphTokenizer(model.source.tokenizer, separate_ideographs=task.separate_ideographs)
     head, names = _head(model, task), tf.constant(task.labels)
-    outside = "" if task.is_token_level else OUTSIDE
+    outside = task.outside or ""
 
     def tag(texts: tf.Tensor) -> Outputs:
         words = tf.strings.split(tf.strings.regex_replace(texts, f"[{_SPACES}]", " "))
@@ -233,7 +232,7 @@ def word_features(tokenizer: GraphTokenizer, words: tf.RaggedTensor, max_length:
     """The features of a tagging task, as `TaggingTask.featurize` makes them.
 
     Args:
-        tokenizer: without cuts at ideographs.
+        tokenizer: cuts at ideographs as the task does.
         words: string [batch, words].
         max_length: longest row of tokens; words that don't fit whole are left out.
 

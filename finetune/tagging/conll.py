@@ -1,43 +1,41 @@
-"""Reading CoNLL files (a word and its tag per line), and tokenizing their words.
+"""Reading files of words and tags (CoNLL): a word a line, and an empty line between sentences.
 
-An empty line separates sentences.
+Files of other layouts are recognized, see `finetune.tagging.layout`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 
+from absl import logging
+
+from electra_tf2.console import say
 from electra_tf2.errors import UserError
-from electra_tf2.text.normalization import clean, is_ideograph, split_at_punctuation
-from electra_tf2.text.tokenizer import Tokenizer
-from electra_tf2.text.wordpiece import split_word
 from finetune.data_files import read_text
+from finetune.tagging.layout import (
+    DOCUMENT_START,
+    TAB,
+    Columns,
+    Layout,
+    Lines,
+    cell,
+    plain_lines,
+    recognize_layout,
+)
+from finetune.tagging.words import has_ideographs
 
-DOCUMENT_START = "-DOCSTART-"
-
-
-@dataclasses.dataclass(frozen=True)
-class Columns:
-    """The columns of a line.
-
-    Attributes:
-        word: column of the word from 0, or from the end where negative.
-        tag: column of the tag, counted likewise.
-        separator: the text between columns; None for any white space.
-    """
-
-    word: int = 0
-    tag: int = -1
-    separator: str | None = None
-
-    def split(self, line: str) -> list[str]:
-        """Returns a line's columns; none for an empty line."""
-        if self.separator is None:
-            return line.split()
-        if not line.strip():
-            return []
-        return [cell.strip() for cell in line.rstrip("\r").split(self.separator)]
+# A file of one sentence with more words than this has hardly been meant so.
+_LONG_SENTENCE = 256
+# What version 0.1.0 had no eye for: comments, ranges of CoNLL-U, spaces within words (with a given
+# separator those at their ends), and returns as ends of lines.
+_NEW = r"^#|^\d+[-.]\d+\s|\r(?!\n)|"
+_READ_OTHERWISE = re.compile(
+    _NEW + r"[\xa0\u1680\u2000-\u200a\u202f\u205f\u3000]|\t.* |\t\t| .*\t", re.MULTILINE
+)
+_SEPARATED_OTHERWISE = re.compile(_NEW + r"^[^\S\n]|[^\S\t\n]\t|\t[^\S\t\n]", re.MULTILINE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,127 +46,269 @@ class Sentence:
         words: the words, at least one.
         tags: one tag per word; empty where tags were not read.
         lines: the line of each word in the file, from 1.
-        num_columns: number of columns of the first word's line.
     """
 
     words: tuple[str, ...]
     tags: tuple[str, ...]
     lines: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class TagFile:
+    """What a file holds.
+
+    Attributes:
+        sentences: in the file's order, at least one.
+        layout: how it was read.
+        num_columns: number of columns that most of its lines have.
+        notes: what to tell the user of how it was read.
+        warnings: what may be wrong with it.
+    """
+
+    sentences: list[Sentence]
+    layout: Layout
     num_columns: int
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
-def read_sentences(path: str, columns: Columns, *, with_tags: bool) -> list[Sentence]:
+def read_sentences(
+    path: str, columns: Columns, *, with_tags: bool, trained: Layout | None = None
+) -> TagFile:
     """Reads the sentences of a file.
 
-    Lines that begin with `-DOCSTART-` are skipped. The last sentence needs no empty line after it.
+    Comments, and in CoNLL-U ranges of words and empty nodes, are skipped. So are lines that begin
+    with `-DOCSTART-`; they end a sentence. The last sentence needs no empty line after it.
 
     Args:
         path: a UTF-8 file.
         columns: the columns of words and tags.
         with_tags: whether to read tags; if not, their column may be missing.
+        trained: see `recognize_layout`; only used without tags.
 
     Returns:
-        The sentences in the file's order, at least one.
+        The sentences, and how they were read.
 
     Raises:
-        UserError: the file is missing, empty, not UTF-8 or without a sentence, or a line lacks a
-            column; names the file and the line.
+        UserError: the file is missing, empty, not UTF-8, JSON, or without a sentence, its column of
+            words numbers them, or a line lacks a column; names the file and the line.
     """
-    sentences: list[Sentence] = []
-    rows: list[tuple[str, str, int]] = []
-    num_columns = 0
-
-    def finish() -> None:
-        words, tags, lines = zip(*rows, strict=True)
-        sentences.append(Sentence(words, tags if with_tags else (), lines, num_columns))
-        rows.clear()
-
-    for number, line in enumerate(read_text(path).split("\n"), 1):
-        cells = columns.split(line)
-        if not cells:
-            if rows:
-                finish()
-        elif not line.lstrip().startswith(DOCUMENT_START):
-            if not rows:
-                num_columns = len(cells)
-            word = _cell(cells, columns.word)
-            tag = _cell(cells, columns.tag) if with_tags else ""
-            if not word or with_tags and (not tag or _same_column(cells, columns)):
-                raise _lacks_column(path, number, line, columns, with_tags)
-            rows.append((word, tag, number))
-    if rows:
-        finish()
-    if not sentences:
+    lines = _lines(path)
+    layout = recognize_layout(lines, columns, None if with_tags else trained)
+    reader = _Reader(path, lines, layout, columns, with_tags)
+    for number, line in enumerate(lines, 1):
+        reader.take(number, line)
+    reader.end_sentence()
+    if not reader.sentences:
         raise UserError(
             "A data file has no sentence.",
             where=path,
-            received=f"only empty lines and {DOCUMENT_START}",
+            received=f"only empty lines, comments and {DOCUMENT_START}",
             remedy="Write a word and its tag on each line, and an empty line between sentences.",
         )
-    return sentences
+    _check_not_numbers(path, reader.sentences, columns)
+    return reader.result()
 
 
-def _cell(cells: list[str], column: int) -> str:
-    return cells[column] if -len(cells) <= column < len(cells) else ""
+class TagReader:
+    """Reads the files of a task, and says once of each what there is to say.
 
-
-def _same_column(cells: list[str], columns: Columns) -> bool:
-    return columns.word % len(cells) == columns.tag % len(cells)
-
-
-def _lacks_column(
-    path: str, number: int, line: str, columns: Columns, with_tags: bool
-) -> UserError:
-    wanted = f"word in column {columns.word}"
-    if with_tags:
-        wanted += f", tag in column {columns.tag}"
-    separator = "white space" if columns.separator is None else repr(columns.separator)
-    return UserError(
-        f"A line lacks its {'word or its tag' if with_tags else 'word'}.",
-        where=f"{path}, line {number}",
-        received=repr(line.strip()),
-        remedy=f"Fix the line, or the columns that the task expects ({wanted}; counted from 0, "
-        f"or from the end where negative; separated by {separator}).",
-    )
-
-
-def word_ids(tokenizer: Tokenizer, words: Iterable[str]) -> dict[str, list[int]]:
-    """Tokenizes words that are already separated.
-
-    They become what the tokenizer makes of text, except that words are not split at ideographs (as
-    in the official program). Every word is ordinary text: `[CLS]` is `[`, `cls`, `]`. A word of
-    which normalization leaves nothing becomes [UNK], so that each word has a first piece to be
-    tagged at.
-
-    Args:
-        tokenizer: vocabulary and casing.
-        words: words, each of which may occur many times.
-
-    Returns:
-        Word -> ids of its pieces, at least one.
+    Attributes:
+        trained: the layout of the training file, once that is known.
     """
-    distinct = list(dict.fromkeys(words))
-    unknown = [tokenizer.vocabulary.unk_id]
-    plain = [word for word in distinct if word.isascii() or not any(map(is_ideograph, word))]
-    encoded = tokenizer.encode_lines(plain)
-    values, splits = encoded.values.tolist(), encoded.row_splits.tolist()
-    ids = {
-        word: values[start:end] or unknown
-        for word, start, end in zip(plain, splits[:-1], splits[1:], strict=True)
-    }
-    for word in distinct:
-        if word not in ids:
-            ids[word] = _ids_with_ideographs(tokenizer, word) or unknown
-    return ids
+
+    def __init__(self):
+        self.trained: Layout | None = None
+        self._noted: set[str] = set()
+
+    def read(self, path: str, columns: Columns, *, with_tags: bool) -> TagFile:
+        """Reads a file; arguments and errors as for `read_sentences`."""
+        found = read_sentences(path, columns, with_tags=with_tags, trained=self.trained)
+        if path not in self._noted:
+            self._noted.add(path)
+            for note in found.notes:
+                say(f"{path}: {note}.")
+            for warning in found.warnings:
+                logging.warning("%s: %s.", path, warning)
+        return found
+
+    @staticmethod
+    def differences(paths: Iterable[str], columns: Columns) -> tuple[bool, bool]:
+        """Compares with what version 0.1.0 made of files.
+
+        Args:
+            paths: the files; one that can't be read is like an empty one.
+            columns: of the task.
+
+        Returns:
+            Whether that version may have read one of them otherwise, and whether one has
+            ideographs.
+        """
+        texts = []
+        for path in paths:
+            with contextlib.suppress(UserError):
+                texts.append(read_text(path))
+        pattern = _READ_OTHERWISE if columns.separator is None else _SEPARATED_OTHERWISE
+        return any(map(pattern.search, texts)), any(map(has_ideographs, texts))
 
 
-def _ids_with_ideographs(tokenizer: Tokenizer, word: str) -> list[int]:
-    word = tokenizer.casing.apply(clean(word))
-    vocabulary = tokenizer.vocabulary
-    ids: list[int] = []
-    for part in word.split():
-        for run in split_at_punctuation(part):
-            pieces = split_word(run, vocabulary.ids)
-            known = [vocabulary.unk_id] if pieces is None else [vocabulary.ids[p] for p in pieces]
-            ids.extend(known)
-    return ids
+def _lines(path: str) -> list[str]:
+    """Returns the lines of a file; only line feeds end them, or returns where there are no others.
+
+    Raises:
+        UserError: they hold JSON.
+    """
+    text = read_text(path)
+    if "\n" not in text:
+        text = text.replace("\r", "\n")
+    if text.lstrip().startswith(('{"', '[{"', "[[")):
+        raise UserError(
+            "A data file holds JSON, not columns.",
+            where=path,
+            received=text.lstrip()[:60],
+            remedy="Write it as text: a word and its tag on each line, separated by a tab, and an "
+            "empty line between sentences.",
+        )
+    return [line.rstrip("\r") for line in text.split("\n")]
+
+
+class _Reader:
+    """Collects the sentences of a file line by line; arguments as for `read_sentences`."""
+
+    def __init__(
+        self, path: str, lines: Sequence[str], layout: Layout, columns: Columns, with_tags: bool
+    ):
+        self._path, self._layout, self._columns = path, layout, columns
+        self._with_tags = with_tags
+        self._lines = Lines(plain_lines(lines), layout, columns)
+        self._rows: list[tuple[str, str, int]] = []
+        self._comments = self._no_words = 0
+        self._empty_words: list[int] = []
+        self._other_columns: list[int] = []
+        self.sentences: list[Sentence] = []
+
+    def take(self, number: int, line: str) -> None:
+        cells = self._layout.split(line)
+        if not cells or line.lstrip().startswith(DOCUMENT_START):
+            self.end_sentence()
+        elif self._lines.is_comment(line, cells, bool(self._rows)):
+            self._comments += 1
+        elif self._lines.is_no_word(cells):
+            self._no_words += 1
+        elif self._layout.per_line == "word":
+            self._rows.append((*self._word(number, line, cells), number))
+        else:
+            self._rows += [(*pair, number) for pair in self._sentence(number, line, cells)]
+            self.end_sentence()
+
+    def end_sentence(self) -> None:
+        if self._rows:
+            words, tags, lines = zip(*self._rows, strict=True)
+            self.sentences.append(Sentence(words, tags if self._with_tags else (), lines))
+            self._rows.clear()
+
+    def _word(self, number: int, line: str, cells: Sequence[str]) -> tuple[str, str]:
+        word, tag = cell(cells, self._columns.word), ""
+        if self._with_tags and not self._columns.are_same(len(cells)):
+            tag = (cell(cells, self._columns.tag) or "").strip()
+        # Only between tabs is it certain that nothing has been left out.
+        lacking = word is None or not word and self._layout.separator != TAB
+        if lacking or self._with_tags and not tag:
+            raise self._lacks_column(number, line)
+        if not word:
+            self._empty_words.append(number)
+        if len(cells) != self._num_columns:
+            self._other_columns.append(number)
+        return word or "", tag
+
+    def _sentence(self, number: int, line: str, cells: Sequence[str]) -> list[tuple[str, str]]:
+        """The words and tags of a line that is a sentence."""
+        if self._layout.per_line != "sentence":
+            parts = [item.rpartition(self._layout.per_line)[::2] for item in line.split()]
+            words, tags = [word for word, _ in parts], [tag for _, tag in parts]
+            if not all(words) or not all(tags):
+                raise self._lacks_column(number, line)
+        else:
+            alone = len(cells) == 1 and not self._with_tags
+            words = (cells[0] if alone else cell(cells, self._columns.word) or "").split()
+            tags = (cell(cells, self._columns.tag) or "").split()
+        if not self._with_tags:
+            tags = [""] * len(words)
+        if len(words) != len(tags) or not words:
+            raise UserError(
+                "A line does not have a tag for each of its words.",
+                where=f"{self._path}, line {number}",
+                received=f"{len(words)} words and {len(tags)} tags: {line.strip()!r}",
+                remedy="Fix the line. (Most lines of the file hold a sentence and as many tags.)",
+            )
+        return list(zip(words, tags, strict=True))
+
+    @property
+    def _num_columns(self) -> int:
+        if self._layout.per_line not in ("word", "sentence"):
+            return 2
+        return max(self._lines.counts, key=self._lines.counts.__getitem__, default=0)
+
+    def result(self) -> TagFile:
+        """Returns what was read, with what there is to say of it."""
+        notes, warnings = [], []
+        if (described := self._layout.describe()) and self._columns.separator is None:
+            notes.append(described)
+        if self._comments:
+            notes.append(f"{self._comments} lines are comments (#)")
+        if self._no_words:
+            notes.append(f"{self._no_words} ranges and empty nodes of CoNLL-U are left out")
+        if self._empty_words:
+            number, first = len(self._empty_words), self._empty_words[0]
+            warnings.append(f"{number} words are empty, the first on line {first}")
+        if self._other_columns:
+            number, first = len(self._other_columns), self._other_columns[0]
+            warnings.append(
+                f"{number} lines don't have {self._num_columns} columns as the others do, the "
+                f"first is line {first}: check that they were split as they are meant (hparams "
+                "separator, word_column and tag_column of the task)"
+            )
+        if len(self.sentences) == 1 and len(self.sentences[0].words) > _LONG_SENTENCE:
+            warnings.append(
+                f"there is no empty line, so that all {len(self.sentences[0].words)} words are one "
+                "sentence, and those beyond max_seq_length are cut off: put an empty line between "
+                "sentences"
+            )
+        return TagFile(
+            self.sentences, self._layout, self._num_columns, tuple(notes), tuple(warnings)
+        )
+
+    def _lacks_column(self, number: int, line: str) -> UserError:
+        columns, with_tags = self._columns, self._with_tags
+        wanted = f"word in column {columns.word}"
+        if with_tags:
+            wanted += f", tag in column {columns.tag}"
+        separator = self._layout.separator
+        other = [s for s in ("\t", ",", ";", "|", "/") if s in line.strip() and s != separator]
+        hint = f' Is it "separator": "{other[0]}"?'.replace("\t", "\\t") if other else ""
+        return UserError(
+            f"A line lacks its {'word or its tag' if with_tags else 'word'}.",
+            where=f"{self._path}, line {number}",
+            received=repr(line.strip()),
+            remedy=f"Fix the line, or the columns that the task expects ({wanted}; counted from 0, "
+            "or from the end where negative; separated by "
+            f"{'white space' if separator is None else repr(separator)}).{hint}",
+        )
+
+
+def _check_not_numbers(path: str, sentences: Sequence[Sentence], columns: Columns) -> None:
+    """Refuses words that number the words of each sentence, as the first column often does."""
+    if max(len(sentence.words) for sentence in sentences) < 3:
+        return
+    for start in (0, 1):
+        if all(
+            sentence.words == tuple(map(str, range(start, start + len(sentence.words))))
+            for sentence in sentences
+        ):
+            raise UserError(
+                "The column of the words numbers them.",
+                where=f"{path}, line {sentences[0].lines[0]}",
+                received=f"column {columns.word}: " + ", ".join(sentences[0].words[:5]),
+                remedy='Name the columns in the task\'s definition: for CoNLL-U "word_column": 1, '
+                '"tag_column": 3 (parts of speech), otherwise as they stand, from 0.',
+            )

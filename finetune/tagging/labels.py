@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from itertools import chain
 
-from electra_tf2.errors import UserError, nearest_name_hint
+from absl import logging
+
+from electra_tf2.errors import UserError, first_of, nearest_name_hint
 from finetune.tagging.conll import Sentence
+from finetune.tagging.notation import Notation, out_of_order
 from finetune.tagging.spans import OUTSIDE, Span, bioes_tags, marks_spans, split_tag
 
 
@@ -15,31 +19,84 @@ def learned_tags(
     path: str,
     find_spans: Callable[[Sequence[str]], list[Span]],
     prefixes: str,
+    notation: Notation,
 ) -> list[tuple[str, ...]]:
     """Returns the tags of sentences in the scheme BIOES, in which spans are learned.
 
     Args:
         sentences: the sentences of a file.
         path: the file, for messages.
-        find_spans: a sentence's tags -> the spans that they mark.
-        prefixes: the letters that tags other than O may begin with.
+        find_spans: a sentence's tags, in the letters of BIOES -> the spans that they mark.
+        prefixes: the letters of BIOES that tags other than O may have.
+        notation: how the file writes tags.
 
     Raises:
         UserError: a tag does not mark a span; names its line.
     """
-    tags = [sentence.tags for sentence in sentences]
-    wrong = {tag for tag in set(chain.from_iterable(tags)) if not marks_spans(tag, prefixes)}
+    return [
+        tuple(bioes_tags(find_spans(row), len(row)))
+        for row in canonical_tags(sentences, path, prefixes, notation)
+    ]
+
+
+def canonical_tags(
+    sentences: Sequence[Sentence], path: str, prefixes: str, notation: Notation
+) -> list[list[str]]:
+    """Returns the tags of sentences in the letters of BIOES; arguments as for `learned_tags`."""
+    counts = tag_counts(sentences)
+    read = {tag: notation.canonical(tag) for tag in counts}
+    known = {tag: t for tag, t in read.items() if t is not None and marks_spans(t, prefixes)}
+    wrong = counts.keys() - known.keys()
     if wrong:
-        line, tag = _first_line(sentences, tags, wrong)
-        begins = ", ".join(f"{prefix}-" for prefix in prefixes)
+        line, tag = _first_line(sentences, [sentence.tags for sentence in sentences], wrong)
+        is_header = line == sentences[0].lines[0]
         raise UserError(
             "A tag does not mark a span.",
             where=f"{path}, line {line}",
-            received=repr(tag),
-            remedy=f"Tags of spans are O or begin with one of {begins}. Where tags stand for "
-            "themselves, define the task with the scheme token.",
+            received=f"{tag!r} ({sum(counts[t] for t in wrong)} of {counts.total()} tags are such)",
+            remedy=f"Tags of spans are {notation.describe(prefixes)} here. Fix the tag"
+            + ", or remove the line if it names the columns" * is_header
+            + '. Where tags stand for themselves, define the task with "scheme": "token".',
         )
-    return [tuple(bioes_tags(find_spans(row), len(row))) for row in tags]
+    return [[known[tag] for tag in sentence.tags] for sentence in sentences]
+
+
+def tag_counts(sentences: Sequence[Sentence]) -> Counter[str]:
+    """Returns tag -> number of words that have it."""
+    return Counter(chain.from_iterable(sentence.tags for sentence in sentences))
+
+
+def describe_tags(
+    sentences: Sequence[Sentence], path: str, prefixes: str, notation: Notation | None
+) -> str:
+    """Says what the tags of a file are, and warns of those out of order.
+
+    Args:
+        sentences: the sentences of the file.
+        path: the file.
+        prefixes: see `learned_tags`.
+        notation: how tags mark spans; None where they stand for themselves.
+
+    Raises:
+        UserError: a tag does not mark a span; names its line.
+    """
+    shown = first_of(sorted(tag_counts(sentences)), separator=", ")
+    if notation is None:
+        return f"stand for themselves ({shown}): accuracy is reported"
+    rows = canonical_tags(sentences, path, prefixes, notation)
+    scheme = notation.scheme(rows)
+    wrong = out_of_order(rows, scheme)
+    if wrong:
+        i, j = wrong[0]
+        logging.warning(
+            "%s: %d tags do not follow those before them as %s has it, the first is %s on line %d.",
+            path,
+            len(wrong),
+            scheme,
+            sentences[i].tags[j],
+            sentences[i].lines[j],
+        )
+    return f"mark spans, in the scheme {scheme} ({shown}): F1 of spans is reported"
 
 
 class LabelSet:

@@ -12,6 +12,7 @@ from scipy.special import softmax
 
 from finetune.classification.class_report import ClassFigures, ClassScores
 from finetune.tagging.spans import OUTSIDE, Span, official_spans, seqeval_spans
+from finetune.tagging.words import join_words
 from finetune.task import Scorer
 
 
@@ -212,7 +213,7 @@ def tagged_sentence(
                 "start": span.start,
                 "end": span.end + 1,
                 "type": span.type,
-                "text": " ".join(words[span.start : span.end + 1]),
+                "text": join_words(words, span.start, span.end + 1),
             }
             for span in official_spans(tags)
         ]

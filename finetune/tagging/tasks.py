@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import accumulate, chain
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 from absl import logging
 
+from electra_tf2.console import say
 from electra_tf2.errors import UserError, first_of
 from electra_tf2.hparams.record import contradiction
 from electra_tf2.modeling.config import TransformerConfig
-from electra_tf2.text.rows import make_row
 from electra_tf2.text.tokenizer import Tokenizer
 from finetune.data_files import file_changed, outputs_by_eid
-from finetune.definitions import TaggingDefinition
-from finetune.tagging.conll import Columns, Sentence, read_sentences, word_ids
+from finetune.definitions import SPLITS, TaggingDefinition
+from finetune.tagging.conll import Sentence, TagReader
+from finetune.tagging.examples import CutWords, TaggingExample, make_features
 from finetune.tagging.head import TaggingHead
-from finetune.tagging.labels import LabelSet, learned_tags
+from finetune.tagging.labels import LabelSet, describe_tags, learned_tags, tag_counts
+from finetune.tagging.layout import Columns, Layout
 from finetune.tagging.metrics import SpanScorer, WordAccuracyScorer, predicted_tags, tagged_sentence
-from finetune.tagging.spans import Span, marks_spans, official_spans, seqeval_spans
+from finetune.tagging.notation import BARE, MARKS, Notation, recognize_notation
+from finetune.tagging.spans import Span, official_spans, seqeval_spans
+from finetune.tagging.words import word_ids
 from finetune.task import FeatureSpec, Scorer, Task, TaskHead, other_kind
 
 if TYPE_CHECKING:
@@ -33,27 +36,13 @@ if TYPE_CHECKING:
 _DEBUG_SENTENCES = 100
 
 
-@dataclasses.dataclass(frozen=True)
-class TaggingExample:
-    """A sentence.
-
-    Attributes:
-        eid: its number in the file, from 0.
-        words: its words.
-        tags: their tags as they are learned (spans in the scheme BIOES); empty where unknown.
-    """
-
-    eid: int
-    words: tuple[str, ...]
-    tags: tuple[str, ...]
-
-
 class TaggingTask(Task):
     """A tagging task over the files train.txt, dev.txt and test.txt: a word and its tag per line.
 
     Without a dev.txt, test.txt is scored in its place: CoNLL-2000 has no other, and published
-    figures are on it. Tags of spans may be in the scheme IOB2 or BIOES; they are learned in BIOES.
-    The labels are those of all splits, sorted, so that none is unknown later.
+    figures are on it. Spans are learned in the scheme BIOES, whatever the files' (see `notation`);
+    the labels have the letters of the files where these say as much. The labels are those of all
+    splits, sorted, so that none is unknown later.
 
     Args:
         config: the run's hparams.
@@ -64,7 +53,9 @@ class TaggingTask(Task):
 
     Attributes:
         columns: the columns of the files.
-        span_prefixes: the letters that tags other than O may begin with in a task of spans.
+        span_prefixes: the letters of BIOES that tags other than O may have in a task of spans.
+        separate_ideographs: whether ideographs in a word stand alone, as in pre-training: the
+            hparam, or what the model was trained with.
     """
 
     columns = Columns()
@@ -75,8 +66,13 @@ class TaggingTask(Task):
         self, config: FinetuningConfig, name: str, tokenizer: Tokenizer, is_token_level: bool | None
     ):
         super().__init__(config, name, tokenizer)
+        self.separate_ideographs: bool = config.separate_ideographs
         self._is_token_level = is_token_level
-        self._labels: list[str] | None = None
+        self._labels: list[str] | None = None  # as they are learned
+        self._notation = Notation()
+        # The letters that may mark spans; none where their notation is known.
+        self._marks: Sequence[str] = () if is_token_level is not None else tuple(MARKS.values())
+        self._reader = TagReader()
         self._scored_file: str | None = None
 
     @property
@@ -90,6 +86,15 @@ class TaggingTask(Task):
     @property
     def labels(self) -> list[str]:
         """The label of each id; read from the files unless a state was set."""
+        return [self._written(label) for label in self._learned_labels]
+
+    @property
+    def outside(self) -> str | None:
+        """The tag of words outside of spans, which a word that was cut off has; None without."""
+        return None if self.is_token_level else self._notation.outside
+
+    @property
+    def _learned_labels(self) -> list[str]:
         if self._labels is None:
             self._infer_labels()
         assert self._labels is not None
@@ -154,39 +159,28 @@ class TaggingTask(Task):
                 {"max_seq_length": self.config.max_seq_length},
                 "Choose at least 3, better 128.",
             )
-        ids = word_ids(self.tokenizer, chain.from_iterable(e.words for e in examples))
-        label_ids = LabelSet(self.labels, self.is_token_level).ids(
+        ids = word_ids(
+            self.tokenizer,
+            chain.from_iterable(e.words for e in examples),
+            separate_ideographs=self.separate_ideographs,
+        )
+        label_ids = LabelSet(self._learned_labels, self.is_token_level).ids(
             {tag for example in examples for tag in example.tags}
         )
-        cut_words = cut_sentences = words = 0
+        cut = CutWords()
         for example in examples:
-            pieces = [ids[word] for word in example.words]
-            ends = list(accumulate(map(len, pieces), initial=1))
-            kept = bisect_right(ends, room + 1) - 1
-            words += len(pieces)
-            if kept < len(pieces):
-                cut_words += len(pieces) - kept
-                cut_sentences += 1
-            if is_training and not kept:
-                continue
-            row = make_row([*chain.from_iterable(pieces[:kept])], self.tokenizer)
-            yield {
-                "eid": example.eid,
-                "input_ids": row.input_ids,
-                "segment_ids": row.segment_ids + 1,
-                "labels": [label_ids[tag] for tag in example.tags[:kept]] or [0] * kept,
-                "labels_mask": [1.0] * kept,
-                "labeled_positions": ends[:kept],
-            }
-        if cut_words:
+            row = make_features(example, ids, label_ids, self.tokenizer, room, cut)
+            if row["labels"] or not is_training:
+                yield row
+        if cut.words:
             logging.warning(
                 "%s: %d words of %d sentences (%.1f %% of all words, %.1f %% of all sentences) "
                 "don't fit into max_seq_length %d and are cut off.",
                 self.name,
-                cut_words,
-                cut_sentences,
-                100 * cut_words / words,
-                100 * cut_sentences / len(examples),
+                cut.words,
+                cut.sentences,
+                100 * cut.words / sum(len(example.words) for example in examples),
+                100 * cut.sentences / len(examples),
                 self.config.max_seq_length,
             )
 
@@ -202,7 +196,7 @@ class TaggingTask(Task):
             self._scored_file = path
         gold = [example.tags for example in self._read(path, with_tags=True)]
         scorer = WordAccuracyScorer if self.is_token_level else SpanScorer
-        return scorer(self.labels, gold, functools.partial(file_changed, self, split))
+        return scorer(self._learned_labels, gold, functools.partial(file_changed, self, split))
 
     def prediction_records(
         self,
@@ -216,15 +210,19 @@ class TaggingTask(Task):
             For each sentence its "id" and, one per word, "words", "tags" and "probabilities" (of
             these tags). A word that was cut off has the tag O in a task of spans and null
             otherwise; its probability is null. In a task of spans also "spans": objects of "start"
-            (number of the first word), "end" (of the word after the last), "type" and "text".
+            (number of the first word), "end" (of the word after the last), "type" and "text" (see
+            `join_words`).
         """
         by_eid = outputs_by_eid(self, split, outputs, examples)
+        labels = self._learned_labels
         records = []
         for example in examples:
             result = by_eid[example.eid]
-            if len(predicted_tags(result, self.labels)) > len(example.words):
+            if len(predicted_tags(result, labels)) > len(example.words):
                 raise file_changed(self, split, f"sentence {example.eid + 1} is shorter")
-            tagged = tagged_sentence(example.words, result, self.labels, self.is_token_level)
+            tagged = tagged_sentence(example.words, result, labels, self.is_token_level)
+            if not self.is_token_level:
+                tagged["tags"] = [self._written(tag) for tag in tagged["tags"]]
             records.append({"id": example.eid, **tagged})
         return records
 
@@ -237,9 +235,36 @@ class TaggingTask(Task):
             "span_prefixes": self.span_prefixes,
         }
 
+    def feature_state(self) -> dict[str, Any]:
+        """Returns the state that features depend on; see `Task.feature_state`.
+
+        It is that of version 0.1.0 where a file gives the same features as there.
+        """
+        state = self.get_state()
+        separated = state.pop("separate_ideographs")
+        if state.get("layout", {}).get("per_line") == "word":
+            del state["layout"]
+        paths = {self.path(self.file_name(split)) for split in SPLITS}
+        read_otherwise, has_ideographs = self._reader.differences(paths, self.columns)
+        if read_otherwise:
+            state["reading"] = 2
+        if separated and has_ideographs:
+            state["separate_ideographs"] = True
+        return state
+
     def get_state(self) -> dict[str, Any]:
-        """Returns the labels, and whether they stand for themselves."""
-        return {"labels": list(self.labels), "is_token_level": self.is_token_level}
+        """Returns the labels, what they stand for, and how words and files are read."""
+        state = {
+            "labels": self.labels,
+            "is_token_level": self.is_token_level,
+            "separate_ideographs": self.separate_ideographs,
+        }
+        if self._notation != Notation():
+            state["notation"] = dataclasses.asdict(self._notation)
+        layout = self._reader.trained
+        if layout not in (None, Layout(self.columns.separator)):
+            state["layout"] = dataclasses.asdict(layout)
+        return state
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Takes the labels that a model was trained with, instead of those of the data.
@@ -248,7 +273,8 @@ class TaggingTask(Task):
             UserError: it was trained on another kind of task or of tags.
         """
         given, labels = state.get("is_token_level"), state.get("labels")
-        if not isinstance(given, bool) or not isinstance(labels, list):
+        are_texts = isinstance(labels, list) and all(isinstance(x, str) for x in labels)
+        if not isinstance(given, bool) or not isinstance(labels, list) or not are_texts:
             raise other_kind(self.name, "tagging", state)
         if self._is_token_level not in (None, given):
             kinds = {True: "token", False: "spans"}
@@ -260,7 +286,14 @@ class TaggingTask(Task):
                 remedy="Define the task as it was in training, or train a new model.",
             )
         self._is_token_level = given
-        self._labels = list(labels)
+        try:
+            self._notation = Notation(**state.get("notation", {}))
+            self._reader.trained = Layout(**state["layout"]) if "layout" in state else None
+        except (TypeError, ValueError):
+            raise other_kind(self.name, "tagging", state) from None
+        self._labels = [label if given else self._notation.learned(label) for label in labels]
+        # Models of version 0.1.0 don't say: they have seen ideographs as letters of their words.
+        self.separate_ideographs = state.get("separate_ideographs") is True
 
     def find_spans(self, tags: Sequence[str]) -> list[Span]:
         """Returns the spans that a file's tags mark, by the rule of the official program."""
@@ -270,14 +303,18 @@ class TaggingTask(Task):
         dev, test = (self.path(self.file_name(split)) for split in ("dev", "test"))
         return not tf.io.gfile.exists(dev) and tf.io.gfile.exists(test)
 
+    def _written(self, label: str) -> str:
+        return label if self.is_token_level else self._notation.written(label)
+
     def _read(self, path: str, with_tags: bool) -> list[TaggingExample]:
-        sentences = read_sentences(path, self.columns, with_tags=with_tags)
+        sentences = self._reader.read(path, self.columns, with_tags=with_tags).sentences
         if self.config.debug:
             sentences = sentences[:_DEBUG_SENTENCES]
         if not with_tags:
             return [TaggingExample(i, s.words, ()) for i, s in enumerate(sentences)]
+        labels = LabelSet(self._learned_labels, self.is_token_level)
         learned = self._learned_tags(path, sentences)
-        LabelSet(self.labels, self.is_token_level).check_known(sentences, learned, path)
+        labels.check_known(sentences, learned, path)
         return [
             TaggingExample(i, sentence.words, tags)
             for i, (sentence, tags) in enumerate(zip(sentences, learned, strict=True))
@@ -286,29 +323,31 @@ class TaggingTask(Task):
     def _learned_tags(self, path: str, sentences: Sequence[Sentence]) -> list[tuple[str, ...]]:
         if self.is_token_level:
             return [sentence.tags for sentence in sentences]
-        return learned_tags(sentences, path, self.find_spans, self.span_prefixes)
+        return learned_tags(sentences, path, self.find_spans, self.span_prefixes, self._notation)
 
     def _infer_labels(self) -> None:
-        """Reads the labels, and whether they mark spans, from the files of all splits."""
-        splits = {}
-        num_columns = None
-        for split in ("train", "dev", "test"):
+        """Reads the labels, and whether and how they mark spans, from the files of all splits."""
+        train = self.path(self.file_name("train"))
+        found = self._reader.read(train, self.columns, with_tags=True)
+        self._reader.trained = found.layout
+        splits = {train: found.sentences}
+        for split in ("dev", "test"):
             path = self.path(self.file_name(split))
-            if split == "train" or tf.io.gfile.exists(path):
-                if split == "test" and not self._test_is_dev():
-                    bare = read_sentences(path, self.columns, with_tags=False)
-                    if bare[0].num_columns != num_columns:
-                        logging.info("%s has no tags, so no labels to learn.", path)
-                        continue
-                splits[path] = read_sentences(path, self.columns, with_tags=True)
-                num_columns = num_columns or splits[path][0].num_columns
-        if self._is_token_level is None:
-            self._infer_level(splits[self.path(self.file_name("train"))])
+            if not tf.io.gfile.exists(path):
+                continue
+            if split == "test" and not self._test_is_dev():
+                bare = self._reader.read(path, self.columns, with_tags=False)
+                if bare.num_columns != found.num_columns:
+                    logging.info("%s has no tags, so no labels to learn.", path)
+                    continue
+            splits[path] = self._reader.read(path, self.columns, with_tags=True).sentences
+        self._recognize_scheme(train, found.sentences)
         labels = [
             set(chain.from_iterable(self._learned_tags(path, sentences)))
             for path, sentences in splits.items()
         ]
-        new = sorted(set().union(*labels) - labels[0])
+        self._labels = sorted(set().union(*labels), key=self._written)
+        new = [self._written(label) for label in self._labels if label not in labels[0]]
         if new:
             logging.warning(
                 "%s: %d tags occur in the splits to predict but not in training: %s.",
@@ -316,20 +355,21 @@ class TaggingTask(Task):
                 len(new),
                 first_of(new, separator=", "),
             )
-        self._labels = sorted(set().union(*labels))
 
-    def _infer_level(self, sentences: Sequence[Sentence]) -> None:
-        """Decides that tags stand for themselves if one of the training split marks no span."""
-        tags = sorted(set(chain.from_iterable(sentence.tags for sentence in sentences)))
-        other = [tag for tag in tags if not marks_spans(tag, self.span_prefixes)]
-        self._is_token_level = bool(other)
-        logging.info(
-            "%s: the tags %s (%s): %s.",
-            self.name,
-            "stand for themselves" if other else "mark spans",
-            first_of(other or tags, separator=", "),
-            "accuracy is reported" if other else "F1 of spans is reported",
+    def _recognize_scheme(self, path: str, sentences: Sequence[Sentence]) -> None:
+        """Recognizes how the tags of the training split mark spans, if they do; says so."""
+        if not self._marks and self._is_token_level is not None:
+            return
+        is_open = self._is_token_level is None
+        notation = recognize_notation(tag_counts(sentences), self._marks)
+        if is_open:
+            self._is_token_level = notation is None
+        self._notation = notation or Notation(self._marks[0])
+        said = describe_tags(
+            sentences, path, self.span_prefixes, None if self._is_token_level else self._notation
         )
+        if is_open:
+            say(f"{self.name}: the tags {said}.")
 
 
 class Chunking(TaggingTask):
@@ -364,6 +404,10 @@ class CustomTagging(TaggingTask):
         self.columns = Columns(definition.word_column, definition.tag_column, definition.separator)
         if scheme == "iob":
             self.span_prefixes = "BI"
+        if scheme == BARE:
+            self._notation = Notation(marks="")
+        elif scheme not in (None, "token"):
+            self._marks = (MARKS["bioes" if scheme == "iob" else scheme],)
         self._files = definition.files
 
     def file_name(self, split: str) -> str:

@@ -1,5 +1,6 @@
 """Folders of fine-tuned models with random weights, without training."""
 
+import dataclasses
 import json
 import pathlib
 
@@ -34,7 +35,9 @@ STATES = {
 PLAIN_SPANS = {"joint_prediction": False, "answerable_classifier": False}
 
 
-def write_fine_tuned(folder, tasks, network=tiny_tasks.NETWORK, states=None, **hparams):
+def write_fine_tuned(
+    folder, tasks, network=tiny_tasks.NETWORK, states=None, pieces=None, **hparams
+):
     """Writes a trial's folder; returns it, the network and the tasks.
 
     Args:
@@ -42,11 +45,15 @@ def write_fine_tuned(folder, tasks, network=tiny_tasks.NETWORK, states=None, **h
         tasks: names of `STATES`.
         network: the encoder's sizes.
         states: task -> state, where it is another.
+        pieces: the vocabulary, where it is another; then the network has as many embeddings.
         **hparams: of fine-tuning.
     """
     states = {name: {**STATES, **(states or {})}[name] for name in tasks}
     folder.mkdir(parents=True, exist_ok=True)
     vocab_file = tiny_tasks.write_vocabulary(folder)
+    if pieces:
+        pathlib.Path(vocab_file).write_text("".join(f"{piece}\n" for piece in pieces))
+        network = dataclasses.replace(network, vocab_size=len(pieces))
     config = tiny_tasks.configure(
         folder,
         task_names=list(tasks),

@@ -123,7 +123,7 @@ BAD = {
     "a separator of a table that is too long": ({**REVIEWS, "separator": "::"}, "separator", "one"),
     "a separator of a table that ends lines": ({**GRADES, "separator": "\n"}, "separator", "one"),
     "quotes of the wrong type": ({**REVIEWS, "quotes": "yes"}, "quotes", "true or false"),
-    "an unknown scheme": ({**TAGS, "scheme": "bio"}, "scheme", '"iob" or "bioes" or "token"'),
+    "an unknown scheme": ({**TAGS, "scheme": "bio"}, "scheme", '"iob" or "bioes" or "bilou"'),
     "a scheme of the wrong type": ({**TAGS, "scheme": ["iob"]}, "scheme", '"iob"'),
     "a name as word column": ({**TAGS, "word_column": "word"}, "word_column", "an integer"),
     "a tag column that is true": ({**TAGS, "tag_column": True}, "tag_column", "an integer"),

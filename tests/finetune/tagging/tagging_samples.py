@@ -20,7 +20,7 @@ def tokenizer(*, lower_case=True, implementation="reference"):
 
 def config(folder, **values):
     """What tagging tasks ask of a FinetuningConfig; the task's data lie in `folder`."""
-    defaults = {"max_seq_length": 32, "debug": False}
+    defaults = {"max_seq_length": 32, "debug": False, "separate_ideographs": True}
     return types.SimpleNamespace(**{**defaults, **values}, raw_data_folder=lambda name: str(folder))
 
 

@@ -1,18 +1,20 @@
-"""Reading files of words and tags, and from words to pieces."""
-
-import importlib.util
+"""Reading files of words and tags, of every layout that people have."""
 
 import pytest
 
 from electra_tf2.errors import UserError
-from finetune.tagging.conll import Columns, read_sentences, word_ids
-from tests.finetune.tagging.tagging_samples import ids, tokenizer
+from finetune.tagging.conll import TagReader, read_sentences
+from finetune.tagging.layout import Columns, Layout
+
+
+def _file(tmp_path, text, columns=None, with_tags=True, trained=None):
+    path = tmp_path / "file.txt"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return read_sentences(str(path), columns or Columns(), with_tags=with_tags, trained=trained)
 
 
 def _read(tmp_path, text, columns=None, with_tags=True):
-    path = tmp_path / "file.txt"
-    path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return read_sentences(str(path), columns or Columns(), with_tags=with_tags)
+    return _file(tmp_path, text, columns, with_tags).sentences
 
 
 def _pairs(sentences):
@@ -20,10 +22,11 @@ def _pairs(sentences):
 
 
 def test_first_and_last_column(tmp_path):
-    sentences = _read(tmp_path, "a DT B-NP\nb\t NN  I-NP\r\n\n\n \t\nc X O\n\n")
+    file = _file(tmp_path, "a DT B-NP\nb\t NN  I-NP\r\n\n\n \t\nc X O\n\n")
+    sentences = file.sentences
     assert _pairs(sentences) == [[("a", "B-NP"), ("b", "I-NP")], [("c", "O")]]
     assert [s.lines for s in sentences] == [(1, 2), (6,)]
-    assert sentences[0].num_columns == 3
+    assert file.num_columns == 3
 
 
 @pytest.mark.parametrize("end", ["", "\n", "\n\n", "\n\n\n"])
@@ -67,11 +70,17 @@ def test_a_byte_order_mark_is_no_part_of_the_first_word(tmp_path):
         ("a O\nb B\n", Columns(tag=2), ["line 1", "'a O'", "tag in column 2"]),
         ("a O\n", Columns(tag=-3), ["line 1", "column -3"]),
         ("a b\nO\n", Columns(1, -1), ["line 1", "'a b'"]),  # the same column
-        ("a\tO\n\tO\n", Columns(separator="\t"), ["line 2", "separated by '\\t'"]),
+        ("a,O\n,O\n", Columns(separator=","), ["line 2", "separated by ','"]),
         ("a\tO\nb\t\n", Columns(separator="\t"), ["line 2", "'b'"]),
         ("", Columns(), ["empty", "file.txt"]),
         (" \n\n", Columns(), ["empty", "file.txt"]),
         ("-DOCSTART- -X- O\n\n", Columns(), ["no sentence", "file.txt"]),
+        ("# a comment\n## another\n", Columns(), ["no sentence", "file.txt"]),
+        ("a O\nb,O\n", Columns(), ["line 2", "'b,O'", '"separator": ","']),
+        ("a b\tO O\nc d e\tO O\nf g\tO B\n", Columns(), ["line 2", "3 words and 2 tags"]),
+        ("a/O b/B\n" * 20 + "c/O d\n", Columns(), ["line 21", "'c/O d'"]),
+        ('{"tokens": ["a"], "tags": ["O"]}\n', Columns(), ["file.txt", "JSON"]),
+        ("1\ta\tO\n2\tb\tO\n3\tc\tO\n\n1\td\tO\n", Columns(), ["line 1", "numbers them"]),
         ("a O\né O\n".encode("latin-1"), Columns(), ["not UTF-8", "file.txt, line 2", "0xe9"]),
     ],
 )
@@ -88,62 +97,141 @@ def test_a_missing_file(tmp_path):
         read_sentences(str(tmp_path / "train.txt"), Columns(), with_tags=True)
 
 
-WORDS = [
-    ("barks", ["bark", "##s"]),
-    ("BARKS", ["bark", "##s"]),
-    ("u.", ["u", "."]),
-    ("u.-u,", ["u", ".", "-", "u", ","]),
-    ("é", ["e"]),
-    ("cat", ["[UNK]"]),
-    ("cat,", ["[UNK]", ","]),
-    ("a" * 201, ["[UNK]"]),
-    # Ordinary text, not special tokens.
-    ("[CLS]", ["[", "cls", "]"]),
-    ("[SEP]", ["[", "sep", "]"]),
-    # Ideographs don't stand alone: a piece that continues the word matches.
-    ("中文", ["中", "##文"]),
-    ("文中", ["[UNK]"]),
-    ("E\u0301中文.", ["[UNK]", "."]),
-    # Words of which cleaning leaves nothing.
-    ("\u200b", ["[UNK]"]),
-    ("\ufffd", ["[UNK]"]),
-    ("\u0301", ["[UNK]"]),
-    # Characters within words that cleaning drops.
-    ("an\u200bna", ["anna"]),
-    ("中\ufffd文", ["中", "##文"]),
-    # Words with spaces come from files with another separator.
-    ("new york", ["new", "york"]),
-    ("中文 york", ["中", "##文", "york"]),
-]
-IMPLEMENTATIONS = ["reference"] + ["fast"] * bool(importlib.util.find_spec("tensorflow_text"))
+def test_cells_between_tabs_are_kept_as_they_are(tmp_path):
+    text = "10\u00a0000\tB-AMT\nS. A. \tO\n \tO\n\u3000\tO \n\tO\n"
+    for columns in (Columns(), Columns(separator="\t")):
+        file = _file(tmp_path, text, columns)
+        assert file.sentences[0].words == ("10\u00a0000", "S. A. ", " ", "\u3000", "")
+        assert file.sentences[0].tags == ("B-AMT", "O", "O", "O", "O")
+        assert file.layout == Layout("\t")
+        assert [w for w in file.warnings if "1 words are empty, the first on line 5" in w]
 
 
-@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
-def test_pieces(implementation):
-    found = word_ids(tokenizer(implementation=implementation), [word for word, _ in WORDS])
-    assert found == {word: ids(*pieces) for word, pieces in WORDS}
+@pytest.mark.parametrize("space", "\xa0\u2009\u202f\u3000")
+def test_only_an_ordinary_space_separates_columns(tmp_path, space):
+    (sentence,) = _read(tmp_path, f"5{space}% B-AMT\n{space}\n" + "a O\n" * 2)[:1]
+    assert sentence.words == (f"5{space}%",) and sentence.tags == ("B-AMT",)
 
 
-@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
-def test_case_is_kept_where_the_tokenizer_keeps_it(implementation):
-    cased = tokenizer(lower_case=False, implementation=implementation)
-    assert word_ids(cased, ["Anna", "anna", "ANNA", "é", "[CLS]", "U中"]) == {
-        "Anna": ids("Anna"),
-        "anna": ids("anna"),
-        "ANNA": ids("[UNK]"),
-        "é": ids("[UNK]"),
-        "[CLS]": ids("[", "[UNK]", "]"),
-        "U中": ids("[UNK]"),
-    }
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a\tDT O\nb\tNN B\n",  # tabs and spaces, for the eye
+        "a\t\tDT\tO\nb\tNN\tB\n",  # tabs to align
+        "a\tDT\tO\nb NN B\n",
+    ],
+)
+def test_tabs_that_are_mere_white_space(tmp_path, text):
+    file = _file(tmp_path, text, Columns(tag=2))
+    assert _pairs(file.sentences) == [[("a", "O"), ("b", "B")]] and file.layout == Layout()
 
 
-def test_each_distinct_word_is_tokenized_once(monkeypatch):
-    reference = tokenizer()
-    calls = []
-    encode = reference.encode_lines
-    monkeypatch.setattr(
-        reference, "encode_lines", lambda lines: calls.append(lines) or encode(lines)
-    )
-    assert word_ids(reference, ["the", "dog", "the"]) == {"the": ids("the"), "dog": ids("dog")}
-    assert calls == [["the", "dog"]]
-    assert word_ids(reference, []) == {}
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_line_ends(tmp_path, end):
+    text = "\ufeff# id = 1\na\tO\nb\tB\n\nc\tO\n".replace("\n", end)
+    assert _pairs(_read(tmp_path, text)) == [[("a", "O"), ("b", "B")], [("c", "O")]]
+
+
+COMMENTS = {
+    "before sentences": ("# id = 1\na DT O\n\n#id=2\nb DT O\n", 2),
+    "with tabs and as many columns": (
+        "## column 1 : CHAR\tTAG\n## id\t<a:LC> b.\na\tO\n\n## id\t<b>\nb\tO\n",
+        3,
+    ),
+    "a number sign and columns": ("#\thttp://x y\nq\ta\tO\n\n#\tz\nq\tb\tO\n", 2),
+    "between words": ("a DT O\n# a gap\n\nb DT O\n", 1),
+    "of OntoNotes": ("#begin document (x); part 0\na DT O\n\n#end document\nb DT O\n", 2),
+}
+
+
+@pytest.mark.parametrize("kind", COMMENTS)
+def test_comments_are_left_out_and_counted(tmp_path, kind):
+    text, number = COMMENTS[kind]
+    columns = Columns(word=1) if "#\t" in text else Columns()
+    file = _file(tmp_path, text, columns)
+    assert _pairs(file.sentences) == [[("a", "O")], [("b", "O")]]
+    assert f"{number} lines are comments" in "".join(file.notes)
+
+
+def test_a_number_sign_may_be_a_word(tmp_path):
+    text = "# # B-NP\n500 CD I-NP\n\n#tag NN B-NP\n# # I-NP\n#odd NN B-NX\n"
+    first, second = _read(tmp_path, text)
+    assert first.words == ("#", "500") and second.words == ("#tag", "#", "#odd")
+    words = _read(tmp_path, "#tag\n#\nthe\n# a comment\n", with_tags=False)
+    assert words[0].words == ("#tag", "#", "the")
+
+
+def test_conll_u(tmp_path):
+    rows = ["# text = du vin", "1-2\tdu\t_\t_", "1\tde\tADP\t_", "2\tle\tDET\t_"]
+    rows += ["2.1\tbu\tVERB\t_", "3\tvin\tNOUN\t_"]
+    file = _file(tmp_path, "\n".join(rows), Columns(1, 2))
+    assert _pairs(file.sentences) == [[("de", "ADP"), ("le", "DET"), ("vin", "NOUN")]]
+    assert "2 ranges and empty nodes" in "".join(file.notes)
+    # Words of this form are words where the first column is that of the words.
+    assert _read(tmp_path, "1-2 O\n3 O\n")[0].words == ("1-2", "3")
+
+
+@pytest.mark.parametrize(
+    ("text", "layout"),
+    [
+        ("a b c\tO B I\nd\tO\ne f\tB O\n", Layout("\t", "sentence")),
+        ("a/O b/B c/I\nd/O\n\ne/B f/O\n", Layout(None, "/")),
+        ("a_O b_B c_I\nd_O\ne_B f_O\n", Layout(None, "_")),
+    ],
+)
+def test_a_sentence_per_line(tmp_path, text, layout):
+    file = _file(tmp_path, text)
+    assert file.layout == layout and "each line is a sentence" in "".join(file.notes)
+    expected = [[("a", "O"), ("b", "B"), ("c", "I")], [("d", "O")], [("e", "B"), ("f", "O")]]
+    assert _pairs(file.sentences) == expected
+    assert [s.lines for s in file.sentences][0] == (1, 1, 1)
+    # The same words without tags, as they are predicted.
+    bare = _file(tmp_path, "a b/c\nd\n", with_tags=False, trained=layout)
+    assert [s.words for s in bare.sentences] == [("a", "b/c"), ("d",)]
+
+
+def test_words_with_spaces_to_predict(tmp_path):
+    trained = Layout("\t")
+    file = _file(tmp_path, "New York\nBern\n", with_tags=False, trained=trained)
+    assert file.sentences[0].words == ("New York", "Bern")
+    columns = _file(tmp_path, "York O\nBern O\n", with_tags=False, trained=trained)
+    assert columns.sentences[0].words == ("York", "Bern")
+
+
+def test_columns_that_vary_are_warned_of(tmp_path):
+    file = _file(tmp_path, "a O\nNew York B\nb O\nc O\n")
+    assert file.num_columns == 2
+    assert "1 lines don't have 2 columns" in file.warnings[0] and "line 2" in file.warnings[0]
+    assert not _file(tmp_path, "a O\n\nb O\n").warnings
+
+
+def test_a_file_without_an_empty_line_is_warned_of_once(tmp_path, caplog):
+    path = tmp_path / "train.txt"
+    path.write_text("a O\n" * 300)
+    reader = TagReader()
+    for _ in range(2):
+        reader.read(str(path), Columns(), with_tags=True)
+    assert caplog.text.count("no empty line") == 1 and "all 300 words" in caplog.text
+    assert not _file(tmp_path, "a O\n" * 20).warnings
+
+
+def test_a_document_start_ends_a_sentence(tmp_path):
+    assert len(_read(tmp_path, "a O\n-DOCSTART-\tO\nb O\n")) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "separator", "expected"),
+    [
+        ("a B\nb\tO\n", None, (False, False)),
+        ("10\xa0000 B\n", None, (True, False)),
+        ("# c\na B\n", None, (True, False)),
+        ("New York\tB\n", None, (True, False)),
+        ("New York\tB\r\n", "\t", (False, False)),
+        (" \tB\n", "\t", (True, False)),
+        ("北京 B\n", None, (False, True)),
+    ],
+)
+def test_files_that_an_earlier_version_read_otherwise(tmp_path, text, separator, expected):
+    (tmp_path / "file.txt").write_text(text)
+    paths = [str(tmp_path / name) for name in ("file.txt", "missing.txt")]
+    assert TagReader.differences(paths, Columns(separator=separator)) == expected

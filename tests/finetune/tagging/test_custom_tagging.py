@@ -1,7 +1,7 @@
 """Tagging tasks without code, and a sample of CoNLL-2003 from the file to the score."""
 
 import itertools
-import logging
+import json
 
 import numpy as np
 import pytest
@@ -10,6 +10,7 @@ import tensorflow as tf
 from electra_tf2.errors import UserError
 from finetune.definitions import TaggingDefinition
 from finetune.tagging.head import TaggingHead
+from finetune.tagging.notation import MARKS
 from finetune.tagging.tasks import CustomTagging
 from tests.finetune.tagging.tagging_samples import TRAIN, config, outputs, tokenizer, write
 
@@ -51,25 +52,124 @@ def test_touching_spans_of_different_types_in_iob1(tmp_path):
 @pytest.mark.parametrize(
     ("tags", "definition", "is_token_level", "said"),
     [
-        ("O B-A I-A O E-A S", {}, False, "mark spans"),
+        ("O B-A I-A O E-A S", {}, False, "mark spans, in the scheme BIOES"),
         ("O O O O O O", {}, False, "mark spans"),
-        ("DT NN O B-A I-A O", {}, True, "stand for themselves (DT, NN)"),
+        ("O A A O O O", {}, False, "mark spans, in the scheme bare types (A, O)"),
+        ("DT NN O B-A I-A O", {}, True, "stand for themselves (B-A, DT, I-A, NN, O)"),
         ("B-A B-A I-A O O O", {"scheme": "token"}, True, None),
+        ("B-A B-A I-A O O O", {"scheme": "iob"}, False, None),
     ],
 )
 def test_the_level_is_told_from_the_training_tags(
-    tmp_path, caplog, tags, definition, is_token_level, said
+    tmp_path, capsys, tags, definition, is_token_level, said
 ):
     write(tmp_path, train=_columns(tags))
     task = _task(tmp_path, **definition)
-    with caplog.at_level(logging.INFO, logger="absl"):
-        assert task.is_token_level is is_token_level
-    if said is None:
-        assert "is reported" not in caplog.text
-    else:
-        assert said in caplog.text
+    assert task.is_token_level is is_token_level
+    assert task.labels and (said or "") in (shown := capsys.readouterr().err)
+    assert ("is reported" in shown) is (said is not None)
     if is_token_level:
         assert task.get_examples("train")[0].tags == tuple(tags.split())
+
+
+# Notation -> tags of SENTENCE, and the labels that are learned for them.
+NOTATIONS = {
+    "bilou": ("B-PER L-PER O O U-LOC U-LOC", "B-PER L-PER O U-LOC"),
+    "bmes": ("B-PER E-PER O O S-LOC S-LOC", "B-PER E-PER O S-LOC"),
+    "bmewo": ("B-PER E-PER O O W-LOC W-LOC", "B-PER E-PER O W-LOC"),
+    "iob, suffix": ("PER-B PER-I O O LOC-B LOC-B", "LOC-S O PER-B PER-E"),
+    "iob, suffix and another outside": ("PER_B PER_I - - LOC_B LOC_B", "- LOC_S PER_B PER_E"),
+    "bilou, slash": ("B/PER L/PER O O U/LOC U/LOC", "B/PER L/PER O U/LOC"),
+    "iob, colon": ("B:PER I:PER O O B:LOC B:LOC", "B:PER E:PER O S:LOC"),
+    "lower case": ("b-PER i-PER o o b-LOC b-LOC", "b-PER e-PER o s-LOC"),
+}
+
+
+@pytest.mark.parametrize("notation", NOTATIONS)
+def test_spans_labels_and_predictions_in_every_notation(tmp_path, notation):
+    tags, labels = NOTATIONS[notation]
+    write(tmp_path, train=_columns(tags), dev=_columns(tags))
+    scheme = notation.partition(",")[0]
+    for definition in ({}, {"scheme": scheme} if scheme in MARKS or scheme == "iob" else {}):
+        trained = _task(tmp_path, **definition)
+        assert not trained.is_token_level and trained.labels == labels.split()
+        task = _task(tmp_path, **definition)
+        task.set_state(json.loads(json.dumps(trained.get_state())))
+        (example,) = task.get_examples("dev")
+        assert example.tags == tuple("B-PER E-PER O O S-LOC S-LOC".split())
+        assert task.labels == labels.split()
+        (row,) = task.featurize([example], is_training=False)
+        predicted = [task.labels[i] for i in row["labels"]]
+        output = outputs(0, predicted[:5], labels=task.labels)
+        scorer = task.get_scorer("dev")
+        scorer.update(output)
+        assert dict(scorer.get_results())["recall"] == pytest.approx(200 / 3)
+        (record,) = task.prediction_records("dev", [output], [example])
+        assert record["tags"] == [*predicted[:5], task.outside]
+        assert [(span["type"], span["text"]) for span in record["spans"]] == [
+            ("PER", "anna smith"),
+            ("LOC", "paris"),
+        ]
+
+
+def test_bare_types(tmp_path):
+    write(tmp_path, train=_columns("PER PER O O LOC LOC") + "\nthe O\ndog O\n")
+    for definition in ({}, {"scheme": "bare"}):
+        task = _task(tmp_path, **definition)
+        first, _ = task.get_examples("train")
+        assert first.tags == tuple("B-PER E-PER O O B-LOC E-LOC".split())
+        restored = _task(tmp_path, **definition)
+        restored.set_state(task.get_state())
+        assert restored.labels == task.labels == ["B-LOC", "B-PER", "E-LOC", "E-PER", "O"]
+        assert restored.get_examples("train")[0].tags == first.tags
+
+
+@pytest.mark.parametrize(
+    ("tags", "odd", "allowed"),
+    [
+        ("B-PER I-PER O O B-LOC O", "0", "B-, I-"),
+        ("B-PER I-PER O O B-LOC O", "B_LOC", "B-, I-"),
+        ("B-PER I-PER O O B-LOC O", "LOC", "B-, I-"),
+        ("B-PER L-PER O O U-LOC O", "S-LOC", "U-"),
+        ("PER_B PER_I - - LOC_B -", "O", "_B, _I"),
+        ("PER PER O O LOC O", "0", "type of a span"),
+    ],
+)
+def test_an_odd_tag_is_an_error_with_its_line(tmp_path, tags, odd, allowed):
+    text = (_columns(tags) + "\n") * 50
+    write(tmp_path, train=f"{text}anna {odd}\n")
+    with pytest.raises(UserError) as error:
+        _task(tmp_path).is_token_level  # noqa: B018, what the property does
+    assert error.value.where == f"{tmp_path / 'train.txt'}, line 351"
+    assert f"{odd!r} (1 of 301" in str(error.value.received)
+    assert allowed in str(error.value.remedy)
+    # The remedy holds for those whose tags these are.
+    assert _task(tmp_path, scheme="token").main_metric == "accuracy"
+
+
+def test_the_names_of_columns_are_no_tag(tmp_path):
+    write(tmp_path, train="Token Tag\n" + _columns(NER["iob2"]))
+    with pytest.raises(UserError, match="(?s)line 1.*'Tag'.*names the columns"):
+        _task(tmp_path).get_examples("train")
+
+
+@pytest.mark.parametrize(
+    ("tags", "scheme", "said"),
+    [
+        ("B-A O I-A B-B I-B O", None, "1 tags do not follow those before them as IOB2"),
+        ("B-A I-A O E-B O S-B", None, "2 tags do not follow those before them as BIOES"),
+        ("B-A O U-A B-B L-B O", "bilou", "1 tags do not follow those before them as BILOU"),
+        ("I-A B-A I-B I-B O B-B", None, "1 tags do not follow those before them as IOB1"),
+        ("I-A B-A I-B I-B O I-B", "iob", None),
+        ("B-A I-A O B-B O B-B", None, None),
+        ("B-A I-A O U-B B-B L-B", None, "1 tags do not follow those before them as BILOU"),
+    ],
+)
+def test_tags_out_of_order_are_warned_of(tmp_path, caplog, tags, scheme, said):
+    write(tmp_path, train=_columns(tags))
+    assert _task(tmp_path, scheme=scheme).labels
+    assert (said or "") in caplog.text
+    assert ("do not follow" in caplog.text) is (said is not None)
 
 
 def test_features_depend_on_the_scheme_and_the_columns(tmp_path):

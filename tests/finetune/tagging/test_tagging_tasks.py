@@ -9,7 +9,7 @@ import pytest
 from electra_tf2.errors import UserError
 from electra_tf2.modeling.config import TransformerConfig
 from finetune.definitions import TaggingDefinition
-from finetune.tagging.conll import Columns
+from finetune.tagging.layout import Columns
 from finetune.tagging.metrics import SpanScorer, WordAccuracyScorer
 from finetune.tagging.tasks import Chunking, CustomTagging, TaggingTask
 from finetune.task_builder import get_task

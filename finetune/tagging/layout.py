@@ -1,0 +1,216 @@
+"""How a file of words and tags is laid out: its columns, its comments, and what a line holds.
+
+What a task's definition leaves open is recognized from all lines of a file together.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections import Counter
+from collections.abc import Sequence
+from typing import Literal
+
+COMMENT = "#"
+DOCUMENT_START = "-DOCSTART-"
+TAB = "\t"
+MARKS_OF_TAGS: tuple[Literal["/", "_", "|"], ...] = ("/", "_", "|")
+# White space between columns. A no-break space, or another one that has a width of its own, is part
+# of a word such as "10 000".
+_SPACES = re.compile(r"[^\S\xa0\u1680\u2000-\u200a\u202f\u205f\u3000]+")
+_HASHES = re.compile(r"#+(?:\s|$)")
+_TAG = re.compile(r"O|[BIESLUMW][-_].+|.+[-_][BIESLUMW]")
+_WORD_ID = re.compile(r"\d+")
+_OTHER_ID = re.compile(r"\d+[-.]\d+")
+# The share of a file's words that have to look like "Anna/B-PER".
+_MOST = 0.95
+
+
+@dataclasses.dataclass(frozen=True)
+class Columns:
+    """The columns of a line.
+
+    Attributes:
+        word: column of the word from 0, or from the end where negative.
+        tag: column of the tag, counted likewise.
+        separator: the text between columns; None: tabs if all lines have them, else white space.
+    """
+
+    word: int = 0
+    tag: int = -1
+    separator: str | None = None
+
+    def are_same(self, num_columns: int) -> bool:
+        """Whether word and tag are one column of a line with so many."""
+        return self.word % num_columns == self.tag % num_columns
+
+
+def cell(cells: Sequence[str], column: int) -> str | None:
+    """Returns a column of a line; None where the line lacks it."""
+    return cells[column] if -len(cells) <= column < len(cells) else None
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """How the lines of a file are read.
+
+    Attributes:
+        separator: the text between columns; None for white space.
+        per_line: "word": a word and its tag; "sentence": the words of a sentence in one column and
+            as many tags in another; "/", "_" or "|": the words of a sentence, each followed by this
+            character and its tag.
+    """
+
+    separator: str | None = None
+    per_line: Literal["word", "sentence", "/", "_", "|"] = "word"
+
+    def __post_init__(self):
+        is_separator = self.separator is None or isinstance(self.separator, str) and self.separator
+        if not is_separator or self.per_line not in ("word", "sentence", *MARKS_OF_TAGS):
+            raise ValueError(f"There is no such layout. Received: {self}")
+
+    def split(self, line: str) -> list[str]:
+        """Returns a line's columns; none for an empty line.
+
+        What tabs separate is kept as it is: a word may be a space, or empty.
+        """
+        if not line.strip():
+            return []
+        if self.separator is None:
+            return [part for part in _SPACES.split(line) if part]
+        cells = line.split(self.separator)
+        if self.separator != TAB:
+            cells = [part.strip(" \t") or part for part in cells]
+        return cells if any(map(str.strip, cells)) else []
+
+    def describe(self) -> str:
+        """Says how the file is read, for a message; "" for a word a line and white space."""
+        if self.per_line == "sentence":
+            return "each line is a sentence, its words in one column and its tags in another"
+        if self.per_line != "word":
+            return f"each line is a sentence, its words followed by {self.per_line!r} and the tag"
+        return "tabs separate the columns" if self.separator == TAB else ""
+
+
+def plain_lines(lines: Sequence[str]) -> list[str]:
+    """Returns the lines that hold words for certain: not empty, and without `#` in front."""
+    marks = (COMMENT, DOCUMENT_START)
+    return [line for line in lines if line.strip() and not line.lstrip().startswith(marks)]
+
+
+def recognize_layout(
+    lines: Sequence[str], columns: Columns, trained: Layout | None = None
+) -> Layout:
+    """Recognizes the layout of a file.
+
+    Args:
+        lines: all lines.
+        columns: what the task's definition says.
+        trained: the layout of the training file, for a file that may lack tags: lines without any
+            separator don't tell how they are meant.
+    """
+    plain, given = plain_lines(lines), Layout(columns.separator)
+    if columns.separator is not None:
+        table = given
+    else:
+        table = Layout(TAB) if plain and all(TAB in line for line in plain) else None
+    if table and _holds_sentences(plain, table, columns):
+        return dataclasses.replace(table, per_line="sentence")
+    if columns.separator is None:
+        if table and _holds_columns(plain, table, columns):
+            return table
+        for mark in MARKS_OF_TAGS:
+            if _holds_marked_words(plain, mark):
+                return Layout(None, mark)
+    if trained is not None and trained.per_line != "word":
+        return Layout(TAB, "sentence")  # of the words alone
+    if trained is not None and columns.separator is None:
+        if any(len(given.split(line)) == 1 for line in plain):
+            return dataclasses.replace(given, separator=trained.separator)
+    return given
+
+
+def _holds_sentences(plain: Sequence[str], table: Layout, columns: Columns) -> bool:
+    """Whether most lines have as many words in one column as tags in another, and several."""
+    several = alike = 0
+    for cells in map(table.split, plain):
+        words, tags = cell(cells, columns.word), cell(cells, columns.tag)
+        if words is not None and tags is not None and not columns.are_same(len(cells)):
+            count = len(tags.split())
+            several += count > 1
+            alike += count > 1 and count == len(words.split())
+    return several > len(plain) / 2 and alike > several / 2
+
+
+def _holds_columns(plain: Sequence[str], table: Layout, columns: Columns) -> bool:
+    """Whether tabs separate columns, rather than being one of several kinds of white space."""
+    rows, parts = ([kind.split(line) for line in plain] for kind in (table, Layout()))
+    unfit = 0
+    for row, part in zip(rows, parts, strict=True):
+        tag = cell(row, columns.tag)
+        unfit += len(tag.split()) > 1 if tag is not None else cell(part, columns.tag) is not None
+    return unfit <= len(rows) / 2 and (
+        len(set(map(len, rows))) == 1 or len(set(map(len, parts))) > 1
+    )
+
+
+def _holds_marked_words(plain: Sequence[str], mark: str) -> bool:
+    """Whether lines are sentences of words such as "Anna/B-PER"."""
+    lines = [line.split() for line in plain]
+    words = [word for line in lines for word in line]
+    marked = sum(all(word.rpartition(mark)[::2]) for word in words)
+    return marked >= _MOST * len(words) and sum(len(line) > 1 for line in lines) > len(lines) / 2
+
+
+class Lines:
+    """Tells the lines that hold words from comments and from what CoNLL-U adds to the words.
+
+    A line that begins with `#` is a comment, unless it looks like the lines of words: it has as
+    many columns as some of them, and one of their tags or one that marks a span. (`#` is a word of
+    the Wall Street Journal's and begins words of tweets.)
+
+    Args:
+        plain: see `plain_lines`.
+        layout: of the file.
+        columns: of the task.
+
+    Attributes:
+        counts: number of columns -> number of plain lines with so many.
+    """
+
+    def __init__(self, plain: Sequence[str], layout: Layout, columns: Columns):
+        rows = [layout.split(line) for line in plain]
+        self.counts = Counter(map(len, rows))
+        self._layout = layout
+        self._tag = columns.tag
+        self._tags = {(cell(row, columns.tag) or "").strip() for row in rows}
+        self._has_ids = (
+            layout.per_line == "word"
+            and all(columns.word % count for count in self.counts)
+            and any(_WORD_ID.fullmatch(row[0]) for row in rows)
+            and all(_WORD_ID.fullmatch(row[0]) or _OTHER_ID.fullmatch(row[0]) for row in rows)
+        )
+
+    def is_comment(self, line: str, cells: Sequence[str], in_sentence: bool) -> bool:
+        """Whether a line is a comment.
+
+        Args:
+            line: the line.
+            cells: its columns.
+            in_sentence: whether the line before holds a word: comments stand between sentences, so
+                that here `#` and a letter begin a word.
+        """
+        if not line.startswith(COMMENT):
+            return False
+        spaced = _HASHES.match(line) is not None
+        if self._layout.per_line != "word":
+            return spaced
+        if len(cells) not in self.counts:
+            return spaced or not in_sentence
+        tag = (cell(cells, self._tag) or "").strip()
+        is_tag = tag in self._tags or _TAG.fullmatch(tag) is not None
+        return spaced and len(cells) > 1 and not is_tag
+
+    def is_no_word(self, cells: Sequence[str]) -> bool:
+        """Whether a line of CoNLL-U is a range of words (1-2) or an empty node (1.1)."""
+        return self._has_ids and _OTHER_ID.fullmatch(cells[0]) is not None

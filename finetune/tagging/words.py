@@ -1,0 +1,114 @@
+"""Words of a file to pieces, and words of a span back to text."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+
+from electra_tf2.text.normalization import (
+    IDEOGRAPH_RANGES,
+    clean,
+    is_ideograph,
+    split_at_punctuation,
+)
+from electra_tf2.text.tokenizer import Tokenizer
+from electra_tf2.text.wordpiece import split_word
+
+_IDEOGRAPHS = "".join(f"{chr(first)}-{chr(last)}" for first, last in IDEOGRAPH_RANGES)
+# Thai, Lao; Tibetan, Myanmar; Khmer; Tai and New Tai scripts; radicals to CJK punctuation, kana and
+# bopomofo; Yi; halfwidth and fullwidth forms but for Hangul. Korean has spaces between words.
+_WITHOUT_SPACES = re.compile(
+    "[\u0e00-\u0eff\u0f00-\u109f\u1780-\u17ff\u1950-\u19df\u1a20-\u1aaf\u2e80-\u3130\u3190-\u33ff"
+    f"\ua000-\ua4cf\uff01-\uff9f{_IDEOGRAPHS}]"
+)
+
+
+def has_ideographs(text: str) -> bool:
+    """Whether a text has a character of those that BERT makes words of their own."""
+    return re.search(f"[{_IDEOGRAPHS}]", text) is not None
+
+
+def word_ids(
+    tokenizer: Tokenizer, words: Iterable[str], *, separate_ideographs: bool = True
+) -> dict[str, list[int]]:
+    """Tokenizes words that are already separated.
+
+    They become what the tokenizer makes of text. Every word is ordinary text: `[CLS]` is `[`,
+    `cls`, `]`. A word of which normalization leaves nothing becomes [UNK], so that each word has a
+    first piece to be tagged at.
+
+    Args:
+        tokenizer: vocabulary and casing.
+        words: words, each of which may occur many times.
+        separate_ideographs: whether ideographs in a word stand alone, as in pre-training; if not,
+            they are letters, as the official program has them.
+
+    Returns:
+        Word -> ids of its pieces, at least one.
+    """
+    distinct = list(dict.fromkeys(words))
+    unknown = [tokenizer.vocabulary.unk_id]
+    plain = [
+        word
+        for word in distinct
+        if separate_ideographs or word.isascii() or not any(map(is_ideograph, word))
+    ]
+    encoded = tokenizer.encode_lines(plain)
+    values, splits = encoded.values.tolist(), encoded.row_splits.tolist()
+    ids = {
+        word: values[start:end] or unknown
+        for word, start, end in zip(plain, splits[:-1], splits[1:], strict=True)
+    }
+    for word in distinct:
+        if word not in ids:
+            ids[word] = _ids_with_ideographs(tokenizer, word) or unknown
+    return ids
+
+
+def _ids_with_ideographs(tokenizer: Tokenizer, word: str) -> list[int]:
+    word = tokenizer.casing.apply(clean(word))
+    vocabulary = tokenizer.vocabulary
+    ids: list[int] = []
+    for part in word.split():
+        for run in split_at_punctuation(part):
+            pieces = split_word(run, vocabulary.ids)
+            known = [vocabulary.unk_id] if pieces is None else [vocabulary.ids[p] for p in pieces]
+            ids.extend(known)
+    return ids
+
+
+def join_words(words: Sequence[str], start: int, end: int) -> str:
+    """Returns the text of some words of a sentence.
+
+    A space stands between two words, unless a character beside it is of a script without spaces.
+    Where a sentence's words are its characters, they are joined as they are: spaces then are
+    among them, or have been left out of the data.
+
+    Args:
+        words: all words of the sentence.
+        start: number of the first word, from 0.
+        end: number of the word after the last one.
+    """
+    if _are_characters(words):
+        return "".join(words[start:end])
+    has_script = any(map(_WITHOUT_SPACES.search, words))
+    text = ""
+    for before, word in pairwise(["", *words[start:end]]):
+        beside = before[-1:] + word[:1]
+        # The digits of a year, each on its own: 2, 0, 2, 6, 年.
+        single = has_script and before + word == beside and beside.isascii() and beside.isalnum()
+        text += word if not text or single or _WITHOUT_SPACES.search(beside) else f" {word}"
+    return text
+
+
+def _are_characters(words: Sequence[str]) -> bool:
+    """Whether a space is among the words, or all are single characters and some of East Asia."""
+    if any(word and not word.strip() for word in words):
+        return True
+    return (
+        len(words) > 1
+        and all(len(unicodedata.normalize("NFC", word)) <= 1 for word in words)
+        and any(_WITHOUT_SPACES.search(word) or "가" <= word <= "힣" for word in words)
+    )
