@@ -1,6 +1,7 @@
 """The features of tasks' examples: made from their files, or read from a cache, and put together.
 
-<preprocessed_data_dir>/<task>_<split>-<key>.safetensors    the cache
+<preprocessed_data_dir>/<task>_<split>-<key>.safetensors    the cache; -v<n> follows the key where
+                                                             a task makes other features by now
 
 The key is a hash of all that the features depend on: the data file, the tokenizer, the task's
 settings and labels. Features made from anything else have another name, so stale ones are never
@@ -277,7 +278,9 @@ class Preprocessor:
             UserError: the data can't be read, or no row is left.
         """
         key = feature_key(task, split)
-        path = posixpath.join(self._folder, f"{task.name}_{split}-{key}.safetensors")
+        version = f"-v{task.features_version}" if task.features_version > 1 else ""
+        name = f"{task.name}_{split}-{key}{version}.safetensors"
+        path = posixpath.join(self._folder, name)
         table = self._cached(path) if self._read_cache else None
         if table is None:
             say(f"Preparing {task.name}, {split}: {task.data_file(split)}")

@@ -155,12 +155,15 @@ class Task(abc.ABC):
             batch makes a step of about the same size (the gradient of the summed loss is clipped):
             fair where an example has one loss, but not where its loss is a sum over its words, for
             then the words of short examples would count more.
+        features_version: raised when features come out otherwise, so that cached ones are made
+            anew.
     """
 
     main_metric: str
     dev_splits: Mapping[str, str] = {"dev": ""}
     test_splits: Sequence[str] = ("test",)
     sort_by_length: bool = True
+    features_version: int = 1
 
     def __init__(self, config: FinetuningConfig, name: str, tokenizer: Tokenizer):
         self.config = config

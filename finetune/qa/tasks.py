@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
+from electra_tf2.console import say
 from electra_tf2.files import write_json
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.text.rows import make_row
@@ -17,6 +18,7 @@ from finetune.definitions import QADefinition
 from finetune.qa.decoding import WindowOutputs, best_text, probabilities
 from finetune.qa.examples import QAExample, read_questions
 from finetune.qa.head import QAHead
+from finetune.qa.limits import LimitReport
 from finetune.qa.metrics import SpanBasedQAScorer
 from finetune.qa.passages import tokenize_questions
 from finetune.qa.question_files import (
@@ -55,11 +57,13 @@ class QATask(Task):
     """
 
     main_metric = "f1"
+    features_version = 2  # since labels are found by characters
     question_format: QuestionFormat = SQUAD
 
     def __init__(self, config: FinetuningConfig, name: str, tokenizer: Tokenizer, v2: bool = False):
         super().__init__(config, name, tokenizer)
         self.v2 = v2
+        self._said: set[str] = set()
 
     @abc.abstractmethod
     def read_paragraphs(self, path: str) -> Iterable[Paragraph]:
@@ -74,6 +78,7 @@ class QATask(Task):
             annotated=split == "train",
             scored=split in self.dev_splits,
             unanswerable=self.v2,
+            official=self.config.qa_spans == "official",
             limit=_DEBUG_QUESTIONS if self.config.debug else None,
         )
 
@@ -89,7 +94,10 @@ class QATask(Task):
         self, examples: Sequence[QAExample], is_training: bool
     ) -> Iterator[dict[str, Any]]:
         """Yields a row for each window; see `Task.featurize`."""
+        use = "training" if is_training else "scoring or predicting"
+        report = LimitReport(f"{self.name}, {use}", self.config)
         for question in tokenize_questions(examples, self.tokenizer, self.config):
+            report.add(question, is_training)
             for number, window in enumerate(question.windows):
                 passage = question.pieces[window.start : window.start + window.length]
                 row = make_row(question.query, self.tokenizer, second=passage)
@@ -101,15 +109,19 @@ class QATask(Task):
                     "end_positions": last,
                     "is_impossible": int(is_training and question.example.is_impossible),
                 }
+        report.log()
 
     def feature_settings(self) -> dict[str, Any]:
         """Returns what the features depend on; see `Task.feature_settings`."""
-        return {
+        settings = {
             **super().feature_settings(),
             "max_query_length": self.config.max_query_length,
             "doc_stride": self.config.doc_stride,
             "v2": self.v2,
         }
+        if self.config.qa_spans != "characters":  # the default is no part of older keys
+            settings["qa_spans"] = self.config.qa_spans
+        return settings
 
     def make_head(self, encoder: TransformerConfig, dtype: str) -> QAHead:
         """Builds the head; see `Task.make_head`."""
@@ -152,6 +164,12 @@ class QATask(Task):
             records.append(record)
         return records
 
+    def say_once(self, line: str) -> None:
+        """Prints a line, unless it was printed before: scores are computed again and again."""
+        if line not in self._said:
+            self._said.add(line)
+            say(line)
+
     def write_submission(
         self, split: str, records: Sequence[Mapping[str, Any]], folder: str
     ) -> list[str]:
@@ -172,7 +190,7 @@ class QATask(Task):
 
 
 class SQuADTask(QATask):
-    """Question answering over SQuAD's JSON: `<split>.json`."""
+    """Question answering over SQuAD's JSON: `<split>.json`. Other forms: see `read_squad`."""
 
     def data_file(self, split: str) -> str:
         """Returns the path of a split's file."""

@@ -22,7 +22,7 @@ def tokenized(passage, **fields):
 
 
 def answer_text(question):
-    first, last = question.answer_pieces()
+    first, last = question.answer_pieces
     return [VOCABULARY.tokens[i] for i in question.pieces[first : last + 1]]
 
 
@@ -102,8 +102,8 @@ def test_answers_are_tightened(passage, answer, pieces):
 def test_the_first_of_equal_places_counts():
     question = tokenized("mat cat-cat-cat", answer="cat-cat-cat")
     shorter = tokenized("mat cat-cat-cat", answer="cat")
-    assert question.answer_pieces() == (1, 5)
-    assert shorter.answer_pieces() == (1, 1)
+    assert question.answer_pieces == (1, 5)
+    assert shorter.answer_pieces == (1, 1)
 
 
 def rows(passage, is_training=True, **fields):

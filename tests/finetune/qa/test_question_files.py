@@ -7,7 +7,7 @@ import logging as python_logging
 import pytest
 
 from electra_tf2.errors import UserError
-from finetune.qa.examples import AnswerNotFound, Passage, split_words
+from finetune.qa.annotations import AnswerNotFound, Passage, split_words
 from tests.finetune.qa.qa_samples import make_task, mrqa_lines, question, squad, write_squad
 
 CONTEXT = "The cat sat on Steve's mat."
