@@ -60,14 +60,18 @@ def make_task(folder="", kind="squadv1", **values):
     return CustomQATask(settings, "custom", tokenizer(), QADefinition())
 
 
-def example(passage, *, answer=None, start=None, question="who?", eid=0, **fields):
+def example(passage, *, answer=None, start=None, official=False, question="who?", eid=0, **fields):
     """A question; `answer` is a text of the passage, by default the first of its kind."""
     if answer is not None:
-        start, end, _ = Passage(passage).locate(
-            answer, passage.index(answer) if start is None else start
-        )
-        first, last = (Passage(passage).word_at(place) for place in (start, end - 1))
-        fields.update(answer=answer, first_word=first, last_word=last, span=(start, end))
+        start = passage.index(answer) if start is None else start
+        text = Passage(passage)
+        if official:
+            first, last = text.official_words(answer, start)
+        else:
+            start, end, _ = text.locate(answer, start)
+            first, last = text.word_at(start), text.word_at(end - 1)
+            fields["span"] = (start, end)
+        fields.update(answer=answer, first_word=first, last_word=last)
     return QAExample(eid=eid, id=f"q{eid}", question=question, passage=passage, **fields)
 
 
