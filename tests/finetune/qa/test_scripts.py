@@ -27,7 +27,7 @@ def nth(passage, answer, number=0):
     return passage, answer, start
 
 
-ZH = "小明在1998年搬到上海。2003年他回到北京。2003年冬天他又回到上海，在上海大学教书，2010年离开上海。"
+ZH = "小明在1998年搬到上海。2003年他回到北京。2003年他又到上海，在上海大学教书，2010年离开上海。"
 KO = "민수는 서울에서 태어나 부산으로 이사했다. 그는 은행에서 일했다."
 DECOMPOSED_KO = unicodedata.normalize("NFD", KO)
 PASSAGES = {
@@ -92,3 +92,69 @@ def test_what_was_learned_is_answered(tmp_path, name, casing):
     content = squad((passage, [question("q", asked, [(answer, start)])]))
     tokenizer = character_tokenizer(passage + asked, casing)
     assert learned(tmp_path, content, tokenizer) == (PERFECT, {"q": answer})
+
+
+def test_an_unknown_character_within_an_answer(tmp_path):
+    passage, answer, start = nth("我们参观了北京龘学。", "北京龘学")
+    content = squad((passage, [question("q", "谁？", [(answer, start)])]))
+    tokenizer = character_tokenizer(passage + "谁？", UNCASED, without="龘")
+    assert tokenizer.tokenize(answer)[2] == "[UNK]"
+    assert learned(tmp_path, content, tokenizer) == (PERFECT, {"q": answer})
+
+
+@pytest.mark.parametrize("passage_form, answer_form", [("NFC", "NFD"), ("NFD", "NFC")])
+@pytest.mark.parametrize("counted_in", ["passage", "answer"])
+@pytest.mark.parametrize("casing", [UNCASED, CASED], ids=["uncased", "cased"])
+def test_passage_and_answer_may_be_composed_differently(
+    tmp_path, passage_form, answer_form, counted_in, casing
+):
+    text, answer, _ = nth(KO + " Pâté à Séoul.", "은행")
+    passage = unicodedata.normalize(passage_form, text)
+    answer = unicodedata.normalize(answer_form, answer)
+    form = passage_form if counted_in == "passage" else answer_form
+    counted = unicodedata.normalize(form, text)
+    start = counted.index(unicodedata.normalize(form, answer))
+    content = squad((passage, [question("q", "누구?", [(answer, start)])]))
+    scores, answers = learned(tmp_path, content, character_tokenizer(passage + "누구?", casing))
+    assert scores == PERFECT
+    assert answers == {"q": unicodedata.normalize(passage_form, answer)}
+
+
+def partly_right(folder, passage, gold, predicted, **settings):
+    """The scores of a model that answers something else."""
+    tokenizer = character_tokenizer(passage + "谁？", CASED)
+    content = squad((passage, [question("q", "谁？", [(gold, passage.index(gold))])]))
+    (folder / "dev.json").write_text(json.dumps(content), encoding="utf-8")
+    wrong = squad((passage, [question("q", "谁？", [(predicted, passage.index(predicted))])]))
+    (folder / "train.json").write_text(json.dumps(wrong), encoding="utf-8")
+    values = config(folder, max_seq_length=256, **settings)
+    task = CustomQATask(values, "t", tokenizer, QADefinition())
+    scorer = task.get_scorer("dev")
+    (row,) = task.featurize(task.get_examples("train"), is_training=True)
+    scorer.update(outputs(0, [(int(row["start_positions"]), int(row["end_positions"]), -0.1)]))
+    return dict(scorer.get_results())
+
+
+@pytest.mark.parametrize(
+    "gold, predicted, units, exact, f1",
+    [
+        ("在上海大学教书", "上海大学", "auto", 0, 100 * 8 / 11),
+        ("在上海大学教书", "上海大学", "words", 0, 0),
+        ("2010年", "2010", "auto", 0, 100 * 2 / 3),
+        ("2010年", "2010", "characters", 0, 100 * 8 / 9),
+        # Punctuation that ASCII doesn't have.
+        ("离开上海", "离开上海。", "auto", 100, 100),
+        ("离开上海", "离开上海。", "words", 0, 0),
+    ],
+)
+def test_chinese_is_scored_by_characters(tmp_path, capsys, gold, predicted, units, exact, f1):
+    scores = partly_right(tmp_path, ZH, gold, predicted, qa_score_units=units)
+    assert scores == {"exact_match": exact, "f1": pytest.approx(f1)}
+    assert ("qa_score_units" in capsys.readouterr().err) == (units == "auto")
+
+
+def test_a_chinese_name_does_not_make_an_english_passage_chinese(tmp_path, capsys):
+    passage = "The Yuan dynasty (元朝) was founded by Kublai Khan in 1271."
+    scores = partly_right(tmp_path, passage, "元朝", "Yuan dynasty (元朝)")
+    assert scores == {"exact_match": 0, "f1": pytest.approx(50)}
+    assert capsys.readouterr().err == ""
