@@ -13,7 +13,6 @@ from electra_tf2.errors import UserError, first_of
 from finetune.data_files import MAX_BAD_ROWS, MAX_BAD_SHARE
 from finetune.qa.annotations import AnswerNotFound, Passage
 from finetune.qa.question_files import (
-    Annotation,
     Paragraph,
     QuestionFormat,
     field,
@@ -100,12 +99,10 @@ def read_questions(
             passage=passage.text,
             gold=_gold(question, where, own, unanswerable) if scored else (),
         )
-        if annotated and unanswerable and _is_impossible(question, where, own):
-            example = dataclasses.replace(example, is_impossible=True)
-        elif annotated:
+        if annotated:
             try:
                 example, remark = _annotate(
-                    example, passage, own.annotation(question, where), official
+                    example, question, where, passage, own, unanswerable, official
                 )
             except AnswerNotFound as error:
                 problems.append(f"{example.id}: {error}")
@@ -152,17 +149,22 @@ def _gold(
     return gold
 
 
-def _is_impossible(question: Mapping[str, Any], where: str, form: QuestionFormat) -> bool:
-    """Whether to train on "no answer": where the file doesn't say so, if there is no answer."""
-    if "is_impossible" in question:
-        return field(question, "is_impossible", bool, where)
-    return form.annotation(question, where) is None
-
-
 def _annotate(
-    example: QAExample, passage: Passage, annotation: Annotation | None, official: bool
+    example: QAExample,
+    question: Mapping[str, Any],
+    where: str,
+    passage: Passage,
+    form: QuestionFormat,
+    unanswerable: bool,
+    official: bool,
 ) -> tuple[QAExample, str]:
-    """Returns the example with its answer, and a remark on the answer's position."""
+    """Returns the example with what to train on, and a remark on the answer's position."""
+    marked = "is_impossible" in question
+    if unanswerable and marked and field(question, "is_impossible", bool, where):
+        return dataclasses.replace(example, is_impossible=True), ""
+    annotation = form.annotation(question, where)
+    if annotation is None and unanswerable and not marked:
+        return dataclasses.replace(example, is_impossible=True), ""
     if annotation is None:
         raise AnswerNotFound("it has no answer")
     text = annotation.text

@@ -66,7 +66,7 @@ class LimitReport:
         if self._lengths:
             logging.warning(
                 "%s: %d of %d answers have more than max_answer_length = %d tokens. They are "
-                "learned, but can't be predicted; the longest has %d.",
+                "learned, but can't be predicted unless you raise it: the longest has %d.",
                 self._where,
                 len(self._lengths),
                 self._num_answers,
@@ -107,5 +107,5 @@ def long_gold(
     return (
         f"Warning: {where}: {len(too_long)} of {len(answered)} questions can't be answered right: "
         f"all of their right answers have more than max_answer_length = {limit} tokens (the "
-        f"longest of these needs {max(too_long)})."
+        f"longest of these needs {max(too_long)}). Raise it to let them be predicted."
     )

@@ -260,17 +260,16 @@ class SpanBasedQAScorer(Scorer):
             results = score_with_unanswerable(gold, answers, self.null_odds(), threshold, units)
         return sorted(results.items())
 
-    def _units(self) -> dict[str, Units]:
+    def _units(self) -> Mapping[str, Units]:
         """Returns what the answers to each question are compared by, and says so."""
         chosen = self._task.config.qa_score_units
-        passages: dict[str, Units] = {}
-        for example, _ in self._answered():
-            if example.passage not in passages:
-                auto = chosen == "auto"
-                passages[example.passage] = units_of(example.passage) if auto else chosen
-        units = {example.id: passages[example.passage] for example, _ in self._answered()}
+        examples = [example for example, _ in self._answered()]
+        if chosen != "auto":
+            return {example.id: chosen for example in examples}
+        by_passage = {text: units_of(text) for text in {e.passage for e in examples}}
+        units = {example.id: by_passage[example.passage] for example in examples}
         mixed = sum(unit == "mixed" for unit in units.values())
-        if mixed and chosen == "auto":
+        if mixed:
             self._task.say_once(
                 f"{self._task.name}, {self._split}: the answers to {mixed} of {len(units)} "
                 "questions are compared by characters, as in MLQA: spaces don't separate the words "

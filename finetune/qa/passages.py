@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from electra_tf2.errors import UserError
-from electra_tf2.text.normalization import Casing
+from electra_tf2.text.normalization import Casing, is_ideograph
 from electra_tf2.text.offsets import tokenize_with_offsets
 from electra_tf2.text.tokenizer import Tokenizer
 from finetune.qa.annotations import Passage
@@ -121,9 +121,11 @@ class TokenizedQuestion:
 
     def _occurs_once(self) -> bool:
         """Whether the words plainly contain the answer once: offsets take longer to find."""
-        example = self.example
+        example, answer = self.example, self.example.answer or ""
         text = " ".join(self.passage.words[example.first_word : example.last_word + 1])
-        return text.isascii() and text.lower().count((example.answer or "").lower()) == 1
+        # Nowhere else can the same pieces have come from other characters.
+        is_plain = text.isascii() or all(map(is_ideograph, answer))
+        return is_plain and text.lower().count(answer.lower()) == 1
 
     def _touched(self, start: int, end: int) -> range:
         """Returns the pieces that some of the passage's characters belong to."""

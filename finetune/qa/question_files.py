@@ -262,7 +262,10 @@ class QuestionFormat:
 
 def _squad_annotation(question: Mapping[str, Any], where: str) -> Annotation | None:
     for text, answer, place in _squad_answers(question, where):
-        return Annotation(text, field(answer, "answer_start", int, place))
+        start = field(answer, "answer_start", object, place)
+        if isinstance(start, float) and start.is_integer():
+            start = int(start)  # as tables with gaps have them
+        return Annotation(text, checked(start, int, f"{place}, field 'answer_start'"))
     return None
 
 

@@ -81,6 +81,12 @@ VARIANTS = {
     "SQuAD 2.0 without is_impossible": [
         squad((CONTEXT, [without(GOOD, "is_impossible"), without(IMPOSSIBLE, "is_impossible")]))
     ],
+    "positions from a table": [
+        [{**FLAT, "answers": {"text": ["cat", "The cat"], "answer_start": [4.0, 0.0]}}]
+    ],
+    "a single answer in columns": [
+        [{**FLAT, "answers": {"text": "cat", "answer_start": 4}}],
+    ],
     "empty texts for no answer": [
         squad((CONTEXT, [GOOD, question("q2", answers=[("", -1)])])),
     ],
@@ -98,7 +104,7 @@ def test_variants_of_squad_s_format(tmp_path, name):
     assert (first.answer, first.span, first.is_impossible) == ("cat", (4, 7), False)
     assert [(e.id, e.is_impossible) for e in others] == [("q2", True)][: len(others)]
     first, *others = task.get_examples("dev")
-    assert first.gold == ("cat", "The cat")
+    assert first.gold == ("cat", "The cat")[: 1 + ("single answer" not in name)]
     assert [e.gold for e in others] == [()] * len(others)
     assert task.get_examples("test")[0].gold == ()
 
