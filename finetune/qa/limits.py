@@ -1,7 +1,8 @@
-"""What limits on lengths cost: answers that no prediction can reach, and questions that are cut.
+"""What limits cost: answers that no prediction can reach, and questions that are cut.
 
 `max_answer_length` is a limit of predictions, so that longer answers are learned in vain; an answer
-that no window contains as a whole is even learned as "no answer".
+that no window contains as a whole is even learned as "no answer". Of an answer that begins or ends
+within a word piece, more is learned.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class LimitReport:
-    """Counts what is lost to `max_query_length`, `max_answer_length` and the windows.
+    """Counts what is lost to `max_query_length`, `max_answer_length`, windows and word pieces.
 
     Args:
         where: the task and the split, for messages.
@@ -31,6 +32,7 @@ class LimitReport:
         self._where = where
         self._config = config
         self._num_answers = self._num_questions = self._cut_queries = self._cut_answers = 0
+        self._inexact = 0
         self._lengths: list[int] = []
         self._largest_stride: int | None = None
 
@@ -43,6 +45,7 @@ class LimitReport:
         first, last = question.answer_pieces
         length = last - first + 1
         self._num_answers += 1
+        self._inexact += question.exceeds_answer
         if length > self._config.max_answer_length:
             self._lengths.append(length)
         if question.windows and not any(any(question.labels(w)) for w in question.windows):
@@ -62,6 +65,14 @@ class LimitReport:
                 self._cut_queries,
                 self._num_questions,
                 config.max_query_length,
+            )
+        if self._inexact:
+            logging.warning(
+                "%s: %d of %d answers begin or end within a word piece, such as an unknown word: "
+                "more than the answer is learned. A vocabulary of the language leaves fewer.",
+                self._where,
+                self._inexact,
+                self._num_answers,
             )
         if self._lengths:
             logging.warning(

@@ -101,7 +101,7 @@ class TokenizedQuestion:
         """Returns the number of a window's row."""
         return WINDOWS_PER_EXAMPLE * self.example.eid + window
 
-    @functools.cached_property
+    @property
     def answer_pieces(self) -> tuple[int, int]:
         """The first and last piece of the annotated answer.
 
@@ -109,15 +109,29 @@ class TokenizedQuestion:
         word "(1895-1943)". Where these stand in several places or in none, the answer's pieces are
         those of its characters. (Officially: the first of several places, or all of the words.)
         """
+        return self._label[:2]
+
+    @property
+    def exceeds_answer(self) -> bool:
+        """Whether the answer begins or ends within one of its pieces, such as an unknown word."""
+        return self._label[2]
+
+    @functools.cached_property
+    def _label(self) -> tuple[int, int, bool]:
+        """First and last piece, and whether they hold more than the answer."""
         example, size = self.example, len(self.answer)
         first = int(self.word_starts[example.first_word])
         last = int(self.word_starts[example.last_word + 1]) - 1
         starts = range(first, last - size + 2) if size else ()
         own = [s for s in starts if np.array_equal(self.pieces[s : s + size], self.answer)]
         if own and (example.span is None or (len(own) == 1 and self._occurs_once())):
-            return own[0], own[0] + size - 1
-        touched = self._touched(*example.span) if example.span else range(0)
-        return (touched[0], touched[-1]) if touched else (first, last)
+            return own[0], own[0] + size - 1, False
+        touched = self._touched(*example.span) if example.span else []
+        if not touched:
+            return first, last, True
+        (first, start, _), (last, _, end) = touched[0], touched[-1]
+        assert example.span is not None
+        return first, last, start < example.span[0] or end > example.span[1]
 
     def _occurs_once(self) -> bool:
         """Whether the words plainly contain the answer once: offsets take longer to find."""
@@ -127,16 +141,16 @@ class TokenizedQuestion:
         is_plain = text.isascii() or all(map(is_ideograph, answer))
         return is_plain and text.lower().count(answer.lower()) == 1
 
-    def _touched(self, start: int, end: int) -> range:
-        """Returns the pieces that some of the passage's characters belong to."""
+    def _touched(self, start: int, end: int) -> list[tuple[int, int, int]]:
+        """Returns the pieces at some of the passage's characters, and their first and last ones."""
         touched = []
         for word in range(self.example.first_word, self.example.last_word + 1):
             shift = self.passage.word_starts[word]
             places = self.offsets.of(self.passage.words[word])
             for piece, (left, right) in enumerate(places, int(self.word_starts[word])):
                 if shift + left < end and shift + right > start:
-                    touched.append(piece)
-        return range(touched[0], touched[-1] + 1) if touched else range(0)
+                    touched.append((piece, shift + left, shift + right))
+        return touched
 
     def labels(self, window: Window) -> tuple[int, int]:
         """Returns the positions of the answer's first and last token in the row of a window.

@@ -55,6 +55,11 @@ def test_answers_longer_than_any_window(warnings):
     assert "doc_stride to" not in warnings.text
 
 
+def test_answers_that_no_pieces_spell(warnings):
+    featurize([example(CONTEXT, answer="cat"), example("the whoa 서울에서", answer="서울")])
+    assert "1 of 2 answers begin or end within a word piece" in warnings.text
+
+
 @pytest.mark.parametrize("is_training", [True, False])
 def test_questions_that_are_cut(warnings, is_training):
     examples = [example(CONTEXT, question="who " * n) for n in (16, 17, 30)]
