@@ -134,7 +134,7 @@ def _squad_records(path: str) -> Iterator[tuple[str, Any]]:
     text = read_text(path)
     try:
         content = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         if _is_json(text.lstrip().partition("\n")[0]):
             yield from _line_records(path, _SQUAD_FORM)
             return
@@ -156,7 +156,7 @@ def _is_question(record: Any) -> bool:
 def _is_json(text: str) -> bool:
     try:
         json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return True
 
@@ -209,7 +209,7 @@ def _parse_line(line: bytes, where: str, form: str) -> Any:
             received=f"byte {line[error.start]:#04x}",
             remedy="Convert it, for example with iconv -f LATIN1 -t UTF-8.",
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _not_json(where, error, form) from error
 
 

@@ -340,6 +340,7 @@ def test_bad_squad_files(tmp_path, case):
 
 BAD_BYTES = {
     "no JSON": (b'{"data": [\n{"paragraphs": [}', "train.json, line 2", "not JSON"),
+    "lists in lists in lists": (b"[" * 100000, "train.json", "not JSON"),
     "a number of too many digits": (b"[" + b"1" * 5000 + b"]", "train.json", "not JSON"),
     "empty": (b" \n", "train.json", "empty"),
     "not UTF-8": (b'{"data":\n ["caf\xe9"]}', "train.json, line 2", "not UTF-8"),
