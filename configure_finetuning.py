@@ -122,7 +122,11 @@ class FinetuningConfig(HParams):
     doc_stride: PositiveInt = 128  # step between the windows that a long passage is cut into; also
     # a long text of a task with windows
     n_best_size: PositiveInt = 20  # answers to keep for a question
-    max_answer_length: PositiveInt = 30  # longest answer, in tokens
+    max_answer_length: PositiveInt = 30  # longest answer that is predicted, in tokens
+    qa_spans: Literal["characters", "official"] = "characters"  # where answers begin and end
+    # characters: as annotated; official: the first match in their words, or whole words
+    qa_score_units: Literal["auto", "words", "mixed", "characters"] = "auto"  # EM and F1 compare
+    # auto: words; mixed (each character) in scripts without spaces; characters: as in KorQuAD
     answerable_classifier: bool = True  # a classifier for "has no answer"
     answerable_uses_start_logits: bool = True  # which sees where the answer would start, too
     answerable_weight: NonNegativeFloat = 0.5  # weight of that classifier's loss

@@ -1,6 +1,7 @@
 """The features of tasks' examples: made from their files, or read from a cache, and put together.
 
-<preprocessed_data_dir>/<task>_<split>-<key>-<format>.safetensors    the cache
+<preprocessed_data_dir>/<task>_<split>-<key>-<version>.safetensors    the cache; versions are raised
+                                                        when features of a key come out otherwise
 
 The key is a hash of all that the features depend on: the data file, the tokenizer, the task's
 settings and labels. Features made from anything else have another name, so stale ones are never
@@ -288,7 +289,8 @@ class Preprocessor:
             UserError: the data can't be read, or no row is left.
         """
         key = feature_key(task, split)
-        name = f"{task.name}_{split}-{key}-{_CACHE_FORMAT}.safetensors"
+        version = f"{_CACHE_FORMAT}.{task.features_version}"
+        name = f"{task.name}_{split}-{key}-{version}.safetensors"
         path = posixpath.join(self._folder, name)
         table = self._cached(path) if self._read_cache else None
         if table is None:
@@ -335,14 +337,13 @@ def _warn_of_cuts(task: Task, split: str, table: FeatureTable) -> None:
     cut, lost = int(np.count_nonzero(table.cut)), int(table.cut.sum())
     if cut:
         logging.warning(
-            "%s, %s: %d of %d examples (%.1f %%) are cut by %s %d; %.1f %% of all tokens are lost.",
+            "%s, %s: %d of %d examples (%.1f %%) are cut by max_seq_length %d; %.1f %% of all tokens are lost.",
             task.name,
             split,
             cut,
             examples,
             100 * cut / examples,
-            task.length_limit,
-            getattr(task.config, task.length_limit),
+            task.config.max_seq_length,
             100 * lost / (lost + int(table.lengths.sum())),
         )
 

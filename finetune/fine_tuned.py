@@ -20,7 +20,8 @@ from finetune.classification.tasks import ClassificationTask, InputExample
 from finetune.evaluation import Evaluation
 from finetune.features import Preprocessor
 from finetune.model import FinetuningModel
-from finetune.qa.examples import QAExample, split_words
+from finetune.qa.annotations import split_words
+from finetune.qa.examples import QAExample
 from finetune.qa.tasks import QATask
 from finetune.tagging.tasks import TaggingExample, TaggingTask
 from finetune.task import Task

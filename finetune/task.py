@@ -177,14 +177,15 @@ class Task(abc.ABC):
             batch makes a step of about the same size (the gradient of the summed loss is clipped):
             fair where an example has one loss, but not where its loss is a sum over its words, for
             then the words of short examples would count more.
-        length_limit: the hparam by which examples that are too long are cut.
+        features_version: raised when features come out otherwise, so that cached ones are made
+            anew.
     """
 
     main_metric: str
     dev_splits: Mapping[str, str] = {"dev": ""}
     test_splits: Sequence[str] = ("test",)
     sort_by_length: bool = True
-    length_limit: str = "max_seq_length"
+    features_version: int = 1
 
     def __init__(self, config: FinetuningConfig, name: str, tokenizer: Tokenizer):
         self.config = config

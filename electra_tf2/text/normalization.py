@@ -7,6 +7,7 @@ tokenizer takes its character tables from here, and the tests compare it with th
 from __future__ import annotations
 
 import dataclasses
+import re
 import unicodedata
 from typing import Protocol
 
@@ -21,6 +22,29 @@ IDEOGRAPH_RANGES = (
     (0xF900, 0xFAFF),
     (0x2F800, 0x2FA1F),
 )
+
+# Other scripts that are written without spaces between words.
+_UNSPACED_RANGES = (
+    (0x0E00, 0x0FFF),  # Thai, Lao, Tibetan
+    (0x1000, 0x109F),  # Myanmar
+    (0x1780, 0x17FF),  # Khmer
+    (0x1950, 0x19FF),  # Tai Le, New Tai Lue, Khmer symbols
+    (0x1A20, 0x1AAF),  # Tai Tham
+    (0x2E80, 0x2FDF),  # radicals of ideographs
+    (0x3005, 0x3007),  # marks that stand for ideographs
+    (0x3040, 0x312F),  # hiragana, katakana, bopomofo
+    (0x31A0, 0x31FF),  # bopomofo, strokes, katakana
+    (0xA000, 0xA4CF),  # Yi
+    (0xA9E0, 0xA9FF),  # Myanmar
+    (0xAA60, 0xAA7F),  # Myanmar
+    (0xFF66, 0xFF9F),  # half-width katakana
+    (0x1B000, 0x1B16F),  # kana
+    (0x2CEB0, 0x323AF),  # ideographs that BERT doesn't know
+)
+UNSPACED = re.compile(
+    "[" + "".join(f"{chr(a)}-{chr(b)}" for a, b in (*IDEOGRAPH_RANGES, *_UNSPACED_RANGES)) + "]"
+)
+"""A character of a script that is written without spaces between words, such as Thai."""
 
 
 class _CasingHParams(Protocol):

@@ -32,8 +32,14 @@ class Piece(NamedTuple):
     end: int
 
 
-class _Char(NamedTuple):
-    """A normalized character and the range of the text that it comes from."""
+class Char(NamedTuple):
+    """A normalized character of a text.
+
+    Attributes:
+        char: the character.
+        start: the first character of the text that it comes from.
+        end: the character after the last one.
+    """
 
     char: str
     start: int
@@ -68,9 +74,14 @@ def tokenize_with_offsets(text: str, tokenizer: Tokenizer) -> list[Piece]:
     return pieces
 
 
-def _words(text: str) -> Iterator[list[_Char]]:
+def normalize_with_offsets(text: str, casing: Casing) -> list[Char]:
+    """Returns the characters of a text's normalized words, one word after the other."""
+    return [char for word in _words(text) for char in _normalized(word, casing)]
+
+
+def _words(text: str) -> Iterator[list[Char]]:
     """Yields what stands between white space, ideographs alone, without dropped characters."""
-    word: list[_Char] = []
+    word: list[Char] = []
     for position, char in enumerate(text):
         if is_dropped(char):
             continue
@@ -79,14 +90,14 @@ def _words(text: str) -> Iterator[list[_Char]]:
             yield word
             word = []
         if alone:
-            yield [_Char(char, position, position + 1)]
+            yield [Char(char, position, position + 1)]
         elif not is_space(char) and not char.isspace():
-            word.append(_Char(char, position, position + 1))
+            word.append(Char(char, position, position + 1))
     if word:
         yield word
 
 
-def _normalized(word: list[_Char], casing: Casing) -> list[_Char]:
+def _normalized(word: list[Char], casing: Casing) -> list[Char]:
     if not casing.lower_case:
         return word
     # Of the word as a whole: a capital sigma has another small letter at its end.
@@ -105,11 +116,11 @@ def _normalized(word: list[_Char], casing: Casing) -> list[_Char]:
     if plain == "".join(char.char for char in decomposed):
         return decomposed
     # Combining characters have changed places: each may come from anywhere in the word.
-    return [_Char(char, word[0].start, word[-1].end) for char in plain]
+    return [Char(char, word[0].start, word[-1].end) for char in plain]
 
 
-def _split_at_punctuation(word: list[_Char]) -> Iterator[list[_Char]]:
-    part: list[_Char] = []
+def _split_at_punctuation(word: list[Char]) -> Iterator[list[Char]]:
+    part: list[Char] = []
     for char in word:
         alone = is_punctuation(char.char)
         if alone and part:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -9,11 +10,19 @@ import numpy as np
 from scipy.special import softmax
 
 from electra_tf2.text.normalization import normalize
+from electra_tf2.text.offsets import normalize_with_offsets
 from electra_tf2.text.tokenizer import Tokenizer
+from electra_tf2.text.vocabulary import UNK
 from electra_tf2.text.wordpiece import CONTINUATION
 from finetune.data_files import file_changed
+from finetune.qa.annotations import has_stray_space
 from finetune.qa.examples import QAExample
-from finetune.qa.passages import TokenizedQuestion, tokenize_questions
+from finetune.qa.passages import (
+    PieceOffsets,
+    TokenizedQuestion,
+    past_marks,
+    tokenize_questions,
+)
 
 if TYPE_CHECKING:
     from configure_finetuning import FinetuningConfig
@@ -72,15 +81,15 @@ class Decoder:
     pieces. Of candidates with the same text the best one is kept.
 
     Args:
-        config: gives `n_best_size`, `max_answer_length`, `joint_prediction` and
-            `answerable_classifier`.
+        config: gives `n_best_size`, `max_answer_length`, `joint_prediction`,
+            `answerable_classifier` and `qa_spans`.
         tokenizer: the tokenizer of the passages.
     """
 
     def __init__(self, config: FinetuningConfig, tokenizer: Tokenizer):
         self._config = config
         self._pieces = tokenizer.vocabulary.tokens
-        self._aligner = Aligner(tokenizer)
+        self._aligner = Aligner(tokenizer, official=config.qa_spans == "official")
 
     def candidates(self, results: Mapping[str, Any]) -> Candidates:
         """Returns what `decode` needs of one window's outputs (see `QAHead.call`)."""
@@ -166,7 +175,9 @@ class Decoder:
     def _text(self, question: TokenizedQuestion, first: int, last: int) -> str:
         pieces = [self._pieces[i] for i in question.pieces[first : last + 1]]
         begin, end = np.searchsorted(question.word_starts, [first, last], side="right") - 1
-        return self._aligner.align(join_pieces(pieces), question.words[begin : end + 1])
+        words = question.passage.words[begin : end + 1]
+        place = (first - int(question.word_starts[begin]), last - int(question.word_starts[end]))
+        return self._aligner.align(join_pieces(pieces), words, place)
 
 
 class WindowOutputs:
@@ -254,45 +265,85 @@ def join_pieces(pieces: Sequence[str]) -> str:
 
 
 class Aligner:
-    """Finds the original spelling of an answer, by the rule of BERT's authors.
+    """Finds the original spelling of an answer.
 
     Word pieces come from words that are lower-cased, without accents and split at punctuation. The
     answer must have case and accents again, but no more of its first and last words than was
     predicted: "Steve Smith" from "Steve Smith's".
 
+    By the rule of BERT's authors the predicted text is searched in the normalized words. If it is
+    found, and normalization kept the number of characters (without spaces), they are taken to
+    correspond one by one. That fails for Hangul, invisible characters, unknown words and others,
+    and of two places that differ in accents it takes the first. There the characters that the
+    pieces come from are the answer.
+
     Args:
-        tokenizer: the tokenizer of the pieces; gives their casing.
+        tokenizer: the tokenizer of the pieces.
+        official: whether all of the words are the answer where the rule of BERT's authors fails, as
+            in the official program.
     """
 
-    def __init__(self, tokenizer: Tokenizer):
+    def __init__(self, tokenizer: Tokenizer, *, official: bool = False):
         self._casing = tokenizer.casing
+        self._official = official
+        self._offsets = PieceOffsets(tokenizer)
         self._normalized: dict[str, str] = {}
 
-    def align(self, predicted: str, words: Sequence[str]) -> str:
+    def align(
+        self, predicted: str, words: Sequence[str], place: tuple[int, int] | None = None
+    ) -> str:
         """Projects a predicted text onto the words that it was taken from.
-
-        The predicted text is searched in the normalized words. If it is found, and normalization
-        kept the number of characters (without spaces), they are taken to correspond one by one.
 
         Args:
             predicted: from `join_pieces`.
             words: the words of the passage that contain the predicted pieces.
+            place: the number of the first predicted piece in the first word, and of the last one in
+                the last word; None: where the words first contain the text.
 
         Returns:
             The part of `words`, joined by spaces, that corresponds to `predicted`; all of it if
             there is no such part.
         """
         original = " ".join(words)
+        found = self._corresponding(predicted, words, original)
+        if self._official or (found is None and has_stray_space(original)):
+            return original if found is None else found
+        if found is not None and (place is None or original.isascii()):
+            return found
+        exact = self._at(words, place) if place else self._search(predicted, original)
+        if exact is None or (found is not None and found.casefold() == exact.casefold()):
+            return original if found is None else found
+        return exact
+
+    def _corresponding(self, predicted: str, words: Sequence[str], original: str) -> str | None:
+        """Returns the answer by the rule of BERT's authors; None where it fails."""
         normalized = " ".join(filter(None, map(self._normalize, words)))
         start = normalized.find(predicted)
         if start == -1 or not predicted:
-            return original
+            return None
         solid = [place for place, char in enumerate(original) if char != " "]
         if len(solid) != _count_solid(normalized):
-            return original
+            return None
         first = _count_solid(normalized[:start])
         last = first + _count_solid(predicted) - 1
         return original[solid[first] : solid[last] + 1]
+
+    def _at(self, words: Sequence[str], place: tuple[int, int]) -> str:
+        """Returns what the pieces from one in the first word to one in the last come from."""
+        start, _ = self._offsets.of(words[0])[place[0]]
+        _, end = self._offsets.of(words[-1])[place[1]]
+        words = [*words[:-1], words[-1][:end]]
+        return " ".join([words[0][start:], *words[1:]])
+
+    def _search(self, predicted: str, original: str) -> str | None:
+        """Returns the first part that normalization makes the text of; unknown words fit any."""
+        chars = normalize_with_offsets(original, self._casing)
+        parts = map(re.escape, "".join(predicted.split()).split(UNK))
+        match = re.search(".+?".join(parts), "".join(char.char for char in chars))
+        if match is None or not match[0]:
+            return None
+        end = past_marks(original, chars[match.end() - 1].end, self._casing)
+        return original[chars[match.start()].start : end]
 
     def _normalize(self, word: str) -> str:
         normalized = self._normalized.get(word)

@@ -1,11 +1,9 @@
-"""Questions as examples: which words of the passage the annotated answer covers."""
+"""Questions as examples: what is asked, and where the annotated answer stands."""
 
 from __future__ import annotations
 
-import bisect
 import dataclasses
-import functools
-import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -13,82 +11,17 @@ from absl import logging
 
 from electra_tf2.errors import UserError, first_of
 from finetune.data_files import MAX_BAD_ROWS, MAX_BAD_SHARE
-from finetune.qa.question_files import Paragraph, QuestionFormat, field, shown
+from finetune.qa.annotations import AnswerNotFound, Passage
+from finetune.qa.question_files import (
+    Paragraph,
+    QuestionFormat,
+    field,
+    format_of,
+    shown,
+)
 
 # Questions that a message names.
 _NAMED = 5
-# Words are separated by these characters only: not by a no-break space, for example.
-_WORD = re.compile("[^ \t\r\n\u202f]+")
-
-
-class AnswerNotFound(Exception):
-    """An annotated answer can't be recovered from the words of its passage."""
-
-
-def split_words(text: str) -> list[str]:
-    """Splits a passage at spaces, tabs, line ends and U+202F."""
-    return _WORD.findall(text)
-
-
-class Passage:
-    """A passage, and the words at its characters.
-
-    Args:
-        text: the passage.
-    """
-
-    def __init__(self, text: str):
-        self.text = text
-
-    @functools.cached_property
-    def words(self) -> list[str]:
-        """The passage's words in order."""
-        return split_words(self.text)
-
-    @functools.cached_property
-    def _starts(self) -> list[int]:
-        return [match.start() for match in _WORD.finditer(self.text)]
-
-    def word_at(self, position: int) -> int:
-        """Returns the number of the word at a character, or of the one before a separator.
-
-        Args:
-            position: position of the character, from 0.
-
-        Returns:
-            The number, from 0; -1 before the first word.
-        """
-        return bisect.bisect_right(self._starts, position) - 1
-
-    def locate(self, answer: str, start: int) -> tuple[int, int]:
-        """Finds the words that an answer covers.
-
-        Args:
-            answer: its text.
-            start: position of its first character in the passage.
-
-        Returns:
-            The numbers of its first and its last word.
-
-        Raises:
-            AnswerNotFound: it lies outside the passage, or the words there don't contain its text
-                (case and the kind of white space don't matter). The message says what is there.
-        """
-        if not answer.strip():
-            raise AnswerNotFound("its answer is empty")
-        end = start + len(answer) - 1
-        if start < 0 or end >= len(self.text):
-            raise AnswerNotFound(
-                f"{answer!r} at character {start} lies outside the passage of "
-                f"{len(self.text)} characters"
-            )
-        first, last = self.word_at(start), self.word_at(end)
-        covered = " ".join(self.words[max(first, 0) : last + 1])
-        if " ".join(answer.split()).lower() not in covered.lower():
-            raise AnswerNotFound(
-                f"{answer!r} is not what the passage has at character {start}: {covered!r}"
-            )
-        return max(first, 0), last
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -104,6 +37,8 @@ class QAExample:
         answer: the annotated answer to train on, if any.
         first_word: number of the first word of the passage that the answer covers.
         last_word: number of the last one.
+        span: the answer's first character in the passage, and the one after its last; None to
+            search the words for it, as the official program does.
         is_impossible: whether to train on "no answer".
     """
 
@@ -115,6 +50,7 @@ class QAExample:
     answer: str | None = None
     first_word: int = 0
     last_word: int = 0
+    span: tuple[int, int] | None = None
     is_impossible: bool = False
 
 
@@ -126,6 +62,7 @@ def read_questions(
     annotated: bool,
     scored: bool,
     unanswerable: bool,
+    official: bool = False,
     limit: int | None = None,
 ) -> list[QAExample]:
     """Reads the questions of a file.
@@ -138,6 +75,7 @@ def read_questions(
             passage are skipped, and the first few are named.
         scored: whether to read the right answers.
         unanswerable: whether questions may have no answer.
+        official: whether answers to train on are found by the official rule.
         limit: the most questions to read; None for all.
 
     Returns:
@@ -149,42 +87,51 @@ def read_questions(
     """
     examples: list[QAExample] = []
     problems: list[str] = []
-    for paragraph, question, where in _questions(paragraphs, form):
+    remarks: Counter[str] = Counter()
+    for passage, question, name, where in _questions(paragraphs, form):
         if limit is not None and len(examples) >= limit:
             break
+        own = format_of(question, form)
         example = QAExample(
             eid=len(examples),
-            id=str(question[form.id_field]),
+            id=name,
             question=field(question, "question", str, where),
-            passage=paragraph.text,
-            gold=_gold(question, where, form, unanswerable) if scored else (),
+            passage=passage.text,
+            gold=_gold(question, where, own, unanswerable) if scored else (),
         )
         if annotated:
             try:
-                example = _annotate(example, question, where, paragraph, form, unanswerable)
+                example, remark = _annotate(
+                    example, question, where, passage, own, unanswerable, official
+                )
             except AnswerNotFound as error:
                 problems.append(f"{example.id}: {error}")
                 continue
+            remarks[remark] += 1
         examples.append(example)
     _check_skipped(path, problems, len(examples) + len(problems))
     _check_ids(path, examples, fatal=not annotated)
+    _report(path, remarks, unanswerable and annotated and limit is None, examples)
     return examples
 
 
 def _questions(paragraphs: Iterable[Paragraph], form: QuestionFormat):
-    """Yields (passage, question, its place)."""
-    for where, record in paragraphs:
-        passage = Passage(field(record, "context", str, where))
-        for i, question in enumerate(field(record, "qas", list, where)):
-            name = field(question, form.id_field, object, f"{where}.qas[{i}]")
-            if not isinstance(name, str | int) or isinstance(name, bool):
+    """Yields (passage, question, its name, its place)."""
+    for paragraph in paragraphs:
+        passage = Passage(field(paragraph.record, "context", str, paragraph.where))
+        for question, where in paragraph.questions():
+            id_field = format_of(question, form).id_field
+            name = field(question, id_field, object, where)
+            if isinstance(name, float) and name.is_integer():
+                name = int(name)
+            if not isinstance(name, str | int | float) or isinstance(name, bool):
                 raise UserError(
                     "The name of a question is neither text nor a number.",
-                    where=f"{where}.qas[{i}], field {form.id_field!r}",
+                    where=f"{where}, field {id_field!r}",
                     received=shown(name),
                     remedy="Give it a name: predictions are written by name.",
                 )
-            yield passage, question, f"{where}, question {str(name)!r}"
+            yield passage, question, str(name), f"{paragraph.where}, question {str(name)!r}"
 
 
 def _gold(
@@ -209,17 +156,27 @@ def _annotate(
     passage: Passage,
     form: QuestionFormat,
     unanswerable: bool,
-) -> QAExample:
-    if unanswerable:
-        remedy = "Questions without an answer need it. A file without the field has the form of "
-        remedy += 'SQuAD 1.1: task squadv1, or "unanswerable": false.'
-        if field(question, "is_impossible", bool, where, remedy):
-            return dataclasses.replace(example, is_impossible=True)
+    official: bool,
+) -> tuple[QAExample, str]:
+    """Returns the example with what to train on, and a remark on the answer's position."""
+    marked = "is_impossible" in question
+    if unanswerable and marked and field(question, "is_impossible", bool, where):
+        return dataclasses.replace(example, is_impossible=True), ""
     annotation = form.annotation(question, where)
+    if annotation is None and unanswerable and not marked:
+        return dataclasses.replace(example, is_impossible=True), ""
     if annotation is None:
         raise AnswerNotFound("it has no answer")
-    first, last = passage.locate(*annotation)
-    return dataclasses.replace(example, answer=annotation.text, first_word=first, last_word=last)
+    text = annotation.text
+    if official:
+        first, last = passage.official_words(*annotation)
+        return dataclasses.replace(example, answer=text, first_word=first, last_word=last), ""
+    start, end, remark = passage.locate(*annotation)
+    first, last = passage.word_at(start), passage.word_at(end - 1)
+    example = dataclasses.replace(
+        example, answer=text, first_word=first, last_word=last, span=(start, end)
+    )
+    return example, remark
 
 
 def _check_skipped(path: str, problems: list[str], num_questions: int) -> None:
@@ -266,3 +223,24 @@ def _check_ids(path: str, examples: list[QAExample], *, fatal: bool) -> None:
             remedy="Give each question a name of its own: predictions are written by name.",
         )
     logging.warning("%s: questions with the name of another question: %s.", path, named)
+
+
+def _report(
+    path: str, remarks: Mapping[str, int], expects_impossible: bool, examples: list[QAExample]
+) -> None:
+    """Warns of positions that were understood otherwise, and of files without "no answer"."""
+    for remark, count in remarks.items():
+        if remark:
+            logging.warning(
+                "%s: the position of %d of %d answers %s; the answer's place was used.",
+                path,
+                count,
+                len(examples),
+                remark,
+            )
+    if expects_impossible and not any(example.is_impossible for example in examples):
+        logging.warning(
+            "%s: every question has an answer, so that the model can't learn which have none. "
+            'If that is right, the task is squadv1, or "unanswerable": false.',
+            path,
+        )

@@ -1,20 +1,24 @@
-"""Exact match and F1 of answers, by the definitions of SQuAD 1.1, SQuAD 2.0 and MRQA.
+"""Exact match and F1 of answers, by the definitions of SQuAD 1.1, SQuAD 2.0, MRQA and MLQA.
 
-Sources: the evaluation scripts of SQuAD 1.1 and 2.0 (Rajpurkar et al., 2016 and 2018) and of the
-MRQA 2019 shared task, which scores as SQuAD 1.1 does. All figures are percentages.
+Sources: the evaluation scripts of SQuAD 1.1 and 2.0 (Rajpurkar et al., 2016 and 2018), of the
+MRQA 2019 shared task, which scores as SQuAD 1.1 does, and of MLQA (Lewis et al., 2020), whose rule
+for Chinese is applied to all scripts without spaces between words. All figures are percentages.
 """
 
 from __future__ import annotations
 
 import re
 import string
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from electra_tf2.files import write_json
+from electra_tf2.text.normalization import UNSPACED, is_dropped
 from finetune.qa.decoding import Decoding, WindowOutputs, best_text
 from finetune.qa.examples import QAExample
+from finetune.qa.limits import long_gold
 from finetune.task import Scorer
 
 if TYPE_CHECKING:
@@ -24,21 +28,49 @@ _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
-def normalize_answer(text: str) -> str:
-    """Lower-cases a text, drops ASCII punctuation, then the articles, then extra white space."""
-    bare = text.lower().translate(_NO_PUNCTUATION)
-    return " ".join(_ARTICLES.sub(" ", bare).split())
+Units = Literal["words", "mixed", "characters"]
+"""What answers are compared by.
+
+"words": lower-cased, without ASCII punctuation and English articles. "mixed", for scripts without
+spaces: lower-cased, without any punctuation; their characters stand alone, other words are words.
+"characters", as in KorQuAD: the same, but every character stands alone.
+"""
 
 
-def exact_match(predicted: str, gold: str) -> float:
+def answer_units(text: str, units: Units = "words") -> list[str]:
+    """Splits an answer into what is compared.
+
+    Accents and Hangul are composed (NFC), and invisible characters are dropped.
+
+    Args:
+        text: the answer.
+        units: what is compared.
+    """
+    text = unicodedata.normalize("NFC", text.lower())
+    if not text.isascii():
+        text = "".join(char for char in text if char.isspace() or not is_dropped(char))
+    bare = text.translate(_NO_PUNCTUATION)
+    if units == "words":
+        return _ARTICLES.sub(" ", bare).split()
+    bare = "".join(char for char in bare if unicodedata.category(char)[0] != "P")
+    if units == "characters":
+        return [char for char in bare if not char.isspace()]
+    return UNSPACED.sub(r" \g<0> ", bare).split()
+
+
+def normalize_answer(text: str, units: Units = "words") -> str:
+    """Returns an answer as it is compared for exact match: see `answer_units`."""
+    return ("" if units == "characters" else " ").join(answer_units(text, units))
+
+
+def exact_match(predicted: str, gold: str, units: Units = "words") -> float:
     """Returns 1 if the normalized texts are equal, else 0."""
-    return float(normalize_answer(predicted) == normalize_answer(gold))
+    return float(normalize_answer(predicted, units) == normalize_answer(gold, units))
 
 
-def word_f1(predicted: str, gold: str) -> float:
+def word_f1(predicted: str, gold: str, units: Units = "words") -> float:
     """Returns the F1 of the normalized texts as bags of words; 0 if they share none."""
-    predicted_words = normalize_answer(predicted).split()
-    gold_words = normalize_answer(gold).split()
+    predicted_words, gold_words = answer_units(predicted, units), answer_units(gold, units)
     shared = sum((Counter(predicted_words) & Counter(gold_words)).values())
     if not shared:
         return 0.0
@@ -46,28 +78,44 @@ def word_f1(predicted: str, gold: str) -> float:
     return 2 * precision * recall / (precision + recall)
 
 
-def word_f1_or_none(predicted: str, gold: str) -> float:
+def word_f1_or_none(predicted: str, gold: str, units: Units = "words") -> float:
     """Returns the F1 of SQuAD 2.0: as `word_f1`, but 1 if neither text has a word."""
-    if not normalize_answer(predicted) and not normalize_answer(gold):
+    if not answer_units(predicted, units) and not answer_units(gold, units):
         return 1.0
-    return word_f1(predicted, gold)
+    return word_f1(predicted, gold, units)
+
+
+def units_of(passage: str) -> Units:
+    """Returns what answers from a passage are compared by, judged by its script.
+
+    It is "mixed" where characters of scripts without spaces are more than what spaces separate, so
+    not for a Chinese name in an English passage.
+    """
+    unspaced = UNSPACED.findall(passage)
+    return "mixed" if len(unspaced) > len(passage.split()) else "words"
+
+
+_ALL_WORDS: Mapping[str, Units] = {}
 
 
 def score_answers(
-    gold: Mapping[str, Sequence[str]], predicted: Mapping[str, str]
+    gold: Mapping[str, Sequence[str]],
+    predicted: Mapping[str, str],
+    units: Mapping[str, Units] = _ALL_WORDS,
 ) -> dict[str, float]:
     """Scores answers as SQuAD 1.1 and MRQA do: the best match with any right answer counts.
 
     Args:
         gold: question -> its right answers, at least one.
         predicted: question -> answer, for every question in `gold`.
+        units: question -> what its answers are compared by; by default words.
 
     Returns:
         `exact_match` and `f1`, means over the questions.
     """
     return {
-        "exact_match": _percent(_best_matches(exact_match, gold, predicted).values()),
-        "f1": _percent(_best_matches(word_f1, gold, predicted).values()),
+        "exact_match": _percent(_best_matches(exact_match, gold, predicted, units).values()),
+        "f1": _percent(_best_matches(word_f1, gold, predicted, units).values()),
     }
 
 
@@ -76,6 +124,7 @@ def score_with_unanswerable(
     predicted: Mapping[str, str],
     null_odds: Mapping[str, float],
     threshold: float,
+    units: Mapping[str, Units] = _ALL_WORDS,
 ) -> dict[str, float]:
     """Scores answers as SQuAD 2.0 does.
 
@@ -84,6 +133,7 @@ def score_with_unanswerable(
         predicted: question -> the best answer, whether it is given or not.
         null_odds: question -> the odds of "no answer".
         threshold: "no answer" is given where the null odds are above it.
+        units: question -> what its answers are compared by; by default words.
 
     Returns:
         `exact`, `f1` and `total` (a count); the same over the answerable questions, if any, with
@@ -91,10 +141,13 @@ def score_with_unanswerable(
         `best_f1`, the figures at the best thresholds, which are `best_exact_thresh` and
         `best_f1_thresh`.
     """
-    texts = {id_: [text for text in gold[id_] if normalize_answer(text)] or [""] for id_ in gold}
+    texts = {
+        id_: [text for text in gold[id_] if answer_units(text, units.get(id_, "words"))] or [""]
+        for id_ in gold
+    }
     raw = {
-        "exact": _best_matches(exact_match, texts, predicted),
-        "f1": _best_matches(word_f1_or_none, texts, predicted),
+        "exact": _best_matches(exact_match, texts, predicted, units),
+        "f1": _best_matches(word_f1_or_none, texts, predicted, units),
     }
     given = {
         name: {
@@ -152,12 +205,13 @@ def best_threshold(
 
 
 def _best_matches(
-    metric: Callable[[str, str], float],
+    metric: Callable[[str, str, Units], float],
     gold: Mapping[str, Sequence[str]],
     predicted: Mapping[str, str],
+    units: Mapping[str, Units],
 ) -> dict[str, float]:
     return {
-        id_: max(metric(predicted[id_], answer) for answer in answers)
+        id_: max(metric(predicted[id_], answer, units.get(id_, "words")) for answer in answers)
         for id_, answers in gold.items()
     }
 
@@ -198,13 +252,30 @@ class SpanBasedQAScorer(Scorer):
             UserError: the split's file has other windows than those taken: it was changed.
         """
         gold = {example.id: example.gold for example, _ in self._answered()}
-        answers = self.answers()
+        answers, units = self.answers(), self._units()
         if not self._task.v2:
-            results = score_answers(gold, answers)
+            results = score_answers(gold, answers, units)
         else:
             threshold = self._task.config.qa_na_threshold
-            results = score_with_unanswerable(gold, answers, self.null_odds(), threshold)
+            results = score_with_unanswerable(gold, answers, self.null_odds(), threshold, units)
         return sorted(results.items())
+
+    def _units(self) -> Mapping[str, Units]:
+        """Returns what the answers to each question are compared by, and says so."""
+        chosen = self._task.config.qa_score_units
+        examples = [example for example, _ in self._answered()]
+        if chosen != "auto":
+            return {example.id: chosen for example in examples}
+        by_passage = {text: units_of(text) for text in {e.passage for e in examples}}
+        units = {example.id: by_passage[example.passage] for example in examples}
+        mixed = sum(unit == "mixed" for unit in units.values())
+        if mixed:
+            self._task.say_once(
+                f"{self._task.name}, {self._split}: the answers to {mixed} of {len(units)} "
+                "questions are compared by characters, as in MLQA: spaces don't separate the words "
+                'of their passages. "qa_score_units": "words" compares as in English.'
+            )
+        return units
 
     def answers(self) -> dict[str, str]:
         """Returns the best answer to each question, by the question's name.
@@ -256,4 +327,9 @@ class SpanBasedQAScorer(Scorer):
             examples = self._task.get_examples(self._split)
             # The scores need only the best text, and finding texts takes most of the time.
             self._decoded = list(self._outputs.decode(examples, n_best=1))
+            limit = self._task.config.max_answer_length
+            where = f"{self._task.name}, {self._split}"
+            warning = long_gold(where, examples, self._task.tokenizer, limit)
+            if warning:
+                self._task.say_once(warning)
         return self._decoded

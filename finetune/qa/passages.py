@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from electra_tf2.errors import UserError
+from electra_tf2.text.normalization import Casing, is_ideograph
+from electra_tf2.text.offsets import tokenize_with_offsets
 from electra_tf2.text.tokenizer import Tokenizer
-from finetune.qa.examples import QAExample, split_words
+from finetune.qa.annotations import Passage
+from finetune.qa.examples import QAExample
 
 if TYPE_CHECKING:
     from configure_finetuning import FinetuningConfig
 
-# [CLS] question [SEP] passage [SEP]
-_SPECIAL_TOKENS = 3
+SPECIAL_TOKENS = 3
+"""Those of a row: [CLS] question [SEP] passage [SEP]."""
 # Questions tokenized at once: enough to hide the cost of a call, few enough for the memory.
 _BLOCK = 2048
 
@@ -32,6 +37,35 @@ class Window(NamedTuple):
     length: int
 
 
+class PieceOffsets:
+    """The characters that the pieces of words come from.
+
+    Args:
+        tokenizer: word -> pieces.
+    """
+
+    def __init__(self, tokenizer: Tokenizer):
+        self._tokenizer = tokenizer
+        # Finding them takes long, and questions about a passage follow each other.
+        self.of = functools.lru_cache(maxsize=4096)(self._of)
+
+    def _of(self, word: str) -> list[tuple[int, int]]:
+        """Returns the first character of each piece, and the one after its last.
+
+        Marks that normalization removes belong to the piece before them.
+        """
+        pieces = tokenize_with_offsets(word, self._tokenizer)
+        return [(p.start, past_marks(word, p.end, self._tokenizer.casing)) for p in pieces]
+
+
+def past_marks(text: str, end: int, casing: Casing) -> int:
+    """Returns where a part of a text ends that includes the marks that normalization removes."""
+    if casing.removes_accents:
+        while end < len(text) and unicodedata.category(text[end]) == "Mn":
+            end += 1
+    return end
+
+
 @dataclasses.dataclass(frozen=True)
 class TokenizedQuestion:
     """A question and its passage in word pieces.
@@ -39,22 +73,24 @@ class TokenizedQuestion:
     Attributes:
         example: the question.
         query: int32 [tokens], ids of the question, cut to max_query_length.
-        query_cut: tokens that were cut off.
-        words: words of the passage.
+        passage: the passage and its words.
         pieces: int32 [pieces], ids of the passage.
         word_starts: int64 [words + 1], first piece of each word, then the number of pieces.
         answer: int32 [tokens], ids of the annotated answer; empty if there is none.
         windows: windows of the passage; none if it has no pieces.
+        offsets: the characters of pieces.
+        query_is_cut: whether the question had more than max_query_length tokens.
     """
 
     example: QAExample
     query: np.ndarray
-    query_cut: int
-    words: list[str]
+    passage: Passage
     pieces: np.ndarray
     word_starts: np.ndarray
     answer: np.ndarray
     windows: list[Window]
+    offsets: PieceOffsets
+    query_is_cut: bool
 
     @property
     def offset(self) -> int:
@@ -65,20 +101,56 @@ class TokenizedQuestion:
         """Returns the number of a window's row."""
         return WINDOWS_PER_EXAMPLE * self.example.eid + window
 
+    @property
     def answer_pieces(self) -> tuple[int, int]:
-        """Returns the first and last piece of the annotated answer.
+        """The first and last piece of the annotated answer.
 
-        The answer is the words that it covers or, if they contain its own pieces, these: "1895" in
-        the word "(1895-1943)". Of several such places the first one counts.
+        They are the answer's own pieces if the words that it covers contain them: "1895" in the
+        word "(1895-1943)". Where these stand in several places or in none, the answer's pieces are
+        those of its characters. (Officially: the first of several places, or all of the words.)
         """
-        first = int(self.word_starts[self.example.first_word])
-        last = int(self.word_starts[self.example.last_word + 1]) - 1
-        size = len(self.answer)
-        if size:
-            for start in range(first, last - size + 2):
-                if np.array_equal(self.pieces[start : start + size], self.answer):
-                    return start, start + size - 1
-        return first, last
+        return self._label[:2]
+
+    @property
+    def exceeds_answer(self) -> bool:
+        """Whether the answer begins or ends within one of its pieces, such as an unknown word."""
+        return self._label[2]
+
+    @functools.cached_property
+    def _label(self) -> tuple[int, int, bool]:
+        """First and last piece, and whether they hold more than the answer."""
+        example, size = self.example, len(self.answer)
+        first = int(self.word_starts[example.first_word])
+        last = int(self.word_starts[example.last_word + 1]) - 1
+        starts = range(first, last - size + 2) if size else ()
+        own = [s for s in starts if np.array_equal(self.pieces[s : s + size], self.answer)]
+        if own and (example.span is None or (len(own) == 1 and self._occurs_once())):
+            return own[0], own[0] + size - 1, False
+        touched = self._touched(*example.span) if example.span else []
+        if not touched:
+            return first, last, True
+        (first, start, _), (last, _, end) = touched[0], touched[-1]
+        assert example.span is not None
+        return first, last, start < example.span[0] or end > example.span[1]
+
+    def _occurs_once(self) -> bool:
+        """Whether the words plainly contain the answer once: offsets take longer to find."""
+        example, answer = self.example, self.example.answer or ""
+        text = " ".join(self.passage.words[example.first_word : example.last_word + 1])
+        # Nowhere else can the same pieces have come from other characters.
+        is_plain = text.isascii() or all(map(is_ideograph, answer))
+        return is_plain and text.lower().count(answer.lower()) == 1
+
+    def _touched(self, start: int, end: int) -> list[tuple[int, int, int]]:
+        """Returns the pieces at some of the passage's characters, and their first and last ones."""
+        touched = []
+        for word in range(self.example.first_word, self.example.last_word + 1):
+            shift = self.passage.word_starts[word]
+            places = self.offsets.of(self.passage.words[word])
+            for piece, (left, right) in enumerate(places, int(self.word_starts[word])):
+                if shift + left < end and shift + right > start:
+                    touched.append((piece, shift + left, shift + right))
+        return touched
 
     def labels(self, window: Window) -> tuple[int, int]:
         """Returns the positions of the answer's first and last token in the row of a window.
@@ -87,8 +159,8 @@ class TokenizedQuestion:
         """
         if self.example.is_impossible:
             return 0, 0
-        first, last = self.answer_pieces()
-        if first < window.start or last >= window.start + window.length:
+        first, last = self.answer_pieces
+        if last < first or first < window.start or last >= window.start + window.length:
             return 0, 0
         shift = self.offset - window.start
         return first + shift, last + shift
@@ -133,23 +205,28 @@ def tokenize_questions(
     Raises:
         UserError: a question leaves no room for its passage, or a passage has too many windows.
     """
+    offsets = PieceOffsets(tokenizer)
     for start in range(0, len(examples), _BLOCK):
-        yield from _tokenize_block(examples[start : start + _BLOCK], tokenizer, config)
+        block = examples[start : start + _BLOCK]
+        yield from _tokenize_block(block, tokenizer, config, offsets)
 
 
 def _tokenize_block(
-    examples: Sequence[QAExample], tokenizer: Tokenizer, config: FinetuningConfig
+    examples: Sequence[QAExample],
+    tokenizer: Tokenizer,
+    config: FinetuningConfig,
+    offsets: PieceOffsets,
 ) -> Iterator[TokenizedQuestion]:
     texts = {text: i for i, text in enumerate(dict.fromkeys(e.passage for e in examples))}
-    passages = [split_words(text) for text in texts]
-    pieces = _word_pieces(passages, tokenizer)
+    passages = [Passage(text) for text in texts]
+    pieces = _word_pieces([passage.words for passage in passages], tokenizer)
     queries = tokenizer.encode_lines([example.question for example in examples]).rows()
     answers = tokenizer.encode_lines([example.answer or "" for example in examples]).rows()
     for example, query, answer in zip(examples, queries, answers, strict=True):
         number = texts[example.passage]
         ids, word_starts = pieces[number]
-        query, query_length = query[: config.max_query_length], len(query)
-        room = config.max_seq_length - len(query) - _SPECIAL_TOKENS
+        num_tokens, query = len(query), query[: config.max_query_length]
+        room = config.max_seq_length - len(query) - SPECIAL_TOKENS
         if room < 1:
             raise _no_room(example, len(query), config)
         windows = cut_windows(len(ids), room, config.doc_stride)
@@ -159,12 +236,13 @@ def _tokenize_block(
         yield TokenizedQuestion(
             example=example,
             query=query,
-            query_cut=query_length - len(query),
-            words=passages[number],
+            passage=passages[number],
             pieces=ids,
             word_starts=word_starts,
             answer=answer,
             windows=windows,
+            offsets=offsets,
+            query_is_cut=len(query) < num_tokens,
         )
 
 
@@ -211,7 +289,7 @@ def _no_room(example: QAExample, query_length: int, config: FinetuningConfig) ->
     return UserError(
         "A question leaves no room for its passage.",
         where=f"question {example.id!r}",
-        received=f"{query_length} tokens of the question and {_SPECIAL_TOKENS} special tokens; "
+        received=f"{query_length} tokens of the question and {SPECIAL_TOKENS} special tokens; "
         f"max_seq_length = {config.max_seq_length}, max_query_length = {config.max_query_length}",
         remedy="Raise max_seq_length, or lower max_query_length.",
     )

@@ -72,8 +72,10 @@ def shown(value: Any) -> str:
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _SQUAD_FORM = (
     'SQuAD files have the form {"data": [{"paragraphs": [{"context": …, "qas": [{"id": …, '
-    '"question": …, "answers": [{"text": …, "answer_start": …}]}]}]}]}.'
+    '"question": …, "answers": [{"text": …, "answer_start": …}]}]}]}]}. Paragraphs, or questions '
+    "with a context of their own, may also stand in a list, or on a line each."
 )
+_MRQA_FORM = "MRQA files have a JSON object with the fields context and qas on each line."
 
 
 class Paragraph(NamedTuple):
@@ -81,33 +83,82 @@ class Paragraph(NamedTuple):
 
     Attributes:
         where: its place, for messages.
-        record: a JSON object with the fields `context` and `qas`.
+        record: a JSON object with the fields `context` and `qas`; or a single question, which has
+            a `context`.
     """
 
     where: str
     record: Any
 
+    def questions(self) -> Iterator[tuple[Any, str]]:
+        """Yields the questions and their places.
+
+        Raises:
+            UserError: there is no list of questions.
+        """
+        if _is_question(self.record):
+            yield self.record, self.where
+            return
+        for i, question in enumerate(field(self.record, "qas", list, self.where)):
+            yield question, f"{self.where}.qas[{i}]"
+
 
 def read_squad(path: str) -> Iterator[Paragraph]:
-    """Reads a SQuAD file (JSON).
+    """Reads a SQuAD file (JSON), or the same questions in one of the forms that others write.
+
+    What `data` lists may be articles with `paragraphs`, or paragraphs, or single questions with
+    their `context`, as Hugging Face's data sets have them. The list may stand alone, and its items
+    may stand on a line each (JSON lines), unpacked or in a file whose name ends in `.gz`.
 
     Yields:
         Its paragraphs in order.
 
     Raises:
-        UserError: the file is missing, empty, not UTF-8, not JSON (names the line), or lacks the
-            lists `data` or `paragraphs`.
+        UserError: the file is missing, empty, not UTF-8, not JSON (names the line), or has no such
+            form.
     """
-    try:
-        content = json.loads(read_text(path))
-    except ValueError as error:
-        line = f", line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
-        raise _not_json(f"{path}{line}", error, _SQUAD_FORM) from error
-    for i, article in enumerate(field(content, "data", list, path, _SQUAD_FORM)):
-        where = f"{path}, data[{i}]"
-        paragraphs = field(article, "paragraphs", list, where, _SQUAD_FORM)
+    for where, record in _squad_records(path):
+        if _is_question(record) or (isinstance(record, Mapping) and "qas" in record):
+            yield Paragraph(where, record)
+            continue
+        paragraphs = field(record, "paragraphs", list, where, _SQUAD_FORM)
         for j, paragraph in enumerate(paragraphs):
             yield Paragraph(f"{where}.paragraphs[{j}]", paragraph)
+
+
+def _squad_records(path: str) -> Iterator[tuple[str, Any]]:
+    """Yields what a SQuAD file lists, and its places."""
+    if path.endswith(".gz"):
+        yield from _line_records(path, _SQUAD_FORM)
+        return
+    text = read_text(path)
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        if _is_json(text.lstrip().partition("\n")[0]):
+            yield from _line_records(path, _SQUAD_FORM)
+            return
+        line = f", line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
+        raise _not_json(f"{path}{line}", error, _SQUAD_FORM) from error
+    if isinstance(content, Mapping) and content.keys() & {"context", "paragraphs"}:
+        yield path, content
+        return
+    listed = isinstance(content, list)
+    items = content if listed else field(content, "data", list, path, _SQUAD_FORM)
+    for i, item in enumerate(items):
+        yield f"{path}, {'' if listed else 'data'}[{i}]", item
+
+
+def _is_question(record: Any) -> bool:
+    return isinstance(record, Mapping) and "question" in record and "qas" not in record
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def read_mrqa(path: str) -> Iterator[Paragraph]:
@@ -122,6 +173,12 @@ def read_mrqa(path: str) -> Iterator[Paragraph]:
         UserError: the file is missing, empty, a broken gzip file, not UTF-8 or not JSON (names the
             line).
     """
+    for where, record in _line_records(path, _MRQA_FORM):
+        yield Paragraph(where, record)
+
+
+def _line_records(path: str, form: str) -> Iterator[tuple[str, Any]]:
+    """Yields the JSON values of lines, but for headers, and their places."""
     empty = True
     for number, line in enumerate(_lines(path), 1):
         if number == 1:
@@ -130,9 +187,9 @@ def read_mrqa(path: str) -> Iterator[Paragraph]:
             continue
         empty = False
         where = f"{path}, line {number}"
-        record = _parse_line(line, where)
+        record = _parse_line(line, where, form)
         if not (isinstance(record, dict) and "header" in record):
-            yield Paragraph(where, record)
+            yield where, record
     if empty:
         raise UserError(
             "A data file is empty.",
@@ -142,8 +199,7 @@ def read_mrqa(path: str) -> Iterator[Paragraph]:
         )
 
 
-def _parse_line(line: bytes, where: str) -> Any:
-    form = "MRQA files have a JSON object with the fields context and qas on each line."
+def _parse_line(line: bytes, where: str, form: str) -> Any:
     try:
         return json.loads(line.decode("utf-8"))
     except UnicodeDecodeError as error:
@@ -153,7 +209,7 @@ def _parse_line(line: bytes, where: str) -> Any:
             received=f"byte {line[error.start]:#04x}",
             remedy="Convert it, for example with iconv -f LATIN1 -t UTF-8.",
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _not_json(where, error, form) from error
 
 
@@ -205,16 +261,46 @@ class QuestionFormat:
 
 
 def _squad_annotation(question: Mapping[str, Any], where: str) -> Annotation | None:
-    answers = field(question, "answers", list, where)
-    if not answers:
-        return None
-    text = field(answers[0], "text", str, f"{where}, answers[0]")
-    return Annotation(text, field(answers[0], "answer_start", int, f"{where}, answers[0]"))
+    for text, answer, place in _squad_answers(question, where):
+        start = field(answer, "answer_start", object, place)
+        if isinstance(start, float) and start.is_integer():
+            start = int(start)  # as tables with gaps have them
+        return Annotation(text, checked(start, int, f"{place}, field 'answer_start'"))
+    return None
 
 
 def _squad_gold(question: Mapping[str, Any], where: str) -> tuple[str, ...]:
-    answers = field(question, "answers", list, where)
-    return tuple(field(a, "text", str, f"{where}, answers[{i}]") for i, a in enumerate(answers))
+    return tuple(text for text, _, _ in _squad_answers(question, where))
+
+
+def _squad_answers(question: Mapping[str, Any], where: str) -> Iterator[tuple[str, Any, str]]:
+    """Yields text, record and place of the answers, but for empty texts, which stand for none."""
+    answers = field(question, "answers", object, where)
+    if isinstance(answers, Mapping):
+        answers = _rows(answers, f"{where}, field 'answers'")
+    for i, answer in enumerate(checked(answers, list, f"{where}, field 'answers'")):
+        place = f"{where}, answers[{i}]"
+        text = answer if isinstance(answer, str) else field(answer, "text", str, place)
+        if text.strip():
+            yield text, answer, place
+
+
+def _rows(columns: Mapping[str, Any], where: str) -> list[dict[str, Any]]:
+    """Returns answers that Hugging Face's data sets have as columns, {"text": [], …}, as rows."""
+    columns = {
+        name: columns[name] if isinstance(columns[name], list) else [columns[name]]
+        for name in ("text", "answer_start")
+        if name in columns
+    }
+    sizes = {name: len(values) for name, values in columns.items()}
+    if "text" not in columns or len({*sizes.values()}) > 1:
+        raise UserError(
+            "The columns of a question's answers don't fit together.",
+            where=where,
+            received=", ".join(f"{size} in {name}" for name, size in sizes.items()) or "no text",
+            remedy='Give each text its position: {"text": ["a", "b"], "answer_start": [0, 7]}.',
+        )
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def _mrqa_annotation(question: Mapping[str, Any], where: str) -> Annotation | None:
@@ -235,3 +321,9 @@ def _mrqa_gold(question: Mapping[str, Any], where: str) -> tuple[str, ...]:
 
 SQUAD = QuestionFormat("id", _squad_annotation, _squad_gold)
 MRQA = QuestionFormat("qid", _mrqa_annotation, _mrqa_gold)
+
+
+def format_of(question: Any, form: QuestionFormat) -> QuestionFormat:
+    """Returns the format of a question in a file of a format: SQuAD's tasks read MRQA's too."""
+    is_mrqa = isinstance(question, Mapping) and "qid" in question and "id" not in question
+    return MRQA if is_mrqa else form

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
+from electra_tf2.console import say
 from electra_tf2.files import write_json
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.text.rows import make_row
@@ -18,6 +19,7 @@ from finetune.definitions import QADefinition
 from finetune.qa.decoding import WindowOutputs, best_text, probabilities
 from finetune.qa.examples import QAExample, read_questions
 from finetune.qa.head import QAHead
+from finetune.qa.limits import LimitReport
 from finetune.qa.metrics import SpanBasedQAScorer
 from finetune.qa.passages import WINDOWS_PER_EXAMPLE, tokenize_questions
 from finetune.qa.question_files import (
@@ -28,7 +30,7 @@ from finetune.qa.question_files import (
     read_mrqa,
     read_squad,
 )
-from finetune.task import CUT, FeatureSpec, Task
+from finetune.task import FeatureSpec, Task
 
 if TYPE_CHECKING:
     from configure_finetuning import FinetuningConfig
@@ -56,12 +58,13 @@ class QATask(Task):
     """
 
     main_metric = "f1"
-    length_limit = "max_query_length"
+    features_version = 2  # since labels are found by characters
     question_format: QuestionFormat = SQUAD
 
     def __init__(self, config: FinetuningConfig, name: str, tokenizer: Tokenizer, v2: bool = False):
         super().__init__(config, name, tokenizer)
         self.v2 = v2
+        self._said: set[str] = set()
 
     @abc.abstractmethod
     def read_paragraphs(self, path: str) -> Iterable[Paragraph]:
@@ -76,6 +79,7 @@ class QATask(Task):
             annotated=split == "train",
             scored=split in self.dev_splits,
             unanswerable=self.v2,
+            official=self.config.qa_spans == "official",
             limit=_DEBUG_QUESTIONS if self.config.debug else None,
         )
 
@@ -91,7 +95,10 @@ class QATask(Task):
         self, examples: Sequence[QAExample], is_training: bool
     ) -> Iterator[dict[str, Any]]:
         """Yields a row for each window; see `Task.featurize`."""
+        use = "training" if is_training else "scoring or predicting"
+        report = LimitReport(f"{self.name}, {use}", self.config)
         for question in tokenize_questions(examples, self.tokenizer, self.config):
+            report.add(question, is_training)
             for number, window in enumerate(question.windows):
                 passage = question.pieces[window.start : window.start + window.length]
                 row = make_row(question.query, self.tokenizer, second=passage)
@@ -102,8 +109,8 @@ class QATask(Task):
                     "start_positions": first,
                     "end_positions": last,
                     "is_impossible": int(is_training and question.example.is_impossible),
-                    CUT: 0 if number else question.query_cut,  # once for each question
                 }
+        report.log()
 
     def num_examples(self, eids: np.ndarray) -> int:
         """Returns the number of questions that some windows belong to; see `Task`."""
@@ -111,12 +118,15 @@ class QATask(Task):
 
     def feature_settings(self) -> dict[str, Any]:
         """Returns what the features depend on; see `Task.feature_settings`."""
-        return {
+        settings = {
             **super().feature_settings(),
             "max_query_length": self.config.max_query_length,
             "doc_stride": self.config.doc_stride,
             "v2": self.v2,
         }
+        if self.config.qa_spans != "characters":  # the default is no part of older keys
+            settings["qa_spans"] = self.config.qa_spans
+        return settings
 
     def make_head(self, encoder: TransformerConfig, dtype: str) -> QAHead:
         """Builds the head; see `Task.make_head`."""
@@ -159,6 +169,12 @@ class QATask(Task):
             records.append(record)
         return records
 
+    def say_once(self, line: str) -> None:
+        """Prints a line, unless it was printed before: scores are computed again and again."""
+        if line not in self._said:
+            self._said.add(line)
+            say(line)
+
     def write_submission(
         self, split: str, records: Sequence[Mapping[str, Any]], folder: str
     ) -> list[str]:
@@ -179,7 +195,7 @@ class QATask(Task):
 
 
 class SQuADTask(QATask):
-    """Question answering over SQuAD's JSON: `<split>.json`."""
+    """Question answering over SQuAD's JSON: `<split>.json`. Other forms: see `read_squad`."""
 
     def data_file(self, split: str) -> str:
         """Returns the path of a split's file."""

@@ -101,6 +101,13 @@ def test_a_changed_vocabulary_is_read_anew(features):
     assert features.made == 2
 
 
+def test_features_that_a_task_makes_otherwise_by_now_are_made_anew(features, monkeypatch):
+    monkeypatch.setattr("finetune.task.Task.features_version", 2)
+    features()
+    features()
+    assert features.made == 2
+
+
 def test_damaged_cache_is_made_anew(features, capsys):
     folder = pathlib.Path(tiny_tasks.configure(features.data_dir).preprocessed_data_dir)
     (path,) = folder.iterdir()

@@ -10,7 +10,8 @@ from electra_tf2.text.normalization import UNCASED
 from electra_tf2.text.tokenizer import make_tokenizer
 from electra_tf2.text.vocabulary import SPECIAL_TOKENS, Vocabulary
 from finetune.definitions import QADefinition
-from finetune.qa.examples import Passage, QAExample
+from finetune.qa.annotations import Passage
+from finetune.qa.examples import QAExample
 from finetune.qa.tasks import CustomQATask, MRQATask, SQuAD, SQuADv1
 
 WORDS = "the cat sat on mat in paris who where when steve smith 18 ##95 ##43 ##ly anna".split()
@@ -31,6 +32,8 @@ DEFAULTS = {
     "answerable_uses_start_logits": True,
     "answerable_weight": 0.5,
     "qa_na_threshold": -2.75,
+    "qa_spans": "characters",
+    "qa_score_units": "auto",
     "qa_preds_file": "{:}_preds.json",
     "qa_na_file": "{:}_null_odds.json",
     "qa_eval_file": "{:}_eval.json",
@@ -57,10 +60,17 @@ def make_task(folder="", kind="squadv1", **values):
     return CustomQATask(settings, "custom", tokenizer(), QADefinition())
 
 
-def example(passage, *, answer=None, question="who?", eid=0, **fields):
-    """A question; `answer` is a text of the passage."""
+def example(passage, *, answer=None, start=None, official=False, question="who?", eid=0, **fields):
+    """A question; `answer` is a text of the passage, by default the first of its kind."""
     if answer is not None:
-        first, last = Passage(passage).locate(answer, passage.index(answer))
+        start = passage.index(answer) if start is None else start
+        text = Passage(passage)
+        if official:
+            first, last = text.official_words(answer, start)
+        else:
+            start, end, _ = text.locate(answer, start)
+            first, last = text.word_at(start), text.word_at(end - 1)
+            fields["span"] = (start, end)
         fields.update(answer=answer, first_word=first, last_word=last)
     return QAExample(eid=eid, id=f"q{eid}", question=question, passage=passage, **fields)
 

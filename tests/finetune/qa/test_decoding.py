@@ -1,5 +1,7 @@
 """From outputs to answers, and from word pieces back to the passage's characters."""
 
+import unicodedata
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,7 @@ from finetune.qa.decoding import NO_ANSWER_LEFT, Aligner, Decoder, join_pieces, 
 from finetune.qa.passages import tokenize_questions
 from tests.finetune.qa.qa_samples import config, example, make_task, outputs, tokenizer
 
+JAMO = {ord(c): unicodedata.normalize("NFD", c) for c in "서울"}
 # [CLS] who ? [SEP], so the passage begins at 4.
 PASSAGE = "The cat sat on Steve's mat, in Paris."
 
@@ -226,18 +229,24 @@ def test_pieces_are_joined(pieces, text):
         ("zoe", ["«Zoë»,"], "Zoë"),
         ("zoe )", ["(ZOË)!"], "ZOË)"),
         # A no-break space separates words for the tokenizer only: the lengths differ.
-        ("cat", ["the\u00a0cat"], "the\u00a0cat"),
+        ("cat", ["the\u00a0cat."], "cat"),
+        # Beside a space the official answer stays: English pages have such spaces.
+        ("cat", ["cat.\u00a0"], "cat.\u00a0"),
         # Predicted from the middle of a word.
         ("ly", ["catly"], "ly"),
         # The first place counts, even within a word.
         ("a", ["cat", "a"], "a"),
         ("cat", ["catly", "cat"], "cat"),
-        # Characters that are dropped: no correspondence, so all of it.
-        ("cat", ["c\u200bat,"], "c\u200bat,"),
+        # Characters that are dropped.
+        ("cat", ["c\u200bat,"], "c\u200bat"),
         # An accent of its own is a character the normalized text lacks.
-        ("cafe", ["cafe\u0301,"], "cafe\u0301,"),
-        # Unknown words are not found.
-        ("[UNK]", ["字,", "x"], "字, x"),
+        ("cafe", ["cafe\u0301,"], "cafe\u0301"),
+        ("서울".translate(JAMO), ["서울에서"], "서울"),
+        ("北 京", ["我们参观了北京大学\u200b"], "北京"),
+        # Unknown words.
+        ("北 京 [UNK] 学", ["我们参观了北京龘学。"], "北京龘学"),
+        # Not there at all.
+        ("dog", ["字\u200b,", "x"], "字\u200b, x"),
         # Lower-casing that lengthens a word.
         ("i", ["İ,"], "İ"),
         ("", ["cat"], "cat"),
@@ -245,6 +254,28 @@ def test_pieces_are_joined(pieces, text):
 )
 def test_alignment(predicted, words, text):
     assert Aligner(tokenizer()).align(predicted, words) == text
+
+
+@pytest.mark.parametrize(
+    "predicted, words, place, text",
+    [
+        # The official quirk: the first letter s of the word, not the predicted one.
+        ("s", ["Steve's"], (2, 2), "S"),
+        # Of two places that differ in accents the predicted one counts.
+        ("cafe", ["cafe/café"], (5, 8), "café"),
+        ("[UNK]", ["字,"], (0, 0), "字"),
+        ("[UNK] ,", ["a.字,"], (2, 3), "字,"),
+        ("[UNK] x", ["字,字", "x"], (2, 0), "字 x"),
+    ],
+)
+def test_alignment_of_known_pieces(predicted, words, place, text):
+    assert Aligner(tokenizer()).align(predicted, words, place) == text
+
+
+@pytest.mark.parametrize("word", ["the\u00a0cat.", "c\u200bat,", "cafe\u0301,", "北京龘,"])
+def test_the_official_program_gives_whole_words(word):
+    aligner = Aligner(tokenizer(), official=True)
+    assert aligner.align("cat", [word], (0, 0)) == word
 
 
 def test_the_tokenizer_s_casing_counts():

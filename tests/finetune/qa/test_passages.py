@@ -22,7 +22,7 @@ def tokenized(passage, **fields):
 
 
 def answer_text(question):
-    first, last = question.answer_pieces()
+    first, last = question.answer_pieces
     return [VOCABULARY.tokens[i] for i in question.pieces[first : last + 1]]
 
 
@@ -83,7 +83,7 @@ def test_each_piece_has_most_context_in_one_window():
         ("paris (1895-1943).", "1895", ["18", "##95"]),
         ("paris (1895-1843).", "1843", ["18", "##43"]),
         # Not to be had: the piece holds more than the answer.
-        ("in the whoa mat", "the wh", ["the", "who", "##a"]),
+        ("in the whoa mat", "the wh", ["the", "who"]),
         # The first of several places.
         ("cat-cat-cat", "cat", ["cat"]),
         ("cat-cat-cat", "cat-cat", ["cat", "-", "cat"]),
@@ -91,19 +91,34 @@ def test_each_piece_has_most_context_in_one_window():
         ("Párìs, Steve's", "Steve", ["steve"]),
         # A word that cleans to nothing within the answer.
         ("the \u200b cat", "the \u200b cat", ["the", "cat"]),
-        # An answer without pieces: those of the words it covers, here none.
-        ("the \u200b cat", "\u200b", []),
+        # An answer of a mark alone has no pieces of its own: that of its letter.
+        ("the cafe\u0301", "\u0301", ["##e"]),
     ],
 )
 def test_answers_are_tightened(passage, answer, pieces):
     assert answer_text(tokenized(passage, answer=answer)) == pieces
 
 
-def test_the_first_of_equal_places_counts():
-    question = tokenized("mat cat-cat-cat", answer="cat-cat-cat")
-    shorter = tokenized("mat cat-cat-cat", answer="cat")
-    assert question.answer_pieces() == (1, 5)
-    assert shorter.answer_pieces() == (1, 1)
+@pytest.mark.parametrize(
+    "passage, answer, place, pieces",
+    [
+        ("mat cat-cat-cat", "cat-cat-cat", 4, (1, 5)),
+        ("mat cat-cat-cat", "cat", 4, (1, 1)),
+        ("mat cat-cat-cat", "cat", 8, (3, 3)),
+        ("mat cat-cat-cat", "cat-cat", 8, (3, 5)),
+        # The answer's own pieces stand elsewhere in the word, not where it is annotated.
+        ("who,anna,whoann", "ann", 12, (5, 7)),
+    ],
+)
+def test_of_equal_places_the_annotated_one_counts(passage, answer, place, pieces):
+    assert tokenized(passage, answer=answer, start=place).answer_pieces == pieces
+
+
+def test_officially_the_first_of_equal_places_counts():
+    question = tokenized("mat cat-cat-cat", answer="cat", start=12, official=True)
+    assert question.answer_pieces == (1, 1)
+    whole = tokenized("in the whoa mat", answer="the wh", official=True)
+    assert answer_text(whole) == ["the", "who", "##a"]
 
 
 def rows(passage, is_training=True, **fields):

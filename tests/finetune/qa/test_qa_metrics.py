@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 
 from finetune.qa.metrics import (
+    answer_units,
     best_threshold,
     exact_match,
     normalize_answer,
     score_answers,
     score_with_unanswerable,
+    units_of,
     word_f1,
     word_f1_or_none,
 )
@@ -39,6 +41,57 @@ def test_exact_match_and_f1():
     # Words count as often as they occur in both.
     assert word_f1("cat cat", "cat mat cat") == pytest.approx(0.8)
     assert word_f1("dog", "cat") == 0
+
+
+@pytest.mark.parametrize(
+    "text, words, mixed, characters",
+    [
+        ("2003年，NBA", ["2003年，nba"], ["2003", "年", "nba"], [*"2003年nba"]),
+        ("《红楼梦》 the", ["《红楼梦》"], ["红", "楼", "梦", "the"], [*"红楼梦the"]),
+        ("กรุงเทพ", ["กรุงเทพ"], [*"กรุงเทพ"], [*"กรุงเทพ"]),
+        ("서울 역에서", ["서울", "역에서"], ["서울", "역에서"], [*"서울역에서"]),
+        ("한\u200b글".translate({ord("한"): "\u1112\u1161\u11ab"}), ["한글"], ["한글"], [*"한글"]),
+        ("co\u00adop cafe\u0301", ["coop", "café"], ["coop", "café"], [*"coopcafé"]),
+    ],
+)
+def test_units(text, words, mixed, characters):
+    assert answer_units(text) == words
+    assert answer_units(text, "mixed") == mixed
+    assert answer_units(text, "characters") == characters
+
+
+def test_f1_by_units():
+    assert word_f1("上海大学", "在上海大学教书") == 0
+    assert word_f1("上海大学", "在上海大学教书", "mixed") == pytest.approx(8 / 11)
+    assert word_f1("서울에서", "서울", "characters") == pytest.approx(2 / 3)
+    assert exact_match("北京。", "北 京", "mixed") == 1
+    assert exact_match("a b", "ab", "mixed") == 0
+    assert word_f1_or_none("。", "", "mixed") == 1
+
+
+@pytest.mark.parametrize(
+    "passage, units",
+    [
+        ("我们使用TensorFlow和Keras训练BERT模型。", "mixed"),
+        ("東京 は 日本 の 首都", "mixed"),
+        ("ประเทศไทย", "mixed"),
+        ("이순신(李舜臣)은 조선의 무신이다. 한성에서 태어났다.", "words"),
+        ("The Yuan dynasty (元朝) was founded in 1271.", "words"),
+        ("", "words"),
+    ],
+)
+def test_the_passage_s_script_decides(passage, units):
+    assert units_of(passage) == units
+
+
+def test_units_of_each_question():
+    gold, predicted = {"zh": ["上海"], "en": ["上海 x"]}, {"zh": "上", "en": "上 x"}
+    odds = dict.fromkeys(gold, 0.0)
+    by_words = score_answers(gold, predicted)
+    assert by_words["f1"] == pytest.approx(25)
+    assert score_answers(gold, predicted, {"zh": "mixed"})["f1"] == pytest.approx(175 / 3)
+    both = score_with_unanswerable(gold, predicted, odds, 1.0, {"zh": "mixed"})
+    assert both["best_f1"] == both["f1"] == pytest.approx(175 / 3)
 
 
 def test_f1_where_a_text_has_no_word():

@@ -226,7 +226,8 @@ def test_registered_tasks(name, kind, v2):
 
 def test_feature_settings_are_what_features_depend_on():
     settings = make_task().feature_settings()
-    for changed in ({"doc_stride": 9}, {"max_query_length": 9}, {"max_seq_length": 40}):
+    lengths = ({"doc_stride": 9}, {"max_query_length": 9}, {"max_seq_length": 40})
+    for changed in (*lengths, {"qa_spans": "official"}):
         assert make_task(**changed).feature_settings() != settings
     assert make_task(kind="squad").feature_settings() != settings
     for unchanged in ({"n_best_size": 3}, {"beam_size": 3}, {"qa_na_threshold": 1.0}):

@@ -7,7 +7,6 @@ import logging as python_logging
 import pytest
 
 from electra_tf2.errors import UserError
-from finetune.qa.examples import AnswerNotFound, Passage, split_words
 from tests.finetune.qa.qa_samples import make_task, mrqa_lines, question, squad, write_squad
 
 CONTEXT = "The cat sat on Steve's mat."
@@ -48,6 +47,110 @@ def test_squad_to_predict(tmp_path):
             examples = make_task(tmp_path, kind).read_examples(path, split)
             assert [e.id for e in examples] == ["q1", "2"]
             assert [(e.gold, e.answer) for e in examples] == [((), None)] * 2
+
+
+def without(record, name):
+    return {key: value for key, value in record.items() if key != name}
+
+
+FLAT = {"id": "q1", "title": "t", "context": CONTEXT, "question": "who sat?"}
+COLUMNS = {"text": ["cat", "The cat"], "answer_start": [4, 0]}
+ROWS = [{"text": "cat", "answer_start": 4}, {"text": "The cat", "answer_start": 0}]
+IN_A_PARAGRAPH = {"context": CONTEXT, "qas": [{**GOOD, "answers": ROWS}]}
+MRQA_QUESTION = {
+    "qid": "q1",
+    "question": "who sat?",
+    "answers": ["cat", "The cat"],
+    "detected_answers": [{"text": "cat", "char_spans": [[4, 6]]}],
+}
+# What people have as SQuAD's format: JSON values, one a line.
+VARIANTS = {
+    "Hugging Face's columns, listed": [[{**FLAT, "answers": COLUMNS}]],
+    "Hugging Face's columns under data": [{"data": [{**FLAT, "answers": COLUMNS}]}],
+    "Hugging Face's columns, a line each": [{**FLAT, "answers": COLUMNS}],
+    "the same and an unanswerable one": [
+        {**FLAT, "answers": COLUMNS},
+        {**FLAT, "id": "q2", "answers": {"text": [], "answer_start": []}},
+    ],
+    "flat questions with rows of answers": [[{**FLAT, "answers": ROWS}]],
+    "paragraphs in the place of articles": [{"data": [IN_A_PARAGRAPH]}],
+    "articles, listed": [[{"paragraphs": [IN_A_PARAGRAPH]}]],
+    "a single article": [{"title": "t", "paragraphs": [IN_A_PARAGRAPH]}],
+    "a paragraph a line": [IN_A_PARAGRAPH, {"context": "in Paris", "qas": []}],
+    "MRQA's lines": [{"header": {}}, {"context": CONTEXT, "qas": [MRQA_QUESTION]}],
+    "SQuAD 2.0 without is_impossible": [
+        squad((CONTEXT, [without(GOOD, "is_impossible"), without(IMPOSSIBLE, "is_impossible")]))
+    ],
+    "positions from a table": [
+        [{**FLAT, "answers": {"text": ["cat", "The cat"], "answer_start": [4.0, 0.0]}}]
+    ],
+    "a single answer in columns": [
+        [{**FLAT, "answers": {"text": "cat", "answer_start": 4}}],
+    ],
+    "empty texts for no answer": [
+        squad((CONTEXT, [GOOD, question("q2", answers=[("", -1)])])),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_variants_of_squad_s_format(tmp_path, name):
+    text = "\n".join(map(json.dumps, VARIANTS[name]))
+    for split in ("train", "dev", "test"):
+        (tmp_path / f"{split}.json").write_text(text, encoding="utf-8-sig")
+    task = make_task(tmp_path, "squad")
+    first, *others = task.get_examples("train")
+    assert (first.id, first.question, first.passage) == ("q1", "who sat?", CONTEXT)
+    assert (first.answer, first.span, first.is_impossible) == ("cat", (4, 7), False)
+    assert [(e.id, e.is_impossible) for e in others] == [("q2", True)][: len(others)]
+    first, *others = task.get_examples("dev")
+    assert first.gold == ("cat", "The cat")[: 1 + ("single answer" not in name)]
+    assert [e.gold for e in others] == [()] * len(others)
+    assert task.get_examples("test")[0].gold == ()
+
+
+def test_lines_may_be_packed(tmp_path):
+    (tmp_path / "x.jsonl.gz").write_bytes(gzip.compress(MRQA.encode()))
+    examples = make_task(tmp_path, "custom").read_examples(str(tmp_path / "x.jsonl.gz"), "dev")
+    assert [e.id for e in examples] == ["m1", "m2"]
+
+
+def test_names_may_be_numbers(tmp_path):
+    names = [7, 8.0, "9", 1.5]
+    write_squad(tmp_path, "dev", (CONTEXT, [{**GOOD, "id": name} for name in names]))
+    examples = make_task(tmp_path).get_examples("dev")
+    assert [e.id for e in examples] == ["7", "8", "9", "1.5"]
+
+
+def test_a_file_without_unanswerable_questions_is_told(tmp_path, warnings):
+    write_squad(tmp_path, "train", (CONTEXT, [GOOD]))
+    make_task(tmp_path).get_examples("train")
+    assert warnings.text == ""
+    make_task(tmp_path, "squad").get_examples("train")
+    assert "squadv1" in warnings.text
+
+
+def test_positions_that_were_understood_otherwise_are_told(tmp_path, warnings):
+    passage = "👨‍👩 live in Bern. " + CONTEXT
+    questions = [
+        question("units", answers=[("cat", passage.index("cat") + 2)]),
+        question("near", answers=[("cat", passage.index("cat") + 1)]),
+        question("right", answers=[("cat", passage.index("cat"))]),
+    ]
+    write_squad(tmp_path, "train", (passage, questions))
+    examples = make_task(tmp_path).get_examples("train")
+    assert {example.span for example in examples} == {(22, 25)}
+    assert "1 of 3 answers counts UTF-16 units" in warnings.text
+    assert "1 of 3 answers is not where the answer stands" in warnings.text
+
+
+def test_official_labels_are_an_hparam(tmp_path):
+    write_squad(tmp_path, "train", ("cat-cat", [question("q", answers=[("cat", 4)])]))
+    for spans, span, start in (("characters", (4, 7), 7), ("official", None, 5)):
+        task = make_task(tmp_path, qa_spans=spans)
+        (example,) = task.get_examples("train")
+        (row,) = task.featurize([example], is_training=True)
+        assert (example.span, row["start_positions"]) == (span, start)
 
 
 def test_a_byte_order_mark_is_no_content(tmp_path):
@@ -141,10 +244,6 @@ def test_doubled_names(tmp_path, warnings):
     assert error.value.received == "q1"
 
 
-def without(record, name):
-    return {key: value for key, value in record.items() if key != name}
-
-
 def paragraph(**fields):
     return {"data": [{"paragraphs": [{"context": CONTEXT, "qas": [GOOD], **fields}]}]}
 
@@ -158,7 +257,7 @@ PLACE = "data[0].paragraphs[0]"
 # kind, split, the file's content, and parts of the message: where, and what.
 BAD_SQUAD = {
     "no list of articles": ("squad", "train", {"version": "x"}, "train.json", "'data' is missing"),
-    "a list": ("squad", "train", [1], "train.json", "the field 'data'"),
+    "a list": ("squad", "train", [1], "[0]", "the field 'paragraphs'"),
     "data is an object": ("squad", "train", {"data": {}}, "field 'data'", "not a list"),
     "no paragraphs": ("squad", "dev", {"data": [{}]}, "data[0]", "'paragraphs' is missing"),
     "paragraph is text": ("squad", "dev", {"data": [{"paragraphs": ["x"]}]}, PLACE, "an object"),
@@ -185,8 +284,22 @@ BAD_SQUAD = {
     "answer without text": (
         "squad", "dev", with_question(answers=[{}]), NAMED, "'text' is missing",
     ),
-    "no is_impossible": (
-        "squad", "train", paragraph(qas=[without(GOOD, "is_impossible")]), NAMED, "squadv1",
+    "neither is_impossible nor answers": (
+        "squad", "train", paragraph(qas=[{"id": "q1", "question": "who?"}]), NAMED,
+        "'answers' is missing",
+    ),
+    "columns of unequal length": (
+        "squad", "dev", with_question(answers={"text": ["cat"], "answer_start": []}), NAMED,
+        "1 in text, 0 in answer_start",
+    ),
+    "columns without texts": (
+        "squad", "dev", with_question(answers={"answer_start": [4]}), NAMED, "don't fit",
+    ),
+    "texts without positions": (
+        "squadv1", "train", with_question(answers=["cat"]), NAMED, "'answer_start'",
+    ),
+    "a question without a passage": (
+        "squad", "dev", {"data": [GOOD]}, "data[0]", "'context' is missing",
     ),
     "is_impossible is text": (
         "squad", "train", with_question(is_impossible="no"), NAMED, "not true or false",
@@ -227,6 +340,7 @@ def test_bad_squad_files(tmp_path, case):
 
 BAD_BYTES = {
     "no JSON": (b'{"data": [\n{"paragraphs": [}', "train.json, line 2", "not JSON"),
+    "lists in lists in lists": (b"[" * 100000, "train.json", "not JSON"),
     "a number of too many digits": (b"[" + b"1" * 5000 + b"]", "train.json", "not JSON"),
     "empty": (b" \n", "train.json", "empty"),
     "not UTF-8": (b'{"data":\n ["caf\xe9"]}', "train.json, line 2", "not UTF-8"),
@@ -292,66 +406,3 @@ def test_missing_files(tmp_path, kind, name):
         make_task(tmp_path, kind).get_examples("train")
     assert error.value.where.endswith(name)
     assert "other.json" in error.value.received
-
-
-PASSAGE = "The  cat\tsat\non Steve's mat (1895-1943).\u202fÉté\u00a0là"
-
-
-def test_words_are_split_at_five_characters_only():
-    assert split_words(PASSAGE) == [
-        "The", "cat", "sat", "on", "Steve's", "mat", "(1895-1943).", "Été\u00a0là",
-    ]  # fmt: skip
-    assert split_words("a\rb\u2003c\u0085d\x0be") == ["a", "b\u2003c\u0085d\x0be"]
-    assert split_words(" \n ") == []
-
-
-@pytest.mark.parametrize(
-    "answer, words",
-    [
-        ("The", (0, 0)),
-        ("cat\tsat", (1, 2)),
-        ("Steve", (4, 4)),
-        ("1895", (6, 6)),
-        ("1943", (6, 6)),
-        ("mat (1895-1943)", (5, 6)),
-        ("là", (7, 7)),
-    ],
-)
-def test_an_answer_covers_the_words_it_touches(answer, words):
-    assert Passage(PASSAGE).locate(answer, PASSAGE.index(answer)) == words
-
-
-def test_case_and_white_space_don_t_matter():
-    assert Passage(PASSAGE).locate("STEVE'S  MAT", PASSAGE.index("Steve")) == (4, 5)
-    # One more space than the passage has: the last word covered is that of the last character.
-    assert Passage("a bb c").locate("a  b", 0) == (0, 1)
-
-
-def test_an_answer_that_begins_in_white_space_covers_the_word_before():
-    assert Passage("one two three").locate(" two", 3) == (0, 1)
-
-
-@pytest.mark.parametrize(
-    "answer, start, message",
-    [
-        ("dog", 5, "not what the passage has at character 5: 'cat'"),
-        ("cat", 100, "outside the passage of 47 characters"),
-        ("là", len(PASSAGE) - 1, "outside the passage"),
-        ("cat", -3, "outside the passage"),
-        ("", 0, "empty"),
-        ("  ", 3, "empty"),
-        ("Steve's mat", PASSAGE.index("mat"), "not what the passage has"),
-        # The answer's words are split at any white space, as officially; the passage's are not.
-        ("Été\u00a0là", PASSAGE.index("Été"), "not what the passage has"),
-    ],
-)
-def test_what_can_t_be_recovered_is_told(answer, start, message):
-    with pytest.raises(AnswerNotFound, match="(?s)" + message.replace("(", r"\(")):
-        Passage(PASSAGE).locate(answer, start)
-
-
-def test_a_passage_without_words():
-    with pytest.raises(AnswerNotFound, match="outside"):
-        Passage("").locate("cat", 0)
-    with pytest.raises(AnswerNotFound, match="not what"):
-        Passage("     ").locate("cat", 0)

@@ -1,0 +1,122 @@
+"""What limits cost: answers that no prediction can reach, and questions that are cut.
+
+`max_answer_length` is a limit of predictions, so that longer answers are learned in vain; an answer
+that no window contains as a whole is even learned as "no answer". Of an answer that begins or ends
+within a word piece, more is learned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from absl import logging
+
+from electra_tf2.text.tokenizer import Tokenizer
+from finetune.qa.examples import QAExample
+from finetune.qa.passages import SPECIAL_TOKENS, TokenizedQuestion
+
+if TYPE_CHECKING:
+    from configure_finetuning import FinetuningConfig
+
+
+class LimitReport:
+    """Counts what is lost to `max_query_length`, `max_answer_length`, windows and word pieces.
+
+    Args:
+        where: the task and the split, for messages.
+        config: gives the limits.
+    """
+
+    def __init__(self, where: str, config: FinetuningConfig):
+        self._where = where
+        self._config = config
+        self._num_answers = self._num_questions = self._cut_queries = self._cut_answers = 0
+        self._inexact = 0
+        self._lengths: list[int] = []
+        self._largest_stride: int | None = None
+
+    def add(self, question: TokenizedQuestion, is_training: bool) -> None:
+        """Counts a question and, in training, its answer."""
+        self._num_questions += 1
+        self._cut_queries += question.query_is_cut
+        if not is_training or question.example.is_impossible:
+            return
+        first, last = question.answer_pieces
+        length = last - first + 1
+        self._num_answers += 1
+        self._inexact += question.exceeds_answer
+        if length > self._config.max_answer_length:
+            self._lengths.append(length)
+        if question.windows and not any(any(question.labels(w)) for w in question.windows):
+            room = self._config.max_seq_length - len(question.query) - SPECIAL_TOKENS
+            self._cut_answers += 1
+            stride = room - length + 1
+            largest = self._largest_stride
+            self._largest_stride = stride if largest is None else min(stride, largest)
+
+    def log(self) -> None:
+        """Warns of what was counted."""
+        config = self._config
+        if self._cut_queries:
+            logging.warning(
+                "%s: %d of %d questions are cut to max_query_length = %d tokens.",
+                self._where,
+                self._cut_queries,
+                self._num_questions,
+                config.max_query_length,
+            )
+        if self._inexact:
+            logging.warning(
+                "%s: %d of %d answers begin or end within a word piece, such as an unknown word: "
+                "more than the answer is learned. A vocabulary of the language leaves fewer.",
+                self._where,
+                self._inexact,
+                self._num_answers,
+            )
+        if self._lengths:
+            logging.warning(
+                "%s: %d of %d answers have more than max_answer_length = %d tokens. They are "
+                "learned, but can't be predicted unless you raise it: the longest has %d.",
+                self._where,
+                len(self._lengths),
+                self._num_answers,
+                config.max_answer_length,
+                max(self._lengths),
+            )
+        if self._largest_stride is not None:
+            remedy = f"Lower doc_stride to {self._largest_stride}, or raise max_seq_length."
+            logging.warning(
+                "%s: %d of %d answers are cut by the windows of their passages (max_seq_length = "
+                "%d, doc_stride = %d): their questions are learned as without an answer. %s",
+                self._where,
+                self._cut_answers,
+                self._num_answers,
+                config.max_seq_length,
+                config.doc_stride,
+                remedy if self._largest_stride > 0 else "Raise max_seq_length.",
+            )
+
+
+def long_gold(
+    where: str, examples: Sequence[QAExample], tokenizer: Tokenizer, limit: int
+) -> str | None:
+    """Returns a warning of questions whose right answers are all too long to be predicted, if any.
+
+    Args:
+        where: the task and the split.
+        examples: the questions with their right answers.
+        tokenizer: answer -> tokens.
+        limit: the hparam max_answer_length.
+    """
+    answered = [example for example in examples if example.gold]
+    rows = tokenizer.encode_lines([text for example in answered for text in example.gold]).rows()
+    shortest = [min(len(next(rows)) for _ in example.gold) for example in answered]
+    too_long = [length for length in shortest if length > limit]
+    if not too_long:
+        return None
+    return (
+        f"Warning: {where}: {len(too_long)} of {len(answered)} questions can't be answered right: "
+        f"all of their right answers have more than max_answer_length = {limit} tokens (the "
+        f"longest of these needs {max(too_long)}). Raise it to let them be predicted."
+    )
