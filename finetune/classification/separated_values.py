@@ -155,7 +155,7 @@ def _has_marks(text: str, path: str, header: bool) -> bool:
     doubled = any('""' in cell for cell in whole)
     named = header and all(cell.startswith('"') for cell in plain[0])
     if mended > 0 or mended == 0 and (doubled or named):
-        logging.info("%s: quotes mark cells, as in CSV.", path)
+        logging.warning("%s: quotes around cells are taken for marks, as in CSV.", path)
         return True
     if len(whole) > len(plain) / 2:
         logging.warning(

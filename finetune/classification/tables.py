@@ -124,7 +124,8 @@ def _table_rows(
     where, width = f"{path}, line {rows[0].line}", len(rows[0].cells)
     names = [_name(cell) for cell in rows.pop(0).cells] if header else None
     places = {column: _place(where, column, names, width) for column in columns}
-    short = [row.line for row in rows if max(places.values()) < len(row.cells) < width]
+    last = max(places.values())
+    short = [row.line for row in rows if last < len(row.cells) < width]
     if names is not None and short:
         logging.warning(
             "%s: rows with fewer columns than the header's %d: %d, the first on line %d.",
@@ -133,7 +134,7 @@ def _table_rows(
             len(short),
             short[0],
         )
-    return [_row(row, places, names, width) for row in rows]
+    return [_row(row, places, last + 1, names, width) for row in rows]
 
 
 def _name(cell: str) -> str:
@@ -141,17 +142,22 @@ def _name(cell: str) -> str:
 
 
 def _row(
-    row: Cells, places: Mapping[str | int, int], names: list[str] | None, width: int
+    row: Cells,
+    places: Mapping[str | int, int],
+    needed: int,
+    names: list[str] | None,
+    width: int,
 ) -> TableRow:
     line, cells = row
     count = f"{len(cells)} column{'' if len(cells) == 1 else 's'}"
-    needed = max(places.values()) + 1
     if len(cells) < needed:
         return TableRow(line, {}, f"{count} where {needed} are needed: {_shown(cells)}")
-    if names is not None and any(cells[width:]):
+    if names is None:
+        return TableRow(line, {column: cells[place] for column, place in places.items()})
+    if any(cells[width:]):
         # A separator inside a text that should have been quoted shifts what follows.
         return TableRow(line, {}, f"{count} where the header has {width}: {_shown(cells)}")
-    if len(cells) > 1 and [*map(_name, cells)] == names:
+    if width > 1 and _name(cells[0]) == names[0] and [*map(_name, cells)] == names:
         return TableRow(line, {}, "it is the header again: were files joined?")
     return TableRow(line, {column: cells[place] for column, place in places.items()})
 
@@ -233,20 +239,20 @@ def _refuse_one_object(
     path: str, text: str, items: Sequence[_Item], required: Sequence[str | int]
 ) -> None:
     """Refuses a file that is one object: of columns, around the list of rows, or over lines."""
-    if all(item.problem for item in items) and text.lstrip().startswith("{"):
+    if len(items) > 1 and all(item.problem for item in items) and text.lstrip().startswith("{"):
         try:
             value = _DECODER.decode(text.strip())
         except (ValueError, RecursionError):
             return
     else:
         value = items[0].value if len(items) == 1 else None
-        columns = [_field(value, column) for column in required]
-        is_rows = any(
+        found = [_field(value, column) for column in required]
+        by_columns = all(isinstance(column, dict | list) for column in found)
+        holds_rows = all(column is _ABSENT for column in found) and any(
             isinstance(inner, list) and inner and isinstance(inner[0], dict)
             for inner in (value or {}).values()
         )
-        kinds = dict | list | type(_ABSENT) if is_rows else dict | list
-        if not all(isinstance(column, kinds) for column in columns):
+        if not by_columns and not holds_rows:
             return
     raise UserError(
         "A JSON file is one object, not rows.",

@@ -22,11 +22,14 @@ from finetune.tagging.layout import (
     Layout,
     Lines,
     cell,
+    is_between_sentences,
     plain_lines,
     recognize_layout,
 )
 from finetune.tagging.words import has_ideographs
 
+# What the first line of a table says of its columns.
+_NAMES = "word words token tokens form text tag tags label labels pos upos ner ner_tag ner_tags"
 # A file of one sentence with more words than this has hardly been meant so.
 _LONG_SENTENCE = 256
 # What version 0.1.0 had no eye for: comments, ranges of CoNLL-U, spaces within words (with a given
@@ -183,13 +186,14 @@ class _Reader:
         self._lines = Lines(plain_lines(lines), layout, columns)
         self._rows: list[tuple[str, str, int]] = []
         self._comments = self._no_words = 0
+        self._widths: list[tuple[int, int]] = []  # line, number of columns
         self._empty_words: list[int] = []
         self._other_columns: list[int] = []
         self.sentences: list[Sentence] = []
 
     def take(self, number: int, line: str) -> None:
         cells = self._layout.split(line)
-        if not cells or line.lstrip().startswith(DOCUMENT_START):
+        if not cells or is_between_sentences(line):
             self.end_sentence()
         elif self._lines.is_comment(line, cells, bool(self._rows)):
             self._comments += 1
@@ -206,6 +210,11 @@ class _Reader:
             words, tags, lines = zip(*self._rows, strict=True)
             self.sentences.append(Sentence(words, tags if self._with_tags else (), lines))
             self._rows.clear()
+        # Columns for each predicate, as in CoNLL-2012, are as many throughout a sentence.
+        if len({width for _, width in self._widths}) > 1 or len(self._widths) == 1:
+            others = [line for line, width in self._widths if width != self._num_columns]
+            self._other_columns += others
+        self._widths.clear()
 
     def _word(self, number: int, line: str, cells: Sequence[str]) -> tuple[str, str]:
         word, tag = cell(cells, self._columns.word), ""
@@ -217,8 +226,7 @@ class _Reader:
             raise self._lacks_column(number, line)
         if not word:
             self._empty_words.append(number)
-        if len(cells) != self._num_columns:
-            self._other_columns.append(number)
+        self._widths.append((number, len(cells)))
         return word or "", tag
 
     def _sentence(self, number: int, line: str, cells: Sequence[str]) -> list[tuple[str, str]]:
@@ -232,6 +240,8 @@ class _Reader:
             alone = len(cells) == 1 and not self._with_tags
             words = (cells[0] if alone else cell(cells, self._columns.word) or "").split()
             tags = (cell(cells, self._columns.tag) or "").split()
+            if self._with_tags and self._columns.are_same(len(cells)):
+                tags = []
         if not self._with_tags:
             tags = [""] * len(words)
         if len(words) != len(tags) or not words:
@@ -250,8 +260,25 @@ class _Reader:
         return max(self._lines.counts, key=self._lines.counts.__getitem__, default=0)
 
     def result(self) -> TagFile:
-        """Returns what was read, with what there is to say of it."""
+        """Returns what was read, with what there is to say of it.
+
+        Raises:
+            UserError: lines without tags are sentences, of which one word each would be read.
+        """
         notes, warnings = [], []
+        first = self.sentences[0]
+        if not self._with_tags and 2 * len(self._other_columns) > self._lines.counts.total():
+            raise UserError(
+                "Each line of the file seems to be a sentence, not a word.",
+                where=f"{self._path}, line {first.lines[0]}",
+                received=f"lines of {min(self._lines.counts)} to {max(self._lines.counts)} words",
+                remedy="Write one word per line, and an empty line between sentences.",
+            )
+        if first.tags and {first.words[0].lower(), first.tags[0].lower()} <= set(_NAMES.split()):
+            warnings.append(
+                f"line {first.lines[0]} looks like the names of the columns "
+                f"({first.words[0]}, {first.tags[0]}): remove it if it is"
+            )
         if (described := self._layout.describe()) and self._columns.separator is None:
             notes.append(described)
         if self._comments:

@@ -13,6 +13,7 @@ from typing import Literal
 
 COMMENT = "#"
 DOCUMENT_START = "-DOCSTART-"
+_END_OF_SENTENCE = "EOS"  # of MeCab and its relatives
 TAB = "\t"
 MARKS_OF_TAGS: tuple[Literal["/", "_", "|"], ...] = ("/", "_", "|")
 # White space between columns. A no-break space, or another one that has a width of its own, is part
@@ -22,8 +23,11 @@ _HASHES = re.compile(r"#+(?:\s|$)")
 _TAG = re.compile(r"O|[BIESLUMW][-_].+|.+[-_][BIESLUMW]")
 _WORD_ID = re.compile(r"\d+")
 _OTHER_ID = re.compile(r"\d+[-.]\d+")
-# The share of a file's words that have to look like "Anna/B-PER".
-_MOST = 0.95
+# Characters without a width: byte order marks and the like.
+_INVISIBLE = "\ufeff\u200b\u200c\u200d\u2060"
+# The share of a file's lines that have to have tabs, or of its words to look like "Anna/B-PER":
+# the others are then mistakes.
+_MOST = 0.9
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,9 +97,19 @@ class Layout:
 
 
 def plain_lines(lines: Sequence[str]) -> list[str]:
-    """Returns the lines that hold words for certain: not empty, and without `#` in front."""
-    marks = (COMMENT, DOCUMENT_START)
-    return [line for line in lines if line.strip() and not line.lstrip().startswith(marks)]
+    """Returns the lines that hold words for certain: without `#` in front, and not between
+    sentences."""
+    return [
+        line
+        for line in lines
+        if not line.lstrip().startswith(COMMENT) and not is_between_sentences(line)
+    ]
+
+
+def is_between_sentences(line: str) -> bool:
+    """Whether a line is empty or says that a sentence ends or a document begins."""
+    line = line.strip().strip(_INVISIBLE)
+    return not line or line == _END_OF_SENTENCE or line.startswith(DOCUMENT_START)
 
 
 def recognize_layout(
@@ -113,7 +127,8 @@ def recognize_layout(
     if columns.separator is not None:
         table = given
     else:
-        table = Layout(TAB) if plain and all(TAB in line for line in plain) else None
+        has_tabs = plain and sum(TAB in line for line in plain) >= _MOST * len(plain)
+        table = Layout(TAB) if has_tabs else None
     if table and _holds_sentences(plain, table, columns):
         return dataclasses.replace(table, per_line="sentence")
     if columns.separator is None:

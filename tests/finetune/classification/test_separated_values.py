@@ -56,13 +56,14 @@ def test_a_given_separator_stands():
     assert split(text, dialect=Dialect(";")) == [["text,label", "x"], ["a,b", "1"]]
 
 
-def test_quotes_that_pandas_puts_around_cells_of_tsv_are_marks():
+def test_quotes_that_pandas_puts_around_cells_of_tsv_are_marks(caplog):
     assert split(QUOTED, "\t") == [
         ["label", "text"],
         ["bon", 'Très bon, "super" !'],
         ["bon", "Ligne 1\nLigne 2"],
         ["mauvais", "déçu"],
     ]
+    assert "taken for marks" in caplog.text
 
 
 @pytest.mark.parametrize(

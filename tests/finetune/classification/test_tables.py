@@ -92,6 +92,11 @@ def test_one_object_is_not_rows(tmp_path, content):
     assert "one object" in error.what and "lines=True" in error.remedy
 
 
+def test_one_row_may_hold_lists_besides(tmp_path):
+    row = {"text": "a", "label": 1, "spans": [{"start": 0}], "meta": {}}
+    assert cells(write(tmp_path / "x.jsonl", json.dumps(row))) == [(1, "a", 1)]
+
+
 def test_bad_lines_of_json(tmp_path):
     lines = [
         '{"text": "a", "label": 1, "label": 0}',

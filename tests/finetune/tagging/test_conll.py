@@ -78,6 +78,8 @@ def test_a_byte_order_mark_is_no_part_of_the_first_word(tmp_path):
         ("# a comment\n## another\n", Columns(), ["no sentence", "file.txt"]),
         ("a O\nb,O\n", Columns(), ["line 2", "'b,O'", '"separator": ","']),
         ("a b\tO O\nc d e\tO O\nf g\tO B\n", Columns(), ["line 2", "3 words and 2 tags"]),
+        ("a b\tO O\n" * 20 + "c d\n", Columns(), ["line 21", "2 words and 0 tags"]),
+        ("a b\tO\n" * 20 + "c d\n", Columns(), ["line 21", "'c d'", "lacks its word or its tag"]),
         ("a/O b/B\n" * 20 + "c/O d\n", Columns(), ["line 21", "'c/O d'"]),
         ('{"tokens": ["a"], "tags": ["O"]}\n', Columns(), ["file.txt", "JSON"]),
         ("1\ta\tO\n2\tb\tO\n3\tc\tO\n\n1\td\tO\n", Columns(), ["line 1", "numbers them"]),
@@ -203,6 +205,9 @@ def test_columns_that_vary_are_warned_of(tmp_path):
     assert file.num_columns == 2
     assert "1 lines don't have 2 columns" in file.warnings[0] and "line 2" in file.warnings[0]
     assert not _file(tmp_path, "a O\n\nb O\n").warnings
+    predicates = "a * O\nb * O\n\nc * * O\nd * * O\n"  # as many as a sentence has
+    for with_tags in (True, False):
+        assert not _file(tmp_path, predicates, with_tags=with_tags).warnings
 
 
 def test_a_file_without_an_empty_line_is_warned_of_once(tmp_path, caplog):
@@ -215,8 +220,21 @@ def test_a_file_without_an_empty_line_is_warned_of_once(tmp_path, caplog):
     assert not _file(tmp_path, "a O\n" * 20).warnings
 
 
-def test_a_document_start_ends_a_sentence(tmp_path):
-    assert len(_read(tmp_path, "a O\n-DOCSTART-\tO\nb O\n")) == 2
+@pytest.mark.parametrize("end", ["-DOCSTART-\tO", "EOS", "\u200b", "\ufeff", "\u3000", "\t\t"])
+def test_lines_that_end_a_sentence(tmp_path, end):
+    text = f"a\tO\n{end}\nb\tO\n"
+    for columns in (Columns(), Columns(separator="\t")):
+        assert _pairs(_read(tmp_path, text, columns)) == [[("a", "O")], [("b", "O")]]
+
+
+def test_names_of_columns_are_warned_of(tmp_path):
+    file = _file(tmp_path, "Token\tPOS\na\tNN\nb\tDT\n")
+    assert "line 1 looks like the names of the columns (Token, POS)" in file.warnings[0]
+
+
+def test_sentences_are_no_words_to_predict(tmp_path):
+    with pytest.raises(UserError, match="(?s)seems to be a sentence.*line 1.*2 to 4 words"):
+        _read(tmp_path, "a b c d\na b\na b c\n", with_tags=False)
 
 
 @pytest.mark.parametrize(
