@@ -284,7 +284,7 @@ class Preprocessor:
             table = self.make(task, task.get_examples(split), split)
             _write(path, table)
         if split == "train" and self._log_examples:
-            say(describe_example(task, table))
+            say(*describe_example(task, table).split("\n"))
         return table
 
     def make(self, task: Task, examples: Sequence[Any], split: str) -> FeatureTable:

@@ -10,9 +10,10 @@ import tensorflow as tf
 
 from electra_tf2.console import say
 from electra_tf2.errors import UserError
-from electra_tf2.loading.folder import check_output_paths, check_results_paths, read_config
+from electra_tf2.loading.folder import check_results_paths, read_config
 from electra_tf2.loading.pretrained import Pretrained, has_checkpoint, open_pretrained
 from electra_tf2.modeling.config import TransformerConfig
+from electra_tf2.outputs import check_output_paths
 from electra_tf2.text.normalization import Casing
 from electra_tf2.text.tokenizer import make_tokenizer
 from electra_tf2.training.devices import (

@@ -17,6 +17,7 @@ from electra_tf2.loading.folder import VOCABULARY
 from electra_tf2.loading.pretrained import STRUCTURE, Pretrained
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.pretraining.phases import PFS_DAYS
+from electra_tf2.stored_json import bad_field, shown
 from electra_tf2.text.normalization import Casing
 from electra_tf2.text.vocabulary import (
     Vocabulary,
@@ -113,6 +114,9 @@ def pretraining_pfs_days(pretrained: Pretrained | None) -> float | None:
         return None
     state = files.read_json(path, "The state of the checkpoint", "Restore the file.")
     stored = state.get(PFS_DAYS)
+    if stored is not None and not (isinstance(stored, int | float) and abs(stored) < 1e300):
+        what, remedy = "The state of the checkpoint", "Restore the file."
+        raise bad_field(path, what, remedy, PFS_DAYS, f"{shown(stored)}, not a number")
     return None if stored is None else float(stored)
 
 

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 from electra_tf2 import files
 from electra_tf2.console import say
 from electra_tf2.errors import UserError
-from electra_tf2.loading.folder import check_output_paths, make_model_folder
+from electra_tf2.loading.folder import make_model_folder
 from electra_tf2.loading.pretrained import open_pretrained
+from electra_tf2.outputs import check_output_paths
 from electra_tf2.training.devices import open_devices
 from finetune.evaluation import (
     DevScores,
@@ -328,8 +329,7 @@ def _not_finite(metrics: dict[str, dict[str, float]]) -> dict[str, str]:
 
 def _report_results(config: FinetuningConfig, results: Results) -> None:
     results.write()  # files that were removed, or that an interrupted run did not get to
-    say("")
-    say(results.table())
+    say("", *results.table().split("\n"))
     say(
         f"Results written to {results.path}, {config.results_txt} and "
         f"{table_path(config.results_txt)}"

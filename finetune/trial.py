@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import posixpath
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -67,13 +68,18 @@ class BestWeights:
         newest = self._store.latest()
         self.found: Best | None = None
         if newest is not None:
-            self.found = Best(**self._store.load(newest).state["best"], checkpoint=newest)
+            self.found = self._stored(newest)
 
     def _remove_later_weights(self) -> None:
         """Removes weights of a later step: the run resumes before it, maybe to other weights."""
         newest = self._store.latest()
-        if newest and self._store.load(newest).state["best"]["step"] > self._trainer.step:
+        if newest and self._stored(newest).step > self._trainer.step:
             remove_tree(self._folder)
+
+    def _stored(self, path: str) -> Best:
+        checkpoint = self._store.load(path)
+        best = checkpoint.part(_StoredBest).best
+        return dataclasses.replace(checkpoint.part(Best, best), checkpoint=path)
 
     def __call__(self) -> None:
         step = self._trainer.step
@@ -91,6 +97,10 @@ class BestWeights:
         self._describe(self._folder)
         weights = self._trainer.run.optimizer.variables.to_numpy()
         self._store.save(self._trainer.step, weights, {}, {"best": best})
+
+
+class _StoredBest(NamedTuple):
+    best: dict[str, Any]
 
 
 class TrainedTrial(NamedTuple):

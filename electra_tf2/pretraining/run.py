@@ -15,7 +15,7 @@ from electra_tf2.data.input import TrainingFiles
 from electra_tf2.data.open_records import explain_data_loss, is_data_loss
 from electra_tf2.data.position import describe_places
 from electra_tf2.errors import UserError
-from electra_tf2.files import folder_lock
+from electra_tf2.files import exists, folder_lock
 from electra_tf2.loading.folder import CONFIG, make_model_folder, write_model_folder, write_results
 from electra_tf2.pretraining.guards import discriminator_guard
 from electra_tf2.pretraining.open_run import Run, open_run
@@ -51,7 +51,7 @@ def pretrain(config: PretrainingConfig) -> dict[str, float] | None:
         run = open_run(config, devices)
         trainers = PhaseTrainers(run)
         if config.do_train:
-            say("\n".join(trainers.compute.describe()))
+            say(*trainers.compute.describe())
         devices.workers.together(lambda: _take_weights(run, trainers.trainer))
         if config.do_train:
             train(run, trainers)
@@ -88,7 +88,7 @@ def train(run: Run, trainers: PhaseTrainers) -> None:
     with contextlib.ExitStack() as until_trained:
         trainer.run.workers.on_chief(lambda: _open_folder(run, trainer, until_trained))
         stored = posixpath.join(config.model_dir, CONFIG)
-        seen = "there" if tf.io.gfile.exists(stored) else "none"
+        seen = "there" if exists(stored) else "none"
         trainer.run.workers.check_same_view(stored, seen)
         _run_phase(trainers)
         while trainers.next():

@@ -34,6 +34,13 @@ _SPANS = {"start/kernel", "start/bias", "end/kernel", "end/bias"}
 _TOKEN_TYPES = "embeddings.token_type_embeddings.weight"
 
 
+class TrainedWith(NamedTuple):
+    """The hparams of training that an export needs; see `configure_finetuning.py`."""
+
+    head_dropout_prob: float = 0.1
+    tasks: dict[str, Any] = {}  # noqa: RUF012 # never changed
+
+
 class TrainedTask(NamedTuple):
     """A task of a fine-tuned model.
 
@@ -47,7 +54,7 @@ class TrainedTask(NamedTuple):
     name: str
     head: Mapping[str, np.ndarray]
     state: Mapping[str, Any]
-    hparams: Mapping[str, Any]
+    hparams: TrainedWith
 
 
 # Makes a model of a task; if transformers has none, says why instead.
@@ -73,7 +80,7 @@ def export_huggingface(source: str, output: str, options: ExportOptions) -> None
             remedy="Leave the flag out, or export the model that it was fine-tuned from.",
         )
     opened = open_to_export(source, options)
-    hparams = opened.hparams()
+    hparams = opened.trained_with(TrainedWith)
     states = stored_states(opened.pretrained.folder)
     if not states:
         raise UserError(
@@ -150,7 +157,7 @@ def _regression(
     source: Source, architecture: Architecture, trained: TrainedTask
 ) -> ConvertedNetwork | str:
     """The head learned scaled scores: its last layer undoes the scaling."""
-    scaling = trained_scaling(trained.name, trained.state, trained.hparams)
+    scaling = trained_scaling(trained.name, trained.state, trained.hparams._asdict())
     kernel = trained.head["classifier/kernel"] * scaling.divisor
     bias = scaling.restored(trained.head["classifier/bias"])
     config = {"problem_type": "regression", **_labels(["score"])}
@@ -163,7 +170,7 @@ def _single_output(
     kernel: np.ndarray,
     bias: np.ndarray,
     config: Mapping[str, Any],
-    hparams: Mapping[str, Any],
+    hparams: TrainedWith,
 ) -> ConvertedNetwork | str:
     if "sequence" not in architecture.classes:
         return f"between it and the states transformers' {architecture.model_type} has a tanh layer"
@@ -174,7 +181,7 @@ def _single_output(
             f"size {hidden} passes, and there are {labels} labels"
         )
     tensors = encoder_tensors(source, architecture) | _through_gelu(kernel, bias)
-    dropout = _dropout(architecture, hparams.get("head_dropout_prob", 0.1))
+    dropout = _dropout(architecture, hparams.head_dropout_prob)
     return exported(
         "classifier", "sequence", architecture, source.network, tensors, **config, **dropout
     )
