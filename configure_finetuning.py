@@ -13,6 +13,7 @@ from electra_tf2.hparams.presets import FinetuningPresetName, preset_values
 from electra_tf2.hparams.recipes import FINETUNING_PRESETS
 from electra_tf2.hparams.record import HParams, contradiction
 from electra_tf2.hparams.shared_checks import (
+    HEADS,
     check_devices_and_batches,
     check_model_hparam_overrides,
     check_model_name,
@@ -186,8 +187,25 @@ class FinetuningConfig(HParams):
         return self.raw_data_dir.format(task_name)
 
     def network(self) -> TransformerConfig:
-        """The encoder's sizes by the hparams alone."""
-        return resolved_network(self)
+        """The encoder's sizes by the hparams alone.
+
+        Heads that are stated without a hidden size are those of the checkpoint's: they are not
+        among these sizes, and have to fit that one alone.
+        """
+        if not self.heads_of_checkpoint:
+            return resolved_network(self)
+        others = {n: v for n, v in self.model_hparam_overrides.items() if n != HEADS}
+        return resolved_network(self, others)
+
+    @property
+    def heads_of_checkpoint(self) -> int | None:
+        """The number of attention heads that is stated for a checkpoint of any width."""
+        sizes = {
+            "model_size",
+            "preset",
+        } & self.given or "hidden_size" in self.model_hparam_overrides
+        own = self.init_checkpoint is None or sizes
+        return None if own else self.model_hparam_overrides.get(HEADS)
 
     def prepare(self) -> None:
         """Sets the default paths (they don't follow another model_dir) and the preset's values."""

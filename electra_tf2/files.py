@@ -1,4 +1,4 @@
-"""The ground floor of all reading and writing: paths, writes that survive a crash, JSON, locks.
+"""The ground floor of all reading and writing: paths, writes that survive a crash, JSON.
 
 Local paths go to the operating system, all others (`gs://…`) to `tf.io.gfile`. So a command with a
 wrong flag answers before TensorFlow is imported, and files can be synced to the disk, which
@@ -17,8 +17,6 @@ import shutil
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from typing import IO, Any, BinaryIO, Literal
-
-import filelock
 
 from electra_tf2.errors import UserError
 
@@ -51,6 +49,11 @@ def open_binary(path: str, mode: Literal["rb", "wb"] = "rb") -> BinaryIO:
     if mode == "rb" and exists(path) and not is_dir(path) and not is_file(path):
         raise OSError(errno.EINVAL, "a pipe, a socket or a device, not a file", path)
     return open(path, mode)
+
+
+def open_to_append(path: str) -> IO[str]:
+    """Opens a UTF-8 text file for lines to be added at its end."""
+    return open(path, "a", encoding="utf-8") if is_local(path) else _gfile(path).GFile(path, "a")
 
 
 def descriptor_of(path: str) -> int | None:
@@ -103,6 +106,13 @@ def is_dir(path: str) -> bool:
 def is_file(path: str) -> bool:
     """Whether a path is a plain file (or a link to one): not a folder, pipe, socket or device."""
     return os.path.isfile(path) if is_local(path) else exists(path) and not is_dir(path)
+
+
+def remote_matches(pattern: str) -> list[str]:
+    """Returns the remote paths that match a glob; see `electra_tf2.patterns` for local ones."""
+    with reported_as_os_errors(pattern), contextlib.suppress(FileNotFoundError):
+        return _gfile(pattern).glob(pattern)
+    return []
 
 
 def native(path: str) -> str | bytes:
@@ -316,47 +326,6 @@ def write_json_lines(path: str, records: Iterable[Mapping[str, Any]]) -> None:
     make_dirs(posixpath.dirname(path))
     text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
     replace_file(path, text.encode("utf-8", "backslashreplace"))
-
-
-@contextlib.contextmanager
-def folder_lock(folder: str, name: str = ".lock") -> Iterator[None]:
-    """A context that one process at a time can be in.
-
-    The system frees the lock when the process ends, however it ends; the file stays. Folders that
-    are not on a local disk are not locked.
-
-    Args:
-        folder: an existing folder.
-        name: of the lock file in it; runs that take different names don't exclude each other.
-
-    Raises:
-        UserError: on entry, another process is in it, or the folder can't be written to.
-    """
-    if not is_local(folder):
-        yield
-        return
-    path = os.path.join(folder, name)
-    lock = filelock.FileLock(path, timeout=0)
-    try:
-        lock.acquire()
-    except filelock.Timeout as error:
-        raise UserError(
-            "Another run is writing to this model folder.",
-            where=folder,
-            received=f"{path} is locked by another process",
-            remedy="Wait until it has ended, or train under another --model-name.",
-        ) from error
-    except OSError as error:
-        raise UserError(
-            "The model's folder can't be written to.",
-            where=path,
-            received=reason(error),
-            remedy="Make it writable, or train under another --model-name.",
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 @contextlib.contextmanager

@@ -1,4 +1,7 @@
-"""Places to write to: checked before work begins; new folders appear whole or not at all."""
+"""Places to write to: checked before work begins, locked against other runs.
+
+New folders appear whole or not at all.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,8 @@ import posixpath
 import tempfile
 import uuid
 from collections.abc import Iterator, Mapping
+
+import filelock
 
 from electra_tf2 import files
 from electra_tf2.errors import UserError, disk_full
@@ -166,6 +171,47 @@ def new_folder(path: str) -> Iterator[str]:
     except BaseException:
         files.remove_tree(temporary, ignore_errors=True)
         raise
+
+
+@contextlib.contextmanager
+def folder_lock(folder: str, name: str = ".lock") -> Iterator[None]:
+    """A context that one process at a time can be in.
+
+    The system frees the lock when the process ends, however it ends; the file stays. Folders that
+    are not on a local disk are not locked.
+
+    Args:
+        folder: an existing folder.
+        name: of the lock file in it; runs that take different names don't exclude each other.
+
+    Raises:
+        UserError: on entry, another process is in it, or the folder can't be written to.
+    """
+    if not files.is_local(folder):
+        yield
+        return
+    path = os.path.join(folder, name)
+    lock = filelock.FileLock(path, timeout=0)
+    try:
+        lock.acquire()
+    except filelock.Timeout as error:
+        raise UserError(
+            "Another run is writing to this model folder.",
+            where=folder,
+            received=f"{path} is locked by another process",
+            remedy="Wait until it has ended, or train under another --model-name.",
+        ) from error
+    except OSError as error:
+        raise UserError(
+            "The model's folder can't be written to.",
+            where=path,
+            received=files.reason(error),
+            remedy="Make it writable, or train under another --model-name.",
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextlib.contextmanager

@@ -23,6 +23,7 @@ import tensorflow as tf
 from electra_tf2 import files
 from electra_tf2.console import say
 from electra_tf2.errors import UserError
+from electra_tf2.outputs import write_problem
 from electra_tf2.training.array_files import read_arrays, write_arrays
 from finetune.task import SHARED_SPECS, FeatureSpec, Task
 
@@ -372,7 +373,11 @@ def _sha256(path: str) -> str:
 
 
 def _write(path: str, table: FeatureTable) -> None:
-    files.make_dirs(posixpath.dirname(path))
+    # Beside the model, which may be where nothing can be written; the name of a task may be long.
     temporary = f"{path}.{uuid.uuid4().hex}.tmp"  # others may be making the same features
+    if problem := write_problem(temporary):
+        say(f"Warning: the features are not kept for the next run: {problem}")
+        return
+    files.make_dirs(posixpath.dirname(path))
     write_arrays(temporary, table.to_arrays())
     files.rename(temporary, path)

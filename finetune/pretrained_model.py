@@ -13,6 +13,7 @@ from electra_tf2 import files
 from electra_tf2.console import say
 from electra_tf2.errors import UserError, first_of
 from electra_tf2.formats.match import match_arrays
+from electra_tf2.hparams.shared_checks import HEADS
 from electra_tf2.loading.folder import VOCABULARY
 from electra_tf2.loading.pretrained import STRUCTURE, Pretrained
 from electra_tf2.modeling.config import TransformerConfig
@@ -46,10 +47,14 @@ def resolve_network(config: FinetuningConfig, pretrained: Pretrained | None) -> 
         UserError: the hparams give other sizes than the checkpoint has; all are listed.
     """
     network, overrides = config.network(), config.model_hparam_overrides
-    heads = network.num_attention_heads if "num_attention_heads" in overrides else None
+    heads = overrides.get(HEADS)
     stored = pretrained.encoder_config(heads) if pretrained else None
+    if config.heads_of_checkpoint:  # they need not divide the hidden size of the hparams
+        said = {**network.to_dict(), HEADS: heads}
+    else:
+        said = network.to_dict()
     if pretrained is None or stored is None:
-        return network
+        return TransformerConfig(**said)
     if pretrained.network is None and heads is None:
         say(
             "Nothing beside the checkpoint says how many attention heads it has: "
@@ -60,10 +65,9 @@ def resolve_network(config: FinetuningConfig, pretrained: Pretrained | None) -> 
     if stored.encoder == "albert" and "embedding_size" not in config.given:
         stated.discard("embedding_size")  # with albert, model_size doesn't say it
     different = [
-        f"{name}: the checkpoint has {getattr(stored, name)}, the hparams say "
-        f"{getattr(network, name)}"
+        f"{name}: the checkpoint has {getattr(stored, name)}, the hparams say {said[name]}"
         for name in STRUCTURE
-        if name in stated and getattr(network, name) != getattr(stored, name)
+        if name in stated and said[name] != getattr(stored, name)
     ]
     if different:
         raise UserError(

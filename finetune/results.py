@@ -154,6 +154,7 @@ class Results:
 
     Attributes:
         path: of the JSON file.
+        writes: as given.
         trials: the results so far, by rising number.
         evaluations: results of checkpoints that were only evaluated.
 
@@ -171,7 +172,7 @@ class Results:
         pfs_days: float | None = None,
     ):
         self._config = config
-        self._writes = writes
+        self.writes = writes
         self._main_metrics = main_metrics
         self.path = json_path(config.results_pkl)
         stored = read_results(self.path) or StoredResults()
@@ -233,7 +234,7 @@ class Results:
 
     def write(self) -> None:
         """Writes the three files, each in one step."""
-        if not self._writes:
+        if not self.writes:
             return
         content = StoredResults(
             model_name=self._config.model_name,

@@ -12,11 +12,12 @@ overwriting run resumes a halted trial that it would have begun itself, and sets
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import posixpath
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -137,6 +138,22 @@ def stored_states(folder: str) -> dict[str, dict[str, Any]]:
                 f"{what} can't be read.", where=f"{path}, {name}", received=state, remedy=remedy
             )
     return states
+
+
+@contextlib.contextmanager
+def stored_in(path: str) -> Iterator[None]:
+    """A context in which errors of what a file holds are named as the file's.
+
+    Args:
+        path: the file.
+
+    Raises:
+        UserError: one of the block, with the file before its place.
+    """
+    try:
+        yield
+    except UserError as error:
+        raise error.with_(where=f"{path}, {error.where}") from error
 
 
 def training_origin(arrays: Mapping[str, np.ndarray] | None, tasks: Sequence[Task]) -> Origin:

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 STEPS = [
     {"errors", "randomness"},
     {"files", "console"},
-    {"outputs", "stored_json"},
+    {"outputs", "patterns", "stored_json"},
     {"text", "modeling"},
     {"hparams", "compute"},
     {"cli"},

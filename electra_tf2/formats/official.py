@@ -202,9 +202,12 @@ def _named_newest(folder: str) -> list[str]:
     """Returns the prefix that a folder's file `checkpoint` names, if it is there."""
     try:
         files.read_bytes(os.path.join(folder, "checkpoint"), _MAX_STATE_BYTES).decode()
-        return list(filter(None, [tf.train.latest_checkpoint(folder)]))
-    except (OSError, ValueError, tf.errors.OpError):  # a pipe, not text, no prefix
+        state = tf.train.get_checkpoint_state(folder)
+    except (OSError, ValueError, tf.errors.OpError):  # a pipe, or not text
         return []
+    # Not by `tf.train.latest_checkpoint`, which takes the folder for a pattern.
+    prefix = state.model_checkpoint_path if state else ""
+    return [prefix] if prefix and files.exists(f"{prefix}.index") else []
 
 
 def read_tf1_checkpoint(path: str) -> Tf1Checkpoint:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from electra_tf2.cli import RunFlags
 from electra_tf2.console import say, show
 from electra_tf2.errors import UserError
-from electra_tf2.files import exists, folder_lock, read_bytes, replace_file
+from electra_tf2.files import exists, read_bytes, replace_file
 from electra_tf2.loading.folder import make_model_folder, read_config
 from electra_tf2.loading.pretrained import open_pretrained
+from electra_tf2.outputs import folder_lock
 from electra_tf2.pretraining.open_run import open_data
 from electra_tf2.pretraining.restore import saved_step
 from electra_tf2.pretraining.run import pretrain

@@ -10,10 +10,10 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import tensorflow as tf
 from absl import logging
 
 from electra_tf2.errors import UserError
+from electra_tf2.files import exists
 from electra_tf2.text.tokenizer import Tokenizer
 from finetune.classification.metrics import MacroF1Scorer
 from finetune.classification.regression import (
@@ -56,7 +56,7 @@ class TableTask(SingleOutputTask):
         if split in self.definition.files:
             return self.path(self.definition.files[split])
         usual = [self.path(split + suffix) for suffix in SUFFIXES]
-        return next((path for path in usual if tf.io.gfile.exists(path)), usual[0])
+        return next((path for path in usual if exists(path)), usual[0])
 
     def read_examples(self, path: str, split: str) -> list[InputExample]:
         """Reads a file; see `Task`. Ids number its rows from 0."""

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, chain
 from typing import TYPE_CHECKING, Any
 
-import tensorflow as tf
 from absl import logging
 
 from electra_tf2.errors import UserError, first_of
+from electra_tf2.files import exists
 from electra_tf2.hparams.record import contradiction
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.text.rows import make_row
@@ -265,7 +265,7 @@ class TaggingTask(Task):
 
     def _test_is_dev(self) -> bool:
         dev, test = (self.path(self.file_name(split)) for split in ("dev", "test"))
-        return not tf.io.gfile.exists(dev) and tf.io.gfile.exists(test)
+        return not exists(dev) and exists(test)
 
     def _read(self, path: str, with_tags: bool) -> list[TaggingExample]:
         sentences = read_sentences(path, self.columns, with_tags=with_tags)
@@ -291,7 +291,7 @@ class TaggingTask(Task):
         num_columns = None
         for split in ("train", "dev", "test"):
             path = self.path(self.file_name(split))
-            if split == "train" or tf.io.gfile.exists(path):
+            if split == "train" or exists(path):
                 if split == "test" and not self._test_is_dev():
                     bare = read_sentences(path, self.columns, with_tags=False)
                     if bare[0].num_columns != num_columns:

@@ -27,8 +27,8 @@ class _Bomb:
 @pytest.mark.parametrize(
     "name, part",
     [
-        ("pytorch_model.bin", "from_pretrained('{0}').save_pretrained('{0}-safetensors')\""),
-        ("tf_model.h5", "from_pretrained('{0}', from_tf=True).save_pretrained("),
+        ("pytorch_model.bin", "M.from_pretrained(folder).save_pretrained(target)' {0} {0}-safe"),
+        ("tf_model.h5", "M.from_pretrained(folder, from_tf=True).save_pretrained(target)' {0} {0}"),
     ],
 )
 def test_other_formats_are_refused_unopened(tmp_path, monkeypatch, name, part):
