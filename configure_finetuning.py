@@ -200,12 +200,11 @@ class FinetuningConfig(HParams):
     @property
     def heads_of_checkpoint(self) -> int | None:
         """The number of attention heads that is stated for a checkpoint of any width."""
-        sizes = {
-            "model_size",
-            "preset",
-        } & self.given or "hidden_size" in self.model_hparam_overrides
-        own = self.init_checkpoint is None or sizes
-        return None if own else self.model_hparam_overrides.get(HEADS)
+        overrides = self.model_hparam_overrides
+        width_is_stated = {"model_size", "preset"} & self.given or "hidden_size" in overrides
+        if self.init_checkpoint is None or width_is_stated:
+            return None
+        return overrides.get(HEADS)
 
     def prepare(self) -> None:
         """Sets the default paths (they don't follow another model_dir) and the preset's values."""

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from electra_tf2.errors import UserError
-from electra_tf2.files import folder_lock
+from electra_tf2.outputs import folder_lock
 from tests.data.building import content
 from tests.pretraining import tiny
 from tests.program_errors import error_of
