@@ -46,8 +46,16 @@ def split(patterns: str) -> list[str]:
 
 
 def _is_there(path: str) -> bool:
-    folder, name = posixpath.split(path)
-    return bool(files.is_dir(folder) and "," not in name) or files.exists(path)
+    """Whether all of a path's commas are in names of folders there are, or it is there itself."""
+    return path.rfind(",") < len(_folder_there(path)) or files.exists(path)
+
+
+def _folder_there(pattern: str) -> str:
+    """Returns the longest beginning of a pattern that is a folder by its very name; "" if none."""
+    folder = posixpath.dirname(pattern)
+    while folder and not files.is_dir(folder):
+        folder = posixpath.dirname(folder) if folder != posixpath.dirname(folder) else ""
+    return folder
 
 
 def matches(pattern: str) -> list[str]:
@@ -63,9 +71,7 @@ def matches(pattern: str) -> list[str]:
         return [pattern]
     if not files.is_local(pattern):
         return files.remote_matches(pattern)
-    folder, name = posixpath.split(pattern)
-    if folder and files.is_dir(folder):
-        folder = glob.escape(folder)
-    pattern = posixpath.join(folder, name).replace("[^", "[!")
-    pattern = _ESCAPED.sub(lambda match: match[1] or f"[{match[2]}]", pattern)
-    return glob.glob(pattern, include_hidden=True)
+    folder = _folder_there(pattern)
+    rest = pattern[len(folder) :].replace("[^", "[!")
+    rest = _ESCAPED.sub(lambda match: match[1] or f"[{match[2]}]", rest)
+    return glob.glob(glob.escape(folder) + rest, include_hidden=True)
