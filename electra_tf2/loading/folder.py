@@ -26,7 +26,7 @@ from electra_tf2.files import (
     write_json,
 )
 from electra_tf2.modeling.config import Architecture, TransformerConfig
-from electra_tf2.outputs import write_problem
+from electra_tf2.outputs import folder_problem, write_problem
 from electra_tf2.stored_json import LARGEST, shown
 from electra_tf2.text.normalization import Casing
 from electra_tf2.text.vocabulary import (
@@ -179,13 +179,27 @@ def make_model_folder(path: str) -> None:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise  # a full disk is explained for all programs alike
-        raise UserError(
-            "The model's folder can't be made.",
-            where=path,
-            received=reason(error),
-            remedy="Give a model_dir, or a --data-dir and --model-name, where a folder can be "
-            "made and written to.",
-        ) from error
+        raise _no_folder(path, reason(error)) from error
+
+
+def check_model_folder(path: str) -> None:
+    """Refuses a model's folder that can't be made or written to, before there is a model.
+
+    Raises:
+        UserError: says why.
+    """
+    if problem := folder_problem(path):
+        raise _no_folder(path, problem)
+
+
+def _no_folder(path: str, received: str) -> UserError:
+    return UserError(
+        "The model's folder can't be made.",
+        where=path,
+        received=received,
+        remedy="Give a model_dir, or a --data-dir and --model-name, where a folder can be made and "
+        "written to.",
+    )
 
 
 def check_no_other_model(model_dir: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import posixpath
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,7 +12,7 @@ import keras
 from electra_tf2.console import say
 from electra_tf2.data.input import TrainingFiles, open_training_files
 from electra_tf2.loading.folder import (
-    CONFIG,
+    check_model_folder,
     check_no_other_model,
     check_results_paths,
     check_same_model,
@@ -22,7 +21,6 @@ from electra_tf2.loading.folder import (
 )
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.modeling.electra import describe_parameters
-from electra_tf2.outputs import check_output_paths
 from electra_tf2.pretraining.build_pretraining import Pretraining, build_pretraining
 from electra_tf2.pretraining.phases import (
     Phase,
@@ -180,7 +178,7 @@ def open_data(
 def _check_places(config: PretrainingConfig) -> None:
     """Refuses places that can't be written to; a model that can't may be evaluated all the same."""
     if config.do_train:
-        check_output_paths({"hparam model_dir": posixpath.join(config.model_dir, CONFIG)})
+        check_model_folder(config.model_dir)
     if config.do_eval and not are_results_optional(config):
         check_results_paths(config.results_txt, config.results_pkl)
 

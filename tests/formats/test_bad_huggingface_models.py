@@ -48,9 +48,7 @@ def test_other_formats_are_refused_unopened(tmp_path, monkeypatch, name, part):
     assert not (tmp_path / "exploded").exists()
 
 
-@pytest.mark.parametrize(
-    "name", ["a b", "'); import os; os.mkdir('ran'); ('", "$(mkdir ran)", "\x1b"]
-)
+@pytest.mark.parametrize("name", ["'); import os; os.mkdir('ran'); ('", "$(mkdir ran) \x1b"])
 def test_a_command_to_paste_runs_nothing_of_the_folder_s_name(tmp_path, name):
     folder = tmp_path / name
     write_model(folder, "encoder")
