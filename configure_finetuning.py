@@ -213,7 +213,7 @@ class FinetuningConfig(HParams):
         # Braces in the folders' own names are not placeholders.
         literal = lambda path: path.replace("{", "{{").replace("}", "}}")  # noqa: E731
         names = self._task_names
-        tasks = ",".join(names) if isinstance(names, list) else ""
+        tasks = ",".join(map(str, names)) if isinstance(names, list) else ""  # checked later
         self.raw_data_dir = join(literal(self.data_dir), "finetuning_data", "{:}")
         self.init_checkpoint = model
         self.model_dir = join(model, "finetuning_models", f"{tasks}_model")

@@ -138,8 +138,8 @@ class FineTuned:
         if not states or "task_names" not in hparams:
             raise UserError(
                 "The model was not fine-tuned by this program.",
-                where=source.pretrained.folder,
-                received="nothing about tasks and their labels (tasks.json, config.json)",
+                where=posixpath.join(source.pretrained.folder, CONFIG if states else TASKS),
+                received="nothing about tasks" if states else "no such file, or nothing in it",
                 remedy="Give the folder of a trial, …/finetuning_models/<tasks>_model_<trial>.",
             )
         config = _stored_config(source, hparams)

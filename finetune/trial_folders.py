@@ -28,6 +28,7 @@ from electra_tf2.errors import UserError
 from electra_tf2.formats.official import is_tf1_checkpoint
 from electra_tf2.loading.folder import check_no_other_model, check_same_model, read_config
 from electra_tf2.modeling.config import TransformerConfig
+from electra_tf2.stored_json import shown
 from electra_tf2.training.checkpoints import CheckpointStore
 from finetune.features import feature_key
 from finetune.task import Task
@@ -135,7 +136,10 @@ def stored_states(folder: str) -> dict[str, dict[str, Any]]:
     for name, state in states.items():
         if not isinstance(state, dict):
             raise UserError(
-                f"{what} can't be read.", where=f"{path}, {name}", received=state, remedy=remedy
+                f"{what} can't be read.",
+                where=f"{path}, {name}",
+                received=shown(state),
+                remedy=remedy,
             )
     return states
 

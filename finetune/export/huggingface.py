@@ -85,8 +85,8 @@ def export_huggingface(source: str, output: str, options: ExportOptions) -> None
     if not states:
         raise UserError(
             "The model was not fine-tuned by this program.",
-            where=opened.pretrained.folder,
-            received=f"nothing in {TASKS}",
+            where=posixpath.join(opened.pretrained.folder, TASKS),
+            received="no such file, or nothing in it",
             remedy="Give the folder of a trial, …/finetuning_models/<tasks>_model_<trial>.",
         )
     _check_tasks(opened, states)

@@ -160,7 +160,8 @@ def _regression(model: FineTuned, task: RegressionTask) -> TaskSignatures:
     return TaskSignatures(_single_output(model, task, convert), [])
 
 
-def _tagging(model: FineTuned, task: TaggingTask) -> TaskSignatures:
+def tagging_signatures(model: FineTuned, task: TaggingTask) -> TaskSignatures:
+    """Returns the signatures of a tagging task, see `export_saved_model`."""
     tokenizer = GraphTokenizer(model.source.tokenizer, separate_ideographs=False)
     head, names = _head(model, task), tf.constant(task.labels)
     outside = "" if task.is_token_level else OUTSIDE
@@ -233,5 +234,5 @@ def word_features(tokenizer: GraphTokenizer, words: tf.RaggedTensor, max_length:
 _EXPORTERS: dict[type[Task], Callable[[FineTuned, Any], TaskSignatures]] = {
     ClassificationTask: _classification,
     RegressionTask: _regression,
-    TaggingTask: _tagging,
+    TaggingTask: tagging_signatures,
 }

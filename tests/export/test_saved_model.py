@@ -27,6 +27,7 @@ IDS = {
     "input_mask": [[1, 1, 1, 1], [1, 1, 1, 0]],
     "segment_ids": [[0, 0, 0, 0], [0, 0, 0, 0]],
 }
+TAG_IDS = {**IDS, "segment_ids": IDS["input_mask"]}
 SENTENCES = ["The river crossed Zürich .", "", "a\u3000市場 \u200b market " + "town " * 80]
 MASKED = ["the [MASK] crossed the [MASK].", "no mask", "[MASK]"]
 TASKS = ("reviews", "points", "places")
@@ -70,6 +71,7 @@ def called(models, texts, tmp_path_factory):
         (fine_tuned, "reviews_ids", IDS),
         (fine_tuned, "points", {"texts": texts}),
         (fine_tuned, "places", {"texts": SENTENCES}),
+        (fine_tuned, "places_ids", TAG_IDS),
         (fine_tuned, "serving_default", {"texts": []}),
     ]
     (folder / "calls.json").write_text(json.dumps(calls))
@@ -166,6 +168,16 @@ def test_tags_as_predict_does(models, called):
         assert not any(found["tags"][i][count:])
         probabilities = [p or 0.0 for p in expected.probabilities]
         np.testing.assert_allclose(found["probabilities"][i][:count], probabilities, atol=1e-4)
+
+
+def test_tags_of_ids(called):
+    found = called["tuned places_ids"]
+    kept = np.array(IDS["input_mask"]) > 0
+    assert np.array_equal(np.array(found["tags"]) != "", kept)
+    assert np.array_equal(np.array(found["probabilities"]) > 0, kept)
+    assert [TAGS[i] for i in np.array(found["tag_ids"])[kept]] == list(
+        np.array(found["tags"])[kept]
+    )
 
 
 def test_assets(called):

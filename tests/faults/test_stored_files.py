@@ -76,8 +76,9 @@ def paths_of(value, path=()):
     """Where values stand in JSON: keys and places of at most one element of each list."""
     if path:
         yield path
-    items = value.items() if isinstance(value, dict) else enumerate(value[:1]) if value else ()
-    for key, own in items if isinstance(value, dict | list) else ():
+    if isinstance(value, list):
+        value = dict(enumerate(value[:1]))
+    for key, own in value.items() if isinstance(value, dict) else ():
         yield from paths_of(own, (*path, key))
 
 
