@@ -327,6 +327,7 @@ class FinetuningConfig(HParams):
         self.network()
 
     def _check_paths(self) -> None:
+        self.model_dir = self.model_dir.rstrip("/")  # a trial's number is added to it
         for name, fields in (
             ("raw_data_dir", 1),
             ("qa_eval_file", 1),

@@ -55,10 +55,27 @@ def run(main: Callable[[list[str] | None], None]) -> None:
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser that shows a bad argument, such as a file's name, as a terminal can show it."""
+    """A parser that shows a bad argument, such as a file's name, as a terminal can show it.
+
+    Arguments may begin with "~/", which shells leave as it is after "=" and within quotes.
+    """
 
     def error(self, message: str) -> NoReturn:
         super().error(printable(message))
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        flags, rest = super().parse_known_args(args, namespace)
+        for name, value in vars(flags).items():
+            setattr(flags, name, _with_home(value))
+        return flags, rest
+
+
+def _with_home(value: Any) -> Any:
+    """Replaces the "~/" that a path begins with, unless a folder has that name."""
+    if isinstance(value, list):
+        return [*map(_with_home, value)]
+    is_home = isinstance(value, str) and value.startswith("~/") and not os.path.lexists("~")
+    return os.path.expanduser(value) if is_home else value
 
 
 def make_parser(
@@ -138,7 +155,7 @@ def parse_run_flags(
     )
     add_flags(parser)
     flags = parser.parse_args(argv)
-    hparams = hparams_lib.parse_hparams(flags.hparams)
+    hparams = {n: _with_home(v) for n, v in hparams_lib.parse_hparams(flags.hparams).items()}
     for name in ("data_dir", "model_name"):
         if name in hparams:
             raise UserError(

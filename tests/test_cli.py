@@ -81,6 +81,16 @@ def test_run_flags():
     assert cli.parse_run_flags("Does.", argv[:4])[0] == ("d", "m", {})
 
 
+def test_a_home_folder_that_the_shell_did_not_know(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.chdir(tmp_path)
+    argv = ["--data-dir=~/d", "--model-name", "~m", "--hparams", "vocab_file=~/v seed=1"]
+    expected = ("/home/me/d", "~m", {"vocab_file": "/home/me/v", "seed": 1})
+    assert cli.parse_run_flags("Does.", argv)[0] == expected
+    (tmp_path / "~").mkdir()  # a folder of that very name
+    assert cli.parse_run_flags("Does.", argv)[0].data_dir == "~/d"
+
+
 def test_run_flags_refuse_what_has_a_flag():
     argv = ["--data-dir", "d", "--model-name", "m", "--hparams", "model_name=x"]
     with pytest.raises(UserError, match="--model-name"):
