@@ -14,6 +14,7 @@ from electra_tf2.hparams.presets import FinetuningPresetName, preset_values
 from electra_tf2.hparams.recipes import FINETUNING_PRESETS
 from electra_tf2.hparams.record import HParams, contradiction
 from electra_tf2.hparams.shared_checks import (
+    HEADS,
     check_devices_and_batches,
     check_model_hparam_overrides,
     check_model_name,
@@ -200,8 +201,24 @@ class FinetuningConfig(HParams):
         return self.raw_data_dir.format(task_name)
 
     def network(self) -> TransformerConfig:
-        """The encoder's sizes by the hparams alone."""
-        return resolved_network(self)
+        """The encoder's sizes by the hparams alone.
+
+        Heads that are stated without a hidden size are those of the checkpoint's: they are not
+        among these sizes, and have to fit that one alone.
+        """
+        if not self.heads_of_checkpoint:
+            return resolved_network(self)
+        others = {n: v for n, v in self.model_hparam_overrides.items() if n != HEADS}
+        return resolved_network(self, others)
+
+    @property
+    def heads_of_checkpoint(self) -> int | None:
+        """The number of attention heads that is stated for a checkpoint of any width."""
+        overrides = self.model_hparam_overrides
+        width_is_stated = {"model_size", "preset"} & self.given or "hidden_size" in overrides
+        if self.init_checkpoint is None or width_is_stated:
+            return None
+        return overrides.get(HEADS)
 
     def prepare(self) -> None:
         """Sets the default paths (they don't follow another model_dir) and the preset's values."""
@@ -210,7 +227,7 @@ class FinetuningConfig(HParams):
         # Braces in the folders' own names are not placeholders.
         literal = lambda path: path.replace("{", "{{").replace("}", "}}")  # noqa: E731
         names = self._task_names
-        tasks = ",".join(names) if isinstance(names, list) else ""
+        tasks = ",".join(map(str, names)) if isinstance(names, list) else ""  # checked later
         self.raw_data_dir = join(literal(self.data_dir), "finetuning_data", "{:}")
         self.init_checkpoint = model
         self.model_dir = join(model, "finetuning_models", f"{tasks}_model")
@@ -345,6 +362,7 @@ class FinetuningConfig(HParams):
         self.network()
 
     def _check_paths(self) -> None:
+        self.model_dir = self.model_dir.rstrip("/")  # a trial's number is added to it
         for name, fields in (
             ("raw_data_dir", 1),
             ("qa_eval_file", 1),

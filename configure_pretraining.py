@@ -30,6 +30,7 @@ from electra_tf2.hparams.types import (
     ProbabilityBelowOne,
 )
 from electra_tf2.modeling.config import TransformerConfig, default_attention_heads
+from electra_tf2.patterns import literal
 from electra_tf2.pretraining.guards import generator_size_warning
 from electra_tf2.pretraining.phases import check_phases, for_each_phase
 
@@ -173,7 +174,8 @@ class PretrainingConfig(HParams):
         """Sets default paths, so that another model_dir leaves results_txt, and the preset."""
         check_model_name(self.model_name, elsewhere="model_dir")
         join = posixpath.join
-        self.pretrain_tfrecords = join(self.data_dir, "pretrain_tfrecords/pretrain_data.tfrecord*")
+        records = "pretrain_tfrecords/pretrain_data.tfrecord*"
+        self.pretrain_tfrecords = join(literal(self.data_dir), records)
         self.vocab_file = join(self.data_dir, "vocab.txt")
         self.model_dir = join(self.data_dir, "models", self.model_name)
         self.results_txt = join(self.model_dir, "results/unsup_results.txt")

@@ -16,9 +16,10 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
-from electra_tf2.errors import UserError, as_user_error
+from electra_tf2.console import make_logs_printable
+from electra_tf2.errors import UserError, as_user_error, printable
 from electra_tf2.hparams import record as hparams_lib
 
 INTERRUPTED = 130
@@ -34,6 +35,7 @@ def run(main: Callable[[list[str] | None], None]) -> None:
         SystemExit: with the exit codes of the module's docstring.
         Exception: whatever `main` raised that the user can't fix.
     """
+    make_logs_printable()
     try:
         main(None)
     except KeyboardInterrupt:
@@ -52,6 +54,30 @@ def run(main: Callable[[list[str] | None], None]) -> None:
     sys.exit(0)
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser that shows a bad argument, such as a file's name, as a terminal can show it.
+
+    Arguments may begin with "~/", which shells leave as it is after "=" and within quotes.
+    """
+
+    def error(self, message: str) -> NoReturn:
+        super().error(printable(message))
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        flags, rest = super().parse_known_args(args, namespace)
+        for name, value in vars(flags).items():
+            setattr(flags, name, _with_home(value))
+        return flags, rest
+
+
+def _with_home(value: Any) -> Any:
+    """Replaces the "~/" that a path begins with, unless a folder has that name."""
+    if isinstance(value, list):
+        return [*map(_with_home, value)]
+    is_home = isinstance(value, str) and value.startswith("~/") and not os.path.lexists("~")
+    return os.path.expanduser(value) if is_home else value
+
+
 def make_parser(
     description: str | None, *, epilog: str | None = None, prog: str | None = None
 ) -> argparse.ArgumentParser:
@@ -67,7 +93,7 @@ def make_parser(
         A parser without flags. Flags must be written out in full: abbreviations would change their
         meaning as flags are added.
     """
-    return argparse.ArgumentParser(
+    return _Parser(
         prog=prog,
         description=(description or "").strip(),
         epilog=epilog,
@@ -129,7 +155,7 @@ def parse_run_flags(
     )
     add_flags(parser)
     flags = parser.parse_args(argv)
-    hparams = hparams_lib.parse_hparams(flags.hparams)
+    hparams = {n: _with_home(v) for n, v in hparams_lib.parse_hparams(flags.hparams).items()}
     for name in ("data_dir", "model_name"):
         if name in hparams:
             raise UserError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 import time
@@ -11,10 +12,40 @@ from typing import Any, Literal, TextIO
 
 from tqdm import tqdm
 
+from electra_tf2.errors import printable
 
-def say(line: str) -> None:
-    """Prints a line on stderr at once; stdout is left to results."""
-    print(line, file=sys.stderr, flush=True)
+
+def say(*lines: str) -> None:
+    """Prints lines on stderr at once; stdout is left to results.
+
+    Args:
+        *lines: each becomes one line, see `printable`: a line break within it is shown, not made.
+    """
+    _print(lines, sys.stderr)
+
+
+def show(*lines: str) -> None:
+    """Prints lines of a result on stdout; arguments as `say`."""
+    _print(lines, sys.stdout)
+
+
+def _print(lines: Sequence[str], stream: TextIO) -> None:
+    print("\n".join(map(printable, lines)), file=stream, flush=True)
+
+
+class _PrintableRecord(logging.LogRecord):
+    def getMessage(self) -> str:
+        text = super().getMessage()
+        parts = [text] if self.name == "absl" else text.split("\n")
+        return "\n".join(map(printable, parts))
+
+
+def make_logs_printable() -> None:
+    """Lets what is logged, such as warnings that quote data, be `printable`.
+
+    Line breaks stay in the messages of other libraries; this program logs with absl.
+    """
+    logging.setLogRecordFactory(_PrintableRecord)
 
 
 @contextlib.contextmanager
@@ -63,7 +94,7 @@ class Progress:
         clock: Callable[[], float] = time.monotonic,
     ):
         self.total = total
-        self.description = description
+        self.description = printable(description)
         self._unit = unit
         self._stream = stream if stream is not None else sys.stderr
         self._min_seconds = min_seconds
@@ -80,7 +111,7 @@ class Progress:
             self._bar = tqdm(
                 total=total,
                 initial=initial,
-                desc=description or None,
+                desc=self.description or None,
                 unit="step" if unit == "step" else "B",
                 unit_scale=unit == "byte",
                 file=self._stream,
@@ -98,7 +129,7 @@ class Progress:
             note: text to show beside them.
         """
         shown = [f"{name} {value:.4g}" for name, value in (scalars or {}).items()]
-        shown += [note] if note else []
+        shown += [printable(note)] if note else []
         if self._bar is not None:
             self._bar.set_postfix_str(", ".join(shown), refresh=False)
             self._bar.update(done - self._done)
@@ -116,9 +147,9 @@ class Progress:
     def message(self, text: str) -> None:
         """Prints a line without breaking the bar."""
         if self._bar is not None:
-            tqdm.write(text, file=self._stream)
+            tqdm.write(printable(text), file=self._stream)
         else:
-            print(text, file=self._stream, flush=True)
+            _print([text], self._stream)
 
     def close(self) -> None:
         """Ends the bar's line."""

@@ -4,9 +4,45 @@ from __future__ import annotations
 
 import difflib
 import errno
+import re
+import shlex
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
+
+# Control characters, line and paragraph separators, marks that turn the direction of writing, and
+# surrogates, which stand for bytes of a file name that are not UTF-8.
+_UNPRINTABLE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+# Before a command on a line of its own, the one line break that a remedy may have.
+_COMMAND = "\n    "
+
+
+def printable(text: str) -> str:
+    """Returns a text on one line that a terminal shows as it is, whatever a name or a file holds.
+
+    Characters that would move the cursor, change colours, begin a line or turn the direction of
+    writing become escapes such as `\\x1b`; a byte of a file name that is not UTF-8 becomes its own.
+    """
+    return _UNPRINTABLE.sub(lambda match: _escape(match[0]), text)
+
+
+def _escape(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # a byte, by Python's rule for file names
+        return f"\\x{code - 0xDC00:02x}"
+    # \x is a byte to a shell, so it stands for a character only where both are the same.
+    return f"\\x{code:02x}" if code < 0x80 else f"\\u{code:04x}"
+
+
+def shell_quoted(text: str) -> str:
+    """Returns a text, such as a path, as one word of a command to paste into a shell."""
+    if printable(text) == text:
+        return shlex.quote(text)
+    # What can't be printed has to be written as escapes, which bash and zsh read in $'…' only.
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"$'{printable(escaped)}'"
 
 
 class UserError(Exception):
@@ -25,11 +61,14 @@ class UserError(Exception):
         ...     remedy="Add [UNK] on a line of its own, or rebuild the vocabulary.",
         ... )
 
+    What the message quotes of file names and data is shown by `printable`; the attributes keep it
+    as it was.
+
     Args:
         what: what is wrong, in one sentence.
         where: the file, the line, the field or the flag it was found in.
         received: what was found there; text is shown as it is, anything else by its `repr`.
-        remedy: what to do about it.
+        remedy: what to do about it; a command in it stands after a line break and four spaces.
     """
 
     exit_code = 2
@@ -62,14 +101,15 @@ class UserError(Exception):
         return error
 
     def _message(self) -> str:
-        lines = [self.what]
+        lines = [printable(self.what)]
         if self.where is not None:
-            lines.append(f"  where: {self.where}")
+            lines.append(f"  where: {printable(self.where)}")
         if self.received is not None:
             shown = self.received if isinstance(self.received, str) else repr(self.received)
-            lines.append(f"  received: {shown}")
+            lines.append(f"  received: {printable(shown)}")
         if self.remedy is not None:
-            lines.append(f"  what to do: {self.remedy}")
+            parts = map(printable, self.remedy.split(_COMMAND))
+            lines.append(f"  what to do: {_COMMAND.join(parts)}")
         return "\n".join(lines)
 
     def __reduce__(self):
@@ -107,6 +147,18 @@ def nearest_name_hint(name: str, known: Iterable[str]) -> str:
     return f"Use one of: {', '.join(known)}."
 
 
+# What the system says about a path that can't be used as it was given.
+_REFUSED = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENAMETOOLONG,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ELOOP,
+)
+
+
 def as_user_error(error: BaseException) -> UserError | None:
     """The `UserError` that an exception stands for.
 
@@ -114,13 +166,20 @@ def as_user_error(error: BaseException) -> UserError | None:
         error: any exception.
 
     Returns:
-        The error itself if it is a `UserError`, one that explains a full disk or a lack of device
-        memory, or None for everything else (a bug).
+        The error itself if it is a `UserError`, one that explains a full disk, a path that the
+        system refuses or a lack of device memory, or None for everything else (a bug).
     """
     if isinstance(error, UserError):
         return error
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return disk_full(error.filename, error)
+    if isinstance(error, OSError) and error.errno in _REFUSED and error.filename is not None:
+        return UserError(
+            "The system refuses a file or a folder.",
+            where=str(error.filename),
+            received=error.strerror,
+            remedy="Make it accessible, or give another path.",
+        )
     tf = sys.modules.get("tensorflow")  # an error of TensorFlow's needs TensorFlow loaded
     if tf is not None and isinstance(error, tf.errors.ResourceExhaustedError):
         message = str(error)

@@ -1,4 +1,4 @@
-"""The ground floor of all reading and writing: paths, writes that survive a crash, JSON, locks.
+"""The ground floor of all reading and writing: paths, writes that survive a crash, JSON.
 
 Local paths go to the operating system, all others (`gs://…`) to `tf.io.gfile`. So a command with a
 wrong flag answers before TensorFlow is imported, and files can be synced to the disk, which
@@ -12,49 +12,119 @@ import errno
 import json
 import os
 import posixpath
+import re
 import shutil
-import uuid
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from typing import IO, Any, BinaryIO, Literal
 
-import filelock
+from electra_tf2.errors import UserError
 
-from electra_tf2.errors import UserError, disk_full
+_SCHEME = re.compile("([A-Za-z][A-Za-z0-9.]*)://")  # as TensorFlow parses it
+_DESCRIPTOR = re.compile("/dev/(stdin|stdout|stderr)|/(?:dev|proc/self)/fd/([0-9]+)")
+_STANDARD = {"stdin": 0, "stdout": 1, "stderr": 2}
+# Stored JSON is small; a larger file is something else, and could fill the memory.
+_MAX_JSON_BYTES = 1 << 26
+MAX_NAME_BYTES = 255
+"""Of a file's or folder's name, on Linux's file systems."""
 
 
 def is_local(path: str) -> bool:
     """Whether a path is one of the operating system's."""
-    return "://" not in path
+    return _SCHEME.match(path) is None
 
 
 def open_binary(path: str, mode: Literal["rb", "wb"] = "rb") -> BinaryIO:
-    """Opens a file for bytes; `mode` as in the built-in `open`."""
-    if is_local(path):
-        return open(path, mode)
-    return _gfile().GFile(path, mode)
+    """Opens a file for bytes; `mode` as in the built-in `open`.
+
+    Raises:
+        OSError: it can't be opened. To read, it has to be a plain file or a descriptor of this
+            process such as /dev/stdin: a named pipe or a device might never come to an end.
+    """
+    if not is_local(path):
+        return _gfile(path).GFile(path, mode)
+    descriptor = descriptor_of(path)
+    if descriptor is not None:
+        return os.fdopen(os.dup(descriptor), mode)
+    if mode == "rb" and exists(path) and not is_dir(path) and not is_file(path):
+        raise OSError(errno.EINVAL, "a pipe, a socket or a device, not a file", path)
+    return open(path, mode)
 
 
-def read_bytes(path: str) -> bytes:
-    """Returns the content of a file."""
+def open_to_append(path: str) -> IO[str]:
+    """Opens a UTF-8 text file for lines to be added at its end."""
+    return open(path, "a", encoding="utf-8") if is_local(path) else _gfile(path).GFile(path, "a")
+
+
+def descriptor_of(path: str) -> int | None:
+    """Returns the number of the open file that /dev/stdout and the like stand for, or None."""
+    match = _DESCRIPTOR.fullmatch(path)
+    if match is None:
+        return None
+    return int(match[2]) if match[1] is None else _STANDARD[match[1]]
+
+
+def is_stream(path: str) -> bool:
+    """Whether what is written to a path goes on: a descriptor of this process, or a device."""
+    if not is_local(path):
+        return False
+    if descriptor_of(path) is not None:
+        return True
+    try:
+        return stat.S_ISCHR(os.stat(path).st_mode)
+    except (OSError, ValueError):
+        return False
+
+
+def read_bytes(path: str, most: int = -1) -> bytes:
+    """Returns the content of a file.
+
+    Args:
+        path: the file.
+        most: bytes that it may have; -1: any number.
+
+    Raises:
+        OSError: it can't be read, or is longer (EFBIG).
+    """
     with reported_as_os_errors(path), open_binary(path) as file:
-        return file.read()
+        content = file.read(most + 1 if most >= 0 else -1)
+    if 0 <= most < len(content):
+        raise OSError(errno.EFBIG, f"more than {most:,} bytes", path)
+    return content
 
 
 def exists(path: str) -> bool:
     """Whether there is a file or folder of this name."""
-    return os.path.exists(path) if is_local(path) else _gfile().exists(path)
+    return os.path.exists(path) if is_local(path) else _asked(path, "exists")
 
 
 def is_dir(path: str) -> bool:
     """Whether a path is a folder (or a link to one)."""
-    return os.path.isdir(path) if is_local(path) else _gfile().isdir(path)
+    return os.path.isdir(path) if is_local(path) else _asked(path, "isdir")
 
 
 def is_file(path: str) -> bool:
     """Whether a path is a plain file (or a link to one): not a folder, pipe, socket or device."""
-    if is_local(path):
-        return os.path.isfile(path)
-    return _gfile().exists(path) and not _gfile().isdir(path)
+    return os.path.isfile(path) if is_local(path) else exists(path) and not is_dir(path)
+
+
+def remote_matches(pattern: str) -> list[str]:
+    """Returns the remote paths that match a glob; see `electra_tf2.patterns` for local ones."""
+    with reported_as_os_errors(pattern), contextlib.suppress(FileNotFoundError):
+        return _gfile(pattern).glob(pattern)
+    return []
+
+
+def native(path: str) -> str | bytes:
+    """Returns a path as TensorFlow's own readers and writers take it.
+
+    They know UTF-8 alone: a name with other bytes has to come as its bytes.
+    """
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(path)
+    return path
 
 
 def list_dir(path: str) -> list[str]:
@@ -62,7 +132,7 @@ def list_dir(path: str) -> list[str]:
     if is_local(path):
         return sorted(os.listdir(path))
     with reported_as_os_errors(path):
-        return sorted(name.rstrip("/") for name in _gfile().listdir(path))
+        return sorted(name.rstrip("/") for name in _gfile(path).listdir(path))
 
 
 def size(path: str) -> int:
@@ -70,7 +140,7 @@ def size(path: str) -> int:
     if is_local(path):
         return os.stat(path).st_size
     with reported_as_os_errors(path):
-        return _gfile().stat(path).length
+        return _gfile(path).stat(path).length
 
 
 def make_dirs(path: str) -> None:
@@ -79,7 +149,7 @@ def make_dirs(path: str) -> None:
         os.makedirs(path or ".", exist_ok=True)
     else:
         with reported_as_os_errors(path):
-            _gfile().makedirs(path)
+            _gfile(path).makedirs(path)
 
 
 def rename(source: str, target: str) -> None:
@@ -88,7 +158,7 @@ def rename(source: str, target: str) -> None:
         os.replace(source, target)
     else:
         with reported_as_os_errors(target):
-            _gfile().rename(source, target, overwrite=True)
+            _gfile(target).rename(source, target, overwrite=True)
 
 
 def remove(path: str) -> None:
@@ -97,7 +167,7 @@ def remove(path: str) -> None:
         os.remove(path)
     else:
         with reported_as_os_errors(path):
-            _gfile().remove(path)
+            _gfile(path).remove(path)
 
 
 def remove_tree(path: str, *, ignore_errors: bool = False) -> None:
@@ -113,8 +183,8 @@ def remove_tree(path: str, *, ignore_errors: bool = False) -> None:
             shutil.rmtree(path, ignore_errors=ignore_errors)
             return
         with reported_as_os_errors(path):
-            if _gfile().exists(path):
-                _gfile().rmtree(path)
+            if _gfile(path).exists(path):
+                _gfile(path).rmtree(path)
 
 
 def sync(path: str) -> None:
@@ -153,10 +223,22 @@ def replace_file(path: str, content: bytes) -> None:
     """Replaces a file in one step: after a crash it holds the old content or the new, complete.
 
     Args:
-        path: the file, there or not; its folder is there.
+        path: the file, there or not; its folder is there. Of a link the file that it leads to is
+            replaced. A stream, see `is_stream`, is written to and stays what it is.
         content: all that it shall hold.
+
+    Raises:
+        OSError: it can't be written, or is a named pipe or a socket.
     """
-    temporary = f"{path}.tmp"
+    if is_stream(path):
+        with open_binary(path, "wb") as stream:
+            stream.write(content)
+        return
+    if is_local(path):
+        path = os.path.realpath(path)
+        if exists(path) and not is_dir(path) and not is_file(path):
+            raise OSError(errno.EINVAL, "a pipe, a socket or a device, not a file", path)
+    temporary = _temporary(path)
     try:
         with durable_file(temporary) as file:
             file.write(content)
@@ -166,6 +248,13 @@ def replace_file(path: str, content: bytes) -> None:
             remove(temporary)
         raise
     sync(posixpath.dirname(path) or ".")
+
+
+def _temporary(path: str) -> str:
+    """A name beside a file's, no longer than names may be."""
+    folder, name = posixpath.split(path)
+    name = os.fsdecode(os.fsencode(name)[: MAX_NAME_BYTES - len(".tmp")])
+    return posixpath.join(folder, f"{name}.tmp")
 
 
 def read_json(path: str, what: str, remedy: str) -> dict[str, Any]:
@@ -180,10 +269,11 @@ def read_json(path: str, what: str, remedy: str) -> dict[str, Any]:
         The object.
 
     Raises:
-        UserError: there is no such file, or it is not a JSON object; says which.
+        UserError: there is no such file, it is larger than 64 MiB, or it is not a JSON object; says
+            which.
     """
     try:
-        content = read_bytes(path)
+        content = read_bytes(path, _MAX_JSON_BYTES)
     except OSError as error:
         raise UserError(
             f"{what} can't be read.", where=path, received=reason(error), remedy=remedy
@@ -239,131 +329,6 @@ def write_json_lines(path: str, records: Iterable[Mapping[str, Any]]) -> None:
 
 
 @contextlib.contextmanager
-def folder_lock(folder: str, name: str = ".lock") -> Iterator[None]:
-    """A context that one process at a time can be in.
-
-    The system frees the lock when the process ends, however it ends; the file stays. Folders that
-    are not on a local disk are not locked.
-
-    Args:
-        folder: an existing folder.
-        name: of the lock file in it; runs that take different names don't exclude each other.
-
-    Raises:
-        UserError: on entry, another process is in it, or the folder can't be written to.
-    """
-    if not is_local(folder):
-        yield
-        return
-    path = os.path.join(folder, name)
-    lock = filelock.FileLock(path, timeout=0)
-    try:
-        lock.acquire()
-    except filelock.Timeout as error:
-        raise UserError(
-            "Another run is writing to this model folder.",
-            where=folder,
-            received=f"{path} is locked by another process",
-            remedy="Wait until it has ended, or train under another --model-name.",
-        ) from error
-    except OSError as error:
-        raise UserError(
-            "The model's folder can't be written to.",
-            where=path,
-            received=reason(error),
-            remedy="Make it writable, or train under another --model-name.",
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def check_free(path: str) -> None:
-    """Refuses a path where something is; an empty folder may be there.
-
-    Raises:
-        UserError: a file or a folder with something in it is there, or the path is empty.
-    """
-    if not path.strip("/"):
-        raise UserError(
-            "The new folder has no name.",
-            where="--output",
-            received=repr(path),
-            remedy="Give the path of a folder that does not exist yet.",
-        )
-    if not exists(path):
-        return
-    is_folder = is_dir(path)
-    if not is_folder or list_dir(path):
-        raise UserError(
-            "The place for the model is taken.",
-            where=path,
-            received="a folder that is not empty" if is_folder else "a file",
-            remedy="Give another folder, or move that one away.",
-        )
-
-
-@contextlib.contextmanager
-def new_folder(path: str) -> Iterator[str]:
-    """Gives a folder to write to, which gets its name when everything is written.
-
-    Args:
-        path: the folder to make; an empty one may be there.
-
-    Yields:
-        The path to write to.
-
-    Raises:
-        UserError: something is there already, or the folder can't be made.
-    """
-    check_free(path)
-    # So that "." and links become what they lead to, and the temporary folder lies beside it.
-    path = os.path.realpath(path) if is_local(path) else path.rstrip("/")
-    temporary = f"{path}.{uuid.uuid4().hex[:8]}.tmp"
-    try:
-        make_dirs(temporary)
-    except OSError as error:
-        raise UserError(
-            "The folder for the model can't be made.",
-            where=path,
-            received=reason(error),
-            remedy="Give a folder where you may write.",
-        ) from error
-    try:
-        yield temporary
-        check_free(path)
-        remove_tree(path)
-        rename(temporary, path)
-    except BaseException:
-        remove_tree(temporary, ignore_errors=True)
-        raise
-
-
-@contextlib.contextmanager
-def output_errors_explained(output_dir: str) -> Iterator[None]:
-    """A context that turns what the system says about writing into a `UserError`.
-
-    Args:
-        output_dir: the output folder as the user knows it.
-
-    Raises:
-        UserError: the disk is full, or the system refused a write.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise disk_full(output_dir, error) from error
-        raise UserError(
-            "The output can't be written.",
-            where=error.filename or output_dir,
-            received=reason(error),
-            remedy="Check the disk and its limits, or choose another output folder.",
-        ) from error
-
-
-@contextlib.contextmanager
 def reported_as_os_errors(path: str) -> Iterator[None]:
     """Turns errors of `tf.io.gfile` into the `OSError` that the operating system would raise."""
     if is_local(path):
@@ -387,7 +352,41 @@ def reason(error: OSError) -> str:
     return error.strerror or str(error)
 
 
-def _gfile() -> Any:
+def _asked(path: str, question: Literal["exists", "isdir"]) -> bool:
+    """Asks a remote file system.
+
+    Raises:
+        UserError: there is no answer.
+    """
+    try:
+        with reported_as_os_errors(path):
+            return getattr(_gfile(path), question)(path)
+    except OSError as error:
+        raise UserError(
+            "The file system does not answer.",
+            where=path,
+            received=reason(error).partition("\n")[0],
+            remedy="Check the path, the network and your right to read there.",
+        ) from error
+
+
+def _gfile(path: str) -> Any:
+    """Returns `tf.io.gfile`, which knows a path's file system.
+
+    Raises:
+        UserError: it doesn't.
+    """
     import tensorflow as tf
 
+    scheme = path.partition("://")[0]
+    known = sorted(filter(None, map(tf.compat.as_str, tf.io.gfile.get_registered_schemes())))
+    if scheme not in known:
+        raise UserError(
+            "There is no such file system.",
+            where=path,
+            received=f"{scheme}://",
+            remedy="Give a path on this machine, or one that begins with "
+            f"{', '.join(f'{name}://' for name in known)}; other file systems need a plug-in of "
+            "TensorFlow's.",
+        )
     return tf.io.gfile

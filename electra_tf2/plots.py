@@ -12,13 +12,13 @@ import io
 import json
 import posixpath
 from types import ModuleType
-from typing import TYPE_CHECKING, NamedTuple
-
-import tensorflow as tf
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from electra_tf2 import cli
+from electra_tf2.console import show
 from electra_tf2.errors import UserError
-from electra_tf2.files import replace_file
+from electra_tf2.files import exists, read_bytes, replace_file
+from electra_tf2.outputs import check_output_paths
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -61,7 +61,7 @@ def save_figure(pyplot: ModuleType, figure: Figure, output: str) -> None:
     try:
         figure.savefig(content, format=posixpath.splitext(output)[1].lstrip("."), dpi=130)
         replace_file(output, content.getvalue())
-    except (OSError, ValueError, tf.errors.OpError) as error:
+    except (OSError, ValueError) as error:
         raise UserError(
             "The plot can't be written.",
             where=output,
@@ -101,15 +101,14 @@ def read_curve(model_dir: str, name: str, *, split: str = "train") -> Curve:
         UserError: there is no log, or it has no such figure.
     """
     path = posixpath.join(model_dir, "metrics.jsonl")
-    if not tf.io.gfile.exists(path):
+    if not exists(path):
         raise UserError(
             "There is no log to plot.",
             where=path,
             received=model_dir,
             remedy="Give the folder of a model that was trained: <data-dir>/models/<model-name>.",
         )
-    with tf.io.gfile.GFile(path) as file:
-        lines = [json.loads(line) for line in file if line.strip()]
+    lines = _read_log(path)
     points = [
         (line["step"], line[name])
         for line in lines
@@ -127,13 +126,28 @@ def read_curve(model_dir: str, name: str, *, split: str = "train") -> Curve:
     return Curve(posixpath.basename(model_dir.rstrip("/")), list(steps), list(values))
 
 
+def _read_log(path: str) -> list[dict[str, Any]]:
+    """Reads the lines of a metrics.jsonl."""
+    try:
+        lines = [json.loads(line) for line in read_bytes(path).splitlines() if line.strip()]
+        for line in lines:
+            line["step"], line["split"]  # what every line has
+    except (OSError, ValueError, RecursionError, KeyError, TypeError) as error:
+        raise UserError(
+            "The log can't be read.",
+            where=path,
+            received=f"{type(error).__name__}: {error}",
+            remedy="Give the folder of a model that was trained by this program.",
+        ) from error
+    return lines
+
+
 def read_curves_file(path: str) -> list[Curve]:
     """Reads curves from JSON: {label: {"steps": […], "values": […]}, …}."""
     try:
-        with tf.io.gfile.GFile(path) as file:
-            content = json.load(file)
+        content = json.loads(read_bytes(path))
         return [Curve(label, c["steps"], c["values"]) for label, c in content.items()]
-    except (tf.errors.OpError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             "The curves can't be read.",
             where=path,
@@ -176,13 +190,14 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--output", default="learning_curves.png", help="the picture's path")
     parser.add_argument("--title", default="")
     flags = parser.parse_args(argv)
+    check_output_paths({"--output": flags.output})
     curves = [read_curve(folder, flags.name, split=flags.split) for folder in flags.model_dirs]
     if flags.curves:
         curves += read_curves_file(flags.curves)
     if not curves:
         parser.error("nothing to plot: give a model folder or --curves")
     plot_curves(curves, flags.output, ylabel=flags.name, title=flags.title)
-    print(f"Plot written to {flags.output}")
+    show(f"Plot written to {flags.output}")
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from absl import logging
 from electra_tf2 import files
 from electra_tf2.console import say
 from electra_tf2.errors import UserError
+from electra_tf2.outputs import write_problem
 from electra_tf2.training.array_files import read_arrays, write_arrays
 from finetune.task import CUT, SHARED_SPECS, FeatureSpec, Task
 
@@ -299,7 +300,7 @@ class Preprocessor:
             _write(path, table)
         _warn_of_cuts(task, split, table)
         if split == "train" and self._log_examples:
-            say(describe_example(task, table))
+            say(*describe_example(task, table).split("\n"))
         return table
 
     def make(self, task: Task, examples: Sequence[Any], split: str) -> FeatureTable:
@@ -337,7 +338,8 @@ def _warn_of_cuts(task: Task, split: str, table: FeatureTable) -> None:
     cut, lost = int(np.count_nonzero(table.cut)), int(table.cut.sum())
     if cut:
         logging.warning(
-            "%s, %s: %d of %d examples (%.1f %%) are cut by max_seq_length %d; %.1f %% of all tokens are lost.",
+            "%s, %s: %d of %d examples (%.1f %%) are cut by max_seq_length %d; %.1f %% of all tokens "
+            "are lost.",
             task.name,
             split,
             cut,
@@ -408,7 +410,11 @@ def _sha256(path: str) -> str:
 
 
 def _write(path: str, table: FeatureTable) -> None:
-    files.make_dirs(posixpath.dirname(path))
+    # Beside the model, which may be where nothing can be written; the name of a task may be long.
     temporary = f"{path}.{uuid.uuid4().hex}.tmp"  # others may be making the same features
+    if problem := write_problem(temporary):
+        say(f"Warning: the features are not kept for the next run: {problem}")
+        return
+    files.make_dirs(posixpath.dirname(path))
     write_arrays(temporary, table.to_arrays())
     files.rename(temporary, path)

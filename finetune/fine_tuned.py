@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -9,6 +10,7 @@ import tensorflow as tf
 
 from configure_finetuning import FinetuningConfig
 from electra_tf2.errors import UserError, nearest_name_hint
+from electra_tf2.loading.folder import CONFIG
 from electra_tf2.loading.networks import WeightLoader
 from electra_tf2.loading.source import Source, dtype_policy, open_source
 from electra_tf2.text.normalization import is_dropped
@@ -20,13 +22,14 @@ from finetune.classification.tasks import ClassificationTask, InputExample
 from finetune.evaluation import Evaluation
 from finetune.features import Preprocessor
 from finetune.model import FinetuningModel
+from finetune.open_run import check_length
 from finetune.qa.annotations import split_words
 from finetune.qa.examples import QAExample
 from finetune.qa.tasks import QATask
 from finetune.tagging.tasks import TaggingExample, TaggingTask
 from finetune.task import Task
 from finetune.task_builder import get_tasks
-from finetune.trial_folders import restore_tuned, stored_states
+from finetune.trial_folders import TASKS, restore_tuned, stored_in, stored_states
 
 _ROWS = 32
 
@@ -149,14 +152,15 @@ class FineTuned:
         if not states or "task_names" not in hparams:
             raise UserError(
                 "The model was not fine-tuned by this program.",
-                where=source.pretrained.folder,
-                received="nothing about tasks and their labels (tasks.json, config.json)",
+                where=posixpath.join(source.pretrained.folder, CONFIG if states else TASKS),
+                received="nothing about tasks" if states else "no such file, or nothing in it",
                 remedy="Give the folder of a trial, …/finetuning_models/<tasks>_model_<trial>.",
             )
-        config = FinetuningConfig("model", source.pretrained.folder, **hparams)
+        config = _stored_config(source, hparams)
         tasks = get_tasks(config, source.tokenizer)
         for task in tasks:
-            task.set_state(states.get(task.name, {}))
+            with stored_in(posixpath.join(source.pretrained.folder, TASKS)):
+                task.set_state(states.get(task.name, {}))
         restore_tuned(source.pretrained.folder, tasks)
         strategy = make_strategy("one_device")
         with strategy.scope():
@@ -226,6 +230,20 @@ class FineTuned:
         outputs = list(self._evaluation.outputs(chosen, table, min(batch_size, most)))
         records = chosen.prediction_records("predict", outputs, examples)
         return [kind.make_prediction(record) for record in records]
+
+
+def _stored_config(source: Source, hparams: dict[str, Any]) -> FinetuningConfig:
+    """Returns the hparams of a model's training, which may be damaged or edited.
+
+    Raises:
+        UserError: they are not a model's; names the file and the hparam.
+    """
+    folder = source.pretrained.folder
+    own = {name: value for name, value in hparams.items() if name not in ("model_name", "data_dir")}
+    with stored_in(posixpath.join(folder, CONFIG)):
+        config = FinetuningConfig("model", folder, **own)
+        check_length(config, source.network)
+    return config
 
 
 class _Kind(NamedTuple):

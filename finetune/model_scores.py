@@ -10,10 +10,8 @@ import posixpath
 import statistics
 from typing import TYPE_CHECKING, NamedTuple
 
-import tensorflow as tf
-
+from electra_tf2 import files
 from electra_tf2.errors import UserError
-from electra_tf2.files import replace_file
 from finetune.results import StoredResults, markdown_table, pfs_days_per_point, read_results
 
 if TYPE_CHECKING:
@@ -56,7 +54,8 @@ def model_scores(folder: str) -> list[TaskScore]:
         folder: where results files (`…_results.json`) are; other files are passed over.
     """
     scores: dict[str, TaskScore] = {}
-    paths = tf.io.gfile.glob(posixpath.join(folder, "*_results.json"))
+    names = files.list_dir(folder) if files.is_dir(folder) else []
+    paths = [posixpath.join(folder, name) for name in names if name.endswith("_results.json")]
     for path in sorted(paths, key=lambda p: ("," in posixpath.basename(p), p)):
         try:
             results = read_results(path) or StoredResults()
@@ -111,5 +110,5 @@ def write_model_scores(config: FinetuningConfig) -> list[str]:
         text += f"\n{line}\n"
         lines.append(line)
     path = posixpath.join(folder, SCORES)
-    replace_file(path, text.encode())
+    files.replace_file(path, text.encode())
     return [*lines, f"All scores of {config.model_name}: {path}"]

@@ -10,9 +10,10 @@ import tensorflow as tf
 
 from electra_tf2.console import say
 from electra_tf2.errors import UserError
-from electra_tf2.loading.folder import check_output_paths, check_results_paths, read_config
+from electra_tf2.loading.folder import check_results_paths, read_config
 from electra_tf2.loading.pretrained import Pretrained, has_checkpoint, open_pretrained
 from electra_tf2.modeling.config import TransformerConfig
+from electra_tf2.outputs import check_output_paths, write_problem
 from electra_tf2.plots import load_pyplot
 from electra_tf2.text.normalization import Casing
 from electra_tf2.text.tokenizer import make_tokenizer
@@ -37,6 +38,7 @@ from finetune.trial_folders import (
     is_finished,
     restore_tuned,
     scoring_origin,
+    stored_in,
     stored_states,
     training_origin,
 )
@@ -61,6 +63,7 @@ class Run:
         workers: the processes of the run; the chief writes.
         compute_type: "float32", "bfloat16" or "float16".
         folders: of its trials.
+        unwritten: hparams whose files can't be written, nor need to be.
     """
 
     config: FinetuningConfig
@@ -74,6 +77,7 @@ class Run:
     workers: Workers
     compute_type: Precision
     folders: TrialFolders
+    unwritten: frozenset[str] = frozenset()
 
     def hparams(self) -> dict[str, Any]:
         """Returns all hparams, with what the model and the devices decided filled in."""
@@ -94,15 +98,11 @@ def open_run(config: FinetuningConfig, devices: Devices) -> Run:
 
 
 def _open_run(config: FinetuningConfig, devices: Devices) -> Run:
-    if config.do_eval:
-        check_results_paths(config.results_txt, config.results_pkl)
-    check_output_paths(_output_files(config))
-    if config.class_report:
-        load_pyplot()
+    unwritten = _check_places(config)
     folders = TrialFolders(config.model_dir)
     trial, start = (0, _pretrained(config)) if config.do_train else _find_trained(config, folders)
     network = resolve_network(config, start)
-    _check_length(config, network)
+    check_length(config, network)
     casing = resolve_casing(config, start)
     vocabulary, vocab_file = resolve_vocabulary(config, start, network.vocab_size)
     tasks = get_tasks(config, make_tokenizer(vocabulary, casing))
@@ -124,7 +124,34 @@ def _open_run(config: FinetuningConfig, devices: Devices) -> Run:
         workers=workers,
         compute_type=resolve_precision(config.precision),
         folders=folders,
+        unwritten=unwritten,
     )
+
+
+_RESULTS = ("results_txt", "results_pkl")
+
+
+def _check_places(config: FinetuningConfig) -> frozenset[str]:
+    """Refuses places that can't be written to, and returns the hparams of those that need not be.
+
+    A model that is only evaluated may lie in a folder that can't be written to: what would be
+    written there by default is left out.
+    """
+    needed = set(config.given)
+    if config.do_train:
+        needed.update(_RESULTS, _output_files(config))
+    if config.write_test_outputs:
+        needed.add("test_predictions")
+    if config.class_report:
+        load_pyplot()
+        needed.add("class_report")
+    if config.do_eval and needed & set(_RESULTS):
+        check_results_paths(config.results_txt, config.results_pkl)
+    paths = _output_files(config) | {name: getattr(config, name) for name in _RESULTS}
+    check_output_paths(
+        {f"hparam {n}": p for n, p in paths.items() if n in needed and n not in _RESULTS}
+    )
+    return frozenset(name for name, path in paths.items() if write_problem(path))
 
 
 def _output_files(config: FinetuningConfig) -> dict[str, str]:
@@ -134,10 +161,10 @@ def _output_files(config: FinetuningConfig) -> dict[str, str]:
     paths["preprocessed_data_dir"] = posixpath.join(config.preprocessed_data_dir, "features")
     paths["model_dir"] = posixpath.join(f"{config.model_dir}_1", TASKS)
     if config.class_report:
-        paths["results_txt"] = f"{report_path(config, task, 'dev', 1)}.md"
+        paths["class_report"] = f"{report_path(config, task, 'dev', 1)}.md"
     for name in ("qa_eval_file", "qa_preds_file", "qa_na_file"):
         paths[name] = getattr(config, name).format(task)
-    return {f"hparam {name}": path for name, path in paths.items()}
+    return paths
 
 
 def _pretrained(config: FinetuningConfig) -> Pretrained | None:
@@ -189,10 +216,12 @@ def _restore_states(tasks: list[Task], folder: str) -> None:
         )
     for task in tasks:
         if task.name in states:
-            task.set_state(states[task.name])
+            with stored_in(posixpath.join(folder, TASKS)):
+                task.set_state(states[task.name])
 
 
-def _check_length(config: FinetuningConfig, network: TransformerConfig) -> None:
+def check_length(config: FinetuningConfig, network: TransformerConfig) -> None:
+    """Refuses sequences that are longer than a network's position table."""
     if config.max_seq_length > network.max_position_embeddings:
         raise UserError(
             "The sequences are longer than the model's position table.",

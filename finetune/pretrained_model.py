@@ -13,10 +13,12 @@ from electra_tf2 import files
 from electra_tf2.console import say
 from electra_tf2.errors import UserError, first_of
 from electra_tf2.formats.match import match_arrays
+from electra_tf2.hparams.shared_checks import HEADS
 from electra_tf2.loading.folder import VOCABULARY
 from electra_tf2.loading.pretrained import STRUCTURE, Pretrained
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.pretraining.phases import PFS_DAYS
+from electra_tf2.stored_json import bad_field, shown
 from electra_tf2.text.normalization import Casing
 from electra_tf2.text.vocabulary import (
     Vocabulary,
@@ -45,10 +47,14 @@ def resolve_network(config: FinetuningConfig, pretrained: Pretrained | None) -> 
         UserError: the hparams give other sizes than the checkpoint has; all are listed.
     """
     network, overrides = config.network(), config.model_hparam_overrides
-    heads = network.num_attention_heads if "num_attention_heads" in overrides else None
+    heads = overrides.get(HEADS)
     stored = pretrained.encoder_config(heads) if pretrained else None
+    if config.heads_of_checkpoint:  # they need not divide the hidden size of the hparams
+        said = {**network.to_dict(), HEADS: heads}
+    else:
+        said = network.to_dict()
     if pretrained is None or stored is None:
-        return network
+        return TransformerConfig(**said)
     if pretrained.network is None and heads is None:
         say(
             "Nothing beside the checkpoint says how many attention heads it has: "
@@ -59,10 +65,9 @@ def resolve_network(config: FinetuningConfig, pretrained: Pretrained | None) -> 
     if stored.encoder == "albert" and "embedding_size" not in config.given:
         stated.discard("embedding_size")  # with albert, model_size doesn't say it
     different = [
-        f"{name}: the checkpoint has {getattr(stored, name)}, the hparams say "
-        f"{getattr(network, name)}"
+        f"{name}: the checkpoint has {getattr(stored, name)}, the hparams say {said[name]}"
         for name in STRUCTURE
-        if name in stated and getattr(network, name) != getattr(stored, name)
+        if name in stated and said[name] != getattr(stored, name)
     ]
     if different:
         raise UserError(
@@ -113,6 +118,9 @@ def pretraining_pfs_days(pretrained: Pretrained | None) -> float | None:
         return None
     state = files.read_json(path, "The state of the checkpoint", "Restore the file.")
     stored = state.get(PFS_DAYS)
+    if stored is not None and not (isinstance(stored, int | float) and abs(stored) < 1e300):
+        what, remedy = "The state of the checkpoint", "Restore the file."
+        raise bad_field(path, what, remedy, PFS_DAYS, f"{shown(stored)}, not a number")
     return None if stored is None else float(stored)
 
 

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from electra_tf2 import files
-from electra_tf2.errors import UserError
+from electra_tf2.errors import UserError, printable
 from electra_tf2.loading.folder import json_path
+from electra_tf2.stored_json import bad_field, parse_record
 from finetune.trial_folders import Origin, check_same_origin
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class Best:
     step: int
     score: float
     scores: Scores
-    checkpoint: str | None
+    checkpoint: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,40 +128,16 @@ def read_results(path: str) -> StoredResults | None:
     what = "The file of earlier trials' results"
     remedy = "Move the file away, or set results_pkl to another path."
     content = files.read_json(path, what, remedy)
-    try:
-        trials = [_trial(**trial) for trial in content["trials"]]
-        return StoredResults(
-            model_name=content.get("model_name", ""),
-            task_names=list(content.get("task_names") or []),
-            main_metrics=dict(content.get("main_metrics") or {}),
-            hparams=content.get("hparams"),
-            origin=dict(content.get("origin") or {}),
-            pretraining_pfs_days=content.get("pretraining_pfs_days"),
-            summary=summarize([trial.scores for trial in trials]),
-            trials=trials,
-            evaluations=[_trial(**evaluation) for evaluation in content["evaluations"]],
-        )
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UserError(
-            f"{what} can't be read.",
-            where=path,
-            received=f"{type(error).__name__}: {error}",
-            remedy=remedy,
-        ) from error
-
-
-def _trial(*, scores: Scores, best: dict[str, Any] | None = None, **fields: Any) -> TrialResult:
-    scores = {task: _not_null(own) for task, own in scores.items()}
-    return TrialResult(scores=scores, best=None if best is None else Best(**best), **fields)
-
-
-def _not_null(figures: Mapping[str, Any]) -> dict[str, Any]:
-    """JSON has no NaN: null stands for it."""
-    return {name: math.nan if value is None else value for name, value in figures.items()}
+    for name in ("trials", "evaluations"):
+        if name not in content:  # another program's, or an empty object
+            raise bad_field(path, what, remedy, name, "no such field")
+    there = {n: v for n, v in content.items() if v is not None and n != "summary"}
+    stored = parse_record(StoredResults, there, path, what, remedy)
+    return dataclasses.replace(stored, summary=summarize([own.scores for own in stored.trials]))
 
 
 def _not_nan(value: Any) -> Any:
-    """The inverse of `_not_null`, for values of all kinds; infinities are null too."""
+    """JSON has no NaN: null stands for it, and for infinities."""
     if isinstance(value, dict):
         return {name: _not_nan(v) for name, v in value.items()}
     if isinstance(value, (list, tuple)):
@@ -180,6 +157,7 @@ class Results:
 
     Attributes:
         path: of the JSON file.
+        writes: as given.
         trials: the results so far, by rising number.
         evaluations: results of checkpoints that were only evaluated.
 
@@ -197,7 +175,7 @@ class Results:
         pfs_days: float | None = None,
     ):
         self._config = config
-        self._writes = writes
+        self.writes = writes
         self._main_metrics = main_metrics
         self.path = json_path(config.results_pkl)
         stored = read_results(self.path) or StoredResults()
@@ -259,7 +237,7 @@ class Results:
 
     def write(self) -> None:
         """Writes the three files, each in one step."""
-        if not self._writes:
+        if not self.writes:
             return
         content = StoredResults(
             model_name=self._config.model_name,
@@ -316,7 +294,8 @@ def table_path(results_txt: str) -> str:
 
 def markdown_table(rows: Sequence[Sequence[str]]) -> str:
     """Returns rows of cells as a Markdown table; the first one is the header."""
-    lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
+    shown = [[printable(cell) for cell in row] for row in rows]
+    lines = [shown[0], ["---"] * len(rows[0]), *shown[1:]]
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 from electra_tf2 import files
 from electra_tf2.console import say
 from electra_tf2.errors import UserError
-from electra_tf2.loading.folder import check_output_paths, make_model_folder
+from electra_tf2.loading.folder import make_model_folder
 from electra_tf2.loading.pretrained import open_pretrained
+from electra_tf2.outputs import check_output_paths, folder_lock
 from electra_tf2.training.devices import open_devices
 from finetune.classification.class_report import report_path, write_class_report
 from finetune.evaluation import (
@@ -119,6 +120,8 @@ def evaluate(run: Run) -> list[TrialResult]:
         UserError: the data or the model can't be read.
     """
     config = run.config
+    if run.unwritten:
+        say(f"Warning: nothing is written where it can't be: {', '.join(sorted(run.unwritten))}")
     dev = open_dev_splits(Preprocessor(config), run.tasks) if config.do_eval else []
     model = build_model(run, config.seed, need_heads=True)
     evaluation = Evaluation(config, model, run.strategy, fixed_weights=True)
@@ -129,7 +132,8 @@ def evaluate(run: Run) -> list[TrialResult]:
         done = [_score(run, dev, trained, run.trial)]
         results = _results(run)
         run.workers.together(lambda: results.add_evaluation(done[0]))
-        say(f"Results written to {results.path} and {config.results_txt}")
+        if results.writes:
+            say(f"Results written to {results.path} and {config.results_txt}")
     if config.write_test_outputs:
         write_test_outputs(run, evaluation, run.trial)
     return done
@@ -192,7 +196,7 @@ def _results(run: Run) -> Results:
         run.config,
         run.hparams(),
         {task.name: task.main_metric for task in run.tasks},
-        writes=run.workers.is_chief,
+        writes=run.workers.is_chief and not run.unwritten & {"results_txt", "results_pkl"},
         pfs_days=pretraining_pfs_days(run.start),
     )
 
@@ -211,7 +215,7 @@ def _lock(config: FinetuningConfig) -> contextlib.AbstractContextManager[None]:
     """Makes the folder of the trials' folders, and takes it for this run."""
     folder, name = posixpath.split(config.model_dir)
     make_model_folder(folder or ".")
-    return files.folder_lock(folder or ".", f".{name}.lock")
+    return folder_lock(folder or ".", f".{name}.lock")
 
 
 def _trials_done(run: Run, results: Results) -> list[int]:
@@ -308,7 +312,7 @@ def _score(run: Run, dev: list[DevSplit], trained: TrainedTrial, trial: int) -> 
         run.workers.on_chief(lambda: write_tuned(run.folders.path(trial), scores.tuned()))
         for task in run.tasks:
             task.set_tuned(scores.tuned().get(task.name, {}))
-    run.workers.on_chief(lambda: _write_dev_outputs(config, scores, trial))
+    run.workers.on_chief(lambda: _write_dev_outputs(run, scores, trial))
     return TrialResult(
         trial=trial,
         seed=config.seed + trial - 1 if config.do_train else None,
@@ -323,12 +327,14 @@ def _score(run: Run, dev: list[DevSplit], trained: TrainedTrial, trial: int) -> 
     )
 
 
-def _write_dev_outputs(config: FinetuningConfig, scores: DevScores, trial: int) -> None:
+def _write_dev_outputs(run: Run, scores: DevScores, trial: int) -> None:
+    config = run.config
     for split, score in scores.splits:
-        score.scorer.write_files()
+        if not run.unwritten & {"qa_eval_file", "qa_preds_file", "qa_na_file"}:
+            score.scorer.write_files()
         if config.class_report:
             _write_class_report(config, split, score.scorer, trial)
-        if trial <= config.n_writes_test:
+        if trial <= config.n_writes_test and "test_predictions" not in run.unwritten:
             write_predictions(config, split.task, split.split, trial, score.outputs)
 
 
@@ -355,8 +361,7 @@ def _not_finite(metrics: dict[str, dict[str, float]]) -> dict[str, str]:
 
 def _report_results(config: FinetuningConfig, results: Results) -> None:
     results.write()  # files that were removed, or that an interrupted run did not get to
-    say("")
-    say(results.table())
+    say("", *results.table().split("\n"))
     say(
         f"Results written to {results.path}, {config.results_txt} and "
         f"{table_path(config.results_txt)}"

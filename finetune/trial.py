@@ -109,9 +109,8 @@ class BestWeights:
         newest = self._store.latest()
         self.found: Best | None = None
         if newest is not None:
-            state = self._store.load(newest).state
-            self.found = Best(**state["best"], checkpoint=newest)
-            tuned = state.get("tuned", {})
+            self.found = self._stored(newest)
+            tuned = self._store.load(newest).part(_StoredBest).tuned
             trainer.run.workers.on_chief(lambda: write_tuned(self._folder, tuned))
 
     def _remove_later_weights(self) -> None:
@@ -121,6 +120,11 @@ class BestWeights:
             remove_tree(self._folder)
         else:
             self._store.keep_only(earlier)
+
+    def _stored(self, path: str) -> Best:
+        checkpoint = self._store.load(path)
+        best = checkpoint.part(_StoredBest).best
+        return dataclasses.replace(checkpoint.part(Best, best), checkpoint=path)
 
     def check_metric(self) -> None:
         """Refuses a metric that is none of the tasks', before anything is trained.
@@ -173,6 +177,11 @@ class BestWeights:
         saved = [*run.store.steps()[-1:], (now - 1) // every * every]
         steps = self._store.steps()
         return {now, *(max((s for s in steps if s <= at), default=now) for at in saved)}
+
+
+class _StoredBest(NamedTuple):
+    best: dict[str, Any]
+    tuned: dict[str, dict[str, float]] = {}  # noqa: RUF012 # never changed
 
 
 class TrainedTrial(NamedTuple):

@@ -13,11 +13,12 @@ overwriting run resumes a halted trial that it would have begun itself, and sets
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import posixpath
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from electra_tf2.errors import UserError
 from electra_tf2.formats.official import is_tf1_checkpoint
 from electra_tf2.loading.folder import check_no_other_model, check_same_model, read_config
 from electra_tf2.modeling.config import TransformerConfig
+from electra_tf2.stored_json import shown
 from electra_tf2.training.checkpoints import CheckpointStore
 from finetune.features import feature_key
 from finetune.task import Task
@@ -136,7 +138,10 @@ def stored_states(folder: str) -> dict[str, dict[str, Any]]:
     for name, state in states.items():
         if not isinstance(state, dict):
             raise UserError(
-                f"{what} can't be read.", where=f"{path}, {name}", received=state, remedy=remedy
+                f"{what} can't be read.",
+                where=f"{path}, {name}",
+                received=shown(state),
+                remedy=remedy,
             )
     return states
 
@@ -165,7 +170,10 @@ def stored_tuned(folder: str) -> dict[str, dict[str, float]]:
         threshold = own.get("threshold") if isinstance(own, dict) else None
         if not isinstance(threshold, float) or not 0 <= threshold <= 1:
             raise UserError(
-                f"{what} can't be read.", where=f"{path}, {name}", received=own, remedy=remedy
+                f"{what} can't be read.",
+                where=f"{path}, {name}",
+                received=shown(own),
+                remedy=remedy,
             )
     return tuned
 
@@ -175,6 +183,22 @@ def restore_tuned(folder: str, tasks: Sequence[Task]) -> None:
     tuned = stored_tuned(folder)
     for task in tasks:
         task.set_tuned(tuned.get(task.name, {}))
+
+
+@contextlib.contextmanager
+def stored_in(path: str) -> Iterator[None]:
+    """A context in which errors of what a file holds are named as the file's.
+
+    Args:
+        path: the file.
+
+    Raises:
+        UserError: one of the block, with the file before its place.
+    """
+    try:
+        yield
+    except UserError as error:
+        raise error.with_(where=f"{path}, {error.where}") from error
 
 
 def training_origin(arrays: Mapping[str, np.ndarray] | None, tasks: Sequence[Task]) -> Origin:

@@ -11,8 +11,9 @@ ROOT = Path(__file__).parents[1]
 
 # From the ground floor up. What stands on one step knows nothing of its neighbours.
 STEPS = [
-    {"errors", "randomness", "console"},
-    {"files"},
+    {"errors", "randomness"},
+    {"files", "console"},
+    {"outputs", "patterns", "stored_json"},
     {"text", "modeling"},
     {"hparams", "compute"},
     {"cli"},

@@ -1,4 +1,6 @@
 import errno
+import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -6,7 +8,7 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
-from electra_tf2 import cli
+from electra_tf2 import cli, console
 from electra_tf2.errors import UserError
 
 ROOT = Path(__file__).parents[1]
@@ -79,6 +81,16 @@ def test_run_flags():
     assert cli.parse_run_flags("Does.", argv[:4])[0] == ("d", "m", {})
 
 
+def test_a_home_folder_that_the_shell_did_not_know(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.chdir(tmp_path)
+    argv = ["--data-dir=~/d", "--model-name", "~m", "--hparams", "vocab_file=~/v seed=1"]
+    expected = ("/home/me/d", "~m", {"vocab_file": "/home/me/v", "seed": 1})
+    assert cli.parse_run_flags("Does.", argv)[0] == expected
+    (tmp_path / "~").mkdir()  # a folder of that very name
+    assert cli.parse_run_flags("Does.", argv)[0].data_dir == "~/d"
+
+
 def test_run_flags_refuse_what_has_a_flag():
     argv = ["--data-dir", "d", "--model-name", "m", "--hparams", "model_name=x"]
     with pytest.raises(UserError, match="--model-name"):
@@ -120,3 +132,39 @@ def test_help_without_docstrings(script):
     shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert shown.returncode == 0, shown.stderr
     assert "--corpus-dir" in shown.stdout
+
+
+TRICKS = "\x1b]0;title\x07\rerror: all is well\n\u202e"
+
+
+def test_nothing_of_the_user_s_reaches_the_terminal_raw(capsys):
+    def main(argv):
+        console.say(f"Reading {TRICKS}", "next")
+        console.show(TRICKS)
+        with console.Progress(1, description=TRICKS, min_seconds=0) as progress:
+            progress.update(1, note=TRICKS)
+            progress.message(TRICKS)
+        logging.warning("%s: bad row", TRICKS)
+        raise UserError("Bad.", where=TRICKS, received=TRICKS)
+
+    with pytest.raises(SystemExit):
+        cli.run(main)
+    with pytest.raises(SystemExit):
+        cli.make_parser("").parse_args([TRICKS])
+    shown = capsys.readouterr()
+    record = logging.getLogger().makeRecord("absl", 30, "f", 1, "%s", (TRICKS,), None)
+    for text in (shown.out, shown.err, record.getMessage() + "\n"):
+        assert not set("\x1b\x07\r\u202e") & set(text)
+        assert "\nerror: all is well" not in text and r"\x0derror: all is well\x0a" in text
+
+
+def test_other_libraries_keep_their_lines():
+    console.make_logs_printable()
+    record = logging.getLogger().makeRecord("other", 30, "f", 1, "a\n%s", ("\x1b",), None)
+    assert record.getMessage() == "a\n\\x1b"
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.ENAMETOOLONG])
+def test_a_path_that_the_system_refuses(capsys, number):
+    code, stderr = _exit_of(capsys, OSError(number, os.strerror(number), "/models/\x1b"))
+    assert code == 2 and r"where: /models/\x1b" in stderr and os.strerror(number) in stderr

@@ -7,8 +7,8 @@ import types
 import pytest
 
 import export_model
-from electra_tf2.files import new_folder
 from electra_tf2.modeling.config import TransformerConfig
+from electra_tf2.outputs import new_folder
 from finetune.export import export_model as exporting
 from tests.formats.huggingface_models import NETWORK, write_model, write_pair
 from tests.program_errors import error_of, run_here

@@ -23,7 +23,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from electra_tf2 import files
+from electra_tf2 import files, outputs
 from electra_tf2.data.builders import Counts, Part
 from electra_tf2.data.corpus import CorpusFile
 from electra_tf2.data.shards import DealtRecords, Shard, shard_examples, shard_name
@@ -292,7 +292,7 @@ class JobFolder:
         """
         name = os.path.join(_ERRORS, "-".join(f"{number:012}" for number in place))
         try:
-            with files.output_errors_explained(self.output_dir):
+            with outputs.output_errors_explained(self.output_dir):
                 yield
         except UserError as error:
             received = error.received

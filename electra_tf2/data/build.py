@@ -12,8 +12,8 @@ from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Literal
 
 import electra_tf2
-from electra_tf2 import files
-from electra_tf2.console import Progress, say, silent_stderr
+from electra_tf2 import files, outputs
+from electra_tf2.console import Progress, say, show, silent_stderr
 from electra_tf2.data.beam_files import JobFolder
 from electra_tf2.data.builders import Counts, DocumentBuilder, Part, RecordBuilder
 from electra_tf2.data.corpus import Corpus, TextCorpus, find_files
@@ -116,7 +116,7 @@ def build_dataset(config: BuildConfig) -> DatasetMetadata:
     # The workers are handed their files with each task; the list of all would only be copied.
     without_files = dataclasses.replace(corpus, files=())
     make_maker = functools.partial(_make_maker, config, without_files, vocabulary)
-    with output, files.output_errors_explained(config.output_dir):
+    with output, outputs.output_errors_explained(config.output_dir):
         if job:
             _say_start(config, f"Beam's {job.runner}")
             folder = JobFolder(output.path, config.output_dir)
@@ -383,7 +383,7 @@ def _print_summary(config: BuildConfig, metadata: DatasetMetadata, seconds: floa
     if "dropped_tokens" in counts:
         dropped = f"{counts['dropped_tokens']:>14,}  ({share:.1%}: no room in an example)"
         lines.insert(-2, f"  {'tokens dropped':<15} {dropped}")
-    print("\n".join(lines), flush=True)
+    show(*lines)
     if share > DROPPED_WARNING:
         say(
             f"warning: {share:.1%} of the tokens are in no example, because a line that overruns "

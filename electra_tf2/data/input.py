@@ -17,6 +17,7 @@ from electra_tf2.data.open_records import RecordFiles, open_records
 from electra_tf2.data.order import ordered_records, replica_rows
 from electra_tf2.data.position import record_places
 from electra_tf2.data.tfrecords import FEATURES
+from electra_tf2.files import native
 from electra_tf2.text.normalization import Casing
 from electra_tf2.text.vocabulary import Vocabulary
 
@@ -89,7 +90,7 @@ class ExampleFiles(RecordFiles):
         count = self.num_records
         if max_batches:
             count = min(count, max_batches * global_batch_size)
-        records = tf.data.TFRecordDataset(list(self.paths)).take(count)
+        records = tf.data.TFRecordDataset([*map(native, self.paths)]).take(count)
         padding = tf.data.Dataset.from_tensors(_empty_example(max_seq_length))
         records = records.concatenate(padding.repeat(-count % global_batch_size))
         return _replica_batches(records, max_seq_length, global_batch_size, input_context)

@@ -20,6 +20,7 @@ from electra_tf2 import files
 from electra_tf2.data.shards import METADATA, RECORD_KINDS, DatasetMetadata, read_metadata
 from electra_tf2.data.tfrecords import FEATURES, corrupt_data, walk_records
 from electra_tf2.errors import UserError, first_of
+from electra_tf2.patterns import literal, matches, plain, split
 from electra_tf2.text.normalization import Casing
 from electra_tf2.text.vocabulary import Vocabulary
 
@@ -187,12 +188,9 @@ def explain_data_loss(record_files: RecordFiles, error: Exception) -> UserError:
 
 def _matching_files(patterns: str) -> list[str]:
     paths: set[str] = set()
-    for pattern in filter(None, (part.strip() for part in patterns.split(","))):
-        try:
-            matches = tf.io.gfile.glob(pattern)
-        except tf.errors.NotFoundError:
-            matches = []
-        if not matches:
+    for pattern in split(patterns):
+        found = matches(pattern)
+        if not found:
             raise UserError(
                 "No TFRecord file matches a pattern.",
                 where=pattern,
@@ -200,15 +198,9 @@ def _matching_files(patterns: str) -> list[str]:
                 remedy="Build the data with build_pretraining_dataset.py, or correct the pattern "
                 "(hparams pretrain_tfrecords and eval_tfrecords; comma-separated globs).",
             )
-        folders = [path for path in matches if files.is_dir(path)]
-        if folders:
-            raise UserError(
-                "A pattern for the TFRecords names a folder.",
-                where=pattern,
-                received=f"the folder {folders[0]}",
-                remedy=f"Name the files in it by a pattern ({folders[0].rstrip('/')}/*.tfrecord*).",
-            )
-        paths.update(matches)
+        for path in found:
+            _check_is_file(path, pattern)
+        paths.update(found)
     if not paths:
         raise UserError(
             "No pattern for the TFRecords was given.",
@@ -219,14 +211,35 @@ def _matching_files(patterns: str) -> list[str]:
     return sorted(paths)
 
 
+def _check_is_file(path: str, pattern: str) -> None:
+    if files.is_file(path):
+        return
+    if files.is_dir(path):
+        inside = f"{literal(path.rstrip('/'))}/*.tfrecord*"
+        raise UserError(
+            "A pattern for the TFRecords names a folder.",
+            where=pattern,
+            received=f"the folder {path}",
+            remedy=f"Name the files in it by a pattern ({inside}).",
+        )
+    raise UserError(
+        "A pattern for the TFRecords names something that is not a file.",
+        where=path,
+        received="a pipe, a socket or a device" if files.exists(path) else "a link to nothing",
+        remedy="Move it elsewhere, or make the pattern narrower.",
+    )
+
+
 def _nearest_directory(pattern: str) -> str:
     """Says how much of a pattern exists, which helps to correct it."""
-    directory = os.path.dirname(pattern) or "."
-    if any(character in directory for character in "*?["):
+    folder = os.path.dirname(pattern)
+    directory = plain(folder) if not files.is_dir(folder) else folder
+    if directory is None:
         return "the folder itself is a pattern"
-    if not files.is_dir(directory):
+    if not files.is_dir(directory or "."):
         return f"there is no folder {directory}"
-    return f"the folder {directory} has {len(files.list_dir(directory))} files of other names"
+    count = len(files.list_dir(directory or "."))
+    return f"the folder {directory or '.'} has {count} files of other names"
 
 
 def _check_settings(
@@ -293,7 +306,7 @@ def _counts_from_metadata(
 
 def _count_and_check(path: str, max_seq_length: int, vocabulary: Vocabulary) -> int:
     """Counts the records of a file without metadata and checks the first ones."""
-    first_records = tf.data.TFRecordDataset(path).as_numpy_iterator()
+    first_records = tf.data.TFRecordDataset(files.native(path)).as_numpy_iterator()
     count = 0
     for record in walk_records(path):
         if count < _CHECKED_RECORDS_PER_FILE:
@@ -370,7 +383,7 @@ def _verify_file(path: str, expected: int) -> None:
         )
     read = 0
     try:
-        for _ in tf.data.TFRecordDataset(path):
+        for _ in tf.data.TFRecordDataset(files.native(path)):
             read += 1
     except tf.errors.DataLossError as error:
         raise corrupt_data(path, records[min(read, expected - 1)]) from error
@@ -378,6 +391,8 @@ def _verify_file(path: str, expected: int) -> None:
 
 def _read_through(paths: Sequence[str]) -> int:
     """Reads all records, which makes TensorFlow verify their checksums; returns their number."""
-    records = tf.data.TFRecordDataset(list(paths), num_parallel_reads=min(4, len(paths)))
+    records = tf.data.TFRecordDataset(
+        [*map(files.native, paths)], num_parallel_reads=min(4, len(paths))
+    )
     sizes = records.batch(1024).map(lambda batch: tf.size(batch, out_type=tf.int64))
     return int(sizes.reduce(tf.constant(0, tf.int64), lambda total, size: total + size))

@@ -19,6 +19,7 @@ import tensorflow as tf
 
 from electra_tf2.data.open_records import RecordFiles
 from electra_tf2.errors import UserError
+from electra_tf2.files import native
 
 _FILES, _WINDOW = 1, 2
 _SEED_MASK = (1 << 63) - 1
@@ -102,7 +103,7 @@ def _epoch_records(
     first_file = tf.searchsorted(ends, [window_start], side="right")[0]
     file_start = tf.concat([[0], ends], axis=0)[first_file]
 
-    files = tf.gather(tf.constant(paths), order)[first_file:]
+    files = tf.gather(tf.constant([*map(native, paths)]), order)[first_file:]
     # A file that lost records since the start would shift all that come after them.
     expected = tf.data.experimental.assert_cardinality(ends[-1] - file_start)
     records = tf.data.TFRecordDataset(files).apply(expected).skip(window_start - file_start)
@@ -146,7 +147,7 @@ def numbered_records(
 
     # Files are read through their known numbers of records: one reader for all of them is much
     # faster than one for each, with numbers beside every record.
-    records = tf.data.TFRecordDataset(tf.gather(tf.constant(files.paths), order))
+    records = tf.data.TFRecordDataset(tf.gather(tf.constant([*map(native, files.paths)]), order))
     # A file that lost records since the start would shift all that come after them.
     records = records.apply(tf.data.experimental.assert_cardinality(ends[-1]))
     return records.skip(first_record).batch(batch_size).enumerate().map(number)

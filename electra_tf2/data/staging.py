@@ -15,7 +15,7 @@ import tempfile
 
 import filelock
 
-from electra_tf2 import files
+from electra_tf2 import files, outputs
 from electra_tf2.data.shards import METADATA
 from electra_tf2.errors import UserError, first_of
 
@@ -56,6 +56,7 @@ class StagedFolder:
         """Raises a `UserError` if the output folder can't be used; changes nothing."""
         path = self._output_dir
         if not files.exists(path):
+            self._check_place()
             return
         if not files.is_dir(path):
             raise UserError(
@@ -80,6 +81,19 @@ class StagedFolder:
                 where=path,
                 received=first_of(foreign, 3, ", "),
                 remedy="Move them elsewhere, or choose another output folder.",
+            )
+        self._check_place()
+
+    def _check_place(self) -> None:
+        """Whether the temporary folder can be made, see the module's docstring."""
+        path = self._output_dir
+        home = path if os.path.ismount(path) else os.path.dirname(path)
+        if problem := outputs.folder_problem(home):
+            raise UserError(
+                "The output folder can't be written to.",
+                where=path,
+                received=problem,
+                remedy="Choose another output folder, or make this one writable.",
             )
 
     def __enter__(self) -> StagedFolder:

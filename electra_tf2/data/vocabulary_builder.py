@@ -8,9 +8,10 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from electra_tf2 import files
-from electra_tf2.console import Progress, say
+from electra_tf2.console import Progress, say, show
 from electra_tf2.data.corpus import Chunk, CorpusFile, find_files, plan_chunks, read_chunk
 from electra_tf2.errors import UserError
+from electra_tf2.outputs import check_output_paths, output_errors_explained
 from electra_tf2.text.normalization import Casing
 from electra_tf2.text.vocabulary import SPECIAL_TOKENS, Vocabulary
 from electra_tf2.text.vocabulary_training import (
@@ -74,7 +75,7 @@ def build_vocabulary(config: VocabularyConfig) -> Vocabulary:
         limit_alphabet=config.limit_alphabet,
         show_progress=sys.stderr.isatty(),
     )
-    with files.output_errors_explained(config.output_file):
+    with output_errors_explained(config.output_file):
         files.make_dirs(os.path.dirname(config.output_file))
         content = "".join(f"{token}\n" for token in trained.vocabulary.tokens)
         files.replace_file(config.output_file, content.encode("utf-8"))
@@ -116,26 +117,8 @@ def _check(config: VocabularyConfig) -> None:
                 received=value,
                 remedy=f"Give at least {least}.",
             )
-    folder = os.path.dirname(config.output_file) or "."
-    while folder and not files.exists(folder):
-        folder = os.path.dirname(folder)
-    writable = not files.is_local(folder) or os.access(folder or ".", os.W_OK)
-    if not config.output_file or (folder and not files.is_dir(folder)) or not writable:
-        raise UserError(
-            "The vocabulary can't be written there.",
-            where="--output-file",
-            received=f"{config.output_file!r}"
-            + ("" if writable else f": the folder {folder} is not writable"),
-            remedy="Give the path of a file in a folder that you can write to.",
-        )
-    if files.is_dir(config.output_file):
-        raise UserError(
-            "The output file is a folder.",
-            where="--output-file",
-            received=config.output_file,
-            remedy="Give the name of a file, such as vocab.txt in that folder.",
-        )
-    if files.exists(config.output_file) and not config.overwrite:
+    check_output_paths({"--output-file": config.output_file})
+    if files.is_file(config.output_file) and not config.overwrite:
         raise UserError(
             "The output file already exists.",
             where="--output-file",
@@ -170,14 +153,14 @@ def _count_words(
 
 
 def _print_summary(config: VocabularyConfig, trained: TrainedVocabulary, num_words: int) -> None:
-    print(
+    show(
         f"Wrote {config.output_file}: {len(trained.vocabulary)} pieces, "
         f"{trained.alphabet_size} different characters. "
         f"{trained.unknown_words / num_words:.3%} of the words can't be spelled with them."
     )
     lower = "--do-lower-case" if config.do_lower_case else "--no-lower-case"
     accents = "--do-strip-accents" if config.strip_accents else "--no-strip-accents"
-    print(
+    show(
         f"Use it with build_pretraining_dataset.py {lower} {accents} and the hparam "
         f"vocab_size = {len(trained.vocabulary)}."
     )

@@ -8,12 +8,11 @@ from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
 from electra_tf2.console import say
 from electra_tf2.errors import UserError
 from electra_tf2.export.huggingface_card import model_card
-from electra_tf2.files import json_bytes, new_folder, replace_file
+from electra_tf2.files import json_bytes, make_dirs, replace_file
 from electra_tf2.formats.huggingface_config import CONFIG, architecture_for, huggingface_config
 from electra_tf2.formats.huggingface_folder import WEIGHTS
 from electra_tf2.formats.huggingface_names import (
@@ -36,6 +35,7 @@ from electra_tf2.loading.pretrained import (
 )
 from electra_tf2.loading.source import Source, open_source
 from electra_tf2.modeling.config import TransformerConfig
+from electra_tf2.outputs import new_folder
 from electra_tf2.text.normalization import Casing
 from electra_tf2.training.array_files import write_arrays
 
@@ -207,7 +207,7 @@ def write_models(source: Source, models: list[ConvertedNetwork], output: str) ->
     with new_folder(output) as folder:
         for model in models:
             place = folder if len(models) == 1 else posixpath.join(folder, model.kind)
-            tf.io.gfile.makedirs(place)
+            make_dirs(place)
             _write(source, model, place)
     for model in models:
         place = output if len(models) == 1 else posixpath.join(output, model.kind)

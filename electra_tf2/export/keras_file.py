@@ -19,7 +19,7 @@ import keras
 import tensorflow as tf
 
 from electra_tf2.console import say
-from electra_tf2.files import new_folder, replace_file
+from electra_tf2.files import replace_file
 from electra_tf2.loading.folder import CASING, VOCABULARY, casing_json
 from electra_tf2.loading.networks import (
     build_discriminator,
@@ -31,6 +31,7 @@ from electra_tf2.loading.networks import (
     is_two_tower,
 )
 from electra_tf2.loading.source import Source, open_source
+from electra_tf2.outputs import new_folder
 
 
 def export_keras(source: str, output: str) -> None:

@@ -19,7 +19,7 @@ import keras
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-from electra_tf2.files import new_folder, replace_file
+from electra_tf2.files import replace_file
 from electra_tf2.loading.folder import VOCABULARY
 from electra_tf2.loading.networks import (
     Noise,
@@ -33,6 +33,7 @@ from electra_tf2.loading.networks import (
     open_noise,
 )
 from electra_tf2.loading.source import Source, open_source
+from electra_tf2.outputs import new_folder
 from electra_tf2.text.graph import Features, GraphTokenizer
 from electra_tf2.text.vocabulary import Vocabulary
 

@@ -6,9 +6,9 @@ import posixpath
 from typing import NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
 from electra_tf2.errors import UserError
+from electra_tf2.files import exists
 from electra_tf2.formats.huggingface_config import (
     CONFIG,
     model_class_of,
@@ -98,7 +98,7 @@ def huggingface_folders(path: str) -> tuple[str, ...]:
             `generator` (or one of them), or two folders joined by a comma.
     """
     given = [path]
-    if not tf.io.gfile.exists(path):
+    if not exists(path):
         given = [part.strip() for part in path.split(",") if part.strip()]
     if len(given) == 1 and not is_huggingface_folder(given[0]):
         given = [posixpath.join(given[0], name) for name in PAIR_FOLDERS]

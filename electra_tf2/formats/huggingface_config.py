@@ -12,6 +12,7 @@ from electra_tf2.files import read_json
 from electra_tf2.formats.huggingface_names import ARCHITECTURES, COPY_AGAIN, Architecture
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.modeling.layers import ACTIVATIONS, EPSILON
+from electra_tf2.stored_json import LARGEST, shown
 
 CONFIG = "config.json"
 
@@ -95,7 +96,8 @@ def read_huggingface_config(folder: str) -> dict[str, Any]:
         raise UserError(
             "The Hugging Face model is of another architecture.",
             where=path,
-            received=f"model_type {model_type!r}, architectures {config.get('architectures')!r}",
+            received=f"model_type {shown(model_type)}, architectures "
+            f"{shown(config.get('architectures'))}",
             remedy=f"Models of the types {', '.join(ARCHITECTURES)} can be read.",
         )
     return config
@@ -123,7 +125,7 @@ def network_of(config: Mapping[str, Any], where: str) -> TransformerConfig:
     """
     model_type = config["model_type"]
     wrong = [
-        f"{name} {config[name]!r} instead of {needed!r}"
+        f"{name} {shown(config[name])} instead of {needed!r}"
         for name, needed in _FIXED.items()
         if config.get(name) not in (None, needed)
     ]
@@ -205,11 +207,12 @@ def _check_types(stated: Mapping[str, Any], where: str) -> None:
     kinds = {"hidden_act": str, "initializer_range": (int, float)}
     kinds |= dict.fromkeys(("hidden_dropout_prob", "attention_probs_dropout_prob"), (int, float))
     wrong = [
-        f"{name} {value!r}"
+        f"{name} {shown(value)}"
         for name, value in stated.items()
         if isinstance(value, bool)
         or not isinstance(value, kinds.get(name, int))
         or (name not in kinds and value < 1)
+        or (isinstance(value, int | float) and not abs(value) <= LARGEST)
     ]
     if wrong:
         raise UserError(

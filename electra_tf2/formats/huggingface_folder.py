@@ -12,10 +12,9 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
-import tensorflow as tf
 
-from electra_tf2.errors import UserError, first_of
-from electra_tf2.files import read_json
+from electra_tf2 import files
+from electra_tf2.errors import UserError, first_of, shell_quoted
 from electra_tf2.formats.huggingface_config import CONFIG
 from electra_tf2.formats.huggingface_names import COPY_AGAIN
 from electra_tf2.training.array_files import read_arrays
@@ -47,9 +46,8 @@ def is_huggingface_folder(path: str) -> bool:
     if not _exists(folder, CONFIG):
         return False
     try:
-        with tf.io.gfile.GFile(posixpath.join(folder, CONFIG), "rb") as file:
-            return b'"model_type"' in file.read()
-    except tf.errors.OpError:
+        return b'"model_type"' in files.read_bytes(posixpath.join(folder, CONFIG))
+    except OSError:
         return True  # reading it says why it can't be read
 
 
@@ -86,11 +84,11 @@ def read_tensors(folder: str, model_class: str) -> tuple[str, dict[str, np.ndarr
 
 
 def _exists(folder: str, name: str) -> bool:
-    return tf.io.gfile.exists(posixpath.join(folder, name))
+    return files.exists(posixpath.join(folder, name))
 
 
 def _read_shards(folder: str, index: str) -> dict[str, np.ndarray]:
-    listed = read_json(index, "The list of the model's files", COPY_AGAIN).get("weight_map")
+    listed = files.read_json(index, "The list of the model's files", COPY_AGAIN).get("weight_map")
     places = listed if isinstance(listed, dict) else {}
     names = list(places.values())
     if not names or not all(map(_is_file_name, names)):
@@ -143,15 +141,18 @@ def _read_file(path: str) -> dict[str, np.ndarray]:
 def _not_read(folder: str, name: str, model_class: str) -> UserError:
     option, condition = _REFUSED[name]
     target = f"{folder}-safetensors"
+    # The folders are arguments: within the code a name could end a string and go on as code.
+    code = (
+        f"import sys; from transformers import AutoTokenizer, {model_class} as M; "
+        "folder, target = sys.argv[1:]; "
+        "AutoTokenizer.from_pretrained(folder).save_pretrained(target); "
+        f"M.from_pretrained(folder{option}).save_pretrained(target)"
+    )
     return UserError(
         "The model's weights are in a format that is not opened here: it could run code, or needs "
         "libraries that are no longer made.",
         where=posixpath.join(folder, name),
         received=f"no {WEIGHTS} beside it",
-        remedy="This converts a model that you trust"
-        f'{condition}: python -c "'
-        f"from transformers import AutoTokenizer, {model_class} as M; "
-        f"AutoTokenizer.from_pretrained('{folder}').save_pretrained('{target}'); "
-        f"M.from_pretrained('{folder}'{option}).save_pretrained('{target}')\"\n"
-        f"    Then give {target}.",
+        remedy=f"This converts a model that you trust{condition}; then give the new folder:\n"
+        f"    python -c {shell_quoted(code)} {shell_quoted(folder)} {shell_quoted(target)}",
     )

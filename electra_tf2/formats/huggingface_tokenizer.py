@@ -6,11 +6,10 @@ import posixpath
 from collections.abc import Mapping
 from typing import Any
 
-import tensorflow as tf
 import tokenizers
 
 from electra_tf2.errors import UserError
-from electra_tf2.files import json_bytes, read_json
+from electra_tf2.files import exists, json_bytes, read_json
 from electra_tf2.formats.huggingface_names import COPY_AGAIN
 from electra_tf2.text.normalization import Casing
 from electra_tf2.text.vocabulary import CLS, MASK, PAD, SEP, SPECIAL_TOKENS, UNK, Vocabulary
@@ -52,7 +51,7 @@ def read_huggingface_casing(folder: str) -> Casing | None:
     found, settings = False, {}
     for name, subject, pick in files:
         path = posixpath.join(folder, name)
-        if not settings and tf.io.gfile.exists(path):
+        if not settings and exists(path):
             found = True
             content = pick(read_json(path, subject, COPY_AGAIN), path)
             settings = {key: content[key] for key in _SETTINGS if content.get(key) is not None}
@@ -89,7 +88,7 @@ def _check_truth_values(settings: Mapping[str, Any], path: str) -> None:
 def vocabulary_file(folder: str) -> str | None:
     """Returns the path of a model's vocabulary: vocab.txt, or else tokenizer.json."""
     paths = (posixpath.join(folder, name) for name in (VOCABULARY, TOKENIZER))
-    return next((path for path in paths if tf.io.gfile.exists(path)), None)
+    return next((path for path in paths if exists(path)), None)
 
 
 def tokenizer_files(vocabulary: Vocabulary, casing: Casing, max_length: int) -> dict[str, bytes]:

@@ -8,13 +8,16 @@ for release, as Google's are) Adam's moments as `<variable>/adam_m` and `<variab
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from electra_tf2 import files
 from electra_tf2.errors import UserError, first_of
 from electra_tf2.formats.match import Match, match_arrays
 
@@ -76,6 +79,7 @@ OFFICIAL_NAMES: dict[str, str] = {
 checkpoints, without ":0"; `{i}` stands for a layer's number on both sides."""
 
 _OUR_PATHS = {theirs: ours for ours, theirs in OFFICIAL_NAMES.items()}
+_MAX_STATE_BYTES = 1 << 24  # of the text file `checkpoint`
 _LAYER = re.compile(r"(?<=/layer_)\d+(?=/)")
 
 
@@ -146,10 +150,10 @@ def is_tf1_checkpoint(path: str) -> bool:
 
     It says nothing about their state: reading them may be an error.
     """
-    if tf.io.gfile.isdir(path):
-        names = tf.io.gfile.listdir(path)
+    if files.is_dir(path):
+        names = files.list_dir(path)
         return "checkpoint" in names or any(name.endswith(".index") for name in names)
-    return tf.io.gfile.exists(path.removesuffix(".index") + ".index")
+    return files.exists(path.removesuffix(".index") + ".index")
 
 
 def checkpoint_prefix(path: str) -> str:
@@ -166,8 +170,8 @@ def checkpoint_prefix(path: str) -> str:
         UserError: there is no checkpoint, or several and none is named the newest.
     """
     path = path.removesuffix(".index")
-    if not tf.io.gfile.isdir(path):
-        if tf.io.gfile.exists(path + ".index"):
+    if not files.is_dir(path):
+        if files.exists(path + ".index"):
             return path
         raise UserError(
             "There is no official checkpoint.",
@@ -175,12 +179,12 @@ def checkpoint_prefix(path: str) -> str:
             received=f"no file {path}.index",
             remedy="Give the part before .index, or the folder that holds the checkpoint.",
         )
-    if tf.io.gfile.exists(os.path.join(path, "checkpoint")):
-        found = list(filter(None, [tf.train.latest_checkpoint(path)]))
+    if files.exists(os.path.join(path, "checkpoint")):
+        found = _named_newest(path)
         received = "the file checkpoint, which names none that is there"
     else:
-        indexes = tf.io.gfile.glob(os.path.join(path, "*.index"))
-        found = sorted(index.removesuffix(".index") for index in indexes)
+        names = [name for name in files.list_dir(path) if name.endswith(".index")]
+        found = [os.path.join(path, name.removesuffix(".index")) for name in names]
         received = f"{len(found)} index files and no file named checkpoint"
     if len(found) == 1:
         return found[0]
@@ -194,6 +198,18 @@ def checkpoint_prefix(path: str) -> str:
     )
 
 
+def _named_newest(folder: str) -> list[str]:
+    """Returns the prefix that a folder's file `checkpoint` names, if it is there."""
+    try:
+        files.read_bytes(os.path.join(folder, "checkpoint"), _MAX_STATE_BYTES).decode()
+        state = tf.train.get_checkpoint_state(folder)
+    except (OSError, ValueError, tf.errors.OpError):  # a pipe, or not text
+        return []
+    # Not by `tf.train.latest_checkpoint`, which takes the folder for a pattern.
+    prefix = state.model_checkpoint_path if state else ""
+    return [prefix] if prefix and files.exists(f"{prefix}.index") else []
+
+
 def read_tf1_checkpoint(path: str) -> Tf1Checkpoint:
     """Reads every variable of an official checkpoint.
 
@@ -204,8 +220,10 @@ def read_tf1_checkpoint(path: str) -> Tf1Checkpoint:
         UserError: there is no checkpoint, or a file of it is missing, truncated or corrupt.
     """
     prefix = checkpoint_prefix(path)
+    _check_files(prefix)
     try:
         reader = tf.train.load_checkpoint(prefix)
+        _check_bytes(prefix, reader)
         arrays = {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
     except (tf.errors.OpError, ValueError, RuntimeError, LookupError) as error:
         # The reader turns its status codes into all of these.
@@ -269,8 +287,46 @@ def _remedy(match: Match) -> str:
     return "Give the hparams that the checkpoint was trained with."
 
 
+def _data_files(prefix: str) -> list[str]:
+    folder, name = os.path.split(prefix)
+    there = files.list_dir(folder or ".")
+    return [os.path.join(folder, own) for own in there if own.startswith(f"{name}.data-")]
+
+
+def _check_files(prefix: str) -> None:
+    """Refuses what TensorFlow's reader would wait for, or can't open.
+
+    Raises:
+        UserError: a file is none, or the path is not UTF-8.
+    """
+    for path in (f"{prefix}.index", *_data_files(prefix)):
+        if not files.is_file(path):
+            raise UserError(
+                "An official checkpoint is truncated or corrupt.",
+                where=path,
+                received="a folder, a pipe or a device, not a file",
+                remedy="Copy the checkpoint again, all of its files.",
+            )
+    if files.native(prefix) != prefix:
+        raise UserError(
+            "TensorFlow reads checkpoints of UTF-8 names only.",
+            where=prefix,
+            received="a path with other bytes",
+            remedy="Rename the folder, or give a link to it that has another name.",
+        )
+
+
+def _check_bytes(prefix: str, reader: Any) -> None:
+    """Refuses an index that describes more than its data files hold, before it is read."""
+    shapes, dtypes = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
+    needed = sum(math.prod(shape) * dtypes[name].size for name, shape in shapes.items())
+    there = sum(map(files.size, _data_files(prefix)))
+    if needed > there:
+        raise ValueError(f"arrays of {needed} bytes, and {there} bytes in the data files")
+
+
 def _unreadable(prefix: str, error: Exception) -> UserError:
-    data_files = tf.io.gfile.glob(f"{prefix}.data-*")
+    data_files = _data_files(prefix)
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     return UserError(
         "An official checkpoint is truncated or corrupt."

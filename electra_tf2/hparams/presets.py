@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from electra_tf2.errors import UserError, nearest_name_hint
 from electra_tf2.hparams.recipes import FINETUNING_PRESETS, PRESETS, Preset
+from electra_tf2.patterns import literal
 
 PresetName = Literal[
     "electra_small",
@@ -73,7 +74,7 @@ def preset_values(
 def _phase(entry: Mapping[str, Any], given: Mapping[str, Any], data_dir: str) -> dict[str, Any]:
     kept = {n: v for n, v in entry.items() if n not in given or n == "num_train_steps"}
     return {
-        name: value.replace("{data_dir}", data_dir) if isinstance(value, str) else value
+        name: value.replace("{data_dir}", literal(data_dir)) if isinstance(value, str) else value
         for name, value in kept.items()
     }
 

@@ -107,12 +107,19 @@ DEBUG_NETWORK = {
 }
 
 
-def resolved_network(config: PretrainingConfig | FinetuningConfig) -> TransformerConfig:
+HEADS = "num_attention_heads"
+"""The one size that the weights don't show."""
+
+
+def resolved_network(
+    config: PretrainingConfig | FinetuningConfig, overrides: dict[str, Any] | None = None
+) -> TransformerConfig:
     """The sizes that a configuration gives its network; debug mode has a tiny one of its own.
 
     Args:
         config: gives `model_size`, `vocab_size`, `embedding_size`, `model_hparam_overrides`,
             `encoder` and `debug`.
+        overrides: in place of its `model_hparam_overrides`.
 
     Raises:
         UserError: the sizes are impossible, see `TransformerConfig`.
@@ -121,7 +128,7 @@ def resolved_network(config: PretrainingConfig | FinetuningConfig) -> Transforme
         model_size=config.model_size,
         vocab_size=config.vocab_size,
         embedding_size=config.embedding_size,
-        overrides=config.model_hparam_overrides,
+        overrides=config.model_hparam_overrides if overrides is None else overrides,
         encoder=config.encoder,
     )
     if not config.debug:

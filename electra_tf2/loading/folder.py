@@ -8,16 +8,26 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import posixpath
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, get_args
 
-import tensorflow as tf
-
 from electra_tf2.errors import UserError
-from electra_tf2.files import json_bytes, make_dirs, read_json, replace_file, write_json
+from electra_tf2.files import (
+    exists,
+    is_stream,
+    json_bytes,
+    make_dirs,
+    read_json,
+    reason,
+    replace_file,
+    write_json,
+)
 from electra_tf2.modeling.config import Architecture, TransformerConfig
+from electra_tf2.outputs import folder_problem, write_problem
+from electra_tf2.stored_json import LARGEST, shown
 from electra_tf2.text.normalization import Casing
 from electra_tf2.text.vocabulary import (
     Vocabulary,
@@ -53,7 +63,7 @@ def read_config(model_dir: str) -> StoredConfig | None:
             describes an impossible network.
     """
     path = posixpath.join(model_dir, CONFIG)
-    if not tf.io.gfile.exists(path):
+    if not exists(path):
         return None
     what = "The model's stored configuration"
     remedy = "Restore the file, or train under another model name."
@@ -72,10 +82,10 @@ def read_config(model_dir: str) -> StoredConfig | None:
 def _network(stored: Mapping[str, Any], path: str) -> TransformerConfig:
     """Checks sizes and rates that may be of a newer version, or edited."""
     fields = {field.name: field.default for field in dataclasses.fields(TransformerConfig)}
-    problems = [f"{n} {v!r}" for n, v in stored.items() if not _may_be(v, fields.get(n, 0))]
+    problems = [f"{n} {shown(v)}" for n, v in stored.items() if not _may_be(v, fields.get(n, 0))]
     problems += [f"{name}, which is unknown" for name in stored if name not in fields]
     if stored.get("encoder", "bert") not in get_args(Architecture):
-        problems.append(f"encoder {stored['encoder']!r}")
+        problems.append(f"encoder {shown(stored['encoder'])}")
     try:
         if not problems:
             return TransformerConfig(**stored)
@@ -94,6 +104,7 @@ def _may_be(value: Any, default: Any) -> bool:
     if isinstance(default, str):
         return isinstance(value, str)
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    is_number = is_number and abs(value) <= LARGEST  # NaN is not, either
     return is_number and (isinstance(default, float) or (isinstance(value, int) and value > 0))
 
 
@@ -114,7 +125,7 @@ def read_casing(model_dir: str) -> Casing | None:
         raise UserError(
             f"{what} can't be read.",
             where=path,
-            received=f"do_lower_case {lower_case!r}, strip_accents {strip_accents!r}",
+            received=f"do_lower_case {shown(lower_case)}, strip_accents {shown(strip_accents)}",
             remedy=remedy,
         )
     return Casing(lower_case, strip_accents)
@@ -122,7 +133,7 @@ def read_casing(model_dir: str) -> Casing | None:
 
 def _casing_file(model_dir: str) -> str | None:
     paths = (posixpath.join(model_dir, name) for name in (CASING, _FORMER_CASING))
-    return next((path for path in paths if tf.io.gfile.exists(path)), None)
+    return next((path for path in paths if exists(path)), None)
 
 
 def write_model_folder(
@@ -164,17 +175,31 @@ def make_model_folder(path: str) -> None:
         UserError: a file of that name is in the way, or the place can't be written to.
     """
     try:
-        tf.io.gfile.makedirs(path)
-    except tf.errors.ResourceExhaustedError:
-        raise  # a full disk is explained for all programs alike
-    except tf.errors.OpError as error:
-        raise UserError(
-            "The model's folder can't be made.",
-            where=path,
-            received=error.message,
-            remedy="Give a model_dir, or a --data-dir and --model-name, where a folder can be "
-            "made and written to.",
-        ) from error
+        make_dirs(path)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise  # a full disk is explained for all programs alike
+        raise _no_folder(path, reason(error)) from error
+
+
+def check_model_folder(path: str) -> None:
+    """Refuses a model's folder that can't be made or written to, before there is a model.
+
+    Raises:
+        UserError: says why.
+    """
+    if problem := folder_problem(path):
+        raise _no_folder(path, problem)
+
+
+def _no_folder(path: str, received: str) -> UserError:
+    return UserError(
+        "The model's folder can't be made.",
+        where=path,
+        received=received,
+        remedy="Give a model_dir, or a --data-dir and --model-name, where a folder can be made and "
+        "written to.",
+    )
 
 
 def check_no_other_model(model_dir: str) -> None:
@@ -188,7 +213,7 @@ def check_no_other_model(model_dir: str) -> None:
     """
     for name in (VOCABULARY, CASING, _FORMER_CASING):
         path = posixpath.join(model_dir, name)
-        if tf.io.gfile.exists(path):
+        if exists(path):
             raise UserError(
                 "The model's folder holds files that are not this program's.",
                 where=path,
@@ -250,7 +275,7 @@ def check_same_tokens(model_dir: str, vocabulary: Vocabulary, casing: Casing) ->
         UserError: naming the difference.
     """
     path = posixpath.join(model_dir, VOCABULARY)
-    if tf.io.gfile.exists(path):
+    if exists(path):
         if difference := vocabulary_difference(load_vocabulary(path), vocabulary):
             raise _other_tokens(path, difference)
     path, theirs = _casing_file(model_dir), read_casing(model_dir)
@@ -282,12 +307,12 @@ def check_results_paths(results_txt: str, results_pkl: str) -> None:
         results_pkl: names the JSON file.
 
     Raises:
-        UserError: a path is empty, is a folder, lies below a file, or both are the same.
+        UserError: a path can't be written to, see `write_problem`, or both are the same.
     """
     text, data = results_txt, json_path(results_pkl)
     for name, path in (("results_txt", text), ("results_pkl", data)):
-        problem = _problem(path)
-        if text == data:
+        problem = write_problem(path)
+        if text == data and not is_stream(text):
             problem = "the same path as the other results file"
         if problem:
             raise UserError(
@@ -296,39 +321,6 @@ def check_results_paths(results_txt: str, results_pkl: str) -> None:
                 received=f"{path!r}: {problem}",
                 remedy="Give the path of a file of its own, or leave the hparam out.",
             )
-
-
-def check_output_paths(paths: Mapping[str, str]) -> None:
-    """Refuses paths that could not be written.
-
-    Args:
-        paths: where it was given, such as "hparam model_dir" -> path of a file.
-
-    Raises:
-        UserError: a path is empty, is a folder, or lies below a file.
-    """
-    for where, path in paths.items():
-        problem = _problem(path)
-        if problem:
-            raise UserError(
-                "The output can't be written there.",
-                where=where,
-                received=f"{path!r}: {problem}",
-                remedy="Give the path of a file that can be made there.",
-            )
-
-
-def _problem(path: str) -> str:
-    if not path or path.endswith("/"):
-        return "no file name"
-    if tf.io.gfile.isdir(path):
-        return "a folder"
-    parent = path.rpartition("/")[0]
-    while parent:
-        if tf.io.gfile.exists(parent):
-            return "" if tf.io.gfile.isdir(parent) else f"{parent} is a file"
-        parent = parent.rpartition("/")[0]
-    return ""
 
 
 def write_results(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import posixpath
 import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ import tensorflow as tf
 
 from electra_tf2.errors import UserError, first_of
 from electra_tf2.formats.match import match_arrays
+from electra_tf2.loading.folder import CONFIG
 from electra_tf2.loading.pretrained import (
     Pretrained,
     check_finite,
@@ -284,7 +286,11 @@ def _lacks(pretrained: Pretrained, part: str) -> UserError:
     )
 
 
-_MASK_PROB = 0.15  # where nothing beside the weights says what it was
+class _Objective(NamedTuple):
+    """Hparams of training, as they are taken to be where nothing beside the weights says them."""
+
+    electric_objective: bool = True
+    mask_prob: float = 0.15
 
 
 class Noise(NamedTuple):
@@ -334,7 +340,14 @@ def open_noise(source: Source, dtype: str, encoder: Encoder) -> Noise | None:
     Returns:
         None if it was trained with another objective.
     """
-    hparams = source.hparams()
-    if not is_two_tower(source.pretrained) or not hparams.get("electric_objective", True):
+    trained = source.trained_with(_Objective)
+    if not is_two_tower(source.pretrained) or not trained.electric_objective:
         return None
-    return Noise(build_generator(source, dtype, encoder), hparams.get("mask_prob", _MASK_PROB))
+    if not 0 < trained.mask_prob < 1:
+        raise UserError(
+            "The stored configuration does not say how many tokens were replaced.",
+            where=f"{posixpath.join(source.pretrained.folder, CONFIG)}, hparams.mask_prob",
+            received=trained.mask_prob,
+            remedy="Restore the file.",
+        )
+    return Noise(build_generator(source, dtype, encoder), trained.mask_prob)

@@ -6,18 +6,19 @@ import dataclasses
 import os
 import posixpath
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import numpy as np
-import tensorflow as tf
 
 from electra_tf2.errors import UserError, first_of
+from electra_tf2.files import exists, is_dir
 from electra_tf2.formats.huggingface import huggingface_folders, open_huggingface
 from electra_tf2.formats.huggingface_tokenizer import vocabulary_file
 from electra_tf2.formats.official import is_tf1_checkpoint, our_path, read_tf1_checkpoint
 from electra_tf2.loading.folder import CONFIG, VOCABULARY, read_casing, read_config
 from electra_tf2.modeling.config import TransformerConfig, default_attention_heads
+from electra_tf2.stored_json import shown
 from electra_tf2.text.normalization import Casing
 from electra_tf2.text.vocabulary import Vocabulary, check_same_vocabulary, load_vocabulary
 from electra_tf2.training.checkpoints import CheckpointStore
@@ -35,10 +36,6 @@ STRUCTURE = (
     "type_vocab_size",
 )
 _LAYER = re.compile(r"electra/layer_(\d+)/")
-_TABLES = {
-    "max_position_embeddings": "position_embeddings",
-    "type_vocab_size": "token_type_embeddings",
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +70,7 @@ class Pretrained:
         if self.format == "huggingface":
             return vocabulary_file(self.folder)
         path = posixpath.join(self.folder, VOCABULARY)
-        return path if tf.io.gfile.exists(path) else None
+        return path if exists(path) else None
 
     def encoder_config(self, num_attention_heads: int | None = None) -> TransformerConfig | None:
         """Returns the stored sizes and rates of the main network, or else those its arrays show.
@@ -91,32 +88,64 @@ class Pretrained:
         """
         if self.network is not None:
             return self.network
-        word = self.arrays.get("electra/embeddings/word_embeddings")
-        dense = self.arrays.get("electra/layer_0/intermediate/kernel")
-        if word is None or dense is None:
+        sizes = shown_sizes(self.arrays)
+        if not {"vocab_size", "num_hidden_layers"} <= sizes.keys():
             return None
-        layers = {int(match[1]) for name in self.arrays if (match := _LAYER.match(name))}
-        tables = {
-            size: table.shape[0]
-            for size, name in _TABLES.items()
-            if (table := self.arrays.get(f"electra/embeddings/{name}")) is not None
-        }
-        return TransformerConfig(
-            vocab_size=word.shape[0],
-            embedding_size=word.shape[1],
-            hidden_size=dense.shape[0],
-            intermediate_size=dense.shape[1],
-            num_hidden_layers=len(layers),
-            num_attention_heads=num_attention_heads or default_attention_heads(dense.shape[0]),
-            **tables,
+        heads = num_attention_heads or default_attention_heads(sizes["hidden_size"])
+        return TransformerConfig(**sizes, num_attention_heads=heads)
+
+
+def shown_sizes(arrays: Mapping[str, np.ndarray]) -> dict[str, int]:
+    """Returns the sizes that the arrays of an encoder show, by the fields of `TransformerConfig`.
+
+    The depth is among them where layers have weights of their own, the number of heads never is.
+    """
+    sizes: dict[str, int] = {}
+
+    def take(path: str, *names: str) -> None:
+        array = arrays.get(f"electra/{path}")
+        if array is not None and array.ndim == 2:
+            sizes.update(zip(names, array.shape, strict=False))
+
+    take("embeddings/word_embeddings", "vocab_size", "embedding_size")
+    take("embeddings/position_embeddings", "max_position_embeddings")
+    take("embeddings/token_type_embeddings", "type_vocab_size")
+    for block in ("shared_layer", "layer_0"):
+        take(f"{block}/intermediate/kernel", "hidden_size", "intermediate_size")
+    layers = {match[1] for name in arrays if (match := _LAYER.match(name))}
+    if layers and "hidden_size" in sizes:
+        sizes["num_hidden_layers"] = len(layers)
+    return sizes
+
+
+def _check_stored_sizes(pretrained: Pretrained) -> Pretrained:
+    """Holds the stored sizes against the weights, before anything is built by them.
+
+    Raises:
+        UserError: lists those that differ.
+    """
+    stored = pretrained.network
+    sizes = shown_sizes(pretrained.arrays) if stored else {}
+    different = [
+        f"{name}: {getattr(stored, name)} there, {size} in the weights"
+        for name, size in sizes.items()
+        if getattr(stored, name) != size
+    ]
+    if different:
+        raise UserError(
+            "The model's stored configuration is not that of its weights.",
+            where=posixpath.join(pretrained.folder, CONFIG),
+            received=first_of(different),
+            remedy=f"Restore the file that was written with {pretrained.path}.",
         )
+    return pretrained
 
 
 def has_checkpoint(path: str) -> bool:
     """Whether a model folder, or a checkpoint in or of it, is at a path."""
     return (
         CheckpointStore(path).latest() is not None
-        or tf.io.gfile.exists(posixpath.join(path, "weights.safetensors"))
+        or exists(posixpath.join(path, "weights.safetensors"))
         or bool(huggingface_folders(path))
         or is_tf1_checkpoint(path)
     )
@@ -136,14 +165,14 @@ def open_pretrained(path: str | os.PathLike[str]) -> Pretrained:
     path = os.fspath(path)
     store = CheckpointStore(path)
     newest = store.latest()
-    if newest is None and tf.io.gfile.exists(posixpath.join(path, "weights.safetensors")):
+    if newest is None and exists(posixpath.join(path, "weights.safetensors")):
         newest = path.rstrip("/")
     if newest is not None:
         folder = posixpath.dirname(posixpath.dirname(newest))
         stored = read_config(folder)
         arrays = store.load(newest, with_optimizer=False).weights
         network = stored.network if stored else None
-        return Pretrained(newest, folder, arrays, network, read_casing(folder))
+        return _check_stored_sizes(Pretrained(newest, folder, arrays, network, read_casing(folder)))
     if folders := huggingface_folders(path):
         return Pretrained(**open_huggingface(folders)._asdict(), format="huggingface")
     if not is_tf1_checkpoint(path):
@@ -157,7 +186,7 @@ def open_pretrained(path: str | os.PathLike[str]) -> Pretrained:
         )
     checkpoint = read_tf1_checkpoint(path)
     arrays = {our_path(name) or name: array for name, array in checkpoint.variables.items()}
-    folder = path if tf.io.gfile.isdir(path) else posixpath.dirname(path)
+    folder = path if is_dir(path) else posixpath.dirname(path)
     return Pretrained(checkpoint.path, folder, arrays, None, read_casing(folder), "official")
 
 
@@ -222,6 +251,7 @@ def check_finite(pretrained: Pretrained, names: Iterable[str]) -> None:
         )
 
 
+_MOST_TIMES = 100  # as many layers as the discriminator has
 _ENCODER, _GENERATOR = "electra", "generator"
 _BLOCKS = r"(layer_\d+|shared_layer)/"
 _GENERATOR_LAYER = re.compile(f"{_GENERATOR}/{_BLOCKS}")
@@ -283,11 +313,11 @@ def _depth(pretrained: Pretrained, network: TransformerConfig, blocks: set[str])
         return len(blocks)
     stored = read_config(pretrained.folder)
     fraction = stored.hparams.get("generator_layers", 1.0) if stored else 1.0
-    if not isinstance(fraction, int | float) or not fraction > 0:
+    if not isinstance(fraction, int | float) or not 0 < fraction <= _MOST_TIMES:
         raise UserError(
             "The stored configuration does not say how deep the generator is.",
-            where=posixpath.join(pretrained.folder, CONFIG),
-            received=f"generator_layers {fraction!r}",
+            where=f"{posixpath.join(pretrained.folder, CONFIG)}, hparams.generator_layers",
+            received=shown(fraction),
             remedy="Restore the file.",
         )
     return int(round(network.num_hidden_layers * fraction))

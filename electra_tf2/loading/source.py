@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import posixpath
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from electra_tf2.errors import UserError
-from electra_tf2.loading.folder import read_config
+from electra_tf2.loading.folder import CONFIG, read_config
 from electra_tf2.loading.pretrained import Pretrained, model_vocabulary, open_pretrained
 from electra_tf2.modeling.config import TransformerConfig
+from electra_tf2.stored_json import Record, parse_record
 from electra_tf2.text.normalization import UNCASED, Casing
 from electra_tf2.text.tokenizer import Tokenizer, make_tokenizer
 from electra_tf2.text.vocabulary import Vocabulary
@@ -41,6 +43,19 @@ class Source(NamedTuple):
     def casing(self) -> Casing:
         """What becomes of capitals and accents."""
         return self.tokenizer.casing
+
+    def trained_with(self, record: type[Record]) -> Record:
+        """Returns hparams of training as a record, see `electra_tf2.stored_json`.
+
+        Args:
+            record: its fields are hparams, with defaults for a model that does not state them.
+
+        Raises:
+            UserError: one has another type; names the file and the hparam.
+        """
+        path = posixpath.join(self.pretrained.folder, CONFIG)
+        what = "The model's stored configuration"
+        return parse_record(record, self.hparams(), path, what, "Restore the file.")
 
     def hparams(self) -> dict[str, Any]:
         """Returns the hparams of training; {} where this program has not stored them."""

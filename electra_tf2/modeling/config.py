@@ -10,6 +10,10 @@ from electra_tf2.errors import UserError
 # Dropout decides with eight random bits (see `dropout`), and rate 1 would leave nothing.
 MAX_DROPOUT_RATE = 0.99
 
+# More of them is a mistake or a damaged file, and would be built for hours.
+_MOST = {"num_hidden_layers": 1000}
+_MOST_ROWS = 1 << 30  # of any other size
+
 _SIZES = {
     "small": {"hidden_size": 256, "num_hidden_layers": 12},
     "base": {"hidden_size": 768, "num_hidden_layers": 12},
@@ -44,7 +48,8 @@ class TransformerConfig:
             run `num_hidden_layers` times (cross-layer parameter sharing, arXiv:1909.11942).
 
     Raises:
-        UserError: the heads do not divide the hidden size, or a dropout rate is out of range.
+        UserError: a size is too large, the heads do not divide the hidden size, or a dropout rate
+            is out of range.
     """
 
     vocab_size: int
@@ -62,6 +67,15 @@ class TransformerConfig:
     encoder: Architecture = "bert"
 
     def __post_init__(self):
+        for field in dataclasses.fields(self):
+            value, most = getattr(self, field.name), _MOST.get(field.name, _MOST_ROWS)
+            if isinstance(value, int) and value > most:
+                raise UserError(
+                    "A size of the network is too large.",
+                    where=f"model_hparam_overrides, {field.name}",
+                    received=f"{field.name} {value}",
+                    remedy=f"Choose at most {most}.",
+                )
         if self.hidden_size % self.num_attention_heads:
             raise UserError(
                 "The hidden size is not a multiple of the number of attention heads.",

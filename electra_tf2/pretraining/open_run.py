@@ -12,6 +12,7 @@ import keras
 from electra_tf2.console import say
 from electra_tf2.data.input import TrainingFiles, open_training_files
 from electra_tf2.loading.folder import (
+    check_model_folder,
     check_no_other_model,
     check_results_paths,
     check_same_model,
@@ -155,8 +156,7 @@ def open_data(
     Raises:
         UserError: something does not fit; the error names the phase, if there are several.
     """
-    if config.do_eval:
-        check_results_paths(config.results_txt, config.results_pkl)
+    _check_places(config)
     stored = read_config(config.model_dir)
     step = saved_step(config.model_dir)
     if step is None and stored is None:
@@ -173,6 +173,22 @@ def open_data(
     if step is not None:
         check_same_tokens(config.model_dir, data.vocabulary, data.casing)
     return data
+
+
+def _check_places(config: PretrainingConfig) -> None:
+    """Refuses places that can't be written to; a model that can't may be evaluated all the same."""
+    if config.do_train:
+        check_model_folder(config.model_dir)
+    if config.do_eval and not are_results_optional(config):
+        check_results_paths(config.results_txt, config.results_pkl)
+
+
+def are_results_optional(config: PretrainingConfig) -> bool:
+    """Whether a run may go without files of results: where it trains nothing and none were named.
+
+    A model that is only read may lie in a folder that can't be written to, and so do they then.
+    """
+    return not config.do_train and not {"results_txt", "results_pkl"} & config.given
 
 
 def _phases_left(config: PretrainingConfig, step: int) -> list[Phase]:

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from electra_tf2.data.input import TrainingFiles
 from electra_tf2.data.open_records import explain_data_loss, is_data_loss
+from electra_tf2.outputs import folder_problem
 from electra_tf2.pretraining.build_pretraining import build_objective
 from electra_tf2.pretraining.objective import EVALUATION_SEED_OFFSET, PretrainingObjective
 from electra_tf2.pretraining.open_run import PhaseData, Run
@@ -105,7 +106,11 @@ class PhaseTrainers:
             config, devices.strategy, pretraining.objective.named_variables()
         )
         self._store = CheckpointStore(config.model_dir, config.keep_checkpoint_max)
-        self._log = RunLog(config.model_dir) if devices.workers.is_chief else SilentLog()
+        # A model that is only evaluated may lie where nothing can be written.
+        logs = devices.workers.is_chief and (
+            config.do_train or not folder_problem(config.model_dir)
+        )
+        self._log = RunLog(config.model_dir) if logs else SilentLog()
         self._index = 0
         self.compute = RunCompute(config, pretraining.pair.encoder.config)
         self.trainer = self._make_trainer(pretraining.objective)

@@ -15,10 +15,17 @@ from electra_tf2.data.input import TrainingFiles
 from electra_tf2.data.open_records import explain_data_loss, is_data_loss
 from electra_tf2.data.position import describe_places
 from electra_tf2.errors import UserError
-from electra_tf2.files import folder_lock
-from electra_tf2.loading.folder import CONFIG, make_model_folder, write_model_folder, write_results
+from electra_tf2.files import exists
+from electra_tf2.loading.folder import (
+    CONFIG,
+    check_results_paths,
+    make_model_folder,
+    write_model_folder,
+    write_results,
+)
+from electra_tf2.outputs import folder_lock
 from electra_tf2.pretraining.guards import discriminator_guard
-from electra_tf2.pretraining.open_run import Run, open_run
+from electra_tf2.pretraining.open_run import Run, are_results_optional, open_run
 from electra_tf2.pretraining.phase_trainers import PhaseTrainers
 from electra_tf2.pretraining.phases import examples_at, phases_of
 from electra_tf2.pretraining.restore import check_start, initialize, resume
@@ -51,7 +58,7 @@ def pretrain(config: PretrainingConfig) -> dict[str, float] | None:
         run = open_run(config, devices)
         trainers = PhaseTrainers(run)
         if config.do_train:
-            say("\n".join(trainers.compute.describe()))
+            say(*trainers.compute.describe())
         devices.workers.together(lambda: _take_weights(run, trainers.trainer))
         if config.do_train:
             train(run, trainers)
@@ -88,7 +95,7 @@ def train(run: Run, trainers: PhaseTrainers) -> None:
     with contextlib.ExitStack() as until_trained:
         trainer.run.workers.on_chief(lambda: _open_folder(run, trainer, until_trained))
         stored = posixpath.join(config.model_dir, CONFIG)
-        seen = "there" if tf.io.gfile.exists(stored) else "none"
+        seen = "there" if exists(stored) else "none"
         trainer.run.workers.check_same_view(stored, seen)
         _run_phase(trainers)
         while trainers.next():
@@ -196,5 +203,11 @@ def evaluate(run: Run, trainers: PhaseTrainers) -> dict[str, float]:
 
 
 def _write_results(config: PretrainingConfig, figures: dict[str, float]) -> None:
+    if are_results_optional(config):
+        try:
+            check_results_paths(config.results_txt, config.results_pkl)
+        except UserError as error:
+            say(f"Warning: the results are not written: {error.received}")
+            return
     paths = write_results(figures, results_txt=config.results_txt, results_pkl=config.results_pkl)
     say("Results written to " + " and ".join(paths))

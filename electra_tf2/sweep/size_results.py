@@ -5,14 +5,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import tensorflow as tf
-
-from electra_tf2.errors import UserError
-from electra_tf2.files import replace_file
+from electra_tf2.files import exists, replace_file
 from electra_tf2.pretraining.guards import FIRST_STEPS, learns_nothing
+from electra_tf2.stored_json import read_record
 
 _CLEARLY = 0.05  # AUCs of two short trainings differ by less for no reason
 
@@ -123,34 +120,14 @@ def read_sweep(path: str) -> Sweep | None:
     Raises:
         UserError: the file is not one of a sweep.
     """
-    if not tf.io.gfile.exists(path):
+    if not exists(path):
         return None
-    with tf.io.gfile.GFile(path, "rb") as file:
-        text = file.read()
-    try:
-        content = json.loads(text)
-        results = [_result(**result) for result in content.pop("results")]
-        return Sweep(**content, results=results)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(
-            "The sweep's results can't be read.",
-            where=path,
-            received=f"{type(error).__name__}: {error}",
-            remedy="Move the file away: the sweep then evaluates its models again.",
-        ) from error
-
-
-def _result(scores: Mapping[str, Any], figures: Mapping[str, Any], **fields: Any) -> SizeResult:
-    numbers = {name: _number(value) for name, value in figures.items()}
-    own = {
-        task: SizeScore(metric, [_number(value) for value in trials])
-        for task, (metric, trials) in scores.items()
-    }
-    return SizeResult(**fields, figures=numbers, scores=own)
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else value
+    return read_record(
+        Sweep,
+        path,
+        "The sweep's results",
+        "Move the file away: the sweep then evaluates its models again.",
+    )
 
 
 def write_sweep(sweep: Sweep, path: str) -> None:

@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import gc
-import json
 import math
 import posixpath
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-import tensorflow as tf
-
 from electra_tf2.cli import RunFlags
-from electra_tf2.console import say
+from electra_tf2.console import say, show
 from electra_tf2.errors import UserError
-from electra_tf2.files import folder_lock, replace_file
+from electra_tf2.files import exists, read_bytes, replace_file
 from electra_tf2.loading.folder import make_model_folder, read_config
 from electra_tf2.loading.pretrained import open_pretrained
+from electra_tf2.outputs import folder_lock
 from electra_tf2.pretraining.open_run import open_data
 from electra_tf2.pretraining.restore import saved_step
 from electra_tf2.pretraining.run import pretrain
 from electra_tf2.sweep.size_results import SizeResult, SizeScore, Sweep, read_sweep, write_sweep
 from electra_tf2.sweep.table import plot_sweep, table
 from electra_tf2.training import devices
-from electra_tf2.training.checkpoints import STATE, WEIGHTS, CheckpointStore
+from electra_tf2.training.checkpoints import CheckpointStore
 
 if TYPE_CHECKING:
     from configure_pretraining import PretrainingConfig
@@ -77,14 +75,14 @@ def run_sweep(
         _keep_previous(stored, configs, folder)
         sweep = _begin(flags.model_name, configs)
         for number, (size, config) in enumerate(configs.items(), 1):
-            say(f"\nGenerator size {size:g} ({number} of {len(configs)}): {config.model_dir}")
+            say("", f"Generator size {size:g} ({number} of {len(configs)}): {config.model_dir}")
             result = _pretrained(size, config, data[size], done.get(size))
             sweep = _add(sweep, result, folder)  # a halt while fine-tuning must not lose it
             if scores is not None:
                 result = dataclasses.replace(result, scores=scores(config.model_name))
                 sweep = _add(sweep, result, folder)
             gc.collect()  # the networks refer to themselves in circles
-        print(table(sweep))
+        show(*table(sweep).split("\n"))
         _plot(sweep, posixpath.join(folder, PICTURE))
     return sweep
 
@@ -154,9 +152,9 @@ def _keep_previous(
     for name in (RESULTS, TABLE):
         path = posixpath.join(folder, name)
         stem, ending = posixpath.splitext(name)
-        if tf.io.gfile.exists(path):
+        if exists(path):
             kept = posixpath.join(folder, f"{stem}_{told}{ending}")
-            tf.io.gfile.copy(path, kept, overwrite=True)
+            replace_file(kept, read_bytes(path))
     say(f"The earlier results, of other sizes or steps, are kept in {folder}/*_{told}.*")
 
 
@@ -189,8 +187,7 @@ def _evaluated(config: PretrainingConfig, data: str) -> dict[str, Any]:
     newest = CheckpointStore(config.model_dir).latest()
     weights = None
     if newest is not None and saved_step(config.model_dir) == config.num_train_steps:
-        with tf.io.gfile.GFile(posixpath.join(newest, STATE)) as file:
-            weights = json.load(file)["files"][WEIGHTS]
+        weights = CheckpointStore(config.model_dir).fingerprint(newest)
     return {
         "weights": weights,
         "data": data,

@@ -12,7 +12,9 @@ import statistics
 from typing import TYPE_CHECKING, Any
 
 from electra_tf2 import cli
+from electra_tf2.console import show
 from electra_tf2.errors import UserError
+from electra_tf2.outputs import check_output_paths
 from electra_tf2.plots import load_pyplot, save_figure
 from electra_tf2.pretraining.guards import FIRST_STEPS, LOWEST_AUC, entropy, replaced_share
 from electra_tf2.pretraining.phases import PFS_DAYS
@@ -178,6 +180,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("results", help="the results.json of a sweep")
     parser.add_argument("--output", default="generator_sizes.png", help="the picture's path")
     flags = parser.parse_args(argv)
+    check_output_paths({"--output": flags.output})
     sweep = read_sweep(flags.results)
     if sweep is None or not sweep.results:
         raise UserError(
@@ -187,7 +190,7 @@ def main(argv: list[str] | None = None) -> None:
             remedy="Give the results.json that sweep_generator_size.py has written.",
         )
     plot_sweep(sweep, flags.output)
-    print(f"Plot written to {flags.output}")
+    show(f"Plot written to {flags.output}")
 
 
 if __name__ == "__main__":

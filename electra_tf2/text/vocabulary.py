@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from electra_tf2 import files
 from electra_tf2.errors import UserError
 from electra_tf2.text.wordpiece import CONTINUATION
 
@@ -39,7 +40,7 @@ def vocabulary_text(content: bytes, path: str) -> bytes:
         added = {token["content"]: token["id"] for token in stored.get("added_tokens", [])}
         pieces = {i: piece for piece, i in (added | ids).items()}
         prefix = model.get("continuing_subword_prefix", CONTINUATION)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise _unusable(path, f"no tokenizer of Hugging Face's: {error}") from error
     if kind != "WordPiece":
         raise _unusable(path, f"a tokenizer of the kind {kind}")
@@ -68,6 +69,7 @@ def _unusable(path: str, received: str) -> UserError:
 PAD, UNK, CLS, SEP, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
 SPECIAL_TOKENS = (PAD, UNK, CLS, SEP, MASK)
 BYTE_ORDER_MARK = "\ufeff"
+_MAX_BYTES = 1 << 28  # a longer file is no vocabulary
 
 
 @dataclasses.dataclass(frozen=True)
@@ -227,26 +229,12 @@ def vocabulary_difference(stored: Vocabulary, given: Vocabulary) -> str | None:
 
 
 def _read_bytes(path: str) -> bytes:
-    if "://" in path:
-        return _read_remote_bytes(path)
     try:
-        # Not through TensorFlow, whose import takes seconds.
-        with open(path, "rb") as reader:
-            return reader.read()
+        return files.read_bytes(path, _MAX_BYTES)
     except FileNotFoundError as error:
         raise _unreadable("There is no vocabulary file.", path, "no such file") from error
     except OSError as error:
-        raise _unreadable("The vocabulary can't be read.", path, error.strerror) from error
-
-
-def _read_remote_bytes(path: str) -> bytes:
-    import tensorflow as tf
-
-    try:
-        with tf.io.gfile.GFile(path, "rb") as reader:
-            return reader.read()
-    except tf.errors.OpError as error:
-        raise _unreadable("The vocabulary can't be read.", path, error.message) from error
+        raise _unreadable("The vocabulary can't be read.", path, files.reason(error)) from error
 
 
 def _unreadable(what: str, path: str, received: str | None) -> UserError:

@@ -21,6 +21,7 @@ import numpy as np
 
 from electra_tf2 import files
 from electra_tf2.errors import UserError
+from electra_tf2.stored_json import LARGEST, shown
 
 _DTYPES = {
     "F64": np.float64,
@@ -40,6 +41,8 @@ _DTYPES = {
 _NAMES = {np.dtype(dtype): name for name, dtype in _DTYPES.items()}
 _ALIGNMENT = 8  # of the first array, by the format
 _LENGTH_BYTES = 8  # of the header's length, which comes first
+_MAX_HEADER_BYTES = 100_000_000  # as the safetensors package has it
+_MAX_DIMENSIONS = 32  # NumPy 1's limit, larger than any model's
 _METADATA = "__metadata__"
 
 
@@ -116,6 +119,8 @@ def _read(
     length = int.from_bytes(start, "little")
     if len(start) < _LENGTH_BYTES or length > size - _LENGTH_BYTES:
         raise _corrupt(path, f"{size} bytes, which end before the header does")
+    if length > _MAX_HEADER_BYTES:
+        raise _corrupt(path, f"a header of {length} bytes; {_MAX_HEADER_BYTES} are possible")
     text = file.read(length)
     crc = zlib.crc32(text, zlib.crc32(start))
     arrays = _empty_arrays(path, text, size - _LENGTH_BYTES - length)
@@ -135,23 +140,56 @@ def _empty_arrays(path: str, text: bytes, num_bytes: int) -> dict[str, np.ndarra
     Raises:
         UserError: this is not a header, or its arrays don't fill `num_bytes` from start to end.
     """
+    entries = _entries(path, text)
+    arrays, place = {}, 0
+    for start, end, name, entry in entries:
+        if start != place or end - start != math.prod(entry.shape) * entry.dtype.itemsize:
+            raise _corrupt(path, f"bytes of {name} that don't match its shape {entry.shape}")
+        place = end
+    if place != num_bytes:
+        raise _corrupt(path, f"{num_bytes} bytes of arrays instead of {place}")
+    # Only now: what a header asks for is not made before the bytes are known to be there.
+    for _, _, name, entry in entries:
+        try:
+            arrays[name] = np.empty(entry.shape, entry.dtype)
+        except (ValueError, MemoryError) as error:
+            raise _corrupt(path, f"{name} of the shape {entry.shape}: {error}") from error
+    return arrays
+
+
+class _Entry(NamedTuple):
+    dtype: np.dtype
+    shape: tuple[int, ...]
+
+
+def _entries(path: str, text: bytes) -> list[tuple[int, int, str, _Entry]]:
+    """Returns the arrays that a header describes, sorted by their places: start, end, name, kind.
+
+    Raises:
+        UserError: this is not a header.
+    """
     try:
         header = json.loads(text)
         header.pop(_METADATA, None)
-        rows = sorted((*entry["data_offsets"], name, entry) for name, entry in header.items())
-        ends_at = rows[-1][1] if rows else 0
-        if ends_at != num_bytes:
-            raise _corrupt(path, f"{num_bytes} bytes of arrays instead of {ends_at}")
-        arrays, place = {}, 0
-        for start, end, name, entry in rows:
-            dtype, shape = _dtype(path, name, entry), entry["shape"]
-            if start != place or end - start != math.prod(shape) * dtype.itemsize:
-                raise ValueError(f"the bytes of {name} don't match its shape {shape}")
-            arrays[name] = np.empty(shape, dtype)
-            place = end
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        found = []
+        for name, stored in header.items():
+            start, end = _sizes(stored["data_offsets"])
+            dtype, shape = _dtype(path, name, stored), _sizes(stored["shape"])
+            if len(shape) > _MAX_DIMENSIONS:
+                raise ValueError(f"{name} has {len(shape)} dimensions")
+            found.append((start, end, name, _Entry(dtype, shape)))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise _corrupt(path, f"a header that can't be understood ({error})") from error
-    return arrays
+    return sorted(found, key=lambda entry: entry[:3])
+
+
+def _sizes(values: Any) -> tuple[int, ...]:
+    """Checks numbers of bytes or rows."""
+    if not isinstance(values, list) or not all(
+        type(v) is int and 0 <= v <= LARGEST for v in values
+    ):
+        raise ValueError(f"{shown(values)} where sizes should be")
+    return tuple(values)
 
 
 def _fill(file: IO[bytes], view: memoryview) -> int:
@@ -187,11 +225,11 @@ def _bytes(array: np.ndarray) -> memoryview:
 
 
 def _dtype(path: str, name: str, entry: Mapping[str, Any]) -> np.dtype:
-    if entry["dtype"] not in _DTYPES:
+    if not isinstance(entry["dtype"], str) or entry["dtype"] not in _DTYPES:
         raise UserError(
             "A file holds an array of a type that can't be read.",
             where=path,
-            received=f"{name}: {entry['dtype']}",
+            received=f"{name}: {shown(entry['dtype'])}",
         )
     return np.dtype(_DTYPES[entry["dtype"]])
 

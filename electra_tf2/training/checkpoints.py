@@ -25,6 +25,7 @@ import numpy as np
 from electra_tf2 import __version__, files
 from electra_tf2.console import say
 from electra_tf2.errors import UserError
+from electra_tf2.stored_json import Record, parse_record
 from electra_tf2.training.array_files import Fingerprint, read_arrays, write_arrays
 
 if TYPE_CHECKING:
@@ -50,12 +51,32 @@ class Checkpoint(NamedTuple):
         weights: the model's variables by name.
         optimizer: the optimizer's slots by name.
         state: what else the trainer saved, JSON values by name.
+        path: its folder; "" of one that is not on the disk.
     """
 
     step: int
     weights: dict[str, np.ndarray]
     optimizer: dict[str, np.ndarray]
     state: dict[str, Any]
+    path: str = ""
+
+    def part(self, record: type[Record], content: Mapping[str, Any] | None = None) -> Record:
+        """Returns what the trainer saved as a record, see `electra_tf2.stored_json`.
+
+        Args:
+            record: the type of the record.
+            content: the object it is read from; None for `state`.
+
+        Raises:
+            UserError: state.json lacks a field, or has it with another type; names it.
+        """
+        return parse_record(
+            record,
+            self.state if content is None else content,
+            posixpath.join(self.path, STATE),
+            "The checkpoint's state",
+            "Restore the file from a copy, or move the checkpoint's folder away.",
+        )
 
 
 class CheckpointStore:
@@ -138,7 +159,7 @@ class CheckpointStore:
         """
         try:
             record = _read_record(posixpath.join(path, STATE))
-            prints = {name: Fingerprint(**print_) for name, print_ in record["files"].items()}
+            prints = record.pop("files")
             weights, optimizer = (
                 read_arrays(posixpath.join(path, name), prints[name]) if wanted else {}
                 for name, wanted in ((WEIGHTS, True), (OPTIMIZER, with_optimizer))
@@ -146,7 +167,21 @@ class CheckpointStore:
         except UserError as error:
             raise error.with_(remedy=error.remedy or self._way_around(path)) from error
         state = {name: value for name, value in record.items() if name not in _RESERVED}
-        return Checkpoint(record["step"], weights, optimizer, state)
+        return Checkpoint(record["step"], weights, optimizer, state, path)
+
+    def fingerprint(self, path: str) -> dict[str, int]:
+        """Returns what the weights of a checkpoint are recognized by, without reading them.
+
+        Args:
+            path: its folder.
+
+        Raises:
+            UserError: its state.json is missing or corrupt.
+        """
+        try:
+            return _read_record(posixpath.join(path, STATE))["files"][WEIGHTS]._asdict()
+        except UserError as error:
+            raise error.with_(remedy=error.remedy or self._way_around(path)) from error
 
     def _names(self) -> list[str]:
         return files.list_dir(self.folder) if files.is_dir(self.folder) else []
@@ -249,8 +284,21 @@ def _record(step: int, state: Mapping[str, Any]) -> dict[str, Any]:
     return record
 
 
+class _Known(NamedTuple):
+    """The fields of every state.json."""
+
+    format_version: int
+    step: int
+    libraries: dict[str, Any]
+    files: dict[str, Fingerprint]
+
+
 def _read_record(path: str) -> dict[str, Any]:
-    """Reads state.json; whoever catches an error without a remedy knows a better one."""
+    """Reads state.json; whoever catches an error without a remedy knows a better one.
+
+    Returns:
+        Its content, "files" as file name -> `Fingerprint`.
+    """
     record = files.read_json(path, "The checkpoint's state", remedy="")
     version = record.get("format_version")
     if isinstance(version, int) and version > FORMAT_VERSION:
@@ -261,10 +309,10 @@ def _read_record(path: str) -> dict[str, Any]:
             remedy="Use the version that wrote it, or a later one.",
         )
     missing = [n for n in _RESERVED if n not in record]
-    if not missing and not isinstance(record["files"], dict):
-        missing = ["files"]
     if not missing:
-        missing = [n for n in (WEIGHTS, OPTIMIZER) if n not in record["files"]]
+        known = parse_record(_Known, record, path, "The checkpoint's state", remedy="")
+        record |= known._asdict()
+        missing = [name for name in (WEIGHTS, OPTIMIZER) if name not in known.files]
     if missing:
         raise UserError(
             "The checkpoint's state is corrupt.",

@@ -13,7 +13,7 @@ import platform
 import posixpath
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import IO, Any
 
 import tensorflow as tf
 
@@ -36,7 +36,7 @@ class RunLog:
     def __init__(self, model_dir: str):
         self.path = posixpath.join(model_dir, "metrics.jsonl")
         self.events_folder = posixpath.join(model_dir, "tensorboard")
-        self._file: tf.io.gfile.GFile | None = None
+        self._file: IO[str] | None = None
         self._events: dict[str, _EventFile] = {}
 
     def write(self, step: int, scalars: Mapping[str, float], *, split: str = "train") -> None:
@@ -94,12 +94,12 @@ class RunLog:
             events.close()
         self._file, self._events = None, {}
 
-    def _open_file(self) -> tf.io.gfile.GFile:
+    def _open_file(self) -> IO[str]:
         if self._file is None:
             files.make_dirs(posixpath.dirname(self.path))
             if files.exists(self.path):
                 _replace(self.path, _complete_lines(self.path))
-            self._file = tf.io.gfile.GFile(self.path, "a")
+            self._file = files.open_to_append(self.path)
         return self._file
 
     def _events_of(self, split: str) -> _EventFile:
@@ -121,7 +121,7 @@ class _EventFile:
         files.make_dirs(folder)
         # TensorBoard wants "tfevents" in the name, and reads the files in the order of their names.
         name = f"events.out.tfevents.{time.time():.6f}.{platform.node()}.{os.getpid()}.v2"
-        self._writer = tf.io.TFRecordWriter(posixpath.join(folder, name))
+        self._writer = tf.io.TFRecordWriter(files.native(posixpath.join(folder, name)))
         self._write(file_version="brain.Event:2")
 
     def restart(self, step: int) -> None:

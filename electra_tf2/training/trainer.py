@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -139,6 +139,13 @@ class NonFiniteLoss(UserError):
     """Training met a loss or a gradient that is NaN or infinite."""
 
 
+class _Position(NamedTuple):
+    """What a checkpoint says of a position beside its step."""
+
+    examples_seen: int
+    skipped_updates: int = 0
+
+
 class Trainer:
     """Trains an objective from one step to another.
 
@@ -185,9 +192,9 @@ class Trainer:
     def restore(self, checkpoint: Checkpoint) -> None:
         """Takes weights, slots and position from a checkpoint."""
         self.run.optimizer.variables.assign(checkpoint.weights)
+        position = checkpoint.part(_Position)
         self.step = checkpoint.step
-        self.examples_seen = checkpoint.state["examples_seen"]
-        self.skipped = checkpoint.state.get("skipped_updates", 0)
+        self.examples_seen, self.skipped = position
         self.run.optimizer.restore_slots(checkpoint.optimizer, updates=self.step - self.skipped)
 
     def save(self) -> str | None:

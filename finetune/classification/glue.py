@@ -10,10 +10,8 @@ import posixpath
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import tensorflow as tf
-
 from electra_tf2.errors import UserError, first_of
-from electra_tf2.files import replace_file
+from electra_tf2.files import exists, make_dirs, replace_file
 from electra_tf2.text.tokenizer import Tokenizer
 from finetune.classification.glue_tables import GLUE, HIGHEST, LOWEST, GlueColumns, GlueTable
 from finetune.classification.regression import RegressionTask
@@ -151,7 +149,7 @@ def write_submission(
     by_row = {record["id"]: _prediction(record) for record in records}
     check_rows(name, test_file, num_rows, by_row)
     lines = ["index\tprediction", *(f"{row}\t{by_row[row]}" for row in range(num_rows))]
-    tf.io.gfile.makedirs(folder)
+    make_dirs(folder)
     path = posixpath.join(folder, name)
     replace_file(path, ("\n".join(lines) + "\n").encode())
     return path
@@ -204,7 +202,7 @@ class GlueTask(SingleOutputTask):
     def dev_splits(self) -> Mapping[str, str]:
         """Splits to score; the mismatched one of mnli only where its file is present."""
         first, *others = self.table.dev_splits
-        present = [name for name in others if tf.io.gfile.exists(self.data_file(name))]
+        present = [name for name in others if exists(self.data_file(name))]
         return {name: self.table.dev_splits[name] for name in (first, *present)}
 
     @property

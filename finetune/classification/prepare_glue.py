@@ -6,6 +6,7 @@ import dataclasses
 import os
 import posixpath
 
+from electra_tf2.console import show
 from electra_tf2.errors import UserError, first_of
 from electra_tf2.files import (
     exists,
@@ -90,14 +91,14 @@ def prepare_glue(glue_dir: str, data_dir: str, link: bool = False) -> list[GlueF
         _check(file, GLUE[file.task])
     _print_table(files)
     if any(name.startswith("msr_paraphrase") for name in _names(_folder(glue_dir, "mrpc"))):
-        print(_MRPC_AS_TEXT)
+        show(*_MRPC_AS_TEXT.split("\n"))
     for error in (file.error for file in found if file.error):
         raise error
     for file in found:
         _refuse_other_content(file)
     for file in found:
         _arrange(file, link)
-    print(f"The files are in {posixpath.join(data_dir, 'finetuning_data')}.")
+    show(f"The files are in {posixpath.join(data_dir, 'finetuning_data')}.")
     return files
 
 
@@ -146,11 +147,11 @@ def _check(file: GlueFile, table: GlueTable) -> None:
 
 
 def _print_table(files: list[GlueFile]) -> None:
-    print(f"{'task':<6}{'split':<17}{'rows':>7}  note")
+    show(f"{'task':<6}{'split':<17}{'rows':>7}  note")
     for file in files:
         rows = "-" if file.error or not file.source else str(file.rows)
         note = file.note if file.source else "missing"
-        print(f"{file.task:<6}{file.split:<17}{rows:>7}  {note}".rstrip())
+        show(f"{file.task:<6}{file.split:<17}{rows:>7}  {note}".rstrip())
 
 
 def _refuse_other_content(file: GlueFile) -> None:

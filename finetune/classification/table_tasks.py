@@ -10,10 +10,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import tensorflow as tf
 from absl import logging
 
 from electra_tf2.errors import UserError, first_of
+from electra_tf2.files import exists
 from electra_tf2.text.tokenizer import Tokenizer
 from finetune.classification.labels import (
     cell_text,
@@ -86,7 +86,7 @@ class TableTask(SingleOutputTask):
         usual = [
             self.path(split + suffix + zipped) for zipped in ("", ".gz") for suffix in SUFFIXES
         ]
-        return next((path for path in usual if tf.io.gfile.exists(path)), usual[0])
+        return next((path for path in usual if exists(path)), usual[0])
 
     def read_examples(self, path: str, split: str) -> list[InputExample]:
         """Reads a file; see `Task`. Ids number its rows from 0."""

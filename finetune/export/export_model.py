@@ -7,7 +7,7 @@ import importlib
 import posixpath
 from typing import Any
 
-from electra_tf2 import files
+from electra_tf2 import files, outputs
 from electra_tf2.console import say
 from electra_tf2.errors import UserError
 
@@ -42,7 +42,7 @@ def export_model(flags: argparse.Namespace) -> None:
             output is not free.
     """
     source = model_path(flags)
-    files.check_free(flags.output)
+    outputs.check_free(flags.output)
     module, _, function = EXPORTERS[flags.format][is_fine_tuned(source)].partition(":")
     export = getattr(importlib.import_module(module), function)
     given: dict[str, Any] = {name: getattr(flags, name) for name in _OPTIONS}

@@ -36,6 +36,13 @@ _SPANS = {"start/kernel", "start/bias", "end/kernel", "end/bias"}
 _TOKEN_TYPES = "embeddings.token_type_embeddings.weight"
 
 
+class TrainedWith(NamedTuple):
+    """The hparams of training that an export needs; see `configure_finetuning.py`."""
+
+    head_dropout_prob: float = 0.1
+    tasks: dict[str, Any] = {}  # noqa: RUF012 # never changed
+
+
 class TrainedTask(NamedTuple):
     """A task of a fine-tuned model.
 
@@ -50,13 +57,13 @@ class TrainedTask(NamedTuple):
     name: str
     head: Mapping[str, np.ndarray]
     state: Mapping[str, Any]
-    hparams: Mapping[str, Any]
+    hparams: TrainedWith
     tuned: Mapping[str, Any]
 
     @property
     def definition(self) -> Mapping[str, Any]:
         """Its entry in the hparam `tasks`; empty for a task by class."""
-        return self.hparams.get("tasks", {}).get(self.name, {})
+        return self.hparams.tasks.get(self.name, {})
 
 
 # Makes a model of a task; if transformers has none, says why instead.
@@ -82,13 +89,13 @@ def export_huggingface(source: str, output: str, options: ExportOptions) -> None
             remedy="Leave the flag out, or export the model that it was fine-tuned from.",
         )
     opened = open_to_export(source, options)
-    hparams = opened.hparams()
+    hparams = opened.trained_with(TrainedWith)
     states = stored_states(opened.pretrained.folder)
     if not states:
         raise UserError(
             "The model was not fine-tuned by this program.",
-            where=opened.pretrained.folder,
-            received=f"nothing in {TASKS}",
+            where=posixpath.join(opened.pretrained.folder, TASKS),
+            received="no such file, or nothing in it",
             remedy="Give the folder of a trial, …/finetuning_models/<tasks>_model_<trial>.",
         )
     _check_tasks(opened, states)
@@ -177,7 +184,7 @@ def _regression(
     source: Source, architecture: Architecture, trained: TrainedTask
 ) -> ConvertedNetwork | str:
     """The head learned scaled scores: its last layer undoes the scaling."""
-    scaling = trained_scaling(trained.name, trained.state, trained.hparams)
+    scaling = trained_scaling(trained.name, trained.state, trained.hparams._asdict())
     kernel = trained.head["classifier/kernel"] * scaling.divisor
     bias = scaling.restored(trained.head["classifier/bias"])
     config = {"problem_type": "regression", **_labels(["score"])}
@@ -202,7 +209,7 @@ def _single_output(
             f"size {hidden} passes, and there are {labels} labels"
         )
     tensors = encoder_tensors(source, architecture) | _through_gelu(kernel, bias)
-    dropout = _dropout(architecture, trained.hparams.get("head_dropout_prob", 0.1))
+    dropout = _dropout(architecture, trained.hparams.head_dropout_prob)
     if join := trained.definition.get("windows"):
         notes = (*notes, f"It was trained on windows of long texts, and their {join} counts.")
     return exported(

@@ -9,7 +9,15 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from electra_tf2.errors import UserError
-from electra_tf2.export.saved_model import TEXTS, Signature, Signatures, on_features, save
+from electra_tf2.export.saved_model import (
+    IDS,
+    TEXTS,
+    Signature,
+    Signatures,
+    features_of,
+    on_features,
+    save,
+)
 from electra_tf2.text.graph import Features, GraphTokenizer
 from finetune.classification.multilabel import MultilabelTask
 from finetune.classification.regression import RegressionTask
@@ -51,7 +59,10 @@ def export_saved_model(source: str, output: str) -> None:
             and probabilities, both [batch, labels]
         regression: the same -> score [batch]
         tagging: `<task>`(texts), words separated by white space -> words and tags (string
-            [batch, words]), probabilities of the tags; "" and 0 at padding
+            [batch, words]), probabilities of the tags; "" and 0 at padding. `<task>_ids`(
+            input_ids, input_mask, segment_ids; taggers are trained on segment 1) -> tags (string),
+            tag_ids and probabilities [batch, length], of which a word's are those of its first
+            token
 
     A task with windows has no signature for pairs, and its `<task>_ids` takes single windows.
     `serving_default` is the first task's. The assets hold the vocabulary, and `<task>_labels.txt`
@@ -206,7 +217,8 @@ def _regression(model: FineTuned, task: RegressionTask) -> TaskSignatures:
     return TaskSignatures(_single_output(model, task, convert), [])
 
 
-def _tagging(model: FineTuned, task: TaggingTask) -> TaskSignatures:
+def tagging_signatures(model: FineTuned, task: TaggingTask) -> TaskSignatures:
+    """Returns the signatures of a tagging task, see `export_saved_model`."""
     tokenizer = GraphTokenizer(model.source.tokenizer, separate_ideographs=task.separate_ideographs)
     head, names = _head(model, task), tf.constant(task.labels)
     outside = task.outside or ""
@@ -225,7 +237,22 @@ def _tagging(model: FineTuned, task: TaggingTask) -> TaskSignatures:
             "probabilities": tf.where(kept, probabilities, 0.0),
         }
 
-    return TaskSignatures({task.name: Signature(tag, (TEXTS,))}, list(task.labels))
+    def tag_ids(*tensors: tf.Tensor) -> Outputs:
+        features = features_of(*tensors)
+        ids, mask = features["input_ids"], features["input_mask"]
+        every = tf.zeros_like(ids) + tf.range(tf.shape(ids)[1])  # each token as if it began a word
+        labels = {"labels": tf.zeros_like(ids), "labels_mask": tf.cast(mask, tf.float32)}
+        outputs = head({**features, **labels, "labeled_positions": every})
+        best = outputs["predictions"]
+        probabilities = tf.reduce_max(tf.nn.softmax(outputs["logits"]), axis=-1)
+        return {
+            "tags": tf.where(mask > 0, tf.gather(names, best), ""),
+            "tag_ids": best * mask,
+            "probabilities": probabilities * tf.cast(mask, tf.float32),
+        }
+
+    signatures = {task.name: Signature(tag, (TEXTS,)), f"{task.name}_ids": Signature(tag_ids, IDS)}
+    return TaskSignatures(signatures, list(task.labels))
 
 
 def word_features(tokenizer: GraphTokenizer, words: tf.RaggedTensor, max_length: int) -> Features:
@@ -265,5 +292,5 @@ _EXPORTERS: dict[type[Task], Callable[[FineTuned, Any], TaskSignatures]] = {
     ClassificationTask: _classification,
     MultilabelTask: _multilabel,
     RegressionTask: _regression,
-    TaggingTask: _tagging,
+    TaggingTask: tagging_signatures,
 }

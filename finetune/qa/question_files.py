@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import gzip
 import json
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
-import tensorflow as tf
-
+from electra_tf2 import files
 from electra_tf2.errors import UserError
 from finetune.data_files import read_text
 
@@ -215,9 +215,9 @@ def _parse_line(line: bytes, where: str, form: str) -> Any:
 
 def _lines(path: str) -> Iterator[bytes]:
     """Yields the lines of a file without reading all of it: MRQA files have gigabytes."""
-    if not tf.io.gfile.exists(path) or tf.io.gfile.isdir(path):
+    if not files.exists(path) or files.is_dir(path):
         read_text(path)  # its error says what is there instead
-    with tf.io.gfile.GFile(path, "rb") as file:
+    with _opened(path) as file:
         if not path.endswith(".gz"):
             yield from file
             return
@@ -231,6 +231,20 @@ def _lines(path: str) -> Iterator[bytes]:
                 received=str(error),
                 remedy="Copy it again: it is cut off or damaged (gzip -t tells).",
             ) from error
+
+
+@contextlib.contextmanager
+def _opened(path: str) -> Iterator[BinaryIO]:
+    try:
+        with files.reported_as_os_errors(path), files.open_binary(path) as file:
+            yield file
+    except OSError as error:
+        raise UserError(
+            "A data file of the task can't be read.",
+            where=path,
+            received=files.reason(error),
+            remedy="Give a file that can be read from its start to its end.",
+        ) from error
 
 
 def _not_json(where: str, error: Exception, form: str) -> UserError:

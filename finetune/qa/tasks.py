@@ -8,10 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import tensorflow as tf
 
 from electra_tf2.console import say
-from electra_tf2.files import write_json
+from electra_tf2.files import exists, write_json
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.text.rows import make_row
 from electra_tf2.text.tokenizer import Tokenizer
@@ -215,7 +214,7 @@ class MRQATask(QATask):
         """Returns the path of a split's file: the gzipped one if only that exists."""
         path = self.path(f"{split}.jsonl")
         zipped = f"{path}.gz"
-        return zipped if not tf.io.gfile.exists(path) and tf.io.gfile.exists(zipped) else path
+        return zipped if not exists(path) and exists(zipped) else path
 
     def read_paragraphs(self, path: str) -> Iterator[Paragraph]:
         """Reads the passages of a file with their questions."""

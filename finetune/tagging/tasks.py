@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-import tensorflow as tf
 from absl import logging
 
 from electra_tf2.console import say
 from electra_tf2.errors import UserError, first_of
+from electra_tf2.files import exists
 from electra_tf2.hparams.record import contradiction
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.text.tokenizer import Tokenizer
@@ -273,8 +273,8 @@ class TaggingTask(Task):
             UserError: it was trained on another kind of task or of tags.
         """
         given, labels = state.get("is_token_level"), state.get("labels")
-        are_texts = isinstance(labels, list) and all(isinstance(x, str) for x in labels)
-        if not isinstance(given, bool) or not isinstance(labels, list) or not are_texts:
+        texts = isinstance(labels, list) and all(isinstance(label, str) for label in labels)
+        if not isinstance(given, bool) or not texts:
             raise other_kind(self.name, "tagging", state)
         if self._is_token_level not in (None, given):
             kinds = {True: "token", False: "spans"}
@@ -301,7 +301,7 @@ class TaggingTask(Task):
 
     def _test_is_dev(self) -> bool:
         dev, test = (self.path(self.file_name(split)) for split in ("dev", "test"))
-        return not tf.io.gfile.exists(dev) and tf.io.gfile.exists(test)
+        return not exists(dev) and exists(test)
 
     def _written(self, label: str) -> str:
         return label if self.is_token_level else self._notation.written(label)
@@ -333,7 +333,7 @@ class TaggingTask(Task):
         splits = {train: found.sentences}
         for split in ("dev", "test"):
             path = self.path(self.file_name(split))
-            if not tf.io.gfile.exists(path):
+            if not exists(path):
                 continue
             if split == "test" and not self._test_is_dev():
                 bare = self._reader.read(path, self.columns, with_tags=False)

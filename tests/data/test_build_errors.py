@@ -131,7 +131,7 @@ TEXT_CASES = {
     ),
     "an output folder under a file": (
         None, ["--output-dir", "{root}/vocab.txt/out"],
-        ["can't be written to", "{root}/vocab.txt", "Not a directory", "Choose another"],
+        ["can't be written to", "{root}/vocab.txt", "a file", "Choose another"],
     ),
     "an output folder in the corpus": (
         None, ["--output-dir", "{root}/corpus/out"],

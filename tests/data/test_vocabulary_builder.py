@@ -86,7 +86,7 @@ def test_overwrite(corpus, tmp_path):
         (["--min-frequency", "0"], "--min-frequency", "at least 1"),
         (["--limit-alphabet", "0"], "--limit-alphabet", "at least 1"),
         (["--max-bytes", "0"], "--max-bytes", "at least 1"),
-        (["--output-file", "."], "--output-file", "is a folder"),
+        (["--output-file", "."], "--output-file", "a folder"),
         (["--corpus-dir", "nowhere"], "--corpus-dir", "does not exist"),
     ],
 )

@@ -35,6 +35,7 @@ IDS = {
     "input_mask": [[1, 1, 1, 1], [1, 1, 1, 0]],
     "segment_ids": [[0, 0, 0, 0], [0, 0, 0, 0]],
 }
+TAG_IDS = {**IDS, "segment_ids": IDS["input_mask"]}
 SENTENCES = ["The river crossed Zürich .", "", "a\u3000市場 \u200b market " + "town " * 80]
 LONG = ["the old river crossed a market in town " * n for n in (0, 1, 7, 8, 20, 3)] + ["", "a"]
 MASKED = ["the [MASK] crossed the [MASK].", "no mask", "[MASK]"]
@@ -79,6 +80,7 @@ def called(models, texts, tmp_path_factory):
         (fine_tuned, "reviews_ids", IDS),
         (fine_tuned, "points", {"texts": texts}),
         (fine_tuned, "places", {"texts": SENTENCES}),
+        (fine_tuned, "places_ids", TAG_IDS),
         (fine_tuned, "topics", {"texts": LONG}),
         (fine_tuned, "topics_ids", IDS),
         (fine_tuned, "serving_default", {"texts": []}),
@@ -188,6 +190,16 @@ def test_several_labels_of_long_texts_as_predict_does(models, called):
     assert np.any(found["predictions"]) and not np.all(found["predictions"])
     np.testing.assert_array_equal(found["predictions"], np.array(probabilities) >= THRESHOLD)
     assert np.shape(called["tuned topics_ids"]["probabilities"]) == (2, len(TOPICS))
+
+
+def test_tags_of_ids(called):
+    found = called["tuned places_ids"]
+    kept = np.array(IDS["input_mask"]) > 0
+    assert np.array_equal(np.array(found["tags"]) != "", kept)
+    assert np.array_equal(np.array(found["probabilities"]) > 0, kept)
+    assert [TAGS[i] for i in np.array(found["tag_ids"])[kept]] == list(
+        np.array(found["tags"])[kept]
+    )
 
 
 def test_assets(called):

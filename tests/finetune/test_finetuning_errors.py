@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import run_finetuning
-from electra_tf2.files import folder_lock
+from electra_tf2.outputs import folder_lock
 from electra_tf2.training.checkpoints import CheckpointStore
 from tests.data.building import content
 from tests.finetune import tiny_tasks

@@ -68,6 +68,26 @@ def test_stated_sizes_that_agree(data_dir, given):
     assert resolve_network(tiny_tasks.configure(data_dir, **given), pretrained) == stored
 
 
+def test_heads_alone_have_to_fit_the_checkpoint_alone(data_dir):
+    """A model 96 wide whose checkpoint does not state its heads; 3 do not divide 256."""
+    shapes = {"embeddings/word_embeddings": (9, 8), "layer_0/intermediate/kernel": (96, 24)}
+    arrays = {f"electra/{name}": np.zeros(shape, np.float32) for name, shape in shapes.items()}
+    bare = Pretrained("p", "p", arrays, None, None)
+    heads = {"num_attention_heads": 3}
+    config = tiny_tasks.configure(data_dir, model_hparam_overrides=heads)
+    assert resolve_network(config, bare).num_attention_heads == 3
+    stored = dataclasses.replace(tiny_tasks.NETWORK, hidden_size=96, num_attention_heads=2)
+    with pytest.raises(UserError, match="the checkpoint has 2, the hparams say 3"):
+        resolve_network(config, Pretrained("p", "p", {}, stored, None))
+    with pytest.raises(UserError, match="not a multiple"):
+        resolve_network(
+            tiny_tasks.configure(data_dir, model_hparam_overrides={"num_attention_heads": 5}), bare
+        )
+    for given in ({"init_checkpoint": None}, {"model_size": "small"}):
+        with pytest.raises(UserError, match="not a multiple"):
+            tiny_tasks.configure(data_dir, model_hparam_overrides=heads, **given)
+
+
 def test_a_model_of_an_older_version_is_a_stack(data_dir, tmp_path):
     network = tiny_tasks.NETWORK.to_dict()
     del network["encoder"]

@@ -4,6 +4,8 @@ import json
 import os
 import pickle
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -27,8 +29,8 @@ class _Bomb:
 @pytest.mark.parametrize(
     "name, part",
     [
-        ("pytorch_model.bin", "from_pretrained('{0}').save_pretrained('{0}-safetensors')\""),
-        ("tf_model.h5", "from_pretrained('{0}', from_tf=True).save_pretrained("),
+        ("pytorch_model.bin", "M.from_pretrained(folder).save_pretrained(target)' {0} {0}-safe"),
+        ("tf_model.h5", "M.from_pretrained(folder, from_tf=True).save_pretrained(target)' {0} {0}"),
     ],
 )
 def test_other_formats_are_refused_unopened(tmp_path, monkeypatch, name, part):
@@ -44,6 +46,29 @@ def test_other_formats_are_refused_unopened(tmp_path, monkeypatch, name, part):
         assert "ElectraForPreTraining as M" in error.value.remedy
         assert part.format(folder) in error.value.remedy
     assert not (tmp_path / "exploded").exists()
+
+
+@pytest.mark.parametrize("name", ["'); import os; os.mkdir('ran'); ('", "$(mkdir ran) \x1b"])
+def test_a_command_to_paste_runs_nothing_of_the_folder_s_name(tmp_path, name):
+    folder = tmp_path / name
+    write_model(folder, "encoder")
+    os.rename(folder / "model.safetensors", folder / "pytorch_model.bin")
+    with pytest.raises(UserError) as error:
+        open_pretrained(str(folder))
+    command = str(error.value).rpartition("\n")[2].strip()
+    # What the command does with its arguments, without transformers.
+    (tmp_path / "transformers.py").write_text(
+        "import json\n"
+        "class AutoTokenizer:\n"
+        "    @classmethod\n"
+        "    def from_pretrained(cls, path): return cls()\n"
+        "    def save_pretrained(self, path): json.dump(path, open('saved.json', 'w'))\n"
+        "AutoModel = ElectraModel = AutoTokenizer\n"
+    )
+    command = command.replace("python", sys.executable, 1)
+    subprocess.run(["bash", "-c", command], cwd=tmp_path, check=True)
+    assert json.loads((tmp_path / "saved.json").read_text()) == f"{folder}-safetensors"
+    assert not (tmp_path / "ran").exists()
 
 
 def test_a_command_to_paste_has_nothing_of_the_model_s_own_in_it(tmp_path):

@@ -194,7 +194,7 @@ HPARAM_CASES = {
     ),
     "a model folder that is a file": (
         {"model_dir": "{root}/vocab.txt"},
-        ["folder can't be made", "{root}/vocab.txt", "vocab.txt", "Give a model_dir"],
+        ["folder can't be made", "{root}/vocab.txt", "a file", "Give a model_dir"],
     ),
 }  # fmt: skip
 

@@ -6,7 +6,8 @@ import shutil
 import pytest
 
 from electra_tf2.errors import UserError
-from electra_tf2.files import folder_lock
+from electra_tf2.outputs import folder_lock
+from electra_tf2.pretraining import phase_trainers
 from tests.data.building import content
 from tests.pretraining import tiny
 from tests.program_errors import error_of
@@ -75,6 +76,37 @@ def test_evaluation_leaves_the_stored_configuration_alone(small_model):
     code, shown = tiny.main_here(main_arguments)
     assert code == 0, shown
     assert (model_dir / "config.json").read_bytes() == before
+
+
+def test_a_model_that_is_only_read_is_evaluated(small_model, monkeypatch):
+    data_dir, model_dir = small_model
+    (model_dir / "results").write_text("")  # in the way of the folder
+    monkeypatch.setattr(phase_trainers, "folder_problem", lambda path: "read-only")
+    before = sorted(model_dir.rglob("*"))
+    run = {**tiny.UNIFORM, "do_train": False, "do_eval": True, "num_eval_steps": 1}
+    code, shown = tiny.main_here(tiny.arguments(data_dir, model_dir.name, **run))
+    assert code == 0, shown
+    assert "disc_loss = " in shown and "Warning: the results are not written" in shown
+    assert sorted(model_dir.rglob("*")) == before
+    named = {"results_txt": str(model_dir / "results" / "x.txt")}
+    code, shown = tiny.main_here(tiny.arguments(data_dir, model_dir.name, **run, **named))
+    assert code == 2 and "hparam results_txt" in shown
+
+
+def test_a_data_folder_is_not_a_pattern(tmp_path):
+    names = ["q?x [v2],a\udcff\\*", "qax v,a\udcffb"]
+    for name in names:
+        (tmp_path / name).mkdir()
+    data_dir = tmp_path / names[0]
+    run = tiny.arguments(data_dir, **tiny.UNIFORM, num_train_steps=1, do_eval=True)
+    tiny.write_data(tmp_path / names[1])
+    code, shown = tiny.main_here(run)
+    assert code == 2 and "vocab.txt" in shown  # not the neighbour's
+    tiny.write_data(data_dir)
+    code, shown = tiny.main_here(run)
+    assert code == 0, shown
+    assert (data_dir / "models" / "model" / "results" / "unsup_results.txt").exists()
+    assert (data_dir / "models" / "model" / "metrics.jsonl").exists()
 
 
 def test_accents_are_taken_from_the_data_whatever_the_pattern_and_stored(tmp_path):

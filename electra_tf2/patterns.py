@@ -1,0 +1,77 @@
+"""Patterns of file names, such as `data/*.tfrecord*,more/*.tfrecord*`: globs joined by commas.
+
+A folder that is there by its very name is that folder, whatever characters the name has: only what
+is no such folder is a pattern. `literal` makes a pattern of a folder that need not be there.
+"""
+
+from __future__ import annotations
+
+import glob
+import posixpath
+import re
+
+from electra_tf2 import files
+
+_SPECIAL = re.compile(r"[*?\[\\,]|^\s")
+_LITERAL = re.compile(r"\[([*?\[\\,\s])\]")
+# A special character after a backslash, which TensorFlow's globs take for itself.
+_ESCAPED = re.compile(r"(\[\\\])|\\([*?\[\]\\,])")
+_COMMA = re.compile(r"(?<!\[),|,(?!\])")
+
+
+def literal(path: str) -> str:
+    """Returns the pattern that matches a path alone, to which a pattern may be added."""
+    return _SPECIAL.sub(lambda match: f"[{match[0]}]", path)
+
+
+def plain(pattern: str) -> str | None:
+    """The inverse of `literal`: the path that a pattern stands for, or None if it is for several.
+
+    Args:
+        pattern: without commas, see `split`.
+    """
+    path = _LITERAL.sub(lambda match: match[1], pattern)
+    return path if literal(path) == pattern or not glob.has_magic(pattern) else None
+
+
+def split(patterns: str) -> list[str]:
+    """Cuts patterns at their commas, but for those in the names of folders and files there are."""
+    parts = [part.strip() for part in _COMMA.split(patterns)]
+    found = []
+    while parts:
+        count = next((n for n in range(len(parts), 1, -1) if _is_there(",".join(parts[:n]))), 1)
+        found.append(",".join(parts[:count]))
+        parts = parts[count:]
+    return [part for part in found if part]
+
+
+def _is_there(path: str) -> bool:
+    """Whether all of a path's commas are in names of folders there are, or it is there itself."""
+    return path.rfind(",") < len(_folder_there(path)) or files.exists(path)
+
+
+def _folder_there(pattern: str) -> str:
+    """Returns the longest beginning of a pattern that is a folder by its very name; "" if none."""
+    folder = posixpath.dirname(pattern)
+    while folder and not files.is_dir(folder):
+        folder = posixpath.dirname(folder) if folder != posixpath.dirname(folder) else ""
+    return folder
+
+
+def matches(pattern: str) -> list[str]:
+    """Returns the paths that match a pattern.
+
+    Args:
+        pattern: one of those that `split` gives.
+
+    Raises:
+        OSError: a remote file system does not answer.
+    """
+    if files.exists(pattern):
+        return [pattern]
+    if not files.is_local(pattern):
+        return files.remote_matches(pattern)
+    folder = _folder_there(pattern)
+    rest = pattern[len(folder) :].replace("[^", "[!")
+    rest = _ESCAPED.sub(lambda match: match[1] or f"[{match[2]}]", rest)
+    return glob.glob(glob.escape(folder) + rest, include_hidden=True)

@@ -1,0 +1,25 @@
+"""Signatures of fine-tuned models, called without being exported."""
+
+import numpy as np
+
+from finetune.export.saved_model import tagging_signatures
+from finetune.fine_tuned import FineTuned
+from tests.finetune.fine_tuned_models import write_fine_tuned
+
+
+def test_tags_of_ids_are_those_of_words(tmp_path):
+    folder, _, _ = write_fine_tuned(tmp_path, ["places"])
+    model = FineTuned.from_pretrained(str(folder))
+    (expected,) = model.predict(["the ship sailed to a harbour"])
+    tokenizer = model.source.tokenizer
+    pieces = [tokenizer.encode(word) for word in expected.words]
+    vocabulary = tokenizer.vocabulary
+    ids = [vocabulary.cls_id, *(i for own in pieces for i in own), vocabulary.sep_id, 0]
+    first = np.cumsum([1, *map(len, pieces)])[:-1]
+    mask = np.array([[1] * (len(ids) - 1) + [0]], np.int32)
+    signature = tagging_signatures(model, model.task("places")).signatures["places_ids"]
+    found = {n: v.numpy()[0] for n, v in signature.function(np.array([ids]), mask, mask).items()}
+    assert [found["tags"][i].decode() for i in first] == expected.tags
+    assert [model.task("places").labels[i] for i in found["tag_ids"][first]] == expected.tags
+    np.testing.assert_allclose(found["probabilities"][first], expected.probabilities, atol=1e-5)
+    assert found["tags"][-1] == b"" and found["probabilities"][-1] == 0

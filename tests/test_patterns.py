@@ -1,0 +1,56 @@
+"""Patterns of records: what is a folder's name is not a pattern."""
+
+import os
+
+import pytest
+
+from electra_tf2.patterns import literal, matches, plain, split
+
+FOLDERS = [
+    "[v2]", "a,b", "q?x", "*", "back\\slash", "\\[x\\]", "~", " a b ", "[!a]", "[", "é", "\udcff",
+    "{a,b}",
+]  # fmt: skip
+
+
+@pytest.fixture
+def root(tmp_path):
+    for name in (*FOLDERS, "v", "2", "a", "b", "qax", "plain"):
+        os.makedirs(tmp_path / name, exist_ok=True)
+        for file in ("r-0", "r-1", ".r"):
+            (tmp_path / name / file).write_text("")
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_a_folder_is_not_a_pattern(root, name, monkeypatch):
+    folder = str(root / name)
+    expected = [f"{folder}/r-0", f"{folder}/r-1"]
+    for pattern in (f"{literal(folder)}/r-*", f"{folder}/r-*"):
+        assert split(pattern) == [pattern]
+        assert sorted(matches(pattern)) == expected
+    assert plain(literal(folder)) == folder
+    both = f"{literal(folder)}/r-0,{folder}/r-1 , {root}/plain/r-*"
+    assert [sorted(matches(p)) for p in split(both)] == [
+        expected[:1], expected[1:], [f"{root}/plain/r-0", f"{root}/plain/r-1"],
+    ]  # fmt: skip
+    os.makedirs(root / name / "more", exist_ok=True)
+    (root / name / "more" / "r-2").write_text("")
+    assert split(f"{folder}/*/r-*") == [f"{folder}/*/r-*"]
+    assert matches(f"{folder}/*/r-*") == [f"{folder}/more/r-2"]
+    monkeypatch.chdir(root)
+    assert sorted(matches(f"{literal(name)}/r-*")) == [f"{name}/r-0", f"{name}/r-1"]
+
+
+@pytest.mark.parametrize("name", ["q?y", "[pv]", "*y", "a,c"])
+def test_a_folder_that_is_not_there_has_no_neighbours(root, name):
+    assert matches(f"{literal(str(root / name))}/r-*") == []
+    assert split(f"{literal(str(root / name))}/r-*") == [f"{literal(str(root / name))}/r-*"]
+
+
+def test_patterns_of_folders_stay_patterns(root):
+    assert sorted(matches(f"{root}/[v2]x/r-0")) == []
+    assert sorted(matches(f"{root}/pl?in/r-[^1]")) == [f"{root}/plain/r-0"]
+    assert sorted(matches(f"{root}/p*/*")) == [f"{root}/plain/{n}" for n in (".r", "r-0", "r-1")]
+    assert matches(f"{root}/\\[v2\\]/r-0") == [f"{root}/[v2]/r-0"]
+    assert split("a/x*, b/y*,,c/z*") == ["a/x*", "b/y*", "c/z*"]
+    assert plain("a/*") is None and plain("a/b") == "a/b"
