@@ -47,7 +47,7 @@ def answer_units(text: str, units: Units = "words") -> list[str]:
         units: what is compared.
     """
     text = unicodedata.normalize("NFC", text.lower())
-    if not text.isascii():
+    if not (text.isascii() and text.isprintable()):
         text = "".join(char for char in text if char.isspace() or not is_dropped(char))
     bare = text.translate(_NO_PUNCTUATION)
     if units == "words":
