@@ -266,8 +266,9 @@ class SpanBasedQAScorer(Scorer):
         examples = [example for example, _ in self._answered()]
         if chosen != "auto":
             return {example.id: chosen for example in examples}
-        by_passage = {text: units_of(text) for text in {e.passage for e in examples}}
-        units = {example.id: by_passage[example.passage] for example in examples}
+        passages = {example.passage for example in examples}
+        by_passage: dict[str, Units] = {passage: units_of(passage) for passage in passages}
+        units: dict[str, Units] = {example.id: by_passage[example.passage] for example in examples}
         mixed = sum(unit == "mixed" for unit in units.values())
         if mixed:
             self._task.say_once(
