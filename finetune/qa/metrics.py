@@ -47,7 +47,7 @@ def answer_units(text: str, units: Units = "words") -> list[str]:
         units: what is compared.
     """
     text = unicodedata.normalize("NFC", text.lower())
-    if not text.isascii():
+    if not (text.isascii() and text.isprintable()):
         text = "".join(char for char in text if char.isspace() or not is_dropped(char))
     bare = text.translate(_NO_PUNCTUATION)
     if units == "words":
@@ -266,8 +266,9 @@ class SpanBasedQAScorer(Scorer):
         examples = [example for example, _ in self._answered()]
         if chosen != "auto":
             return {example.id: chosen for example in examples}
-        by_passage = {text: units_of(text) for text in {e.passage for e in examples}}
-        units = {example.id: by_passage[example.passage] for example in examples}
+        passages = {example.passage for example in examples}
+        by_passage: dict[str, Units] = {passage: units_of(passage) for passage in passages}
+        units: dict[str, Units] = {example.id: by_passage[example.passage] for example in examples}
         mixed = sum(unit == "mixed" for unit in units.values())
         if mixed:
             self._task.say_once(

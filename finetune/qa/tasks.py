@@ -57,7 +57,7 @@ class QATask(Task):
     """
 
     main_metric = "f1"
-    features_version = 2  # since labels are found by characters
+    features_version = 2  # 2: labels by characters
     question_format: QuestionFormat = SQUAD
 
     def __init__(self, config: FinetuningConfig, name: str, tokenizer: Tokenizer, v2: bool = False):

@@ -6,6 +6,7 @@ import pytest
 
 from electra_tf2.text.normalization import (
     UNCASED,
+    UNSPACED,
     Casing,
     FastNormalizer,
     normalize,
@@ -92,3 +93,10 @@ def test_casing_has_the_names_of_hparams_on_disk():
     stored = CASED.to_dict()
     assert stored == {"do_lower_case": False, "strip_accents": True}
     assert Casing.from_hparams(types.SimpleNamespace(**stored)) == CASED
+
+
+def test_scripts_without_spaces_between_words():
+    for char in "上𠀀𰻞々ひカｶㄅกລကខཀꀀ":
+        assert UNSPACED.fullmatch(char), char
+    for char in "aéбא서तعა1。":
+        assert not UNSPACED.search(char), char
