@@ -14,7 +14,7 @@ from electra_tf2.errors import UserError
 from electra_tf2.text.tokenizer import Tokenizer
 from finetune.classification.multilabel import MultilabelTask
 from finetune.classification.table_tasks import TableTask, sorted_labels
-from finetune.classification.tables import TableRow, label_text, read_table
+from finetune.classification.tables import TableRow, label_text
 from finetune.classification.tasks import InputExample
 from finetune.definitions import MultilabelDefinition
 
@@ -65,11 +65,10 @@ class TableMultilabel(TableTask, MultilabelTask):
     def _inferred_labels(self) -> tuple[str, ...]:
         path = self.data_file("train")
         found: collections.Counter[str] = collections.Counter()
-        columns = (self.definition.text, self.definition.label)
-        for row in read_table(path, columns, header=self.definition.header):
+        for row in self._read(path, "train"):
             try:
-                if not row.problem:
-                    found.update(self._listed(row))
+                self._example(0, row, "predict")  # its text can be used
+                found.update(self._listed(row))
             except ValueError:
                 continue  # counted when the examples are read
         if not found:
@@ -114,7 +113,8 @@ class TableMultilabel(TableTask, MultilabelTask):
             )
         return examples
 
-    def _labelled(self, row: TableRow) -> dict[str, Any]:
+    def _label_fields(self, row: TableRow, split: str) -> dict[str, Any]:
+        del split
         columns = self.definition.label_columns
         if columns is None:
             return {"labels": self._listed(row)}

@@ -43,6 +43,10 @@ if TYPE_CHECKING:
 
 # Rows that a debug run reads of each file.
 _DEBUG_ROWS = 100
+_LABELLED = ("train", "dev")
+# Keys of definitions that version 0.1.0 did not have, and that no feature depends on or that
+# stand among the settings of their own.
+_LATER_KEYS = ("id", "windows", "class_weights", "threshold")
 # More labels than this, and than half of the rows, are hardly meant as labels.
 _MANY_LABELS = 50
 
@@ -65,32 +69,34 @@ class TableTask(SingleOutputTask):
 
     def read_examples(self, path: str, split: str) -> list[InputExample]:
         """Reads a file; see `Task`. Ids number its rows from 0."""
-        definition, labelled = self.definition, split in ("train", "dev")
-        rows = read_table(
-            path,
-            (definition.text, *self._other_columns(split)),
-            () if definition.text_b is None else (definition.text_b,),
-            definition.header,
-        )
-        bad, examples = BadRows(path), []
+        rows, bad, examples = self._read(path, split), BadRows(path), []
         rows = rows[:_DEBUG_ROWS] if self.config.debug else rows
         for eid, row in enumerate(rows):
             try:
-                examples.append(self._example(eid, row, labelled, split != "train"))
+                examples.append(self._example(eid, row, split))
             except ValueError as error:
                 bad.add(row.line, str(error))
         bad.check(len(rows))
         return examples
 
+    def _read(self, path: str, split: str) -> list[TableRow]:
+        definition = self.definition
+        return read_table(
+            path,
+            (definition.text, *self._other_columns(split)),
+            () if definition.text_b is None else (definition.text_b,),
+            definition.header,
+        )
+
     def _other_columns(self, split: str) -> list[Column]:
         """The columns that every row of a split must have besides its text, each once."""
         labels = [column for _, column in self.definition.columns_of_labels()]
-        columns = labels if split in ("train", "dev") else []
+        columns = labels if split in _LABELLED else []
         if self.definition.id is not None and split != "train":
             columns.append(self.definition.id)
         return [*dict.fromkeys(c for c in columns if c != self.definition.text)]
 
-    def _example(self, eid: int, row: TableRow, labelled: bool, named: bool) -> InputExample:
+    def _example(self, eid: int, row: TableRow, split: str) -> InputExample:
         if row.problem:
             raise ValueError(row.problem)
         definition = self.definition
@@ -99,20 +105,19 @@ class TableTask(SingleOutputTask):
             eid=eid,
             text_a=cell_text(row.cells[definition.text]),
             text_b=None if second is None else cell_text(second),
-            id=self._id(row) if named else None,
-            **(self._labelled(row) if labelled else {}),
+            id=None if split == "train" else self._id(row),
+            **(self._label_fields(row, split) if split in _LABELLED else {}),
         )
 
-    def _labelled(self, row: TableRow) -> dict[str, Any]:
-        """The fields of an example that hold its label."""
+    def _label_fields(self, row: TableRow, split: str) -> dict[str, Any]:
+        """Returns the fields of an example that hold its label, in a split with labels."""
+        del split  # a task that scores rows with labels of their own looks at it
         return {"label": self.parse_label(label_text(row.cells[self.definition.label]))}
 
     def _id(self, row: TableRow) -> str | float | None:
         """A row's own id as it stands in the file; a number in JSON stays one."""
-        if self.definition.id is None:
-            return None
-        value = row.cells[self.definition.id]
-        return value if isinstance(value, int | float) else cell_text(value)
+        value = None if self.definition.id is None else row.cells.get(self.definition.id)
+        return value if value is None or isinstance(value, int | float) else cell_text(value)
 
     def _training_labels(self) -> list[str]:
         """Returns the labels of the training file's usable rows."""
@@ -127,10 +132,9 @@ class TableTask(SingleOutputTask):
 
     def feature_settings(self) -> dict[str, Any]:
         """Returns what the features depend on."""
-        # All keys of both kinds, as in version 0.1.0: stored trials are compared by them. Later
-        # keys are left out where they are not used, and those that no feature depends on always.
+        # All keys of both kinds, as in version 0.1.0: stored trials are compared by them.
         definition = {"labels": None, "min": None, "max": None} | self.definition.to_dict()
-        for key in ("id", "windows", "class_weights", "threshold"):
+        for key in _LATER_KEYS:
             definition.pop(key, None)
         return {**super().feature_settings(), "definition": definition}
 
