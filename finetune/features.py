@@ -338,8 +338,8 @@ def _warn_of_cuts(task: Task, split: str, table: FeatureTable) -> None:
     cut, lost = int(np.count_nonzero(table.cut)), int(table.cut.sum())
     if cut:
         logging.warning(
-            "%s, %s: %d of %d examples (%.1f %%) are cut by max_seq_length %d; %.1f %% of all tokens "
-            "are lost.",
+            "%s, %s: %d of %d examples (%.1f %%) are cut by max_seq_length %d; %.1f %% of all "
+            "tokens are lost.",
             task.name,
             split,
             cut,

@@ -68,7 +68,7 @@ class TableMultilabel(TableTask, MultilabelTask):
         found: collections.Counter[str] = collections.Counter()
         for row in self._read(path, "train"):
             try:
-                self._example(0, row, "predict")
+                self._example(0, row, "predict")  # its text can be used
                 found.update(self._listed(row))
             except ValueError:
                 continue  # counted when the examples are read
@@ -114,7 +114,7 @@ class TableMultilabel(TableTask, MultilabelTask):
             )
         return examples
 
-    def _labelled(self, row: TableRow, split: str) -> dict[str, Any]:
+    def _label_fields(self, row: TableRow, split: str) -> dict[str, Any]:
         del split
         columns = self.definition.label_columns
         if columns is None:

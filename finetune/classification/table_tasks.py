@@ -52,8 +52,10 @@ if TYPE_CHECKING:
 # Rows that a debug run reads of each file.
 _DEBUG_ROWS = 100
 _LABELLED = ("train", "dev")
-# Keys of definitions that version 0.1.0 did not have.
+# Keys of definitions that version 0.1.0 did not have: those that a feature may depend on, and those
+# that none does or that stand among the settings of their own.
 _LATER_KEYS = ("separator", "quotes")
+_KEYS_APART = ("id", "windows", "class_weights", "threshold")
 # More labels than this, and than half of the rows, are hardly meant as labels.
 _MANY_LABELS = 50
 
@@ -132,21 +134,19 @@ class TableTask(SingleOutputTask):
             eid=eid,
             text_a=cell_text(row.cells[definition.text]),
             text_b=None if second is None else cell_text(second),
-            id=self._id(row),
-            **(self._labelled(row, split) if split in _LABELLED else {}),
+            id=None if split == "train" else self._id(row),
+            **(self._label_fields(row, split) if split in _LABELLED else {}),
         )
 
-    def _labelled(self, row: TableRow, split: str) -> dict[str, Any]:
-        """The fields of an example that hold its label; raises ValueError if there is none."""
+    def _label_fields(self, row: TableRow, split: str) -> dict[str, Any]:
+        """Returns the fields of an example that hold its label; ValueError if there is none."""
         del split  # a task that scores rows with labels of their own looks at it
         return {"label": self.parse_label(label_text(row.cells[self.definition.label]))}
 
     def _id(self, row: TableRow) -> str | float | None:
         """A row's own id as it stands in the file; a number in JSON stays one."""
-        if self.definition.id is None or self.definition.id not in row.cells:
-            return None
-        value = row.cells[self.definition.id]
-        return value if isinstance(value, int | float) else cell_text(value)
+        value = None if self.definition.id is None else row.cells.get(self.definition.id)
+        return value if value is None or isinstance(value, int | float) else cell_text(value)
 
     def _training_labels(self) -> TrainingLabels:
         """Reads the labels of the training file's rows whose texts can be used."""
@@ -161,10 +161,9 @@ class TableTask(SingleOutputTask):
 
     def feature_settings(self) -> dict[str, Any]:
         """Returns what the features depend on."""
-        # All keys of both kinds, as in version 0.1.0: stored trials are compared by them. Later
-        # keys are left out where they are not used, and those that no feature depends on always.
+        # All keys of both kinds, as in version 0.1.0: stored trials are compared by them.
         definition = {"labels": None, "min": None, "max": None} | self.definition.to_dict()
-        for key in ("id", "windows", "class_weights", "threshold"):
+        for key in _KEYS_APART:
             definition.pop(key, None)
         for key in _LATER_KEYS:
             if definition[key] is None:
@@ -312,7 +311,7 @@ class TableClassification(TableTask, ClassificationTask):
             raise ValueError(f"the label {text!r} is not one of {self._known_labels()}")
         return label
 
-    def _labelled(self, row: TableRow, split: str) -> dict[str, Any]:
+    def _label_fields(self, row: TableRow, split: str) -> dict[str, Any]:
         text = label_text(row.cells[self.definition.label])
         try:
             return {"label": self.parse_label(text)}
