@@ -30,6 +30,7 @@ from configure_pretraining import PretrainingConfig
 from electra_tf2 import cli
 from electra_tf2.data.build import BuildConfig, build_dataset
 from electra_tf2.data.vocabulary_builder import VocabularyConfig, build_vocabulary
+from electra_tf2.errors import shell_quoted
 
 MODEL_NAME = "quickstart"
 VOCAB_SIZE = 2048
@@ -207,6 +208,7 @@ def conclude(
 ) -> None:
     """Prints the figures, where everything lies and what to try next."""
     headline("Done")
+    output_dir = shell_quoted(str(folder))
     print(
         f"On held-out modules, after {figures['global_step']:,.0f} steps and "
         f"{seconds / 60:.1f} minutes in all:\n"
@@ -230,9 +232,9 @@ Where everything lies:
 
 What to try next:
   Fine-tune with three seeds:
-    {python()} examples/quickstart.py --output-dir {folder} --trials 3
+    {python()} examples/quickstart.py --output-dir {output_dir} --trials 3
   Pre-train for longer; the same model goes on from where it is:
-    {python()} examples/quickstart.py --output-dir {folder} --steps {2 * config.num_train_steps}
+    {python()} examples/quickstart.py --output-dir {output_dir} --steps {2 * config.num_train_steps}
   Your own text: a folder of text files, a sentence per line, a blank line between documents:
     {python()} build_vocabulary.py --corpus-dir TEXT --output-file data/vocab.txt --vocab-size 30522
     {python()} build_pretraining_dataset.py --corpus-dir TEXT --vocab-file data/vocab.txt \\

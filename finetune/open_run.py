@@ -148,6 +148,8 @@ def _check_places(config: FinetuningConfig) -> frozenset[str]:
     if config.do_eval and needed & set(_RESULTS):
         check_results_paths(config.results_txt, config.results_pkl)
     paths = _output_files(config) | {name: getattr(config, name) for name in _RESULTS}
+    if not config.do_train:
+        del paths["model_dir"]  # only read
     check_output_paths(
         {f"hparam {n}": p for n, p in paths.items() if n in needed and n not in _RESULTS}
     )

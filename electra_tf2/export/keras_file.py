@@ -19,7 +19,7 @@ import keras
 import tensorflow as tf
 
 from electra_tf2.console import say
-from electra_tf2.files import replace_file
+from electra_tf2.files import native, replace_file
 from electra_tf2.loading.folder import CASING, VOCABULARY, casing_json
 from electra_tf2.loading.networks import (
     build_discriminator,
@@ -78,4 +78,4 @@ def _save(network: keras.Model, path: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         local = os.path.join(folder, "network.keras")
         network.save(local)
-        tf.io.gfile.copy(local, path)
+        tf.io.gfile.copy(local, native(path))

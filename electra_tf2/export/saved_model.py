@@ -19,7 +19,8 @@ import keras
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-from electra_tf2.files import replace_file
+from electra_tf2.errors import UserError
+from electra_tf2.files import native, replace_file
 from electra_tf2.loading.folder import VOCABULARY
 from electra_tf2.loading.networks import (
     Noise,
@@ -112,8 +113,15 @@ def save(
         assets: more files, name -> text.
 
     Raises:
-        UserError: the folder can't be made.
+        UserError: the folder can't be made, or its name is not UTF-8.
     """
+    if native(output) != output:
+        raise UserError(
+            "TensorFlow writes SavedModels to folders with names in UTF-8 only.",
+            where="--output",
+            received=output,
+            remedy="Give a folder with another name, all folders above it included.",
+        )
     module: Any = tf.Module()  # what its attributes hold is saved with it
     variables = {id(v): v.value for network in networks for v in network.variables}
     module.weights = list(variables.values())

@@ -29,7 +29,7 @@ from finetune.classification.multilabel import DEFAULT_THRESHOLD
 from finetune.classification.regression import trained_scaling
 from finetune.classification.tasks import saved_labels
 from finetune.tagging.words import has_ideographs
-from finetune.trial_folders import TASKS, stored_states, stored_tuned
+from finetune.trial_folders import TASKS, stored_in, stored_states, stored_tuned
 
 _CLASSIFIER = {"classifier/kernel", "classifier/bias"}
 _SPANS = {"start/kernel", "start/bias", "end/kernel", "end/bias"}
@@ -51,6 +51,7 @@ class TrainedTask(NamedTuple):
         head: its variables by their paths below the task's scope.
         state: what training kept of it, see `Task.get_state`.
         hparams: those of the training.
+        path: of the file that holds the state.
         tuned: what was tuned for the model, see `Task.set_tuned`.
     """
 
@@ -58,6 +59,7 @@ class TrainedTask(NamedTuple):
     head: Mapping[str, np.ndarray]
     state: Mapping[str, Any]
     hparams: TrainedWith
+    path: str
     tuned: Mapping[str, Any]
 
     @property
@@ -90,11 +92,12 @@ def export_huggingface(source: str, output: str, options: ExportOptions) -> None
         )
     opened = open_to_export(source, options)
     hparams = opened.trained_with(TrainedWith)
+    path = posixpath.join(opened.pretrained.folder, TASKS)
     states = stored_states(opened.pretrained.folder)
     if not states:
         raise UserError(
             "The model was not fine-tuned by this program.",
-            where=posixpath.join(opened.pretrained.folder, TASKS),
+            where=path,
             received="no such file, or nothing in it",
             remedy="Give the folder of a trial, …/finetuning_models/<tasks>_model_<trial>.",
         )
@@ -104,7 +107,7 @@ def export_huggingface(source: str, output: str, options: ExportOptions) -> None
         _task_model(
             opened,
             options,
-            TrainedTask(task, _head(opened, task), state, hparams, tuned.get(task, {})),
+            TrainedTask(task, _head(opened, task), state, hparams, path, tuned.get(task, {})),
         )
         for task, state in states.items()
     ]
@@ -184,7 +187,8 @@ def _regression(
     source: Source, architecture: Architecture, trained: TrainedTask
 ) -> ConvertedNetwork | str:
     """The head learned scaled scores: its last layer undoes the scaling."""
-    scaling = trained_scaling(trained.name, trained.state, trained.hparams._asdict())
+    with stored_in(trained.path):
+        scaling = trained_scaling(trained.name, trained.state, trained.hparams._asdict())
     kernel = trained.head["classifier/kernel"] * scaling.divisor
     bias = scaling.restored(trained.head["classifier/bias"])
     config = {"problem_type": "regression", **_labels(["score"])}
@@ -289,11 +293,13 @@ def _dropout(architecture: Architecture, rate: float) -> dict[str, float]:
 
 
 def _trained_labels(trained: TrainedTask) -> dict[str, Any]:
-    names, outputs = saved_labels(trained.name, trained.state), len(trained.head["classifier/bias"])
+    with stored_in(trained.path):
+        names = saved_labels(trained.name, trained.state)
+    outputs = len(trained.head["classifier/bias"])
     if len(set(names)) != outputs:
         raise UserError(
             "A task's labels are not those of its head.",
-            where=f"{TASKS}, {trained.name}",
+            where=f"{trained.path}, task {trained.name}",
             received=f"{len(set(names))} labels, a head with {outputs} outputs",
             remedy="Restore the file, or fine-tune again.",
         )

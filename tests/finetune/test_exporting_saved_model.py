@@ -18,7 +18,10 @@ def test_tags_of_ids_are_those_of_words(tmp_path):
     first = np.cumsum([1, *map(len, pieces)])[:-1]
     mask = np.array([[1] * (len(ids) - 1) + [0]], np.int32)
     signature = tagging_signatures(model, model.task("places")).signatures["places_ids"]
-    found = {n: v.numpy()[0] for n, v in signature.function(np.array([ids]), mask, mask).items()}
+    found = {
+        n: v.numpy()[0]
+        for n, v in signature.function(np.array([ids], np.int32), mask, mask).items()
+    }
     assert [found["tags"][i].decode() for i in first] == expected.tags
     assert [model.task("places").labels[i] for i in found["tag_ids"][first]] == expected.tags
     np.testing.assert_allclose(found["probabilities"][first], expected.probabilities, atol=1e-5)
