@@ -136,6 +136,7 @@ class PretrainingConfig(HParams):
 
     # files; globs may be joined by commas
     pretrain_tfrecords: str = ""  # default: <data-dir>/pretrain_tfrecords/pretrain_data.tfrecord*
+    allow_other_data: bool = False  # resume even if those records have changed since the last step
     eval_tfrecords: str | None = None  # held-out records; null: evaluate on the training records
     vocab_file: str = ""  # default: <data-dir>/vocab.txt
     init_checkpoint: str | None = None  # weights to start a new run from; null: random ones
@@ -149,7 +150,8 @@ class PretrainingConfig(HParams):
         "preset do_train do_eval require_gpu num_train_steps num_eval_steps eval_every_steps "
         "save_checkpoints_steps phases keep_checkpoint_max log_every_steps iterations_per_loop "
         "eval_batch_size distribution worker_timeout xla use_tpu num_tpu_cores tpu_job_name "
-        "tpu_name tpu_zone gcp_project pretrain_tfrecords eval_tfrecords vocab_file "
+        "tpu_name tpu_zone gcp_project pretrain_tfrecords allow_other_data eval_tfrecords "
+        "vocab_file "
         "init_checkpoint model_dir results_txt results_pkl "
         "strip_accents".split()  # accents: the tokenizer tells
     )

@@ -83,6 +83,7 @@ OURS = {
     "strip_accents": True,
     "encoder": "bert",
     "init_checkpoint": None,
+    "allow_other_data": False,
     "eval_tfrecords": None,
     "mask_with_replacement": False,
     "segmentation": "static",

@@ -175,9 +175,14 @@ class HParams:
         Returns:
             Name, old value and new value of each such hparam; empty if the run may be resumed.
         """
-        kept = [name for name in cls.names() if name not in cls.free_on_resume]
+        kept = cls.names_kept_on_resume()
         values = [(n, old.get(n, getattr(cls, n)), new.get(n, getattr(cls, n))) for n in kept]
         return [(name, before, after) for name, before, after in values if before != after]
+
+    @classmethod
+    def names_kept_on_resume(cls) -> list[str]:
+        """The hparams that a resumed run has to keep, in the order of the page."""
+        return [name for name in cls.names() if name not in cls.free_on_resume]
 
 
 def contradiction(what: str, values: Mapping[str, Any], remedy: str) -> UserError:

@@ -130,8 +130,8 @@ class CheckpointStore:
         Raises:
             UserError: a file is missing, truncated, corrupt or of a newer format; names it.
         """
+        record = self._record(path)
         try:
-            record = _read_record(posixpath.join(path, STATE))
             prints = {name: Fingerprint(**print_) for name, print_ in record["files"].items()}
             weights, optimizer = (
                 read_arrays(posixpath.join(path, name), prints[name]) if wanted else {}
@@ -139,8 +139,28 @@ class CheckpointStore:
             )
         except UserError as error:
             raise error.with_(remedy=error.remedy or self._way_around(path)) from error
-        state = {name: value for name, value in record.items() if name not in _RESERVED}
-        return Checkpoint(record["step"], weights, optimizer, state)
+        return Checkpoint(record["step"], weights, optimizer, _state(record))
+
+    def newest_state(self) -> dict[str, Any]:
+        """Returns the state of the newest complete checkpoint, without reading its arrays.
+
+        Returns:
+            What `save` was given; {} if there is no checkpoint.
+
+        Raises:
+            UserError: it can't be read, see `load`.
+        """
+        steps = self.steps()
+        if not steps:
+            return {}
+        return _state(self._record(posixpath.join(self.folder, f"step-{steps[-1]:08d}")))
+
+    def _record(self, path: str) -> dict[str, Any]:
+        """Reads the state.json of a checkpoint."""
+        try:
+            return _read_record(posixpath.join(path, STATE))
+        except UserError as error:
+            raise error.with_(remedy=error.remedy or self._way_around(path)) from error
 
     def _names(self) -> list[str]:
         return files.list_dir(self.folder) if files.is_dir(self.folder) else []
@@ -241,6 +261,11 @@ def _record(step: int, state: Mapping[str, Any]) -> dict[str, Any]:
     record = {"format_version": FORMAT_VERSION, "step": int(step), **state, "libraries": libraries}
     json.dumps(record)  # raises before anything is written
     return record
+
+
+def _state(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the part of state.json that is not the checkpoint's own."""
+    return {name: value for name, value in record.items() if name not in _RESERVED}
 
 
 def _read_record(path: str) -> dict[str, Any]:
