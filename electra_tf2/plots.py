@@ -19,6 +19,7 @@ import tensorflow as tf
 from electra_tf2 import cli
 from electra_tf2.errors import UserError
 from electra_tf2.files import replace_file
+from electra_tf2.training.reports import RunLog, read_reports
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -98,9 +99,10 @@ def read_curve(model_dir: str, name: str, *, split: str = "train") -> Curve:
         The curve, labelled with the folder's name.
 
     Raises:
-        UserError: there is no log, or it has no such figure.
+        UserError: there is no log, it has no such figure, or a line of it other than the last is
+            not a report.
     """
-    path = posixpath.join(model_dir, "metrics.jsonl")
+    path = RunLog(model_dir).path
     if not tf.io.gfile.exists(path):
         raise UserError(
             "There is no log to plot.",
@@ -108,20 +110,19 @@ def read_curve(model_dir: str, name: str, *, split: str = "train") -> Curve:
             received=model_dir,
             remedy="Give the folder of a model that was trained: <data-dir>/models/<model-name>.",
         )
-    with tf.io.gfile.GFile(path) as file:
-        lines = [json.loads(line) for line in file if line.strip()]
+    reports = [report for report in read_reports(path) if report["split"] == split]
     points = [
-        (line["step"], line[name])
-        for line in lines
-        if line["split"] == split and line.get(name) is not None
+        (report["step"], report[name])
+        for report in reports
+        if isinstance(report.get(name), int | float)
     ]
     if not points:
-        known = sorted({key for line in lines if line["split"] == split for key in line})
+        known = sorted({key for report in reports for key in report} - {"split"})
         raise UserError(
             "The log has no such figure.",
             where=path,
             received=f"{name} (split {split})",
-            remedy="Choose one of: " + ", ".join(known),
+            remedy=f"Choose one of: {', '.join(known)}." if known else "Choose another split.",
         )
     steps, values = zip(*points, strict=True)
     return Curve(posixpath.basename(model_dir.rstrip("/")), list(steps), list(values))

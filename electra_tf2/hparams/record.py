@@ -111,10 +111,10 @@ class HParams:
                 raise UserError(
                     f"Unknown hparam {name!r}.",
                     where=f"hparam {name}",
-                    received=f"{name} = {value!r}",
+                    received=f"{name} = {value!r:.200}",
                     remedy=nearest_name_hint(name, hints),
                 )
-            setattr(self, name, check_value(name, copy.deepcopy(value), hints[name]))
+            setattr(self, name, copy.deepcopy(check_value(name, value, hints[name])))
 
     def to_dict(self) -> dict[str, Any]:
         """All hparams with their values, in the order of the page; can be written as JSON."""

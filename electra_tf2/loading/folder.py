@@ -276,7 +276,10 @@ def check_same_model(
 
 
 def check_same_tokens(
-    model_dir: str, vocabulary: Vocabulary, casing: Casing, state: Mapping[str, Any]
+    model_dir: str,
+    vocabulary: Vocabulary,
+    casing: Casing,
+    state: Mapping[str, Any] | None = None,
 ) -> None:
     """Refuses to resume a model on ids that mean something else than those it has seen.
 
@@ -287,11 +290,12 @@ def check_same_tokens(
         vocabulary: this run's.
         casing: this run's.
         state: of its newest checkpoint, which tells where a file is lost: `vocab_sha256`, `casing`.
-            What it doesn't say either is not compared.
+            What it doesn't say either is not compared. None: it says nothing.
 
     Raises:
         UserError: naming the difference.
     """
+    state = state or {}
     path = posixpath.join(model_dir, VOCABULARY)
     if tf.io.gfile.exists(path):
         if difference := vocabulary_difference(load_vocabulary(path), vocabulary):

@@ -14,6 +14,7 @@ from electra_tf2.console import say
 from electra_tf2.data.input import TrainingFiles, open_training_files
 from electra_tf2.data.position import data_changes, data_identity
 from electra_tf2.errors import UserError
+from electra_tf2.hparams.shared_checks import check_network_fits
 from electra_tf2.loading.folder import (
     CONFIG,
     check_no_other_model,
@@ -144,6 +145,7 @@ def open_run(config: PretrainingConfig, devices: Devices) -> Run:
     strategy, workers = devices
     compute_type = resolve_precision(config.precision)
     network = config.network()
+    check_network_fits(network)
     newest_checkpoint(CheckpointStore(config.model_dir), workers)  # the same for all, or an error
     data = workers.together(lambda: open_data(config, network, compute_type))
     workers.check_same_view("the data", data.fingerprint())
@@ -207,7 +209,7 @@ def open_data(
     if step is not None:
         check_same_tokens(config.model_dir, data.vocabulary, data.casing, state)
     if config.do_train and step is not None and step < config.num_train_steps:
-        _check_same_data(data, state.get("data"))
+        check_same_data(data, state.get("data"))
     return data
 
 
@@ -222,11 +224,11 @@ def _unknown_configuration(model_dir: str) -> UserError:
     )
 
 
-def _check_same_data(data: Data, stored: object) -> None:
-    """Refuses to go on in the middle of other records, or says that it is done.
+def check_same_data(data: Data, stored: object) -> None:
+    """Refuses to go on in the middle of other records; says so if `allow_other_data` allows it.
 
     Args:
-        data: of this run.
+        data: of a run that trains.
         stored: what the checkpoint says of its phase's records; older versions say nothing.
 
     Raises:
@@ -247,9 +249,9 @@ def _check_same_data(data: Data, stored: object) -> None:
             "The training data are not those that this model was trained on so far.",
             where=f"hparam pretrain_tfrecords, {phase.config.pretrain_tfrecords}",
             received="; ".join(changes),
-            remedy="Give the former records to resume the run. To go on with these, from the same "
-            "number of examples, set allow_other_data to true. For a new model, choose another "
-            "--model-name.",
+            remedy="Give the former records to resume the run. To go on with these at the same "
+            "number of examples (or after a damaged shard was replaced), set allow_other_data to "
+            "true. For a new model, choose another --model-name.",
         )
 
 
