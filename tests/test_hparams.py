@@ -146,6 +146,7 @@ def test_accepted(name, value, kept):
         ("steps", None, "Give an integer at least 1."),
         ("steps", 0, "Give a number that is at least 1."),
         ("rate", "0.1", "Give a number more than 0. Write it without quotes."),
+        ("rate", "-inf", "Give a number more than 0."),
         ("rate", 0, "Give a number that is more than 0."),
         ("rate", False, "Give a number more than 0."),
         ("rate", float("nan"), "Give a number more than 0."),

@@ -296,6 +296,17 @@ def _digest(path: str, count: int, whole: bool) -> str:
     return digest.hexdigest()
 
 
+def changed_files(
+    before: Mapping[str, Any], now: Mapping[str, Any], paths: Sequence[str]
+) -> list[str]:
+    """Returns the files whose contents differ, of as many as before; arguments: `data_changes`."""
+    theirs, ours = str(before.get("contents")).split(), now["contents"].split()
+    if len(theirs) != len(ours):
+        return []
+    pairs = zip(paths, theirs, ours, strict=True)
+    return [path for path, one, other in pairs if one != other]
+
+
 def data_changes(
     before: Mapping[str, Any], now: Mapping[str, Any], paths: Sequence[str]
 ) -> list[str]:
@@ -322,9 +333,6 @@ def data_changes(
         if before.get(name) != now[name]
     ]
     changes += [f"{name}: {built[name]} before, {now['build'][name]} now" for name in rebuilt]
-    if len(theirs) == len(ours):
-        pairs = zip(paths, theirs, ours, strict=True)
-        changed = [path for path, one, other in pairs if one != other]
-        what = "the same shards in another order" if sorted(theirs) == sorted(ours) else "contents"
-        changes += [f"{what}: {first_of(changed, 3, ', ')}"] if changed else []
-    return changes
+    changed = changed_files(before, now, paths)
+    what = "the same shards in another order" if sorted(theirs) == sorted(ours) else "contents"
+    return changes + ([f"{what}: {first_of(changed, 3, ', ')}"] if changed else [])

@@ -28,7 +28,7 @@ from typing import Any
 
 from electra_tf2.errors import UserError, nearest_name_hint
 from electra_tf2.hparams.text import parse_hparams
-from electra_tf2.hparams.types import check_value, type_name
+from electra_tf2.hparams.types import check_value, shown_value, type_name
 
 __all__ = ["HParamField", "HParams", "contradiction", "parse_hparams"]
 
@@ -111,7 +111,7 @@ class HParams:
                 raise UserError(
                     f"Unknown hparam {name!r}.",
                     where=f"hparam {name}",
-                    received=f"{name} = {value!r:.200}",
+                    received=f"{name} = {shown_value(value)}",
                     remedy=nearest_name_hint(name, hints),
                 )
             setattr(self, name, copy.deepcopy(check_value(name, value, hints[name])))

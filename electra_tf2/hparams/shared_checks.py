@@ -34,7 +34,7 @@ def folder_name_problem(name: str, longest: int) -> str:
         longest: how many bytes it may have in UTF-8.
     """
     if name in ("", ".", ".."):
-        return "it names a folder's place" if name else "it is empty"
+        return "it stands for another folder" if name else "it is empty"
     if "/" in name:
         return "it has a slash"
     if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in name):
@@ -217,11 +217,11 @@ def resolved_network(config: PretrainingConfig | FinetuningConfig) -> Transforme
         overrides=config.model_hparam_overrides,
         encoder=config.encoder,
     )
-    if not config.debug:
-        _check_network_size(network)
-        return network
-    embedding_size = config.embedding_size or DEBUG_NETWORK["hidden_size"]
-    return dataclasses.replace(network, **DEBUG_NETWORK, embedding_size=embedding_size)
+    if config.debug:
+        embedding_size = config.embedding_size or DEBUG_NETWORK["hidden_size"]
+        network = dataclasses.replace(network, **DEBUG_NETWORK, embedding_size=embedding_size)
+    _check_network_size(network)
+    return network
 
 
 def check_model_hparam_overrides(overrides: dict[str, Any]) -> dict[str, Any]:

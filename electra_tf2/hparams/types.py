@@ -107,7 +107,7 @@ def check_value(name: str, value: Any, annotation: Any) -> Any:
         raise UserError(
             f"The hparam {name!r} is out of range.",
             where=f"hparam {name}",
-            received=_shown(value),
+            received=shown_value(value),
             remedy=f"Give a number that is {' or '.join(in_range_of)}.",
         )
     raise UserError(
@@ -115,7 +115,7 @@ def check_value(name: str, value: Any, annotation: Any) -> Any:
         if not _literals(annotation) or not isinstance(value, str)
         else f"The hparam {name!r} has a value that is not supported.",
         where=f"hparam {name}",
-        received=f"{_shown(value)} ({_json_type(value)})",
+        received=f"{shown_value(value)} ({_json_type(value)})",
         remedy=f"Give {type_name(annotation)}.{_spelling_hint(value, annotation)}",
     )
 
@@ -129,7 +129,7 @@ def _check_texts(name: str, value: Any) -> None:
     while values:
         part, depth = values.pop()
         if isinstance(part, str) and "\0" in part:
-            problem, received = "holds the character NUL", _shown(part)
+            problem, received = "holds the character NUL", shown_value(part)
         elif depth > _DEEPEST:
             problem, received = "is nested too deeply", f"more than {_DEEPEST} levels"
         else:
@@ -146,8 +146,8 @@ def _check_texts(name: str, value: Any) -> None:
         )
 
 
-def _shown(value: Any) -> str:
-    """The value as Python writes it, shortened; of very large integers Python writes none."""
+def shown_value(value: Any) -> str:
+    """Returns a value as Python writes it, shortened; very large integers it does not write."""
     if isinstance(value, int) and value.bit_length() > 512:
         return f"an integer of about {value.bit_length() * 0.30103:.0f} digits"
     text = repr(value)
@@ -244,12 +244,16 @@ def _json_type(value: Any) -> str:
     return names.get(type(value), type(value).__name__)
 
 
+_NO_NUMBERS = ("inf", "nan")
+
+
 def _spelling_hint(value: Any, annotation: Any) -> str:
     bases = [_split_range(option)[0] for option in _options(annotation)]
     if bool in bases and value in ("True", "False"):
         return f" JSON writes {value.lower()}, without quotes."
     if int in bases and isinstance(value, float) and value.is_integer() and abs(value) <= _MOST:
         return f" Write {int(value)}, without a point or an exponent."
-    if isinstance(value, str) and (int in bases or float in bases) and not _literals(annotation):
+    is_number = isinstance(value, str) and value.strip().lower().lstrip("+-")[:3] not in _NO_NUMBERS
+    if is_number and (int in bases or float in bases) and not _literals(annotation):
         return " Write it without quotes."
     return ""

@@ -12,7 +12,8 @@ import keras
 
 from electra_tf2.console import say
 from electra_tf2.data.input import TrainingFiles, open_training_files
-from electra_tf2.data.position import data_changes, data_identity
+from electra_tf2.data.open_records import verify_file
+from electra_tf2.data.position import changed_files, data_changes, data_identity
 from electra_tf2.errors import UserError
 from electra_tf2.hparams.shared_checks import check_network_fits
 from electra_tf2.loading.folder import (
@@ -232,7 +233,8 @@ def check_same_data(data: Data, stored: object) -> None:
         stored: what the checkpoint says of its phase's records; older versions say nothing.
 
     Raises:
-        UserError: the phase goes on with records that differ.
+        UserError: the phase goes on with records that differ; or one of the first files that do is
+            damaged, which is not looked for in large data.
     """
     phase, records = data.phases[0], data.records[0]
     if not isinstance(stored, dict) or stored.get("phase") != phase.number:
@@ -241,6 +243,9 @@ def check_same_data(data: Data, stored: object) -> None:
     changes = data_changes(stored, records.identity, records.train.paths)
     if not changes:
         return
+    counts = dict(zip(records.train.paths, records.train.counts, strict=True))
+    for path in changed_files(stored, records.identity, records.train.paths)[:3]:
+        verify_file(path, counts[path])
     if phase.config.allow_other_data:
         say(f"Warning: training goes on with other data (allow_other_data): {'; '.join(changes)}")
         return

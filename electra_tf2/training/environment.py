@@ -20,7 +20,7 @@ from electra_tf2 import __version__, files
 
 _CPU_INFO = "/proc/cpuinfo"
 # Of the processor's flags, those that TensorFlow, oneDNN and XLA choose their kernels by.
-_VECTOR_FLAGS = ("sse4", "avx", "fma", "f16c", "amx", "asimd", "sve", "sme", "bf16", "i8mm")
+_VECTOR_FLAGS = ("sse4", "avx", "fma", "f16c", "amx", "asimd", "sve", "bf16", "i8mm")
 # Environment variables that choose other kernels.
 _VARIABLES = (
     "TF_ENABLE_ONEDNN_OPTS",
