@@ -10,25 +10,32 @@ import posixpath
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from electra_tf2.errors import UserError
 from electra_tf2.hparams.presets import FinetuningPresetName, preset_values
 from electra_tf2.hparams.recipes import FINETUNING_PRESETS
 from electra_tf2.hparams.record import HParams, contradiction
 from electra_tf2.hparams.shared_checks import (
     HEADS,
+    LONGEST_TASK_NAME,
     check_devices_and_batches,
     check_model_hparam_overrides,
     check_model_name,
     check_one_vocab_size,
+    folder_name_problem,
     resolved_network,
 )
 from electra_tf2.hparams.types import (
+    BatchSize,
+    BeamSize,
     Distribution,
     DropoutRate,
+    Epochs,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     ProbabilityBelowOne,
+    Seconds,
 )
 from electra_tf2.modeling.config import TransformerConfig
 
@@ -87,7 +94,7 @@ class FinetuningConfig(HParams):
     layerwise_lr_decay_scheme: Literal["official", "paper"] = "official"  # factor of the top layer
     # official: decay squared, as in that program; paper: decay
     weight_decay_rate: NonNegativeFloat = 0.01  # not for LayerNorm and biases
-    num_train_epochs: PositiveFloat = 3.0  # passes over the data; rte, sts: 10; QA: 2
+    num_train_epochs: Epochs = 3.0  # passes over the data; rte, sts: 10; QA: 2
     warmup_proportion: ProbabilityBelowOne = 0.1  # share of the steps to warm up the rate for
     adam_beta_1: ProbabilityBelowOne = 0.9  # decay of the first moment
     adam_beta_2: ProbabilityBelowOne = 0.999  # decay of the second moment
@@ -112,9 +119,9 @@ class FinetuningConfig(HParams):
     use_tfrecords_if_existing: bool = True  # use cached features if data and settings are unchanged
     max_seq_length: PositiveInt = 128  # longest example, in tokens; QA: 512; chunk: 256
     pad_to_max_length: bool = False  # pad every batch to max_seq_length; else to its longest
-    train_batch_size: PositiveInt = 32  # examples per step, over all devices
-    eval_batch_size: PositiveInt = 32  # examples per batch on the dev split
-    predict_batch_size: PositiveInt = 32  # examples per batch when writing test predictions
+    train_batch_size: BatchSize = 32  # examples per step, over all devices
+    eval_batch_size: BatchSize = 32  # examples per batch on the dev split
+    predict_batch_size: BatchSize = 32  # examples per batch when writing test predictions
     separate_ideographs: bool = True  # tagging: ideographs in words stand alone; official: false
     double_unordered: bool = True  # mrpc, sts: train on both orders of the two sentences
 
@@ -132,7 +139,7 @@ class FinetuningConfig(HParams):
     answerable_uses_start_logits: bool = True  # which sees where the answer would start, too
     answerable_weight: NonNegativeFloat = 0.5  # weight of that classifier's loss
     joint_prediction: bool = True  # predict the end given the start
-    beam_size: PositiveInt = 20  # starts, and ends for each, that joint prediction considers
+    beam_size: BeamSize = 20  # starts, and ends for each, that joint prediction considers
     qa_na_threshold: float = -2.75  # answer "none" where the null odds are above (SQuAD 2.0)
 
     # outputs
@@ -143,7 +150,7 @@ class FinetuningConfig(HParams):
 
     # devices and speed
     distribution: Distribution = "auto"  # auto: all GPUs of this machine, else its CPU
-    worker_timeout: PositiveInt = 300  # multi_worker: seconds to wait for the others at the start
+    worker_timeout: Seconds = 300  # multi_worker: seconds to wait for the others at the start
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # of the activations
     # auto: bfloat16 on GPUs that have it, else float32
     xla: bool | Literal["auto"] = "auto"  # compile the training step; auto: on a GPU
@@ -304,11 +311,16 @@ class FinetuningConfig(HParams):
                 "There is no task.", {"task_names": []}, "Name at least one, such as cola."
             )
         for name in self.task_names:
-            if not name or name in (".", "..") or set(name) & set("/,\\\n"):
-                raise contradiction(
+            problem = folder_name_problem(name, LONGEST_TASK_NAME)
+            if not problem and set(name) & set(",\\"):
+                problem = "it has a comma or a backslash"
+            if problem:
+                raise UserError(
                     "A task's name is not a folder name.",
-                    {"task_names": self.task_names},
-                    "Name tasks without slash and comma: their data lie in folders of that name.",
+                    where="hparam task_names",
+                    received=f"{name!r:.200}: {problem}",
+                    remedy="Give it a short name without slashes, commas and control characters: "
+                    "its data lie in a folder of that name.",
                 )
         if len(set(self.task_names)) < len(self.task_names):
             raise contradiction(
@@ -386,9 +398,24 @@ class FinetuningConfig(HParams):
                 {"qa_eval_file": qa[0], "qa_preds_file": qa[1], "qa_na_file": qa[2]},
                 "Give each a path of its own.",
             )
-        for name in ("model_dir", "results_txt", "results_pkl", "preprocessed_data_dir"):
-            if not getattr(self, name):
+        named_after_tasks = ("model_dir", "results_txt", "results_pkl", "preprocessed_data_dir")
+        for name in (*named_after_tasks, "qa_eval_file", "qa_preds_file", "qa_na_file"):
+            path = getattr(self, name)
+            if not path:
                 raise contradiction("A path is empty.", {name: ""}, "Leave it out for its default.")
+            longest = max(len(part.encode("utf-8", "replace")) for part in path.split("/"))
+            if longest > _LONGEST_FILE_NAME:
+                raise UserError(
+                    "A file's name is too long; by default it has the names of all tasks.",
+                    where=f"hparam {name}",
+                    received=f"{longest} bytes: {path!r:.200}",
+                    remedy=f"Set {name} to a path whose parts have at most {_LONGEST_FILE_NAME} "
+                    "bytes, or give the tasks shorter names.",
+                )
+
+
+# Systems allow 255; "_<trial>.replaced", ".lock" and the like are added.
+_LONGEST_FILE_NAME = 230
 
 
 def _fields_that_count(pattern: str, fields: int) -> int:

@@ -14,6 +14,7 @@ from electra_tf2.hparams.presets import PresetName, preset_values, with_preset_o
 from electra_tf2.hparams.recipes import PRESETS
 from electra_tf2.hparams.record import HParams, contradiction
 from electra_tf2.hparams.shared_checks import (
+    LARGEST_SIZES,
     check_devices_and_batches,
     check_model_hparam_overrides,
     check_model_name,
@@ -21,6 +22,7 @@ from electra_tf2.hparams.shared_checks import (
     resolved_network,
 )
 from electra_tf2.hparams.types import (
+    BatchSize,
     Distribution,
     MaskProbability,
     NonNegativeFloat,
@@ -28,6 +30,7 @@ from electra_tf2.hparams.types import (
     PositiveFloat,
     PositiveInt,
     ProbabilityBelowOne,
+    Seconds,
 )
 from electra_tf2.modeling.config import TransformerConfig, default_attention_heads
 from electra_tf2.patterns import literal
@@ -113,15 +116,15 @@ class PretrainingConfig(HParams):
 
     # batches
     max_seq_length: PositiveInt = 128  # tokens per example; has to be the data set's
-    train_batch_size: PositiveInt = 128  # examples per step, over all devices
-    eval_batch_size: PositiveInt = 128  # examples per evaluation batch, over all devices
+    train_batch_size: BatchSize = 128  # examples per step, over all devices
+    eval_batch_size: BatchSize = 128  # examples per evaluation batch, over all devices
     shuffle_buffer_size: PositiveInt = 10000  # examples held in memory to mix nearby ones
     segmentation: Literal["static", "dynamic"] = "static"  # dynamic: cut afresh in every epoch
     phases: list[dict[str, Any]] | None = None  # what differs by phase, see docs/pretraining.md
 
     # devices and speed
     distribution: Distribution = "auto"  # auto: all GPUs of this machine, else its CPU
-    worker_timeout: PositiveInt = 300  # multi_worker: seconds to wait for the others at the start
+    worker_timeout: Seconds = 300  # multi_worker: seconds to wait for the others at the start
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # of the activations
     # auto: bfloat16 on GPUs that have it, else float32
     xla: bool | Literal["auto"] = "auto"  # compile the training step; auto: on a GPU
@@ -137,6 +140,7 @@ class PretrainingConfig(HParams):
 
     # files; globs may be joined by commas
     pretrain_tfrecords: str = ""  # default: <data-dir>/pretrain_tfrecords/pretrain_data.tfrecord*
+    allow_other_data: bool = False  # resume even if those records have changed since the last step
     eval_tfrecords: str | None = None  # held-out records; null: evaluate on the training records
     vocab_file: str = ""  # default: <data-dir>/vocab.txt
     init_checkpoint: str | None = None  # weights to start a new run from; null: random ones
@@ -150,7 +154,8 @@ class PretrainingConfig(HParams):
         "preset do_train do_eval require_gpu num_train_steps num_eval_steps eval_every_steps "
         "save_checkpoints_steps phases keep_checkpoint_max log_every_steps iterations_per_loop "
         "eval_batch_size distribution worker_timeout xla use_tpu num_tpu_cores tpu_job_name "
-        "tpu_name tpu_zone gcp_project pretrain_tfrecords eval_tfrecords vocab_file "
+        "tpu_name tpu_zone gcp_project pretrain_tfrecords allow_other_data eval_tfrecords "
+        "vocab_file "
         "init_checkpoint model_dir results_txt results_pkl "
         "strip_accents".split()  # accents: the tokenizer tells
     )
@@ -301,6 +306,14 @@ class PretrainingConfig(HParams):
         hidden_size = int(round(network.hidden_size * self.generator_hidden_size))
         layers = int(round(network.num_hidden_layers * self.generator_layers))
         heads = default_attention_heads(hidden_size)
+        for name, size in (("hidden_size", hidden_size), ("num_hidden_layers", layers)):
+            share = f"generator_{name.removeprefix('num_hidden_')}"
+            if size > LARGEST_SIZES[name]:
+                raise contradiction(
+                    "The generator is too large.",
+                    {share: getattr(self, share), name: size},
+                    f"Choose a share that gives at most {LARGEST_SIZES[name]}.",
+                )
         if layers < 1 or hidden_size < 1 or hidden_size % heads:
             raise contradiction(
                 "The generator's shape is impossible.",

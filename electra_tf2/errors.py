@@ -167,10 +167,16 @@ def as_user_error(error: BaseException) -> UserError | None:
 
     Returns:
         The error itself if it is a `UserError`, one that explains a full disk, a path that the
-        system refuses or a lack of device memory, or None for everything else (a bug).
+        system refuses or a lack of memory, or None for everything else (a bug).
     """
     if isinstance(error, UserError):
         return error
+    if isinstance(error, MemoryError):
+        return UserError(
+            "There is not enough memory.",
+            received=str(error) or "MemoryError",
+            remedy="Use smaller sizes or fewer processes, or a machine with more memory.",
+        )
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return disk_full(error.filename, error)
     if isinstance(error, OSError) and error.errno in _REFUSED and error.filename is not None:

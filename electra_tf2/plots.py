@@ -12,13 +12,14 @@ import io
 import json
 import posixpath
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from electra_tf2 import cli
 from electra_tf2.console import show
 from electra_tf2.errors import UserError
 from electra_tf2.files import exists, read_bytes, replace_file
 from electra_tf2.outputs import check_output_paths
+from electra_tf2.training.reports import RunLog, read_reports
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -98,9 +99,10 @@ def read_curve(model_dir: str, name: str, *, split: str = "train") -> Curve:
         The curve, labelled with the folder's name.
 
     Raises:
-        UserError: there is no log, or it has no such figure.
+        UserError: there is no log, it has no such figure, or a line of it other than the last is
+            not a report.
     """
-    path = posixpath.join(model_dir, "metrics.jsonl")
+    path = RunLog(model_dir).path
     if not exists(path):
         raise UserError(
             "There is no log to plot.",
@@ -108,38 +110,22 @@ def read_curve(model_dir: str, name: str, *, split: str = "train") -> Curve:
             received=model_dir,
             remedy="Give the folder of a model that was trained: <data-dir>/models/<model-name>.",
         )
-    lines = _read_log(path)
+    reports = [report for report in read_reports(path) if report["split"] == split]
     points = [
-        (line["step"], line[name])
-        for line in lines
-        if line["split"] == split and line.get(name) is not None
+        (report["step"], report[name])
+        for report in reports
+        if isinstance(report.get(name), int | float)
     ]
     if not points:
-        known = sorted({key for line in lines if line["split"] == split for key in line})
+        known = sorted({key for report in reports for key in report} - {"split"})
         raise UserError(
             "The log has no such figure.",
             where=path,
             received=f"{name} (split {split})",
-            remedy="Choose one of: " + ", ".join(known),
+            remedy=f"Choose one of: {', '.join(known)}." if known else "Choose another split.",
         )
     steps, values = zip(*points, strict=True)
     return Curve(posixpath.basename(model_dir.rstrip("/")), list(steps), list(values))
-
-
-def _read_log(path: str) -> list[dict[str, Any]]:
-    """Reads the lines of a metrics.jsonl."""
-    try:
-        lines = [json.loads(line) for line in read_bytes(path).splitlines() if line.strip()]
-        for line in lines:
-            line["step"], line["split"]  # what every line has
-    except (OSError, ValueError, RecursionError, KeyError, TypeError) as error:
-        raise UserError(
-            "The log can't be read.",
-            where=path,
-            received=f"{type(error).__name__}: {error}",
-            remedy="Give the folder of a model that was trained by this program.",
-        ) from error
-    return lines
 
 
 def read_curves_file(path: str) -> list[Curve]:

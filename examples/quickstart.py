@@ -78,6 +78,8 @@ def main(argv: list[str] | None = None) -> None:
     help_text = "to fine-tune, each with another seed; 1 to 5 (default: 1)"
     add("--trials", type=int, choices=range(1, 6), metavar="N", default=1, help=help_text)
     flags = parser.parse_args(argv)
+    if not flags.minutes > 0:
+        parser.error(f"--minutes is more than 0; received {flags.minutes}")
     started = time.monotonic()
     prepare(flags.output_dir, flags.packages.split(","))
     config = make_config(flags.output_dir, plan_steps(flags))
@@ -156,8 +158,8 @@ def plan_steps(flags: argparse.Namespace) -> int:
     lines = (trial / "metrics.jsonl").read_text("utf-8").splitlines()
     steps_per_second = json.loads(lines[-1])["tokens_per_second"] / (BATCH_SIZE * LENGTH)
     shutil.rmtree(trial)
-    steps = int(60 * flags.minutes * steps_per_second) // 100 * 100
-    steps = max(STEPS_AT_LEAST, min(STEPS_AT_MOST, steps))
+    steps = min(STEPS_AT_MOST, 60 * flags.minutes * steps_per_second)
+    steps = max(STEPS_AT_LEAST, int(steps) // 100 * 100)
     plan.write_text(json.dumps(steps) + "\n", "utf-8")
     return steps
 

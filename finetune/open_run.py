@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from electra_tf2.console import say
 from electra_tf2.errors import UserError
+from electra_tf2.hparams.shared_checks import check_network_fits
 from electra_tf2.loading.folder import check_results_paths, read_config
 from electra_tf2.loading.pretrained import Pretrained, has_checkpoint, open_pretrained
 from electra_tf2.modeling.config import TransformerConfig
@@ -102,6 +103,7 @@ def _open_run(config: FinetuningConfig, devices: Devices) -> Run:
     folders = TrialFolders(config.model_dir)
     trial, start = (0, _pretrained(config)) if config.do_train else _find_trained(config, folders)
     network = resolve_network(config, start)
+    check_network_fits(network)
     check_length(config, network)
     casing = resolve_casing(config, start)
     vocabulary, vocab_file = resolve_vocabulary(config, start, network.vocab_size)
@@ -272,6 +274,7 @@ def open_data(run: Run) -> RunData:
         [preprocessor.features(task, "train") for task in tasks],
         [task.get_feature_specs() for task in tasks],
     )
+    _check_steps(config, train)
     scores = config.do_eval or config.eval_every_steps
     dev = open_dev_splits(preprocessor, tasks) if scores else []
     if config.write_test_outputs:
@@ -282,6 +285,21 @@ def open_data(run: Run) -> RunData:
     origin = training_origin(None if run.start is None else run.start.arrays, tasks)
     scored = scoring_origin([(split.task, split.split) for split in dev])
     return RunData(train, dev, origin, {**origin, **scored})
+
+
+# Ten million steps are a thousand times what fine-tuning takes; the plans of all lie in memory.
+_MOST_STEPS = 10_000_000
+
+
+def _check_steps(config: FinetuningConfig, train: TaskData) -> None:
+    batches = -(-train.num_rows // config.train_batch_size)
+    if batches * config.num_train_epochs > _MOST_STEPS:
+        raise UserError(
+            "The training would not end.",
+            where="hparam num_train_epochs",
+            received=f"{config.num_train_epochs:g} epochs of {batches} batches",
+            remedy=f"Choose at most {_MOST_STEPS // batches:g}.",
+        )
 
 
 def _check_start_is_kept(run: Run) -> None:

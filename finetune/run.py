@@ -255,7 +255,8 @@ def _free_folder(run: Run, data: RunData, trial: int) -> None:
             hparams=run.hparams(),
             network=run.network,
             changed=type(run.config).changed_on_resume,
-            origin=data.origin,
+            # The best weights are chosen by the scores of one dev split.
+            origin=data.whole_origin if run.config.eval_every_steps else data.origin,
         )
     except UserError:
         if not run.config.overwrite:

@@ -12,7 +12,7 @@ import keras
 
 from electra_tf2.console import say
 from electra_tf2.files import remove_tree
-from electra_tf2.loading.folder import make_model_folder, write_model_folder
+from electra_tf2.loading.folder import make_model_folder, stored_config, write_model_folder
 from electra_tf2.modeling.electra import count_parameters, describe_encoder
 from electra_tf2.training import devices
 from electra_tf2.training.checkpoints import CheckpointStore, newest_checkpoint
@@ -259,14 +259,14 @@ def train_trial(run: Run, data: RunData, trial: int) -> TrainedTrial:
     model = build_model(run, seed, need_heads=False)
     say(f"Model: {count_parameters(model):,} parameters; {describe_encoder(model.encoder)}")
     patience = Patience(config.patience)
-    trainer = _make_trainer(run, model, data.train, seed, trial, patience)
+    trainer = _make_trainer(run, model, data, seed, trial, patience)
     evaluation = Evaluation(config, model, run.strategy)
     newest = newest_checkpoint(trainer.run.store, run.workers)
     run.workers.together(lambda: _resume(trainer, newest, patience))
 
     def describe():
         _describe_model(run, folder)
-        write_origin(folder, data.origin)
+        write_origin(folder, data.whole_origin)
 
     run.workers.on_chief(describe)
     best = None
@@ -331,11 +331,11 @@ def _make_optimizer(run: Run, variables: Mapping[str, keras.Variable]) -> Replic
 
 
 def _make_trainer(
-    run: Run, model: FinetuningModel, data: TaskData, seed: int, trial: int, patience: Patience
+    run: Run, model: FinetuningModel, data: RunData, seed: int, trial: int, patience: Patience
 ) -> Trainer:
     config, folder = run.config, run.folders.path(trial)
     objective = FinetuningObjective(model)
-    plans = _batching(run).epoch(data.lengths, seed, 0)
+    plans = _batching(run).epoch(data.train.lengths, seed, 0)
     # Whole batches; a data set smaller than one, or a fraction of an epoch, still trains.
     steps = max(1, int(len(plans) * config.num_train_epochs))
     settings = LoopSettings.from_hparams(
@@ -360,9 +360,18 @@ def _make_trainer(
         log=RunLog(folder) if run.workers.is_chief else SilentLog(),
         description=f"{','.join(config.task_names)} trial {trial}",
         workers=run.workers,
+        identity=_identity(run, data),
         totals=patience.totals if patience.limit else None,
     )
     return Trainer(training)
+
+
+def _identity(run: Run, data: RunData) -> dict[str, Any]:
+    """What the state of checkpoints says of the trial: what its folder says too, in other files."""
+    hparams = run.hparams()
+    names = run.config.names_kept_on_resume()
+    config = stored_config({name: hparams[name] for name in names}, run.network)
+    return {"config": config, "origin": dict(data.whole_origin)}
 
 
 def _resume(trainer: Trainer, newest: str | None, patience: Patience) -> None:

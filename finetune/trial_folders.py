@@ -231,11 +231,12 @@ def write_origin(folder: str, origin: Origin) -> None:
 
 
 def _read_origin(folder: str) -> Origin | None:
-    """Reads a trial's fingerprints; None if it has none that can be read."""
+    """Reads a trial's fingerprints, or else those of its checkpoint; None if it has none."""
     try:
         return files.read_json(posixpath.join(folder, _ORIGIN), "The trial's origin", "")
     except UserError:
-        return None
+        stored = CheckpointStore(folder).newest_state().get("origin")
+        return stored if isinstance(stored, dict) else None
 
 
 def check_same_origin(stored: Origin | None, present: Origin, where: str) -> None:
@@ -300,5 +301,5 @@ def check_same_trial(
     if stored is None:
         check_no_other_model(folder)
         return
-    check_same_model(folder, stored, hparams, network, changed)
+    check_same_model(stored, hparams, network, changed)
     check_same_origin(_read_origin(folder), origin, folder)

@@ -92,6 +92,44 @@ def test_null_is_no_checkpoint():
 
 
 @pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        ".",
+        "..",
+        "a/b",
+        "a,b",
+        "a\\b",
+        "a\0b",
+        "a\nb",
+        "\x1b[1m",
+        "a\u2028b",
+        "\ud800",
+        "x" * 181,
+    ],
+)
+def test_task_names_are_folder_names(name):
+    with pytest.raises(UserError) as error:
+        config(name, tasks={name: {"kind": "tagging"}})
+    assert error.value.where in ("hparam task_names", "hparam tasks")
+    assert "\x1b" not in str(error.value) and "\0" not in str(error.value)
+
+
+def test_many_names_are_too_long_for_one_file():
+    names = [f"{letter * 60}" for letter in "abcd"]
+    paths = {}
+    while len(paths) < 10:
+        try:
+            config(*names, **paths)
+            break
+        except UserError as error:
+            name = str(error.where).removeprefix("hparam ")
+            assert name not in paths
+            paths[name] = f"out/{name}_{{:}}"
+    assert {"model_dir", "results_txt", "qa_na_file"} <= paths.keys() and len(paths) == 7
+
+
+@pytest.mark.parametrize(
     "hparams, words",
     [
         ({"use_tpu": True, "distribution": "mirrored"}, "devices are given twice"),

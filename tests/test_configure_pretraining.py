@@ -83,6 +83,7 @@ OURS = {
     "strip_accents": True,
     "encoder": "bert",
     "init_checkpoint": None,
+    "allow_other_data": False,
     "eval_tfrecords": None,
     "mask_with_replacement": False,
     "segmentation": "static",
@@ -256,10 +257,12 @@ def test_refused(overrides, message):
     assert info.value.where and info.value.received is not None and info.value.remedy
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "a/b"])
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a\0b", "a\nb", "\x1b[1m", "é" * 128])
 def test_model_name_is_a_folder_name(name):
-    with pytest.raises(UserError, match="--model-name"):
+    with pytest.raises(UserError) as error:
         PretrainingConfig(name, "/data")
+    assert error.value.where == "--model-name" and str(error.value).isprintable() is False
+    assert "\x1b" not in str(error.value) and "\0" not in str(error.value)
 
 
 def test_a_bigger_model_warns_of_small_settings():

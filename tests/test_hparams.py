@@ -146,12 +146,19 @@ def test_accepted(name, value, kept):
         ("steps", None, "Give an integer at least 1."),
         ("steps", 0, "Give a number that is at least 1."),
         ("rate", "0.1", "Give a number more than 0. Write it without quotes."),
+        ("rate", "-inf", "Give a number more than 0."),
         ("rate", 0, "Give a number that is more than 0."),
         ("rate", False, "Give a number more than 0."),
         ("rate", float("nan"), "Give a number more than 0."),
         ("rate", float("inf"), "Give a number more than 0."),
         ("drop", 1.0, "Give a number that is at least 0 and less than 1."),
         ("keep", -1, "Give a number that is at least 0."),
+        ("steps", 2**63, "Give a number that is at least 1 and at most 1000000000000."),
+        ("width", -(10**13), "Give a number that is at least -1e+12."),
+        ("rate", 1e308, "Give a number that is more than 0 and at most 1e+30."),
+        ("rate", 1e-50, "Give a number that is further from 0."),
+        ("labels", ["a\0"], "Give it without."),
+        ("overrides", {"x": [{"a\0b": 1}]}, "Give it without."),
         ("debug", 1, "Give true or false."),
         ("debug", "True", "Give true or false. JSON writes true, without quotes."),
         ("mode", "on", 'Give true or false or "auto".'),
@@ -170,7 +177,24 @@ def test_refused(name, value, hint):
         Settings(**{name: value})
     assert info.value.remedy == hint
     assert info.value.where == f"hparam {name}"
-    assert repr(value) in info.value.received
+    assert repr(value) in info.value.received or "NUL" in info.value.what
+
+
+def test_a_number_that_python_does_not_write():
+    with pytest.raises(UserError, match="integer of about 5000 digits") as info:
+        Settings(steps=10**5000)
+    assert info.value.where == "hparam steps"
+
+
+def test_what_is_nested_too_deeply():
+    value: list = []
+    for _ in range(100_000):
+        value = [value]
+    with pytest.raises(UserError, match="nested too deeply") as info:
+        Settings(overrides={"x": value})
+    assert info.value.where == "hparam overrides"
+    with pytest.raises(UserError):
+        parse_hparams("[" * 100_000)
 
 
 def test_a_hparam_must_not_hide_a_method():

@@ -37,6 +37,13 @@ from electra_tf2.text.vocabulary import Vocabulary, parse_vocabulary
 if TYPE_CHECKING:
     from electra_tf2.data.beam import BeamJob
 
+# Flag -> smallest and largest value. What lies above is a slip, and would fill memory or disk.
+_BOUNDS = {
+    "max_seq_length": (MIN_SEQ_LENGTH, 1 << 20),
+    "num_processes": (1, 4096),
+    "num_out_files": (1, 10**6),
+    "seed": (-(1 << 63), (1 << 63) - 1),
+}
 DROPPED_WARNING = 0.05  # share of the tokens from which on their loss is a warning
 
 
@@ -139,14 +146,15 @@ def build_dataset(config: BuildConfig) -> DatasetMetadata:
 
 def _check_flags(config: BuildConfig) -> None:
     """Checks the settings of a build, before any file is looked at."""
-    smallest = {"max_seq_length": MIN_SEQ_LENGTH, "num_processes": 1, "num_out_files": 1}
-    for name, least in smallest.items():
-        if getattr(config, name) < least:
+    for name, (least, most) in _BOUNDS.items():
+        value = getattr(config, name)
+        if not least <= value <= most:
+            large = value > most
             raise UserError(
-                f"{name} is too small.",
+                f"{name} is too {'large' if large else 'small'}.",
                 where=f"--{name.replace('_', '-')}",
-                received=getattr(config, name),
-                remedy=f"Give a number of at least {least}.",
+                received=value,
+                remedy=f"Give a number of at {f'most {most}' if large else f'least {least}'}.",
             )
     known = {"sampling": ("chunked", "official"), "segmentation": tuple(RECORD_KINDS)}
     for name, values in known.items():

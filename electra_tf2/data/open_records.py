@@ -166,7 +166,7 @@ def explain_data_loss(record_files: RecordFiles, error: Exception) -> UserError:
     """
     for path, count in zip(record_files.paths, record_files.counts, strict=True):
         try:
-            _verify_file(path, count)
+            verify_file(path, count)
         except UserError as found:
             return found
         except OSError as found:
@@ -371,8 +371,16 @@ def _verify_checksums(record_files: RecordFiles) -> None:
         raise explain_data_loss(record_files, ValueError(f"{count} records were read"))
 
 
-def _verify_file(path: str, expected: int) -> None:
-    """Raises a `UserError` that names the place, if anything is wrong with a file."""
+def verify_file(path: str, expected: int) -> None:
+    """Reads a file to its end.
+
+    Args:
+        path: the file.
+        expected: number of its records.
+
+    Raises:
+        UserError: it is damaged, or has another number of records; names the place.
+    """
     records = list(walk_records(path))
     if len(records) != expected:
         raise UserError(

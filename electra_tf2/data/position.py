@@ -6,26 +6,38 @@ position is found from the counts of the files. The number of examples that docu
 differs from epoch to epoch, so a position in dynamic data is found by counting: the examples of the
 epochs before, and of the files before. That takes the lengths of the sentences and no tokens. A run
 that starts at position 0 never counts.
+
+A position has a meaning in one sequence of records only, so a checkpoint also stores what tells
+that sequence from others, its identity.
 """
 
 from __future__ import annotations
 
 import collections
+import concurrent.futures
 import functools
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+import hashlib
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
+from electra_tf2 import files as files_lib
 from electra_tf2.data.documents import Documents, count_examples
 from electra_tf2.data.open_records import RecordFiles
 from electra_tf2.data.order import file_order, numbered_records, window_order
 from electra_tf2.data.segments import CutRule
 from electra_tf2.data.tfrecords import SENTENCE_LENGTHS
-from electra_tf2.errors import first_of
+from electra_tf2.errors import UserError, first_of
 
 _DOCUMENTS_AT_A_TIME = 1024
+
+# Up to this size every byte counts for the identity; of larger data, three blocks of each file.
+_WHOLLY_READ_BYTES = 1 << 30
+_BLOCK_BYTES = 1 << 16
+_READING_THREADS = 8
 
 
 def record_places(
@@ -234,3 +246,93 @@ def _find(counts: np.ndarray, index: int) -> tuple[int, int]:
     ends = np.cumsum(counts)
     group = int(np.searchsorted(ends, index, side="right"))
     return group, index - int(ends[group] - counts[group])
+
+
+def data_identity(files: RecordFiles) -> dict[str, Any]:
+    """Describes what a run is trained on: contents and their order, wherever the files lie.
+
+    Args:
+        files: the checked files.
+
+    Returns:
+        JSON values, for the state of checkpoints and `data_changes`: `records` (their number and
+        kind), `shards` (number of files), `contents` (a hash of each file in order, separated by
+        spaces; of more than 1 GiB together, a hash of their sizes, beginnings, middles and ends),
+        `build` (how the program that builds data sets was called, as far as metadata.json says).
+    """
+    whole = sum(map(files_lib.size, files.paths)) <= _WHOLLY_READ_BYTES
+    with concurrent.futures.ThreadPoolExecutor(_READING_THREADS) as threads:
+        digests = threads.map(_digest, files.paths, files.counts, itertools.repeat(whole))
+        contents = " ".join(digests)
+    built = files.metadata
+    names = ("seed", "sampling", "blanks_separate_docs", "split_long_lines")
+    return {
+        "records": files.described,
+        "shards": len(files.paths),
+        "contents": contents,
+        "build": {name: getattr(built, name) for name in names} if built else {},
+    }
+
+
+def _digest(path: str, count: int, whole: bool) -> str:
+    """Hashes a file: all of it, or its size and three blocks."""
+    try:
+        size = files_lib.size(path)
+        starts = range(0, size, _BLOCK_BYTES)
+        if not whole and len(starts) > 3:
+            starts = (0, (size - _BLOCK_BYTES) // 2, size - _BLOCK_BYTES)
+        digest = hashlib.blake2b(f"{count} {size}".encode(), digest_size=8)
+        with files_lib.reported_as_os_errors(path), files_lib.open_binary(path) as file:
+            for start in starts:
+                file.seek(start)
+                digest.update(file.read(_BLOCK_BYTES))
+    except OSError as error:
+        raise UserError(
+            "A TFRecord file can't be read.",
+            where=path,
+            received=files_lib.reason(error),
+            remedy="Make the file readable, or copy it again.",
+        ) from error
+    return digest.hexdigest()
+
+
+def changed_files(
+    before: Mapping[str, Any], now: Mapping[str, Any], paths: Sequence[str]
+) -> list[str]:
+    """Returns the files whose contents differ, of as many as before; arguments: `data_changes`."""
+    theirs, ours = str(before.get("contents")).split(), now["contents"].split()
+    if len(theirs) != len(ours):
+        return []
+    pairs = zip(paths, theirs, ours, strict=True)
+    return [path for path, one, other in pairs if one != other]
+
+
+def data_changes(
+    before: Mapping[str, Any], now: Mapping[str, Any], paths: Sequence[str]
+) -> list[str]:
+    """Says how data differ from those that a position belongs to.
+
+    Args:
+        before: the identity that a checkpoint stored.
+        now: the present one.
+        paths: the present files, in order.
+
+    Returns:
+        The differences, for a message; empty if the position means the same in both.
+    """
+    theirs, ours = str(before.get("contents")).split(), now["contents"].split()
+    built = before.get("build")
+    built = built if isinstance(built, dict) else {}
+    rebuilt = [name for name, value in now["build"].items() if built.get(name, value) != value]
+    # Of documents this decides how they are cut; the rest of `build` shows in the contents.
+    if theirs == ours and "split_long_lines" not in rebuilt:
+        return []
+    changes = [
+        f"{name}: {before.get(name)} before, {now[name]} now"
+        for name in ("records", "shards")
+        if before.get(name) != now[name]
+    ]
+    changes += [f"{name}: {built[name]} before, {now['build'][name]} now" for name in rebuilt]
+    changed = changed_files(before, now, paths)
+    what = "the same shards in another order" if sorted(theirs) == sorted(ours) else "contents"
+    return changes + ([f"{what}: {first_of(changed, 3, ', ')}"] if changed else [])

@@ -102,20 +102,20 @@ def sample_chunks(corpus: Sequence[CorpusFile], max_bytes: int) -> Iterator[Chun
 
 def _check(config: VocabularyConfig) -> None:
     bounds = {
-        "vocab_size": len(SPECIAL_TOKENS) + 1,
-        "min_frequency": 1,
-        "limit_alphabet": 1,
-        "max_bytes": 1,
+        "vocab_size": (len(SPECIAL_TOKENS) + 1, 10**8),
+        "min_frequency": (1, 10**15),
+        "limit_alphabet": (1, sys.maxunicode + 1),
+        "max_bytes": (1, 10**18),
     }
-    for name, least in bounds.items():
+    for name, (least, most) in bounds.items():
         value = getattr(config, name)
-        if value is not None and value < least:
-            flag = "--" + name.replace("_", "-")
+        if value is not None and not least <= value <= most:
+            large = value > most
             raise UserError(
-                "The value is too small.",
-                where=flag,
+                f"The value is too {'large' if large else 'small'}.",
+                where="--" + name.replace("_", "-"),
                 received=value,
-                remedy=f"Give at least {least}.",
+                remedy=f"Give at most {most}." if large else f"Give at least {least}.",
             )
     check_output_paths({"--output-file": config.output_file})
     if files.is_file(config.output_file) and not config.overwrite:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import posixpath
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from electra_tf2 import __version__, files
 from electra_tf2.loading.source import Source
+from electra_tf2.training.reports import last_reports
 
 if TYPE_CHECKING:
     from electra_tf2.export.huggingface import ConvertedNetwork
@@ -86,7 +84,7 @@ def _training(source: Source) -> list[str]:
     sections = {
         "Network": source.network.to_dict(),
         "Hyperparameters": hparams,
-        "Last metrics": _last_metrics(source.pretrained.folder),
+        "Last metrics": last_reports(source.pretrained.folder),
     }
     return [
         part
@@ -94,20 +92,6 @@ def _training(source: Source) -> list[str]:
         if values
         for part in (f"## {title}", _json_block(values))
     ]
-
-
-def _last_metrics(folder: str) -> dict[str, Any]:
-    """The last line of each split in metrics.jsonl; {} if the log can't be read."""
-    last: dict[str, Any] = {}
-    try:
-        lines = files.read_bytes(posixpath.join(folder, "metrics.jsonl")).splitlines()
-    except OSError:
-        return last
-    for line in lines:
-        with contextlib.suppress(ValueError, KeyError, TypeError):  # a line cut by a crash
-            content = json.loads(line)
-            last[content["split"]] = content
-    return last
 
 
 def _json_block(values: Mapping[str, Any]) -> str:

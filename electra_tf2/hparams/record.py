@@ -28,7 +28,7 @@ from typing import Any
 
 from electra_tf2.errors import UserError, nearest_name_hint
 from electra_tf2.hparams.text import parse_hparams
-from electra_tf2.hparams.types import check_value, type_name
+from electra_tf2.hparams.types import check_value, shown_value, type_name
 
 __all__ = ["HParamField", "HParams", "contradiction", "parse_hparams"]
 
@@ -111,10 +111,10 @@ class HParams:
                 raise UserError(
                     f"Unknown hparam {name!r}.",
                     where=f"hparam {name}",
-                    received=f"{name} = {value!r}",
+                    received=f"{name} = {shown_value(value)}",
                     remedy=nearest_name_hint(name, hints),
                 )
-            setattr(self, name, check_value(name, copy.deepcopy(value), hints[name]))
+            setattr(self, name, copy.deepcopy(check_value(name, value, hints[name])))
 
     def to_dict(self) -> dict[str, Any]:
         """All hparams with their values, in the order of the page; can be written as JSON."""
@@ -175,9 +175,14 @@ class HParams:
         Returns:
             Name, old value and new value of each such hparam; empty if the run may be resumed.
         """
-        kept = [name for name in cls.names() if name not in cls.free_on_resume]
+        kept = cls.names_kept_on_resume()
         values = [(n, old.get(n, getattr(cls, n)), new.get(n, getattr(cls, n))) for n in kept]
         return [(name, before, after) for name, before, after in values if before != after]
+
+    @classmethod
+    def names_kept_on_resume(cls) -> list[str]:
+        """The hparams that a resumed run has to keep, in the order of the page."""
+        return [name for name in cls.names() if name not in cls.free_on_resume]
 
 
 def contradiction(what: str, values: Mapping[str, Any], remedy: str) -> UserError:

@@ -3,16 +3,44 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import unicodedata
 from typing import TYPE_CHECKING, Any, Literal
 
 from electra_tf2.errors import UserError, nearest_name_hint
 from electra_tf2.hparams.record import HParams, contradiction
-from electra_tf2.hparams.types import PositiveFloat, PositiveInt, ProbabilityBelowOne, check_value
+from electra_tf2.hparams.types import (
+    PositiveInt,
+    ProbabilityBelowOne,
+    StandardDeviation,
+    check_value,
+)
 from electra_tf2.modeling.config import TransformerConfig, transformer_config
 
 if TYPE_CHECKING:
     from configure_finetuning import FinetuningConfig
     from configure_pretraining import PretrainingConfig
+
+
+# A folder's name may have 255 bytes, and the programs add to names of tasks.
+_LONGEST_MODEL_NAME, LONGEST_TASK_NAME = 255, 180
+
+
+def folder_name_problem(name: str, longest: int) -> str:
+    """Returns why a name can't be that of a folder; "" if it can.
+
+    Args:
+        name: the name.
+        longest: how many bytes it may have in UTF-8.
+    """
+    if name in ("", ".", ".."):
+        return "it stands for another folder" if name else "it is empty"
+    if "/" in name:
+        return "it has a slash"
+    if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in name):
+        return "it has a control character or line break"
+    size = len(name.encode("utf-8"))
+    return f"it has {size} bytes, more than {longest}" if size > longest else ""
 
 
 def check_model_name(model_name: str, elsewhere: str) -> None:
@@ -23,13 +51,15 @@ def check_model_name(model_name: str, elsewhere: str) -> None:
         elsewhere: the hparam that names a model in another place.
 
     Raises:
-        UserError: the name is empty, has a slash, or is "." or "..".
+        UserError: the name is empty, has a slash or a control character, is too long, or is "." or
+            "..".
     """
-    if model_name in ("", ".", "..") or "/" in model_name:
+    problem = folder_name_problem(model_name, _LONGEST_MODEL_NAME)
+    if problem:
         raise UserError(
             "The model's name is not a folder name.",
             where="--model-name",
-            received=repr(model_name),
+            received=f"{model_name!r:.200}: {problem}",
             remedy=f"Give a plain name; set the hparam {elsewhere} for a folder elsewhere.",
         )
 
@@ -95,7 +125,7 @@ class TransformerHParams(HParams):
     max_position_embeddings: PositiveInt = 512  # longest sequence
     type_vocab_size: PositiveInt = 2  # number of segment ids
     vocab_size: PositiveInt | None = None  # better set as the hparam of this name
-    initializer_range: PositiveFloat = 0.02  # standard deviation of the truncated normal
+    initializer_range: StandardDeviation = 0.02  # standard deviation of the truncated normal
 
 
 # The network that debug mode trains, whatever model_size and model_hparam_overrides say (official).
@@ -110,6 +140,68 @@ DEBUG_NETWORK = {
 HEADS = "num_attention_heads"
 """The one size that the weights don't show."""
 
+# Beyond these a digit too many was typed.
+LARGEST_SIZES = {
+    "hidden_size": 1 << 16,
+    "num_hidden_layers": 1000,
+    "intermediate_size": 1 << 18,
+    "embedding_size": 1 << 16,
+    "vocab_size": 10**8,
+    "max_position_embeddings": 1 << 20,
+    "type_vocab_size": 1 << 16,
+}
+
+
+def _check_network_size(network: TransformerConfig) -> None:
+    """Refuses sizes that no computer has room for.
+
+    Raises:
+        UserError: a size is beyond `LARGEST_SIZES`.
+    """
+    hparams = TransformerHParams.types()
+    for name, most in LARGEST_SIZES.items():
+        if getattr(network, name) > most:
+            place = f"model_hparam_overrides.{name}" if name in hparams else name
+            raise UserError(
+                "The network is too large.",
+                where=f"hparam {place}",
+                received=f"{name} {getattr(network, name)}",
+                remedy=f"Choose at most {most}.",
+            )
+
+
+def check_network_fits(network: TransformerConfig) -> None:
+    """Refuses a network whose weights alone exceed this machine's memory.
+
+    Args:
+        network: its sizes.
+
+    Raises:
+        UserError: there is not enough memory.
+    """
+    hidden, layers = network.hidden_size, network.num_hidden_layers
+    block = 4 * hidden * hidden + 2 * hidden * network.intermediate_size
+    rows = network.vocab_size + network.max_position_embeddings + network.type_vocab_size
+    weights = (layers if network.encoder == "bert" else 1) * block + rows * network.embedding_size
+    memory = _memory_bytes()
+    if memory is not None and 4 * weights > memory:
+        raise UserError(
+            "The network is larger than this machine's memory.",
+            where="hparams model_size, model_hparam_overrides, vocab_size",
+            received=f"hidden_size {hidden}, num_hidden_layers {layers}, vocab_size "
+            f"{network.vocab_size}: {weights:.3g} weights, {4 * weights / 1e9:,.0f} GB of "
+            f"{memory / 1e9:,.0f} GB",
+            remedy="Choose smaller sizes.",
+        )
+
+
+def _memory_bytes() -> int | None:
+    """The machine's memory, or None if the system doesn't tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None
+
 
 def resolved_network(
     config: PretrainingConfig | FinetuningConfig, overrides: dict[str, Any] | None = None
@@ -122,7 +214,7 @@ def resolved_network(
         overrides: in place of its `model_hparam_overrides`.
 
     Raises:
-        UserError: the sizes are impossible, see `TransformerConfig`.
+        UserError: the sizes are impossible, see `TransformerConfig`, or too large.
     """
     network = transformer_config(
         model_size=config.model_size,
@@ -131,10 +223,11 @@ def resolved_network(
         overrides=config.model_hparam_overrides if overrides is None else overrides,
         encoder=config.encoder,
     )
-    if not config.debug:
-        return network
-    embedding_size = config.embedding_size or DEBUG_NETWORK["hidden_size"]
-    return dataclasses.replace(network, **DEBUG_NETWORK, embedding_size=embedding_size)
+    if config.debug:
+        embedding_size = config.embedding_size or DEBUG_NETWORK["hidden_size"]
+        network = dataclasses.replace(network, **DEBUG_NETWORK, embedding_size=embedding_size)
+    _check_network_size(network)
+    return network
 
 
 def check_model_hparam_overrides(overrides: dict[str, Any]) -> dict[str, Any]:

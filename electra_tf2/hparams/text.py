@@ -55,7 +55,8 @@ def _parse_content(text: str, source: str) -> dict[str, Any]:
         return parse(text, source)
     except json.JSONDecodeError as error:
         raise _syntax_error(f"not valid JSON: {error.msg}", text, error.pos, source) from error
-    except ValueError as error:  # _unique, _no_constant, Python's limit on digits
+    # _unique, _no_constant, Python's limits on digits and on nesting
+    except (ValueError, RecursionError) as error:
         raise UserError(
             f"The hparams are not usable: {error}.",
             where=source,

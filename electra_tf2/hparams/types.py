@@ -25,17 +25,26 @@ class Range:
         high: largest number, itself allowed unless `high_open`.
         low_open: whether `low` itself is refused.
         high_open: whether `high` itself is refused.
+        limit: largest number that makes sense anywhere: what lies above is a slip of the keyboard,
+            and would overflow or fill the memory. Only those who exceed it are told of it.
     """
 
     low: float = -math.inf
     high: float = math.inf
     low_open: bool = False
     high_open: bool = False
+    limit: float = math.inf
 
     def __contains__(self, value: float) -> bool:
         above = value > self.low if self.low_open else value >= self.low
         below = value < self.high if self.high_open else value <= self.high
-        return above and below
+        return above and below and value <= self.limit
+
+    def needed(self, value: float) -> str:
+        """Says what a number has to be, where this one is out of range."""
+        if value <= self.limit:
+            return str(self)
+        return " and ".join(filter(None, [str(self), f"at most {self.limit:.15g}"]))
 
     def __str__(self) -> str:
         parts = []
@@ -46,10 +55,22 @@ class Range:
         return " and ".join(parts)
 
 
-PositiveInt = Annotated[int, Range(low=1)]
-NonNegativeInt = Annotated[int, Range(low=0)]
-PositiveFloat = Annotated[float, Range(low=0, low_open=True)]
-NonNegativeFloat = Annotated[float, Range(low=0)]
+# Products of steps and batch sizes stay below 2**63, and floats are numbers in float32 too.
+_MOST, _LARGEST_FLOAT, _SMALLEST_FLOAT = 10**12, 1e30, 2.0**-126
+_ANY = {
+    int: Range(low=-_MOST, limit=_MOST),
+    float: Range(low=-_LARGEST_FLOAT, limit=_LARGEST_FLOAT),
+}
+
+PositiveInt = Annotated[int, Range(low=1, limit=_MOST)]
+NonNegativeInt = Annotated[int, Range(low=0, limit=_MOST)]
+PositiveFloat = Annotated[float, Range(low=0, low_open=True, limit=_LARGEST_FLOAT)]
+NonNegativeFloat = Annotated[float, Range(low=0, limit=_LARGEST_FLOAT)]
+BatchSize = Annotated[int, Range(low=1, limit=10**6)]
+BeamSize = Annotated[int, Range(low=1, limit=1000)]
+Seconds = Annotated[int, Range(low=1, limit=10**6)]
+StandardDeviation = Annotated[float, Range(low=0, low_open=True, limit=1000)]
+Epochs = Annotated[float, Range(low=0, low_open=True, limit=1e6)]
 ProbabilityBelowOne = Annotated[float, Range(0, 1, high_open=True)]
 DropoutRate = Annotated[float, Range(0, 0.99)]  # see electra_tf2.modeling.config
 MaskProbability = Annotated[float, Range(0, 1, low_open=True, high_open=True)]
@@ -68,33 +89,69 @@ def check_value(name: str, value: Any, annotation: Any) -> Any:
         The value; an int given for a float becomes a float.
 
     Raises:
-        UserError: the type is wrong or the number lies out of range.
+        UserError: the type is wrong, the number lies out of range, or a text holds a NUL.
     """
+    _check_texts(name, value)
     in_range_of = []
     for option in _options(annotation):
         base, bounds = _split_range(option)
         if not _is_a(value, base):
             continue
         value_as = float(value) if base is float else value
-        if bounds is None or value_as in bounds:
+        bounds = bounds or _ANY.get(base)
+        is_lost = base is float and 0 < abs(value_as) < _SMALLEST_FLOAT
+        if bounds is None or (value_as in bounds and not is_lost):
             return value_as
-        in_range_of.append(bounds)
+        in_range_of.append("further from 0" if is_lost else bounds.needed(value_as))
     if in_range_of:
-        expected = " or ".join(map(str, in_range_of))
         raise UserError(
             f"The hparam {name!r} is out of range.",
             where=f"hparam {name}",
-            received=repr(value),
-            remedy=f"Give a number that is {expected}.",
+            received=shown_value(value),
+            remedy=f"Give a number that is {' or '.join(in_range_of)}.",
         )
     raise UserError(
         f"The hparam {name!r} has a value of the wrong type."
         if not _literals(annotation) or not isinstance(value, str)
         else f"The hparam {name!r} has a value that is not supported.",
         where=f"hparam {name}",
-        received=f"{value!r} ({_json_type(value)})",
+        received=f"{shown_value(value)} ({_json_type(value)})",
         remedy=f"Give {type_name(annotation)}.{_spelling_hint(value, annotation)}",
     )
+
+
+_DEEPEST = 50
+
+
+def _check_texts(name: str, value: Any) -> None:
+    """Refuses texts that no path or name can be, wherever they stand in a value."""
+    values = [(value, 0)]
+    while values:
+        part, depth = values.pop()
+        if isinstance(part, str) and "\0" in part:
+            problem, received = "holds the character NUL", shown_value(part)
+        elif depth > _DEEPEST:
+            problem, received = "is nested too deeply", f"more than {_DEEPEST} levels"
+        else:
+            if isinstance(part, dict):
+                values += [(own, depth + 1) for own in (*part.keys(), *part.values())]
+            elif isinstance(part, list):
+                values += [(own, depth + 1) for own in part]
+            continue
+        raise UserError(
+            f"The hparam {name!r} {problem}.",
+            where=f"hparam {name}",
+            received=received,
+            remedy="Give it without." if "NUL" in problem else "Give fewer levels.",
+        )
+
+
+def shown_value(value: Any) -> str:
+    """Returns a value as Python writes it, shortened; very large integers it does not write."""
+    if isinstance(value, int) and value.bit_length() > 512:
+        return f"an integer of about {value.bit_length() * 0.30103:.0f} digits"
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}…"
 
 
 def type_name(annotation: Any) -> str:
@@ -180,17 +237,23 @@ def _is_number(value: Any) -> bool:
 
 
 def _json_type(value: Any) -> str:
+    if isinstance(value, float) and not math.isfinite(value):
+        return "not a finite number"
     names = {bool: "a boolean", int: "an integer", float: "a number", str: "a string"}
     names |= {type(None): "null", dict: "an object", list: "a list"}
     return names.get(type(value), type(value).__name__)
+
+
+_NO_NUMBERS = ("inf", "nan")
 
 
 def _spelling_hint(value: Any, annotation: Any) -> str:
     bases = [_split_range(option)[0] for option in _options(annotation)]
     if bool in bases and value in ("True", "False"):
         return f" JSON writes {value.lower()}, without quotes."
-    if int in bases and isinstance(value, float) and value.is_integer():
+    if int in bases and isinstance(value, float) and value.is_integer() and abs(value) <= _MOST:
         return f" Write {int(value)}, without a point or an exponent."
-    if isinstance(value, str) and (int in bases or float in bases) and not _literals(annotation):
+    is_number = isinstance(value, str) and value.strip().lower().lstrip("+-")[:3] not in _NO_NUMBERS
+    if is_number and (int in bases or float in bases) and not _literals(annotation):
         return " Write it without quotes."
     return ""

@@ -35,6 +35,7 @@ from electra_tf2.text.vocabulary import (
     read_vocabulary_text,
     vocabulary_difference,
 )
+from electra_tf2.training.checkpoints import CheckpointStore
 
 CONFIG = "config.json"
 VOCABULARY = "vocab.txt"
@@ -49,14 +50,31 @@ class StoredConfig(NamedTuple):
     Attributes:
         hparams: those that the model was trained with.
         network: the sizes and rates of its main network.
+        path: the file that says so.
     """
 
     hparams: dict[str, Any]
     network: TransformerConfig
+    path: str
+
+
+def stored_config(hparams: Mapping[str, Any], network: TransformerConfig) -> dict[str, Any]:
+    """Returns the content of config.json, which the state of checkpoints holds as `config` too.
+
+    Args:
+        hparams: by name.
+        network: the sizes and rates of the main network.
+    """
+    return {"hparams": dict(hparams), "network": network.to_dict()}
 
 
 def read_config(model_dir: str) -> StoredConfig | None:
     """Returns the stored configuration, or None if the folder has none.
+
+    Where config.json is lost, the newest checkpoint tells those hparams that its weights depend on.
+
+    Args:
+        model_dir: the model's folder.
 
     Raises:
         UserError: the file is not JSON, not of the form that `write_model_folder` gives it, or
@@ -64,19 +82,42 @@ def read_config(model_dir: str) -> StoredConfig | None:
     """
     path = posixpath.join(model_dir, CONFIG)
     if not exists(path):
-        return None
-    what = "The model's stored configuration"
-    remedy = "Restore the file, or train under another model name."
-    stored = read_json(path, what, remedy)
-    hparams, network = stored.get("hparams"), stored.get("network")
+        return config_in_checkpoint(model_dir)
+    return _parse_config(read_json(path, _CONFIG_TITLE, _CONFIG_REMEDY), path)
+
+
+def config_in_checkpoint(model_dir: str) -> StoredConfig | None:
+    """Returns what the newest checkpoint says of the hparams that its weights depend on.
+
+    Args:
+        model_dir: the model's folder.
+
+    Returns:
+        The configuration; None if there is no checkpoint, or one of an older version.
+
+    Raises:
+        UserError: the checkpoint's state is damaged.
+    """
+    store = CheckpointStore(model_dir)
+    stored = store.newest_state().get("config")
+    return None if stored is None else _parse_config(stored, store.folder)
+
+
+_CONFIG_TITLE = "The model's stored configuration"
+_CONFIG_REMEDY = "Restore the file, or train under another model name."
+
+
+def _parse_config(stored: Any, path: str) -> StoredConfig:
+    parts = stored if isinstance(stored, dict) else {}
+    hparams, network = parts.get("hparams"), parts.get("network")
     if not isinstance(hparams, dict) or not isinstance(network, dict):
         raise UserError(
-            f"{what} can't be read.",
+            f"{_CONFIG_TITLE} can't be read.",
             where=path,
             received="JSON without the objects hparams and network",
-            remedy=remedy,
+            remedy=_CONFIG_REMEDY,
         )
-    return StoredConfig(hparams, _network(network, path))
+    return StoredConfig(hparams, _network(network, path), path)
 
 
 def _network(stored: Mapping[str, Any], path: str) -> TransformerConfig:
@@ -154,7 +195,7 @@ def write_model_folder(
         casing: of the text that the model is trained on.
     """
     vocabulary = read_vocabulary_text(vocab_file)
-    config = {"hparams": dict(hparams), "network": network.to_dict()}
+    config = stored_config(hparams, network)
     for name, content in (
         (VOCABULARY, vocabulary),
         (CASING, casing_json(casing)),
@@ -223,7 +264,6 @@ def check_no_other_model(model_dir: str) -> None:
 
 
 def check_same_model(
-    model_dir: str,
     stored: StoredConfig,
     hparams: Mapping[str, Any],
     network: TransformerConfig,
@@ -232,7 +272,6 @@ def check_same_model(
     """Refuses to resume a model under a configuration that would make it another one.
 
     Args:
-        model_dir: the model's folder.
         stored: from `read_config`.
         hparams: those of this run.
         network: that of this run.
@@ -252,7 +291,7 @@ def check_same_model(
     if differences:
         raise UserError(
             "This model was trained with another configuration.",
-            where=posixpath.join(model_dir, CONFIG),
+            where=stored.path,
             received="; ".join(
                 f"{name}: the model has {old!r}, this run {new!r}" for name, old, new in differences
             ),
@@ -261,27 +300,39 @@ def check_same_model(
         )
 
 
-def check_same_tokens(model_dir: str, vocabulary: Vocabulary, casing: Casing) -> None:
+def check_same_tokens(
+    model_dir: str,
+    vocabulary: Vocabulary,
+    casing: Casing,
+    state: Mapping[str, Any] | None = None,
+) -> None:
     """Refuses to resume a model on ids that mean something else than those it has seen.
 
     The hparams can't tell: `vocab_file` is only a path, and `strip_accents` may come from the data.
 
     Args:
-        model_dir: the model's folder; files that it lacks are not compared.
+        model_dir: the model's folder.
         vocabulary: this run's.
         casing: this run's.
+        state: of its newest checkpoint, which tells where a file is lost: `vocab_sha256`, `casing`.
+            What it doesn't say either is not compared. None: it says nothing.
 
     Raises:
         UserError: naming the difference.
     """
+    state = state or {}
     path = posixpath.join(model_dir, VOCABULARY)
     if exists(path):
         if difference := vocabulary_difference(load_vocabulary(path), vocabulary):
             raise _other_tokens(path, difference)
-    path, theirs = _casing_file(model_dir), read_casing(model_dir)
-    if path is not None and theirs is not None and theirs != casing:
-        before, now = (json.dumps(own.to_dict()) for own in (theirs, casing))
-        raise _other_tokens(path, f"the model has {before}, this run and its data {now}")
+    elif state.get("vocab_sha256", vocabulary.sha256) != vocabulary.sha256:
+        raise _other_tokens(path, "the file is lost; it was not this run's vocabulary")
+    theirs = read_casing(model_dir)
+    before, now = theirs.to_dict() if theirs else state.get("casing"), casing.to_dict()
+    if before is not None and before != now:
+        path = _casing_file(model_dir) or posixpath.join(model_dir, CASING)
+        received = f"the model has {json.dumps(before)}, this run and its data {json.dumps(now)}"
+        raise _other_tokens(path, received)
 
 
 def _other_tokens(where: str, received: str) -> UserError:

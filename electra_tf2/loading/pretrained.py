@@ -7,7 +7,7 @@ import os
 import posixpath
 import re
 from collections.abc import Iterable, Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -88,7 +88,7 @@ class Pretrained:
         """
         if self.network is not None:
             return self.network
-        sizes = shown_sizes(self.arrays)
+        sizes: dict[str, Any] = shown_sizes(self.arrays)
         if not {"vocab_size", "num_hidden_layers"} <= sizes.keys():
             return None
         heads = num_attention_heads or default_attention_heads(sizes["hidden_size"])

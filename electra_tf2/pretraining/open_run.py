@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+import posixpath
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import keras
 
 from electra_tf2.console import say
 from electra_tf2.data.input import TrainingFiles, open_training_files
+from electra_tf2.data.open_records import verify_file
+from electra_tf2.data.position import changed_files, data_changes, data_identity
+from electra_tf2.errors import UserError
+from electra_tf2.hparams.shared_checks import check_network_fits
 from electra_tf2.loading.folder import (
+    CONFIG,
     check_model_folder,
     check_no_other_model,
     check_results_paths,
     check_same_model,
     check_same_tokens,
+    config_in_checkpoint,
     read_config,
+    stored_config,
 )
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.modeling.electra import describe_parameters
@@ -51,10 +59,12 @@ class PhaseData(NamedTuple):
     Attributes:
         train: None if the run only evaluates and has held-out records.
         evaluation: what to evaluate on.
+        identity: tells the records to train on from others, see `data_identity`; None without them.
     """
 
     train: TrainingFiles | None
     evaluation: TrainingFiles
+    identity: Mapping[str, Any] | None
 
 
 class Data(NamedTuple):
@@ -76,11 +86,33 @@ class Data(NamedTuple):
 
     def fingerprint(self) -> str:
         """Returns the number of records and a hash of all that they are read from."""
-        files = [own for phase in self.records for own in phase if own is not None]
+        files = [own for phase in self.records for own in phase[:2] if own is not None]
         content = [(own.paths, own.counts, own.metadata) for own in files]
+        content += [phase.identity for phase in self.records]
         text = repr((self.vocabulary.sha256, self.casing, content))
         records = ", ".join(dict.fromkeys(own.described for own in files))
         return f"{records} ({hashlib.sha256(text.encode()).hexdigest()[:16]})"
+
+    def training_identity(self, network: TransformerConfig, phase: Phase) -> dict[str, Any]:
+        """Returns what the state of checkpoints says of a phase's training.
+
+        Args:
+            network: sizes of the discriminator.
+            phase: one of `phases`.
+
+        Returns:
+            `config` (the hparams that may not change on resume, and the sizes), `vocab_sha256`,
+            `casing`, and `data`: the phase's number, and the identity of its records.
+        """
+        names = [*phase.config.names_kept_on_resume(), "num_train_steps", "phases"]
+        hparams = {name: self.hparams[name] for name in names}
+        own = self.records[self.phases.index(phase)].identity
+        return {
+            "config": stored_config(hparams, network),
+            "vocab_sha256": self.vocabulary.sha256,
+            "casing": self.casing.to_dict(),
+            "data": {"phase": phase.number, **(own or {})},
+        }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,6 +147,7 @@ def open_run(config: PretrainingConfig, devices: Devices) -> Run:
     strategy, workers = devices
     compute_type = resolve_precision(config.precision)
     network = config.network()
+    check_network_fits(network)
     newest_checkpoint(CheckpointStore(config.model_dir), workers)  # the same for all, or an error
     data = workers.together(lambda: open_data(config, network, compute_type))
     workers.check_same_view("the data", data.fingerprint())
@@ -159,19 +192,25 @@ def open_data(
     _check_places(config)
     stored = read_config(config.model_dir)
     step = saved_step(config.model_dir)
+    state = CheckpointStore(config.model_dir).newest_state()
     if step is None and stored is None:
         check_no_other_model(config.model_dir)
-    if step is not None and stored is not None:
-        check_same_model(
-            config.model_dir,
-            stored,
-            {**config.to_dict(), "precision": compute_type},
-            network,
-            lambda old, new: changed_on_resume(type(config), old, new, step),
-        )
+    if state and stored is None:
+        raise _unknown_configuration(config.model_dir)
+    # A lost or foreign config.json must not let other hparams pass.
+    for own in (stored, config_in_checkpoint(config.model_dir)):
+        if step is not None and own is not None:
+            check_same_model(
+                own,
+                {**config.to_dict(), "precision": compute_type},
+                network,
+                lambda old, new: changed_on_resume(type(config), old, new, step),
+            )
     data = _read_data(config, _phases_left(config, step or 0), compute_type)
     if step is not None:
-        check_same_tokens(config.model_dir, data.vocabulary, data.casing)
+        check_same_tokens(config.model_dir, data.vocabulary, data.casing, state)
+    if config.do_train and step is not None and step < config.num_train_steps:
+        check_same_data(data, state.get("data"))
     return data
 
 
@@ -189,6 +228,52 @@ def are_results_optional(config: PretrainingConfig) -> bool:
     A model that is only read may lie in a folder that can't be written to, and so do they then.
     """
     return not config.do_train and not {"results_txt", "results_pkl"} & config.given
+
+
+def _unknown_configuration(model_dir: str) -> UserError:
+    """The error for a folder of an older version that has lost its configuration."""
+    return UserError(
+        "The model's configuration is lost, so this run can't be compared with it.",
+        where=posixpath.join(model_dir, CONFIG),
+        received="checkpoints, but no config.json",
+        remedy="Restore the file from a copy. Or start a new model from these weights: set "
+        f"another --model-name, and init_checkpoint to {model_dir}",
+    )
+
+
+def check_same_data(data: Data, stored: object) -> None:
+    """Refuses to go on in the middle of other records; says so if `allow_other_data` allows it.
+
+    Args:
+        data: of a run that trains.
+        stored: what the checkpoint says of its phase's records; older versions say nothing.
+
+    Raises:
+        UserError: the phase goes on with records that differ; or one of the first files that do is
+            damaged, which is not looked for in large data.
+    """
+    phase, records = data.phases[0], data.records[0]
+    if not isinstance(stored, dict) or stored.get("phase") != phase.number:
+        return
+    assert records.train is not None and records.identity is not None  # do_train
+    changes = data_changes(stored, records.identity, records.train.paths)
+    if not changes:
+        return
+    counts = dict(zip(records.train.paths, records.train.counts, strict=True))
+    for path in changed_files(stored, records.identity, records.train.paths)[:3]:
+        verify_file(path, counts[path])
+    if phase.config.allow_other_data:
+        say(f"Warning: training goes on with other data (allow_other_data): {'; '.join(changes)}")
+        return
+    with phase.named_in_errors():
+        raise UserError(
+            "The training data are not those that this model was trained on so far.",
+            where=f"hparam pretrain_tfrecords, {phase.config.pretrain_tfrecords}",
+            received="; ".join(changes),
+            remedy="Give the former records to resume the run. To go on with these at the same "
+            "number of examples (or after a damaged shard was replaced), set allow_other_data to "
+            "true. For a new model, choose another --model-name.",
+        )
 
 
 def _phases_left(config: PretrainingConfig, step: int) -> list[Phase]:
@@ -222,7 +307,8 @@ def _read_data(config: PretrainingConfig, phases: Sequence[Phase], compute_type:
                     casing, settled = Casing.from_hparams(files.metadata), True
                 opened.append(files)
         train = opened[0] if patterns[0] == phase.config.pretrain_tfrecords else None
-        records.append(PhaseData(train, opened[-1]))
+        identity = None if train is None else data_identity(train)
+        records.append(PhaseData(train, opened[-1], identity))
     hparams = {**config.to_dict(), **casing.to_dict(), "precision": compute_type}
     return Data(vocabulary, list(phases), records, casing, hparams)
 

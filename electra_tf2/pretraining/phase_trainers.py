@@ -102,6 +102,7 @@ class PhaseTrainers:
     def __init__(self, run: Run):
         config, devices, pretraining = run.config, run.devices, run.pretraining
         self._devices, self._pair, self._data = devices, pretraining.pair, run.data
+        self._network = run.network
         self._optimizer = make_optimizer(
             config, devices.strategy, pretraining.objective.named_variables()
         )
@@ -167,5 +168,6 @@ class PhaseTrainers:
             description=", ".join(filter(None, [f"pre-training {config.model_name}", phase.title])),
             workers=self._devices.workers,
             totals=self.compute.figures,
+            identity=self._data.training_identity(self._network, phase),
         )
         return Trainer(run)

@@ -202,6 +202,7 @@ def check_phases(config: PretrainingConfig) -> None:
         _checked(number, entry, hints) for number, entry in enumerate(config.phases, 1)
     ]
     total = sum(entry[_STEPS] for entry in config.phases)
+    check_value("phases: the sum of num_train_steps", total, hints[_STEPS])
     if _STEPS in config.given and config.num_train_steps != total:
         raise contradiction(
             "The number of steps is given twice, and differently.",

@@ -16,7 +16,7 @@ from electra_tf2.files import exists, read_bytes, replace_file
 from electra_tf2.loading.folder import make_model_folder, read_config
 from electra_tf2.loading.pretrained import open_pretrained
 from electra_tf2.outputs import folder_lock
-from electra_tf2.pretraining.open_run import open_data
+from electra_tf2.pretraining.open_run import Data, check_same_data, open_data
 from electra_tf2.pretraining.restore import saved_step
 from electra_tf2.pretraining.run import pretrain
 from electra_tf2.sweep.size_results import SizeResult, SizeScore, Sweep, read_sweep, write_sweep
@@ -111,7 +111,7 @@ def _check(config: PretrainingConfig) -> str:
     data = open_data(config, config.network(), compute_type)
     step = saved_step(config.model_dir)
     if step is not None:
-        _check_same_training(config)
+        _check_same_training(config, data, step)
     if step is not None and step > config.num_train_steps:
         raise UserError(
             "The model was trained for longer than the others of this sweep.",
@@ -122,11 +122,15 @@ def _check(config: PretrainingConfig) -> str:
     return data.fingerprint()
 
 
-def _check_same_training(config: PretrainingConfig) -> None:
+def _check_same_training(config: PretrainingConfig, data: Data, step: int) -> None:
     """Refuses a model that began with other data or weights: sizes would not be comparable."""
+    trained_on = CheckpointStore(config.model_dir).newest_state().get("data")
+    if step >= config.num_train_steps:  # where training goes on, `open_data` has compared them
+        check_same_data(data, trained_on)
     stored = read_config(config.model_dir)
     before = stored.hparams if stored else {}
-    for name in ("pretrain_tfrecords", "init_checkpoint"):
+    # Of models of older versions only the path of the data is known.
+    for name in ("init_checkpoint", *(["pretrain_tfrecords"] if trained_on is None else [])):
         now = getattr(config, name)
         if name in before and before[name] != now:
             raise UserError(

@@ -157,17 +157,16 @@ class CheckpointStore:
         Raises:
             UserError: a file is missing, truncated, corrupt or of a newer format; names it.
         """
+        record = self._record(path)
         try:
-            record = _read_record(posixpath.join(path, STATE))
-            prints = record.pop("files")
+            prints = record["files"]
             weights, optimizer = (
                 read_arrays(posixpath.join(path, name), prints[name]) if wanted else {}
                 for name, wanted in ((WEIGHTS, True), (OPTIMIZER, with_optimizer))
             )
         except UserError as error:
             raise error.with_(remedy=error.remedy or self._way_around(path)) from error
-        state = {name: value for name, value in record.items() if name not in _RESERVED}
-        return Checkpoint(record["step"], weights, optimizer, state, path)
+        return Checkpoint(record["step"], weights, optimizer, _state(record), path)
 
     def fingerprint(self, path: str) -> dict[str, int]:
         """Returns what the weights of a checkpoint are recognized by, without reading them.
@@ -178,8 +177,26 @@ class CheckpointStore:
         Raises:
             UserError: its state.json is missing or corrupt.
         """
+        return self._record(path)["files"][WEIGHTS]._asdict()
+
+    def newest_state(self) -> dict[str, Any]:
+        """Returns the state of the newest complete checkpoint, without reading its arrays.
+
+        Returns:
+            What `save` was given; {} if there is no checkpoint.
+
+        Raises:
+            UserError: it can't be read, see `load`.
+        """
+        steps = self.steps()
+        if not steps:
+            return {}
+        return _state(self._record(posixpath.join(self.folder, f"step-{steps[-1]:08d}")))
+
+    def _record(self, path: str) -> dict[str, Any]:
+        """Reads the state.json of a checkpoint."""
         try:
-            return _read_record(posixpath.join(path, STATE))["files"][WEIGHTS]._asdict()
+            return _read_record(posixpath.join(path, STATE))
         except UserError as error:
             raise error.with_(remedy=error.remedy or self._way_around(path)) from error
 
@@ -282,6 +299,11 @@ def _record(step: int, state: Mapping[str, Any]) -> dict[str, Any]:
     record = {"format_version": FORMAT_VERSION, "step": int(step), **state, "libraries": libraries}
     json.dumps(record)  # raises before anything is written
     return record
+
+
+def _state(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the part of state.json that is not the checkpoint's own."""
+    return {name: value for name, value in record.items() if name not in _RESERVED}
 
 
 class _Known(NamedTuple):

@@ -12,7 +12,7 @@ import os
 import platform
 import posixpath
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import IO, Any
 
 import tensorflow as tf
@@ -21,6 +21,8 @@ from electra_tf2 import files
 from electra_tf2.errors import UserError
 
 _FIELDS = ("step", "split", "wall_time")
+_LOG, _EVENTS = "metrics.jsonl", "tensorboard"
+_BLOCK_BYTES = 1 << 18
 
 
 class RunLog:
@@ -34,8 +36,8 @@ class RunLog:
     """
 
     def __init__(self, model_dir: str):
-        self.path = posixpath.join(model_dir, "metrics.jsonl")
-        self.events_folder = posixpath.join(model_dir, "tensorboard")
+        self.path = posixpath.join(model_dir, _LOG)
+        self.events_folder = posixpath.join(model_dir, _EVENTS)
         self._file: IO[str] | None = None
         self._events: dict[str, _EventFile] = {}
 
@@ -121,7 +123,8 @@ class _EventFile:
         files.make_dirs(folder)
         # TensorBoard wants "tfevents" in the name, and reads the files in the order of their names.
         name = f"events.out.tfevents.{time.time():.6f}.{platform.node()}.{os.getpid()}.v2"
-        self._writer = tf.io.TFRecordWriter(files.native(posixpath.join(folder, name)))
+        path: Any = files.native(posixpath.join(folder, name))  # bytes do, whatever the stubs say
+        self._writer = tf.io.TFRecordWriter(path)
         self._write(file_version="brain.Event:2")
 
     def restart(self, step: int) -> None:
@@ -160,6 +163,74 @@ class SilentLog:
         """Does nothing."""
 
 
+def read_reports(path: str) -> list[dict[str, Any]]:
+    """Reads all reports of a metrics.jsonl, without a last line that a crash left half-written.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Each report with its `step` (an integer), `split` and scalars.
+
+    Raises:
+        UserError: the file can't be read, or another line is not such a report.
+    """
+    try:
+        lines = _complete_lines(path)
+    except OSError as error:
+        raise UserError(
+            "The log can't be read.",
+            where=path,
+            received=files.reason(error),
+            remedy="Make the file readable.",
+        ) from error
+    reports = []
+    for index, line in enumerate(lines):
+        if line.strip():
+            _, split = _step_and_split(line, path, index)
+            reports.append({**json.loads(line), "split": split})
+    return reports
+
+
+def last_reports(model_dir: str) -> dict[str, dict[str, Any]]:
+    """Returns split -> the last report of it, reading no more of the log than that takes.
+
+    Args:
+        model_dir: the model's folder; its `tensorboard` folder tells the splits.
+
+    Returns:
+        The reports; lines that can't be read are passed over, and without a log there are none.
+    """
+    events = posixpath.join(model_dir, _EVENTS)
+    found: dict[str, dict[str, Any]] = {}
+    try:
+        splits = set(files.list_dir(events)) if files.is_dir(events) else None
+        for line in _lines_backwards(posixpath.join(model_dir, _LOG)):
+            try:
+                report = json.loads(line)
+                found.setdefault(str(report["split"]), report)
+            except (ValueError, KeyError, TypeError, RecursionError):
+                continue
+            if splits is not None and splits <= found.keys():
+                break
+    except OSError:
+        return {}
+    return dict(sorted(found.items(), key=lambda item: (item[0] != "train", item[0])))
+
+
+def _lines_backwards(path: str) -> Iterator[bytes]:
+    """Yields the lines of a file without their ends, the last one first."""
+    with files.reported_as_os_errors(path), files.open_binary(path) as file:
+        end, rest = files.size(path), b""
+        while end:
+            start = max(0, end - _BLOCK_BYTES)
+            file.seek(start)
+            first, *lines = (file.read(end - start) + rest).split(b"\n")
+            yield from reversed(lines)
+            end, rest = start, first
+        yield rest
+
+
 def _complete_lines(path: str) -> list[bytes]:
     """Returns the lines with their ends, without a last one that a crash left half-written."""
     lines = files.read_bytes(path).splitlines(keepends=True)
@@ -179,7 +250,7 @@ def _step_and_split(line: bytes, path: str, index: int) -> tuple[int, str]:
         step, split = report["step"], report.get("split", "train")
         if isinstance(step, int) and isinstance(split, str):
             return step, split
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         pass
     raise UserError(
         "The log holds a line that this program did not write.",

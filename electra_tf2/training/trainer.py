@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from electra_tf2.console import Progress
+from electra_tf2.console import Progress, say
 from electra_tf2.errors import UserError
 from electra_tf2.training.checkpoints import BackgroundSaver, Checkpoint, CheckpointStore
+from electra_tf2.training.environment import describe_environment, environment_changes
 from electra_tf2.training.loop import (
     Average,
     LoopSettings,
@@ -49,6 +50,8 @@ class TrainingRun:
             steps and stop after the same one; the chief saves.
         totals: steps done -> further figures of all of them, which go into reports and into the
             state of checkpoints.
+        identity: what is trained on what, JSON values by name for the state of checkpoints. Whoever
+            resumes the run compares them.
     """
 
     objective: Objective
@@ -61,6 +64,7 @@ class TrainingRun:
     description: str = "training"
     workers: Workers = dataclasses.field(default_factory=Workers)
     totals: Callable[[int], Mapping[str, float]] | None = None
+    identity: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,6 +174,7 @@ class Trainer:
         self._ends_early = False
         self._saver = BackgroundSaver(run.store)
         settings = run.settings
+        self._environment = describe_environment(run.strategy, jit_compile=settings.jit_compile)
         replica_step = ReplicaStep(
             run.objective,
             run.optimizer,
@@ -190,12 +195,19 @@ class Trainer:
         self.skipped = previous.skipped
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Takes weights, slots and position from a checkpoint."""
+        """Takes weights, slots and position from a checkpoint; warns of another environment."""
         self.run.optimizer.variables.assign(checkpoint.weights)
         position = checkpoint.part(_Position)
         self.step = checkpoint.step
         self.examples_seen, self.skipped = position
         self.run.optimizer.restore_slots(checkpoint.optimizer, updates=self.step - self.skipped)
+        changes = environment_changes(checkpoint.state.get("environment"), self._environment)
+        if changes and self.run.workers.is_chief:
+            say(
+                "Warning: other devices, threads or libraries than before round differently, so "
+                "training goes on exactly where it stopped, but not to the same last bits as "
+                f"without the stop ({'; '.join(changes)})."
+            )
 
     def save(self) -> str | None:
         """Writes a checkpoint of the present step; returns its folder once it is on the disk."""
@@ -350,6 +362,8 @@ class Trainer:
             "global_batch_size": self.run.settings.global_batch_size,
             "skipped_updates": self.skipped,
             **self._totals(),
+            "environment": self._environment,
+            **self.run.identity,
         }
 
     def _totals(self) -> Mapping[str, float]:

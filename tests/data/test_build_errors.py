@@ -149,6 +149,21 @@ TEXT_CASES = {
         None, ["--num-out-files", "-1"],
         ["num_out_files is too small", "--num-out-files", "-1", "at least 1"],
     ),
+    "a length for no memory": (
+        None, ["--max-seq-length", f"{10**12}"],
+        ["max_seq_length is too large", "--max-seq-length", "at most 1048576"],
+    ),
+    "processes for no machine": (
+        None, ["--num-processes", f"{1 << 63}"],
+        ["num_processes is too large", "--num-processes", "at most 4096"],
+    ),
+    "shards for no disk": (
+        None, ["--num-out-files", f"{10**12}"],
+        ["num_out_files is too large", "--num-out-files", "at most 1000000"],
+    ),
+    "a seed of more than 64 bits": (
+        None, ["--seed", f"{1 << 63}"], ["seed is too large", "--seed", "at most"],
+    ),
     "official sampling in two processes": (
         None, ["--sampling", "official", "--num-processes", "2"],
         ["needs one process", "--num-processes", "2", "--sampling chunked"],

@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from electra_tf2.data.open_records import RecordFiles
 from electra_tf2.data.order import ordered_records
-from electra_tf2.data.position import describe_places, record_places
+from electra_tf2.data.position import data_changes, describe_places, record_places
 
 COUNTS = (5, 1, 9, 4)
 
@@ -41,3 +41,31 @@ def test_description():
     assert describe_places(places) == "examples: 2 of b, 1 of a"
     many = [(str(number), 0) for number in range(11)]
     assert describe_places(many).endswith("1 of 7, and 3 more")
+
+
+IDENTITY = {
+    "records": "9 documents",
+    "shards": 2,
+    "contents": "aa bb",
+    "build": {"seed": 0, "split_long_lines": False},
+}
+
+
+@pytest.mark.parametrize(
+    "before, found",
+    [
+        ({}, []),
+        ({"records": "8 documents", "shards": 1}, []),  # only told beside other contents
+        ({"build": {"seed": 1}}, []),
+        ({"build": {"split_long_lines": True}}, ["split_long_lines: True before, False now"]),
+        ({"contents": "bb aa"}, ["the same shards in another order: a, b"]),
+        ({"contents": "aa cc"}, ["contents: b"]),
+        (
+            {"contents": "aa", "shards": 1, "build": {"seed": 1}},
+            ["shards: 1 before, 2 now", "seed: 1 before, 0 now"],
+        ),
+        ({"contents": 7, "build": [], "shards": None}, ["shards: None before, 2 now"]),  # damaged
+    ],
+)
+def test_how_data_differ(before, found):
+    assert data_changes({**IDENTITY, **before}, IDENTITY, ["a", "b"]) == found

@@ -127,7 +127,19 @@ def test_the_number_of_steps_follows_from_a_trial_and_is_kept(tmp_path, monkeypa
     assert quickstart.plan_steps(flags) == 1200 and len(trials) == 1
     flags.steps = 7
     assert quickstart.plan_steps(flags) == 7
+    (tmp_path / "steps.json").unlink()
+    flags.steps, flags.minutes = None, 1e308
+    assert quickstart.plan_steps(flags) == quickstart.STEPS_AT_MOST
     assert [path.name for path in tmp_path.iterdir()] == ["steps.json"]
+
+
+@pytest.mark.parametrize("minutes", ["0", "-inf", "nan"])
+def test_no_time(minutes, capsys):
+    import quickstart
+
+    with pytest.raises(SystemExit):
+        quickstart.main(["--minutes", minutes])
+    assert "--minutes" in capsys.readouterr().err
 
 
 def test_the_command_line_gives_the_same_configuration(tmp_path):

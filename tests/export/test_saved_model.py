@@ -9,6 +9,7 @@ import sys
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import electra_tf2
 import finetune
@@ -228,3 +229,16 @@ def test_tasks_whose_signatures_would_have_one_name_are_refused(tmp_path, monkey
         export_fine_tuned(str(folder), str(tmp_path / "exported"))
     assert error.value.received == "reviews_pairs"
     assert not (tmp_path / "exported").exists()
+
+
+def test_a_signature_has_the_name_of_its_task_whatever_that_is(tmp_path, monkeypatch):
+    name = "été 'x' [1] \"評価\" %s {:} ~"
+    for table in (trials.TASKS, trials.STATES):
+        monkeypatch.setitem(table, name, table["reviews"])
+    folder = write_trial(tmp_path / "trial", [name])
+    export_fine_tuned(folder, str(tmp_path / "exported"))
+    loaded = tf.saved_model.load(str(tmp_path / "exported"))
+    outputs = loaded.signatures[name](texts=tf.constant(["The river"]))
+    (expected,) = finetune.FineTuned.from_pretrained(folder).predict(["The river"])
+    assert outputs["label"].numpy()[0].decode() == expected.label
+    assert (tmp_path / "exported" / "assets" / f"{name}_labels.txt").exists()

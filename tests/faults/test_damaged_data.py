@@ -35,10 +35,13 @@ def test_shard_that_is_corrupt_far_inside(small_model, monkeypatch):
     last = store.steps()[-1]
     assert 1 <= last < 10
     assert store.load(store.latest()).step == last
-    # With the shards repaired, the same command resumes.
+    # With the shards repaired, they are not what they were before.
     for number in range(2):
         damage.flip(damage.SHARD.format(number), -40)(root)
-    _, shown = tiny.pretrain_here(root, "new", **tiny.UNIFORM, num_train_steps=last + 1)
+    more = tiny.UNIFORM | {"num_train_steps": last + 1}
+    error, _ = run_to_error(root, "new", **more)
+    assert "contents: " in error and "a damaged shard" in error
+    _, shown = tiny.pretrain_here(root, "new", **more, allow_other_data=True)
     assert f"Resuming at step {last} " in shown
 
 

@@ -47,6 +47,12 @@ def append_rows(name, row, count):
     return lambda root: (root / name).write_text((root / name).read_text() + row * count)
 
 
+def test_a_training_without_an_end(data_dir):
+    arguments = tiny_tasks.arguments(data_dir, num_train_epochs=1e6)
+    error = error_of(*run_here(run_finetuning.main, arguments))
+    assert "hparam num_train_epochs" in error and "at most 333333" in error
+
+
 def nothing(root):
     pass
 

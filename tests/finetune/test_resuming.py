@@ -68,6 +68,41 @@ def test_results_of_other_data_or_models_do_not_stand(change, named, copy_of_tra
     assert result.step == 6
 
 
+def halted(data_dir):
+    """Makes a trained trial one that was stopped before its end; returns its folder."""
+    (model_of(data_dir) / "results" / "marks_results.json").unlink()
+    folder = folders_of(data_dir) / "marks_model_1"
+    (folder / "finished.json").unlink()
+    return folder
+
+
+@pytest.mark.parametrize(
+    "lost, change, hparams, named",
+    [
+        (None, "train.tsv", {}, "training data of marks"),
+        ("origin.json", "train.tsv", {}, "training data of marks"),
+        (None, "dev.tsv", {"eval_every_steps": 3}, "dev data of marks"),  # chooses the best weights
+        ("config.json", None, {"learning_rate": 2e-3}, "learning_rate"),
+    ],
+)
+def test_a_halted_trial_of_other_data_or_hparams(
+    lost, change, hparams, named, copy_of_trained_briefly
+):
+    """What the folder has lost, the checkpoint knows."""
+    data_dir = copy_of_trained_briefly
+    folder = halted(data_dir)
+    if lost:
+        (folder / lost).unlink()
+    if change:
+        path = data_dir / "finetuning_data" / "marks" / change
+        path.write_text(path.read_text().replace("the", "old", 1))
+    before = content(folders_of(data_dir))
+    with pytest.raises(UserError) as error:
+        tiny_tasks.finetune_here(data_dir, **SHORT, **hparams)
+    assert named in error.value.received
+    assert content(folders_of(data_dir)) == before
+
+
 def test_overwriting_leaves_nothing_behind(copy_of_trained):
     results, _ = tiny_tasks.finetune_here(copy_of_trained, **OTHER, overwrite=True)
     assert [(r.trial, r.step) for r in results] == [(1, 12)]

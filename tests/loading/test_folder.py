@@ -34,7 +34,7 @@ def test_what_is_written_is_read(tmp_path):
     )
     names = {path.name for path in (tmp_path / "model").iterdir()}
     assert names == {"casing.json", "config.json", "vocab.txt"}
-    assert read_config(folder) == ({"seed": 3}, network)
+    assert read_config(folder) == ({"seed": 3}, network, f"{folder}/config.json")
     assert read_casing(folder) == KEEPS_ACCENTS
 
 

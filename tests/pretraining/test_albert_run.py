@@ -70,10 +70,10 @@ def test_a_model_of_an_older_version_has_the_encoder_that_there_was(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"hparams": {}, "network": network}))
     stored = read_config(str(tmp_path))
     same = TransformerConfig(**network, encoder="bert")
-    check_same_model("m", stored, {}, same, lambda old, new: [])
+    check_same_model(stored, {}, same, lambda old, new: [])
     with pytest.raises(UserError, match="encoder: the model has 'bert', this run 'albert'"):
         other = TransformerConfig(**network, encoder="albert")
-        check_same_model("m", stored, {}, other, lambda old, new: [])
+        check_same_model(stored, {}, other, lambda old, new: [])
 
 
 def test_compute_is_reported_as_it_is_spent(trained):

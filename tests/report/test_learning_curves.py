@@ -28,6 +28,20 @@ def test_curve_holds_the_figures_of_one_split(model_dir):
     assert plots.read_curve(str(model_dir), "loss", split="eval").values == [2.5]
 
 
+def test_a_line_that_a_kill_cut(model_dir):
+    with open(model_dir / "metrics.jsonl", "a") as file:
+        file.write('{"step": 30, "split": "train", "lo')
+    assert plots.read_curve(str(model_dir), "loss").steps == [10, 20]
+
+
+def test_a_line_of_something_else(model_dir):
+    with open(model_dir / "metrics.jsonl", "a") as file:
+        file.write("[]\n")
+    with pytest.raises(UserError) as error:
+        plots.read_curve(str(model_dir), "loss")
+    assert error.value.where.endswith("metrics.jsonl, line 4")
+
+
 def test_picture_is_written(model_dir, tmp_path):
     (tmp_path / "more.json").write_text('{"other": {"steps": [10, 20], "values": [4, 3]}}')
     output = tmp_path / "plot.png"

@@ -155,9 +155,9 @@ def test_other_hparams_are_refused(stopped_then_finished, tiny_data, changes, wh
 @pytest.mark.slow
 def test_sizes_that_were_trained_on_other_data_are_refused(stopped_then_finished, tiny_data):
     other = str(tiny_data / "held_out" / tiny.GLOB)
-    with pytest.raises(UserError, match="trained from something else") as error:
+    with pytest.raises(UserError, match="not those that this model was trained on") as error:
         sweep_here(tiny_data, pretrain_tfrecords=other)
-    assert f"pretrain_tfrecords {other!r}" in error.value.received
+    assert other in error.value.where
 
 
 @pytest.mark.slow

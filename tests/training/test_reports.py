@@ -6,7 +6,8 @@ import pytest
 import tensorflow as tf
 
 from electra_tf2.errors import UserError
-from electra_tf2.training.reports import RunLog
+from electra_tf2.training import reports
+from electra_tf2.training.reports import RunLog, last_reports, read_reports
 from tests.tensorboard_scalars import scalars
 
 
@@ -147,3 +148,44 @@ def test_a_foreign_line_is_an_error_and_stays(tmp_path, line):
     assert info.value.received == line
     assert (tmp_path / "metrics.jsonl").read_text() == text
     assert not (tmp_path / "tensorboard").exists()
+
+
+def test_a_last_line_that_a_kill_cut_is_no_report(tmp_path):
+    reported(tmp_path, 1, 2)
+    with open(tmp_path / "metrics.jsonl", "a") as file:
+        file.write('{"step": 3, "split": "tr')
+    found = read_reports(str(tmp_path / "metrics.jsonl"))
+    assert [(line["step"], line["loss"]) for line in found] == [(1, 1), (1, -1), (2, 2), (2, -2)]
+    assert {split: line["step"] for split, line in last_reports(str(tmp_path)).items()} == {
+        "train": 2,
+        "eval": 2,
+    }
+
+
+@pytest.mark.parametrize("line", ["{}", "[1]", "1", '{"step": "x"}', "no JSON", "[" * 5000])
+def test_another_line_that_is_no_report(tmp_path, line):
+    reported(tmp_path, 1)
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(f"{line}\n{path.read_text()}")
+    with pytest.raises(UserError) as error:
+        read_reports(str(path))
+    assert error.value.where == f"{path}, line 1"
+    assert last_reports(str(tmp_path))["train"]["step"] == 1
+
+
+def test_the_last_reports_take_no_more_reading_than_needed(tmp_path, monkeypatch):
+    assert last_reports(str(tmp_path)) == {}
+    log = RunLog(str(tmp_path))
+    log.write(1, {"loss": 9.0})
+    log.write(2, {"auc": 0.5}, split="eval")
+    for step in range(3, 90):
+        log.write(step, {"loss": step})
+    log.close()
+    monkeypatch.setattr(reports, "_BLOCK_BYTES", 100)
+    parsed = []
+    monkeypatch.setattr(
+        reports.json, "loads", lambda x, loads=json.loads: parsed.append(x) or loads(x)
+    )
+    found = last_reports(str(tmp_path))
+    assert found["train"]["loss"] == 89 and found["eval"]["auc"] == 0.5
+    assert len(parsed) == 1 + 88  # the empty end, and all lines down to that of the evaluation
