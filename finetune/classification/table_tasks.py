@@ -141,7 +141,10 @@ class TableTask(SingleOutputTask):
     def _label_fields(self, row: TableRow, split: str) -> dict[str, Any]:
         """Returns the fields of an example that hold its label; ValueError if there is none."""
         del split  # a task that scores rows with labels of their own looks at it
-        return {"label": self.parse_label(label_text(row.cells[self.definition.label]))}
+        value = row.cells[self.definition.label]
+        if isinstance(value, list):
+            raise ValueError(f'{value!r} is a list: the kind for several labels is "multilabel"')
+        return {"label": self.parse_label(label_text(value))}
 
     def _id(self, row: TableRow) -> str | float | None:
         """A row's own id as it stands in the file; a number in JSON stays one."""

@@ -245,3 +245,12 @@ def test_a_model_of_another_kind(tmp_path):
     with pytest.raises(UserError, match="trained with") as error:
         make_task(tmp_path, {**TOPICS, "labels": ["y", "x"]}).set_state(several)
     assert error.value.where == "hparam tasks.t.labels"
+
+
+def test_lists_in_a_task_with_one_label(tmp_path):
+    reviews = {"kind": "classification", "text": "body", "label": "topics"}
+    write(tmp_path / "t" / "train.jsonl", *jsonl({"body": "a", "topics": ["x"]}))
+    with pytest.raises(UserError, match="multilabel"):
+        make_task(tmp_path, reviews).get_examples("train")
+    with pytest.raises(UserError, match="multilabel"):
+        make_task(tmp_path, reviews).get_state()
