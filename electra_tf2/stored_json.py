@@ -78,7 +78,7 @@ def _record(cls: Any, value: Any, field: str) -> Any:
     ):  # as JSON writes a named tuple
         value = dict(zip(cls._fields, value, strict=False))
     content = _of_type(value, dict, "an object", field)
-    if dataclasses.is_dataclass(cls):
+    if not is_tuple:
         fields = dataclasses.fields(cls)
         names = [own.name for own in fields]
         missing = dataclasses.MISSING
