@@ -244,8 +244,8 @@ class TaggingTask(Task):
             UserError: it was trained on another kind of task or of tags.
         """
         given, labels = state.get("is_token_level"), state.get("labels")
-        texts = isinstance(labels, list) and all(isinstance(label, str) for label in labels)
-        if not isinstance(given, bool) or not texts:
+        labels = labels if isinstance(labels, list) else [labels]
+        if not isinstance(given, bool) or not all(isinstance(label, str) for label in labels):
             raise other_kind(self.name, "tagging", state)
         if self._is_token_level not in (None, given):
             kinds = {True: "token", False: "spans"}
