@@ -73,12 +73,10 @@ class _Unfit(Exception):
 
 def _record(cls: Any, value: Any, field: str) -> Any:
     hints = typing.get_type_hints(cls)
-    if isinstance(value, list) and not dataclasses.is_dataclass(
-        cls
-    ):  # as JSON writes a named tuple
+    if isinstance(value, list) and hasattr(cls, "_fields"):  # as JSON writes a named tuple
         value = dict(zip(cls._fields, value, strict=False))
     content = _of_type(value, dict, "an object", field)
-    if not is_tuple:
+    if dataclasses.is_dataclass(cls):
         fields = dataclasses.fields(cls)
         names = [own.name for own in fields]
         missing = dataclasses.MISSING

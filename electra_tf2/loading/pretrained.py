@@ -92,7 +92,8 @@ class Pretrained:
         if not {"vocab_size", "num_hidden_layers"} <= sizes.keys():
             return None
         heads = num_attention_heads or default_attention_heads(sizes["hidden_size"])
-        return TransformerConfig(**sizes, num_attention_heads=heads)
+        fields: dict[str, Any] = {**sizes, "num_attention_heads": heads}
+        return TransformerConfig(**fields)
 
 
 def shown_sizes(arrays: Mapping[str, np.ndarray]) -> dict[str, int]:

@@ -123,7 +123,7 @@ class _EventFile:
         files.make_dirs(folder)
         # TensorBoard wants "tfevents" in the name, and reads the files in the order of their names.
         name = f"events.out.tfevents.{time.time():.6f}.{platform.node()}.{os.getpid()}.v2"
-        path: Any = files.native(posixpath.join(folder, name))  # bytes do, whatever the stubs say
+        path: Any = files.native(posixpath.join(folder, name))  # bytes too, which its stub lacks
         self._writer = tf.io.TFRecordWriter(path)
         self._write(file_version="brain.Event:2")
 

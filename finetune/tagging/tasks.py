@@ -273,9 +273,8 @@ class TaggingTask(Task):
             UserError: it was trained on another kind of task or of tags.
         """
         given, labels = state.get("is_token_level"), state.get("labels")
-        if not isinstance(given, bool) or not isinstance(labels, list):
-            raise other_kind(self.name, "tagging", state)
-        if not all(isinstance(label, str) for label in labels):
+        labels = labels if isinstance(labels, list) else [None]
+        if not isinstance(given, bool) or not all(isinstance(label, str) for label in labels):
             raise other_kind(self.name, "tagging", state)
         if self._is_token_level not in (None, given):
             kinds = {True: "token", False: "spans"}
