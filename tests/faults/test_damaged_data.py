@@ -54,7 +54,7 @@ def test_record_of_another_length_far_inside(small_model):
     assert "received: Key: " in error and "Values size: 16" in error
 
 
-def start_and_damage(root, damage, **hparams):
+def start_and_damage(root, act, **hparams):
     """Trains in a real process, which reads the data again in each epoch; damages the last shard.
 
     Returns the error, and the shard's path and content.
@@ -64,7 +64,7 @@ def start_and_damage(root, damage, **hparams):
     with tiny.start(root, "new", **hparams) as process:
         wait_for_step(process, root / "models" / "new", 20)
         process.send_signal(signal.SIGSTOP)  # not to be at the end before
-        damage(shard)
+        act(shard)
         process.send_signal(signal.SIGCONT)
         _, shown = process.communicate(timeout=300)
     return error_of(process.returncode, shown), shard, content
