@@ -28,6 +28,7 @@ from finetune.tagging.layout import (
 )
 from finetune.tagging.words import has_ideographs
 
+_JSON = re.compile(r'\s*\[?\s*\{\s*"[^"\n]*"\s*:')
 # What the first line of a table says of its columns.
 _NAMES = "word words token tokens form text tag tags label labels pos upos ner ner_tag ner_tags"
 # A file of one sentence with more words than this has hardly been meant so.
@@ -164,7 +165,7 @@ def _lines(path: str) -> list[str]:
     text = read_text(path)
     if "\n" not in text:
         text = text.replace("\r", "\n")
-    if text.lstrip().startswith(('{"', '[{"', "[[")):
+    if _JSON.match(text):
         raise UserError(
             "A data file holds JSON, not columns.",
             where=path,

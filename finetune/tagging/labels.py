@@ -13,6 +13,9 @@ from finetune.tagging.conll import Sentence
 from finetune.tagging.notation import Notation, out_of_order
 from finetune.tagging.spans import OUTSIDE, Span, bioes_tags, marks_spans, split_tag
 
+# Fewer ends of spans than this share of their beginnings are mistakes.
+_RARE = 0.1
+
 
 def learned_tags(
     sentences: Sequence[Sentence],
@@ -56,7 +59,8 @@ def canonical_tags(
             received=f"{tag!r} ({sum(counts[t] for t in wrong)} of {counts.total()} tags are such)",
             remedy=f"Tags of spans are {notation.describe(prefixes)} here. Fix the tag"
             + ", or remove the line if it names the columns" * is_header
-            + '. Where tags stand for themselves, define the task with "scheme": "token".',
+            + ". If it is right, define the task with the scheme that the tags have: "
+            '"scheme": "token" where they stand for themselves.',
         )
     return [[known[tag] for tag in sentence.tags] for sentence in sentences]
 
@@ -64,6 +68,24 @@ def canonical_tags(
 def tag_counts(sentences: Sequence[Sentence]) -> Counter[str]:
     """Returns tag -> number of words that have it."""
     return Counter(chain.from_iterable(sentence.tags for sentence in sentences))
+
+
+def plausible_prefixes(counts: Counter[str], prefixes: str, notation: Notation | None) -> str:
+    """Leaves out E and S where they are so rare beside B that they are mistakes in IOB.
+
+    In BIOES there is an E or an S for each span.
+
+    Args:
+        counts: tag -> number of words.
+        prefixes: see `learned_tags`.
+        notation: how tags mark spans; None where they stand for themselves.
+    """
+    letters: Counter[str] = Counter()
+    for tag, number in counts.items():
+        canonical = notation.canonical(tag) if notation and notation.marks else None
+        letters[(canonical or OUTSIDE)[0]] += number
+    ends = letters["E"] + letters["S"]
+    return "BI" if 0 < ends < _RARE * letters["B"] else prefixes
 
 
 def describe_tags(

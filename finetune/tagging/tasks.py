@@ -21,7 +21,13 @@ from finetune.definitions import SPLITS, TaggingDefinition
 from finetune.tagging.conll import Sentence, TagReader
 from finetune.tagging.examples import CutWords, TaggingExample, make_features
 from finetune.tagging.head import TaggingHead
-from finetune.tagging.labels import LabelSet, describe_tags, learned_tags, tag_counts
+from finetune.tagging.labels import (
+    LabelSet,
+    describe_tags,
+    learned_tags,
+    plausible_prefixes,
+    tag_counts,
+)
 from finetune.tagging.layout import Columns, Layout
 from finetune.tagging.metrics import SpanScorer, WordAccuracyScorer, predicted_tags, tagged_sentence
 from finetune.tagging.notation import BARE, MARKS, Notation, recognize_notation
@@ -361,12 +367,14 @@ class TaggingTask(Task):
         if not self._marks and self._is_token_level is not None:
             return
         is_open = self._is_token_level is None
-        notation = recognize_notation(tag_counts(sentences), self._marks)
+        counts = tag_counts(sentences)
+        notation, prefixes = recognize_notation(counts, self._marks), self.span_prefixes
         if is_open:
             self._is_token_level = notation is None
+            prefixes = plausible_prefixes(counts, prefixes, notation)
         self._notation = notation or Notation(self._marks[0])
         said = describe_tags(
-            sentences, path, self.span_prefixes, None if self._is_token_level else self._notation
+            sentences, path, prefixes, None if self._is_token_level else self._notation
         )
         if is_open:
             say(f"{self.name}: the tags {said}.")

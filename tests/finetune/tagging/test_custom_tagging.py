@@ -131,6 +131,7 @@ def test_bare_types(tmp_path):
         ("B-PER I-PER O O B-LOC O", "B_LOC", "B-, I-"),
         ("B-PER I-PER O O B-LOC O", "LOC", "B-, I-"),
         ("B-PER L-PER O O U-LOC O", "S-LOC", "U-"),
+        ("B-PER I-PER O O B-LOC O", "S-LOC", "B-, I- here"),  # among a hundred B
         ("PER_B PER_I - - LOC_B -", "O", "_B, _I"),
         ("PER PER O O LOC O", "0", "type of a span"),
     ],
