@@ -72,7 +72,7 @@ class _Unfit(Exception):
 
 
 def _record(cls: Any, value: Any, field: str) -> Any:
-    hints = typing.get_type_hints(cls)
+    make, hints = cls, typing.get_type_hints(cls)
     if isinstance(value, list) and hasattr(cls, "_fields"):  # as JSON writes a named tuple
         value = dict(zip(cls._fields, value, strict=False))
     content = _of_type(value, dict, "an object", field)
@@ -87,7 +87,7 @@ def _record(cls: Any, value: Any, field: str) -> Any:
         if name in required and name not in content:
             raise _Unfit(_inside(field, name), "no such field")
     there = [name for name in names if name in content]
-    return cls(**{n: _typed(hints[n], content[n], _inside(field, n)) for n in there})
+    return make(**{n: _typed(hints[n], content[n], _inside(field, n)) for n in there})
 
 
 def _inside(field: str, name: str) -> str:

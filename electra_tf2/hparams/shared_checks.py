@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from electra_tf2.errors import UserError, nearest_name_hint
 from electra_tf2.hparams.record import HParams, contradiction
 from electra_tf2.hparams.types import (
+    NumHeads,
     PositiveInt,
     ProbabilityBelowOne,
     StandardDeviation,
@@ -117,7 +118,7 @@ class TransformerHParams(HParams):
     # transformer
     hidden_size: PositiveInt | None = None  # width of the hidden states
     num_hidden_layers: PositiveInt | None = None  # number of transformer blocks
-    num_attention_heads: PositiveInt | None = None  # default: max(1, hidden_size // 64)
+    num_attention_heads: NumHeads | None = None  # default: max(1, hidden_size // 64)
     intermediate_size: PositiveInt | None = None  # feed-forward width; default: 4 x hidden_size
     hidden_act: Literal["gelu", "relu", "tanh", "linear"] = "gelu"  # activation; gelu has the erf
     hidden_dropout_prob: ProbabilityBelowOne = 0.1  # dropout of embeddings and layer outputs

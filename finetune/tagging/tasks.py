@@ -280,7 +280,8 @@ class TaggingTask(Task):
         """
         given, labels = state.get("is_token_level"), state.get("labels")
         labels = labels if isinstance(labels, list) else [None]
-        if not isinstance(given, bool) or not all(isinstance(label, str) for label in labels):
+        names = [label for label in labels if isinstance(label, str)]
+        if not isinstance(given, bool) or len(names) < len(labels):
             raise other_kind(self.name, "tagging", state)
         if self._is_token_level not in (None, given):
             kinds = {True: "token", False: "spans"}
@@ -297,7 +298,7 @@ class TaggingTask(Task):
             self._reader.trained = Layout(**state["layout"]) if "layout" in state else None
         except (TypeError, ValueError):
             raise other_kind(self.name, "tagging", state) from None
-        self._labels = [label if given else self._notation.learned(label) for label in labels]
+        self._labels = [label if given else self._notation.learned(label) for label in names]
         # Models of version 0.1.0 don't say: they have seen ideographs as letters of their words.
         self.separate_ideographs = state.get("separate_ideographs") is True
 
