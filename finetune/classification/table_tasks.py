@@ -143,7 +143,7 @@ class TableTask(SingleOutputTask):
         del split  # a task that scores rows with labels of their own looks at it
         value = row.cells[self.definition.label]
         if isinstance(value, list):
-            raise ValueError(f'{value!r} is a list: the kind for several labels is "multilabel"')
+            raise ValueError(f'{value!r} is not text (the kind for lists is "multilabel")')
         return {"label": self.parse_label(label_text(value))}
 
     def _id(self, row: TableRow) -> str | float | None:
