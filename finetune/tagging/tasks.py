@@ -243,8 +243,8 @@ class TaggingTask(Task):
         Raises:
             UserError: it was trained on another kind of task or of tags.
         """
-        given, labels = state.get("is_token_level"), state.get("labels")
-        labels = labels if isinstance(labels, list) else [None]
+        given, stored = state.get("is_token_level"), state.get("labels")
+        labels: list[Any] = stored if isinstance(stored, list) else [None]
         if not isinstance(given, bool) or not all(isinstance(label, str) for label in labels):
             raise other_kind(self.name, "tagging", state)
         if self._is_token_level not in (None, given):
