@@ -76,7 +76,7 @@ def _record(cls: Any, value: Any, field: str) -> Any:
     if isinstance(value, list) and hasattr(cls, "_fields"):  # as JSON writes a named tuple
         value = dict(zip(cls._fields, value, strict=False))
     content = _of_type(value, dict, "an object", field)
-    if dataclasses.is_dataclass(cls):
+    if not hasattr(cls, "_fields"):
         fields = dataclasses.fields(cls)
         names = [own.name for own in fields]
         missing = dataclasses.MISSING

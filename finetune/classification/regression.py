@@ -76,7 +76,7 @@ def saved_range(name: str, state: Mapping[str, Any]) -> tuple[float, float]:
         if (
             isinstance(value, bool)
             or not isinstance(value, int | float)
-            or not abs(value) < math.inf
+            or not abs(value) < 1e300  # an integer may be larger than any float
         ):
             raise other_kind(name, "regression", state)
         found.append(float(value))

@@ -278,10 +278,9 @@ class TaggingTask(Task):
         Raises:
             UserError: it was trained on another kind of task or of tags.
         """
-        given, labels = state.get("is_token_level"), state.get("labels")
-        labels = labels if isinstance(labels, list) else [None]
-        names = [label for label in labels if isinstance(label, str)]
-        if not isinstance(given, bool) or len(names) < len(labels):
+        given, stored = state.get("is_token_level"), state.get("labels")
+        labels: list[Any] = stored if isinstance(stored, list) else [None]
+        if not isinstance(given, bool) or not all(isinstance(label, str) for label in labels):
             raise other_kind(self.name, "tagging", state)
         if self._is_token_level not in (None, given):
             kinds = {True: "token", False: "spans"}
@@ -298,7 +297,7 @@ class TaggingTask(Task):
             self._reader.trained = Layout(**state["layout"]) if "layout" in state else None
         except (TypeError, ValueError):
             raise other_kind(self.name, "tagging", state) from None
-        self._labels = [label if given else self._notation.learned(label) for label in names]
+        self._labels = [label if given else self._notation.learned(label) for label in labels]
         # Models of version 0.1.0 don't say: they have seen ideographs as letters of their words.
         self.separate_ideographs = state.get("separate_ideographs") is True
 
