@@ -141,10 +141,13 @@ class TableTask(SingleOutputTask):
     def _label_fields(self, row: TableRow, split: str) -> dict[str, Any]:
         """Returns the fields of an example that hold its label; ValueError if there is none."""
         del split  # a task that scores rows with labels of their own looks at it
+        return {"label": self.parse_label(self._label_text(row))}
+
+    def _label_text(self, row: TableRow) -> str:
         value = row.cells[self.definition.label]
         if isinstance(value, list):
             raise ValueError(f'{value!r} is not text (the kind for lists is "multilabel")')
-        return {"label": self.parse_label(label_text(value))}
+        return label_text(value)
 
     def _id(self, row: TableRow) -> str | float | None:
         """A row's own id as it stands in the file; a number in JSON stays one."""
@@ -157,7 +160,7 @@ class TableTask(SingleOutputTask):
         for row in self._read(self.data_file("train"), "train"):
             try:
                 self._example(0, row, "predict")
-                texts.append(label_text(row.cells[self.definition.label]))
+                texts.append(self._label_text(row))
             except ValueError as error:
                 problems.append(f"line {row.line}: {error}")
         return TrainingLabels(texts, problems)
@@ -315,7 +318,7 @@ class TableClassification(TableTask, ClassificationTask):
         return label
 
     def _label_fields(self, row: TableRow, split: str) -> dict[str, Any]:
-        text = label_text(row.cells[self.definition.label])
+        text = self._label_text(row)
         try:
             return {"label": self.parse_label(text)}
         except ValueError:

@@ -152,7 +152,8 @@ def test_every_command_has_existing_flags_and_hparams(path, tmp_path, monkeypatc
 def test_every_key_of_a_definition_is_explained():
     sections = re.split(r"^### ", section(REFERENCE, "Task definitions"), flags=re.M)[1:]
     for text, (kind, definition) in zip(sections, DEFINITIONS.items(), strict=True):
-        first_cells = re.findall(r"^\| (`.*?) \|", text, re.M)
+        table = text[text.index("| key |") :].partition("\n\n")[0]
+        first_cells = re.findall(r"^\| (`.*?) \|", table, re.M)
         keys = re.findall(r"`(\w+)`", " ".join(first_cells))
         assert sorted(keys) == sorted(definition.names()), kind
 

@@ -72,7 +72,7 @@ def test_a_depth_of_the_generator_that_can_not_be(tmp_path, depth):
     folder, _ = own_model(tmp_path / "own", network, hparams={"generator_layers": depth})
     with pytest.raises(UserError, match="how deep the generator is") as error:
         export(folder, tmp_path / "out")
-    assert error.value.where == str(folder / "config.json")
+    assert error.value.where == f"{folder / 'config.json'}, hparams.generator_layers"
 
 
 @pytest.mark.parametrize("content", ["[" * 100000, b"\xff", None], ids=["deep", "bytes", "folder"])

@@ -118,7 +118,6 @@ BAD = {
     "a range of the wrong type": ({**GRADES, "min": "0"}, "min", "a number"),
     "a range beyond all numbers": ({**GRADES, "max": 10**400}, "max", "a number"),
     "an empty range": ({**GRADES, "min": 1, "max": 1}, "max", "more than 1"),
-    "a range too wide": ({**GRADES, "min": -1e308, "max": 1e308}, "max", "closer to the scores"),
     "an infinite range": ({**GRADES, "max": float("inf")}, "max", "a number"),
     "a separator of a table that is too long": ({**REVIEWS, "separator": "::"}, "separator", "one"),
     "a separator of a table that ends lines": ({**GRADES, "separator": "\n"}, "separator", "one"),
