@@ -28,15 +28,19 @@ from electra_tf2.data.shards import (
     write_metadata,
 )
 from electra_tf2.data.staging import StagedFolder
+from electra_tf2.data.vocabulary_builder import sample_text
 from electra_tf2.data.worker_pool import PartMaker, WorkerPool
 from electra_tf2.errors import UserError
+from electra_tf2.text.casing_files import as_flag, settle_casing
+from electra_tf2.text.casing_fit import inspect_text, text_advice
 from electra_tf2.text.normalization import Casing
 from electra_tf2.text.tokenizer import make_tokenizer
-from electra_tf2.text.vocabulary import Vocabulary, parse_vocabulary
+from electra_tf2.text.vocabulary import Vocabulary, load_vocabulary
 
 if TYPE_CHECKING:
     from electra_tf2.data.beam import BeamJob
 
+_SAMPLED_ARCHIVES = 8  # whose beginnings are looked at before the work
 DROPPED_WARNING = 0.05  # share of the tokens from which on their loss is a warning
 
 
@@ -46,13 +50,14 @@ class BuildConfig:
 
     Attributes:
         corpus_dir: folder of the corpus.
-        vocab_file: WordPiece vocabulary, one piece a line.
+        vocab_file: WordPiece vocabulary: see `load_vocabulary`.
         output_dir: folder to write; must be empty or missing unless `overwrite`.
         max_seq_length: length of an example in tokens, at least 5; documents have none.
         num_processes: processes that tokenize. The result doesn't depend on it.
         blanks_separate_docs: whether an empty line ends a document.
-        do_lower_case: whether text is lower-cased.
-        strip_accents: whether accents are removed (only when lower-casing).
+        do_lower_case: whether text is lower-cased; None: as the vocabulary's files say (see
+            `electra_tf2.text.casing_files`), or else it is.
+        strip_accents: whether accents are removed (only when lower-casing); None: likewise.
         seed: seed of the random streams.
         num_out_files: number of shards.
         sampling: "chunked": every chunk of the corpus has a random stream of its own. "official":
@@ -74,8 +79,8 @@ class BuildConfig:
     max_seq_length: int = 128
     num_processes: int = 1
     blanks_separate_docs: bool = True
-    do_lower_case: bool = True
-    strip_accents: bool = True
+    do_lower_case: bool | None = None
+    strip_accents: bool | None = None
     seed: int = 0
     num_out_files: int = 1000
     sampling: Literal["chunked", "official"] = "chunked"
@@ -85,6 +90,11 @@ class BuildConfig:
     archives: bool = False
     runner: str | None = None
     beam_options: tuple[str, ...] = ()
+
+    @property
+    def casing(self) -> Casing:
+        """What becomes of capitals and accents; where nothing is said, as in BERT."""
+        return Casing(self.do_lower_case is not False, self.strip_accents is not False)
 
 
 def build_dataset(config: BuildConfig) -> DatasetMetadata:
@@ -109,10 +119,12 @@ def build_dataset(config: BuildConfig) -> DatasetMetadata:
     started = time.monotonic()
     _check_flags(config)
     job = _open_job(config)
-    vocabulary = _read_vocabulary(config.vocab_file)
+    vocabulary = load_vocabulary(config.vocab_file)
+    config = _with_casing(config, vocabulary)
     output = StagedFolder(config.output_dir, overwrite=config.overwrite)
     output.check()
     corpus = _open_corpus(config)
+    _say_what_is_lost(config, corpus)
     # The workers are handed their files with each task; the list of all would only be copied.
     without_files = dataclasses.replace(corpus, files=())
     make_maker = functools.partial(_make_maker, config, without_files, vocabulary)
@@ -219,18 +231,24 @@ def _open_job(config: BuildConfig) -> BeamJob | None:
     return BeamJob(config.runner, config.beam_options)
 
 
-def _read_vocabulary(path: str) -> Vocabulary:
-    try:
-        content = files.read_bytes(path)
-    except OSError as error:
-        raise UserError(
-            "The vocabulary file can't be read.",
-            where=path,
-            received=files.reason(error),
-            remedy="Give a file with one word piece per line; build_vocabulary.py makes one from "
-            "your text.",
-        ) from error
-    return parse_vocabulary(content, path)
+def _with_casing(config: BuildConfig, vocabulary: Vocabulary) -> BuildConfig:
+    """Settles what the flags leave to the vocabulary's files."""
+    flags = {"do_lower_case": config.do_lower_case, "strip_accents": config.strip_accents}
+    given = {name: value for name, value in flags.items() if value is not None}
+    casing = settle_casing(given, config.vocab_file, vocabulary, as_flag)
+    return dataclasses.replace(config, **casing.to_dict())
+
+
+def _say_what_is_lost(config: BuildConfig, corpus: Corpus) -> None:
+    """Warns where the casing takes away what the corpus's language needs."""
+    if config.archives:
+        few = corpus.files[:: -(-len(corpus.files) // _SAMPLED_ARCHIVES)]
+        passages = (p for file in few for p in itertools.islice(corpus.passages(file), 8))
+        texts = ("\n".join(passage.lines) for passage in passages)
+    else:
+        texts = sample_text(corpus.files)
+    for advice in text_advice(inspect_text(texts), config.casing, as_flag):
+        say(f"warning: {advice}")
 
 
 def _open_corpus(config: BuildConfig) -> Corpus:
@@ -336,7 +354,7 @@ def _make_maker(config: BuildConfig, corpus: Corpus, vocabulary: Vocabulary) -> 
 
 def _record_builder(config: BuildConfig, vocabulary: Vocabulary) -> RecordBuilder | DocumentBuilder:
     with silent_stderr():
-        tokenizer = make_tokenizer(vocabulary, Casing.from_hparams(config))
+        tokenizer = make_tokenizer(vocabulary, config.casing)
     if config.segmentation == "dynamic":
         return DocumentBuilder(tokenizer)
     return RecordBuilder(tokenizer, config.max_seq_length)
@@ -354,8 +372,7 @@ def _describe(
         vocab_sha256=vocabulary.sha256,
         vocab_size=len(vocabulary),
         max_seq_length=config.max_seq_length if kind.has_length else 0,
-        do_lower_case=config.do_lower_case,
-        strip_accents=config.strip_accents,
+        **config.casing.to_dict(),
         blanks_separate_docs=config.blanks_separate_docs,
         sampling=config.sampling,
         seed=config.seed,

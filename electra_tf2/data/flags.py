@@ -88,7 +88,9 @@ def add_build_flags(parser: argparse.ArgumentParser) -> None:
         default=1,
         help="processes that tokenize (default: 1); the result is the same for any number",
     )
-    _add_casing_flags(parser)
+    _add_casing_flags(
+        parser, default=None, said="default, unless a file of the vocabulary says otherwise"
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of the random draws (default: 0)")
     parser.add_argument(
         "--num-out-files", type=int, default=1000, help="number of shards (default: 1000)"
@@ -178,8 +180,9 @@ The file has one piece per line; a piece's id is its line's number, from 0. Firs
 [CLS] [SEP] [MASK], then single characters (## before those that continue a word), then longer
 pieces. The same text and flags give the same file, byte for byte.
 
-Text is normalized as the tokenizer will do it: give build_pretraining_dataset.py the same
---no-lower-case and --no-strip-accents, and set the hparam vocab_size to --vocab-size.
+Text is normalized as the tokenizer will do it. <output-file>.casing.json keeps the casing, which
+build_pretraining_dataset.py takes from there; set the hparam vocab_size to --vocab-size. Which
+languages need --no-lower-case or --no-strip-accents says docs/languages.md.
 
 For example:
 
@@ -215,7 +218,8 @@ def add_vocabulary_flags(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=None,
         help="keep at most this many different characters, the most frequent ones; a word with "
-        "another one becomes [UNK] (default: an eighth of --vocab-size, 64 to 1000)",
+        "another one becomes [UNK] (default: as many as cover 99.98 %% of the text, at least an "
+        "eighth of --vocab-size, 64 to 1000, as far as they fit)",
     )
     parser.add_argument(
         "--max-bytes",
@@ -226,12 +230,20 @@ def add_vocabulary_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace an existing output file")
 
 
-def _add_casing_flags(parser: argparse.ArgumentParser) -> None:
+def _add_casing_flags(
+    parser: argparse.ArgumentParser, *, default: bool | None = True, said: str = "default"
+) -> None:
     for name, field, what in (
         ("lower-case", "do_lower_case", "lower-case the text"),
         ("strip-accents", "strip_accents", "remove accents where text is lower-cased"),
     ):
         parser.add_argument(
-            f"--do-{name}", dest=field, action="store_true", default=True, help=f"{what} (default)"
+            f"--do-{name}",
+            dest=field,
+            action="store_true",
+            default=default,
+            help=f"{what} ({said})",
         )
-        parser.add_argument(f"--no-{name}", dest=field, action="store_false", help=f"do not {what}")
+        parser.add_argument(
+            f"--no-{name}", dest=field, action="store_false", default=default, help=f"do not {what}"
+        )

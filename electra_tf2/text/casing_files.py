@@ -1,0 +1,178 @@
+"""The casing that a vocabulary was made for: where files say it, and which settings win.
+
+<vocab-file>.casing.json   written by build_vocabulary.py
+tokenizer.json             given as the vocabulary itself, or beside vocab.txt
+tokenizer_config.json      of Hugging Face, beside vocab.txt
+casing.json                of a model folder, beside vocab.txt
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from electra_tf2 import files
+from electra_tf2.console import say
+from electra_tf2.errors import UserError
+from electra_tf2.text.casing_fit import casing_advice
+from electra_tf2.text.normalization import UNCASED, Casing
+from electra_tf2.text.vocabulary import Vocabulary
+from electra_tf2.text.vocabulary_json import (
+    casing_of_settings,
+    is_json,
+    normalizer_settings,
+    parse_vocabulary_json,
+)
+
+ENDING = ".casing.json"
+_DIGEST = "vocab_sha256"
+_NAMED_BY_FOLDERS = "vocab.txt"
+# Hugging Face's, or what version 0.1.0 called casing.json.
+_MODELS, _TOKENIZER = "casing.json", "tokenizer.json"
+_BESIDE = (_MODELS, "tokenizer_config.json", _TOKENIZER)
+_REMEDY = 'Restore the file, or move it away: {"do_lower_case": …, "strip_accents": …}.'
+
+
+class StatedCasing(NamedTuple):
+    """A casing that a file states.
+
+    Attributes:
+        casing: the casing.
+        path: of the file.
+    """
+
+    casing: Casing
+    path: str
+
+
+def casing_file_content(vocabulary: Vocabulary, casing: Casing) -> bytes:
+    """Returns the content of <vocab-file>.casing.json.
+
+    Args:
+        vocabulary: whose digest tells whether the file still belongs to the vocabulary beside it.
+        casing: of the text that it was made from.
+    """
+    content = {**casing.to_dict(), _DIGEST: vocabulary.sha256}
+    return files.json_bytes(content, indent=2, sort_keys=True)
+
+
+def read_stated_casing(vocab_file: str, vocabulary: Vocabulary) -> StatedCasing | None:
+    """Returns the casing that a vocabulary's file, or a file beside it, states.
+
+    Args:
+        vocab_file: path of the vocabulary. What describes a whole folder counts for its vocab.txt.
+        vocabulary: what it holds.
+
+    Returns:
+        None if no file says it.
+
+    Raises:
+        UserError: a file beside the vocabulary can't be read.
+    """
+    content = files.read_bytes(vocab_file)
+    if is_json(content, vocab_file):
+        casing = parse_vocabulary_json(content, vocab_file).casing
+        return StatedCasing(casing, vocab_file) if casing else None
+    own = vocab_file + ENDING
+    if files.is_file(own):
+        stored = read_settings(own)
+        if stored.get(_DIGEST) == vocabulary.sha256 and (casing := casing_of_record(stored)):
+            return StatedCasing(casing, own)
+        say(f"{own} is left aside: it belongs to another vocabulary than {vocab_file}.")
+    folder, name = os.path.split(vocab_file)
+    for beside in _BESIDE if name == _NAMED_BY_FOLDERS else ():
+        path = os.path.join(folder, beside)
+        if files.is_file(path) and (casing := _casing_of(beside, read_settings(path))):
+            return StatedCasing(casing, path)
+    return None
+
+
+def read_settings(path: str) -> dict[str, Any]:
+    """Reads a JSON object with settings; {} if the file is empty.
+
+    Raises:
+        UserError: the file can't be read, or holds something else.
+    """
+    what = "The settings of the vocabulary"
+    try:
+        content = files.read_bytes(path)
+    except OSError as error:
+        raise UserError(
+            f"{what} can't be read.", where=path, received=files.reason(error), remedy=_REMEDY
+        ) from error
+    return files.parse_json(content, path, what, _REMEDY) if content.strip() else {}
+
+
+def casing_of_record(stored: Mapping[str, Any]) -> Casing | None:
+    """Returns the casing of a file of this program, which states both settings."""
+    lower, strip = stored.get("do_lower_case"), stored.get("strip_accents")
+    return Casing(lower, strip) if isinstance(lower, bool) and isinstance(strip, bool) else None
+
+
+def _casing_of(name: str, stored: Mapping[str, Any]) -> Casing | None:
+    if name == _MODELS or (name == _TOKENIZER and "model" not in stored):
+        return casing_of_record(stored)
+    if name == _TOKENIZER:
+        stored = normalizer_settings(stored.get("normalizer")) or {}
+    return casing_of_settings(stored)
+
+
+def settle_casing(
+    given: Mapping[str, bool],
+    vocab_file: str,
+    vocabulary: Vocabulary,
+    option: Callable[[str, bool], str],
+) -> Casing:
+    """Returns the casing of text that is to be tokenized with a vocabulary that no model has yet.
+
+    Settings that are given go before what the vocabulary's files state, and these before the
+    default, lower-cased without accents. Says which files were followed or overruled, and warns
+    where the vocabulary shows that the settings are not its own.
+
+    Args:
+        given: `do_lower_case` and `strip_accents`, as far as they are given.
+        vocab_file: path of the vocabulary.
+        vocabulary: what it holds.
+        option: setting and value -> how a user gives it, such as "--no-lower-case".
+
+    Raises:
+        UserError: a file beside the vocabulary can't be read.
+    """
+    stated = read_stated_casing(vocab_file, vocabulary)
+    start = stated.casing if stated else UNCASED
+    settings = start.to_dict() | given
+    casing = Casing(settings["do_lower_case"], settings["strip_accents"])
+    if stated:
+        shown = " ".join(option(name, value) for name, value in start.to_dict().items())
+        if same_casing(casing, start):
+            say(f"Casing as in {stated.path}: {shown}")
+        else:
+            own = " ".join(option(name, value) for name, value in given.items())
+            say(f"warning: {own} is followed, although {stated.path} says {shown}.")
+    if advice := casing_advice(vocabulary, casing, option):
+        say(f"warning: {advice}")
+    return casing
+
+
+def as_flag(setting: str, value: bool) -> str:
+    """Returns the flag of the builders for a setting, such as "--no-lower-case"."""
+    return f"--{'do' if value else 'no'}-{setting.removeprefix('do_').replace('_', '-')}"
+
+
+def as_hparam(setting: str, value: bool) -> str:
+    """Returns the hparam for a setting, such as "do_lower_case": false."""
+    return f'"{setting}": {str(value).lower()}'
+
+
+def as_argument(setting: str, value: bool) -> str:
+    """Returns the argument in Python for a setting, such as do_lower_case=False."""
+    return f"{setting}={value}"
+
+
+def same_casing(first: Casing, second: Casing) -> bool:
+    """Whether two casings treat every text alike: accents of cased text are kept in any case."""
+    return (first.lower_case, first.removes_accents) == (
+        second.lower_case,
+        second.removes_accents,
+    )
