@@ -97,7 +97,7 @@ class PretrainingConfig(HParams):
     # albert: 128
     encoder: Literal["bert", "albert"] = "bert"  # albert: one layer's weights serve all layers
     vocab_size: PositiveInt = 30522  # number of tokens in the vocabulary
-    do_lower_case: bool = True  # whether the text was lower-cased; has to be what the data set says
+    do_lower_case: bool = True  # whether text is lower-cased; taken from the data set unless given
     strip_accents: bool = True  # whether accents are stripped; taken from the data set unless given
 
     # generator settings
@@ -151,7 +151,7 @@ class PretrainingConfig(HParams):
         "eval_batch_size distribution worker_timeout xla use_tpu num_tpu_cores tpu_job_name "
         "tpu_name tpu_zone gcp_project pretrain_tfrecords eval_tfrecords vocab_file "
         "init_checkpoint model_dir results_txt results_pkl "
-        "strip_accents".split()  # accents: the tokenizer tells
+        "do_lower_case strip_accents".split()  # case and accents: the tokenizer tells
     )
 
     def __init__(self, /, model_name: str, data_dir: str, **overrides: Any):

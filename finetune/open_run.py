@@ -98,8 +98,8 @@ def _open_run(config: FinetuningConfig, devices: Devices) -> Run:
     trial, start = (0, _pretrained(config)) if config.do_train else _find_trained(config, folders)
     network = resolve_network(config, start)
     _check_length(config, network)
-    casing = resolve_casing(config, start)
     vocabulary, vocab_file = resolve_vocabulary(config, start, network.vocab_size)
+    casing = resolve_casing(config, start, vocabulary, vocab_file)
     tasks = get_tasks(config, make_tokenizer(vocabulary, casing))
     if not config.do_train and start is not None and start.format != "huggingface":
         _restore_states(tasks, start.folder)  # a Hugging Face model has no heads of ours

@@ -235,7 +235,7 @@ def _with_casing(config: BuildConfig, vocabulary: Vocabulary) -> BuildConfig:
     """Settles what the flags leave to the vocabulary's files."""
     flags = {"do_lower_case": config.do_lower_case, "strip_accents": config.strip_accents}
     given = {name: value for name, value in flags.items() if value is not None}
-    casing = settle_casing(given, config.vocab_file, vocabulary, as_flag)
+    casing, _ = settle_casing(given, config.vocab_file, vocabulary, as_flag)
     return dataclasses.replace(config, **casing.to_dict())
 
 

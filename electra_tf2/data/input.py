@@ -135,6 +135,7 @@ def open_training_files(
     max_seq_length: int,
     vocabulary: Vocabulary,
     casing: Casing,
+    compare_case: bool = True,
     compare_accents: bool = True,
 ) -> TrainingFiles:
     """Opens a data set for training or evaluation.
@@ -147,6 +148,7 @@ def open_training_files(
         max_seq_length=max_seq_length,
         vocabulary=vocabulary,
         casing=casing,
+        compare_case=compare_case,
         compare_accents=compare_accents,
     )
     if segmentation == "static":

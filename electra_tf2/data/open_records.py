@@ -63,6 +63,7 @@ def open_records(
     max_seq_length: int,
     vocabulary: Vocabulary,
     casing: Casing,
+    compare_case: bool = True,
     compare_accents: bool = True,
     segmentation: Literal["static", "dynamic"] = "static",
 ) -> RecordFiles:
@@ -77,6 +78,8 @@ def open_records(
         max_seq_length: the run's length in tokens.
         vocabulary: the run's vocabulary.
         casing: how the run normalizes text.
+        compare_case: whether `do_lower_case` is compared; not where the run takes it from the
+            metadata.
         compare_accents: whether `strip_accents` is compared; not where the run takes it from the
             metadata.
         segmentation: "static" for records that are examples, "dynamic" for documents, which may be
@@ -99,6 +102,8 @@ def open_records(
     }
     if segmentation == "dynamic":
         del settings["max_seq_length"]
+    if not compare_case:
+        del settings["do_lower_case"]
     if not compare_accents:
         del settings["strip_accents"]
     paths = _matching_files(patterns)

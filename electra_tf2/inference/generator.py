@@ -157,9 +157,11 @@ class Generator(FromPretrained):
 
     def _fill(self, top_k: int) -> Forward:
         if top_k not in self._fills:
+            # Only what has a piece: tables may be padded.
+            pieces = len(self.tokenizer.vocabulary)
 
             def function(batch):
-                probabilities = tf.nn.softmax(self._logits(batch))
+                probabilities = tf.nn.softmax(self._logits(batch)[:, :, :pieces])
                 best, ids = tf.math.top_k(probabilities, top_k)
                 return {"ids": ids, "probabilities": best}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import keras
@@ -29,6 +29,7 @@ from electra_tf2.pretraining.phases import (
     phases_of,
 )
 from electra_tf2.pretraining.restore import saved_step
+from electra_tf2.text.casing_files import read_stated_casing
 from electra_tf2.text.normalization import Casing
 from electra_tf2.text.vocabulary import Vocabulary, check_vocabulary_size, load_vocabulary
 from electra_tf2.training.checkpoints import CheckpointStore, newest_checkpoint
@@ -63,7 +64,7 @@ class Data(NamedTuple):
         vocabulary: of the records.
         phases: those still to be trained, in their order.
         records: of these phases.
-        casing: of the records; accents as their metadata says, or the hparam.
+        casing: of the records, as their metadata says, or the hparams.
         hparams: all hparams, with what the data and the devices decided filled in.
     """
 
@@ -186,8 +187,9 @@ def _phases_left(config: PretrainingConfig, step: int) -> list[Phase]:
 def _read_data(config: PretrainingConfig, phases: Sequence[Phase], compute_type: Precision) -> Data:
     vocabulary = load_vocabulary(config.vocab_file)
     check_vocabulary_size(vocabulary, config.vocab_size, config.vocab_file)
-    # Accents are settled by the hparam if it was given, else by the first metadata.
-    casing, settled = Casing.from_hparams(config), "strip_accents" in config.given
+    # Each setting is settled by the hparam if it was given, else by the first metadata, or for
+    # records without any by the vocabulary's files.
+    casing, open_settings = Casing.from_hparams(config), {*_CASING} - config.given
     records = []
     for phase in phases:
         evaluates = config.eval_every_steps or (config.do_eval and phase is phases[-1])
@@ -200,15 +202,29 @@ def _read_data(config: PretrainingConfig, phases: Sequence[Phase], compute_type:
                     max_seq_length=phase.config.max_seq_length,
                     vocabulary=vocabulary,
                     casing=casing,
-                    compare_accents=settled,
+                    compare_case="do_lower_case" not in open_settings,
+                    compare_accents="strip_accents" not in open_settings,
                 )
-                if not settled and files.metadata is not None:
-                    casing, settled = Casing.from_hparams(files.metadata), True
+                if open_settings and files.metadata is not None:
+                    stated = Casing.from_hparams(files.metadata)
+                    casing, open_settings = _settled(casing, stated, open_settings), set()
                 opened.append(files)
         train = opened[0] if patterns[0] == phase.config.pretrain_tfrecords else None
         records.append(PhaseData(train, opened[-1]))
+    if open_settings and (found := read_stated_casing(config.vocab_file, vocabulary)):
+        casing = _settled(casing, found.casing, open_settings)
     hparams = {**config.to_dict(), **casing.to_dict(), "precision": compute_type}
     return Data(vocabulary, list(phases), records, casing, hparams)
+
+
+_CASING = ("do_lower_case", "strip_accents")
+
+
+def _settled(casing: Casing, stated: Casing, open_settings: Collection[str]) -> Casing:
+    """Takes over those settings of a stated casing that are open."""
+    taken = {name: value for name, value in stated.to_dict().items() if name in open_settings}
+    settings = casing.to_dict() | taken
+    return Casing(settings["do_lower_case"], settings["strip_accents"])
 
 
 def _patterns(config: PretrainingConfig, evaluates: bool) -> list[str]:

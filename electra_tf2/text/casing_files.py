@@ -9,13 +9,13 @@ casing.json                of a model folder, beside vocab.txt
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from electra_tf2 import files
 from electra_tf2.console import say
 from electra_tf2.errors import UserError
-from electra_tf2.text.casing_fit import casing_advice
+from electra_tf2.text.casing_fit import Option, casing_advice
 from electra_tf2.text.normalization import UNCASED, Casing
 from electra_tf2.text.vocabulary import Vocabulary
 from electra_tf2.text.vocabulary_json import (
@@ -44,6 +44,18 @@ class StatedCasing(NamedTuple):
 
     casing: Casing
     path: str
+
+
+class SettledCasing(NamedTuple):
+    """A casing, and whether anything stated it.
+
+    Attributes:
+        casing: the casing.
+        is_open: whether it is the default for lack of a statement.
+    """
+
+    casing: Casing
+    is_open: bool
 
 
 def casing_file_content(vocabulary: Vocabulary, casing: Casing) -> bytes:
@@ -122,8 +134,8 @@ def settle_casing(
     given: Mapping[str, bool],
     vocab_file: str,
     vocabulary: Vocabulary,
-    option: Callable[[str, bool], str],
-) -> Casing:
+    option: Option,
+) -> SettledCasing:
     """Returns the casing of text that is to be tokenized with a vocabulary that no model has yet.
 
     Settings that are given go before what the vocabulary's files state, and these before the
@@ -141,8 +153,9 @@ def settle_casing(
     """
     stated = read_stated_casing(vocab_file, vocabulary)
     start = stated.casing if stated else UNCASED
-    settings = start.to_dict() | given
+    settings = start.to_dict() | dict(given)
     casing = Casing(settings["do_lower_case"], settings["strip_accents"])
+    is_open = stated is None and "do_lower_case" not in given
     if stated:
         shown = " ".join(option(name, value) for name, value in start.to_dict().items())
         if same_casing(casing, start):
@@ -152,7 +165,7 @@ def settle_casing(
             say(f"warning: {own} is followed, although {stated.path} says {shown}.")
     if advice := casing_advice(vocabulary, casing, option):
         say(f"warning: {advice}")
-    return casing
+    return SettledCasing(casing, is_open)
 
 
 def as_flag(setting: str, value: bool) -> str:

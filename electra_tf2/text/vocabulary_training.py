@@ -60,6 +60,11 @@ class WordCounter:
         return dict(sorted(words.items()))
 
 
+def default_alphabet_limit(vocab_size: int) -> int:
+    """Returns how many characters a vocabulary has at least: an eighth of it, 64 to 1000."""
+    return min(MOST_BY_SIZE, max(LEAST_BY_SIZE, vocab_size // 8))
+
+
 @dataclasses.dataclass(frozen=True)
 class TrainedVocabulary:
     """A vocabulary learned from word counts.
@@ -99,8 +104,8 @@ def train_vocabulary(
         vocab_size: number of pieces, special tokens included.
         min_frequency: characters and pairs that occur less often make no piece.
         limit_alphabet: at most this many characters, the most frequent ones; words with others are
-            unknown. None: as many as cover 99.98 % of the text, at least an eighth of `vocab_size`
-            (64 to 1000), as far as they fit into the vocabulary.
+            unknown. None: as many as cover 99.98 % of the text, at least
+            `default_alphabet_limit(vocab_size)`, as far as they fit into the vocabulary.
         show_progress: whether to show bars on a terminal.
 
     Returns:
@@ -202,8 +207,9 @@ class _Alphabet:
 
     def chosen(self, vocab_size: int, min_frequency: int, limit: int | None) -> set[str]:
         """Returns the alphabet; arguments as of `train_vocabulary`."""
-        by_size = min(MOST_BY_SIZE, max(LEAST_BY_SIZE, vocab_size // 8))
-        wanted = max(by_size, self._covering()) if limit is None else limit
+        wanted = (
+            max(default_alphabet_limit(vocab_size), self._covering()) if limit is None else limit
+        )
         characters = {c for c in self._ranked[:wanted] if self._counts[c] >= min_frequency}
         fit = self._ranked[: self.fitting(vocab_size)]
         # Of a large alphabet, as of Chinese, the rare end may be left out.

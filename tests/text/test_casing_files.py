@@ -1,0 +1,94 @@
+"""The casing that a vocabulary's files state, and which settings win."""
+
+import json
+
+import pytest
+
+from electra_tf2.errors import UserError
+from electra_tf2.text.casing_files import (
+    ENDING,
+    as_flag,
+    casing_file_content,
+    read_stated_casing,
+    settle_casing,
+)
+from electra_tf2.text.normalization import UNCASED, Casing
+from electra_tf2.text.vocabulary import load_vocabulary
+from tests.data.building import PIECES, write_vocabulary
+
+KEEPING, CASED = Casing(True, False), Casing(False, False)
+NORMALIZER = {"type": "BertNormalizer", "lowercase": True, "strip_accents": False}
+
+
+def tokenizer_file(normalizer=NORMALIZER):
+    ids = {piece: i for i, piece in enumerate(PIECES)}
+    return {"model": {"type": "WordPiece", "vocab": ids}, "normalizer": normalizer}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "casing"),
+    [
+        ("casing.json", {"do_lower_case": False, "strip_accents": True}, Casing(False, True)),
+        ("tokenizer.json", {"do_lower_case": True, "strip_accents": False}, KEEPING),
+        ("tokenizer.json", tokenizer_file(), KEEPING),
+        ("tokenizer.json", tokenizer_file(None), None),
+        ("tokenizer_config.json", {"do_lower_case": False}, CASED),
+        ("tokenizer_config.json", {"do_lower_case": True}, UNCASED),
+        ("tokenizer_config.json", {"do_lower_case": "no"}, None),
+        ("tokenizer_config.json", {"model_max_length": 512}, None),
+        ("tokenizer_config.json", "", None),
+    ],
+)
+def test_files_beside_vocab_txt(tmp_path, name, content, casing):
+    path = write_vocabulary(tmp_path)
+    vocabulary = load_vocabulary(path)
+    assert read_stated_casing(path, vocabulary) is None
+    (tmp_path / name).write_text(json.dumps(content) if content else "")
+    stated = read_stated_casing(path, vocabulary)
+    assert (stated and stated.casing) == casing
+    # A folder's settings say nothing of another file in it.
+    other = tmp_path / "other.txt"
+    other.write_bytes((tmp_path / "vocab.txt").read_bytes())
+    assert read_stated_casing(str(other), vocabulary) is None
+
+
+def test_a_tokenizer_file_given_as_the_vocabulary(tmp_path):
+    path = tmp_path / "any.txt"
+    path.write_text(json.dumps(tokenizer_file()))
+    vocabulary = load_vocabulary(str(path))
+    assert vocabulary.tokens == tuple(PIECES)
+    assert read_stated_casing(str(path), vocabulary).casing == KEEPING
+
+
+def test_the_settings_of_a_vocabulary_that_was_replaced(tmp_path, capsys):
+    path = write_vocabulary(tmp_path)
+    vocabulary = load_vocabulary(path)
+    (tmp_path / f"vocab.txt{ENDING}").write_bytes(casing_file_content(vocabulary, CASED))
+    assert read_stated_casing(path, vocabulary).casing == CASED
+    (tmp_path / "vocab.txt").write_text("\n".join([*PIECES, "more"]) + "\n")
+    assert read_stated_casing(path, load_vocabulary(path)) is None
+    assert "belongs to another vocabulary" in capsys.readouterr().err
+
+
+def test_what_wins(tmp_path, capsys):
+    path = write_vocabulary(tmp_path)
+    vocabulary = load_vocabulary(path)
+    assert settle_casing({}, path, vocabulary, as_flag) == (UNCASED, True)
+    (tmp_path / f"vocab.txt{ENDING}").write_bytes(casing_file_content(vocabulary, KEEPING))
+    assert settle_casing({}, path, vocabulary, as_flag) == (KEEPING, False)
+    assert "--no-strip-accents" in capsys.readouterr().err
+    given = {"strip_accents": True}
+    assert settle_casing(given, path, vocabulary, as_flag) == (UNCASED, False)
+    said = capsys.readouterr().err
+    assert "warning: --do-strip-accents is followed, although" in said and ENDING in said
+    settle_casing({"do_lower_case": True}, path, vocabulary, as_flag)
+    assert "warning" not in capsys.readouterr().err
+
+
+def test_a_file_that_can_not_be_read(tmp_path):
+    path = write_vocabulary(tmp_path)
+    settings = tmp_path / f"vocab.txt{ENDING}"
+    settings.write_text("{")
+    with pytest.raises(UserError) as error:
+        read_stated_casing(path, load_vocabulary(path))
+    assert error.value.where == str(settings)
