@@ -165,7 +165,8 @@ def resolve_vocabulary(
         there = [p for p in beside if p and files.exists(p)]
         path = there[0] if there else beside[-1]
     vocabulary = load_vocabulary(path)
-    check_vocabulary_size(vocabulary, vocab_size, path)
+    is_chosen = pretrained is not None or "vocab_size" in config.given
+    check_vocabulary_size(vocabulary, vocab_size, path, may_be_more=is_chosen)
     if beside[0] and beside[0] != path:
         stored = load_vocabulary(beside[0])
         check_same_vocabulary(vocabulary, path, stored, beside[0], "vocab_file")

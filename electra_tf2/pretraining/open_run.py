@@ -186,7 +186,8 @@ def _phases_left(config: PretrainingConfig, step: int) -> list[Phase]:
 
 def _read_data(config: PretrainingConfig, phases: Sequence[Phase], compute_type: Precision) -> Data:
     vocabulary = load_vocabulary(config.vocab_file)
-    check_vocabulary_size(vocabulary, config.vocab_size, config.vocab_file)
+    is_given = "vocab_size" in config.given
+    check_vocabulary_size(vocabulary, config.vocab_size, config.vocab_file, may_be_more=is_given)
     # Each setting is settled by the hparam if it was given, else by the first metadata, or for
     # records without any by the vocabulary's files.
     casing, open_settings = Casing.from_hparams(config), {*_CASING} - config.given

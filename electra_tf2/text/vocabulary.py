@@ -136,7 +136,12 @@ def is_blank(piece: str) -> bool:
 
 
 def check_vocabulary_size(
-    vocabulary: Vocabulary, vocab_size: int, path: str, option: str | None = "vocab_size"
+    vocabulary: Vocabulary,
+    vocab_size: int,
+    path: str,
+    option: str | None = "vocab_size",
+    *,
+    may_be_more: bool = True,
 ) -> None:
     """Checks that a model has an embedding for each piece; says so where it has more.
 
@@ -147,15 +152,17 @@ def check_vocabulary_size(
         vocab_size: number of the model's embeddings.
         path: where the vocabulary was read from, for the message.
         option: the hparam that sets the number of embeddings; None for a trained model.
+        may_be_more: whether there may be more embeddings; not where nobody asked for so many.
 
     Raises:
-        UserError: there are fewer embeddings than pieces.
+        UserError: there are fewer embeddings than pieces, or more where there may not be.
     """
     pieces = len(vocabulary)
-    if pieces > vocab_size:
+    if pieces > vocab_size or (pieces < vocab_size and not may_be_more):
         size = f"{option} = {vocab_size}" if option else f"{vocab_size} embeddings"
         raise UserError(
-            "The vocabulary has more pieces than the model has embeddings.",
+            f"The vocabulary has {'more' if pieces > vocab_size else 'fewer'} pieces than the "
+            "model has embeddings.",
             where=path,
             received=f"{pieces} pieces in the file, {size}",
             remedy=f"Set {option} to {pieces}, or give the vocabulary that the data was built with."

@@ -207,10 +207,9 @@ class _Alphabet:
 
     def chosen(self, vocab_size: int, min_frequency: int, limit: int | None) -> set[str]:
         """Returns the alphabet; arguments as of `train_vocabulary`."""
-        wanted = (
-            max(default_alphabet_limit(vocab_size), self._covering()) if limit is None else limit
-        )
-        characters = {c for c in self._ranked[:wanted] if self._counts[c] >= min_frequency}
+        default = max(default_alphabet_limit(vocab_size), self._covering())
+        ranked = self._ranked[: default if limit is None else limit]
+        characters = {char for char in ranked if self._counts[char] >= min_frequency}
         fit = self._ranked[: self.fitting(vocab_size)]
         # Of a large alphabet, as of Chinese, the rare end may be left out.
         if limit is None and self.share_spelled(characters.intersection(fit)) >= LEAST_SPELLED:

@@ -103,7 +103,7 @@ TEXT_CASES = {
     ),
     "no vocabulary": (
         remove("vocab.txt"), [],
-        ["vocabulary", "{root}/vocab.txt", "No such file", "build_vocabulary.py"],
+        ["vocabulary", "{root}/vocab.txt", "no such file", "build_vocabulary.py"],
     ),
     "a vocabulary without a special token": (
         replace_vocabulary("[UNK]", "[unk]"), [],
@@ -178,7 +178,7 @@ ARCHIVE_CASES = {
     ),
     "no vocabulary": (
         remove("vocab.txt"), [],
-        ["vocabulary", "{root}/vocab.txt", "No such file", "build_vocabulary.py"],
+        ["vocabulary", "{root}/vocab.txt", "no such file", "build_vocabulary.py"],
     ),
     "a length without room": (
         None, ["--max-seq-length", "1"],

@@ -77,6 +77,8 @@ def test_each_piece_needs_an_embedding(tmp_path, capsys):
     assert not capsys.readouterr().err
     check_vocabulary_size(vocabulary, 8, path)
     assert "5 pieces, the model 8 embeddings" in capsys.readouterr().err
+    with pytest.raises(UserError, match="fewer pieces than the model has embeddings"):
+        check_vocabulary_size(vocabulary, 8, path, may_be_more=False)
     for option, remedy in (("vocab_size", "Set vocab_size to 5"), (None, "was trained with")):
         with pytest.raises(UserError, match="5 pieces in the file, ") as error:
             check_vocabulary_size(vocabulary, 4, path, option)
@@ -94,14 +96,8 @@ def test_white_space_keeps_its_id_and_never_matches(tmp_path, ending):
     assert vocabulary.tokens == pieces
     for implementation in ("fast", "reference"):
         tokenizer = make_tokenizer(vocabulary, implementation=implementation)
-        assert tokenizer.tokenize("ab " + " c".join(BLANKS)) == [
-            "a",
-            "##b",
-            *["c"] * 4,
-            "[UNK]",
-            "c",
-            "c",
-        ]
+        text = "ab \u2028c\u00a0\u3000 ##\u2028 c\x85"
+        assert tokenizer.tokenize(text) == ["a", "##b", "c", "[UNK]", "[UNK]", "c"]
 
 
 def test_empty_lines_at_the_end_are_no_pieces(tmp_path):
