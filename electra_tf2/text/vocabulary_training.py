@@ -210,10 +210,10 @@ class _Alphabet:
         default = max(default_alphabet_limit(vocab_size), self._covering())
         ranked = self._ranked[: default if limit is None else limit]
         characters = {char for char in ranked if self._counts[char] >= min_frequency}
-        fit = self._ranked[: self.fitting(vocab_size)]
+        fit = characters.intersection(self._ranked[: self.fitting(vocab_size)])
         # Of a large alphabet, as of Chinese, the rare end may be left out.
-        if limit is None and self.share_spelled(characters.intersection(fit)) >= LEAST_SPELLED:
-            return characters.intersection(fit)
+        if limit is None and fit != characters and self.share_spelled(fit) >= LEAST_SPELLED:
+            return fit
         return characters
 
     def fitting(self, vocab_size: int) -> int:

@@ -1,6 +1,5 @@
 """Learning a vocabulary from word counts."""
 
-import contextlib
 import hashlib
 import os
 import re
@@ -108,8 +107,8 @@ def test_the_alphabet_follows_the_text():
     words = dict.fromkeys(zipf(3000, 0), 5)
     trained = train_vocabulary(words, 3005)
     assert (trained.alphabet_size, trained.unknown_words, trained.advice) == (3000, 0, "")
-    # Rare ones don't displace pieces: 1000 of 2000 cover all but a hundred-thousandth.
-    words = dict.fromkeys(list(zipf(2000, 0))[:1000], 100_000) | dict.fromkeys("ab", 2)
+    # Rare ones don't displace pieces: 1000 of 2000 cover all but a few of the text.
+    words = dict.fromkeys(list(zipf(2000, 0))[:1000], 100) | dict.fromkeys("ab", 2)
     assert train_vocabulary(words, 1005).alphabet_size == 1000
 
 
@@ -124,8 +123,6 @@ def test_the_alphabet_follows_the_text():
 )
 def test_advice_where_much_is_unknown_holds(size, options):
     words = zipf(1000, 800)
-    with contextlib.suppress(UserError):  # with too few pieces, ask for what there are
-        train_vocabulary(words, size, **options)
     size = min(size, _possible(words, size, options))
     trained = train_vocabulary(words, size, **options)
     assert trained.unknown_characters > 0.01 and trained.advice
@@ -150,10 +147,10 @@ def test_what_errors_advise_holds():
     size = int(re.search(r"at most (\d+)", error.value.remedy)[1])
     assert len(train_vocabulary(words, size).vocabulary) == size
     with pytest.raises(UserError, match="more pieces than") as error:
-        train_vocabulary(zipf(1000, 10**6), 300)
+        train_vocabulary(zipf(1000, 2000), 300)
     size, limit = map(int, re.findall(r"(\d+)", error.value.remedy))
-    assert len(train_vocabulary(zipf(1000, 10**6), size).vocabulary) == size
-    assert len(train_vocabulary(zipf(1000, 10**6), 300, limit_alphabet=limit).vocabulary) == 300
+    assert len(train_vocabulary(zipf(1000, 2000), size).vocabulary) == size
+    assert len(train_vocabulary(zipf(1000, 2000), 300, limit_alphabet=limit).vocabulary) == 300
 
 
 def test_words_that_are_all_too_long():
