@@ -27,10 +27,11 @@ from electra_tf2.text.vocabulary_json import (
 
 ENDING = ".casing.json"
 _DIGEST = "vocab_sha256"
-_NAMED_BY_FOLDERS = "vocab.txt"
 # Hugging Face's, or what version 0.1.0 called casing.json.
 _MODELS, _TOKENIZER = "casing.json", "tokenizer.json"
 _BESIDE = (_MODELS, "tokenizer_config.json", _TOKENIZER)
+_NAMED_BY_FOLDERS = ("vocab.txt", _TOKENIZER)
+_WHAT = "The settings of the vocabulary"
 _REMEDY = 'Restore the file, or move it away: {"do_lower_case": …, "strip_accents": …}.'
 
 
@@ -73,7 +74,8 @@ def read_stated_casing(vocab_file: str, vocabulary: Vocabulary) -> StatedCasing 
     """Returns the casing that a vocabulary's file, or a file beside it, states.
 
     Args:
-        vocab_file: path of the vocabulary. What describes a whole folder counts for its vocab.txt.
+        vocab_file: path of the vocabulary. What describes a whole folder counts for its vocab.txt and
+            tokenizer.json.
         vocabulary: what it holds.
 
     Returns:
@@ -84,39 +86,48 @@ def read_stated_casing(vocab_file: str, vocabulary: Vocabulary) -> StatedCasing 
     """
     content = files.read_bytes(vocab_file)
     if is_json(content, vocab_file):
-        casing = parse_vocabulary_json(content, vocab_file).casing
-        return StatedCasing(casing, vocab_file) if casing else None
-    own = vocab_file + ENDING
-    if files.is_file(own):
-        stored = read_settings(own)
-        if stored.get(_DIGEST) == vocabulary.sha256 and (casing := casing_of_record(stored)):
-            return StatedCasing(casing, own)
-        say(f"{own} is left aside: it belongs to another vocabulary than {vocab_file}.")
+        if casing := parse_vocabulary_json(content, vocab_file).casing:
+            return StatedCasing(casing, vocab_file)
+    elif stated := _read_own(vocab_file + ENDING, vocabulary):
+        return stated
     folder, name = os.path.split(vocab_file)
-    for beside in _BESIDE if name == _NAMED_BY_FOLDERS else ():
+    for beside in _BESIDE if name in _NAMED_BY_FOLDERS else ():
         path = os.path.join(folder, beside)
-        if files.is_file(path) and (casing := _casing_of(beside, read_settings(path))):
+        if files.is_file(path) and (casing := _casing_of(beside, _read_settings(path))):
             return StatedCasing(casing, path)
     return None
 
 
-def read_settings(path: str) -> dict[str, Any]:
+def _read_own(path: str, vocabulary: Vocabulary) -> StatedCasing | None:
+    if not files.is_file(path):
+        return None
+    stored = _read_settings(path)
+    if stored.get(_DIGEST, vocabulary.sha256) != vocabulary.sha256:
+        say(f"{path} is left aside: it belongs to another vocabulary than the one beside it.")
+        return None
+    casing = _casing_of_record(stored)
+    if casing is None:
+        shown = {name: stored.get(name) for name in UNCASED.to_dict()}
+        raise UserError(f"{_WHAT} can't be read.", where=path, received=shown, remedy=_REMEDY)
+    return StatedCasing(casing, path)
+
+
+def _read_settings(path: str) -> dict[str, Any]:
     """Reads a JSON object with settings; {} if the file is empty.
 
     Raises:
         UserError: the file can't be read, or holds something else.
     """
-    what = "The settings of the vocabulary"
     try:
         content = files.read_bytes(path)
     except OSError as error:
         raise UserError(
-            f"{what} can't be read.", where=path, received=files.reason(error), remedy=_REMEDY
+            f"{_WHAT} can't be read.", where=path, received=files.reason(error), remedy=_REMEDY
         ) from error
-    return files.parse_json(content, path, what, _REMEDY) if content.strip() else {}
+    return files.parse_json(content, path, _WHAT, _REMEDY) if content.strip() else {}
 
 
-def casing_of_record(stored: Mapping[str, Any]) -> Casing | None:
+def _casing_of_record(stored: Mapping[str, Any]) -> Casing | None:
     """Returns the casing of a file of this program, which states both settings."""
     lower, strip = stored.get("do_lower_case"), stored.get("strip_accents")
     return Casing(lower, strip) if isinstance(lower, bool) and isinstance(strip, bool) else None
@@ -124,7 +135,7 @@ def casing_of_record(stored: Mapping[str, Any]) -> Casing | None:
 
 def _casing_of(name: str, stored: Mapping[str, Any]) -> Casing | None:
     if name == _MODELS or (name == _TOKENIZER and "model" not in stored):
-        return casing_of_record(stored)
+        return _casing_of_record(stored)
     if name == _TOKENIZER:
         stored = normalizer_settings(stored.get("normalizer")) or {}
     return casing_of_settings(stored)

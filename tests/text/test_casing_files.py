@@ -59,6 +59,12 @@ def test_a_tokenizer_file_given_as_the_vocabulary(tmp_path):
     assert vocabulary.tokens == tuple(PIECES)
     assert read_stated_casing(str(path), vocabulary).casing == KEEPING
 
+    path = tmp_path / "tokenizer.json"
+    path.write_text(json.dumps(tokenizer_file(None)))
+    assert read_stated_casing(str(path), vocabulary) is None
+    (tmp_path / "tokenizer_config.json").write_text('{"do_lower_case": false}')
+    assert read_stated_casing(str(path), vocabulary).casing == CASED
+
 
 def test_the_settings_of_a_vocabulary_that_was_replaced(tmp_path, capsys):
     path = write_vocabulary(tmp_path)
@@ -88,7 +94,10 @@ def test_what_wins(tmp_path, capsys):
 def test_a_file_that_can_not_be_read(tmp_path):
     path = write_vocabulary(tmp_path)
     settings = tmp_path / f"vocab.txt{ENDING}"
-    settings.write_text("{")
-    with pytest.raises(UserError) as error:
-        read_stated_casing(path, load_vocabulary(path))
-    assert error.value.where == str(settings)
+    for content in ("{", "[]", '{"do_lower_case": 1, "strip_accents": true}'):
+        settings.write_text(content)
+        with pytest.raises(UserError) as error:
+            read_stated_casing(path, load_vocabulary(path))
+        assert error.value.where == str(settings)
+    settings.write_text('{"do_lower_case": false, "strip_accents": true}')  # as it says to do
+    assert read_stated_casing(path, load_vocabulary(path)).casing == Casing(False, True)
