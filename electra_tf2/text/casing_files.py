@@ -74,8 +74,8 @@ def read_stated_casing(vocab_file: str, vocabulary: Vocabulary) -> StatedCasing 
     """Returns the casing that a vocabulary's file, or a file beside it, states.
 
     Args:
-        vocab_file: path of the vocabulary. What describes a whole folder counts for its vocab.txt and
-            tokenizer.json.
+        vocab_file: path of the vocabulary. What describes a whole folder counts for its vocab.txt
+            and tokenizer.json.
         vocabulary: what it holds.
 
     Returns:
