@@ -165,8 +165,13 @@ def resolve_vocabulary(
         there = [p for p in beside if p and files.exists(p)]
         path = there[0] if there else beside[-1]
     vocabulary = load_vocabulary(path)
-    is_chosen = pretrained is not None or "vocab_size" in config.given
-    check_vocabulary_size(vocabulary, vocab_size, path, may_be_more=is_chosen)
+    check_vocabulary_size(
+        vocabulary,
+        vocab_size,
+        path,
+        None if pretrained else "vocab_size",
+        may_be_more=pretrained is not None or "vocab_size" in config.given,
+    )
     if beside[0] and beside[0] != path:
         stored = load_vocabulary(beside[0])
         check_same_vocabulary(vocabulary, path, stored, beside[0], "vocab_file")

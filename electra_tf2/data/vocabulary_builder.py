@@ -144,7 +144,8 @@ def sample_text(corpus: Sequence[CorpusFile]) -> Iterator[str]:
 
 def _windows(file: CorpusFile, places: int, size: int) -> Iterator[str]:
     with files.reported_as_os_errors(file.path), files.open_binary(file.path) as reader:
-        for start in sorted({max(0, file.size - size) * i // places for i in range(places)}):
+        last = max(0, file.size - size)
+        for start in sorted({last * i // max(1, places - 1) for i in range(places)}):
             reader.seek(start)
             text = reader.read(size).decode("utf-8", "ignore")
             yield text if start == 0 else text.partition(" ")[2]  # from the next word on

@@ -112,7 +112,7 @@ def test_a_huggingface_vocabulary_of_another_size(tmp_path):
     with open(tmp_path / "theirs" / "vocab.txt", "a") as file:
         file.write("more\n")
     tiny_tasks.write_marks(tmp_path, train=8, dev=4)
-    with pytest.raises(UserError, match="another size") as error:
+    with pytest.raises(UserError, match="more pieces than") as error:
         tiny_tasks.finetune_here(tmp_path, init_checkpoint=str(tmp_path / "theirs"))
     assert "26 pieces in the file, vocab_size = 25" in error.value.received
 
