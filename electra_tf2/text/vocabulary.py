@@ -159,10 +159,10 @@ def check_vocabulary_size(
     """
     pieces = len(vocabulary)
     if pieces > vocab_size or (pieces < vocab_size and not may_be_more):
+        which = "more" if pieces > vocab_size else "fewer"
         size = f"{option} = {vocab_size}" if option else f"{vocab_size} embeddings"
         raise UserError(
-            f"The vocabulary has {'more' if pieces > vocab_size else 'fewer'} pieces than the "
-            "model has embeddings.",
+            f"The vocabulary has {which} pieces than the model has embeddings.",
             where=path,
             received=f"{pieces} pieces in the file, {size}",
             remedy=f"Set {option} to {pieces}, or give the vocabulary that the data was built with."

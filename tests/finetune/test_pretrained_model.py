@@ -114,7 +114,7 @@ def test_a_huggingface_vocabulary_of_another_size(tmp_path):
     tiny_tasks.write_marks(tmp_path, train=8, dev=4)
     with pytest.raises(UserError, match="more pieces than") as error:
         tiny_tasks.finetune_here(tmp_path, init_checkpoint=str(tmp_path / "theirs"))
-    assert "26 pieces in the file, vocab_size = 25" in error.value.received
+    assert "26 pieces in the file, 25 embeddings" in error.value.received
 
 
 def test_a_huggingface_model_without_heads_can_not_be_evaluated(tmp_path):
