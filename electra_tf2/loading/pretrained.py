@@ -229,8 +229,8 @@ def model_casing(
         casing, is_open = settle_casing(given, vocab_file, vocabulary, option)
         if is_open:
             say(
-                "Nothing beside the model says how text is cased: lower-cased without accents, as "
-                f"for the released models ({option('do_lower_case', False)} for a cased one)."
+                "Nothing beside the model says how text is cased: lower-cased, as for the released "
+                f"models ({option('do_lower_case', False)} for a cased one)."
             )
         return casing
     for name, value in given.items():
