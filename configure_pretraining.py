@@ -28,6 +28,7 @@ from electra_tf2.hparams.types import (
     PositiveFloat,
     PositiveInt,
     ProbabilityBelowOne,
+    WordLimit,
 )
 from electra_tf2.modeling.config import TransformerConfig, default_attention_heads
 from electra_tf2.pretraining.guards import generator_size_warning
@@ -99,6 +100,7 @@ class PretrainingConfig(HParams):
     vocab_size: PositiveInt = 30522  # number of tokens in the vocabulary
     do_lower_case: bool = True  # whether the text was lower-cased; has to be what the data set says
     strip_accents: bool = True  # whether accents are stripped; taken from the data set unless given
+    max_word_characters: WordLimit = 200  # longest word that is split, not [UNK]; taken likewise
 
     # generator settings
     uniform_generator: bool = False  # replace by tokens drawn uniformly: no generator network
@@ -151,7 +153,7 @@ class PretrainingConfig(HParams):
         "eval_batch_size distribution worker_timeout xla use_tpu num_tpu_cores tpu_job_name "
         "tpu_name tpu_zone gcp_project pretrain_tfrecords eval_tfrecords vocab_file "
         "init_checkpoint model_dir results_txt results_pkl "
-        "strip_accents".split()  # accents: the tokenizer tells
+        "strip_accents max_word_characters".split()  # the tokenizer tells
     )
 
     def __init__(self, /, model_name: str, data_dir: str, **overrides: Any):

@@ -23,6 +23,7 @@ import tensorflow as tf
 from electra_tf2 import files
 from electra_tf2.console import say
 from electra_tf2.errors import UserError
+from electra_tf2.text.unknown import UNKNOWN_WARNING, warn_of_unknown
 from electra_tf2.training.array_files import read_arrays, write_arrays
 from finetune.task import SHARED_SPECS, FeatureSpec, Task
 
@@ -283,6 +284,9 @@ class Preprocessor:
             say(f"Preparing {task.name}, {split}: {task.data_file(split)}")
             table = self.make(task, task.get_examples(split), split)
             _write(path, table)
+        ids = table.ragged["input_ids"].values
+        vocabulary = task.tokenizer.vocabulary
+        warn_of_unknown(f"{task.name}, {split}", ids, vocabulary, UNKNOWN_WARNING)
         if split == "train" and self._log_examples:
             say(describe_example(task, table))
         return table

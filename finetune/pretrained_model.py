@@ -124,13 +124,14 @@ def resolve_casing(config: FinetuningConfig, pretrained: Pretrained | None) -> C
     """
     stated = Casing.from_hparams(config)
     casing = (pretrained.casing if pretrained else None) or stated
-    hparams = stated.to_dict()
-    for name, value in casing.to_dict().items():
-        if name in config.given and hparams[name] != value:
+    for field in dataclasses.fields(Casing):
+        name = "do_lower_case" if field.name == "lower_case" else field.name
+        ours, theirs = getattr(stated, field.name), getattr(casing, field.name)
+        if name in config.given and ours != theirs:
             raise UserError(
                 "The model was pre-trained on text that was tokenized otherwise.",
                 where=f"hparam {name}",
-                received=f"{hparams[name]}; the model has {value}",
+                received=f"{ours}; the model has {theirs}",
                 remedy=f"Leave {name} out: the model's is then used.",
             )
     return casing

@@ -18,6 +18,7 @@ from electra_tf2.data.beam_files import JobFolder
 from electra_tf2.data.builders import Counts, DocumentBuilder, Part, RecordBuilder
 from electra_tf2.data.corpus import Corpus, TextCorpus, find_files
 from electra_tf2.data.openwebtext import TarCorpus
+from electra_tf2.data.quality import check_known, figures, warnings
 from electra_tf2.data.segments import MIN_SEQ_LENGTH
 from electra_tf2.data.shards import (
     RECORD_KINDS,
@@ -33,11 +34,14 @@ from electra_tf2.errors import UserError
 from electra_tf2.text.normalization import Casing
 from electra_tf2.text.tokenizer import make_tokenizer
 from electra_tf2.text.vocabulary import Vocabulary, parse_vocabulary
+from electra_tf2.text.wordpiece import LARGEST_WORD_LIMIT, MAX_WORD_CHARACTERS
 
 if TYPE_CHECKING:
     from electra_tf2.data.beam import BeamJob
 
-DROPPED_WARNING = 0.05  # share of the tokens from which on their loss is a warning
+# After so many characters a corpus that is nearly all unknown ends the build, not only at its end.
+_EARLY_CHARACTERS = 1 << 24
+_ALLOW_UNKNOWN = "Or build it all the same with --allow-unknown."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +57,8 @@ class BuildConfig:
         blanks_separate_docs: whether an empty line ends a document.
         do_lower_case: whether text is lower-cased.
         strip_accents: whether accents are removed (only when lower-casing).
+        max_word_characters: characters of the longest word that is split into pieces; a longer one
+            is [UNK].
         seed: seed of the random streams.
         num_out_files: number of shards.
         sampling: "chunked": every chunk of the corpus has a random stream of its own. "official":
@@ -61,6 +67,8 @@ class BuildConfig:
             tell the training to do so).
         segmentation: "static" to write examples; "dynamic" to write documents, from which training
             cuts new examples every epoch.
+        allow_unknown: build from text that is nearly all [UNK], too.
+        as_plain_text: take JSON lines, HTML and XML for the text that they are.
         overwrite: replace an existing data set in `output_dir`.
         archives: the corpus is a folder of tar archives, each of whose files is a document.
         runner: Apache Beam's runner that builds instead of this program. The result doesn't depend
@@ -76,11 +84,14 @@ class BuildConfig:
     blanks_separate_docs: bool = True
     do_lower_case: bool = True
     strip_accents: bool = True
+    max_word_characters: int = MAX_WORD_CHARACTERS
     seed: int = 0
     num_out_files: int = 1000
     sampling: Literal["chunked", "official"] = "chunked"
     split_long_lines: bool = False
     segmentation: Literal["static", "dynamic"] = "static"
+    allow_unknown: bool = False
+    as_plain_text: bool = False
     overwrite: bool = False
     archives: bool = False
     runner: str | None = None
@@ -131,6 +142,8 @@ def build_dataset(config: BuildConfig) -> DatasetMetadata:
                 remedy="Give text files with a sentence or paragraph per line.",
             )
         metadata = _describe(config, vocabulary, counts, len(corpus.files), shards)
+        if not config.allow_unknown:
+            check_known(metadata, config.corpus_dir, _ALLOW_UNKNOWN)
         write_metadata(output.path, metadata)
         output.publish()
     _print_summary(config, metadata, time.monotonic() - started)
@@ -139,7 +152,12 @@ def build_dataset(config: BuildConfig) -> DatasetMetadata:
 
 def _check_flags(config: BuildConfig) -> None:
     """Checks the settings of a build, before any file is looked at."""
-    smallest = {"max_seq_length": MIN_SEQ_LENGTH, "num_processes": 1, "num_out_files": 1}
+    smallest = {
+        "max_seq_length": MIN_SEQ_LENGTH,
+        "num_processes": 1,
+        "num_out_files": 1,
+        "max_word_characters": 1,
+    }
     for name, least in smallest.items():
         if getattr(config, name) < least:
             raise UserError(
@@ -148,6 +166,13 @@ def _check_flags(config: BuildConfig) -> None:
                 received=getattr(config, name),
                 remedy=f"Give a number of at least {least}.",
             )
+    if config.max_word_characters > LARGEST_WORD_LIMIT:
+        raise UserError(
+            "max_word_characters is too large.",
+            where="--max-word-characters",
+            received=config.max_word_characters,
+            remedy=f"Give a number of at most {LARGEST_WORD_LIMIT}.",
+        )
     known = {"sampling": ("chunked", "official"), "segmentation": tuple(RECORD_KINDS)}
     for name, values in known.items():
         if getattr(config, name) not in values:
@@ -253,8 +278,8 @@ def _open_corpus(config: BuildConfig) -> Corpus:
     )
     length, split, seed = config.max_seq_length, config.split_long_lines, config.seed
     if config.archives:
-        return TarCorpus(found, length, split, seed)
-    return TextCorpus(found, length, split, seed, config.blanks_separate_docs)
+        return TarCorpus(found, length, split, seed, config.as_plain_text)
+    return TextCorpus(found, length, split, seed, config.as_plain_text, config.blanks_separate_docs)
 
 
 def _check_apart(config: BuildConfig, flag: str) -> None:
@@ -281,7 +306,7 @@ def _build_here(
     workers = _useful_workers(config, corpus)
     _say_start(config, f"{workers} {'process' if workers == 1 else 'processes'}")
     noun = RECORD_KINDS[config.segmentation].noun
-    counts = Counts()
+    counts, checked = Counts(), config.allow_unknown
     writer = ShardWriter(directory, config.num_out_files)
     with (
         contextlib.closing(_parts(config, corpus, vocabulary, make_maker, workers)) as parts,
@@ -291,6 +316,10 @@ def _build_here(
             writer.write(part.records)
             counts.add(part.counts)
             progress.update(counts.source_bytes, note=f"{counts.examples:,} {noun}")
+            if not checked and counts.characters >= _EARLY_CHARACTERS:
+                checked = True
+                so_far = _describe(config, vocabulary, counts, 0, ())
+                check_known(so_far, config.corpus_dir, _ALLOW_UNKNOWN)
     return counts, writer.finish()
 
 
@@ -364,6 +393,7 @@ def _describe(
         counts={"files": num_files} | {name: getattr(counts, name) for name in kind.counts},
         electra_tf2_version=electra_tf2.__version__,
         split_long_lines=config.split_long_lines,
+        max_word_characters=config.max_word_characters,
         segmentation=config.segmentation,
         format_version=kind.format_version,
     )
@@ -371,22 +401,15 @@ def _describe(
 
 def _print_summary(config: BuildConfig, metadata: DatasetMetadata, seconds: float) -> None:
     counts, noun = metadata.counts, metadata.kind.noun
-    share = counts.get("dropped_tokens", 0) / max(1, counts["tokens"])
     size = sum(shard.bytes for shard in metadata.shards)
     lines = [
         f"Done in {seconds:.1f} s ({metadata.num_examples / seconds:,.0f} {noun}/s).",
         *(f"  {name:<15} {counts[name]:>14,}" for name in TEXT_COUNTS),
+        *(f"  {name:<15} {count:>14,}  ({meaning})" for name, count, meaning in figures(metadata)),
         f"  {noun:<15} {metadata.num_examples:>14,}",
         f"  output          {config.output_dir}: {len(metadata.shards)} shards, "
         f"{size / 1e6:,.1f} MB, metadata.json",
     ]
-    if "dropped_tokens" in counts:
-        dropped = f"{counts['dropped_tokens']:>14,}  ({share:.1%}: no room in an example)"
-        lines.insert(-2, f"  {'tokens dropped':<15} {dropped}")
     print("\n".join(lines), flush=True)
-    if share > DROPPED_WARNING:
-        say(
-            f"warning: {share:.1%} of the tokens are in no example, because a line that overruns "
-            "its example loses the rest (as in the official program). --split-long-lines carries "
-            "it into the next example."
-        )
+    for warning in warnings(metadata):
+        say(f"warning: {warning}")

@@ -33,6 +33,7 @@ class VocabularyConfig:
         min_frequency: characters and pairs that occur less often make no piece.
         limit_alphabet: largest number of characters; None: an eighth of the vocabulary, 64 to 1000.
         max_bytes: bytes of the corpus to read; a larger corpus is sampled evenly.
+        as_plain_text: whether JSON lines, HTML and XML are taken for the text that they are.
         overwrite: whether an existing file is replaced.
     """
 
@@ -44,6 +45,7 @@ class VocabularyConfig:
     min_frequency: int = 2
     limit_alphabet: int | None = None
     max_bytes: int = 1_000_000_000
+    as_plain_text: bool = False
     overwrite: bool = False
 
 
@@ -155,7 +157,7 @@ def _count_words(
         min(total, config.max_bytes), description="Counting words", unit="byte"
     ) as progress:
         for chunk in sample_chunks(corpus, config.max_bytes):
-            counter.add(read_chunk(chunk))
+            counter.add(read_chunk(chunk, as_plain_text=config.as_plain_text))
             done += chunk.end - chunk.start
             progress.update(done)
     words = counter.words()

@@ -307,7 +307,7 @@ def _check_casing(pretrained: Pretrained, options: ExportOptions) -> None:
     """Refuses a casing that is not the model's own; says which one is taken for lack of it."""
     stored = pretrained.casing.to_dict() if pretrained.casing else {}
     for name, value in stored.items():
-        if getattr(options, name) not in (None, value):
+        if getattr(options, name, None) not in (None, value):
             raise UserError(
                 "The model was trained on text that was tokenized otherwise.",
                 where=f"--{name.replace('_', '-')}",

@@ -14,7 +14,7 @@ from electra_tf2.files import json_bytes, read_json
 from electra_tf2.formats.huggingface_names import COPY_AGAIN
 from electra_tf2.text.normalization import Casing
 from electra_tf2.text.vocabulary import CLS, MASK, PAD, SEP, SPECIAL_TOKENS, UNK, Vocabulary
-from electra_tf2.text.wordpiece import CONTINUATION, MAX_WORD_CHARACTERS
+from electra_tf2.text.wordpiece import CONTINUATION, LARGEST_WORD_LIMIT, MAX_WORD_CHARACTERS
 
 TOKENIZER_CONFIG = "tokenizer_config.json"
 TOKENIZER = "tokenizer.json"
@@ -72,7 +72,22 @@ def read_huggingface_casing(folder: str) -> Casing | None:
             remedy="Accents are only removed from lower-cased text, and ideographs are always "
             "words of their own.",
         )
-    return Casing(lower, strip)
+    return Casing(lower, strip, _word_limit(folder))
+
+
+def _word_limit(folder: str) -> int:
+    """Returns the limit in tokenizer.json where it is above BERT's.
+
+    Others are not taken: what lies there mostly is the 100 that transformers writes for every model
+    of BERT's kind, while the models were trained with 200.
+    """
+    path = posixpath.join(folder, TOKENIZER)
+    if not tf.io.gfile.exists(path):
+        return MAX_WORD_CHARACTERS
+    model = read_json(path, "The model's tokenizer", COPY_AGAIN).get("model")
+    limit = model.get("max_input_chars_per_word") if isinstance(model, dict) else None
+    known = isinstance(limit, int) and MAX_WORD_CHARACTERS < limit <= LARGEST_WORD_LIMIT
+    return limit if known else MAX_WORD_CHARACTERS
 
 
 def _check_truth_values(settings: Mapping[str, Any], path: str) -> None:
@@ -132,7 +147,7 @@ def _tokenizer(vocabulary: Vocabulary, casing: Casing) -> tokenizers.Tokenizer:
             dict(vocabulary.ids),
             unk_token=UNK,
             continuing_subword_prefix=CONTINUATION,
-            max_input_chars_per_word=MAX_WORD_CHARACTERS,
+            max_input_chars_per_word=casing.max_word_characters,
         )
     )
     tokenizer.normalizer = tokenizers.normalizers.BertNormalizer(

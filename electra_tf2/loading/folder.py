@@ -2,7 +2,7 @@
 
 <model_dir>/config.json   the resolved hparams and the network's sizes
 <model_dir>/vocab.txt     the vocabulary
-<model_dir>/casing.json   what became of capitals and accents
+<model_dir>/casing.json   what became of capitals, accents and very long words
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from electra_tf2.text.vocabulary import (
     read_vocabulary_text,
     vocabulary_difference,
 )
+from electra_tf2.text.wordpiece import LARGEST_WORD_LIMIT, MAX_WORD_CHARACTERS
 
 CONFIG = "config.json"
 VOCABULARY = "vocab.txt"
@@ -101,7 +102,7 @@ def read_casing(model_dir: str) -> Casing | None:
     """Returns the stored casing, or None if the folder has none.
 
     Raises:
-        UserError: the file can't be read, or does not hold two truth values.
+        UserError: the file can't be read, or its values are not those of a casing.
     """
     path = _casing_file(model_dir)
     if path is None:
@@ -110,14 +111,17 @@ def read_casing(model_dir: str) -> Casing | None:
     remedy = 'Restore the file: {"do_lower_case": …, "strip_accents": …}.'
     stored = read_json(path, what, remedy)
     lower_case, strip_accents = stored.get("do_lower_case"), stored.get("strip_accents")
-    if not isinstance(lower_case, bool) or not isinstance(strip_accents, bool):
+    limit = stored.get("max_word_characters", MAX_WORD_CHARACTERS)
+    truths = isinstance(lower_case, bool) and isinstance(strip_accents, bool)
+    if not truths or not isinstance(limit, int) or not 1 <= limit <= LARGEST_WORD_LIMIT:
         raise UserError(
             f"{what} can't be read.",
             where=path,
-            received=f"do_lower_case {lower_case!r}, strip_accents {strip_accents!r}",
+            received=f"do_lower_case {lower_case!r}, strip_accents {strip_accents!r}, "
+            f"max_word_characters {limit!r}",
             remedy=remedy,
         )
-    return Casing(lower_case, strip_accents)
+    return Casing(lower_case, strip_accents, limit)
 
 
 def _casing_file(model_dir: str) -> str | None:

@@ -186,8 +186,9 @@ def _phases_left(config: PretrainingConfig, step: int) -> list[Phase]:
 def _read_data(config: PretrainingConfig, phases: Sequence[Phase], compute_type: Precision) -> Data:
     vocabulary = load_vocabulary(config.vocab_file)
     check_vocabulary_size(vocabulary, config.vocab_size, config.vocab_file)
-    # Accents are settled by the hparam if it was given, else by the first metadata.
-    casing, settled = Casing.from_hparams(config), "strip_accents" in config.given
+    # What isn't given as hparams is settled by the first metadata.
+    casing = Casing.from_hparams(config)
+    open_settings = {"strip_accents", "max_word_characters"} - config.given
     records = []
     for phase in phases:
         evaluates = config.eval_every_steps or (config.do_eval and phase is phases[-1])
@@ -200,10 +201,11 @@ def _read_data(config: PretrainingConfig, phases: Sequence[Phase], compute_type:
                     max_seq_length=phase.config.max_seq_length,
                     vocabulary=vocabulary,
                     casing=casing,
-                    compare_accents=settled,
+                    taken=open_settings,
                 )
-                if not settled and files.metadata is not None:
-                    casing, settled = Casing.from_hparams(files.metadata), True
+                if files.metadata is not None:
+                    taken = {name: getattr(files.metadata, name) for name in open_settings}
+                    casing, open_settings = dataclasses.replace(casing, **taken), set()
                 opened.append(files)
         train = opened[0] if patterns[0] == phase.config.pretrain_tfrecords else None
         records.append(PhaseData(train, opened[-1]))

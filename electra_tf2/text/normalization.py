@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import unicodedata
-from typing import Protocol
+from typing import Any, Protocol
+
+from electra_tf2.text.wordpiece import MAX_WORD_CHARACTERS
 
 # The blocks that BERT calls "CJK characters". Hangul, hiragana and katakana are not among them.
 IDEOGRAPH_RANGES = (
@@ -24,7 +26,7 @@ IDEOGRAPH_RANGES = (
 
 
 class _CasingHParams(Protocol):
-    """A record with the two settings under the names that hparams and flags give them."""
+    """A record with the settings under the names that hparams and flags give them."""
 
     @property
     def do_lower_case(self) -> bool: ...
@@ -32,27 +34,36 @@ class _CasingHParams(Protocol):
     @property
     def strip_accents(self) -> bool: ...
 
+    @property
+    def max_word_characters(self) -> int: ...
+
 
 @dataclasses.dataclass(frozen=True)
 class Casing:
-    """What becomes of capitals and accents.
+    """What becomes of capitals, accents and very long words.
 
     Attributes:
         lower_case: whether text is lower-cased.
         strip_accents: whether accents are removed from lower-cased text; cased text keeps them.
+        max_word_characters: characters of the longest word, after that, that is split into pieces;
+            a longer one is [UNK].
     """
 
     lower_case: bool = True
     strip_accents: bool = True
+    max_word_characters: int = MAX_WORD_CHARACTERS
 
     @classmethod
     def from_hparams(cls, hparams: _CasingHParams) -> Casing:
-        """Takes the casing from any record with `do_lower_case` and `strip_accents`."""
-        return cls(hparams.do_lower_case, hparams.strip_accents)
+        """Takes the casing from any record that has its settings as `to_dict` names them."""
+        return cls(hparams.do_lower_case, hparams.strip_accents, hparams.max_word_characters)
 
-    def to_dict(self) -> dict[str, bool]:
-        """Returns `do_lower_case` and `strip_accents`, the names of hparams and files."""
-        return {"do_lower_case": self.lower_case, "strip_accents": self.strip_accents}
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the settings by the names of hparams and files; the limit if it isn't BERT's."""
+        settings = {"do_lower_case": self.lower_case, "strip_accents": self.strip_accents}
+        if self.max_word_characters != MAX_WORD_CHARACTERS:
+            settings["max_word_characters"] = self.max_word_characters
+        return settings
 
     @property
     def removes_accents(self) -> bool:
