@@ -140,6 +140,7 @@ class PretrainingConfig(HParams):
     pretrain_tfrecords: str = ""  # default: <data-dir>/pretrain_tfrecords/pretrain_data.tfrecord*
     eval_tfrecords: str | None = None  # held-out records; null: evaluate on the training records
     vocab_file: str = ""  # default: <data-dir>/vocab.txt
+    allow_unknown: bool = False  # train even on records that are nearly all [UNK]
     init_checkpoint: str | None = None  # weights to start a new run from; null: random ones
     model_dir: str = ""  # default: <data-dir>/models/<model-name>
     results_txt: str = ""  # default: <data-dir>/models/<model-name>/results/unsup_results.txt
@@ -152,7 +153,7 @@ class PretrainingConfig(HParams):
         "save_checkpoints_steps phases keep_checkpoint_max log_every_steps iterations_per_loop "
         "eval_batch_size distribution worker_timeout xla use_tpu num_tpu_cores tpu_job_name "
         "tpu_name tpu_zone gcp_project pretrain_tfrecords eval_tfrecords vocab_file "
-        "init_checkpoint model_dir results_txt results_pkl "
+        "init_checkpoint model_dir results_txt results_pkl allow_unknown "
         "strip_accents max_word_characters".split()  # the tokenizer tells
     )
 

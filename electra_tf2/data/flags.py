@@ -93,14 +93,6 @@ def add_build_flags(parser: argparse.ArgumentParser) -> None:
         help="processes that tokenize (default: 1); the result is the same for any number",
     )
     _add_casing_flags(parser)
-    parser.add_argument(
-        "--max-word-characters",
-        type=int,
-        default=MAX_WORD_CHARACTERS,
-        help="longest word that is split into pieces; a longer one is one [UNK] (default: 200, as "
-        "BERT has it; 1000000 for DNA, proteins or scripts without spaces). Training, fine-tuning "
-        "and exports take it over",
-    )
     parser.add_argument("--seed", type=int, default=0, help="seed of the random draws (default: 0)")
     parser.add_argument(
         "--num-out-files", type=int, default=1000, help="number of shards (default: 1000)"
@@ -197,7 +189,8 @@ The file has one piece per line; a piece's id is its line's number, from 0. Firs
 pieces. The same text and flags give the same file, byte for byte.
 
 Text is normalized as the tokenizer will do it: give build_pretraining_dataset.py the same
---no-lower-case and --no-strip-accents, and set the hparam vocab_size to --vocab-size.
+--no-lower-case, --no-strip-accents and --max-word-characters, and set the hparam vocab_size to
+--vocab-size.
 
 For example:
 
@@ -262,3 +255,11 @@ def _add_casing_flags(parser: argparse.ArgumentParser) -> None:
             f"--do-{name}", dest=field, action="store_true", default=True, help=f"{what} (default)"
         )
         parser.add_argument(f"--no-{name}", dest=field, action="store_false", help=f"do not {what}")
+    parser.add_argument(
+        "--max-word-characters",
+        type=int,
+        default=MAX_WORD_CHARACTERS,
+        help="longest word that is split into pieces; a longer one is one [UNK] (default: 200, as "
+        "BERT has it; 1000000 for DNA, proteins and scripts without spaces). Training, fine-tuning "
+        "and exports take it from the data",
+    )

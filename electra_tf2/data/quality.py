@@ -74,7 +74,7 @@ def figures(metadata: DatasetMetadata) -> list[Figure]:
 def warnings(metadata: DatasetMetadata) -> list[str]:
     """Returns what a builder or a training run should warn of, with what to do about it."""
     counts = metadata.counts
-    found = _unknown_warnings(metadata)
+    found = unknown_warnings(metadata)
     dropped = _share(counts, "dropped_tokens", "tokens")
     if dropped > DROPPED_WARNING:
         found.append(
@@ -94,7 +94,8 @@ def warnings(metadata: DatasetMetadata) -> list[str]:
     return found
 
 
-def _unknown_warnings(metadata: DatasetMetadata) -> list[str]:
+def unknown_warnings(metadata: DatasetMetadata) -> list[str]:
+    """Returns those of `warnings` that are about words which became [UNK]."""
     counts = metadata.counts
     text, long = (
         _share(counts, name, "characters")

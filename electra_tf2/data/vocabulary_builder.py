@@ -18,6 +18,7 @@ from electra_tf2.text.vocabulary_training import (
     WordCounter,
     train_vocabulary,
 )
+from electra_tf2.text.wordpiece import MAX_WORD_CHARACTERS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +31,7 @@ class VocabularyConfig:
         vocab_size: number of pieces, special tokens included.
         do_lower_case: whether text is lower-cased.
         strip_accents: whether accents are removed (only when lower-casing).
+        max_word_characters: characters of the longest word that pieces are learned from.
         min_frequency: characters and pairs that occur less often make no piece.
         limit_alphabet: largest number of characters; None: an eighth of the vocabulary, 64 to 1000.
         max_bytes: bytes of the corpus to read; a larger corpus is sampled evenly.
@@ -42,6 +44,7 @@ class VocabularyConfig:
     vocab_size: int = 30522
     do_lower_case: bool = True
     strip_accents: bool = True
+    max_word_characters: int = MAX_WORD_CHARACTERS
     min_frequency: int = 2
     limit_alphabet: int | None = None
     max_bytes: int = 1_000_000_000
@@ -74,6 +77,7 @@ def build_vocabulary(config: VocabularyConfig) -> Vocabulary:
         config.vocab_size,
         min_frequency=config.min_frequency,
         limit_alphabet=config.limit_alphabet,
+        max_word_characters=config.max_word_characters,
         show_progress=sys.stderr.isatty(),
     )
     with files.output_errors_explained(config.output_file):
@@ -106,6 +110,7 @@ def _check(config: VocabularyConfig) -> None:
         "vocab_size": len(SPECIAL_TOKENS) + 1,
         "min_frequency": 1,
         "limit_alphabet": 1,
+        "max_word_characters": 1,
         "max_bytes": 1,
     }
     for name, least in bounds.items():

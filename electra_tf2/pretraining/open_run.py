@@ -21,6 +21,7 @@ from electra_tf2.loading.folder import (
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.modeling.electra import describe_parameters
 from electra_tf2.pretraining.build_pretraining import Pretraining, build_pretraining
+from electra_tf2.pretraining.data_report import check_text
 from electra_tf2.pretraining.phases import (
     Phase,
     changed_on_resume,
@@ -207,6 +208,8 @@ def _read_data(config: PretrainingConfig, phases: Sequence[Phase], compute_type:
                     taken = {name: getattr(files.metadata, name) for name in open_settings}
                     casing, open_settings = dataclasses.replace(casing, **taken), set()
                 opened.append(files)
+                if pattern == phase.config.pretrain_tfrecords and config.do_train:
+                    check_text(files, vocabulary, config)
         train = opened[0] if patterns[0] == phase.config.pretrain_tfrecords else None
         records.append(PhaseData(train, opened[-1]))
     hparams = {**config.to_dict(), **casing.to_dict(), "precision": compute_type}

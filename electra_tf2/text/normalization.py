@@ -26,16 +26,13 @@ IDEOGRAPH_RANGES = (
 
 
 class _CasingHParams(Protocol):
-    """A record with the settings under the names that hparams and flags give them."""
+    """A record with the two settings under the names that hparams and flags give them."""
 
     @property
     def do_lower_case(self) -> bool: ...
 
     @property
     def strip_accents(self) -> bool: ...
-
-    @property
-    def max_word_characters(self) -> int: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,8 +52,12 @@ class Casing:
 
     @classmethod
     def from_hparams(cls, hparams: _CasingHParams) -> Casing:
-        """Takes the casing from any record that has its settings as `to_dict` names them."""
-        return cls(hparams.do_lower_case, hparams.strip_accents, hparams.max_word_characters)
+        """Takes the casing from any record with `do_lower_case` and `strip_accents`.
+
+        And `max_word_characters`, if it has that.
+        """
+        limit = getattr(hparams, "max_word_characters", MAX_WORD_CHARACTERS)
+        return cls(hparams.do_lower_case, hparams.strip_accents, limit)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the settings by the names of hparams and files; the limit if it isn't BERT's."""

@@ -9,7 +9,7 @@ chance.
 
 import collections
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from electra_tf2.errors import UserError
 from electra_tf2.text.normalization import UNCASED, Casing, FastNormalizer, split_at_punctuation
@@ -76,6 +76,7 @@ def train_vocabulary(
     *,
     min_frequency: int = 2,
     limit_alphabet: int | None = None,
+    max_word_characters: int = MAX_WORD_CHARACTERS,
     show_progress: bool = False,
 ) -> TrainedVocabulary:
     """Learns a vocabulary; the same counts give the same one, in every process.
@@ -86,6 +87,7 @@ def train_vocabulary(
         min_frequency: characters and pairs that occur less often make no piece.
         limit_alphabet: at most this many characters, the most frequent ones; words with others are
             unknown. None: `default_alphabet_limit(vocab_size)`.
+        max_word_characters: longer words are left out, as they are unknown to the tokenizer.
         show_progress: whether to show bars on a terminal.
 
     Returns:
@@ -99,7 +101,7 @@ def train_vocabulary(
     spelled = {
         word: count
         for word, count in word_counts.items()
-        if len(word) <= MAX_WORD_CHARACTERS and characters.issuperset(word)
+        if len(word) <= max_word_characters and characters.issuperset(word)
     }
     alphabet = _character_pieces(spelled)
     reserved = [*SPECIAL_TOKENS, *alphabet]
@@ -112,20 +114,37 @@ def train_vocabulary(
             remedy=f"Ask for at least {len(reserved)} pieces, or keep fewer characters with "
             "--limit-alphabet.",
         )
-    tokens = _learn(spelled, vocab_size, min_frequency, reserved, show_progress)
+    tokens = _learn(_parts(spelled), vocab_size, min_frequency, reserved, show_progress)
     if len(tokens) < vocab_size:
         raise UserError(
             f"The text gives only {len(tokens)} pieces.",
             where="--vocab-size",
             received=f"{vocab_size}, with {len(spelled)} different words in the text",
             remedy=f"Ask for at most {len(tokens)} pieces, give more text"
-            + (", or use --min-frequency 1." if min_frequency > 1 else "."),
+            + (", or use --min-frequency 1." if min_frequency > 1 else ".")
+            + _about_long_words(word_counts, max_word_characters),
         )
     return TrainedVocabulary(
         vocabulary=Vocabulary(tuple(tokens)),
         alphabet_size=len(characters),
         unknown_words=sum(word_counts.values()) - sum(spelled.values()),
     )
+
+
+def _about_long_words(words: Iterable[str], limit: int) -> str:
+    longest = max(map(len, words), default=0)
+    if longest <= limit:
+        return ""
+    return f" Words of more than {limit} characters are left out: --max-word-characters {longest}."
+
+
+def _parts(words: Mapping[str, int]) -> Mapping[str, int]:
+    """Cuts very long words, all of whose letters would be gone through at each learned piece."""
+    parts: collections.Counter[str] = collections.Counter()
+    for word, count in words.items():
+        for start in range(0, len(word), MAX_WORD_CHARACTERS):
+            parts[word[start : start + MAX_WORD_CHARACTERS]] += count
+    return parts
 
 
 def _frequent_characters(word_counts: Mapping[str, int], at_least: int, limit: int) -> set[str]:
