@@ -58,8 +58,12 @@ def figures(metadata: DatasetMetadata) -> list[Figure]:
             metadata.num_examples * metadata.max_seq_length,
             "of the examples' places are filled",
         ),
-        "tokens_in_lines_over_128": ("in long lines", tokens, "of the tokens: lines over 128"),
-        "tokens_in_lines_over_512": ("in long lines", tokens, "of the tokens: lines over 512"),
+        "tokens_in_lines_over_128": ("in long lines", tokens, "of the tokens: over 128 in a line"),
+        "tokens_in_lines_over_512": (
+            "in longer lines",
+            tokens,
+            "of the tokens: over 512 in a line",
+        ),
     }
     found = []
     for name, (shown, whole, meaning) in meanings.items():

@@ -86,8 +86,9 @@ def _word_limit(folder: str) -> int:
         return MAX_WORD_CHARACTERS
     model = read_json(path, "The model's tokenizer", COPY_AGAIN).get("model")
     limit = model.get("max_input_chars_per_word") if isinstance(model, dict) else None
-    known = isinstance(limit, int) and MAX_WORD_CHARACTERS < limit <= LARGEST_WORD_LIMIT
-    return limit if known else MAX_WORD_CHARACTERS
+    if isinstance(limit, int) and MAX_WORD_CHARACTERS < limit <= LARGEST_WORD_LIMIT:
+        return limit
+    return MAX_WORD_CHARACTERS
 
 
 def _check_truth_values(settings: Mapping[str, Any], path: str) -> None:

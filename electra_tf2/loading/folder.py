@@ -112,8 +112,12 @@ def read_casing(model_dir: str) -> Casing | None:
     stored = read_json(path, what, remedy)
     lower_case, strip_accents = stored.get("do_lower_case"), stored.get("strip_accents")
     limit = stored.get("max_word_characters", MAX_WORD_CHARACTERS)
-    truths = isinstance(lower_case, bool) and isinstance(strip_accents, bool)
-    if not truths or not isinstance(limit, int) or not 1 <= limit <= LARGEST_WORD_LIMIT:
+    if (
+        not isinstance(lower_case, bool)
+        or not isinstance(strip_accents, bool)
+        or type(limit) is not int
+        or not 1 <= limit <= LARGEST_WORD_LIMIT
+    ):
         raise UserError(
             f"{what} can't be read.",
             where=path,

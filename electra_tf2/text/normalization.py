@@ -61,7 +61,10 @@ class Casing:
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the settings by the names of hparams and files; the limit if it isn't BERT's."""
-        settings = {"do_lower_case": self.lower_case, "strip_accents": self.strip_accents}
+        settings: dict[str, Any] = {
+            "do_lower_case": self.lower_case,
+            "strip_accents": self.strip_accents,
+        }
         if self.max_word_characters != MAX_WORD_CHARACTERS:
             settings["max_word_characters"] = self.max_word_characters
         return settings

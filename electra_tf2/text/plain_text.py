@@ -124,17 +124,19 @@ def recognize(head: bytes) -> FileKind | None:
         return _TAR
     if _is_record(head):
         return FileKind("TFRecords", "Give the text that they were built from.")
-    controls = len(head) - len(head.translate(None, _CONTROLS))
-    has_many = controls > _MANY * len(head)
-    if has_many or (controls > _FEW * len(head) and not _is_utf8(head)):
-        if encoding := _wide_encoding(head):
-            return _encoded(f"{encoding} text without a byte order mark", encoding)
-    if has_many:
-        return FileKind("binary data")
+    controls = _share(head, _CONTROLS)
+    if controls > _FEW:
+        is_utf8 = _is_utf8(head)
+        # Of the scripts whose UTF-16 may be UTF-8 too, one byte of each character is that low.
+        if not is_utf8 or max(_share(head[i::2], bytes(range(32))) for i in (0, 1)) > _MOST:
+            if encoding := _wide_encoding(head):
+                return _encoded(f"{encoding} text without a byte order mark", encoding)
+        if controls > (_MANY if is_utf8 else _SOME):
+            return FileKind("binary data")
     return _markup(head.removeprefix(codecs.BOM_UTF8).lstrip())
 
 
-_FEW, _MANY = 0.01, 0.05
+_FEW, _SOME, _MANY, _MOST = 0.01, 0.05, 0.3, 0.7  # shares of bytes or characters
 # Control bytes that text doesn't have: not tab, line ends, form feed, escape.
 _CONTROLS = bytes(set(range(32)) - set(b"\t\n\v\f\r\x1b")) + b"\x7f"
 _NOT_IN_WINDOWS_1252 = b"\x81\x8d\x8f\x90\x9d"
@@ -210,6 +212,11 @@ _MAGIC = {
 def _is_record(head: bytes) -> bool:
     """Whether these are a record's length, in 8 bytes, a checksum, and a message of protobuf."""
     return head[:3] != bytes(3) == head[3:6] and head[6:8] == bytes(2) and head[12:13] == b"\n"
+
+
+def _share(data: bytes, members: bytes) -> float:
+    """The share of some bytes in data."""
+    return 1 - len(data.translate(None, members)) / max(1, len(data))
 
 
 def _is_utf8(head: bytes) -> bool:

@@ -161,8 +161,9 @@ class FastTokenizer(Tokenizer):
         self._match_ascii = _matcher(pieces, limit)
         # A word of more bytes is left to the reference: it may be one of the pieces left out.
         complete = max(map(_byte_length, vocabulary.tokens)) <= MAX_PIECE_BYTES
-        self._max_word_bytes = MAX_UTF8_BYTES * limit if complete else MAX_PIECE_BYTES
-        self._match = _matcher(pieces, self._max_word_bytes)
+        max_word_bytes = MAX_UTF8_BYTES * limit if complete else MAX_PIECE_BYTES
+        self._match = _matcher(pieces, max_word_bytes)
+        self._longest_safe_word = min(limit, max_word_bytes // MAX_UTF8_BYTES)
         self._ascii_is_safe = complete or limit <= MAX_PIECE_BYTES
         self._classes = _CharacterClasses()
 
@@ -224,10 +225,9 @@ class FastTokenizer(Tokenizer):
 
     def _has_long_word(self, line: str) -> bool:
         """Whether a word may be too long for the matcher's limit in bytes to decide rightly."""
-        if MAX_UTF8_BYTES * len(line) <= self._max_word_bytes:
+        if len(line) <= self._longest_safe_word:
             return False
-        limit = self._max_word_bytes // MAX_UTF8_BYTES
-        return max(map(len, line.split()), default=0) > limit
+        return max(map(len, line.split()), default=0) > self._longest_safe_word
 
 
 class _CharacterClasses:

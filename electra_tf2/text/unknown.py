@@ -70,7 +70,7 @@ class UnknownCounter:
         places = np.flatnonzero(values == self._unk_id)
         if not len(places):
             return UnknownText(0, known, 0, 0)
-        rows = np.unique(np.searchsorted(splits, places, side="right") - 1).tolist()
+        rows: list[int] = np.unique(np.searchsorted(splits, places, side="right") - 1).tolist()
         words = self._words([lines[row] for row in rows])
         whole = sum(map(len, words))
         known_there = sum(

@@ -87,15 +87,15 @@ TEXT_CASES = {
     ),
     "only characters that are dropped": (
         empty_corpus("\u200b\n\u200b\n".encode()), [],
-        ["no usable text", "{root}/corpus", "4 lines", "0 tokens", "Give text files"],
+        ["no usable text", "{root}/corpus", "0 lines", "0 tokens", "Give text files"],
     ),
     "text in another encoding": (
         put("corpus/sub/x.txt", b"one\nna\xefve\n"), [],
-        ["not UTF-8", "{root}/corpus/sub/x.txt, line 2, byte 6", "0xef", "Convert the file"],
+        ["not UTF-8", "{root}/corpus/sub/x.txt, line 2, byte 6", "0xef", "-f WINDOWS-1252"],
     ),
     "a compressed file": (
         put("corpus/x.txt.gz", b"\x1f\x8b\x08\0"), [],
-        ["not UTF-8", "{root}/corpus/x.txt.gz, line 1, byte 1", "0x8b", "unpack it"],
+        ["not plain text", "gzip", "{root}/corpus/x.txt.gz", "x1f", "Unpack it: gzip -dc < {root}"],
     ),
     "a file that can't be opened": (
         lambda root: (root / "corpus" / "x.txt").symlink_to(root / "nowhere"), [],
