@@ -66,17 +66,16 @@ class UnknownCounter:
             encoded: their ids.
         """
         values, splits = encoded
-        known = int(self._lengths[values].sum(dtype=np.int64))
+        lengths = self._lengths[values]
+        known = int(lengths.sum(dtype=np.int64))
         places = np.flatnonzero(values == self._unk_id)
         if not len(places):
             return UnknownText(0, known, 0, 0)
-        rows: list[int] = np.unique(np.searchsorted(splits, places, side="right") - 1).tolist()
-        words = self._words([lines[row] for row in rows])
+        rows = np.unique(np.searchsorted(splits, places, side="right") - 1)
+        words = self._words([lines[row] for row in rows.tolist()])
         whole = sum(map(len, words))
-        known_there = sum(
-            int(self._lengths[values[splits[row] : splits[row + 1]]].sum(dtype=np.int64))
-            for row in rows
-        )
+        ends = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+        known_there = int((ends[splits[rows + 1]] - ends[splits[rows]]).sum())
         parts = (p for word in words if len(word) > self._limit for p in split_at_punctuation(word))
         too_long = sum(len(part) for part in parts if len(part) > self._limit)
         unknown = max(whole - known_there, 0)

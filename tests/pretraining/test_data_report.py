@@ -8,9 +8,10 @@ import tensorflow as tf
 
 from electra_tf2.data.input import open_training_files
 from electra_tf2.errors import UserError
+from electra_tf2.loading.folder import read_casing
 from electra_tf2.pretraining.data_report import check_text, epoch_cuts, first_records, report_data
 from electra_tf2.pretraining.phases import phases_of
-from electra_tf2.text.normalization import UNCASED
+from electra_tf2.text.normalization import UNCASED, Casing
 from electra_tf2.text.vocabulary import load_vocabulary
 from tests.pretraining import tiny
 
@@ -126,3 +127,15 @@ def test_records_that_are_all_unknown_are_refused_unless_allowed(root, tmp_path)
     assert caught.value.where == files.paths[0] and "allow_unknown" in caught.value.remedy
     phase.config.allow_unknown = True
     check_text(files, vocabulary, phase.config)
+
+
+def test_the_limit_for_long_words_comes_with_the_data(tmp_path):
+    flags = ("--max-word-characters", "1000")
+    tiny.write_data(tmp_path, sizes=(3000,), flags=flags)
+    run = tiny.UNIFORM | {"num_train_steps": 1}
+    _, shown = tiny.pretrain_here(tmp_path, **run)
+    assert "examples (" in shown and "epochs); the first step" in shown and "\nData: " in shown
+    assert read_casing(str(tmp_path / "models" / "model")) == Casing(max_word_characters=1000)
+    with pytest.raises(UserError, match="another max_word_characters") as caught:
+        tiny.pretrain_here(tmp_path, "other", **run, max_word_characters=200)
+    assert caught.value.where.endswith("metadata.json")
