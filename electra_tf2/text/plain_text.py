@@ -216,7 +216,7 @@ def _is_record(head: bytes) -> bool:
 
 def _share(data: bytes, members: bytes) -> float:
     """The share of some bytes in data."""
-    return 1 - len(data.translate(None, members)) / max(1, len(data))
+    return (len(data) - len(data.translate(None, members))) / max(1, len(data))
 
 
 def _is_utf8(head: bytes) -> bool:
