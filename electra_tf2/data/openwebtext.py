@@ -25,7 +25,7 @@ from electra_tf2.data.corpus import (
     unreadable,
 )
 from electra_tf2.errors import UserError
-from electra_tf2.text.plain_text import check_plain_text, not_utf8
+from electra_tf2.text.plain_text import HEAD_BYTES, check_plain_text, not_utf8, recognize
 
 _BLOCK_BYTES = 1 << 19
 _DAMAGES = (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError)
@@ -161,9 +161,17 @@ class _Archive:
         where = self._file.path + (f", member {self._member}" if self._member else "")
         if isinstance(error, OSError) and error.errno is not None:
             return unreadable(where, error)
+        received = str(error) or type(error).__name__
+        remedy = "Download the archive again, or take the file out of the folder."
+        if isinstance(error, tarfile.ReadError) and not self._member:
+            self._raw.seek(0)
+            kind = recognize(self._raw.read(HEAD_BYTES))
+            received += f"; it looks like {kind.name if kind else 'text'}"
+            if kind is None or kind.is_markup:
+                remedy = "Folders of text files are for build_pretraining_dataset.py."
         return UserError(
             "A file of the OpenWebText folder is not a tar archive, or is damaged.",
             where=where,
-            received=str(error) or type(error).__name__,
-            remedy="Download the archive again, or take the file out of the folder.",
+            received=received,
+            remedy=remedy,
         )

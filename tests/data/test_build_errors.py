@@ -162,7 +162,8 @@ ARCHIVE_CASES = {
     ),
     "a file that is not an archive": (
         put("openwebtext/readme.txt", b"Some text, and not an archive.\n" * 50), [],
-        ["not a tar archive", "{root}/openwebtext/readme.txt", "could not be opened", "Download"],
+        ["not a tar archive", "{root}/openwebtext/readme.txt", "could not be opened",
+         "looks like text", "build_pretraining_dataset.py"],
     ),
     "an archive that ends too early": (
         put("openwebtext/b.tar", tar_bytes([("x", b"ship\n" * 9000)])[:20000]), [],
