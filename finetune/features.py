@@ -348,6 +348,7 @@ def feature_key(task: Task, split: str) -> str:
     module, name = type(task).__module__, type(task).__qualname__
     if module.startswith("finetune."):
         module = _MODULES_IN_KEYS.get(name, module)
+    casing = task.tokenizer.casing.to_dict()
     with_content = {
         "format": _FORMAT,
         "version": "0.1.0",  # where the key comes from; stored trials are compared by it
@@ -356,7 +357,8 @@ def feature_key(task: Task, split: str) -> str:
         "settings": task.feature_settings(),
         "state": task.get_state(),
         "vocabulary": task.tokenizer.vocabulary.sha256,
-        **dataclasses.asdict(task.tokenizer.casing),
+        "lower_case": casing.pop("do_lower_case"),
+        **casing,
         "data": _sha256(task.data_file(split)),
     }
     text = json.dumps(with_content, sort_keys=True)

@@ -42,37 +42,27 @@ def figures(metadata: DatasetMetadata) -> list[Figure]:
     """Returns the figures of a data set's text, as far as its counts tell; [] of an old one."""
     counts = metadata.counts
     tokens, characters = counts.get("tokens", 0), counts.get("characters", 0)
-    # In the counts, by name: shown as, a share of what number, and what that is.
+    places = metadata.num_examples * metadata.max_seq_length
+    # In the counts, by name: shown as, a share of what number, and what that says.
     meanings = {
         "characters": ("characters", 0, "of words, normalized"),
-        "unknown_tokens": ("[UNK]", tokens, "of the tokens"),
-        "unknown_characters": ("unknown text", characters, "of the characters are in [UNK]"),
+        "unknown_tokens": ("[UNK]", tokens, " of the tokens"),
+        "unknown_characters": ("unknown text", characters, " of the characters are in [UNK]"),
         "long_word_characters": (
             "too long words",
             characters,
-            f"of the characters are in words of more than {metadata.max_word_characters:,}",
+            f" of the characters are in words of more than {metadata.max_word_characters:,}",
         ),
-        "dropped_tokens": ("tokens dropped", tokens, "no room in an example"),
-        "example_tokens": (
-            "example tokens",
-            metadata.num_examples * metadata.max_seq_length,
-            "of the examples' places are filled",
-        ),
-        "tokens_in_lines_over_128": ("in long lines", tokens, "of the tokens: over 128 in a line"),
-        "tokens_in_lines_over_512": (
-            "in longer lines",
-            tokens,
-            "of the tokens: over 512 in a line",
-        ),
+        "dropped_tokens": ("tokens dropped", tokens, ": no room in an example"),
+        "example_tokens": ("example tokens", places, " of the examples' places are filled"),
+        "tokens_in_lines_over_128": ("in long lines", tokens, " of the tokens: over 128 in a line"),
+        "tokens_in_lines_over_512": ("in longer lines", tokens, " of the tokens: over 512"),
     }
-    found = []
-    for name, (shown, whole, meaning) in meanings.items():
-        if name in counts:
-            share = f"{counts[name] / whole:.1%}: " if name == "dropped_tokens" and whole else ""
-            if whole and not share:
-                share = f"{counts[name] / whole:.1%} "
-            found.append(Figure(shown, counts[name], share + meaning))
-    return found
+    return [
+        Figure(shown, counts[name], (f"{counts[name] / whole:.1%}" if whole else "") + meaning)
+        for name, (shown, whole, meaning) in meanings.items()
+        if name in counts
+    ]
 
 
 def warnings(metadata: DatasetMetadata) -> list[str]:

@@ -15,6 +15,7 @@ import tensorflow as tf
 from electra_tf2.data.document_input import DocumentFiles
 from electra_tf2.data.documents import example_lengths, find_cuts
 from electra_tf2.data.input import TrainingFiles
+from electra_tf2.data.open_records import explain_data_loss, is_data_loss
 from electra_tf2.data.position import sentence_lengths
 from electra_tf2.data.quality import (
     DROPPED_WARNING,
@@ -208,23 +209,36 @@ def first_records(files: TrainingFiles, vocabulary: Vocabulary) -> _FirstRecords
     Args:
         files: the records.
         vocabulary: of their ids.
+
+    Raises:
+        UserError: a record is damaged.
     """
+    try:
+        ids, count = _first_ids(files)
+    except tf.errors.OpError as error:
+        if is_data_loss(files, error):
+            raise explain_data_loss(files, error) from error
+        raise UserError(
+            "A record can't be parsed.",
+            where=files.paths[0],
+            received=str(error).partition("\n")[0],
+            remedy="Give TFRecords that build_pretraining_dataset.py wrote.",
+        ) from error
+    words = ids[(ids != vocabulary.cls_id) & (ids != vocabulary.sep_id)]
+    unknown = float(np.mean(words == vocabulary.unk_id)) if len(words) else 0.0
+    return _FirstRecords(count, len(ids), unknown)
+
+
+def _first_ids(files: TrainingFiles) -> tuple[np.ndarray, int]:
+    """The ids of the first records, without padding, and the number of these."""
     there = [path for path, count in zip(files.paths, files.counts, strict=True) if count]
     records = list(tf.data.TFRecordDataset(there).take(_FIRST_RECORDS).as_numpy_iterator())
     if isinstance(files, DocumentFiles):
         spec = {TOKEN_IDS: tf.io.FixedLenFeature([], tf.string)}
         strings = tf.io.parse_example(records, spec)[TOKEN_IDS].numpy()
         dtype = token_dtype(files.metadata.vocab_size)
-        ids = np.frombuffer(b"".join(strings), dtype)
-        return _FirstRecords(len(records), len(ids), _share(ids, vocabulary))
+        return np.frombuffer(b"".join(strings), dtype), len(records)
     spec = {name: tf.io.RaggedFeature(tf.int64) for name in FEATURES[:2]}
     features = tf.io.parse_example(records, spec)
     ids, mask = (features[name].values.numpy() for name in FEATURES[:2])
-    ids = ids[mask > 0]
-    return _FirstRecords(len(records), len(ids), _share(ids, vocabulary))
-
-
-def _share(ids: np.ndarray, vocabulary: Vocabulary) -> float:
-    """The share of [UNK] among ids that are not [CLS] and [SEP]."""
-    words = ids[(ids != vocabulary.cls_id) & (ids != vocabulary.sep_id)]
-    return float(np.mean(words == vocabulary.unk_id)) if len(words) else 0.0
+    return ids[mask > 0], len(records)

@@ -66,13 +66,14 @@ class UnknownCounter:
             encoded: their ids.
         """
         values, splits = encoded
-        lengths = self._lengths[values]
+        lengths = np.take(self._lengths, values)
         known = int(lengths.sum(dtype=np.int64))
         places = np.flatnonzero(values == self._unk_id)
         if not len(places):
             return UnknownText(0, known, 0, 0)
         rows = np.unique(np.searchsorted(splits, places, side="right") - 1)
-        words = self._words([lines[row] for row in rows.tolist()])
+        numbers: list[int] = rows.tolist()
+        words = self._words([lines[number] for number in numbers])
         whole = sum(map(len, words))
         ends = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
         known_there = int((ends[splits[rows + 1]] - ends[splits[rows]]).sum())
