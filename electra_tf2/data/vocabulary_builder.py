@@ -184,6 +184,8 @@ def _print_summary(config: VocabularyConfig, trained: TrainedVocabulary, num_wor
     )
     lower = "--do-lower-case" if config.do_lower_case else "--no-lower-case"
     accents = "--do-strip-accents" if config.strip_accents else "--no-strip-accents"
+    if config.max_word_characters != MAX_WORD_CHARACTERS:
+        accents += f" --max-word-characters {config.max_word_characters}"
     print(
         f"Use it with build_pretraining_dataset.py {lower} {accents} and the hparam "
         f"vocab_size = {len(trained.vocabulary)}."
