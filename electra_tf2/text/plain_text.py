@@ -194,6 +194,7 @@ _MAGIC = {
     b"\x04\x22\x4d\x18": _compressed("lz4"),
     b"PK\x03\x04": _ZIP,
     b"7z\xbc\xaf\x27\x1c": FileKind("a 7z archive"),
+    b"Rar!\x1a\x07": FileKind("a RAR archive"),
     b"PAR1": FileKind("a Parquet file", _EXPORT),
     b"ARROW1": FileKind("an Arrow file", _EXPORT),
     b"\xff\xff\xff\xff": FileKind("an Arrow stream, or binary data", _EXPORT),
@@ -238,7 +239,12 @@ def _wide_encoding(head: bytes) -> str | None:
 
 
 _JSON = re.compile(rb'(\[\s*)?\{\s*"(?:[^"\\\n]|\\.)*"\s*:')
-_XML = re.compile(rb"<\?xml\b|<!doctype\b|<(html|head|body|mediawiki|rss|tei)\b", re.IGNORECASE)
+# Not <p>, <s> or <doc>, with which corpora of plain text mark their parts.
+_XML = re.compile(
+    rb"<\?xml\b|<!--|<!doctype\b|"
+    rb"<(html|head|body|div|article|section|script|style|meta|title|mediawiki|rss|tei)\b",
+    re.IGNORECASE,
+)
 _AS_IT_IS = " Or take the file as the text that it is, with --as-plain-text."
 
 
@@ -246,8 +252,9 @@ def _markup(start: bytes) -> FileKind | None:
     if _JSON.match(start):
         return _json(start)
     if found := _XML.match(start):
-        is_html = b"html" in start[:100].lower() or found[1] is not None
-        name = "HTML" if is_html and found[1] not in (b"mediawiki", b"rss", b"tei") else "XML"
+        tag = (found[1] or b"").lower()
+        is_xml = tag in (b"mediawiki", b"rss", b"tei") or start.startswith(b"<?xml")
+        name = "XML" if is_xml and b"<html" not in start[:1000].lower() else "HTML"
         remedy = "Write the text in it, without tags, into a file of UTF-8 text."
         return FileKind(name, remedy + _AS_IT_IS, is_markup=True)
     if start.startswith(b"WARC/"):

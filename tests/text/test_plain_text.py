@@ -73,8 +73,8 @@ def test_other_encodings_are_left_to_decoding(language, encoding):
 @pytest.mark.parametrize(
     "text",
     ["", "a", "a\x00b is a line with a NUL\n" * 9, "fields\x1eof\x1fa log\n" * 99, "\x1b[31mred\n",
-     "{braces} and [brackets]", '"quoted": {"x"', "<doc id=1>\nfrom a dump", "<3 hearts", "<p",
-     '{"not json"}', "\ufefftext", "PK is a prefix", "BZ"],
+     "{braces} and [brackets]", '"quoted": {"x"', "<doc id=1>\nfrom a dump", "<3 hearts", "<p>",
+     "<divide>", '{"not json"}', "\ufefftext", "PK is a prefix", "BZ"],
 )  # fmt: skip
 def test_plain_text_is_taken(text):
     assert recognize(text.encode()) is None
@@ -114,6 +114,9 @@ def tarred(buffer):
         (json.dumps({"data": ARTICLES}, indent=1).encode(), "JSON"),
         (b"<!DOCTYPE html>\n<html>", "HTML"),
         (b"\n <HTML lang=en>", "HTML"),
+        (b'<?xml version="1.0"?>\n<html xmlns="">', "HTML"),
+        (b'<div class="a">text', "HTML"),
+        (b"<!-- a page -->", "HTML"),
         (b'<?xml version="1.0"?>\n<mediawiki>', "XML"),
         (b"<mediawiki xmlns=", "XML"),
         (b"WARC/1.0\r\n", "WARC"),
