@@ -28,6 +28,7 @@ from electra_tf2.hparams.types import (
     PositiveFloat,
     PositiveInt,
     ProbabilityBelowOne,
+    WordLimit,
 )
 from electra_tf2.modeling.config import TransformerConfig, default_attention_heads
 from electra_tf2.pretraining.guards import generator_size_warning
@@ -99,6 +100,7 @@ class PretrainingConfig(HParams):
     vocab_size: PositiveInt = 30522  # number of tokens in the vocabulary
     do_lower_case: bool = True  # whether text is lower-cased; taken from the data set unless given
     strip_accents: bool = True  # whether accents are stripped; taken from the data set unless given
+    max_word_characters: WordLimit = 200  # longest word that is split, not [UNK]; taken likewise
 
     # generator settings
     uniform_generator: bool = False  # replace by tokens drawn uniformly: no generator network
@@ -138,6 +140,7 @@ class PretrainingConfig(HParams):
     pretrain_tfrecords: str = ""  # default: <data-dir>/pretrain_tfrecords/pretrain_data.tfrecord*
     eval_tfrecords: str | None = None  # held-out records; null: evaluate on the training records
     vocab_file: str = ""  # default: <data-dir>/vocab.txt
+    allow_unknown: bool = False  # train even on records that are nearly all [UNK]
     init_checkpoint: str | None = None  # weights to start a new run from; null: random ones
     model_dir: str = ""  # default: <data-dir>/models/<model-name>
     results_txt: str = ""  # default: <data-dir>/models/<model-name>/results/unsup_results.txt
@@ -150,8 +153,8 @@ class PretrainingConfig(HParams):
         "save_checkpoints_steps phases keep_checkpoint_max log_every_steps iterations_per_loop "
         "eval_batch_size distribution worker_timeout xla use_tpu num_tpu_cores tpu_job_name "
         "tpu_name tpu_zone gcp_project pretrain_tfrecords eval_tfrecords vocab_file "
-        "init_checkpoint model_dir results_txt results_pkl "
-        "do_lower_case strip_accents".split()  # case and accents: the tokenizer tells
+        "init_checkpoint model_dir results_txt results_pkl allow_unknown "
+        "do_lower_case strip_accents max_word_characters".split()  # the tokenizer tells
     )
 
     def __init__(self, /, model_name: str, data_dir: str, **overrides: Any):

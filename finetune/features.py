@@ -23,6 +23,7 @@ import tensorflow as tf
 from electra_tf2 import files
 from electra_tf2.console import say
 from electra_tf2.errors import UserError
+from electra_tf2.text.unknown import UNKNOWN_WARNING, warn_of_unknown
 from electra_tf2.training.array_files import read_arrays, write_arrays
 from finetune.task import SHARED_SPECS, FeatureSpec, Task
 
@@ -283,6 +284,9 @@ class Preprocessor:
             say(f"Preparing {task.name}, {split}: {task.data_file(split)}")
             table = self.make(task, task.get_examples(split), split)
             _write(path, table)
+        ids = table.ragged["input_ids"].values
+        vocabulary = task.tokenizer.vocabulary
+        warn_of_unknown(f"{task.name}, {split}", ids, vocabulary, UNKNOWN_WARNING)
         if split == "train" and self._log_examples:
             say(describe_example(task, table))
         return table
@@ -344,6 +348,7 @@ def feature_key(task: Task, split: str) -> str:
     module, name = type(task).__module__, type(task).__qualname__
     if module.startswith("finetune."):
         module = _MODULES_IN_KEYS.get(name, module)
+    casing = task.tokenizer.casing.to_dict()
     with_content = {
         "format": _FORMAT,
         "version": "0.1.0",  # where the key comes from; stored trials are compared by it
@@ -352,7 +357,8 @@ def feature_key(task: Task, split: str) -> str:
         "settings": task.feature_settings(),
         "state": task.get_state(),
         "vocabulary": task.tokenizer.vocabulary.sha256,
-        **dataclasses.asdict(task.tokenizer.casing),
+        "lower_case": casing.pop("do_lower_case"),
+        **casing,
         "data": _sha256(task.data_file(split)),
     }
     text = json.dumps(with_content, sort_keys=True)

@@ -74,7 +74,7 @@ class Run:
 
     def hparams(self) -> dict[str, Any]:
         """Returns all hparams, with what the model and the devices decided filled in."""
-        return {**self.config.to_dict(), **self.casing.to_dict(), "precision": self.compute_type}
+        return {**self.config.to_dict(), **self.casing.settings(), "precision": self.compute_type}
 
 
 def open_run(config: FinetuningConfig, devices: Devices) -> Run:

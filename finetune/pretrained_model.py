@@ -136,7 +136,7 @@ def resolve_casing(
     Raises:
         UserError: an hparam that was given contradicts the model's.
     """
-    hparams = Casing.from_hparams(config).to_dict()
+    hparams = Casing.from_hparams(config).settings()
     given = {name: value for name, value in hparams.items() if name in config.given}
     if pretrained is None:
         return settle_casing(given, vocab_file, vocabulary, as_hparam).casing

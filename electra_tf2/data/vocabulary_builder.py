@@ -28,7 +28,7 @@ from electra_tf2.text.vocabulary_training import (
     WordCounter,
     train_vocabulary,
 )
-from electra_tf2.text.wordpiece import MAX_WORD_CHARACTERS
+from electra_tf2.text.wordpiece import LARGEST_WORD_LIMIT, MAX_WORD_CHARACTERS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,9 +41,11 @@ class VocabularyConfig:
         vocab_size: number of pieces, special tokens included.
         do_lower_case: whether text is lower-cased.
         strip_accents: whether accents are removed (only when lower-casing).
+        max_word_characters: characters of the longest word that pieces are learned from.
         min_frequency: characters and pairs that occur less often make no piece.
         limit_alphabet: largest number of characters; None: see `train_vocabulary`.
         max_bytes: bytes of the corpus to read; a larger corpus is sampled evenly.
+        as_plain_text: whether JSON lines, HTML and XML are taken for the text that they are.
         overwrite: whether an existing file is replaced.
     """
 
@@ -52,9 +54,11 @@ class VocabularyConfig:
     vocab_size: int = 30522
     do_lower_case: bool = True
     strip_accents: bool = True
+    max_word_characters: int = MAX_WORD_CHARACTERS
     min_frequency: int = 2
     limit_alphabet: int | None = None
     max_bytes: int = 1_000_000_000
+    as_plain_text: bool = False
     overwrite: bool = False
 
 
@@ -88,6 +92,7 @@ def build_vocabulary(config: VocabularyConfig) -> Vocabulary:
         config.vocab_size,
         min_frequency=config.min_frequency,
         limit_alphabet=config.limit_alphabet,
+        max_word_characters=config.max_word_characters,
         show_progress=sys.stderr.isatty(),
     )
     with files.output_errors_explained(config.output_file):
@@ -99,6 +104,21 @@ def build_vocabulary(config: VocabularyConfig) -> Vocabulary:
             files.replace_file(config.output_file + ENDING, settings)
     _print_summary(config, trained, sum(words.values()))
     return trained.vocabulary
+
+
+def check_word_limit(casing: Casing) -> None:
+    """Refuses a --max-word-characters that no tokenizer could have.
+
+    Raises:
+        UserError: it is out of range.
+    """
+    if not 1 <= casing.max_word_characters <= LARGEST_WORD_LIMIT:
+        raise UserError(
+            "The limit for long words is out of range.",
+            where="--max-word-characters",
+            received=casing.max_word_characters,
+            remedy=f"Give a number of 1 to {LARGEST_WORD_LIMIT}.",
+        )
 
 
 def sample_chunks(corpus: Sequence[CorpusFile], max_bytes: int) -> Iterator[Chunk]:
@@ -168,6 +188,7 @@ def _check(config: VocabularyConfig) -> None:
                 received=value,
                 remedy=f"Give at least {least}.",
             )
+    check_word_limit(Casing.from_hparams(config))
     folder = os.path.dirname(config.output_file) or "."
     while folder and not files.exists(folder):
         folder = os.path.dirname(folder)
@@ -207,7 +228,7 @@ def _count_words(
         min(total, config.max_bytes), description="Counting words", unit="byte"
     ) as progress:
         for chunk in sample_chunks(corpus, config.max_bytes):
-            counter.add(read_chunk(chunk))
+            counter.add(read_chunk(chunk, as_plain_text=config.as_plain_text))
             done += chunk.end - chunk.start
             progress.update(done)
     words = counter.words()
@@ -241,6 +262,6 @@ def _print_summary(config: VocabularyConfig, trained: TrainedVocabulary, num_wor
     if trained.overlong_characters > MANY_UNKNOWN:
         say(
             f"warning: {trained.overlong_characters:.1%} of the characters lie in words of more "
-            f"than {MAX_WORD_CHARACTERS} characters, which become [UNK]: put spaces into them "
-            "(docs/languages.md)."
+            f"than {config.max_word_characters:,} characters, which become [UNK]: put spaces into "
+            "them, or raise --max-word-characters (docs/languages.md)."
         )

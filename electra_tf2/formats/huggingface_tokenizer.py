@@ -15,8 +15,8 @@ from electra_tf2.files import json_bytes, read_json
 from electra_tf2.formats.huggingface_names import COPY_AGAIN
 from electra_tf2.text.normalization import Casing
 from electra_tf2.text.vocabulary import CLS, MASK, PAD, SEP, SPECIAL_TOKENS, UNK, Vocabulary
-from electra_tf2.text.vocabulary_json import normalizer_settings
-from electra_tf2.text.wordpiece import CONTINUATION, MAX_WORD_CHARACTERS
+from electra_tf2.text.vocabulary_json import normalizer_settings, word_limit
+from electra_tf2.text.wordpiece import CONTINUATION
 
 TOKENIZER_CONFIG = "tokenizer_config.json"
 TOKENIZER = "tokenizer.json"
@@ -75,7 +75,9 @@ def read_huggingface_casing(folder: str) -> Casing | None:
             remedy="Accents are only removed from lower-cased text, and ideographs are always "
             "words of their own.",
         )
-    return Casing(lower, strip)
+    path = posixpath.join(folder, TOKENIZER)
+    stored = _read_settings(path, "The model's tokenizer") if tf.io.gfile.exists(path) else {}
+    return Casing(lower, strip, word_limit(stored))
 
 
 def _read_settings(path: str, subject: str) -> dict[str, Any]:
@@ -142,7 +144,7 @@ def _tokenizer(vocabulary: Vocabulary, casing: Casing) -> tokenizers.Tokenizer:
             dict(vocabulary.ids),
             unk_token=UNK,
             continuing_subword_prefix=CONTINUATION,
-            max_input_chars_per_word=MAX_WORD_CHARACTERS,
+            max_input_chars_per_word=casing.max_word_characters,
         )
     )
     tokenizer.normalizer = tokenizers.normalizers.BertNormalizer(

@@ -12,6 +12,8 @@ import tensorflow as tf
 
 from electra_tf2.loading.source import Source, dtype_policy, open_source
 from electra_tf2.text.rows import Row
+from electra_tf2.text.unknown import UNKNOWN_IN_CALL, warn_of_unknown
+from electra_tf2.text.vocabulary import Vocabulary
 from electra_tf2.training.devices import Precision, make_strategy
 from electra_tf2.training.predictor import CPU_BATCHES_AT_ONCE, constant_kernels, runs_on_one_cpu
 
@@ -199,6 +201,18 @@ class TextScore(NamedTuple):
 def text_score(tokens: list[str], token_scores: np.ndarray) -> TextScore:
     """Sums up the scores of a text's tokens."""
     return TextScore(float(np.sum(token_scores, dtype=np.float64)), tokens, token_scores)
+
+
+def warn_of_unknown_rows(rows: Sequence[Row], vocabulary: Vocabulary) -> None:
+    """Logs a warning where a large share of the tokens of texts is [UNK].
+
+    Args:
+        rows: the texts.
+        vocabulary: of their ids.
+    """
+    if rows:
+        ids = np.concatenate([row.input_ids for row in rows])
+        warn_of_unknown(f"{len(rows)} texts", ids, vocabulary, UNKNOWN_IN_CALL)
 
 
 def check_whole(rows: list[Row], longest: int) -> None:

@@ -7,7 +7,7 @@ import os
 import posixpath
 import re
 from collections.abc import Iterable, Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import tensorflow as tf
@@ -204,7 +204,7 @@ def model_vocabulary(
 
 def model_casing(
     pretrained: Pretrained,
-    given: Mapping[str, bool],
+    given: Mapping[str, Any],
     vocab_file: str,
     vocabulary: Vocabulary,
     option: Option = as_argument,
@@ -216,7 +216,7 @@ def model_casing(
 
     Args:
         pretrained: the model.
-        given: `do_lower_case` and `strip_accents`, as far as they are given.
+        given: those of `Casing.settings` that are given.
         vocab_file: path of the vocabulary.
         vocabulary: the vocabulary.
         option: setting and value -> how a user gives it, for messages.
@@ -234,12 +234,12 @@ def model_casing(
             )
         return casing
     for name, value in given.items():
-        stated = dataclasses.replace(own, **{name.removeprefix("do_"): value})
+        stated = Casing.from_settings(own.settings() | {name: value})
         if not same_casing(own, stated):
             raise UserError(
                 "The model was trained on text that was tokenized otherwise.",
                 where=option(name, value),
-                received=f"{value}; the model has {own.to_dict()[name]}",
+                received=f"{value}; the model has {own.settings()[name]}",
                 remedy="Leave it out: the model's setting is used.",
             )
     return own

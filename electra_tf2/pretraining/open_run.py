@@ -21,6 +21,7 @@ from electra_tf2.loading.folder import (
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.modeling.electra import describe_parameters
 from electra_tf2.pretraining.build_pretraining import Pretraining, build_pretraining
+from electra_tf2.pretraining.data_report import check_text
 from electra_tf2.pretraining.phases import (
     Phase,
     changed_on_resume,
@@ -190,7 +191,8 @@ def _read_data(config: PretrainingConfig, phases: Sequence[Phase], compute_type:
     check_vocabulary_size(vocabulary, config.vocab_size, config.vocab_file, may_be_more=is_given)
     # Each setting is settled by the hparam if it was given, else by the first metadata, or for
     # records without any by the vocabulary's files.
-    casing, open_settings = Casing.from_hparams(config), {*_CASING} - config.given
+    casing = Casing.from_hparams(config)
+    open_settings = set(casing.settings()) - config.given
     records = []
     for phase in phases:
         evaluates = config.eval_every_steps or (config.do_eval and phase is phases[-1])
@@ -203,29 +205,26 @@ def _read_data(config: PretrainingConfig, phases: Sequence[Phase], compute_type:
                     max_seq_length=phase.config.max_seq_length,
                     vocabulary=vocabulary,
                     casing=casing,
-                    compare_case="do_lower_case" not in open_settings,
-                    compare_accents="strip_accents" not in open_settings,
+                    taken=open_settings,
                 )
                 if open_settings and files.metadata is not None:
                     stated = Casing.from_hparams(files.metadata)
                     casing, open_settings = _settled(casing, stated, open_settings), set()
                 opened.append(files)
+                if pattern == phase.config.pretrain_tfrecords and config.do_train:
+                    check_text(files, vocabulary, config)
         train = opened[0] if patterns[0] == phase.config.pretrain_tfrecords else None
         records.append(PhaseData(train, opened[-1]))
     if open_settings and (found := read_stated_casing(config.vocab_file, vocabulary)):
         casing = _settled(casing, found.casing, open_settings)
-    hparams = {**config.to_dict(), **casing.to_dict(), "precision": compute_type}
+    hparams = {**config.to_dict(), **casing.settings(), "precision": compute_type}
     return Data(vocabulary, list(phases), records, casing, hparams)
-
-
-_CASING = ("do_lower_case", "strip_accents")
 
 
 def _settled(casing: Casing, stated: Casing, open_settings: Collection[str]) -> Casing:
     """Takes over those settings of a stated casing that are open."""
-    taken = {name: value for name, value in stated.to_dict().items() if name in open_settings}
-    settings = casing.to_dict() | taken
-    return Casing(settings["do_lower_case"], settings["strip_accents"])
+    taken = {name: value for name, value in stated.settings().items() if name in open_settings}
+    return Casing.from_settings(casing.settings() | taken)
 
 
 def _patterns(config: PretrainingConfig, evaluates: bool) -> list[str]:

@@ -8,6 +8,8 @@ casing.json                of a model folder, beside vocab.txt
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -20,10 +22,12 @@ from electra_tf2.text.normalization import UNCASED, Casing
 from electra_tf2.text.vocabulary import Vocabulary
 from electra_tf2.text.vocabulary_json import (
     casing_of_settings,
+    casing_of_tokenizer,
     is_json,
-    normalizer_settings,
     parse_vocabulary_json,
+    word_limit,
 )
+from electra_tf2.text.wordpiece import LARGEST_WORD_LIMIT
 
 ENDING = ".casing.json"
 _DIGEST = "vocab_sha256"
@@ -92,9 +96,8 @@ def read_stated_casing(vocab_file: str, vocabulary: Vocabulary) -> StatedCasing 
         return stated
     folder, name = os.path.split(vocab_file)
     for beside in _BESIDE if name in _NAMED_BY_FOLDERS else ():
-        path = os.path.join(folder, beside)
-        if files.is_file(path) and (casing := _casing_of(beside, _read_settings(path))):
-            return StatedCasing(casing, path)
+        if casing := _casing_beside(folder, beside):
+            return StatedCasing(casing, os.path.join(folder, beside))
     return None
 
 
@@ -105,9 +108,9 @@ def _read_own(path: str, vocabulary: Vocabulary) -> StatedCasing | None:
     if stored.get(_DIGEST, vocabulary.sha256) != vocabulary.sha256:
         say(f"{path} is left aside: it belongs to another vocabulary than the one beside it.")
         return None
-    casing = _casing_of_record(stored)
+    casing = casing_of_record(stored)
     if casing is None:
-        shown = {name: stored.get(name) for name in UNCASED.to_dict()}
+        shown = {name: stored.get(name) for name in UNCASED.to_dict() | stored if name != _DIGEST}
         raise UserError(f"{_WHAT} can't be read.", where=path, received=shown, remedy=_REMEDY)
     return StatedCasing(casing, path)
 
@@ -127,22 +130,38 @@ def _read_settings(path: str) -> dict[str, Any]:
     return files.parse_json(content, path, _WHAT, _REMEDY) if content.strip() else {}
 
 
-def _casing_of_record(stored: Mapping[str, Any]) -> Casing | None:
-    """Returns the casing of a file of this program, which states both settings."""
-    lower, strip = stored.get("do_lower_case"), stored.get("strip_accents")
-    return Casing(lower, strip) if isinstance(lower, bool) and isinstance(strip, bool) else None
+def casing_of_record(stored: Mapping[str, Any]) -> Casing | None:
+    """Returns the casing that a file of this program states.
+
+    Args:
+        stored: the file's content; it states case and accents, and the limit for long words if it
+            isn't BERT's.
+
+    Returns:
+        None if a setting is missing or has an impossible value.
+    """
+    settings = UNCASED.settings() | {"do_lower_case": None, "strip_accents": None} | dict(stored)
+    casing = Casing.from_settings(settings)
+    are_flags = isinstance(casing.lower_case, bool) and isinstance(casing.strip_accents, bool)
+    limit = casing.max_word_characters
+    return casing if are_flags and type(limit) is int and 1 <= limit <= LARGEST_WORD_LIMIT else None
 
 
-def _casing_of(name: str, stored: Mapping[str, Any]) -> Casing | None:
+def _casing_beside(folder: str, name: str) -> Casing | None:
+    path = os.path.join(folder, name)
+    stored = _read_settings(path) if files.is_file(path) else {}
     if name == _MODELS or (name == _TOKENIZER and "model" not in stored):
-        return _casing_of_record(stored)
+        return casing_of_record(stored)
     if name == _TOKENIZER:
-        stored = normalizer_settings(stored.get("normalizer")) or {}
-    return casing_of_settings(stored)
+        return casing_of_tokenizer(stored)
+    casing, tokenizer = casing_of_settings(stored), os.path.join(folder, _TOKENIZER)
+    if casing is None or not files.is_file(tokenizer):
+        return casing
+    return dataclasses.replace(casing, max_word_characters=word_limit(_read_settings(tokenizer)))
 
 
 def settle_casing(
-    given: Mapping[str, bool],
+    given: Mapping[str, Any],
     vocab_file: str,
     vocabulary: Vocabulary,
     option: Option,
@@ -154,7 +173,7 @@ def settle_casing(
     where the vocabulary shows that the settings are not its own.
 
     Args:
-        given: `do_lower_case` and `strip_accents`, as far as they are given.
+        given: those of `Casing.settings` that are given.
         vocab_file: path of the vocabulary.
         vocabulary: what it holds.
         option: setting and value -> how a user gives it, such as "--no-lower-case".
@@ -164,39 +183,49 @@ def settle_casing(
     """
     stated = read_stated_casing(vocab_file, vocabulary)
     start = stated.casing if stated else UNCASED
-    settings = start.to_dict() | dict(given)
-    casing = Casing(settings["do_lower_case"], settings["strip_accents"])
+    casing = Casing.from_settings(start.settings() | dict(given))
     is_open = stated is None and "do_lower_case" not in given
     if stated:
-        shown = " ".join(option(name, value) for name, value in start.to_dict().items())
-        if same_casing(casing, start):
-            say(f"Casing as in {stated.path}: {shown}")
+        # A limit for long words that is BERT's goes without saying, and so does another one then.
+        settings = start.to_dict()
+        own = {name: value for name, value in given.items() if settings.get(name, value) != value}
+        if own and not same_casing(casing, start):
+            theirs = _shown({name: settings[name] for name in own}, option)
+            say(
+                f"warning: {_shown(own, option)} is followed, although {stated.path} says {theirs}."
+            )
         else:
-            own = " ".join(option(name, value) for name, value in given.items())
-            say(f"warning: {own} is followed, although {stated.path} says {shown}.")
+            say(f"Casing as in {stated.path}: {_shown(settings, option)}")
     if advice := casing_advice(vocabulary, casing, option):
         say(f"warning: {advice}")
     return SettledCasing(casing, is_open)
 
 
-def as_flag(setting: str, value: bool) -> str:
+def _shown(settings: Mapping[str, Any], option: Option) -> str:
+    return " ".join(option(name, value) for name, value in settings.items())
+
+
+def as_flag(setting: str, value: Any) -> str:
     """Returns the flag of the builders for a setting, such as "--no-lower-case"."""
+    if not isinstance(value, bool):
+        return f"--{setting.replace('_', '-')} {value}"
     return f"--{'do' if value else 'no'}-{setting.removeprefix('do_').replace('_', '-')}"
 
 
-def as_hparam(setting: str, value: bool) -> str:
+def as_hparam(setting: str, value: Any) -> str:
     """Returns the hparam for a setting, such as "do_lower_case": false."""
-    return f'"{setting}": {str(value).lower()}'
+    return f'"{setting}": {json.dumps(value)}'
 
 
-def as_argument(setting: str, value: bool) -> str:
+def as_argument(setting: str, value: Any) -> str:
     """Returns the argument in Python for a setting, such as do_lower_case=False."""
     return f"{setting}={value}"
 
 
 def same_casing(first: Casing, second: Casing) -> bool:
     """Whether two casings treat every text alike: accents of cased text are kept in any case."""
-    return (first.lower_case, first.removes_accents) == (
-        second.lower_case,
-        second.removes_accents,
+    ours, theirs = (
+        dataclasses.replace(casing, strip_accents=casing.removes_accents)
+        for casing in (first, second)
     )
+    return ours == theirs

@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import unicodedata
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from electra_tf2.text.normalization import UNCASED, Casing
 from electra_tf2.text.vocabulary import SPECIAL_TOKENS, Vocabulary, is_blank
@@ -18,7 +18,7 @@ DOUBTFUL = 0.01
 _ENOUGH_LETTERS = 10
 _CASINGS = (UNCASED, Casing(True, False), Casing(False, True))
 
-Option = Callable[[str, bool], str]
+Option = Callable[[str, Any], str]
 
 
 def unreachable_pieces(vocabulary: Vocabulary, casing: Casing) -> list[str]:

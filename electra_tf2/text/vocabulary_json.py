@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Mapping
@@ -9,7 +10,7 @@ from typing import Any, NamedTuple
 
 from electra_tf2.errors import UserError
 from electra_tf2.text.normalization import Casing
-from electra_tf2.text.wordpiece import CONTINUATION
+from electra_tf2.text.wordpiece import CONTINUATION, LARGEST_WORD_LIMIT, MAX_WORD_CHARACTERS
 
 # A vocabulary with a piece a line begins with [PAD], so none begins like this.
 _BEGINNING = re.compile(rb'(\xef\xbb\xbf)?\s*(\{|\[\s*("|\]))')
@@ -56,7 +57,9 @@ def parse_vocabulary_json(content: bytes, path: str) -> VocabularyInJson:
         raise _unusable(path, f"JSON of the type {type(stored).__name__}")
     if "model" not in stored or isinstance(stored["model"], int):
         return VocabularyInJson(_by_id(stored, path), None)
-    return VocabularyInJson(_by_id(_ids_of_tokenizer(stored, path), path), _casing(stored))
+    return VocabularyInJson(
+        _by_id(_ids_of_tokenizer(stored, path), path), casing_of_tokenizer(stored)
+    )
 
 
 def normalizer_settings(normalizer: Any) -> dict[str, Any] | None:
@@ -98,8 +101,30 @@ def casing_of_settings(settings: Mapping[str, Any]) -> Casing | None:
     return Casing(lower, strip)
 
 
-def _casing(stored: Mapping[str, Any]) -> Casing | None:
-    return casing_of_settings(normalizer_settings(stored.get("normalizer")) or {})
+def casing_of_tokenizer(stored: Mapping[str, Any]) -> Casing | None:
+    """Returns the casing that a tokenizer.json states, None as of `casing_of_settings`.
+
+    Args:
+        stored: the file's content.
+    """
+    casing = casing_of_settings(normalizer_settings(stored.get("normalizer")) or {})
+    return casing and dataclasses.replace(casing, max_word_characters=word_limit(stored))
+
+
+def word_limit(stored: Mapping[str, Any]) -> int:
+    """Returns the limit for long words in a tokenizer.json where it is above BERT's, else BERT's.
+
+    Lower ones are not taken: what stands there mostly is the 100 that transformers writes for every
+    model of BERT's kind, while the models were trained with 200.
+
+    Args:
+        stored: the file's content.
+    """
+    model = stored.get("model")
+    limit = model.get("max_input_chars_per_word") if isinstance(model, dict) else None
+    if type(limit) is int and MAX_WORD_CHARACTERS < limit <= LARGEST_WORD_LIMIT:
+        return limit
+    return MAX_WORD_CHARACTERS
 
 
 def _ids_of_tokenizer(stored: Mapping[str, Any], path: str) -> dict[Any, Any]:

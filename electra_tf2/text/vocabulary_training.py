@@ -76,9 +76,9 @@ class TrainedVocabulary:
         unknown_words: how many of the counted words (every occurrence) it can't spell.
         unknown_characters: share of the counted characters (every occurrence) that lie in such
             words, 0 to 1.
-        overlong_characters: share of them in words of more than `MAX_WORD_CHARACTERS` characters.
+        overlong_characters: share of them in words of more than `max_word_characters` characters.
         advice: what would make more of the words known, such as "--min-frequency 1"; "" where
-            nothing would but shorter words.
+            nothing would but shorter words or a higher limit.
     """
 
     vocabulary: Vocabulary
@@ -95,6 +95,7 @@ def train_vocabulary(
     *,
     min_frequency: int = 2,
     limit_alphabet: int | None = None,
+    max_word_characters: int = MAX_WORD_CHARACTERS,
     show_progress: bool = False,
 ) -> TrainedVocabulary:
     """Learns a vocabulary; the same counts give the same one, in every process.
@@ -106,6 +107,7 @@ def train_vocabulary(
         limit_alphabet: at most this many characters, the most frequent ones; words with others are
             unknown. None: as many as cover 99.98 % of the text, at least
             `default_alphabet_limit(vocab_size)`, as far as they fit into the vocabulary.
+        max_word_characters: longer words are left out, as they are unknown to the tokenizer.
         show_progress: whether to show bars on a terminal.
 
     Returns:
@@ -114,15 +116,9 @@ def train_vocabulary(
     Raises:
         UserError: the text doesn't give that many pieces, or its characters alone give more.
     """
-    alphabet = _Alphabet(word_counts)
+    alphabet = _Alphabet(word_counts, max_word_characters)
     if not alphabet.words:
-        raise UserError(
-            f"Every word of the text is longer than {MAX_WORD_CHARACTERS} characters, and so "
-            "unknown.",
-            where="the corpus",
-            received=f"{len(word_counts)} different words",
-            remedy="Put spaces between what is to be a word (docs/languages.md says how).",
-        )
+        raise _all_too_long(alphabet, max_word_characters)
     characters = alphabet.chosen(vocab_size, min_frequency, limit_alphabet)
     spelled = alphabet.spelled(characters)
     pieces = _character_pieces(spelled)
@@ -138,7 +134,7 @@ def train_vocabulary(
             f"(alone and with ##) and {len(SPECIAL_TOKENS)} special tokens",
             remedy=f"Ask for at least {len(reserved)} pieces{fewer}.",
         )
-    tokens = _learn(spelled, vocab_size, min_frequency, reserved, show_progress)
+    tokens = _learn(_parts(spelled), vocab_size, min_frequency, reserved, show_progress)
     if len(tokens) < vocab_size:
         raise _too_few(alphabet, len(tokens), vocab_size, min_frequency, limit_alphabet)
     total = max(1, alphabet.total)
@@ -153,25 +149,42 @@ def train_vocabulary(
     )
 
 
+def _all_too_long(alphabet: _Alphabet, limit: int) -> UserError:
+    return UserError(
+        f"Every word of the text is longer than {limit} characters, and so unknown.",
+        where="the corpus",
+        received=f"words of up to {alphabet.longest} characters",
+        remedy=f"Learn from them with --max-word-characters {alphabet.longest} or more, or put "
+        "spaces between what is to be a word (docs/languages.md).",
+    )
+
+
 def _too_few(
     alphabet: _Alphabet, found: int, vocab_size: int, min_frequency: int, limit: int | None
 ) -> UserError:
     """The error for a text that gives too few pieces; what it advises was tried."""
 
-    def learned(size: int, frequency: int, limit: int | None = limit) -> int:
+    def learned(
+        size: int,
+        frequency: int = min_frequency,
+        limit: int | None = limit,
+        alphabet: _Alphabet = alphabet,
+    ) -> int:
         spelled = alphabet.spelled(alphabet.chosen(size, frequency, limit))
         reserved = [*SPECIAL_TOKENS, *_character_pieces(spelled)]
-        return len(_learn(spelled, size, frequency, reserved, show_progress=False))
+        return len(_learn(_parts(spelled), size, frequency, reserved, show_progress=False))
 
     # With fewer pieces the default alphabet may be smaller, and give fewer still.
     possible = found
-    while (fewer := learned(possible, min_frequency)) < possible:
+    while (fewer := learned(possible)) < possible:
         possible = fewer
     ways = [f"Ask for at most {possible} pieces"] if possible > len(SPECIAL_TOKENS) else []
     if limit is not None and learned(vocab_size, min_frequency, None) == vocab_size:
         ways.append("leave --limit-alphabet out")
     if min_frequency > 1 and learned(vocab_size, 1) == vocab_size:
         ways.append("use --min-frequency 1")
+    if alphabet.overlong and learned(vocab_size, alphabet=alphabet.of_all_words()) == vocab_size:
+        ways.append(f"learn from long words too with --max-word-characters {alphabet.longest}")
     ways.append("give more text")
     return UserError(
         f"The text gives only {found} pieces.",
@@ -186,15 +199,19 @@ class _Alphabet:
 
     Args:
         word_counts: how often each word occurs.
+        max_word_characters: longer words are left out.
 
     Attributes:
         words: the counts of those words that are short enough to be spelled.
         total: number of characters in all words.
         overlong: number of those in words that are too long.
+        longest: number of characters of the longest word.
     """
 
-    def __init__(self, word_counts: Mapping[str, int]):
-        self.words = {w: n for w, n in word_counts.items() if len(w) <= MAX_WORD_CHARACTERS}
+    def __init__(self, word_counts: Mapping[str, int], max_word_characters: int):
+        self._all_words = word_counts
+        self.words = {w: n for w, n in word_counts.items() if len(w) <= max_word_characters}
+        self.longest = max(map(len, word_counts), default=0)
         self.total = sum(len(word) * count for word, count in word_counts.items())
         self._counts: collections.Counter[str] = collections.Counter()
         self._continuing: set[str] = set()
@@ -204,6 +221,10 @@ class _Alphabet:
             self._continuing.update(word[1:])
         self.overlong = self.total - self._counts.total()
         self._ranked = sorted(self._counts, key=lambda char: (-self._counts[char], char))
+
+    def of_all_words(self) -> _Alphabet:
+        """Returns that of the text with its long words."""
+        return _Alphabet(self._all_words, self.longest)
 
     def chosen(self, vocab_size: int, min_frequency: int, limit: int | None) -> set[str]:
         """Returns the alphabet; arguments as of `train_vocabulary`."""
@@ -273,6 +294,15 @@ class _Alphabet:
         """Returns how many characters cover the share `COVERAGE` of the text."""
         covered = list(itertools.accumulate(self._counts[char] for char in self._ranked))
         return bisect.bisect_left(covered, COVERAGE * self._counts.total()) + 1
+
+
+def _parts(words: Mapping[str, int]) -> Mapping[str, int]:
+    """Cuts very long words, all of whose letters would be gone through at each learned piece."""
+    parts: collections.Counter[str] = collections.Counter()
+    for word, count in words.items():
+        for start in range(0, len(word), MAX_WORD_CHARACTERS):
+            parts[word[start : start + MAX_WORD_CHARACTERS]] += count
+    return parts
 
 
 def _character_pieces(words: Mapping[str, int]) -> list[str]:

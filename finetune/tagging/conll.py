@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from electra_tf2.errors import UserError
 from electra_tf2.text.normalization import clean, is_ideograph, split_at_punctuation
 from electra_tf2.text.tokenizer import Tokenizer
-from electra_tf2.text.wordpiece import split_word
 from finetune.data_files import read_text
 
 DOCUMENT_START = "-DOCSTART-"
@@ -168,7 +167,7 @@ def _ids_with_ideographs(tokenizer: Tokenizer, word: str) -> list[int]:
     ids: list[int] = []
     for part in word.split():
         for run in split_at_punctuation(part):
-            pieces = split_word(run, vocabulary.ids)
+            pieces = tokenizer.split_word(run)
             known = [vocabulary.unk_id] if pieces is None else [vocabulary.ids[p] for p in pieces]
             ids.extend(known)
     return ids

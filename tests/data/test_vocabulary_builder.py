@@ -1,5 +1,6 @@
 """A corpus folder to a vocabulary file, through the program."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -101,6 +102,26 @@ def test_the_next_program_takes_the_casing(tmp_path, capsys):
     assert "of the Devanagari words" in said
     Path(f"{vocab}.casing.json").unlink()
     assert casing_of_data() == (True, True)
+
+
+def test_the_next_program_takes_the_limit_for_long_words(tmp_path, capsys):
+    corpus, vocab, output = (tmp_path / name for name in ("corpus", "vocab.txt", "data"))
+    corpus.mkdir()
+    (corpus / "a.txt").write_text(("ACGGT" * 60 + "\n") * 20)
+    with pytest.raises(UserError, match="longer than 200") as caught:
+        build(corpus, vocab, "--vocab-size", "16")
+    remedy = re.search(r"(--max-word-characters) (\d+)", caught.value.remedy)
+    build(corpus, vocab, "--vocab-size", "16", *remedy.groups())
+    assert "takes --do-lower-case --do-strip-accents --max-word-ch" in capsys.readouterr().out
+    build_pretraining_dataset.main(
+        ["--corpus-dir", str(corpus), "--vocab-file", str(vocab), "--output-dir", str(output),
+         "--num-out-files", "1", "--max-seq-length", "16"]
+    )  # fmt: skip
+    metadata = read_metadata(str(output))
+    assert metadata.max_word_characters == 300 and metadata.counts["unknown_tokens"] == 0
+    with pytest.raises(UserError) as caught:
+        build(corpus, tmp_path / "other", "--max-word-characters", "1000000000")
+    assert caught.value.where == "--max-word-characters"
 
 
 def test_a_tokenizer_file_as_the_vocabulary_of_the_builders(tmp_path, capsys):

@@ -32,3 +32,7 @@ def test_casing_and_size(tmp_path, capsys):
     (tmp_path / f"vocab.txt{ENDING}").write_bytes(stated)
     assert opened(tmp_path).casing == Casing(True, False)
     assert opened(tmp_path, strip_accents=True).casing == UNCASED
+    stated = casing_file_content(vocabulary, Casing(True, False, 1000))
+    (tmp_path / f"vocab.txt{ENDING}").write_bytes(stated)
+    assert opened(tmp_path).hparams["max_word_characters"] == 1000
+    assert opened(tmp_path, max_word_characters=300).casing == Casing(True, False, 300)

@@ -85,6 +85,20 @@ def test_overlong_words_are_left_out():
     assert trained.vocabulary.tokens[5:] == ("a", "b", "##b", "ab")
 
 
+def test_a_higher_limit_for_long_words():
+    dna = "ACGGT" * 60
+    with pytest.raises(UserError, match="longer than 200 characters") as caught:
+        train_vocabulary({dna: 3}, 16)
+    assert "--max-word-characters 300" in caught.value.remedy
+    with pytest.raises(UserError, match="gives only") as caught:
+        train_vocabulary({dna: 3, "AC": 3}, 16)
+    assert "--max-word-characters 300" in caught.value.remedy
+    for words in ({dna: 3}, {dna: 3, "AC": 3}):
+        trained = train_vocabulary(words, 16, max_word_characters=300)
+        assert trained.unknown_words == trained.overlong_characters == 0
+        assert len(trained.vocabulary) == 16
+
+
 def test_errors_say_what_is_possible():
     with pytest.raises(UserError, match="The text gives only 9 pieces") as caught:
         train_vocabulary({"ab": 5}, 100)
