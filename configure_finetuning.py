@@ -36,6 +36,7 @@ from electra_tf2.hparams.types import (
     PositiveInt,
     ProbabilityBelowOne,
     Seconds,
+    WordLimit,
 )
 from electra_tf2.modeling.config import TransformerConfig
 
@@ -82,6 +83,7 @@ class FinetuningConfig(HParams):
     vocab_size: PositiveInt = 30522  # number of tokens in the vocabulary
     do_lower_case: bool = True  # lower-case the text
     strip_accents: bool = True  # remove accents from lower-cased text
+    max_word_characters: WordLimit = 200  # longest word that is split into pieces, not [UNK]
     head_dropout_prob: DropoutRate = 0.1  # on the state that classifiers see
     allow_partial_init: bool = False  # start even if init_checkpoint lacks some of the encoder
 

@@ -31,6 +31,7 @@ from electra_tf2.hparams.types import (
     PositiveInt,
     ProbabilityBelowOne,
     Seconds,
+    WordLimit,
 )
 from electra_tf2.modeling.config import TransformerConfig, default_attention_heads
 from electra_tf2.patterns import literal
@@ -101,8 +102,9 @@ class PretrainingConfig(HParams):
     # albert: 128
     encoder: Literal["bert", "albert"] = "bert"  # albert: one layer's weights serve all layers
     vocab_size: PositiveInt = 30522  # number of tokens in the vocabulary
-    do_lower_case: bool = True  # whether the text was lower-cased; has to be what the data set says
+    do_lower_case: bool = True  # whether text is lower-cased; taken from the data set unless given
     strip_accents: bool = True  # whether accents are stripped; taken from the data set unless given
+    max_word_characters: WordLimit = 200  # longest word that is split, not [UNK]; taken likewise
 
     # generator settings
     uniform_generator: bool = False  # replace by tokens drawn uniformly: no generator network
@@ -143,6 +145,7 @@ class PretrainingConfig(HParams):
     allow_other_data: bool = False  # resume even if those records have changed since the last step
     eval_tfrecords: str | None = None  # held-out records; null: evaluate on the training records
     vocab_file: str = ""  # default: <data-dir>/vocab.txt
+    allow_unknown: bool = False  # train even on records that are nearly all [UNK]
     init_checkpoint: str | None = None  # weights to start a new run from; null: random ones
     model_dir: str = ""  # default: <data-dir>/models/<model-name>
     results_txt: str = ""  # default: <data-dir>/models/<model-name>/results/unsup_results.txt
@@ -155,9 +158,8 @@ class PretrainingConfig(HParams):
         "save_checkpoints_steps phases keep_checkpoint_max log_every_steps iterations_per_loop "
         "eval_batch_size distribution worker_timeout xla use_tpu num_tpu_cores tpu_job_name "
         "tpu_name tpu_zone gcp_project pretrain_tfrecords allow_other_data eval_tfrecords "
-        "vocab_file "
-        "init_checkpoint model_dir results_txt results_pkl "
-        "strip_accents".split()  # accents: the tokenizer tells
+        "vocab_file init_checkpoint model_dir results_txt results_pkl allow_unknown "
+        "do_lower_case strip_accents max_word_characters".split()  # the tokenizer tells
     )
 
     def __init__(self, /, model_name: str, data_dir: str, **overrides: Any):

@@ -83,7 +83,7 @@ def open_files(segmentation: str, folder: str, length: int, vocab: str) -> Any:
         max_seq_length=length,
         vocabulary=load_vocabulary(vocab),
         casing=UNCASED,
-        compare_accents=False,
+        taken=("strip_accents",),
     )
 
 

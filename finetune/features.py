@@ -26,6 +26,7 @@ from electra_tf2 import files
 from electra_tf2.console import say
 from electra_tf2.errors import UserError
 from electra_tf2.outputs import write_problem
+from electra_tf2.text.unknown import UNKNOWN_WARNING, warn_of_unknown
 from electra_tf2.training.array_files import read_arrays, write_arrays
 from finetune.task import CUT, SHARED_SPECS, FeatureSpec, Task
 
@@ -299,6 +300,9 @@ class Preprocessor:
             table = self._make(task, task.get_examples(split), split)
             _write(path, table)
         _warn_of_cuts(task, split, table)
+        ids = table.ragged["input_ids"].values
+        vocabulary = task.tokenizer.vocabulary
+        warn_of_unknown(f"{task.name}, {split}", ids, vocabulary, UNKNOWN_WARNING)
         if split == "train" and self._log_examples:
             say(*describe_example(task, table).split("\n"))
         return table
@@ -382,6 +386,7 @@ def feature_key(task: Task, split: str) -> str:
     module, name = type(task).__module__, type(task).__qualname__
     if module.startswith("finetune."):
         module = _MODULES_IN_KEYS.get(name, module)
+    casing = task.tokenizer.casing.to_dict()
     with_content = {
         "format": _FORMAT,
         "version": "0.1.0",  # where the key comes from; stored trials are compared by it
@@ -390,7 +395,8 @@ def feature_key(task: Task, split: str) -> str:
         "settings": task.feature_settings(),
         "state": task.feature_state(),
         "vocabulary": task.tokenizer.vocabulary.sha256,
-        **dataclasses.asdict(task.tokenizer.casing),
+        "lower_case": casing.pop("do_lower_case"),
+        **casing,
         "data": _sha256(task.data_file(split)),
     }
     text = json.dumps(with_content, sort_keys=True)

@@ -82,7 +82,7 @@ class Run:
 
     def hparams(self) -> dict[str, Any]:
         """Returns all hparams, with what the model and the devices decided filled in."""
-        return {**self.config.to_dict(), **self.casing.to_dict(), "precision": self.compute_type}
+        return {**self.config.to_dict(), **self.casing.settings(), "precision": self.compute_type}
 
 
 def open_run(config: FinetuningConfig, devices: Devices) -> Run:
@@ -105,8 +105,8 @@ def _open_run(config: FinetuningConfig, devices: Devices) -> Run:
     network = resolve_network(config, start)
     check_network_fits(network)
     check_length(config, network)
-    casing = resolve_casing(config, start)
     vocabulary, vocab_file = resolve_vocabulary(config, start, network.vocab_size)
+    casing = resolve_casing(config, start, vocabulary, vocab_file)
     tasks = get_tasks(config, make_tokenizer(vocabulary, casing))
     if not config.do_train and start is not None and start.format != "huggingface":
         _restore_states(tasks, start.folder)  # a Hugging Face model has no heads of ours

@@ -15,10 +15,11 @@ from electra_tf2.errors import UserError, first_of
 from electra_tf2.formats.match import match_arrays
 from electra_tf2.hparams.shared_checks import HEADS
 from electra_tf2.loading.folder import VOCABULARY
-from electra_tf2.loading.pretrained import STRUCTURE, Pretrained
+from electra_tf2.loading.pretrained import STRUCTURE, Pretrained, model_casing
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.pretraining.phases import PFS_DAYS
 from electra_tf2.stored_json import bad_field, shown
+from electra_tf2.text.casing_files import as_hparam, settle_casing
 from electra_tf2.text.normalization import Casing
 from electra_tf2.text.vocabulary import (
     Vocabulary,
@@ -124,24 +125,30 @@ def pretraining_pfs_days(pretrained: Pretrained | None) -> float | None:
     return None if stored is None else float(stored)
 
 
-def resolve_casing(config: FinetuningConfig, pretrained: Pretrained | None) -> Casing:
+def resolve_casing(
+    config: FinetuningConfig,
+    pretrained: Pretrained | None,
+    vocabulary: Vocabulary,
+    vocab_file: str,
+) -> Casing:
     """The casing: the model's, which the hparams may state again but not change.
+
+    Where nothing beside the model states it: the hparams', the vocabulary's, or the default.
+
+    Args:
+        config: gives the hparams.
+        pretrained: the checkpoint; None for random weights.
+        vocabulary: the vocabulary.
+        vocab_file: its path.
 
     Raises:
         UserError: an hparam that was given contradicts the model's.
     """
-    stated = Casing.from_hparams(config)
-    casing = (pretrained.casing if pretrained else None) or stated
-    hparams = stated.to_dict()
-    for name, value in casing.to_dict().items():
-        if name in config.given and hparams[name] != value:
-            raise UserError(
-                "The model was pre-trained on text that was tokenized otherwise.",
-                where=f"hparam {name}",
-                received=f"{hparams[name]}; the model has {value}",
-                remedy=f"Leave {name} out: the model's is then used.",
-            )
-    return casing
+    hparams = Casing.from_hparams(config).settings()
+    given = {name: value for name, value in hparams.items() if name in config.given}
+    if pretrained is None:
+        return settle_casing(given, vocab_file, vocabulary, as_hparam).casing
+    return model_casing(pretrained, given, vocab_file, vocabulary, as_hparam)
 
 
 def resolve_vocabulary(
@@ -153,7 +160,8 @@ def resolve_vocabulary(
         The vocabulary and its path.
 
     Raises:
-        UserError: it can't be read, has another size than the network, or differs from the model's.
+        UserError: it can't be read, has more pieces than the network embeddings, or differs from
+            the model's.
     """
     beside = [
         pretrained.vocab_file if pretrained else None,
@@ -165,7 +173,13 @@ def resolve_vocabulary(
         there = [p for p in beside if p and files.exists(p)]
         path = there[0] if there else beside[-1]
     vocabulary = load_vocabulary(path)
-    check_vocabulary_size(vocabulary, vocab_size, path)
+    check_vocabulary_size(
+        vocabulary,
+        vocab_size,
+        path,
+        None if pretrained else "vocab_size",
+        may_be_more=pretrained is not None or "vocab_size" in config.given,
+    )
     if beside[0] and beside[0] != path:
         stored = load_vocabulary(beside[0])
         check_same_vocabulary(vocabulary, path, stored, beside[0], "vocab_file")

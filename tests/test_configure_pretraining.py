@@ -81,6 +81,8 @@ OURS = {
     "log_every_steps": 10,
     "eval_every_steps": 0,
     "strip_accents": True,
+    "max_word_characters": 200,
+    "allow_unknown": False,
     "encoder": "bert",
     "init_checkpoint": None,
     "allow_other_data": False,

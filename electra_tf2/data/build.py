@@ -9,7 +9,7 @@ import itertools
 import os
 import time
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import electra_tf2
 from electra_tf2 import files, outputs
@@ -18,6 +18,7 @@ from electra_tf2.data.beam_files import JobFolder
 from electra_tf2.data.builders import Counts, DocumentBuilder, Part, RecordBuilder
 from electra_tf2.data.corpus import Corpus, TextCorpus, find_files
 from electra_tf2.data.openwebtext import TarCorpus
+from electra_tf2.data.quality import check_known, figures, warnings
 from electra_tf2.data.segments import MIN_SEQ_LENGTH
 from electra_tf2.data.shards import (
     RECORD_KINDS,
@@ -28,11 +29,14 @@ from electra_tf2.data.shards import (
     write_metadata,
 )
 from electra_tf2.data.staging import StagedFolder
+from electra_tf2.data.vocabulary_builder import check_word_limit, sample_text
 from electra_tf2.data.worker_pool import PartMaker, WorkerPool
 from electra_tf2.errors import UserError
-from electra_tf2.text.normalization import Casing
+from electra_tf2.text.casing_files import as_flag, settle_casing
+from electra_tf2.text.casing_fit import inspect_text, text_advice
+from electra_tf2.text.normalization import UNCASED, Casing
 from electra_tf2.text.tokenizer import make_tokenizer
-from electra_tf2.text.vocabulary import Vocabulary, parse_vocabulary
+from electra_tf2.text.vocabulary import Vocabulary, load_vocabulary
 
 if TYPE_CHECKING:
     from electra_tf2.data.beam import BeamJob
@@ -44,7 +48,10 @@ _BOUNDS = {
     "num_out_files": (1, 10**6),
     "seed": (-(1 << 63), (1 << 63) - 1),
 }
-DROPPED_WARNING = 0.05  # share of the tokens from which on their loss is a warning
+_SAMPLED_ARCHIVES = 8  # whose beginnings are looked at before the work
+# After so many characters a corpus that is nearly all unknown ends the build, not only at its end.
+_EARLY_CHARACTERS = 1 << 24
+_ALLOW_UNKNOWN = "Or build it all the same with --allow-unknown."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,13 +60,16 @@ class BuildConfig:
 
     Attributes:
         corpus_dir: folder of the corpus.
-        vocab_file: WordPiece vocabulary, one piece a line.
+        vocab_file: WordPiece vocabulary: see `load_vocabulary`.
         output_dir: folder to write; must be empty or missing unless `overwrite`.
         max_seq_length: length of an example in tokens, at least 5; documents have none.
         num_processes: processes that tokenize. The result doesn't depend on it.
         blanks_separate_docs: whether an empty line ends a document.
-        do_lower_case: whether text is lower-cased.
-        strip_accents: whether accents are removed (only when lower-casing).
+        do_lower_case: whether text is lower-cased; None: as the vocabulary's files say (see
+            `electra_tf2.text.casing_files`), or else it is.
+        strip_accents: whether accents are removed (only when lower-casing); None: likewise.
+        max_word_characters: characters of the longest word that is split into pieces; a longer one
+            is [UNK]. None: likewise, or else as in BERT.
         seed: seed of the random streams.
         num_out_files: number of shards.
         sampling: "chunked": every chunk of the corpus has a random stream of its own. "official":
@@ -68,6 +78,8 @@ class BuildConfig:
             tell the training to do so).
         segmentation: "static" to write examples; "dynamic" to write documents, from which training
             cuts new examples every epoch.
+        allow_unknown: build from text that is nearly all [UNK], too.
+        as_plain_text: take JSON lines, HTML and XML for the text that they are.
         overwrite: replace an existing data set in `output_dir`.
         archives: the corpus is a folder of tar archives, each of whose files is a document.
         runner: Apache Beam's runner that builds instead of this program. The result doesn't depend
@@ -81,17 +93,25 @@ class BuildConfig:
     max_seq_length: int = 128
     num_processes: int = 1
     blanks_separate_docs: bool = True
-    do_lower_case: bool = True
-    strip_accents: bool = True
+    do_lower_case: bool | None = None
+    strip_accents: bool | None = None
+    max_word_characters: int | None = None
     seed: int = 0
     num_out_files: int = 1000
     sampling: Literal["chunked", "official"] = "chunked"
     split_long_lines: bool = False
     segmentation: Literal["static", "dynamic"] = "static"
+    allow_unknown: bool = False
+    as_plain_text: bool = False
     overwrite: bool = False
     archives: bool = False
     runner: str | None = None
     beam_options: tuple[str, ...] = ()
+
+    @property
+    def casing(self) -> Casing:
+        """What becomes of capitals, accents and long words; where nothing is said, as in BERT."""
+        return Casing.from_settings(UNCASED.settings() | _casing_flags(self))
 
 
 def build_dataset(config: BuildConfig) -> DatasetMetadata:
@@ -116,10 +136,12 @@ def build_dataset(config: BuildConfig) -> DatasetMetadata:
     started = time.monotonic()
     _check_flags(config)
     job = _open_job(config)
-    vocabulary = _read_vocabulary(config.vocab_file)
+    vocabulary = load_vocabulary(config.vocab_file)
+    config = _with_casing(config, vocabulary)
     output = StagedFolder(config.output_dir, overwrite=config.overwrite)
     output.check()
     corpus = _open_corpus(config)
+    _say_what_is_lost(config, corpus)
     # The workers are handed their files with each task; the list of all would only be copied.
     without_files = dataclasses.replace(corpus, files=())
     make_maker = functools.partial(_make_maker, config, without_files, vocabulary)
@@ -138,10 +160,18 @@ def build_dataset(config: BuildConfig) -> DatasetMetadata:
                 remedy="Give text files with a sentence or paragraph per line.",
             )
         metadata = _describe(config, vocabulary, counts, len(corpus.files), shards)
+        if not config.allow_unknown:
+            check_known(metadata, config.corpus_dir, _ALLOW_UNKNOWN)
         write_metadata(output.path, metadata)
         output.publish()
     _print_summary(config, metadata, time.monotonic() - started)
     return metadata
+
+
+def _casing_flags(config: BuildConfig) -> dict[str, Any]:
+    """The settings of the casing that flags give."""
+    flags = {name: getattr(config, name) for name in UNCASED.settings()}
+    return {name: value for name, value in flags.items() if value is not None}
 
 
 def _check_flags(config: BuildConfig) -> None:
@@ -156,6 +186,7 @@ def _check_flags(config: BuildConfig) -> None:
                 received=value,
                 remedy=f"Give a number of at {f'most {most}' if large else f'least {least}'}.",
             )
+    check_word_limit(config.casing)
     known = {"sampling": ("chunked", "official"), "segmentation": tuple(RECORD_KINDS)}
     for name, values in known.items():
         if getattr(config, name) not in values:
@@ -227,18 +258,22 @@ def _open_job(config: BuildConfig) -> BeamJob | None:
     return BeamJob(config.runner, config.beam_options)
 
 
-def _read_vocabulary(path: str) -> Vocabulary:
-    try:
-        content = files.read_bytes(path)
-    except OSError as error:
-        raise UserError(
-            "The vocabulary file can't be read.",
-            where=path,
-            received=files.reason(error),
-            remedy="Give a file with one word piece per line; build_vocabulary.py makes one from "
-            "your text.",
-        ) from error
-    return parse_vocabulary(content, path)
+def _with_casing(config: BuildConfig, vocabulary: Vocabulary) -> BuildConfig:
+    """Settles what the flags leave to the vocabulary's files."""
+    casing, _ = settle_casing(_casing_flags(config), config.vocab_file, vocabulary, as_flag)
+    return dataclasses.replace(config, **casing.settings())
+
+
+def _say_what_is_lost(config: BuildConfig, corpus: Corpus) -> None:
+    """Warns where the casing takes away what the corpus's language needs."""
+    if config.archives:
+        few = corpus.files[:: -(-len(corpus.files) // _SAMPLED_ARCHIVES)]
+        passages = (p for file in few for p in itertools.islice(corpus.passages(file), 8))
+        texts = ("\n".join(passage.lines) for passage in passages)
+    else:
+        texts = sample_text(corpus.files)
+    for advice in text_advice(inspect_text(texts), config.casing, as_flag):
+        say(f"warning: {advice}")
 
 
 def _open_corpus(config: BuildConfig) -> Corpus:
@@ -261,8 +296,8 @@ def _open_corpus(config: BuildConfig) -> Corpus:
     )
     length, split, seed = config.max_seq_length, config.split_long_lines, config.seed
     if config.archives:
-        return TarCorpus(found, length, split, seed)
-    return TextCorpus(found, length, split, seed, config.blanks_separate_docs)
+        return TarCorpus(found, length, split, seed, config.as_plain_text)
+    return TextCorpus(found, length, split, seed, config.as_plain_text, config.blanks_separate_docs)
 
 
 def _check_apart(config: BuildConfig, flag: str) -> None:
@@ -289,7 +324,7 @@ def _build_here(
     workers = _useful_workers(config, corpus)
     _say_start(config, f"{workers} {'process' if workers == 1 else 'processes'}")
     noun = RECORD_KINDS[config.segmentation].noun
-    counts = Counts()
+    counts, checked = Counts(), config.allow_unknown
     writer = ShardWriter(directory, config.num_out_files)
     with (
         contextlib.closing(_parts(config, corpus, vocabulary, make_maker, workers)) as parts,
@@ -299,6 +334,10 @@ def _build_here(
             writer.write(part.records)
             counts.add(part.counts)
             progress.update(counts.source_bytes, note=f"{counts.examples:,} {noun}")
+            if not checked and counts.characters >= _EARLY_CHARACTERS:
+                checked = True
+                so_far = _describe(config, vocabulary, counts, 0, ())
+                check_known(so_far, config.corpus_dir, _ALLOW_UNKNOWN)
     return counts, writer.finish()
 
 
@@ -344,7 +383,7 @@ def _make_maker(config: BuildConfig, corpus: Corpus, vocabulary: Vocabulary) -> 
 
 def _record_builder(config: BuildConfig, vocabulary: Vocabulary) -> RecordBuilder | DocumentBuilder:
     with silent_stderr():
-        tokenizer = make_tokenizer(vocabulary, Casing.from_hparams(config))
+        tokenizer = make_tokenizer(vocabulary, config.casing)
     if config.segmentation == "dynamic":
         return DocumentBuilder(tokenizer)
     return RecordBuilder(tokenizer, config.max_seq_length)
@@ -362,8 +401,7 @@ def _describe(
         vocab_sha256=vocabulary.sha256,
         vocab_size=len(vocabulary),
         max_seq_length=config.max_seq_length if kind.has_length else 0,
-        do_lower_case=config.do_lower_case,
-        strip_accents=config.strip_accents,
+        **config.casing.settings(),
         blanks_separate_docs=config.blanks_separate_docs,
         sampling=config.sampling,
         seed=config.seed,
@@ -379,22 +417,15 @@ def _describe(
 
 def _print_summary(config: BuildConfig, metadata: DatasetMetadata, seconds: float) -> None:
     counts, noun = metadata.counts, metadata.kind.noun
-    share = counts.get("dropped_tokens", 0) / max(1, counts["tokens"])
     size = sum(shard.bytes for shard in metadata.shards)
     lines = [
         f"Done in {seconds:.1f} s ({metadata.num_examples / seconds:,.0f} {noun}/s).",
         *(f"  {name:<15} {counts[name]:>14,}" for name in TEXT_COUNTS),
+        *(f"  {name:<15} {count:>14,}  ({meaning})" for name, count, meaning in figures(metadata)),
         f"  {noun:<15} {metadata.num_examples:>14,}",
         f"  output          {config.output_dir}: {len(metadata.shards)} shards, "
         f"{size / 1e6:,.1f} MB, metadata.json",
     ]
-    if "dropped_tokens" in counts:
-        dropped = f"{counts['dropped_tokens']:>14,}  ({share:.1%}: no room in an example)"
-        lines.insert(-2, f"  {'tokens dropped':<15} {dropped}")
     show(*lines)
-    if share > DROPPED_WARNING:
-        say(
-            f"warning: {share:.1%} of the tokens are in no example, because a line that overruns "
-            "its example loses the rest (as in the official program). --split-long-lines carries "
-            "it into the next example."
-        )
+    for warning in warnings(metadata):
+        say(f"warning: {warning}")

@@ -16,7 +16,8 @@ from electra_tf2.data.tfrecords import (
     serialize_documents,
     serialize_examples,
 )
-from electra_tf2.text.tokenizer import Tokenizer
+from electra_tf2.text.tokenizer import RaggedIds, Tokenizer
+from electra_tf2.text.unknown import UnknownCounter
 
 # Text is tokenized and encoded in batches of about this many characters: enough for the fixed
 # costs of the array operations not to show, little enough to stay small in memory.
@@ -74,7 +75,11 @@ class Counts:
         documents: documents with at least one line that isn't blank.
         lines: lines that aren't blank.
         tokens: tokens of these lines, without [CLS] and [SEP].
+        unknown_tokens, characters, unknown_characters, long_word_characters: see `UnknownText`.
         dropped_tokens: tokens that are in no example, for lack of room.
+        example_tokens: tokens of the examples with [CLS] and [SEP]; the rest is padding.
+        tokens_in_lines_over_128, tokens_in_lines_over_512: tokens of the lines that are longer than
+            that many.
         examples: records written: examples, or documents and pieces of long ones.
         source_bytes: bytes of the source.
     """
@@ -82,9 +87,21 @@ class Counts:
     documents: int = 0
     lines: int = 0
     tokens: int = 0
+    unknown_tokens: int = 0
+    characters: int = 0
+    unknown_characters: int = 0
+    long_word_characters: int = 0
     dropped_tokens: int = 0
+    example_tokens: int = 0
+    tokens_in_lines_over_128: int = 0
+    tokens_in_lines_over_512: int = 0
     examples: int = 0
     source_bytes: int = 0
+
+    @classmethod
+    def of_lines(cls, lines: Sequence[str], encoded: RaggedIds, counter: UnknownCounter) -> Counts:
+        """Counts what is known of lines once they are tokenized."""
+        return cls(lines=len(lines), **counter.count(lines, encoded)._asdict())
 
     def add(self, other: Counts) -> None:
         """Adds another's figures to these."""
@@ -124,6 +141,7 @@ class RecordBuilder:
 
     def __init__(self, tokenizer: Tokenizer, max_seq_length: int):
         self._tokenizer = tokenizer
+        self._counter = UnknownCounter(tokenizer)
         self._max_seq_length = max_seq_length
 
     def parts(self, passages: Iterable[CorpusPassage]) -> Iterator[Part]:
@@ -147,7 +165,7 @@ class RecordBuilder:
         lengths = np.diff(encoded.row_splits).tolist()
         sentences = iter(zip(starts, lengths, strict=True))
 
-        counts = Counts(lines=len(lines))
+        counts = Counts.of_lines(lines, encoded, self._counter)
         plans = []
         for passage in batch:
             counts.documents += _plan(passage, sentences)
@@ -164,6 +182,7 @@ class RecordBuilder:
         examples = assemble_examples(
             plans, values, self._max_seq_length, vocabulary.cls_id, vocabulary.sep_id
         )
+        counts.example_tokens = int(examples.lengths.sum())
         return Part(serialize_examples(examples), counts)
 
 
@@ -209,6 +228,7 @@ class DocumentBuilder:
 
     def __init__(self, tokenizer: Tokenizer):
         self._tokenizer = tokenizer
+        self._counter = UnknownCounter(tokenizer)
 
     def parts(self, passages: Iterable[CorpusPassage]) -> Iterator[Part]:
         """Yields the documents of passages, in order, in parts of about half a megabyte of text.
@@ -224,9 +244,13 @@ class DocumentBuilder:
     def _build(self, batch: Sequence[CorpusPassage], carried: _Open) -> tuple[Part, _Open]:
         lines = [line for passage in batch for line in passage.lines if line]
         encoded = self._tokenizer.encode_lines(lines)
-        counts = Counts(lines=len(lines), tokens=len(encoded.values))
+        counts = Counts.of_lines(lines, encoded, self._counter)
+        counts.tokens = len(encoded.values)
+        sizes = np.diff(encoded.row_splits)
+        counts.tokens_in_lines_over_128 = int(sizes[sizes > 128].sum())
+        counts.tokens_in_lines_over_512 = int(sizes[sizes > 512].sum())
         token_ids = np.concatenate([carried.token_ids, encoded.values])
-        lengths = carried.lengths + np.diff(encoded.row_splits).tolist()
+        lengths = carried.lengths + sizes.tolist()
         ends = self._divide(batch, carried, lengths, counts)
 
         closed = ends[-1] if ends else 0

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO, NamedTuple
 from electra_tf2 import files
 from electra_tf2.data.builders import CorpusPassage, ExampleStream
 from electra_tf2.errors import UserError
+from electra_tf2.text.plain_text import check_plain_text, is_blank, not_utf8
 
 CHUNK_BYTES = 1 << 19
 # A document without a blank line for this long is cut at the end of a line: a chunk is read whole.
@@ -60,12 +61,14 @@ class Corpus(abc.ABC):
         max_seq_length: length of an example in tokens.
         split_long_lines: see `SegmentPlanner`.
         seed: the seed of the random streams.
+        as_plain_text: whether JSON lines, HTML and XML are taken for the text that they are.
     """
 
     files: Sequence[CorpusFile]
     max_seq_length: int
     split_long_lines: bool = False
     seed: int = 0
+    as_plain_text: bool = False
 
     @property
     def source_bytes(self) -> int:
@@ -116,14 +119,15 @@ class TextCorpus(Corpus):
     blanks_separate_docs: bool = True
 
     def check(self) -> None:
-        """Reads the local files once, to check that they are UTF-8.
+        """Reads the local files once, to check that they are plain UTF-8 text.
 
         Raises:
-            UserError: a file can't be read or is not UTF-8; names the line and the byte.
+            UserError: a file can't be read, is something else than text (says what), or is not
+                UTF-8; names the line and the byte.
         """
         for file in self.files:
             if files.is_local(file.path):
-                check_utf8(file)
+                check_utf8(file, as_plain_text=self.as_plain_text)
 
     def tasks_of(self, ordered: Iterable[CorpusFile]) -> Iterator[tuple[Chunk, ...]]:
         """Yields groups of chunks of about equal work."""
@@ -159,7 +163,7 @@ class TextCorpus(Corpus):
     def _passage(
         self, stream: ExampleStream, chunk: Chunk, *, ends_document: bool
     ) -> CorpusPassage:
-        lines = split_lines(read_chunk(chunk))
+        lines = split_lines(read_chunk(chunk, as_plain_text=self.as_plain_text))
         size = chunk.end - chunk.start
         return CorpusPassage(stream, lines, self.blanks_separate_docs, ends_document, size)
 
@@ -303,16 +307,20 @@ def _find_cut(file: CorpusFile, position: int, limit: int) -> tuple[int, bool]:
             if not line:
                 break
             position += len(line)
-            if not line.decode("utf-8", "replace").strip():
+            if is_blank(line.decode("utf-8", "replace").strip()):
                 return position, True
     return min(position, file.size), position >= file.size
 
 
-def read_chunk(chunk: Chunk) -> str:
+def read_chunk(chunk: Chunk, *, as_plain_text: bool = False) -> str:
     """Reads a chunk's text.
 
+    Args:
+        chunk: the chunk; of a file's first one, it is checked that it is the start of plain text.
+        as_plain_text: take JSON lines, HTML and XML for the text that they are.
+
     Raises:
-        UserError: it can't be read, is not UTF-8, or the file is shorter than it was.
+        UserError: it can't be read, is not plain UTF-8 text, or the file is shorter than it was.
     """
     path = chunk.file.path
     with _opened(path) as reader:
@@ -325,6 +333,8 @@ def read_chunk(chunk: Chunk) -> str:
             received=f"{chunk.start + len(content)} bytes instead of {chunk.file.size}",
             remedy="Leave the corpus as it is while the data set is built, and start again.",
         )
+    if not chunk.start:
+        check_plain_text(path, content, as_plain_text=as_plain_text)
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -332,23 +342,33 @@ def read_chunk(chunk: Chunk) -> str:
             path,
             line=_line_number(chunk.file, chunk.start) + content.count(b"\n", 0, error.start),
             offset=chunk.start + error.start,
+            before=content[: error.start],
             content=content[error.start :],
         ) from error
 
 
 def split_lines(text: str) -> list[str]:
-    """Splits text at "\\n" and strips every line of white space at both ends."""
+    """Splits text at "\\n" and strips every line of white space at both ends.
+
+    Lines without a visible character are empty, as they look in an editor.
+    """
     lines = [line.strip() for line in text.split("\n")]
+    if any(line and not line[0].isprintable() for line in lines):
+        lines = ["" if is_blank(line) else line for line in lines]
     if not lines[-1]:
         lines.pop()  # what follows the end of the last line is not a line
     return lines
 
 
-def check_utf8(file: CorpusFile) -> None:
+def check_utf8(file: CorpusFile, *, as_plain_text: bool = False) -> None:
     """Reads a file once.
 
+    Args:
+        file: the file.
+        as_plain_text: take JSON lines, HTML and XML for the text that they are.
+
     Raises:
-        UserError: it can't be read or is not UTF-8.
+        UserError: it can't be read, is something else than text, or is not UTF-8.
     """
     offset = 0
     line = 1
@@ -357,6 +377,8 @@ def check_utf8(file: CorpusFile) -> None:
         with _opened(file.path) as reader:
             while block := reader.read(_CHECKED_BLOCK_BYTES):
                 content = block + reader.readline()
+                if not offset:
+                    check_plain_text(file.path, content, as_plain_text=as_plain_text)
                 if not content.isascii():
                     content.decode("utf-8")
                 offset += len(content)
@@ -366,19 +388,9 @@ def check_utf8(file: CorpusFile) -> None:
             file.path,
             line=line + content.count(b"\n", 0, error.start),
             offset=offset + error.start,
+            before=content[: error.start],
             content=content[error.start :],
         ) from error
-
-
-def not_utf8(path: str, *, line: int, offset: int, content: bytes) -> UserError:
-    """The error for text in another encoding; `content` begins with the offending byte."""
-    return UserError(
-        "The corpus is not UTF-8 text.",
-        where=f"{path}, line {line}, byte {offset} of the file (counted from 0)",
-        received=f"byte 0x{content[0]:02x} in {content[:12]!r}",
-        remedy="Convert the file (iconv -f <its encoding> -t utf-8), unpack it if it is "
-        "compressed, or take it out of the corpus.",
-    )
 
 
 def _line_number(file: CorpusFile, position: int) -> int:

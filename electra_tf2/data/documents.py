@@ -208,19 +208,9 @@ def make_examples(
     input_ids = np.zeros((len(cuts.ends), length), token_ids.dtype)
     if not len(cuts.ends):
         return Examples(input_ids, np.zeros(0, np.int64), np.zeros(0, np.int64))
-    draws = example_draws(
-        rule,
-        epoch,
-        documents.files[cuts.documents],
-        documents.numbers[cuts.documents],
-        cuts.numbers,
+    sentences, in_first, first, first_offsets, second, second_offsets = _lay_out(
+        documents, cuts, epoch, rule
     )
-    sentences = _sentences_of(cuts, documents.sentence_lengths)
-    in_first = _in_first_segment(sentences, draws)
-    first_room = np.full(len(cuts.ends), length - 2)
-    first, first_offsets = _segment(sentences, in_first, first_room)
-    second, second_offsets = _segment(sentences, ~in_first, np.maximum(0, length - 3 - first))
-
     rows = np.arange(len(cuts.ends))
     input_ids[:, 0] = cls_id
     input_ids[rows, first + 1] = sep_id
@@ -234,6 +224,62 @@ def make_examples(
     places += np.where(in_first, 0, first[sentences.rows] + 1)
     _copy_runs(token_ids, sentences.starts, input_ids.reshape(-1), places, taken)
     return Examples(input_ids, first + 2, lengths)
+
+
+class ExampleLengths(NamedTuple):
+    """Lengths of examples; arrays int64 `[m]`.
+
+    Attributes:
+        tokens: tokens of their documents that they hold.
+        whole: these with [CLS] and [SEP].
+    """
+
+    tokens: np.ndarray
+    whole: np.ndarray
+
+
+def example_lengths(documents: Documents, cuts: Cuts, epoch: int, rule: CutRule) -> ExampleLengths:
+    """Returns the lengths of what `make_examples` makes, without making it; arguments as there."""
+    if not len(cuts.ends):
+        return ExampleLengths(np.zeros(0, np.int64), np.zeros(0, np.int64))
+    layout = _lay_out(documents, cuts, epoch, rule)
+    tokens = layout.first + layout.second
+    return ExampleLengths(tokens, tokens + 2 + (layout.second > 0))
+
+
+class _Layout(NamedTuple):
+    """Where the sentences of examples go.
+
+    Attributes:
+        sentences: the sentences.
+        in_first: bool `[s]`, whether each goes to its example's first segment.
+        first, second: int64 `[m]`, tokens of the segments.
+        first_offsets, second_offsets: int64 `[s]`, tokens of the segment before each sentence.
+    """
+
+    sentences: _Sentences
+    in_first: np.ndarray
+    first: np.ndarray
+    first_offsets: np.ndarray
+    second: np.ndarray
+    second_offsets: np.ndarray
+
+
+def _lay_out(documents: Documents, cuts: Cuts, epoch: int, rule: CutRule) -> _Layout:
+    draws = example_draws(
+        rule,
+        epoch,
+        documents.files[cuts.documents],
+        documents.numbers[cuts.documents],
+        cuts.numbers,
+    )
+    length = rule.max_seq_length
+    sentences = _sentences_of(cuts, documents.sentence_lengths)
+    in_first = _in_first_segment(sentences, draws)
+    first_room = np.full(len(cuts.ends), length - 2)
+    first, first_offsets = _segment(sentences, in_first, first_room)
+    second, second_offsets = _segment(sentences, ~in_first, np.maximum(0, length - 3 - first))
+    return _Layout(sentences, in_first, first, first_offsets, second, second_offsets)
 
 
 def _sentences_of(cuts: Cuts, sentence_lengths: np.ndarray) -> _Sentences:

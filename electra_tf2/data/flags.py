@@ -11,12 +11,15 @@ from typing import Any, NoReturn
 
 from electra_tf2 import cli
 from electra_tf2.errors import UserError
+from electra_tf2.text.wordpiece import MAX_WORD_CHARACTERS
 
 CORPUS_FORMAT = """\
 The corpus is a folder of text files:
-  * UTF-8; anything else is an error that names the file, the line and the byte.
+  * UTF-8; anything else is an error that names the file, the line and the byte. So is what
+    isn't plain text (JSON lines, HTML, compressed files, TFRecords): it says what it is.
   * A line is a sentence or a paragraph. Lines end only at \\n.
   * An empty line ends a document (--blanks-separate-docs false: each file is one document).
+    Books with an empty line after every paragraph need the latter.
     The end of a file always ends a document.
   * Files in subfolders are read too. Files and folders whose name begins with a dot are left out.
 
@@ -32,7 +35,8 @@ For example, a file with two documents:
 RESULT_FORMAT = """\
 Lines gather until an example is full; then they are dealt to two segments,
 [CLS] a [SEP] b [SEP]. What doesn't fit is dropped and counted, as in the official
-program; --split-long-lines keeps it.
+program; --split-long-lines keeps it. The summary counts what else is lost (words that are [UNK])
+and how much of the examples is padding; metadata.json keeps the counts.
 
 The shards are written to a temporary folder beside the output folder, which takes its place when
 everything is done: a failed or interrupted run leaves nothing behind. metadata.json in it says how
@@ -88,7 +92,7 @@ def add_build_flags(parser: argparse.ArgumentParser) -> None:
         default=1,
         help="processes that tokenize (default: 1); the result is the same for any number",
     )
-    _add_casing_flags(parser)
+    _add_casing_flags(parser, are_taken=True)
     parser.add_argument("--seed", type=int, default=0, help="seed of the random draws (default: 0)")
     parser.add_argument(
         "--num-out-files", type=int, default=1000, help="number of shards (default: 1000)"
@@ -105,6 +109,12 @@ def add_build_flags(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="carry what doesn't fit into an example into the next one of the document",
     )
+    parser.add_argument(
+        "--allow-unknown",
+        action="store_true",
+        help="build even where nearly all of the text is [UNK], which is an error otherwise",
+    )
+    _add_as_plain_text(parser)
     parser.add_argument(
         "--overwrite",
         action="store_true",
@@ -178,8 +188,10 @@ The file has one piece per line; a piece's id is its line's number, from 0. Firs
 [CLS] [SEP] [MASK], then single characters (## before those that continue a word), then longer
 pieces. The same text and flags give the same file, byte for byte.
 
-Text is normalized as the tokenizer will do it: give build_pretraining_dataset.py the same
---no-lower-case and --no-strip-accents, and set the hparam vocab_size to --vocab-size.
+Text is normalized as the tokenizer will do it. <output-file>.casing.json keeps the casing and
+--max-word-characters, which build_pretraining_dataset.py takes from there; set the hparam
+vocab_size to --vocab-size. Which languages need --no-lower-case or --no-strip-accents says
+docs/languages.md.
 
 For example:
 
@@ -203,7 +215,7 @@ def add_vocabulary_flags(parser: argparse.ArgumentParser) -> None:
         default=30522,
         help="number of pieces, special tokens included (default: 30522, the size of BERT's)",
     )
-    _add_casing_flags(parser)
+    _add_casing_flags(parser, are_taken=False)
     parser.add_argument(
         "--min-frequency",
         type=int,
@@ -215,7 +227,8 @@ def add_vocabulary_flags(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=None,
         help="keep at most this many different characters, the most frequent ones; a word with "
-        "another one becomes [UNK] (default: an eighth of --vocab-size, 64 to 1000)",
+        "another one becomes [UNK] (default: as many as cover 99.98 %% of the text, at least an "
+        "eighth of --vocab-size, 64 to 1000, as far as they fit)",
     )
     parser.add_argument(
         "--max-bytes",
@@ -223,15 +236,46 @@ def add_vocabulary_flags(parser: argparse.ArgumentParser) -> None:
         default=1_000_000_000,
         help="bytes of the corpus to read, about, evenly spread (default: 1000000000, 1 GB)",
     )
+    _add_as_plain_text(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace an existing output file")
 
 
-def _add_casing_flags(parser: argparse.ArgumentParser) -> None:
+def _add_as_plain_text(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--as-plain-text",
+        action="store_true",
+        help="take JSON lines, HTML and XML for text, markup and all; they are an error otherwise",
+    )
+
+
+def _add_casing_flags(parser: argparse.ArgumentParser, *, are_taken: bool) -> None:
+    """Adds the settings of a `Casing`.
+
+    Args:
+        parser: gets them.
+        are_taken: whether those that are not given are taken from the vocabulary's files.
+    """
+    default = None if are_taken else True
+    unless = ", unless a file of the vocabulary says otherwise" if are_taken else ""
     for name, field, what in (
         ("lower-case", "do_lower_case", "lower-case the text"),
         ("strip-accents", "strip_accents", "remove accents where text is lower-cased"),
     ):
         parser.add_argument(
-            f"--do-{name}", dest=field, action="store_true", default=True, help=f"{what} (default)"
+            f"--do-{name}",
+            dest=field,
+            action="store_true",
+            default=default,
+            help=f"{what} (default{unless})",
         )
-        parser.add_argument(f"--no-{name}", dest=field, action="store_false", help=f"do not {what}")
+        parser.add_argument(
+            f"--no-{name}", dest=field, action="store_false", default=default, help=f"do not {what}"
+        )
+    parser.add_argument(
+        "--max-word-characters",
+        type=int,
+        default=None if are_taken else MAX_WORD_CHARACTERS,
+        help="longest word that is split into pieces; a longer one is one [UNK] (default: 200, as "
+        f"BERT has it{unless}; 1000000 for DNA, proteins and scripts without spaces). Training, "
+        "fine-tuning and exports take it from the data",
+    )

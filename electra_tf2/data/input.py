@@ -8,6 +8,7 @@ rows [r * b, (r + 1) * b) of a global batch of R * b rows, however replicas are 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 from typing import Literal
 
 import tensorflow as tf
@@ -136,7 +137,7 @@ def open_training_files(
     max_seq_length: int,
     vocabulary: Vocabulary,
     casing: Casing,
-    compare_accents: bool = True,
+    taken: Collection[str] = (),
 ) -> TrainingFiles:
     """Opens a data set for training or evaluation.
 
@@ -148,7 +149,7 @@ def open_training_files(
         max_seq_length=max_seq_length,
         vocabulary=vocabulary,
         casing=casing,
-        compare_accents=compare_accents,
+        taken=taken,
     )
     if segmentation == "static":
         return ExampleFiles(found.paths, found.counts, found.metadata)

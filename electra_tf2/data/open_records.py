@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal
 
 import tensorflow as tf
@@ -64,7 +64,7 @@ def open_records(
     max_seq_length: int,
     vocabulary: Vocabulary,
     casing: Casing,
-    compare_accents: bool = True,
+    taken: Collection[str] = (),
     segmentation: Literal["static", "dynamic"] = "static",
 ) -> RecordFiles:
     """Finds the files of a data set and checks that the run can train on them.
@@ -78,8 +78,8 @@ def open_records(
         max_seq_length: the run's length in tokens.
         vocabulary: the run's vocabulary.
         casing: how the run normalizes text.
-        compare_accents: whether `strip_accents` is compared; not where the run takes it from the
-            metadata.
+        taken: settings of the casing, by their names in metadata.json, that the run takes from the
+            metadata and that are therefore not compared.
         segmentation: "static" for records that are examples, "dynamic" for documents, which may be
             cut at any `max_seq_length`.
 
@@ -96,12 +96,10 @@ def open_records(
         "max_seq_length": max_seq_length,
         "vocab_size": len(vocabulary),
         "vocab_sha256": vocabulary.sha256,
-        **casing.to_dict(),
+        **casing.settings(),
     }
-    if segmentation == "dynamic":
-        del settings["max_seq_length"]
-    if not compare_accents:
-        del settings["strip_accents"]
+    for name in (*taken, *(["max_seq_length"] if segmentation == "dynamic" else [])):
+        del settings[name]
     paths = _matching_files(patterns)
     directories = sorted({os.path.dirname(path) for path in paths})
     described = {directory: read_metadata(directory) for directory in directories}

@@ -20,12 +20,12 @@ from electra_tf2.data.corpus import (
     Corpus,
     CorpusFile,
     chunk_stream,
-    not_utf8,
     shuffled,
     split_lines,
     unreadable,
 )
 from electra_tf2.errors import UserError
+from electra_tf2.text.plain_text import HEAD_BYTES, check_plain_text, not_utf8, recognize
 
 _BLOCK_BYTES = 1 << 19
 _DAMAGES = (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError)
@@ -62,7 +62,7 @@ class TarCorpus(Corpus):
         unreported = task.size
         with _Archive(task) as archive:
             for member in archive.members():
-                for block in archive.blocks(member):
+                for block in archive.blocks(member, self.as_plain_text):
                     yield CorpusPassage(stream, block.lines, False, block.is_last, unreported)
                     unreported = 0
 
@@ -77,7 +77,9 @@ class TarCorpus(Corpus):
         stream = self._stream(randomness)
         for file in ordered:
             with _Archive(file) as archive:
-                texts = {m.name: list(archive.blocks(m)) for m in archive.members()}
+                texts = {
+                    m.name: list(archive.blocks(m, self.as_plain_text)) for m in archive.members()
+                }
             names = sorted(texts)
             randomness.shuffle(names)
             unreported = file.size
@@ -119,8 +121,9 @@ class _Archive:
             if member.isreg():
                 yield member
 
-    def blocks(self, member: tarfile.TarInfo) -> Iterator[Block]:
+    def blocks(self, member: tarfile.TarInfo, as_plain_text: bool = False) -> Iterator[Block]:
         """Yields a member's lines in blocks, at least one."""
+        where = f"{self._file.path}, member {member.name}"
         self._member = member.name
         reader = self._guarded(self._tar.extractfile, member)
         offset = 0
@@ -128,14 +131,18 @@ class _Archive:
         is_last = False
         while not is_last:
             content = self._guarded(lambda: reader.read(_BLOCK_BYTES) + reader.readline())
+            if not offset:
+                check_plain_text(where, content, as_plain_text=as_plain_text)
             try:
                 lines = split_lines(content.decode("utf-8"))
             except UnicodeDecodeError as error:
                 raise not_utf8(
-                    f"{self._file.path}, member {member.name}",
+                    where,
                     line=line + content.count(b"\n", 0, error.start),
                     offset=offset + error.start,
+                    before=content[: error.start],
                     content=content[error.start :],
+                    file=member.name,
                 ) from error
             offset += len(content)
             line += content.count(b"\n")
@@ -154,9 +161,17 @@ class _Archive:
         where = self._file.path + (f", member {self._member}" if self._member else "")
         if isinstance(error, OSError) and error.errno is not None:
             return unreadable(where, error)
+        received = str(error) or type(error).__name__
+        remedy = "Download the archive again, or take the file out of the folder."
+        if isinstance(error, tarfile.ReadError) and not self._member:
+            self._raw.seek(0)
+            kind = recognize(self._raw.read(HEAD_BYTES))
+            received += f"; it looks like {kind.name if kind else 'text'}"
+            if kind is None or kind.is_markup:
+                remedy = "Folders of text files are for build_pretraining_dataset.py."
         return UserError(
             "A file of the OpenWebText folder is not a tar archive, or is damaged.",
             where=where,
-            received=str(error) or type(error).__name__,
-            remedy="Download the archive again, or take the file out of the folder.",
+            received=received,
+            remedy=remedy,
         )

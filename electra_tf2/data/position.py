@@ -192,7 +192,7 @@ class EpochIndex:
         if not epochs:
             return
         found = np.zeros([len(epochs), len(self._files.paths)], np.int64)
-        for documents in _sentence_lengths(self._files, range(len(self._files.paths))):
+        for documents in sentence_lengths(self._files, range(len(self._files.paths))):
             for counts, epoch in zip(found, epochs, strict=True):
                 np.add.at(counts, documents.files, count_examples(documents, epoch, self._rule))
         self._counts += list(found)
@@ -201,10 +201,29 @@ class EpochIndex:
         if (epoch, file) not in self._document_counts:
             counts = [
                 count_examples(documents, epoch, self._rule)
-                for documents in _sentence_lengths(self._files, [file])
+                for documents in sentence_lengths(self._files, [file])
             ]
             self._document_counts[epoch, file] = np.concatenate(counts)
         return self._document_counts[epoch, file]
+
+
+def sentence_lengths(files: RecordFiles, numbers: Sequence[int]) -> Iterator[Documents]:
+    """Yields the documents of some files, many at a time; their token ids are not decoded.
+
+    Args:
+        files: the checked files.
+        numbers: which of them, in this order.
+    """
+    spec = {SENTENCE_LENGTHS: tf.io.RaggedFeature(tf.int64, row_splits_dtype=tf.int64)}
+
+    def parse(files: tf.Tensor, numbers: tf.Tensor, records: tf.Tensor) -> tuple:
+        lengths = tf.io.parse_example(records, spec)[SENTENCE_LENGTHS]
+        return files, numbers, lengths.values, lengths.row_splits
+
+    records = numbered_records(files, tf.constant(numbers), _DOCUMENTS_AT_A_TIME)
+    parsed = records.map(parse, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+    for parts in parsed.as_numpy_iterator():
+        yield Documents(*parts)
 
 
 def count_at_most(files: RecordFiles, rule: CutRule, epoch: int, limit: int) -> int:
@@ -220,25 +239,11 @@ def count_at_most(files: RecordFiles, rule: CutRule, epoch: int, limit: int) -> 
         The number of examples, or the limit if there are more.
     """
     found = 0
-    for documents in _sentence_lengths(files, range(len(files.paths))):
+    for documents in sentence_lengths(files, range(len(files.paths))):
         found += int(count_examples(documents, epoch, rule).sum())
         if found >= limit:
             return limit
     return found
-
-
-def _sentence_lengths(files: RecordFiles, numbers: Sequence[int]) -> Iterator[Documents]:
-    """Yields the documents of some files, many at a time; their token ids are not decoded."""
-    spec = {SENTENCE_LENGTHS: tf.io.RaggedFeature(tf.int64, row_splits_dtype=tf.int64)}
-
-    def parse(files: tf.Tensor, numbers: tf.Tensor, records: tf.Tensor) -> tuple:
-        lengths = tf.io.parse_example(records, spec)[SENTENCE_LENGTHS]
-        return files, numbers, lengths.values, lengths.row_splits
-
-    records = numbered_records(files, tf.constant(numbers), _DOCUMENTS_AT_A_TIME)
-    parsed = records.map(parse, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
-    for parts in parsed.as_numpy_iterator():
-        yield Documents(*parts)
 
 
 def _find(counts: np.ndarray, index: int) -> tuple[int, int]:

@@ -17,6 +17,7 @@ import numpy as np
 from electra_tf2 import files
 from electra_tf2.data.tfrecords import Records
 from electra_tf2.errors import UserError
+from electra_tf2.text.wordpiece import MAX_WORD_CHARACTERS
 
 METADATA = "metadata.json"
 
@@ -47,6 +48,7 @@ class RecordKind(NamedTuple):
 
 
 TEXT_COUNTS = ("documents", "lines", "tokens")
+_UNKNOWN_COUNTS = ("unknown_tokens", "characters", "unknown_characters", "long_word_characters")
 
 # By segmentation: "static" where training takes examples as they are, "dynamic" where it cuts them
 # from documents.
@@ -56,7 +58,7 @@ RECORD_KINDS = {
         noun="examples",
         title="examples of {} tokens",
         has_length=True,
-        counts=(*TEXT_COUNTS, "dropped_tokens"),
+        counts=(*TEXT_COUNTS, *_UNKNOWN_COUNTS, "dropped_tokens", "example_tokens"),
         format_version=1,
     ),
     "dynamic": RecordKind(
@@ -64,7 +66,12 @@ RECORD_KINDS = {
         noun="records",
         title="tokenized documents",
         has_length=False,
-        counts=TEXT_COUNTS,
+        counts=(
+            *TEXT_COUNTS,
+            *_UNKNOWN_COUNTS,
+            "tokens_in_lines_over_128",
+            "tokens_in_lines_over_512",
+        ),
         format_version=2,
     ),
 }
@@ -101,10 +108,11 @@ class DatasetMetadata:
         num_examples: number of records in all shards: of examples, or of documents, where pieces of
             a very long one count as documents.
         shards: the files, in order.
-        counts: what went in: `files` (archives for OpenWebText), `documents`, `lines` (that are
-            not blank), `tokens`, `dropped_tokens` (not for documents).
+        counts: what went in: `files` (archives for OpenWebText) and the `counts` of the kind, see
+            `builders.Counts`. Data sets of older versions lack some.
         electra_tf2_version: the version that built the set.
         split_long_lines: whether what doesn't fit into an example is carried into the next.
+        max_word_characters: characters of the longest word that the tokenizer split.
         segmentation: which of `RECORD_KINDS` the records are.
         format_version: version of this file's format.
     """
@@ -122,6 +130,7 @@ class DatasetMetadata:
     counts: Mapping[str, int]
     electra_tf2_version: str
     split_long_lines: bool = False
+    max_word_characters: int = MAX_WORD_CHARACTERS
     segmentation: str = "static"
     format_version: int = RECORD_KINDS["static"].format_version
 

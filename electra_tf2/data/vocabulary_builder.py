@@ -9,16 +9,27 @@ from collections.abc import Iterator, Sequence
 
 from electra_tf2 import files
 from electra_tf2.console import Progress, say, show
-from electra_tf2.data.corpus import Chunk, CorpusFile, find_files, plan_chunks, read_chunk
+from electra_tf2.data.corpus import (
+    Chunk,
+    CorpusFile,
+    find_files,
+    plan_chunks,
+    read_chunk,
+    unreadable,
+)
 from electra_tf2.errors import UserError
 from electra_tf2.outputs import check_output_paths, output_errors_explained
+from electra_tf2.text.casing_files import ENDING, as_flag, casing_file_content
+from electra_tf2.text.casing_fit import inspect_text, text_advice
 from electra_tf2.text.normalization import Casing
 from electra_tf2.text.vocabulary import SPECIAL_TOKENS, Vocabulary
 from electra_tf2.text.vocabulary_training import (
+    MANY_UNKNOWN,
     TrainedVocabulary,
     WordCounter,
     train_vocabulary,
 )
+from electra_tf2.text.wordpiece import LARGEST_WORD_LIMIT, MAX_WORD_CHARACTERS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,9 +42,11 @@ class VocabularyConfig:
         vocab_size: number of pieces, special tokens included.
         do_lower_case: whether text is lower-cased.
         strip_accents: whether accents are removed (only when lower-casing).
+        max_word_characters: characters of the longest word that pieces are learned from.
         min_frequency: characters and pairs that occur less often make no piece.
-        limit_alphabet: largest number of characters; None: an eighth of the vocabulary, 64 to 1000.
+        limit_alphabet: largest number of characters; None: see `train_vocabulary`.
         max_bytes: bytes of the corpus to read; a larger corpus is sampled evenly.
+        as_plain_text: whether JSON lines, HTML and XML are taken for the text that they are.
         overwrite: whether an existing file is replaced.
     """
 
@@ -42,14 +55,18 @@ class VocabularyConfig:
     vocab_size: int = 30522
     do_lower_case: bool = True
     strip_accents: bool = True
+    max_word_characters: int = MAX_WORD_CHARACTERS
     min_frequency: int = 2
     limit_alphabet: int | None = None
     max_bytes: int = 1_000_000_000
+    as_plain_text: bool = False
     overwrite: bool = False
 
 
 def build_vocabulary(config: VocabularyConfig) -> Vocabulary:
     """Learns a vocabulary from a corpus and writes it; the same corpus gives the same bytes.
+
+    The casing is written beside it (`electra_tf2.text.casing_files`), for the programs that follow.
 
     Args:
         config: what to build.
@@ -66,6 +83,9 @@ def build_vocabulary(config: VocabularyConfig) -> Vocabulary:
     total = sum(file.size for file in corpus)
     skipped = f" ({hidden} hidden entries left out)" if hidden else ""
     say(f"Corpus: {len(corpus)} files, {total / 1e6:.1f} MB{skipped}")
+    casing = Casing.from_hparams(config)
+    for advice in text_advice(inspect_text(sample_text(corpus)), casing, as_flag):
+        say(f"warning: {advice}")
     words = _count_words(config, corpus, total)
     say(f"Learning {config.vocab_size} pieces from {len(words)} different words")
     trained = train_vocabulary(
@@ -73,14 +93,33 @@ def build_vocabulary(config: VocabularyConfig) -> Vocabulary:
         config.vocab_size,
         min_frequency=config.min_frequency,
         limit_alphabet=config.limit_alphabet,
+        max_word_characters=config.max_word_characters,
         show_progress=sys.stderr.isatty(),
     )
     with output_errors_explained(config.output_file):
         files.make_dirs(os.path.dirname(config.output_file))
         content = "".join(f"{token}\n" for token in trained.vocabulary.tokens)
         files.replace_file(config.output_file, content.encode("utf-8"))
+        if files.is_file(config.output_file):  # not a pipe or a device
+            settings = casing_file_content(trained.vocabulary, casing)
+            files.replace_file(config.output_file + ENDING, settings)
     _print_summary(config, trained, sum(words.values()))
     return trained.vocabulary
+
+
+def check_word_limit(casing: Casing) -> None:
+    """Refuses a --max-word-characters that no tokenizer could have.
+
+    Raises:
+        UserError: it is out of range.
+    """
+    if not 1 <= casing.max_word_characters <= LARGEST_WORD_LIMIT:
+        raise UserError(
+            "The limit for long words is out of range.",
+            where="--max-word-characters",
+            received=casing.max_word_characters,
+            remedy=f"Give a number of 1 to {LARGEST_WORD_LIMIT}.",
+        )
 
 
 def sample_chunks(corpus: Sequence[CorpusFile], max_bytes: int) -> Iterator[Chunk]:
@@ -100,6 +139,39 @@ def sample_chunks(corpus: Sequence[CorpusFile], max_bytes: int) -> Iterator[Chun
             due += share
 
 
+# Of so many files, evenly spread, as many bytes in all are looked at before the work begins.
+_SAMPLED_FILES = 32
+_SAMPLED_BYTES = 1 << 19
+
+
+def sample_text(corpus: Sequence[CorpusFile]) -> Iterator[str]:
+    """Yields a little text from all over a corpus, for a quick look at its language.
+
+    Args:
+        corpus: text files; what is not UTF-8 in them is left out.
+
+    Raises:
+        UserError: a file can't be read.
+    """
+    files_of_it = corpus[:: -(-len(corpus) // _SAMPLED_FILES)]
+    places = -(-_SAMPLED_FILES // len(files_of_it))
+    size = _SAMPLED_BYTES // (len(files_of_it) * places)
+    for file in files_of_it:
+        try:
+            yield from _windows(file, places, size)
+        except OSError as error:
+            raise unreadable(file.path, error) from error
+
+
+def _windows(file: CorpusFile, places: int, size: int) -> Iterator[str]:
+    with files.reported_as_os_errors(file.path), files.open_binary(file.path) as reader:
+        last = max(0, file.size - size)
+        for start in sorted({last * i // max(1, places - 1) for i in range(places)}):
+            reader.seek(start)
+            text = reader.read(size).decode("utf-8", "ignore")
+            yield text if start == 0 else text.partition(" ")[2]  # from the next word on
+
+
 def _check(config: VocabularyConfig) -> None:
     bounds = {
         "vocab_size": (len(SPECIAL_TOKENS) + 1, 10**8),
@@ -117,6 +189,7 @@ def _check(config: VocabularyConfig) -> None:
                 received=value,
                 remedy=f"Give at most {most}." if large else f"Give at least {least}.",
             )
+    check_word_limit(Casing.from_hparams(config))
     check_output_paths({"--output-file": config.output_file})
     if files.is_file(config.output_file) and not config.overwrite:
         raise UserError(
@@ -138,7 +211,7 @@ def _count_words(
         min(total, config.max_bytes), description="Counting words", unit="byte"
     ) as progress:
         for chunk in sample_chunks(corpus, config.max_bytes):
-            counter.add(read_chunk(chunk))
+            counter.add(read_chunk(chunk, as_plain_text=config.as_plain_text))
             done += chunk.end - chunk.start
             progress.update(done)
     words = counter.words()
@@ -158,9 +231,20 @@ def _print_summary(config: VocabularyConfig, trained: TrainedVocabulary, num_wor
         f"{trained.alphabet_size} different characters. "
         f"{trained.unknown_words / num_words:.3%} of the words can't be spelled with them."
     )
-    lower = "--do-lower-case" if config.do_lower_case else "--no-lower-case"
-    accents = "--do-strip-accents" if config.strip_accents else "--no-strip-accents"
+    settings = Casing.from_hparams(config).to_dict()
+    flags = " ".join(as_flag(name, value) for name, value in settings.items())
     show(
-        f"Use it with build_pretraining_dataset.py {lower} {accents} and the hparam "
-        f"vocab_size = {len(trained.vocabulary)}."
+        f"build_pretraining_dataset.py takes {flags} from {config.output_file}{ENDING}; give "
+        f"run_pretraining.py the hparam vocab_size = {len(trained.vocabulary)}."
     )
+    if trained.unknown_characters - trained.overlong_characters > MANY_UNKNOWN:
+        say(
+            f"warning: {trained.unknown_characters:.1%} of the characters lie in words that can't "
+            f"be spelled and become [UNK]. With {trained.advice} at most {MANY_UNKNOWN:.0%} do."
+        )
+    if trained.overlong_characters > MANY_UNKNOWN:
+        say(
+            f"warning: {trained.overlong_characters:.1%} of the characters lie in words of more "
+            f"than {config.max_word_characters:,} characters, which become [UNK]: put spaces into "
+            "them, or raise --max-word-characters (docs/languages.md)."
+        )

@@ -36,7 +36,6 @@ from electra_tf2.loading.pretrained import (
 from electra_tf2.loading.source import Source, open_source
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.outputs import new_folder
-from electra_tf2.text.normalization import Casing
 from electra_tf2.training.array_files import write_arrays
 
 ENCODER = "electra"
@@ -104,12 +103,15 @@ def open_to_export(path: str, options: ExportOptions) -> Source:
         UserError: it can't be read, has weights that are not finite, there is no vocabulary or
             another one than the model's, or the options contradict the model's casing.
     """
-    casing = Casing(options.do_lower_case is not False, options.strip_accents is not False)
     source = open_source(
-        path, vocab_file=options.vocab_file, vocab_option="--vocab-file", casing=casing
+        path,
+        vocab_file=options.vocab_file,
+        vocab_option="--vocab-file",
+        do_lower_case=options.do_lower_case,
+        strip_accents=options.strip_accents,
+        casing_option=lambda name, value: f"--{name.replace('_', '-')} {str(value).lower()}",
     )
     check_finite(source.pretrained, source.pretrained.arrays)
-    _check_casing(source.pretrained, options)
     return source
 
 
@@ -301,24 +303,6 @@ def _renamed(pretrained: Pretrained, wanted: Mapping[str, tuple[str, tuple[int, 
         remedy="Check that its files are complete and its config.json is its own.",
     )
     return {wanted[n][0]: a.T if is_kernel(n) else a for n, a in arrays.items()}
-
-
-def _check_casing(pretrained: Pretrained, options: ExportOptions) -> None:
-    """Refuses a casing that is not the model's own; says which one is taken for lack of it."""
-    stored = pretrained.casing.to_dict() if pretrained.casing else {}
-    for name, value in stored.items():
-        if getattr(options, name) not in (None, value):
-            raise UserError(
-                "The model was trained on text that was tokenized otherwise.",
-                where=f"--{name.replace('_', '-')}",
-                received=f"{getattr(options, name)}; the model has {value}",
-                remedy="Leave the flag out: the model's setting is used.",
-            )
-    if not stored and options.do_lower_case is None:
-        say(
-            "Nothing beside the model says how text is cased: lower-cased, as for the released "
-            "models (--do-lower-case false for a cased one)."
-        )
 
 
 def _holds(arrays: Mapping[str, np.ndarray], scope: str) -> bool:

@@ -252,6 +252,9 @@ def _detection(
     noise: Noise | None,
     length: int,
 ) -> Signatures:
+    # Ids from outside may lie beyond the pieces, where the table of embeddings is padded.
+    tokens, pieces = tf.concat([tokenizer.tokens, [""]], 0), len(tokenizer.vocabulary)
+
     def logits_of(features: Features) -> tf.Tensor:
         return head(states_of(features))
 
@@ -262,7 +265,7 @@ def _detection(
             logits += log_noise(noise, features)
         return {
             "probabilities": tf.sigmoid(logits) * tf.cast(mask, tf.float32),
-            "tokens": tf.where(mask > 0, tf.gather(tokenizer.tokens, ids), ""),
+            "tokens": tf.where(mask > 0, tf.gather(tokens, tf.minimum(ids, pieces)), ""),
             "input_ids": ids,
             "mask": mask,
         }
@@ -296,6 +299,7 @@ def _generation(tokenizer: GraphTokenizer, generator: keras.Model, length: int) 
         )
         ids, mask, segments = (features[n] for n in ("input_ids", "input_mask", "segment_ids"))
         logits = generate(ids, mask, segments, positions.to_tensor())["logits"]
+        logits = logits[:, :, : len(tokenizer.vocabulary)]  # the table may be padded
         probabilities, found = tf.math.top_k(tf.nn.softmax(logits), best)
         there = tf.ones_like(positions).to_tensor()[..., tf.newaxis] > 0
         return {

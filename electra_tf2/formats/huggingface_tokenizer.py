@@ -8,12 +8,14 @@ from typing import Any
 
 import tokenizers
 
+from electra_tf2 import files
 from electra_tf2.errors import UserError
 from electra_tf2.files import exists, json_bytes, read_json
 from electra_tf2.formats.huggingface_names import COPY_AGAIN
 from electra_tf2.text.normalization import Casing
 from electra_tf2.text.vocabulary import CLS, MASK, PAD, SEP, SPECIAL_TOKENS, UNK, Vocabulary
-from electra_tf2.text.wordpiece import CONTINUATION, MAX_WORD_CHARACTERS
+from electra_tf2.text.vocabulary_json import normalizer_settings, word_limit
+from electra_tf2.text.wordpiece import CONTINUATION
 
 TOKENIZER_CONFIG = "tokenizer_config.json"
 TOKENIZER = "tokenizer.json"
@@ -33,33 +35,34 @@ _ROLES = {
 def read_huggingface_casing(folder: str) -> Casing | None:
     """Reads the casing of a Hugging Face model.
 
-    What tokenizer_config.json says goes before tokenizer.json, as in transformers.
+    What tokenizer_config.json says goes before tokenizer.json, as in transformers. Accents follow
+    the case where the file that states that one says nothing of them, as in BERT.
 
     Args:
         folder: the model's.
 
     Returns:
-        The casing; None where neither file is there.
+        The casing; None where neither file says whether text is lower-cased. (transformers would
+        lower-case it, whatever the model was trained on.)
 
     Raises:
         UserError: a file can't be read, or says to treat text in a way that we don't.
     """
-    files = (
+    sources = (
         (TOKENIZER_CONFIG, "The model's tokenizer settings", lambda content, path: content),
         (TOKENIZER, "The model's tokenizer", _of_normalizer),
     )
-    found, settings = False, {}
-    for name, subject, pick in files:
+    settings: dict[str, Any] = {}
+    for name, subject, pick in sources:
         path = posixpath.join(folder, name)
-        if not settings and exists(path):
-            found = True
-            content = pick(read_json(path, subject, COPY_AGAIN), path)
-            settings = {key: content[key] for key in _SETTINGS if content.get(key) is not None}
-            _check_truth_values(settings, path)
-    if not found:
+        if "do_lower_case" not in settings and exists(path):
+            content = pick(_read_settings(path, subject), path)
+            stated = {key: content[key] for key in _SETTINGS if content.get(key) is not None}
+            _check_truth_values(stated, path)
+            settings = stated | settings
+    if "do_lower_case" not in settings:
         return None
-    lower = settings.get("do_lower_case", True)
-    # Without a word on accents they go where text is lower-cased, as in BERT.
+    lower = settings["do_lower_case"]
     strip = settings.get("strip_accents", lower)
     ideographs = settings.get("tokenize_chinese_chars", True)
     if (strip and not lower) or not ideographs:
@@ -71,7 +74,16 @@ def read_huggingface_casing(folder: str) -> Casing | None:
             remedy="Accents are only removed from lower-cased text, and ideographs are always "
             "words of their own.",
         )
-    return Casing(lower, strip)
+    path = posixpath.join(folder, TOKENIZER)
+    stored = _read_settings(path, "The model's tokenizer") if exists(path) else {}
+    return Casing(lower, strip, word_limit(stored))
+
+
+def _read_settings(path: str, subject: str) -> dict[str, Any]:
+    """Reads a JSON object; {} if the file is empty."""
+    if files.is_file(path) and not files.read_bytes(path).strip():
+        return {}
+    return read_json(path, subject, COPY_AGAIN)
 
 
 def _check_truth_values(settings: Mapping[str, Any], path: str) -> None:
@@ -131,7 +143,7 @@ def _tokenizer(vocabulary: Vocabulary, casing: Casing) -> tokenizers.Tokenizer:
             dict(vocabulary.ids),
             unk_token=UNK,
             continuing_subword_prefix=CONTINUATION,
-            max_input_chars_per_word=MAX_WORD_CHARACTERS,
+            max_input_chars_per_word=casing.max_word_characters,
         )
     )
     tokenizer.normalizer = tokenizers.normalizers.BertNormalizer(
@@ -156,8 +168,9 @@ def _tokenizer(vocabulary: Vocabulary, casing: Casing) -> tokenizers.Tokenizer:
 def _of_normalizer(content: Mapping[str, Any], path: str) -> dict[str, Any]:
     """Returns the settings of a BERT normalizer by their names in tokenizer_config.json."""
     normalizer = content.get("normalizer")
-    kind = normalizer.get("type") if isinstance(normalizer, dict) else normalizer
-    if not isinstance(normalizer, dict) or kind != "BertNormalizer":
+    settings = normalizer_settings(normalizer)
+    if content and settings is None:
+        kind = normalizer.get("type") if isinstance(normalizer, dict) else normalizer
         raise UserError(
             "The model's tokenizer treats text in a way that this program doesn't.",
             where=path,
@@ -165,8 +178,4 @@ def _of_normalizer(content: Mapping[str, Any], path: str) -> dict[str, Any]:
             remedy="Only BertNormalizer is known here. Where it comes to the same, say so in "
             f"{TOKENIZER_CONFIG}: do_lower_case and strip_accents.",
         )
-    return {
-        "do_lower_case": normalizer.get("lowercase"),
-        "strip_accents": normalizer.get("strip_accents"),
-        "tokenize_chinese_chars": normalizer.get("handle_chinese_chars"),
-    }
+    return settings or {}

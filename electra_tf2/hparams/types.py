@@ -75,6 +75,7 @@ Epochs = Annotated[float, Range(low=0, low_open=True, limit=1e6)]
 ProbabilityBelowOne = Annotated[float, Range(0, 1, high_open=True)]
 DropoutRate = Annotated[float, Range(0, 0.99)]  # see electra_tf2.modeling.config
 MaskProbability = Annotated[float, Range(0, 1, low_open=True, high_open=True)]
+WordLimit = Annotated[int, Range(low=1, high=10**8)]  # LARGEST_WORD_LIMIT of text/wordpiece.py
 Distribution = Literal["auto", "one_device", "mirrored", "multi_worker", "tpu"]
 
 

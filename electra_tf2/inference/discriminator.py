@@ -15,6 +15,7 @@ from electra_tf2.inference.forward import (
     TextScore,
     check_whole,
     text_score,
+    warn_of_unknown_rows,
 )
 from electra_tf2.loading.networks import Noise, build_discriminator, log_noise, open_noise
 from electra_tf2.loading.source import Source
@@ -95,6 +96,7 @@ class Discriminator(FromPretrained):
             logging.warning("%d of %d texts are judged up to token %d.", cut, len(found), room)
         kept = [pieces[:room] for pieces in found]
         rows = [self._row(pieces) for pieces in kept]
+        warn_of_unknown_rows(rows, self.tokenizer.vocabulary)
         probabilities = self._detect.of_tokens(rows, batch_size, "probabilities")
         return [
             Detection(self._tokens(pieces), values, [(p.start, p.end) for p in pieces])
@@ -130,6 +132,7 @@ class Discriminator(FromPretrained):
         ids = np.split(encoded.values, encoded.row_splits[1:-1]) if texts else []
         rows = [make_row(row, self.tokenizer) for row in ids]
         check_whole(rows, self._longest)
+        warn_of_unknown_rows(rows, self.tokenizer.vocabulary)
         tokens = self.tokenizer.vocabulary.tokens
         return [
             text_score([tokens[i] for i in row.tolist()], -energies)

@@ -12,6 +12,8 @@ import tensorflow as tf
 
 from electra_tf2.loading.source import Source, dtype_policy, open_source
 from electra_tf2.text.rows import Row
+from electra_tf2.text.unknown import UNKNOWN_IN_CALL, warn_of_unknown
+from electra_tf2.text.vocabulary import Vocabulary
 from electra_tf2.training.devices import Precision, make_strategy
 from electra_tf2.training.predictor import CPU_BATCHES_AT_ONCE, constant_kernels, runs_on_one_cpu
 
@@ -136,6 +138,8 @@ class FromPretrained:
         path: str | os.PathLike[str],
         *,
         vocab_file: str | os.PathLike[str] | None = None,
+        do_lower_case: bool | None = None,
+        strip_accents: bool | None = None,
         precision: Precision = "float32",
         model_hparam_overrides: Mapping[str, Any] | None = None,
     ) -> Self:
@@ -145,16 +149,24 @@ class FromPretrained:
             path: a model folder of this program (pre-trained or fine-tuned), one of its folders
                 step-…, or a folder of another format that `open_pretrained` reads.
             vocab_file: the vocabulary; None: the one beside the model.
+            do_lower_case: whether text is lower-cased, for a model that nothing beside it says it
+                of, like an official checkpoint; None: it is.
+            strip_accents: likewise, whether accents are removed where text is lower-cased.
             precision: in which the network computes.
             model_hparam_overrides: fields of `TransformerConfig` that nothing beside the weights
                 states, such as `num_attention_heads` for an official checkpoint.
 
         Raises:
-            UserError: there is no model, it can't be read, or parts of it are missing.
+            UserError: there is no model, it can't be read, parts of it are missing, or it was
+                trained with another casing.
             ValueError: there is no such precision or field of `TransformerConfig`.
         """
         source = open_source(
-            path, vocab_file=vocab_file, model_hparam_overrides=model_hparam_overrides
+            path,
+            vocab_file=vocab_file,
+            do_lower_case=do_lower_case,
+            strip_accents=strip_accents,
+            model_hparam_overrides=model_hparam_overrides,
         )
         return cls.from_source(source, dtype_policy(precision))
 
@@ -189,6 +201,18 @@ class TextScore(NamedTuple):
 def text_score(tokens: list[str], token_scores: np.ndarray) -> TextScore:
     """Sums up the scores of a text's tokens."""
     return TextScore(float(np.sum(token_scores, dtype=np.float64)), tokens, token_scores)
+
+
+def warn_of_unknown_rows(rows: Sequence[Row], vocabulary: Vocabulary) -> None:
+    """Logs a warning where a large share of the tokens of texts is [UNK].
+
+    Args:
+        rows: the texts.
+        vocabulary: of their ids.
+    """
+    if rows:
+        ids = np.concatenate([row.input_ids for row in rows])
+        warn_of_unknown(f"{len(rows)} texts", ids, vocabulary, UNKNOWN_IN_CALL)
 
 
 def check_whole(rows: list[Row], longest: int) -> None:

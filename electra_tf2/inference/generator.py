@@ -14,6 +14,7 @@ from electra_tf2.inference.forward import (
     TextScore,
     check_whole,
     text_score,
+    warn_of_unknown_rows,
 )
 from electra_tf2.loading.networks import build_generator, token_log_probs
 from electra_tf2.loading.source import Source
@@ -95,6 +96,7 @@ class Generator(FromPretrained):
         row = self._masked_row(text)
         positions = np.flatnonzero(row.input_ids == self.tokenizer.vocabulary.mask_id)
         self._check_masks(text, positions)
+        warn_of_unknown_rows([row], self.tokenizer.vocabulary)
         row = Row(*(values[: self._longest] for values in row))
         forward = self._fill(top_k)
         (output,) = forward.batches([row], 1, {"positions": [positions.astype(np.int32)]})
@@ -126,6 +128,7 @@ class Generator(FromPretrained):
         texts, tokens = check_texts(texts), self.tokenizer.vocabulary.tokens
         rows = [make_row(self.tokenizer.encode(text), self.tokenizer) for text in texts]
         check_whole(rows, self._longest)
+        warn_of_unknown_rows(rows, self.tokenizer.vocabulary)
         score = self._score_hidden if self._sees_token else self._score_unseen
         return [
             text_score([tokens[i] for i in row.input_ids[1:-1].tolist()], found)
@@ -157,9 +160,11 @@ class Generator(FromPretrained):
 
     def _fill(self, top_k: int) -> Forward:
         if top_k not in self._fills:
+            # Only what has a piece: tables may be padded.
+            pieces = len(self.tokenizer.vocabulary)
 
             def function(batch):
-                probabilities = tf.nn.softmax(self._logits(batch))
+                probabilities = tf.nn.softmax(self._logits(batch)[:, :, :pieces])
                 best, ids = tf.math.top_k(probabilities, top_k)
                 return {"ids": ids, "probabilities": best}
 

@@ -2,7 +2,7 @@
 
 <model_dir>/config.json   the resolved hparams and the network's sizes
 <model_dir>/vocab.txt     the vocabulary
-<model_dir>/casing.json   what became of capitals and accents
+<model_dir>/casing.json   what became of capitals, accents and very long words
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from electra_tf2.files import (
 from electra_tf2.modeling.config import Architecture, TransformerConfig
 from electra_tf2.outputs import folder_problem, write_problem
 from electra_tf2.stored_json import LARGEST, shown
-from electra_tf2.text.normalization import Casing
+from electra_tf2.text.casing_files import casing_of_record
+from electra_tf2.text.normalization import UNCASED, Casing
 from electra_tf2.text.vocabulary import (
     Vocabulary,
     load_vocabulary,
@@ -153,7 +154,7 @@ def read_casing(model_dir: str) -> Casing | None:
     """Returns the stored casing, or None if the folder has none.
 
     Raises:
-        UserError: the file can't be read, or does not hold two truth values.
+        UserError: the file can't be read, or its values are not those of a casing.
     """
     path = _casing_file(model_dir)
     if path is None:
@@ -161,15 +162,16 @@ def read_casing(model_dir: str) -> Casing | None:
     what = "The model's stored casing"
     remedy = 'Restore the file: {"do_lower_case": …, "strip_accents": …}.'
     stored = read_json(path, what, remedy)
-    lower_case, strip_accents = stored.get("do_lower_case"), stored.get("strip_accents")
-    if not isinstance(lower_case, bool) or not isinstance(strip_accents, bool):
+    casing = casing_of_record(stored)
+    if casing is None:
+        settings = {name: stored.get(name) for name in UNCASED.to_dict() | stored}
         raise UserError(
             f"{what} can't be read.",
             where=path,
-            received=f"do_lower_case {shown(lower_case)}, strip_accents {shown(strip_accents)}",
+            received=", ".join(f"{name} {shown(value)}" for name, value in settings.items()),
             remedy=remedy,
         )
-    return Casing(lower_case, strip_accents)
+    return casing
 
 
 def _casing_file(model_dir: str) -> str | None:

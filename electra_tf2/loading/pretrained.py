@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from electra_tf2.console import say
 from electra_tf2.errors import UserError, first_of
 from electra_tf2.files import exists, is_dir
 from electra_tf2.formats.huggingface import huggingface_folders, open_huggingface
@@ -19,8 +20,14 @@ from electra_tf2.formats.official import is_tf1_checkpoint, our_path, read_tf1_c
 from electra_tf2.loading.folder import CONFIG, VOCABULARY, read_casing, read_config
 from electra_tf2.modeling.config import TransformerConfig, default_attention_heads
 from electra_tf2.stored_json import shown
+from electra_tf2.text.casing_files import Option, as_argument, same_casing, settle_casing
 from electra_tf2.text.normalization import Casing
-from electra_tf2.text.vocabulary import Vocabulary, check_same_vocabulary, load_vocabulary
+from electra_tf2.text.vocabulary import (
+    Vocabulary,
+    check_same_vocabulary,
+    check_vocabulary_size,
+    load_vocabulary,
+)
 from electra_tf2.training.checkpoints import CheckpointStore
 
 # Sizes that the weights depend on; the others (dropout, activation, …) are a matter of training.
@@ -206,8 +213,8 @@ def model_vocabulary(
         The vocabulary and its path.
 
     Raises:
-        UserError: there is none, it can't be read, has another size than the embeddings, or is
-            another one than the model's own.
+        UserError: there is none, it can't be read, has more pieces than there are embeddings, or
+            is another one than the model's own.
     """
     own = pretrained.vocab_file
     path = given or own
@@ -219,16 +226,53 @@ def model_vocabulary(
             remedy=f"Give the one that it was trained with as {option}.",
         )
     vocabulary = load_vocabulary(path)
-    if len(vocabulary) != vocab_size:
-        raise UserError(
-            "The vocabulary has another size than the model's embeddings.",
-            where=path,
-            received=f"{len(vocabulary)} pieces, {vocab_size} embeddings",
-            remedy="Give the vocabulary that the model was trained with.",
-        )
+    check_vocabulary_size(vocabulary, vocab_size, path, option=None)
     if own is not None and own != path:
         check_same_vocabulary(vocabulary, path, load_vocabulary(own), own, option)
     return vocabulary, path
+
+
+def model_casing(
+    pretrained: Pretrained,
+    given: Mapping[str, Any],
+    vocab_file: str,
+    vocabulary: Vocabulary,
+    option: Option = as_argument,
+) -> Casing:
+    """Returns the casing beside a model, or one that is given because there is none.
+
+    Where nothing beside the model states it, and it is not given, files of the vocabulary may (see
+    `settle_casing`). What then is left open is said.
+
+    Args:
+        pretrained: the model.
+        given: those of `Casing.settings` that are given.
+        vocab_file: path of the vocabulary.
+        vocabulary: the vocabulary.
+        option: setting and value -> how a user gives it, for messages.
+
+    Raises:
+        UserError: what is given is not the model's own.
+    """
+    own = pretrained.casing
+    if own is None:
+        casing, is_open = settle_casing(given, vocab_file, vocabulary, option)
+        if is_open:
+            say(
+                "Nothing beside the model says how text is cased: lower-cased, as for the released "
+                f"models ({option('do_lower_case', False)} for a cased one)."
+            )
+        return casing
+    for name, value in given.items():
+        stated = Casing.from_settings(own.settings() | {name: value})
+        if not same_casing(own, stated):
+            raise UserError(
+                "The model was trained on text that was tokenized otherwise.",
+                where=option(name, value),
+                received=f"{value}; the model has {own.settings()[name]}",
+                remedy="Leave it out: the model's setting is used.",
+            )
+    return own
 
 
 def check_finite(pretrained: Pretrained, names: Iterable[str]) -> None:

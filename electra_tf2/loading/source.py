@@ -10,10 +10,16 @@ from typing import Any, NamedTuple
 
 from electra_tf2.errors import UserError
 from electra_tf2.loading.folder import CONFIG, read_config
-from electra_tf2.loading.pretrained import Pretrained, model_vocabulary, open_pretrained
+from electra_tf2.loading.pretrained import (
+    Pretrained,
+    model_casing,
+    model_vocabulary,
+    open_pretrained,
+)
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.stored_json import Record, parse_record
-from electra_tf2.text.normalization import UNCASED, Casing
+from electra_tf2.text.casing_files import Option, as_argument
+from electra_tf2.text.normalization import Casing
 from electra_tf2.text.tokenizer import Tokenizer, make_tokenizer
 from electra_tf2.text.vocabulary import Vocabulary
 from electra_tf2.training.devices import DTYPE_POLICIES, Precision
@@ -71,7 +77,9 @@ def open_source(
     *,
     vocab_file: str | os.PathLike[str] | None = None,
     vocab_option: str = "vocab_file",
-    casing: Casing = UNCASED,
+    do_lower_case: bool | None = None,
+    strip_accents: bool | None = None,
+    casing_option: Option = as_argument,
     model_hparam_overrides: Mapping[str, Any] | None = None,
 ) -> Source:
     """Opens a model of any of the formats.
@@ -80,18 +88,25 @@ def open_source(
         path: anything that `electra_tf2.loading.pretrained.open_pretrained` reads.
         vocab_file: the vocabulary; None: the one beside the model.
         vocab_option: what `vocab_file` is given as, for messages.
-        casing: of a model that nothing beside it says the casing of.
+        do_lower_case: whether text is lower-cased, for a model that nothing beside it says it of;
+            None: as a file of the vocabulary says, or else it is.
+        strip_accents: likewise for accents.
+        casing_option: how the two are given, for messages.
         model_hparam_overrides: fields of `TransformerConfig` that the model's folder does not
             state, such as `num_attention_heads` for an official checkpoint.
 
     Raises:
-        UserError: there is no model, it can't be read, or vocabulary and network don't go together.
+        UserError: there is no model, it can't be read, vocabulary and network don't go together,
+            or the casing is not the model's own.
     """
     pretrained = open_pretrained(path)
     network = _network(pretrained, model_hparam_overrides or {})
     given = os.fspath(vocab_file) if vocab_file else None
     vocabulary, vocab_path = model_vocabulary(pretrained, network.vocab_size, given, vocab_option)
-    tokenizer = make_tokenizer(vocabulary, pretrained.casing or casing)
+    flags = {"do_lower_case": do_lower_case, "strip_accents": strip_accents}
+    stated = {name: value for name, value in flags.items() if value is not None}
+    casing = model_casing(pretrained, stated, vocab_path, vocabulary, casing_option)
+    tokenizer = make_tokenizer(vocabulary, casing)
     return Source(pretrained, network, tokenizer, vocab_path)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import keras
@@ -30,6 +30,7 @@ from electra_tf2.loading.folder import (
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.modeling.electra import describe_parameters
 from electra_tf2.pretraining.build_pretraining import Pretraining, build_pretraining
+from electra_tf2.pretraining.data_report import check_text
 from electra_tf2.pretraining.phases import (
     Phase,
     changed_on_resume,
@@ -38,6 +39,7 @@ from electra_tf2.pretraining.phases import (
     phases_of,
 )
 from electra_tf2.pretraining.restore import saved_step
+from electra_tf2.text.casing_files import read_stated_casing
 from electra_tf2.text.normalization import Casing
 from electra_tf2.text.vocabulary import Vocabulary, check_vocabulary_size, load_vocabulary
 from electra_tf2.training.checkpoints import CheckpointStore, newest_checkpoint
@@ -74,7 +76,7 @@ class Data(NamedTuple):
         vocabulary: of the records.
         phases: those still to be trained, in their order.
         records: of these phases.
-        casing: of the records; accents as their metadata says, or the hparam.
+        casing: of the records, as their metadata says, or the hparams.
         hparams: all hparams, with what the data and the devices decided filled in.
     """
 
@@ -286,9 +288,12 @@ def _phases_left(config: PretrainingConfig, step: int) -> list[Phase]:
 
 def _read_data(config: PretrainingConfig, phases: Sequence[Phase], compute_type: Precision) -> Data:
     vocabulary = load_vocabulary(config.vocab_file)
-    check_vocabulary_size(vocabulary, config.vocab_size, config.vocab_file)
-    # Accents are settled by the hparam if it was given, else by the first metadata.
-    casing, settled = Casing.from_hparams(config), "strip_accents" in config.given
+    is_given = "vocab_size" in config.given
+    check_vocabulary_size(vocabulary, config.vocab_size, config.vocab_file, may_be_more=is_given)
+    # Each setting is settled by the hparam if it was given, else by the first metadata, or for
+    # records without any by the vocabulary's files.
+    casing = Casing.from_hparams(config)
+    open_settings = set(casing.settings()) - config.given
     records = []
     for phase in phases:
         evaluates = config.eval_every_steps or (config.do_eval and phase is phases[-1])
@@ -301,16 +306,27 @@ def _read_data(config: PretrainingConfig, phases: Sequence[Phase], compute_type:
                     max_seq_length=phase.config.max_seq_length,
                     vocabulary=vocabulary,
                     casing=casing,
-                    compare_accents=settled,
+                    taken=open_settings,
                 )
-                if not settled and files.metadata is not None:
-                    casing, settled = Casing.from_hparams(files.metadata), True
+                if open_settings and files.metadata is not None:
+                    stated = Casing.from_hparams(files.metadata)
+                    casing, open_settings = _settled(casing, stated, open_settings), set()
                 opened.append(files)
+                if pattern == phase.config.pretrain_tfrecords and config.do_train:
+                    check_text(files, vocabulary, config)
         train = opened[0] if patterns[0] == phase.config.pretrain_tfrecords else None
         identity = None if train is None else data_identity(train)
         records.append(PhaseData(train, opened[-1], identity))
-    hparams = {**config.to_dict(), **casing.to_dict(), "precision": compute_type}
+    if open_settings and (found := read_stated_casing(config.vocab_file, vocabulary)):
+        casing = _settled(casing, found.casing, open_settings)
+    hparams = {**config.to_dict(), **casing.settings(), "precision": compute_type}
     return Data(vocabulary, list(phases), records, casing, hparams)
+
+
+def _settled(casing: Casing, stated: Casing, open_settings: Collection[str]) -> Casing:
+    """Takes over those settings of a stated casing that are open."""
+    taken = {name: value for name, value in stated.settings().items() if name in open_settings}
+    return Casing.from_settings(casing.settings() | taken)
 
 
 def _patterns(config: PretrainingConfig, evaluates: bool) -> list[str]:

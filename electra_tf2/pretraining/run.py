@@ -24,6 +24,7 @@ from electra_tf2.loading.folder import (
     write_results,
 )
 from electra_tf2.outputs import folder_lock
+from electra_tf2.pretraining.data_report import report_data
 from electra_tf2.pretraining.guards import discriminator_guard
 from electra_tf2.pretraining.open_run import Run, are_results_optional, open_run
 from electra_tf2.pretraining.phase_trainers import PhaseTrainers
@@ -130,10 +131,12 @@ def _run_phase(trainers: PhaseTrainers) -> None:
     if phase.title:
         batch = f"{config.train_batch_size} x {config.max_seq_length} tokens a step"
         say(f"{phase.title.capitalize()}: {batch}")
+    report = report_data(files, trainers.vocabulary, phase)
     say(
-        f"Training from step {trainer.step} to {phase.last_step} on {files.described}; "
+        f"Training from step {trainer.step} to {phase.last_step} on {report.trained_on}; "
         "the first step takes a while to compile."
     )
+    say("\n".join(report.lines))
     hooks = Hooks(
         evaluate=trainers.evaluate,
         explain=functools.partial(_explain, config, files),

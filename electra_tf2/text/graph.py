@@ -24,7 +24,6 @@ from electra_tf2.text.normalization import (
 )
 from electra_tf2.text.tokenizer import MAX_UTF8_BYTES, Tokenizer, pieces_for_matching
 from electra_tf2.text.vocabulary import MASK, UNK, Vocabulary
-from electra_tf2.text.wordpiece import MAX_WORD_CHARACTERS
 
 _PAGE = 256
 _NUM_CODE_POINTS = sys.maxunicode + 1
@@ -163,11 +162,12 @@ class GraphTokenizer:
 
     def __init__(self, tokenizer: Tokenizer, *, separate_ideographs: bool = True):
         self.vocabulary: Vocabulary = tokenizer.vocabulary
+        self._max_word_characters = tokenizer.casing.max_word_characters
         self.tokens = tf.constant(self.vocabulary.tokens)
         self._normalize = GraphNormalizer(tokenizer.casing, separate_ideographs=separate_ideographs)
         self._match = tf_text.FastWordpieceTokenizer(
             pieces_for_matching(self.vocabulary, separate_ideographs=separate_ideographs),
-            max_bytes_per_word=MAX_UTF8_BYTES * MAX_WORD_CHARACTERS,
+            max_bytes_per_word=MAX_UTF8_BYTES * self._max_word_characters,
             token_out_type=tf.int32,  # pyright: ignore[reportArgumentType] # one class, two names
             unknown_token=UNK,
             no_pretokenization=True,
@@ -183,7 +183,7 @@ class GraphTokenizer:
     def _tokenize(self, texts: tf.Tensor) -> tf.RaggedTensor:
         words = self._normalize(texts)
         letters = tf.strings.length(words.flat_values, unit="UTF8_CHAR")
-        known = tf.where(letters > MAX_WORD_CHARACTERS, UNK, words.flat_values)
+        known = tf.where(letters > self._max_word_characters, UNK, words.flat_values)
         pieces: Any = self._match.tokenize(words.with_flat_values(known))
         return pieces.merge_dims(-2, -1)
 

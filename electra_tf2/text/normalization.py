@@ -9,7 +9,10 @@ from __future__ import annotations
 import dataclasses
 import re
 import unicodedata
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from electra_tf2.text.wordpiece import MAX_WORD_CHARACTERS
 
 # The blocks that BERT calls "CJK characters". Hangul, hiragana and katakana are not among them.
 IDEOGRAPH_RANGES = (
@@ -59,24 +62,48 @@ class _CasingHParams(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Casing:
-    """What becomes of capitals and accents.
+    """What becomes of capitals, accents and very long words.
 
     Attributes:
         lower_case: whether text is lower-cased.
         strip_accents: whether accents are removed from lower-cased text; cased text keeps them.
+        max_word_characters: characters of the longest word, after that, that is split into pieces;
+            a longer one is [UNK].
     """
 
     lower_case: bool = True
     strip_accents: bool = True
+    max_word_characters: int = MAX_WORD_CHARACTERS
 
     @classmethod
     def from_hparams(cls, hparams: _CasingHParams) -> Casing:
-        """Takes the casing from any record with `do_lower_case` and `strip_accents`."""
-        return cls(hparams.do_lower_case, hparams.strip_accents)
+        """Takes the casing from any record with `do_lower_case` and `strip_accents`.
 
-    def to_dict(self) -> dict[str, bool]:
-        """Returns `do_lower_case` and `strip_accents`, the names of hparams and files."""
-        return {"do_lower_case": self.lower_case, "strip_accents": self.strip_accents}
+        And `max_word_characters`, if it has that.
+        """
+        limit = getattr(hparams, "max_word_characters", MAX_WORD_CHARACTERS)
+        return cls(hparams.do_lower_case, hparams.strip_accents, limit)
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any]) -> Casing:
+        """Takes the casing from settings as of `to_dict` or `settings`."""
+        limit = settings.get("max_word_characters", MAX_WORD_CHARACTERS)
+        return cls(settings["do_lower_case"], settings["strip_accents"], limit)
+
+    def settings(self) -> dict[str, Any]:
+        """Returns all settings by the names of hparams and flags."""
+        return {
+            "do_lower_case": self.lower_case,
+            "strip_accents": self.strip_accents,
+            "max_word_characters": self.max_word_characters,
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the settings as files state them: the limit only if it isn't BERT's."""
+        settings = self.settings()
+        if self.max_word_characters == MAX_WORD_CHARACTERS:
+            del settings["max_word_characters"]
+        return settings
 
     @property
     def removes_accents(self) -> bool:

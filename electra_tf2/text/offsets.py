@@ -15,7 +15,6 @@ from electra_tf2.text.normalization import (
     remove_accents,
 )
 from electra_tf2.text.tokenizer import Tokenizer
-from electra_tf2.text.wordpiece import split_word
 
 
 class Piece(NamedTuple):
@@ -62,7 +61,7 @@ def tokenize_with_offsets(text: str, tokenizer: Tokenizer) -> list[Piece]:
     vocabulary, pieces = tokenizer.vocabulary, []
     for word in _words(text):
         for part in _split_at_punctuation(_normalized(word, tokenizer.casing)):
-            found = split_word("".join(char.char for char in part), vocabulary.ids)
+            found = tokenizer.split_word("".join(char.char for char in part))
             if found is None:
                 pieces.append(Piece(vocabulary.unk_id, part[0].start, part[-1].end))
                 continue

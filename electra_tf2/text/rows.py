@@ -10,6 +10,7 @@ import numpy as np
 from absl import logging
 
 from electra_tf2.text.tokenizer import Tokenizer
+from electra_tf2.text.unknown import UNKNOWN_IN_CALL, warn_of_unknown
 from electra_tf2.text.vocabulary import CLS, SEP
 
 SHORTEST = 5
@@ -87,7 +88,7 @@ def resolve_length(max_length: int | None, longest: int) -> int:
 def make_rows(texts: Sequence[Text], tokenizer: Tokenizer, max_length: int) -> list[Row]:
     """Tokenizes texts and puts the special tokens around them.
 
-    How many texts had to be cut is logged; see `make_row` for how.
+    How many texts had to be cut is logged (see `make_row` for how), and that many words are [UNK].
 
     Args:
         texts: texts or pairs of texts.
@@ -101,6 +102,8 @@ def make_rows(texts: Sequence[Text], tokenizer: Tokenizer, max_length: int) -> l
         make_row(first, tokenizer, second=second, max_length=max_length)
         for first, second in zip(firsts.rows(), seconds.rows(), strict=True)
     ]
+    values = np.concatenate([firsts.values, seconds.values])
+    warn_of_unknown(f"{len(texts)} texts", values, tokenizer.vocabulary, UNKNOWN_IN_CALL)
     specials = np.where(np.diff(seconds.row_splits), 3, 2)
     whole = np.diff(firsts.row_splits) + np.diff(seconds.row_splits) + specials
     cut = int(np.sum(whole > max_length))

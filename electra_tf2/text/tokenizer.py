@@ -18,7 +18,7 @@ from electra_tf2.text.normalization import (
     normalize,
 )
 from electra_tf2.text.vocabulary import UNK, Vocabulary
-from electra_tf2.text.wordpiece import CONTINUATION, MAX_WORD_CHARACTERS, split_word
+from electra_tf2.text.wordpiece import CONTINUATION, split_word
 
 
 class RaggedIds(NamedTuple):
@@ -47,12 +47,13 @@ class Tokenizer(abc.ABC):
 
     Attributes:
         vocabulary: the pieces and their ids.
-        casing: what becomes of capitals and accents.
+        casing: what becomes of capitals, accents and very long words.
     """
 
     def __init__(self, vocabulary: Vocabulary, casing: Casing):
         self.vocabulary = vocabulary
         self.casing = casing
+        self._longest_piece = max(map(len, vocabulary.tokens))
 
     @abc.abstractmethod
     def encode_lines(self, lines: Sequence[str]) -> RaggedIds:
@@ -66,6 +67,15 @@ class Tokenizer(abc.ABC):
         """Returns the pieces of one text, with `[UNK]` for each unknown word."""
         return [self.vocabulary.tokens[i] for i in self.encode(text)]
 
+    def split_word(self, word: str) -> list[str] | None:
+        """Returns the pieces of a normalized word, or None if it is unknown."""
+        return split_word(
+            word,
+            self.vocabulary.ids,
+            max_characters=self.casing.max_word_characters,
+            longest_piece=self._longest_piece,
+        )
+
 
 def make_tokenizer(
     vocabulary: Vocabulary,
@@ -77,7 +87,7 @@ def make_tokenizer(
 
     Args:
         vocabulary: the pieces.
-        casing: what becomes of capitals and accents.
+        casing: what becomes of capitals, accents and very long words.
         implementation: "fast" needs tensorflow-text; "reference" is plain Python, some twenty
             times slower; "auto" takes the fast one where tensorflow-text is installed.
 
@@ -108,7 +118,7 @@ class ReferenceTokenizer(Tokenizer):
         ids = self.vocabulary.ids
         result = []
         for word in normalize(text, self.casing):
-            pieces = split_word(word, ids)
+            pieces = self.split_word(word)
             if pieces is None:
                 result.append(self.vocabulary.unk_id)
             else:
@@ -147,11 +157,14 @@ class FastTokenizer(Tokenizer):
         self._reference = ReferenceTokenizer(vocabulary, casing)
         self._normalizer = FastNormalizer(casing)
         pieces = pieces_for_matching(vocabulary)
-        self._match_ascii = _matcher(pieces, MAX_WORD_CHARACTERS)
+        limit = casing.max_word_characters
+        self._match_ascii = _matcher(pieces, limit)
         # A word of more bytes is left to the reference: it may be one of the pieces left out.
         complete = max(map(_byte_length, vocabulary.tokens)) <= MAX_PIECE_BYTES
-        self._max_word_bytes = MAX_UTF8_BYTES * MAX_WORD_CHARACTERS if complete else MAX_PIECE_BYTES
-        self._match = _matcher(pieces, self._max_word_bytes)
+        max_word_bytes = MAX_UTF8_BYTES * limit if complete else MAX_PIECE_BYTES
+        self._match = _matcher(pieces, max_word_bytes)
+        self._longest_safe_word = min(limit, max_word_bytes // MAX_UTF8_BYTES)
+        self._ascii_is_safe = complete or limit <= MAX_PIECE_BYTES
         self._classes = _CharacterClasses()
 
     def encode_lines(self, lines: Sequence[str]) -> RaggedIds:
@@ -174,6 +187,8 @@ class FastTokenizer(Tokenizer):
         if block.count("\n") != len(lines) - 1:
             lines = [line.replace("\n", " ") for line in lines]
             block = "\n".join(lines)
+        if not self._ascii_is_safe:
+            return self._encode_other(lines, block)
         if block.isascii():
             return self._encode_ascii(block)
         is_ascii = np.fromiter(map(str.isascii, lines), bool, len(lines))
@@ -210,10 +225,9 @@ class FastTokenizer(Tokenizer):
 
     def _has_long_word(self, line: str) -> bool:
         """Whether a word may be too long for the matcher's limit in bytes to decide rightly."""
-        if MAX_UTF8_BYTES * len(line) <= self._max_word_bytes:
+        if len(line) <= self._longest_safe_word:
             return False
-        limit = min(MAX_WORD_CHARACTERS, self._max_word_bytes // MAX_UTF8_BYTES)
-        return max(map(len, line.split()), default=0) > limit
+        return max(map(len, line.split()), default=0) > self._longest_safe_word
 
 
 class _CharacterClasses:
@@ -222,7 +236,7 @@ class _CharacterClasses:
     def __init__(self):
         self._known: set[str] = set()
         self._disputed: set[str] = set()
-        self._probe = _matcher(["x", "##x", UNK], MAX_WORD_CHARACTERS)
+        self._probe = _matcher(["x", "##x", UNK], MAX_PIECE_BYTES)
 
     def disputed(self, characters: set[str]) -> set[str]:
         """Returns those of the characters of a normalized text that the matcher gets wrong.

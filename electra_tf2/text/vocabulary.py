@@ -6,65 +6,13 @@ import dataclasses
 import functools
 import hashlib
 import itertools
-import json
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
 
 from electra_tf2 import files
-from electra_tf2.errors import UserError
+from electra_tf2.console import say
+from electra_tf2.errors import UserError, first_of
+from electra_tf2.text.vocabulary_json import is_json, parse_vocabulary_json
 from electra_tf2.text.wordpiece import CONTINUATION
-
-# The vocabulary in a tokenizer.json of Hugging Face's tokenizers.
-
-
-def is_tokenizer_file(path: str) -> bool:
-    """Whether a path is that of a tokenizer.json, not of a vocabulary with a piece a line."""
-    return path.endswith(".json")
-
-
-def vocabulary_text(content: bytes, path: str) -> bytes:
-    """Returns the pieces of a WordPiece tokenizer, one a line in the order of their ids.
-
-    Args:
-        content: of the file.
-        path: for messages.
-
-    Raises:
-        UserError: it is not a WordPiece tokenizer, or ids are missing between its first and last.
-    """
-    try:
-        stored = json.loads(content)
-        model = stored["model"]
-        kind = model.get("type", "WordPiece" if "max_input_chars_per_word" in model else None)
-        ids = dict(model["vocab"]) if kind == "WordPiece" else {}
-        added = {token["content"]: token["id"] for token in stored.get("added_tokens", [])}
-        pieces = {i: piece for piece, i in (added | ids).items()}
-        prefix = model.get("continuing_subword_prefix", CONTINUATION)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise _unusable(path, f"no tokenizer of Hugging Face's: {error}") from error
-    if kind != "WordPiece":
-        raise _unusable(path, f"a tokenizer of the kind {kind}")
-    if prefix != CONTINUATION:
-        raise _unusable(path, f"pieces that continue a word start with {prefix!r}")
-    if not _are_lines(pieces):
-        raise _unusable(path, "ids that are not 0, 1, 2, … or pieces with line breaks")
-    return ("\n".join(pieces[i] for i in range(len(pieces))) + "\n").encode()
-
-
-def _are_lines(pieces: dict[Any, Any]) -> bool:
-    whole = set(pieces) == set(range(len(pieces)))
-    return whole and all(isinstance(p, str) and "\n" not in p for p in pieces.values())
-
-
-def _unusable(path: str, received: str) -> UserError:
-    return UserError(
-        "The tokenizer has no vocabulary that can be used here.",
-        where=path,
-        received=received,
-        remedy="Only WordPiece vocabularies can be used: give a vocab.txt with one piece per line, "
-        f"in which pieces that continue a word start with {CONTINUATION}.",
-    )
-
 
 PAD, UNK, CLS, SEP, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
 SPECIAL_TOKENS = (PAD, UNK, CLS, SEP, MASK)
@@ -74,10 +22,11 @@ _MAX_BYTES = 1 << 28  # a longer file is no vocabulary
 
 @dataclasses.dataclass(frozen=True)
 class Vocabulary:
-    """An ordered set of word pieces; a piece's id is its place.
+    """Word pieces in order; a piece's id is its place.
 
     Attributes:
-        tokens: the pieces, `tokens[id]`.
+        tokens: the pieces, `tokens[id]`. Of those that match no text, empty ones or white space,
+            there may be several; all others occur once.
     """
 
     tokens: tuple[str, ...]
@@ -124,19 +73,21 @@ class Vocabulary:
 def load_vocabulary(path: str) -> Vocabulary:
     """Reads a vocabulary file: UTF-8, one piece a line, the line's number (from 0) its id.
 
-    White space around a piece is stripped, as the official program does.
+    White space around a piece is stripped, as the official program does. A piece that is white
+    space, such as U+2028 in Chinese BERT's vocabulary, or an empty line keeps its id and never
+    matches a text; empty lines at the end are no pieces.
 
     Args:
-        path: the file; any path that `tf.io.gfile` can read. A name that ends in .json is that of a
-            Hugging Face tokenizer.json, whose WordPiece vocabulary is taken.
+        path: the file; any path that `tf.io.gfile` can read. It may hold JSON instead of lines,
+            see `parse_vocabulary_json`.
 
     Returns:
         The vocabulary, with all special tokens, [PAD] at 0 and no piece twice.
 
     Raises:
-        UserError: there is no such file, it is not UTF-8, a line is empty, a piece occurs twice
-            (the official program lets the last one win, which leaves ids that nothing maps to), a
-            special token is missing, or [PAD] is not the first piece.
+        UserError: there is no such file, it is not UTF-8, pieces occur twice (the official program
+            lets the last one win, which leaves ids that nothing maps to), a special token is
+            missing, or [PAD] is not the first piece.
     """
     return parse_vocabulary(read_vocabulary_text(path), path)
 
@@ -144,18 +95,23 @@ def load_vocabulary(path: str) -> Vocabulary:
 def read_vocabulary_text(path: str) -> bytes:
     """Returns a vocabulary as a text of one piece a line; arguments and errors as above."""
     content = _read_bytes(path)
-    return vocabulary_text(content, path) if is_tokenizer_file(path) else content
+    if not is_json(content, path):
+        return content
+    pieces = parse_vocabulary_json(content, path).pieces
+    # Hugging Face never matches a piece with white space around it or a line break in it either.
+    kept = [piece if "\n" not in piece and _piece(piece) == piece else "" for piece in pieces]
+    return "".join(f"{piece}\n" for piece in kept).encode("utf-8", "backslashreplace")
 
 
 def parse_vocabulary(content: bytes, path: str) -> Vocabulary:
     """Checks the content of a vocabulary file; arguments and errors as in `load_vocabulary`."""
     lines = content.split(b"\n")
-    if not lines[-1]:
+    while lines and not lines[-1].strip(b"\r"):
         lines.pop()
     tokens = []
     for number, line in enumerate(lines, start=1):
         try:
-            tokens.append(line.decode("utf-8").strip())
+            tokens.append(_piece(line.decode("utf-8")))
         except UnicodeDecodeError as error:
             raise UserError(
                 "The vocabulary is not UTF-8 text.",
@@ -163,29 +119,61 @@ def parse_vocabulary(content: bytes, path: str) -> Vocabulary:
                 received=line[:40],
                 remedy="Save the file as UTF-8, one piece per line.",
             ) from error
-    _check_lines(tokens, path)
     _check_special_tokens(tokens, path)
+    _check_unique(tokens, path)
     return Vocabulary(tuple(tokens))
 
 
-def check_vocabulary_size(vocabulary: Vocabulary, vocab_size: int, path: str) -> None:
-    """Checks that a vocabulary has as many pieces as the model has embeddings for.
+def _piece(line: str) -> str:
+    """A line's piece. The official program makes "" of white space: it matches nothing either."""
+    line = line.rstrip("\r")
+    return line if line.removeprefix(CONTINUATION).isspace() else line.strip()
+
+
+def is_blank(piece: str) -> bool:
+    """Whether a piece is empty or white space, and so never matches."""
+    body = piece.removeprefix(CONTINUATION)
+    return not piece or body.isspace()
+
+
+def check_vocabulary_size(
+    vocabulary: Vocabulary,
+    vocab_size: int,
+    path: str,
+    option: str | None = "vocab_size",
+    *,
+    may_be_more: bool = True,
+) -> None:
+    """Checks that a model has an embedding for each piece; says so where it has more.
+
+    Tables are padded to a multiple of 8, and tokens that were added are not in vocab.txt.
 
     Args:
         vocabulary: the vocabulary.
-        vocab_size: the hparam.
+        vocab_size: number of the model's embeddings.
         path: where the vocabulary was read from, for the message.
+        option: the hparam that sets the number of embeddings; None for a trained model.
+        may_be_more: whether there may be more embeddings; not where nobody asked for so many.
 
     Raises:
-        UserError: the two sizes differ.
+        UserError: there are fewer embeddings than pieces, or more where there may not be.
     """
-    if len(vocabulary) != vocab_size:
+    pieces = len(vocabulary)
+    if pieces > vocab_size or (pieces < vocab_size and not may_be_more):
+        which = "more" if pieces > vocab_size else "fewer"
+        size = f"{option} = {vocab_size}" if option else f"{vocab_size} embeddings"
         raise UserError(
-            "The vocabulary has another size than the hparam vocab_size says.",
+            f"The vocabulary has {which} pieces than the model has embeddings.",
             where=path,
-            received=f"{len(vocabulary)} pieces in the file, vocab_size = {vocab_size}",
-            remedy=f"Set vocab_size to {len(vocabulary)}, or give the vocabulary that the data "
-            "was built with.",
+            received=f"{pieces} pieces in the file, {size}",
+            remedy=f"Set {option} to {pieces}, or give the vocabulary that the data was built with."
+            if option
+            else "Give the vocabulary that the model was trained with.",
+        )
+    if pieces < vocab_size:
+        say(
+            f"{path} has {pieces:,} pieces, the model {vocab_size:,} embeddings: no text has the "
+            f"ids from {pieces:,} on. (If it should have them, it is not the model's vocabulary.)"
         )
 
 
@@ -231,42 +219,47 @@ def vocabulary_difference(stored: Vocabulary, given: Vocabulary) -> str | None:
 def _read_bytes(path: str) -> bytes:
     try:
         return files.read_bytes(path, _MAX_BYTES)
-    except FileNotFoundError as error:
-        raise _unreadable("There is no vocabulary file.", path, "no such file") from error
     except OSError as error:
-        raise _unreadable("The vocabulary can't be read.", path, files.reason(error)) from error
+        missing = isinstance(error, FileNotFoundError)
+        raise UserError(
+            "There is no vocabulary file." if missing else "The vocabulary can't be read.",
+            where=path,
+            received="no such file" if missing else files.reason(error),
+            remedy="Give a file with one word piece per line; build_vocabulary.py makes one from "
+            "your text.",
+        ) from error
 
 
-def _unreadable(what: str, path: str, received: str | None) -> UserError:
-    return UserError(
-        what,
-        where=path,
-        received=received,
-        remedy="Give a file with one word piece per line; build_vocabulary.py makes one from your "
-        "text.",
+def _check_unique(tokens: Sequence[str], path: str) -> None:
+    places: dict[str, list[int]] = {}
+    for number, token in enumerate(tokens, start=1):
+        if not is_blank(token):
+            places.setdefault(token, []).append(number)
+    twice = {token: lines for token, lines in places.items() if len(lines) > 1}
+    if not twice:
+        return
+    free = _free_names(places)
+    found, renames = [], []
+    for token, lines in twice.items():
+        # Examples are padded with id 0 in any case.
+        counts = lines[0] if token == PAD else lines[-1]
+        lines_named = " and ".join(filter(None, [", ".join(map(str, lines[:-1])), str(lines[-1])]))
+        found.append(f"{token!r} on lines {lines_named}, of which line {counts} counts")
+        renames += [f"line {line} to {next(free)}" for line in lines if line != counts]
+    raise UserError(
+        "The vocabulary has a piece twice."
+        if len(twice) == 1
+        else f"The vocabulary has {len(twice)} pieces more than once.",
+        where=f"{path}, lines " + " and ".join(map(str, next(iter(twice.values())))),
+        received=first_of(found, len(found)),
+        remedy=f"No text has the ids of the lines that don't count. Rename them, so that all ids "
+        f"stay as they are: {', '.join(renames)}.",
     )
 
 
-def _check_lines(tokens: Iterable[str], path: str) -> None:
-    first_line = {}
-    for number, token in enumerate(tokens, start=1):
-        if not token:
-            raise UserError(
-                "The vocabulary has an empty line.",
-                where=f"{path}, line {number}",
-                received=repr(token),
-                remedy="Take the line out, or put a piece such as [unused0] there if the ids of "
-                "the following lines must not change.",
-            )
-        if token in first_line:
-            raise UserError(
-                "The vocabulary has a piece twice.",
-                where=f"{path}, lines {first_line[token]} and {number}",
-                received=repr(token),
-                remedy="Rename one of the two lines, for instance to [unused0], so that the ids of "
-                "the other pieces don't change.",
-            )
-        first_line[token] = number
+def _free_names(taken: Mapping[str, object]) -> Iterator[str]:
+    """Yields names for pieces that no text has and that are not taken."""
+    return (name for i in itertools.count() if (name := f"[unused{i}]") not in taken)
 
 
 def _check_special_tokens(tokens: list[str], path: str) -> None:
@@ -281,13 +274,15 @@ def _check_special_tokens(tokens: list[str], path: str) -> None:
             received=f"{len(tokens)} pieces, the first {first!r}" if tokens else "an empty file",
             remedy="Save the file without a byte order mark."
             if marked
-            else "Each of [PAD] [UNK] [CLS] [SEP] [MASK] needs a line; is this a WordPiece "
-            "vocabulary? build_vocabulary.py makes one from your text.",
+            else "Each of [PAD] [UNK] [CLS] [SEP] [MASK] needs a line (for a trained model one of "
+            "[unused…], so that no id changes); is this a WordPiece vocabulary? "
+            "build_vocabulary.py makes one from your text.",
         )
     if tokens[0] != PAD:
         raise UserError(
             "[PAD] is not the first piece of the vocabulary.",
             where=f"{path}, line {tokens.index(PAD) + 1}",
             received=f"[PAD] has id {tokens.index(PAD)}; id 0 is {tokens[0]!r}",
-            remedy="Put [PAD] on the first line: examples are padded with id 0.",
+            remedy="Examples are padded with id 0. Exchange the two lines, unless a model was "
+            "trained with this file: such a model can't be used here.",
         )

@@ -7,8 +7,12 @@ numbers. Here the single characters are chosen and numbered beforehand, which le
 chance.
 """
 
+from __future__ import annotations
+
+import bisect
 import collections
 import dataclasses
+import itertools
 from collections.abc import Iterator, Mapping
 
 from electra_tf2.errors import UserError
@@ -16,8 +20,15 @@ from electra_tf2.text.normalization import UNCASED, Casing, FastNormalizer, spli
 from electra_tf2.text.vocabulary import SPECIAL_TOKENS, UNK, Vocabulary
 from electra_tf2.text.wordpiece import CONTINUATION, MAX_WORD_CHARACTERS
 
-LARGEST_ALPHABET = 1000
-SMALLEST_ALPHABET = 64
+# The default alphabet: as many characters as cover this share of the text, but at least an eighth
+# of the vocabulary's pieces within these limits, and never more than fit.
+COVERAGE = 0.9998
+MOST_BY_SIZE = 1000
+LEAST_BY_SIZE = 64
+# Where less than this share of the text could be spelled, too few pieces were asked for.
+LEAST_SPELLED = 0.9
+# Share of the characters in words that can't be spelled, above which the program warns.
+MANY_UNKNOWN = 0.01
 _WORDS_OF_A_TEXT = 1000  # given to the trainer
 
 
@@ -49,6 +60,11 @@ class WordCounter:
         return dict(sorted(words.items()))
 
 
+def default_alphabet_limit(vocab_size: int) -> int:
+    """Returns how many characters a vocabulary has at least: an eighth of it, 64 to 1000."""
+    return min(MOST_BY_SIZE, max(LEAST_BY_SIZE, vocab_size // 8))
+
+
 @dataclasses.dataclass(frozen=True)
 class TrainedVocabulary:
     """A vocabulary learned from word counts.
@@ -58,16 +74,19 @@ class TrainedVocabulary:
             the longer pieces in the order in which they were learned, the most useful first.
         alphabet_size: number of different characters it covers.
         unknown_words: how many of the counted words (every occurrence) it can't spell.
+        unknown_characters: share of the counted characters (every occurrence) that lie in such
+            words, 0 to 1.
+        overlong_characters: share of them in words of more than `max_word_characters` characters.
+        advice: what would make more of the words known, such as "--min-frequency 1"; "" where
+            nothing would but shorter words or a higher limit.
     """
 
     vocabulary: Vocabulary
     alphabet_size: int
     unknown_words: int
-
-
-def default_alphabet_limit(vocab_size: int) -> int:
-    """Returns how many characters a vocabulary covers unless told: an eighth of it, 64 to 1000."""
-    return min(LARGEST_ALPHABET, max(SMALLEST_ALPHABET, vocab_size // 8))
+    unknown_characters: float
+    overlong_characters: float
+    advice: str
 
 
 def train_vocabulary(
@@ -76,6 +95,7 @@ def train_vocabulary(
     *,
     min_frequency: int = 2,
     limit_alphabet: int | None = None,
+    max_word_characters: int = MAX_WORD_CHARACTERS,
     show_progress: bool = False,
 ) -> TrainedVocabulary:
     """Learns a vocabulary; the same counts give the same one, in every process.
@@ -85,7 +105,9 @@ def train_vocabulary(
         vocab_size: number of pieces, special tokens included.
         min_frequency: characters and pairs that occur less often make no piece.
         limit_alphabet: at most this many characters, the most frequent ones; words with others are
-            unknown. None: `default_alphabet_limit(vocab_size)`.
+            unknown. None: as many as cover 99.98 % of the text, at least
+            `default_alphabet_limit(vocab_size)`, as far as they fit into the vocabulary.
+        max_word_characters: longer words are left out, as they are unknown to the tokenizer.
         show_progress: whether to show bars on a terminal.
 
     Returns:
@@ -94,47 +116,193 @@ def train_vocabulary(
     Raises:
         UserError: the text doesn't give that many pieces, or its characters alone give more.
     """
-    limit = default_alphabet_limit(vocab_size) if limit_alphabet is None else limit_alphabet
-    characters = _frequent_characters(word_counts, min_frequency, limit)
-    spelled = {
-        word: count
-        for word, count in word_counts.items()
-        if len(word) <= MAX_WORD_CHARACTERS and characters.issuperset(word)
-    }
-    alphabet = _character_pieces(spelled)
-    reserved = [*SPECIAL_TOKENS, *alphabet]
+    alphabet = _Alphabet(word_counts, max_word_characters)
+    if not alphabet.words:
+        raise _all_too_long(alphabet, max_word_characters)
+    characters = alphabet.chosen(vocab_size, min_frequency, limit_alphabet)
+    spelled = alphabet.spelled(characters)
+    pieces = _character_pieces(spelled)
+    reserved = [*SPECIAL_TOKENS, *pieces]
     if len(reserved) > vocab_size:
+        fit = alphabet.fitting(vocab_size)
+        is_usable = alphabet.share_spelled(alphabet.chosen(vocab_size, min_frequency, fit)) > 0.5
+        fewer = f", or keep fewer characters with --limit-alphabet {fit}" if is_usable else ""
         raise UserError(
             "The special tokens and the alphabet alone are more pieces than the vocabulary holds.",
             where="--vocab-size",
-            received=f"{vocab_size}, with {len(characters)} characters in {len(alphabet)} pieces "
+            received=f"{vocab_size}, with {len(characters)} characters in {len(pieces)} pieces "
             f"(alone and with ##) and {len(SPECIAL_TOKENS)} special tokens",
-            remedy=f"Ask for at least {len(reserved)} pieces, or keep fewer characters with "
-            "--limit-alphabet.",
+            remedy=f"Ask for at least {len(reserved)} pieces{fewer}.",
         )
-    tokens = _learn(spelled, vocab_size, min_frequency, reserved, show_progress)
+    tokens = _learn(_parts(spelled), vocab_size, min_frequency, reserved, show_progress)
     if len(tokens) < vocab_size:
-        raise UserError(
-            f"The text gives only {len(tokens)} pieces.",
-            where="--vocab-size",
-            received=f"{vocab_size}, with {len(spelled)} different words in the text",
-            remedy=f"Ask for at most {len(tokens)} pieces, give more text"
-            + (", or use --min-frequency 1." if min_frequency > 1 else "."),
-        )
+        raise _too_few(alphabet, len(tokens), vocab_size, min_frequency, limit_alphabet)
+    total = max(1, alphabet.total)
+    unknown = total - sum(len(word) * count for word, count in spelled.items())
     return TrainedVocabulary(
         vocabulary=Vocabulary(tuple(tokens)),
         alphabet_size=len(characters),
         unknown_words=sum(word_counts.values()) - sum(spelled.values()),
+        unknown_characters=unknown / total,
+        overlong_characters=alphabet.overlong / total,
+        advice=alphabet.advice(characters, vocab_size, min_frequency, limit_alphabet),
     )
 
 
-def _frequent_characters(word_counts: Mapping[str, int], at_least: int, limit: int) -> set[str]:
-    counts: collections.Counter[str] = collections.Counter()
-    for word, count in word_counts.items():
-        for char in word:
-            counts[char] += count
-    ranked = sorted(counts, key=lambda char: (-counts[char], char))
-    return {char for char in ranked[:limit] if counts[char] >= at_least}
+def _all_too_long(alphabet: _Alphabet, limit: int) -> UserError:
+    return UserError(
+        f"Every word of the text is longer than {limit} characters, and so unknown.",
+        where="the corpus",
+        received=f"words of up to {alphabet.longest} characters",
+        remedy=f"Learn from them with --max-word-characters {alphabet.longest} or more, or put "
+        "spaces between what is to be a word (docs/languages.md).",
+    )
+
+
+def _too_few(
+    alphabet: _Alphabet, found: int, vocab_size: int, min_frequency: int, limit: int | None
+) -> UserError:
+    """The error for a text that gives too few pieces; what it advises was tried."""
+
+    def learned(
+        size: int,
+        frequency: int = min_frequency,
+        limit: int | None = limit,
+        alphabet: _Alphabet = alphabet,
+    ) -> int:
+        spelled = alphabet.spelled(alphabet.chosen(size, frequency, limit))
+        reserved = [*SPECIAL_TOKENS, *_character_pieces(spelled)]
+        return len(_learn(_parts(spelled), size, frequency, reserved, show_progress=False))
+
+    # With fewer pieces the default alphabet may be smaller, and give fewer still.
+    possible = found
+    while (fewer := learned(possible)) < possible:
+        possible = fewer
+    ways = [f"Ask for at most {possible} pieces"] if possible > len(SPECIAL_TOKENS) else []
+    if limit is not None and learned(vocab_size, min_frequency, None) == vocab_size:
+        ways.append("leave --limit-alphabet out")
+    if min_frequency > 1 and learned(vocab_size, 1) == vocab_size:
+        ways.append("use --min-frequency 1")
+    if alphabet.overlong and learned(vocab_size, alphabet=alphabet.of_all_words()) == vocab_size:
+        ways.append(f"learn from long words too with --max-word-characters {alphabet.longest}")
+    ways.append("give more text")
+    return UserError(
+        f"The text gives only {found} pieces.",
+        where="--vocab-size",
+        received=f"{vocab_size}, with {len(alphabet.words)} different words in the text",
+        remedy=", or ".join(ways) + ".",
+    )
+
+
+class _Alphabet:
+    """The characters of a text, the most frequent first, and which of them a vocabulary has.
+
+    Args:
+        word_counts: how often each word occurs.
+        max_word_characters: longer words are left out.
+
+    Attributes:
+        words: the counts of those words that are short enough to be spelled.
+        total: number of characters in all words.
+        overlong: number of those in words that are too long.
+        longest: number of characters of the longest word.
+    """
+
+    def __init__(self, word_counts: Mapping[str, int], max_word_characters: int):
+        self._all_words = word_counts
+        self.words = {w: n for w, n in word_counts.items() if len(w) <= max_word_characters}
+        self.longest = max(map(len, word_counts), default=0)
+        self.total = sum(len(word) * count for word, count in word_counts.items())
+        self._counts: collections.Counter[str] = collections.Counter()
+        self._continuing: set[str] = set()
+        for word, count in self.words.items():
+            for char in word:
+                self._counts[char] += count
+            self._continuing.update(word[1:])
+        self.overlong = self.total - self._counts.total()
+        self._ranked = sorted(self._counts, key=lambda char: (-self._counts[char], char))
+
+    def of_all_words(self) -> _Alphabet:
+        """Returns that of the text with its long words."""
+        return _Alphabet(self._all_words, self.longest)
+
+    def chosen(self, vocab_size: int, min_frequency: int, limit: int | None) -> set[str]:
+        """Returns the alphabet; arguments as of `train_vocabulary`."""
+        default = max(default_alphabet_limit(vocab_size), self._covering())
+        ranked = self._ranked[: default if limit is None else limit]
+        characters = {char for char in ranked if self._counts[char] >= min_frequency}
+        fit = characters.intersection(self._ranked[: self.fitting(vocab_size)])
+        # Of a large alphabet, as of Chinese, the rare end may be left out.
+        if limit is None and fit != characters and self.share_spelled(fit) >= LEAST_SPELLED:
+            return fit
+        return characters
+
+    def fitting(self, vocab_size: int) -> int:
+        """Returns how many characters surely fit into a vocabulary."""
+        sizes = itertools.accumulate(1 + (char in self._continuing) for char in self._ranked)
+        return bisect.bisect_right(list(sizes), vocab_size - len(SPECIAL_TOKENS))
+
+    def spelled(self, characters: set[str]) -> dict[str, int]:
+        """Returns the counts of the words that consist of some characters."""
+        return {word: n for word, n in self.words.items() if characters.issuperset(word)}
+
+    def advice(
+        self, characters: set[str], vocab_size: int, min_frequency: int, limit: int | None
+    ) -> str:
+        """Returns flags with which few words are unknown, where many are, or "" if there are none.
+
+        Args:
+            characters: the alphabet that was chosen.
+            vocab_size: see `train_vocabulary`, as for the rest.
+            min_frequency: at least so often a character occurs.
+            limit: how many characters were asked for.
+        """
+        if self._is_spelled(characters):
+            return ""
+        frequency = min_frequency
+        if not self._is_spelled(self.chosen(vocab_size, frequency, len(self._ranked))):
+            frequency = 1
+        count = bisect.bisect_left(
+            range(len(self._ranked)),
+            True,
+            key=lambda n: self._is_spelled(self.chosen(vocab_size, frequency, n)),
+        )
+        if not self._is_spelled(self.chosen(vocab_size, frequency, count)):
+            return ""  # words are too long
+        size = max(vocab_size, self._num_pieces(self.chosen(vocab_size, frequency, count)))
+        flags = [f"--vocab-size {size}"] if size != vocab_size else []
+        flags += [f"--min-frequency {frequency}"] if frequency != min_frequency else []
+        default = self.chosen(size, frequency, None)
+        # A larger vocabulary has to be filled, by the alphabet alone if need be.
+        is_enough = size == vocab_size or self._num_pieces(default) == size
+        if limit is not None or not is_enough or not self._is_spelled(default):
+            flags.append(f"--limit-alphabet {count}")
+        return " ".join(flags)
+
+    def _num_pieces(self, characters: set[str]) -> int:
+        return len(SPECIAL_TOKENS) + len(_character_pieces(self.spelled(characters)))
+
+    def _is_spelled(self, characters: set[str]) -> bool:
+        return self.share_spelled(characters) >= 1 - MANY_UNKNOWN
+
+    def share_spelled(self, characters: set[str]) -> float:
+        """Returns the share of the characters, words that are too long left out."""
+        known = sum(len(word) * n for word, n in self.spelled(characters).items())
+        return known / max(1, self._counts.total())
+
+    def _covering(self) -> int:
+        """Returns how many characters cover the share `COVERAGE` of the text."""
+        covered = list(itertools.accumulate(self._counts[char] for char in self._ranked))
+        return bisect.bisect_left(covered, COVERAGE * self._counts.total()) + 1
+
+
+def _parts(words: Mapping[str, int]) -> Mapping[str, int]:
+    """Cuts very long words, all of whose letters would be gone through at each learned piece."""
+    parts: collections.Counter[str] = collections.Counter()
+    for word, count in words.items():
+        for start in range(0, len(word), MAX_WORD_CHARACTERS):
+            parts[word[start : start + MAX_WORD_CHARACTERS]] += count
+    return parts
 
 
 def _character_pieces(words: Mapping[str, int]) -> list[str]:

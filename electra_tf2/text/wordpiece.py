@@ -4,26 +4,39 @@ from collections.abc import Container
 
 CONTINUATION = "##"
 MAX_WORD_CHARACTERS = 200
+"""Characters of the longest word that BERT splits; where no other limit is set."""
+LARGEST_WORD_LIMIT = 10**8
+"""Highest limit that may be set; tensorflow-text counts bytes (4 a character) in 32 bits."""
 
 
-def split_word(word: str, vocabulary: Container[str]) -> list[str] | None:
+def split_word(
+    word: str,
+    vocabulary: Container[str],
+    *,
+    max_characters: int = MAX_WORD_CHARACTERS,
+    longest_piece: int | None = None,
+) -> list[str] | None:
     """Splits one word into the longest pieces that the vocabulary has, from left to right.
 
     Args:
         word: a word without white space.
         vocabulary: the known pieces; those that continue a word start with `##`.
+        max_characters: characters of the longest word that is split.
+        longest_piece: characters of the longest piece, or more. The time is then proportional to
+            the word's length; None: to its square.
 
     Returns:
-        The pieces, or None if the word is longer than `MAX_WORD_CHARACTERS` characters or some
-        rest of it starts with no known piece: such a word is unknown as a whole.
+        The pieces, or None if the word is longer than `max_characters` or some rest of it starts
+        with no known piece: such a word is unknown as a whole.
     """
-    if len(word) > MAX_WORD_CHARACTERS:
+    if len(word) > max_characters:
         return None
+    longest = longest_piece or len(word)
     pieces = []
     start = 0
     while start < len(word):
         prefix = CONTINUATION if start else ""
-        end = len(word)
+        end = min(len(word), start + longest)
         while end > start and prefix + word[start:end] not in vocabulary:
             end -= 1
         if end == start:

@@ -14,7 +14,6 @@ from electra_tf2.text.normalization import (
     split_at_punctuation,
 )
 from electra_tf2.text.tokenizer import Tokenizer
-from electra_tf2.text.wordpiece import split_word
 
 _IDEOGRAPHS = "".join(f"{chr(first)}-{chr(last)}" for first, last in IDEOGRAPH_RANGES)
 # Thai, Lao; Tibetan, Myanmar; Khmer; Tai and New Tai scripts; radicals to CJK punctuation, kana and
@@ -73,7 +72,7 @@ def _ids_with_ideographs(tokenizer: Tokenizer, word: str) -> list[int]:
     ids: list[int] = []
     for part in word.split():
         for run in split_at_punctuation(part):
-            pieces = split_word(run, vocabulary.ids)
+            pieces = tokenizer.split_word(run)
             known = [vocabulary.unk_id] if pieces is None else [vocabulary.ids[p] for p in pieces]
             ids.extend(known)
     return ids

@@ -199,7 +199,7 @@ def test_interrupted_build_leaves_nothing(tmp_path, number):
         "import build_pretraining_dataset, signal, sys, time\n"
         # A shell that starts the tests in the background has SIGINT ignored.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "corpus.check_utf8 = lambda file: (print('under way', flush=True), time.sleep(60))\n"
+        "corpus.check_utf8 = lambda file, **_: (print('under way', flush=True), time.sleep(60))\n"
         "flags.run_builder(lambda _: build_pretraining_dataset.main(sys.argv[1:]))\n"
     )
     process = subprocess.Popen(

@@ -87,15 +87,15 @@ TEXT_CASES = {
     ),
     "only characters that are dropped": (
         empty_corpus("\u200b\n\u200b\n".encode()), [],
-        ["no usable text", "{root}/corpus", "4 lines", "0 tokens", "Give text files"],
+        ["no usable text", "{root}/corpus", "0 lines", "0 tokens", "Give text files"],
     ),
     "text in another encoding": (
         put("corpus/sub/x.txt", b"one\nna\xefve\n"), [],
-        ["not UTF-8", "{root}/corpus/sub/x.txt, line 2, byte 6", "0xef", "Convert the file"],
+        ["not UTF-8", "{root}/corpus/sub/x.txt, line 2, byte 6", "0xef", "-f WINDOWS-1252"],
     ),
     "a compressed file": (
         put("corpus/x.txt.gz", b"\x1f\x8b\x08\0"), [],
-        ["not UTF-8", "{root}/corpus/x.txt.gz, line 1, byte 1", "0x8b", "unpack it"],
+        ["not plain text", "gzip", "{root}/corpus/x.txt.gz", "x1f", "Unpack it: gzip -dc < {root}"],
     ),
     "a file that can't be opened": (
         lambda root: (root / "corpus" / "x.txt").symlink_to(root / "nowhere"), [],
@@ -103,7 +103,7 @@ TEXT_CASES = {
     ),
     "no vocabulary": (
         remove("vocab.txt"), [],
-        ["vocabulary", "{root}/vocab.txt", "No such file", "build_vocabulary.py"],
+        ["vocabulary", "{root}/vocab.txt", "no such file", "build_vocabulary.py"],
     ),
     "a vocabulary without a special token": (
         replace_vocabulary("[UNK]", "[unk]"), [],
@@ -177,7 +177,8 @@ ARCHIVE_CASES = {
     ),
     "a file that is not an archive": (
         put("openwebtext/readme.txt", b"Some text, and not an archive.\n" * 50), [],
-        ["not a tar archive", "{root}/openwebtext/readme.txt", "could not be opened", "Download"],
+        ["not a tar archive", "{root}/openwebtext/readme.txt", "could not be opened",
+         "looks like text", "build_pretraining_dataset.py"],
     ),
     "an archive that ends too early": (
         put("openwebtext/b.tar", tar_bytes([("x", b"ship\n" * 9000)])[:20000]), [],
@@ -193,7 +194,7 @@ ARCHIVE_CASES = {
     ),
     "no vocabulary": (
         remove("vocab.txt"), [],
-        ["vocabulary", "{root}/vocab.txt", "No such file", "build_vocabulary.py"],
+        ["vocabulary", "{root}/vocab.txt", "no such file", "build_vocabulary.py"],
     ),
     "a length without room": (
         None, ["--max-seq-length", "1"],

@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from electra_tf2.data.documents import Cuts, Documents, count_examples, find_cuts, make_examples
+from electra_tf2.data.documents import (
+    Cuts,
+    Documents,
+    count_examples,
+    example_lengths,
+    find_cuts,
+    make_examples,
+)
 from electra_tf2.data.segments import CutRule, example_draws
 from tests.data.cut_plainly import CLS, SEP, plain_examples
 
@@ -39,6 +46,10 @@ def test_every_epoch_is_cut_by_the_rules(length, split_long_lines):
     epochs = [cut(documents, token_ids, epoch, rule) for epoch in range(3)]
     for epoch, examples in enumerate(epochs):
         assert same(examples, plain_examples(documents, token_ids, epoch, rule)), epoch
+        cuts = find_cuts(documents, epoch, rule)
+        lengths = example_lengths(documents, cuts, epoch, rule)
+        assert np.array_equal(lengths.whole, examples.lengths)
+        assert lengths.tokens.sum() == (examples.input_ids >= 10).sum()
         if split_long_lines:
             kept = np.sort(examples.input_ids[examples.input_ids >= 10])
             assert np.array_equal(kept, token_ids), "no token is lost"

@@ -12,6 +12,7 @@ from electra_tf2.data import builders, corpus
 from electra_tf2.data.build import BuildConfig, build_dataset
 from electra_tf2.data.shards import read_metadata
 from electra_tf2.errors import UserError
+from electra_tf2.text.normalization import normalize
 from electra_tf2.text.tokenizer import make_tokenizer
 from electra_tf2.text.vocabulary import load_vocabulary
 from tests.data.building import content, write_corpus, write_vocabulary
@@ -81,14 +82,31 @@ def test_all_that_is_written(tmp_path, tokenizer, capsys):
         "documents": len(expected),
         "lines": sum(map(len, expected)),
         "tokens": sum(len(ids) for document in expected for ids in document),
+        "unknown_tokens": sum(ids.count(1) for document in expected for ids in document),
+        "characters": sum(len(word) for word in normalize(text)),
+        "unknown_characters": sum(len(word) for word in normalize(text) if word == "unknown"),
+        "long_word_characters": 0,
+        "tokens_in_lines_over_128": 0,
+        "tokens_in_lines_over_512": 0,
     }
     summary, said = capsys.readouterr()
     assert "Building tokenized documents (1 process" in said
     assert f"  records         {len(expected):>14,}" in summary and "dropped" not in summary
 
 
+def test_how_much_is_in_long_lines(tmp_path, tokenizer, capsys):
+    lines = [" ".join(["ship"] * n) for n in (128, 129, 512, 513)]
+    metadata, _ = build(tmp_path, "\n".join(lines))
+    assert metadata.counts["tokens_in_lines_over_128"] == 129 + 512 + 513
+    assert metadata.counts["tokens_in_lines_over_512"] == 513
+    summary, said = capsys.readouterr()
+    assert "40.0% of the tokens" in summary and "90.0% of the tokens" in summary
+    assert "40.0% of the tokens are in lines of more than 512" in said
+    assert "--split-long-lines" in said
+
+
 def test_lines_and_documents_without_tokens(tmp_path, tokenizer):
-    bare = "\u200b"  # a line, but no token
+    bare = "\u0301"  # a line, but no token
     text = f"{bare}\n\nthe ship\n{bare}\na river\n\n{bare}\n{bare}\n\nbread\n\n{bare}\n"
     metadata, documents = build(tmp_path, text)
     assert documents == tokenized("the ship\na river\n\nbread", tokenizer)

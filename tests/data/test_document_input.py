@@ -44,7 +44,7 @@ def open_files(folder, segmentation="dynamic", records=None, **changes):
         "max_seq_length": LENGTH,
         "vocabulary": load_vocabulary(str(folder / "vocab.txt")),
         "casing": UNCASED,
-        "compare_accents": False,
+        "taken": ("strip_accents",),
     }
     pattern = f"{folder}/{records or segmentation}/*.tfrecord*"
     return open_training_files(pattern, segmentation=segmentation, **(settings | changes))

@@ -1,6 +1,7 @@
 """The order of the data, resuming within it, and its division among workers."""
 
 import itertools
+import os
 
 import numpy as np
 import pytest
@@ -60,6 +61,12 @@ def test_windows_are_shuffled_and_nothing_crosses_them(files):
     for start in range(0, TOTAL, window):
         end = start + window
         assert sorted(shuffled[start:end]) == sorted(in_file_order[start:end])
+
+
+def test_files_without_records_are_not_opened(files):
+    expected = [stream(files, 3 * TOTAL, position=position) for position in (0, 5)]
+    os.remove(files.paths[COUNTS.index(0)])
+    assert [stream(files, 3 * TOTAL, position=position) for position in (0, 5)] == expected
 
 
 def test_a_large_window_mixes_well(write_records):

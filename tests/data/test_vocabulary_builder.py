@@ -1,16 +1,22 @@
 """A corpus folder to a vocabulary file, through the program."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+import build_pretraining_dataset
 import build_vocabulary
 from electra_tf2.data.corpus import find_files
-from electra_tf2.data.vocabulary_builder import sample_chunks
+from electra_tf2.data.shards import read_metadata
+from electra_tf2.data.vocabulary_builder import sample_chunks, sample_text
 from electra_tf2.errors import UserError
-from electra_tf2.text.vocabulary import load_vocabulary
+from electra_tf2.formats.huggingface_tokenizer import tokenizer_files
+from electra_tf2.text.normalization import Casing
+from electra_tf2.text.vocabulary import Vocabulary, load_vocabulary
+from tests.data.building import PIECES, write_corpus
 
 ROOT = Path(__file__).parents[2]
 SENTENCES = [
@@ -46,7 +52,8 @@ def test_writes_a_vocabulary(corpus, tmp_path, capsys):
     assert len(vocabulary) == 120
     assert "the" in vocabulary.ids
     assert {"e", "C", "é"} & set("".join(vocabulary.tokens[5:])) == {"e"}
-    assert [path.name for path in output.parent.iterdir()] == ["vocab.txt"]
+    written = sorted(path.name for path in output.parent.iterdir())
+    assert written == ["vocab.txt", "vocab.txt.casing.json"]
     summary, said = capsys.readouterr()
     assert "vocab_size = 120" in summary
     assert "Learning 120 pieces" in said and "Counting words: 0.0/0.0 MB (100.0 %)" in said
@@ -65,6 +72,93 @@ def test_the_same_corpus_gives_the_same_bytes(corpus, tmp_path):
     build(corpus, tmp_path / "one", "--vocab-size", "120")
     build(corpus, tmp_path / "two", "--vocab-size", "120")
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+
+
+def test_the_next_program_takes_the_casing(tmp_path, capsys):
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    (corpus / "a.txt").write_text("वह किताब पढ़ता है\nÖzgür güzel\n" * 20, encoding="utf-8")
+    vocab = tmp_path / "vocab.txt"
+    build(corpus, vocab, "--vocab-size", "50", "--no-strip-accents")
+    assert "removing accents" not in capsys.readouterr().err
+    assert {"ü", "कि", "ढ़"} & set(load_vocabulary(str(vocab)).tokens)
+
+    def casing_of_data(*flags):
+        output = tmp_path / "data"
+        build_pretraining_dataset.main(
+            ["--corpus-dir", str(corpus), "--vocab-file", str(vocab), "--output-dir", str(output),
+             "--num-out-files", "1", "--overwrite", *flags]
+        )  # fmt: skip
+        metadata = read_metadata(str(output))
+        return metadata.do_lower_case, metadata.strip_accents
+
+    assert casing_of_data() == (True, False)
+    said = capsys.readouterr().err
+    assert "warning" not in said and f"{vocab}.casing.json: --do-lower-case --no-strip" in said
+    assert casing_of_data("--do-strip-accents") == (True, True)
+    said = capsys.readouterr().err
+    assert "--do-strip-accents is followed, although" in said
+    assert "pieces of the vocabulary can never occur" in said and "is it --no-strip-acc" in said
+    assert "of the Devanagari words" in said
+    Path(f"{vocab}.casing.json").unlink()
+    assert casing_of_data() == (True, True)
+
+
+def test_the_next_program_takes_the_limit_for_long_words(tmp_path, capsys):
+    corpus, vocab, output = (tmp_path / name for name in ("corpus", "vocab.txt", "data"))
+    corpus.mkdir()
+    (corpus / "a.txt").write_text(("ACGGT" * 60 + "\n") * 20)
+    with pytest.raises(UserError, match="longer than 200") as caught:
+        build(corpus, vocab, "--vocab-size", "16")
+    remedy = re.search(r"(--max-word-characters) (\d+)", caught.value.remedy)
+    build(corpus, vocab, "--vocab-size", "16", *remedy.groups())
+    assert "takes --do-lower-case --do-strip-accents --max-word-ch" in capsys.readouterr().out
+    build_pretraining_dataset.main(
+        ["--corpus-dir", str(corpus), "--vocab-file", str(vocab), "--output-dir", str(output),
+         "--num-out-files", "1", "--max-seq-length", "16"]
+    )  # fmt: skip
+    metadata = read_metadata(str(output))
+    assert metadata.max_word_characters == 300 and metadata.counts["unknown_tokens"] == 0
+    with pytest.raises(UserError) as caught:
+        build(corpus, tmp_path / "other", "--max-word-characters", "1000000000")
+    assert caught.value.where == "--max-word-characters"
+
+
+def test_a_tokenizer_file_as_the_vocabulary_of_the_builders(tmp_path, capsys):
+    corpus = write_corpus(tmp_path / "corpus", [2000])
+    vocab = tmp_path / "tokenizer.json"
+    vocabulary = Vocabulary((*PIECES, "Ship"))
+    vocab.write_bytes(tokenizer_files(vocabulary, Casing(False, False), 64)["tokenizer.json"])
+    build_pretraining_dataset.main(
+        ["--corpus-dir", corpus, "--vocab-file", str(vocab), "--output-dir", f"{tmp_path}/data",
+         "--num-out-files", "1"]
+    )  # fmt: skip
+    metadata = read_metadata(f"{tmp_path}/data")
+    assert (metadata.do_lower_case, metadata.vocab_sha256) == (False, vocabulary.sha256)
+
+
+def test_a_vocabulary_that_can_not_spell_its_text(tmp_path, capsys):
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    text = "".join(chr(0x4E00 + n) * max(1, 300 // (n + 1)) for n in range(400))
+    (corpus / "a.txt").write_text(text + "\n" + "ACGT" * 60 + "\n", encoding="utf-8")
+    build(corpus, tmp_path / "vocab.txt", "--vocab-size", "155")
+    said = capsys.readouterr().err
+    assert "become [UNK]. With --vocab-size" in said
+    assert "of more than 200 characters" in said
+
+
+def test_samples_come_from_all_files(tmp_path):
+    for n in range(70):
+        (tmp_path / f"{n:02}.txt").write_bytes(b"\xff " + f"word{n} more\n".encode() * 99)
+    (tmp_path / "long.txt").write_text("".join(f"line{n} of text\n" for n in range(300_000)))
+    corpus, _ = find_files(str(tmp_path), "--corpus-dir")
+    words = set(" ".join(sample_text(corpus)).split())
+    assert {"word0", "word69"} <= words and len([w for w in words if w[:4] == "word"]) > 20
+    single, _ = find_files(str(tmp_path), "--corpus-dir")
+    words = set(" ".join(sample_text([file for file in single if file.size > 10**6])).split())
+    assert "line0" in words and "line299999" in words
+    assert sum(map(len, sample_text(corpus))) <= 1 << 19
 
 
 def test_overwrite(corpus, tmp_path):

@@ -266,7 +266,7 @@ BAD_EXPORTS = {
     ),
     "a vocabulary of another size": (
         lambda folder: {"vocab_file": other_vocabulary(folder, lambda text: f"{text}more\n")},
-        ["another size", "other.txt", "26 pieces, 25 embeddings"],
+        ["more pieces", "other.txt", "26 pieces in the file, 25 embeddings"],
     ),
     "another vocabulary than the model's": (
         lambda folder: {

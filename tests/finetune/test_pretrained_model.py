@@ -6,12 +6,15 @@ import json
 import numpy as np
 import pytest
 
+from configure_finetuning import FinetuningConfig
 from electra_tf2.errors import UserError
 from electra_tf2.loading.folder import read_config
 from electra_tf2.loading.pretrained import Pretrained, open_pretrained
 from electra_tf2.text.normalization import Casing
+from electra_tf2.text.vocabulary import load_vocabulary
 from electra_tf2.training.checkpoints import CheckpointStore
-from finetune.pretrained_model import resolve_network
+from finetune.pretrained_model import resolve_casing, resolve_network
+from tests.data.building import write_vocabulary
 from tests.finetune import tiny_tasks
 from tests.formats import huggingface_models
 
@@ -132,9 +135,9 @@ def test_a_huggingface_vocabulary_of_another_size(tmp_path):
     with open(tmp_path / "theirs" / "vocab.txt", "a") as file:
         file.write("more\n")
     tiny_tasks.write_marks(tmp_path, train=8, dev=4)
-    with pytest.raises(UserError, match="another size") as error:
+    with pytest.raises(UserError, match="more pieces than") as error:
         tiny_tasks.finetune_here(tmp_path, init_checkpoint=str(tmp_path / "theirs"))
-    assert "26 pieces in the file, vocab_size = 25" in error.value.received
+    assert "26 pieces in the file, 25 embeddings" in error.value.received
 
 
 def test_a_huggingface_model_without_heads_can_not_be_evaluated(tmp_path):
@@ -147,3 +150,17 @@ def test_a_huggingface_model_without_heads_can_not_be_evaluated(tmp_path):
             tasks={"marks": json.loads(json.dumps(definition))},
         )  # fmt: skip
     assert "task_specific/marks/classifier/kernel is missing" in error.value.received
+
+
+def test_the_limit_for_long_words_comes_with_the_model(tmp_path):
+    config = FinetuningConfig("model", str(tmp_path), task_names=["sst"])
+    stored = Casing(max_word_characters=1000)
+    pretrained = Pretrained("", "", {}, None, stored)
+    path = write_vocabulary(tmp_path)
+    beside = load_vocabulary(path), path
+    assert resolve_casing(config, pretrained, *beside) == stored
+    assert resolve_casing(config, None, *beside) == Casing()
+    config = FinetuningConfig("model", str(tmp_path), task_names=["sst"], max_word_characters=200)
+    with pytest.raises(UserError) as caught:
+        resolve_casing(config, pretrained, *beside)
+    assert caught.value.where == '"max_word_characters": 200'

@@ -10,10 +10,13 @@ import pytest
 
 from electra_tf2.errors import UserError
 from electra_tf2.formats.huggingface import huggingface_folders
+from electra_tf2.formats.huggingface_tokenizer import tokenizer_files
+from electra_tf2.inference.encoder import Encoder
 from electra_tf2.loading.pretrained import open_pretrained
+from electra_tf2.loading.source import open_source
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.text.normalization import UNCASED, Casing
-from electra_tf2.text.vocabulary import load_vocabulary
+from electra_tf2.text.vocabulary import Vocabulary, load_vocabulary
 from electra_tf2.training.array_files import write_arrays
 from tests.formats.huggingface_models import (
     NETWORK,
@@ -174,6 +177,55 @@ def test_casing(tmp_path, casing, left):
     for name in {"tokenizer.json", "tokenizer_config.json"} - {left} if left != "both" else ():
         os.remove(tmp_path / name)
     assert open_pretrained(str(tmp_path)).casing == casing
+
+
+@pytest.mark.parametrize("config", [None, "", "{}", '{"model_max_length": 64}'])
+def test_a_casing_that_no_file_states(tmp_path, config):
+    write_model(tmp_path, "discriminator", casing=Casing(False, False))
+    os.remove(tmp_path / "tokenizer.json")
+    os.remove(tmp_path / "tokenizer_config.json")
+    if config is not None:
+        (tmp_path / "tokenizer_config.json").write_text(config)
+    assert open_pretrained(str(tmp_path)).casing is None
+    stated = tokenizer_files(VOCABULARY, Casing(True, False), 64)["tokenizer.json"]
+    (tmp_path / "tokenizer.json").write_bytes(stated)
+    assert open_pretrained(str(tmp_path)).casing == Casing(True, False)
+
+
+def test_an_open_casing_is_given(tmp_path, capsys):
+    capitals = Vocabulary((*VOCABULARY.tokens[:-2], "Ship", "Town"))
+    write_model(tmp_path, "discriminator")
+    os.remove(tmp_path / "tokenizer.json")
+    (tmp_path / "vocab.txt").write_text("\n".join(capitals.tokens) + "\n")
+    (tmp_path / "tokenizer_config.json").write_text("{}")
+    source = open_source(str(tmp_path))
+    assert source.casing == UNCASED
+    said = capsys.readouterr().err
+    assert "Nothing beside the model says how text is cased" in said
+    assert "2 of 20 pieces" in said and "is it do_lower_case=False?" in said
+
+    cased = Encoder.from_pretrained(tmp_path, do_lower_case=False).tokenizer
+    assert cased.tokenize("Ship") == ["Ship"] and not capsys.readouterr().err
+    assert open_source(str(tmp_path), strip_accents=False).casing == Casing(True, False)
+
+    (tmp_path / "tokenizer_config.json").write_text('{"do_lower_case": true}')
+    open_source(str(tmp_path), do_lower_case=True, strip_accents=True)
+    with pytest.raises(UserError, match="tokenized otherwise") as error:
+        open_source(str(tmp_path), do_lower_case=False)
+    assert error.value.where == "do_lower_case=False"
+
+
+def test_white_space_and_gaps_there_and_back(tmp_path):
+    """A piece that is white space keeps its id in both of the files of a tokenizer."""
+    pieces = (*VOCABULARY.tokens[:-4], "\u2028", "##\u3000", "", "ship2")
+    vocabulary = Vocabulary((*pieces[:7], "\u2028", "", *pieces[7:]))
+    for name, content in tokenizer_files(vocabulary, UNCASED, 64).items():
+        (tmp_path / name).write_bytes(content)
+    assert load_vocabulary(str(tmp_path / "vocab.txt")) == vocabulary
+    # JSON has each name once: what never matches may lose its name there, not its id.
+    ids = load_vocabulary(str(tmp_path / "tokenizer.json")).ids
+    assert all(ids[piece] == i for i, piece in enumerate(vocabulary.tokens) if piece.strip())
+    assert len(load_vocabulary(str(tmp_path / "tokenizer.json"))) == len(vocabulary)
 
 
 def test_a_vocabulary_in_the_tokenizer_file_alone(tmp_path):

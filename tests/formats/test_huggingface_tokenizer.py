@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import tokenizers
 
-from electra_tf2.formats.huggingface_tokenizer import tokenizer_files
+from electra_tf2.formats.huggingface_tokenizer import read_huggingface_casing, tokenizer_files
 from electra_tf2.text.normalization import Casing
+from electra_tf2.text.tokenizer import make_tokenizer
 from electra_tf2.text.vocabulary import load_vocabulary
 from tests.conformance.cases import case_ids, find_cases
 
@@ -64,3 +65,18 @@ def test_settings_for_transformers():
     assert config["do_lower_case"] is False and config["strip_accents"] is False
     assert config["mask_token"] == "[MASK]"
     assert files["vocab.txt"].decode().split() == list(vocabulary.tokens)
+
+
+@pytest.mark.parametrize(("limit", "taken"), [(100, 200), (200, 200), (1000, 1000), ("x", 200)])
+def test_a_higher_limit_for_long_words_goes_out_and_comes_back(tmp_path, limit, taken):
+    vocabulary = load_vocabulary(str(CASES[0].vocab))
+    casing = Casing(max_word_characters=1000)
+    files = tokenizer_files(vocabulary, casing, max_length=2000)
+    tokenizer = tokenizers.Tokenizer.from_str(files["tokenizer.json"].decode())
+    for text in ("e" * 1000, "e" * 1001):
+        ours = make_tokenizer(vocabulary, casing).encode(text)
+        assert tokenizer.encode(text, add_special_tokens=False).ids == ours
+    stored = json.loads(files["tokenizer.json"])
+    stored["model"]["max_input_chars_per_word"] = limit  # 100 is what transformers writes itself
+    (tmp_path / "tokenizer.json").write_text(json.dumps(stored))
+    assert read_huggingface_casing(str(tmp_path)) == Casing(max_word_characters=taken)

@@ -104,8 +104,9 @@ def test_models_that_are_none(tmp_path):
     with pytest.raises(ValueError, match="num_heads"):
         electra_tf2.Encoder.from_pretrained(official.folder(name), **options)
     vocab = tmp_path / "vocab.txt"
-    vocab.write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n")
-    with pytest.raises(UserError, match="another size"):
+    text = pathlib.Path(official.options(name)["vocab_file"]).read_text(encoding="utf-8")
+    vocab.write_text(f"{text}one\nmore\n", encoding="utf-8")
+    with pytest.raises(UserError, match="more pieces than the model has embeddings"):
         electra_tf2.Encoder.from_pretrained(official.folder(name), vocab_file=str(vocab))
 
 

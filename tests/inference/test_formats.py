@@ -1,18 +1,23 @@
 """The same model from folders of different programs, and networks of other architectures."""
 
+import dataclasses
 import shutil
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import electra_tf2
 from electra_tf2.export.huggingface import ExportOptions, export_huggingface
+from electra_tf2.export.saved_model import _pretrained_signatures
 from electra_tf2.loading.folder import make_model_folder, write_model_folder
+from electra_tf2.loading.source import open_source
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.modeling.electra import build_pair
 from electra_tf2.text.normalization import UNCASED
 from electra_tf2.training.checkpoints import CheckpointStore
+from tests.formats.huggingface_models import NETWORK, VOCABULARY, write_pair
 from tests.inference import official_models as official
 
 TEXTS = ["the river", "an old market in Zürich"]
@@ -37,6 +42,24 @@ def test_hugging_face_folders(model, tmp_path):
         np.testing.assert_array_equal(ours(IDS), theirs(IDS))
     alone = electra_tf2.Generator.from_pretrained(f"{there}/generator").network
     np.testing.assert_array_equal(alone(IDS), ours(IDS))
+
+
+def test_a_table_with_more_rows_than_pieces(tmp_path, capsys):
+    """What has no piece is never proposed, and has no text."""
+    network = dataclasses.replace(NETWORK, vocab_size=len(VOCABULARY) + 7)
+    write_pair(tmp_path, network=network)
+    generator = electra_tf2.Generator.from_pretrained(tmp_path)
+    assert "25 pieces, the model 32 embeddings" in capsys.readouterr().err
+    (candidates,) = generator.fill_mask("the [MASK]", top_k=len(VOCABULARY))
+    assert {candidate.token for candidate in candidates} == set(VOCABULARY.tokens)
+    assert sum(candidate.probability for candidate in candidates) == pytest.approx(1, abs=1e-5)
+
+    signatures, _ = _pretrained_signatures(open_source(tmp_path))
+    filled = signatures["fill_mask"].function(tf.constant(["the [MASK]"]))
+    assert [c.token for c in candidates[:5]] == [t.decode() for t in filled["tokens"][0, 0].numpy()]
+    ids = tf.constant([[2, 8, len(VOCABULARY) + 6, 3]])
+    found = signatures["detect_ids"].function(ids, tf.ones_like(ids), tf.zeros_like(ids))
+    assert [t.decode() for t in found["tokens"][0].numpy()] == ["[CLS]", "a", "", "[SEP]"]
 
 
 def test_layers_that_share_their_weights(tmp_path):

@@ -38,7 +38,9 @@ def test_what_is_written_is_read(tmp_path):
     assert read_casing(folder) == KEEPS_ACCENTS
 
 
-@pytest.mark.parametrize("casing", [Casing(False, True), KEEPS_ACCENTS])
+@pytest.mark.parametrize(
+    "casing", [Casing(False, True), KEEPS_ACCENTS, Casing(max_word_characters=1000)]
+)
 def test_the_former_name_of_the_casing(tmp_path, casing):
     vocabulary = load_vocabulary(write_vocabulary(tmp_path))
     former = tmp_path / "tokenizer.json"
@@ -52,7 +54,17 @@ def test_the_former_name_of_the_casing(tmp_path, casing):
     assert read_casing(str(tmp_path)) == UNCASED
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"version": "1.0"}', '{"do_lower_case": 1}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[]",
+        '{"version": "1.0"}',
+        '{"do_lower_case": 1}',
+        '{"do_lower_case": true, "strip_accents": true, "max_word_characters": 0}',
+        '{"do_lower_case": true, "strip_accents": true, "max_word_characters": true}',
+    ],
+)
 def test_a_casing_that_can_not_be_read(tmp_path, content):
     assert read_casing(str(tmp_path)) is None
     for name in ("tokenizer.json", "casing.json"):

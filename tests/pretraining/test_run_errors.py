@@ -101,8 +101,8 @@ DATA_CASES = {
         ["twice", "{root}/vocab.txt, lines 10 and 11", "'ship'", "Rename"],
     ),
     "a vocabulary of another size": (
-        None, {"vocab_size": len(tiny.PIECES) + 1},
-        ["vocab", "{root}/vocab.txt", str(len(tiny.PIECES)), "vocab_size"],
+        None, {"vocab_size": len(tiny.PIECES) - 1},
+        ["more pieces", "{root}/vocab.txt", str(len(tiny.PIECES)), "vocab_size"],
     ),
     "records of another length": (
         None, {"max_seq_length": 16},

@@ -143,7 +143,7 @@ def test_finished_sweep_trains_nothing(stopped_then_finished, tiny_data, monkeyp
     [
         ({"learning_rate": 0.5}, "learning_rate: the model has 0.001"),
         ({"num_train_steps": 4}, "trained for longer"),
-        ({"vocab_size": 99}, "vocabulary|another configuration"),
+        ({"vocab_size": 9}, "vocabulary|another configuration"),
     ],
     ids=str,
 )

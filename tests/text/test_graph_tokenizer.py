@@ -40,6 +40,15 @@ def test_ids_are_the_tokenizer_s(pair):
     assert not differing
 
 
+def test_long_words_follow_the_tokenizer_s_limit():
+    casing = Casing(max_word_characters=300)
+    tokenizer = make_tokenizer(load_vocabulary(str(CASES / "vocab.txt")), casing)
+    texts = [char * n for char in "eé" for n in (200, 201, 300, 301)]
+    found = GraphTokenizer(tokenizer)(tf.constant(texts)).to_list()
+    assert found == [tokenizer.encode(text) for text in texts]
+    assert [len(ids) > 1 for ids in found] == [True, True, True, False] * 2
+
+
 def test_rows(pair):
     tokenizer, graph, _ = pair
     vocabulary = tokenizer.vocabulary

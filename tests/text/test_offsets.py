@@ -46,3 +46,11 @@ def test_places():
         ("istanbul", "İstanbul"),
         ("[UNK]", "unknown"),
     ]
+
+
+def test_a_long_word_under_a_higher_limit():
+    vocabulary = load_vocabulary(str(CASES / "vocab.txt"))
+    tokenizer = make_tokenizer(vocabulary, Casing(max_word_characters=300))
+    pieces = tokenize_with_offsets("a " + "e" * 300, tokenizer)
+    assert [piece.id for piece in pieces] == tokenizer.encode("a " + "e" * 300)
+    assert len(pieces) > 2 and (pieces[-1].end, pieces[1].start) == (302, 2)

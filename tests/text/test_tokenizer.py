@@ -100,6 +100,35 @@ def test_long_words(mode, more):
     assert differing(vocabulary, mode, texts) == []
 
 
+@pytest.mark.parametrize("limit", [1, 60, 300, 1000])
+@pytest.mark.parametrize("more", [(), ("b" * 300, "##" + "é" * 200)], ids=["plain", "long pieces"])
+def test_another_limit_for_long_words(limit, more):
+    vocabulary = vocabulary_of("abxéжก中.", more)
+    tokenizers = [
+        make_tokenizer(vocabulary, Casing(max_word_characters=limit), implementation=name)
+        for name in ("fast", "reference")
+    ]
+    lengths = [1, 2, 59, 60, 61, 255, 256, 257, 299, 300, 301, 1000, 1001]
+    texts = [f"b {c * n}. {c}" for c in "abéжก中" for n in lengths] + ["x" + "é" * 200]
+    fast, reference = (tokenizer.encode_lines(texts) for tokenizer in tokenizers)
+    assert np.array_equal(fast.values, reference.values)
+    assert np.array_equal(fast.row_splits, reference.row_splits)
+    assert tokenizers[0].tokenize("x" * limit)[-1] == ("##x" if limit > 1 else "x")
+    assert tokenizers[0].tokenize("x" * (limit + 1)) == ["[UNK]"]
+
+
+@pytest.mark.parametrize("implementation", ["fast", "reference"])
+def test_giant_words_take_time_in_proportion(implementation):
+    vocabulary = vocabulary_of("acgtก")
+    tokenizer = make_tokenizer(
+        vocabulary, Casing(max_word_characters=10**6), implementation=implementation
+    )
+    length = 10**6 if implementation == "fast" else 10**5
+    for alphabet in ("acgt", "ก"):
+        word = alphabet * (length // len(alphabet))
+        assert len(tokenizer.encode(word)) == length  # of quadratic work this test would not end
+
+
 def test_blocks_and_mixed_lines_keep_their_order(monkeypatch):
     monkeypatch.setattr(fast_tokenizer, "LINES_PER_CALL", 4)
     vocabulary = vocabulary_of("abcé", ODD_PIECES)

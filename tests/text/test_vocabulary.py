@@ -1,11 +1,18 @@
 """Vocabulary files: what is read, and what is refused."""
 
 import hashlib
+import json
+import re
 
 import pytest
 
 from electra_tf2.errors import UserError
-from electra_tf2.text.vocabulary import check_vocabulary_size, load_vocabulary
+from electra_tf2.text.tokenizer import make_tokenizer
+from electra_tf2.text.vocabulary import (
+    check_vocabulary_size,
+    load_vocabulary,
+    read_vocabulary_text,
+)
 
 SPECIAL = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n"
 
@@ -37,8 +44,6 @@ def test_lines_are_stripped_and_end_at_newlines_only(tmp_path):
     [
         (SPECIAL + "a\nb\na\n", "lines 6 and 8"),
         (SPECIAL + "a\n a \n", "lines 6 and 7"),
-        (SPECIAL + "a\n\nb\n", "line 7"),
-        (SPECIAL + "a\n\n", "line 7"),
         (SPECIAL.encode() + b"a\n\xff\n", "line 7"),
         (SPECIAL.replace("[UNK]\n", "").replace("[SEP]\n", ""), "lacks [UNK], [SEP]"),
         ("a\n" + SPECIAL, "[PAD] has id 1"),
@@ -65,9 +70,97 @@ def test_unreadable_file(tmp_path):
         load_vocabulary(str(tmp_path))
 
 
-def test_size_must_be_the_models(tmp_path):
+def test_each_piece_needs_an_embedding(tmp_path, capsys):
     path = write(tmp_path, SPECIAL)
     vocabulary = load_vocabulary(path)
     check_vocabulary_size(vocabulary, 5, path)
-    with pytest.raises(UserError, match="5 pieces in the file, vocab_size = 30522"):
-        check_vocabulary_size(vocabulary, 30522, path)
+    assert not capsys.readouterr().err
+    check_vocabulary_size(vocabulary, 8, path)
+    assert "5 pieces, the model 8 embeddings" in capsys.readouterr().err
+    with pytest.raises(UserError, match="fewer pieces than the model has embeddings"):
+        check_vocabulary_size(vocabulary, 8, path, may_be_more=False)
+    for option, remedy in (("vocab_size", "Set vocab_size to 5"), (None, "was trained with")):
+        with pytest.raises(UserError, match="5 pieces in the file, ") as error:
+            check_vocabulary_size(vocabulary, 4, path, option)
+        assert error.value.where == path and remedy in error.value.remedy
+
+
+BLANKS = ("\u2028", "\u00a0", "\u3000", "\x85", "##\u2028", "", " ")
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+def test_white_space_keeps_its_id_and_never_matches(tmp_path, ending):
+    pieces = (*SPECIAL.split(), "a", *BLANKS, "##b", "\u2028", "c")
+    path = write(tmp_path, "".join(piece + ending for piece in pieces))
+    vocabulary = load_vocabulary(path)
+    assert vocabulary.tokens == pieces
+    for implementation in ("fast", "reference"):
+        tokenizer = make_tokenizer(vocabulary, implementation=implementation)
+        text = "ab \u2028c\u00a0\u3000 ##\u2028 c\x85"
+        assert tokenizer.tokenize(text) == ["a", "##b", "c", "[UNK]", "[UNK]", "c"]
+
+
+def test_empty_lines_at_the_end_are_no_pieces(tmp_path):
+    assert len(load_vocabulary(write(tmp_path, SPECIAL + "a\n\n\r\n"))) == 6
+
+
+def test_all_repeated_pieces_are_told_and_the_remedy_holds(tmp_path):
+    lines = [*SPECIAL.split(), "x", "y", "x", "[unused0]", "z", "x", "[PAD]", "y", "[unused2]"]
+    path = write(tmp_path, "\n".join(lines) + "\n")
+    with pytest.raises(UserError) as error:
+        load_vocabulary(path)
+    assert "'x' on lines 6, 8 and 11, of which line 11 counts" in error.value.received
+    assert "'[PAD]' on lines 1 and 12, of which line 1 counts" in error.value.received
+    renames = re.findall(r"line (\d+) to (\S+?)[,.]", error.value.remedy)
+    assert len(renames) == 4
+    for line, name in renames:
+        lines[int(line) - 1] = name
+    write(tmp_path, "\n".join(lines) + "\n")
+    ids = load_vocabulary(path).ids
+    # Where the official program, which keeps the last one, has them.
+    assert [ids[piece] for piece in ("x", "y", "z", "[PAD]")] == [10, 12, 9, 0]
+
+
+@pytest.mark.parametrize("name", ["vocab.txt", "vocab.json"])
+@pytest.mark.parametrize("layout", ["tokenizer", "compact", "marked", "ids", "list"])
+def test_json_is_recognized_whatever_its_name(tmp_path, name, layout):
+    pieces = [*SPECIAL.split(), "a", "\u2028", "", "##b", "\n", " c", "c"]
+    stored = {piece: i for i, piece in enumerate(pieces) if piece}
+    if layout == "list":
+        stored = pieces
+    elif layout != "ids":
+        model = {"type": "WordPiece", "continuing_subword_prefix": "##", "vocab": stored}
+        stored = {"version": "1.0", "model": model, "added_tokens": [{"id": 12, "content": "new"}]}
+    text = json.dumps(stored, indent=None if layout == "compact" else 2)
+    path = tmp_path / name
+    path.write_bytes(text.encode("utf-8-sig" if layout == "marked" else "utf-8"))
+    vocabulary = load_vocabulary(str(path))
+    added = ("new",) if layout in ("tokenizer", "compact", "marked") else ()
+    # What can't stand on a line and never matches becomes an empty piece.
+    assert vocabulary.tokens == (*SPECIAL.split(), "a", "\u2028", "", "##b", "", "", "c", *added)
+    copy = tmp_path / "copy.txt"
+    copy.write_bytes(read_vocabulary_text(str(path)))
+    assert load_vocabulary(str(copy)) == vocabulary
+
+
+@pytest.mark.parametrize(
+    ("content", "received"),
+    [
+        ("{", "can't be read"),
+        ("[" * 100_000, "can't be read"),
+        ('{"model": {"type": "BPE", "vocab": {}}}', "kind BPE"),
+        ('{"model": [1]}', "no tokenizer"),
+        ('{"a": "b"}', "'a' with the id 'b'"),
+        ('{"a": -1}', "'a' with the id -1"),
+        ('{"a": true}', "'a' with the id True"),
+        ('{"a": 1000000000}', "the last with the id 1000000000"),
+        ("{}", "no pieces"),
+        ('["a", 1]', "no pieces"),
+    ],
+)
+def test_json_that_is_no_vocabulary(tmp_path, content, received):
+    path = tmp_path / "tokenizer.json"
+    path.write_text(content)
+    with pytest.raises(UserError) as error:
+        load_vocabulary(str(path))
+    assert error.value.where == str(path) and received in error.value.received

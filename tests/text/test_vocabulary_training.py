@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
 
@@ -84,6 +85,20 @@ def test_overlong_words_are_left_out():
     assert trained.vocabulary.tokens[5:] == ("a", "b", "##b", "ab")
 
 
+def test_a_higher_limit_for_long_words():
+    dna = "ACGGT" * 60
+    with pytest.raises(UserError, match="longer than 200 characters") as caught:
+        train_vocabulary({dna: 3}, 16)
+    assert "--max-word-characters 300" in caught.value.remedy
+    with pytest.raises(UserError, match="gives only") as caught:
+        train_vocabulary({dna: 3, "AC": 3}, 16)
+    assert "--max-word-characters 300" in caught.value.remedy
+    for words in ({dna: 3}, {dna: 3, "AC": 3}):
+        trained = train_vocabulary(words, 16, max_word_characters=300)
+        assert trained.unknown_words == trained.overlong_characters == 0
+        assert len(trained.vocabulary) == 16
+
+
 def test_errors_say_what_is_possible():
     with pytest.raises(UserError, match="The text gives only 9 pieces") as caught:
         train_vocabulary({"ab": 5}, 100)
@@ -91,6 +106,70 @@ def test_errors_say_what_is_possible():
     with pytest.raises(UserError, match="more pieces than the vocabulary holds") as caught:
         train_vocabulary({"ab": 5}, 7)
     assert "at least 8" in caught.value.remedy
+
+
+def zipf(characters: int, most: int) -> dict[str, int]:
+    """Ideographs, each a word; the n-th most frequent occurs most / n times."""
+    return {chr(0x4E00 + n): max(1, most // (n + 1)) for n in range(characters)}
+
+
+def flags_in(advice: str) -> dict[str, int]:
+    return {name.replace("-", "_"): int(v) for name, v in re.findall(r"--(\S+) (\d+)", advice)}
+
+
+def test_the_alphabet_follows_the_text():
+    words = dict.fromkeys(zipf(3000, 0), 5)
+    trained = train_vocabulary(words, 3005)
+    assert (trained.alphabet_size, trained.unknown_words, trained.advice) == (3000, 0, "")
+    # Rare ones don't displace pieces: 1000 of 2000 cover all but a few of the text.
+    words = dict.fromkeys(list(zipf(2000, 0))[:1000], 100) | dict.fromkeys("ab", 2)
+    assert train_vocabulary(words, 1005).alphabet_size == 1000
+
+
+@pytest.mark.parametrize(
+    ("size", "options"),
+    [
+        (800, {"min_frequency": 2, "limit_alphabet": 400}),
+        (700, {}),
+        (812, {"min_frequency": 3}),
+        (850, {"min_frequency": 1, "limit_alphabet": 845}),
+    ],
+)
+def test_advice_where_much_is_unknown_holds(size, options):
+    words = zipf(1000, 800)
+    size = min(size, _possible(words, size, options))
+    trained = train_vocabulary(words, size, **options)
+    assert trained.unknown_characters > 0.01 and trained.advice
+    better = {"vocab_size": size, **options} | flags_in(trained.advice)
+    trained = train_vocabulary(words, **better)
+    assert trained.unknown_characters <= 0.01 and not trained.advice
+
+
+def _possible(words, size, options) -> int:
+    try:
+        train_vocabulary(words, size, **options)
+    except UserError as error:
+        return int(re.search(r"at most (\d+)", error.remedy)[1])
+    return size
+
+
+def test_what_errors_advise_holds():
+    # The default alphabet depends on the size: with 500 pieces it is 64 characters.
+    words = {f"{a}{b}": 3 for a in map(chr, range(0xE01, 0xE2F)) for b in "กขคง"}
+    with pytest.raises(UserError, match="gives only") as error:
+        train_vocabulary(words, 9000)
+    size = int(re.search(r"at most (\d+)", error.value.remedy)[1])
+    assert len(train_vocabulary(words, size).vocabulary) == size
+    with pytest.raises(UserError, match="more pieces than") as error:
+        train_vocabulary(zipf(1000, 2000), 300)
+    size, limit = map(int, re.findall(r"(\d+)", error.value.remedy))
+    assert len(train_vocabulary(zipf(1000, 2000), size).vocabulary) == size
+    assert len(train_vocabulary(zipf(1000, 2000), 300, limit_alphabet=limit).vocabulary) == 300
+
+
+def test_words_that_are_all_too_long():
+    with pytest.raises(UserError, match="longer than 200"):
+        train_vocabulary({"A" * 201: 3}, 50)
 
 
 @pytest.mark.parametrize(("size", "limit"), [(100, 64), (4096, 512), (30522, 1000)])

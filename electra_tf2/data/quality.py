@@ -1,0 +1,201 @@
+"""What a data set keeps of its text, in words: figures, warnings, and the error for lost text.
+
+All of it follows from the counts that the builder stores, so that training says it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from electra_tf2.data.shards import DatasetMetadata
+from electra_tf2.errors import UserError
+from electra_tf2.text.unknown import UNKNOWN_WARNING
+
+DROPPED_WARNING = 0.05
+"""Share of the tokens from which on their loss is a warning."""
+LONG_WORDS_WARNING = 0.01
+"""Share of the characters, in words over the limit, from which on it is a warning."""
+NEARLY_ALL = 0.8
+"""Share of the characters from which on unknown text is an error."""
+FILL_WARNING = 2 / 3
+"""Share of the examples' places that hold tokens, under which it is a warning."""
+MANY_EPOCHS = 1000
+"""Passes over the same examples from which on it is a warning."""
+
+
+class Figure(NamedTuple):
+    """A count with what it means.
+
+    Attributes:
+        name: what is counted.
+        count: how many.
+        meaning: its share, and of what.
+    """
+
+    name: str
+    count: int
+    meaning: str
+
+
+def figures(metadata: DatasetMetadata) -> list[Figure]:
+    """Returns the figures of a data set's text, as far as its counts tell; [] of an old one."""
+    counts = metadata.counts
+    tokens, characters = counts.get("tokens", 0), counts.get("characters", 0)
+    places = metadata.num_examples * metadata.max_seq_length
+    # In the counts, by name: shown as, a share of what number, and what that says.
+    meanings = {
+        "characters": ("characters", 0, "of words, normalized"),
+        "unknown_tokens": ("[UNK]", tokens, " of the tokens"),
+        "unknown_characters": ("unknown text", characters, " of the characters are in [UNK]"),
+        "long_word_characters": (
+            "too long words",
+            characters,
+            f" of the characters are in words of more than {metadata.max_word_characters:,}",
+        ),
+        "dropped_tokens": ("tokens dropped", tokens, ": no room in an example"),
+        "example_tokens": ("example tokens", places, " of the examples' places are filled"),
+        "tokens_in_lines_over_128": ("in long lines", tokens, " of the tokens: over 128 in a line"),
+        "tokens_in_lines_over_512": ("in longer lines", tokens, " of the tokens: over 512"),
+    }
+    return [
+        Figure(shown, counts[name], (f"{counts[name] / whole:.1%}" if whole else "") + meaning)
+        for name, (shown, whole, meaning) in meanings.items()
+        if name in counts
+    ]
+
+
+def warnings(metadata: DatasetMetadata) -> list[str]:
+    """Returns what a builder or a training run should warn of, with what to do about it."""
+    counts = metadata.counts
+    found = unknown_warnings(metadata)
+    dropped = _share(counts, "dropped_tokens", "tokens")
+    if dropped > DROPPED_WARNING:
+        found.append(
+            f"{dropped:.1%} of the tokens are in no example, because a line that overruns its "
+            "example loses the rest (as in the official program). --split-long-lines carries it "
+            "into the next example."
+        )
+    long_lines = _share(counts, "tokens_in_lines_over_512", "tokens")
+    if long_lines > DROPPED_WARNING and not metadata.split_long_lines:
+        found.append(
+            f"{long_lines:.1%} of the tokens are in lines of more than 512 tokens. Training drops "
+            "what overruns an example; build with --split-long-lines to keep it."
+        )
+    fill = estimated_fill(metadata)
+    if fill is not None and fill < FILL_WARNING:
+        found.append(fill_warning(metadata, fill))
+    return found
+
+
+def unknown_warnings(metadata: DatasetMetadata) -> list[str]:
+    """Returns those of `warnings` that are about words which became [UNK]."""
+    counts = metadata.counts
+    text, long = (
+        _share(counts, name, "characters")
+        for name in ("unknown_characters", "long_word_characters")
+    )
+    tokens = _share(counts, "unknown_tokens", "tokens")
+    found = []
+    if long > LONG_WORDS_WARNING:
+        found.append(
+            f"{long:.1%} of the text is in words of more than {metadata.max_word_characters:,} "
+            "characters, each of which is one [UNK] (as in the official program). "
+            f"{_RAISE_LIMIT} splits them into pieces."
+        )
+    if max(tokens, text - long) > UNKNOWN_WARNING:
+        found.append(
+            f"{tokens:.1%} of the tokens are [UNK], and {text:.1%} of the text is in them. Is it "
+            "the vocabulary of this language, with the casing that it was made for? "
+            f"{_FIT_VOCABULARY}"
+        )
+    return found
+
+
+_RAISE_LIMIT = "--max-word-characters 1000000"
+_FIT_VOCABULARY = (
+    "build_vocabulary.py makes one from this corpus; docs/languages.md says which languages need "
+    "--no-lower-case or --no-strip-accents for it."
+)
+
+
+def check_known(metadata: DatasetMetadata, where: str, allow: str) -> None:
+    """Refuses a data set that says next to nothing of its text.
+
+    Args:
+        metadata: with its counts.
+        where: the corpus or the records.
+        allow: how to take them all the same, for the remedy.
+
+    Raises:
+        UserError: nearly all characters are in words that are [UNK].
+    """
+    counts = metadata.counts
+    text, long = (
+        _share(counts, name, "characters")
+        for name in ("unknown_characters", "long_word_characters")
+    )
+    if text < NEARLY_ALL:
+        return
+    remedy = f"Use a vocabulary of this text: {_FIT_VOCABULARY}"
+    if long >= text / 2:
+        remedy = f"Build with {_RAISE_LIMIT}, so that long words (DNA, proteins) are split."
+    raise UserError(
+        "Nearly all of the text is [UNK]: nothing could be learned from it.",
+        where=where,
+        received=f"{text:.1%} of the characters are in words that are [UNK], {long:.1%} in words "
+        f"of more than {metadata.max_word_characters:,} characters",
+        remedy=f"{remedy} {allow}",
+    )
+
+
+def estimated_fill(metadata: DatasetMetadata) -> float | None:
+    """Returns the share of the examples' places that hold tokens; None if nothing tells.
+
+    Of documents, which have no length yet: the most that examples of 128 tokens can be filled.
+    """
+    counts, records = metadata.counts, metadata.num_examples
+    if "example_tokens" in counts:
+        return counts["example_tokens"] / max(1, records * metadata.max_seq_length)
+    if metadata.segmentation == "static" or not counts.get("tokens"):
+        return None
+    return min(1.0, (counts["tokens"] / max(1, records) + 3) / 128)
+
+
+def fill_warning(metadata: DatasetMetadata | None, fill: float) -> str:
+    """Returns the warning of examples that are mostly padding.
+
+    Args:
+        metadata: of the data set; None where there is none.
+        fill: share of the places that hold tokens.
+    """
+    text = f"{1 - fill:.0%} of the examples' places are padding"
+    if metadata is None or not metadata.counts.get("documents"):
+        return f"{text}: documents are shorter than the examples."
+    mean = metadata.counts.get("tokens", 0) / metadata.counts["documents"]
+    text += f", because documents are short ({mean:,.0f} tokens on average)."
+    if not metadata.blanks_separate_docs:
+        return f"{text} A smaller max_seq_length trains faster on them."
+    return (
+        f"{text} Where an empty line only ends a paragraph, build with --blanks-separate-docs "
+        "false: each file is then one document. Else a smaller max_seq_length trains faster."
+    )
+
+
+def epochs_warning(epochs: float, examples: int) -> str | None:
+    """Returns the warning of examples that are seen too often, or None.
+
+    Args:
+        epochs: passes over the data.
+        examples: how many there are.
+    """
+    if epochs <= MANY_EPOCHS:
+        return None
+    return (
+        f"each of the {examples:,} examples is seen {epochs:,.0f} times: the model will know them "
+        "by heart and little else. Add text, or lower num_train_steps or train_batch_size."
+    )
+
+
+def _share(counts: Mapping[str, int], part: str, whole: str) -> float:
+    return counts.get(part, 0) / max(1, counts.get(whole, 0))

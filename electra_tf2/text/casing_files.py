@@ -1,0 +1,231 @@
+"""The casing that a vocabulary was made for: where files say it, and which settings win.
+
+<vocab-file>.casing.json   written by build_vocabulary.py
+tokenizer.json             given as the vocabulary itself, or beside vocab.txt
+tokenizer_config.json      of Hugging Face, beside vocab.txt
+casing.json                of a model folder, beside vocab.txt
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from electra_tf2 import files
+from electra_tf2.console import say
+from electra_tf2.errors import UserError
+from electra_tf2.text.casing_fit import Option, casing_advice
+from electra_tf2.text.normalization import UNCASED, Casing
+from electra_tf2.text.vocabulary import Vocabulary
+from electra_tf2.text.vocabulary_json import (
+    casing_of_settings,
+    casing_of_tokenizer,
+    is_json,
+    parse_vocabulary_json,
+    word_limit,
+)
+from electra_tf2.text.wordpiece import LARGEST_WORD_LIMIT
+
+ENDING = ".casing.json"
+_DIGEST = "vocab_sha256"
+# Hugging Face's, or what version 0.1.0 called casing.json.
+_MODELS, _TOKENIZER = "casing.json", "tokenizer.json"
+_BESIDE = (_MODELS, "tokenizer_config.json", _TOKENIZER)
+_NAMED_BY_FOLDERS = ("vocab.txt", _TOKENIZER)
+_WHAT = "The settings of the vocabulary"
+_REMEDY = 'Restore the file, or move it away: {"do_lower_case": …, "strip_accents": …}.'
+
+
+class StatedCasing(NamedTuple):
+    """A casing that a file states.
+
+    Attributes:
+        casing: the casing.
+        path: of the file.
+    """
+
+    casing: Casing
+    path: str
+
+
+class SettledCasing(NamedTuple):
+    """A casing, and whether anything stated it.
+
+    Attributes:
+        casing: the casing.
+        is_open: whether it is the default for lack of a statement.
+    """
+
+    casing: Casing
+    is_open: bool
+
+
+def casing_file_content(vocabulary: Vocabulary, casing: Casing) -> bytes:
+    """Returns the content of <vocab-file>.casing.json.
+
+    Args:
+        vocabulary: whose digest tells whether the file still belongs to the vocabulary beside it.
+        casing: of the text that it was made from.
+    """
+    content = {**casing.to_dict(), _DIGEST: vocabulary.sha256}
+    return files.json_bytes(content, indent=2, sort_keys=True)
+
+
+def read_stated_casing(vocab_file: str, vocabulary: Vocabulary) -> StatedCasing | None:
+    """Returns the casing that a vocabulary's file, or a file beside it, states.
+
+    Args:
+        vocab_file: path of the vocabulary. What describes a whole folder counts for its vocab.txt
+            and tokenizer.json.
+        vocabulary: what it holds.
+
+    Returns:
+        None if no file says it.
+
+    Raises:
+        UserError: a file beside the vocabulary can't be read.
+    """
+    content = files.read_bytes(vocab_file)
+    if is_json(content, vocab_file):
+        if casing := parse_vocabulary_json(content, vocab_file).casing:
+            return StatedCasing(casing, vocab_file)
+    elif stated := _read_own(vocab_file + ENDING, vocabulary):
+        return stated
+    folder, name = os.path.split(vocab_file)
+    for beside in _BESIDE if name in _NAMED_BY_FOLDERS else ():
+        if casing := _casing_beside(folder, beside):
+            return StatedCasing(casing, os.path.join(folder, beside))
+    return None
+
+
+def _read_own(path: str, vocabulary: Vocabulary) -> StatedCasing | None:
+    if not files.is_file(path):
+        return None
+    stored = _read_settings(path)
+    if stored.get(_DIGEST, vocabulary.sha256) != vocabulary.sha256:
+        say(f"{path} is left aside: it belongs to another vocabulary than the one beside it.")
+        return None
+    casing = casing_of_record(stored)
+    if casing is None:
+        shown = {name: stored.get(name) for name in UNCASED.to_dict() | stored if name != _DIGEST}
+        raise UserError(f"{_WHAT} can't be read.", where=path, received=shown, remedy=_REMEDY)
+    return StatedCasing(casing, path)
+
+
+def _read_settings(path: str) -> dict[str, Any]:
+    """Reads a JSON object with settings; {} if the file is empty.
+
+    Raises:
+        UserError: the file can't be read, or holds something else.
+    """
+    try:
+        content = files.read_bytes(path)
+    except OSError as error:
+        raise UserError(
+            f"{_WHAT} can't be read.", where=path, received=files.reason(error), remedy=_REMEDY
+        ) from error
+    return files.parse_json(content, path, _WHAT, _REMEDY) if content.strip() else {}
+
+
+def casing_of_record(stored: Mapping[str, Any]) -> Casing | None:
+    """Returns the casing that a file of this program states.
+
+    Args:
+        stored: the file's content; it states case and accents, and the limit for long words if it
+            isn't BERT's.
+
+    Returns:
+        None if a setting is missing or has an impossible value.
+    """
+    settings = UNCASED.settings() | {"do_lower_case": None, "strip_accents": None} | dict(stored)
+    casing = Casing.from_settings(settings)
+    are_flags = isinstance(casing.lower_case, bool) and isinstance(casing.strip_accents, bool)
+    limit = casing.max_word_characters
+    return casing if are_flags and type(limit) is int and 1 <= limit <= LARGEST_WORD_LIMIT else None
+
+
+def _casing_beside(folder: str, name: str) -> Casing | None:
+    path = os.path.join(folder, name)
+    stored = _read_settings(path) if files.is_file(path) else {}
+    if name == _MODELS or (name == _TOKENIZER and "model" not in stored):
+        return casing_of_record(stored)
+    if name == _TOKENIZER:
+        return casing_of_tokenizer(stored)
+    casing, tokenizer = casing_of_settings(stored), os.path.join(folder, _TOKENIZER)
+    if casing is None or not files.is_file(tokenizer):
+        return casing
+    return dataclasses.replace(casing, max_word_characters=word_limit(_read_settings(tokenizer)))
+
+
+def settle_casing(
+    given: Mapping[str, Any],
+    vocab_file: str,
+    vocabulary: Vocabulary,
+    option: Option,
+) -> SettledCasing:
+    """Returns the casing of text that is to be tokenized with a vocabulary that no model has yet.
+
+    Settings that are given go before what the vocabulary's files state, and these before the
+    default, lower-cased without accents. Says which files were followed or overruled, and warns
+    where the vocabulary shows that the settings are not its own.
+
+    Args:
+        given: those of `Casing.settings` that are given.
+        vocab_file: path of the vocabulary.
+        vocabulary: what it holds.
+        option: setting and value -> how a user gives it, such as "--no-lower-case".
+
+    Raises:
+        UserError: a file beside the vocabulary can't be read.
+    """
+    stated = read_stated_casing(vocab_file, vocabulary)
+    start = stated.casing if stated else UNCASED
+    casing = Casing.from_settings(start.settings() | dict(given))
+    is_open = stated is None and "do_lower_case" not in given
+    if stated:
+        # A limit for long words that is BERT's goes without saying, and so does another one then.
+        settings = start.to_dict()
+        own = {name: value for name, value in given.items() if settings.get(name, value) != value}
+        if own and not same_casing(casing, start):
+            theirs = _shown({name: settings[name] for name in own}, option)
+            say(
+                f"warning: {_shown(own, option)} is followed, although {stated.path} says {theirs}."
+            )
+        else:
+            say(f"Casing as in {stated.path}: {_shown(settings, option)}")
+    if advice := casing_advice(vocabulary, casing, option):
+        say(f"warning: {advice}")
+    return SettledCasing(casing, is_open)
+
+
+def _shown(settings: Mapping[str, Any], option: Option) -> str:
+    return " ".join(option(name, value) for name, value in settings.items())
+
+
+def as_flag(setting: str, value: Any) -> str:
+    """Returns the flag of the builders for a setting, such as "--no-lower-case"."""
+    if not isinstance(value, bool):
+        return f"--{setting.replace('_', '-')} {value}"
+    return f"--{'do' if value else 'no'}-{setting.removeprefix('do_').replace('_', '-')}"
+
+
+def as_hparam(setting: str, value: Any) -> str:
+    """Returns the hparam for a setting, such as "do_lower_case": false."""
+    return f'"{setting}": {json.dumps(value)}'
+
+
+def as_argument(setting: str, value: Any) -> str:
+    """Returns the argument in Python for a setting, such as do_lower_case=False."""
+    return f"{setting}={value}"
+
+
+def same_casing(first: Casing, second: Casing) -> bool:
+    """Whether two casings treat every text alike: accents of cased text are kept in any case."""
+    ours, theirs = (
+        dataclasses.replace(casing, strip_accents=casing.removes_accents)
+        for casing in (first, second)
+    )
+    return ours == theirs

@@ -1,0 +1,172 @@
+"""Vocabularies in JSON: a tokenizer.json of Hugging Face's, or pieces with their ids."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from electra_tf2.errors import UserError
+from electra_tf2.text.normalization import Casing
+from electra_tf2.text.wordpiece import CONTINUATION, LARGEST_WORD_LIMIT, MAX_WORD_CHARACTERS
+
+# A vocabulary with a piece a line begins with [PAD], so none begins like this.
+_BEGINNING = re.compile(rb'(\xef\xbb\xbf)?\s*(\{|\[\s*("|\]))')
+# More ids than pieces and this many: the file is damaged, and a list of all ids would be huge.
+_MOST_GAPS = 1000
+
+
+class VocabularyInJson(NamedTuple):
+    """What a JSON file says of a vocabulary.
+
+    Attributes:
+        pieces: `pieces[id]`; "" where the file has no piece of this id.
+        casing: what the tokenizer in the file does to capitals and accents; None if the file does
+            not say, or the tokenizer treats text in a way that this program doesn't.
+    """
+
+    pieces: list[str]
+    casing: Casing | None
+
+
+def is_json(content: bytes, path: str) -> bool:
+    """Whether a vocabulary file holds JSON, by its name or by how it begins."""
+    return path.endswith(".json") or _BEGINNING.match(content) is not None
+
+
+def parse_vocabulary_json(content: bytes, path: str) -> VocabularyInJson:
+    """Reads a tokenizer.json with WordPiece, {"piece": id, …} or ["piece", …].
+
+    Args:
+        content: of the file.
+        path: for messages.
+
+    Raises:
+        UserError: it is something else, such as another kind of tokenizer, or its ids are not
+            those of a vocabulary.
+    """
+    try:
+        stored = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise _unusable(path, f"JSON that can't be read: {error}") from error
+    if isinstance(stored, list):
+        stored = dict(zip(stored, range(len(stored)), strict=True)) if _are_texts(stored) else {}
+    if not isinstance(stored, dict):
+        raise _unusable(path, f"JSON of the type {type(stored).__name__}")
+    if "model" not in stored or isinstance(stored["model"], int):
+        return VocabularyInJson(_by_id(stored, path), None)
+    return VocabularyInJson(
+        _by_id(_ids_of_tokenizer(stored, path), path), casing_of_tokenizer(stored)
+    )
+
+
+def normalizer_settings(normalizer: Any) -> dict[str, Any] | None:
+    """Returns the settings of a BERT normalizer by their names in tokenizer_config.json.
+
+    Args:
+        normalizer: the field of this name in tokenizer.json.
+
+    Returns:
+        None for another kind of normalizer, or none.
+    """
+    if not isinstance(normalizer, dict) or normalizer.get("type") != "BertNormalizer":
+        return None
+    return {
+        "do_lower_case": normalizer.get("lowercase"),
+        "strip_accents": normalizer.get("strip_accents"),
+        "tokenize_chinese_chars": normalizer.get("handle_chinese_chars"),
+    }
+
+
+def casing_of_settings(settings: Mapping[str, Any]) -> Casing | None:
+    """Returns the casing that a tokenizer's settings state.
+
+    Without a word on accents they go where text is lower-cased, as in BERT. What the settings say
+    of ideographs is not looked at.
+
+    Args:
+        settings: with the names of tokenizer_config.json; others are ignored.
+
+    Returns:
+        None if they don't say whether text is lower-cased, have values that are not truth values,
+        or strip accents of cased text, which this program doesn't.
+    """
+    lower = settings.get("do_lower_case")
+    strip = settings.get("strip_accents")
+    strip = lower if strip is None else strip
+    if not isinstance(lower, bool) or not isinstance(strip, bool) or (strip and not lower):
+        return None
+    return Casing(lower, strip)
+
+
+def casing_of_tokenizer(stored: Mapping[str, Any]) -> Casing | None:
+    """Returns the casing that a tokenizer.json states, None as of `casing_of_settings`.
+
+    Args:
+        stored: the file's content.
+    """
+    casing = casing_of_settings(normalizer_settings(stored.get("normalizer")) or {})
+    return casing and dataclasses.replace(casing, max_word_characters=word_limit(stored))
+
+
+def word_limit(stored: Mapping[str, Any]) -> int:
+    """Returns the limit for long words in a tokenizer.json where it is above BERT's, else BERT's.
+
+    Lower ones are not taken: what stands there mostly is the 100 that transformers writes for every
+    model of BERT's kind, while the models were trained with 200.
+
+    Args:
+        stored: the file's content.
+    """
+    model = stored.get("model")
+    limit = model.get("max_input_chars_per_word") if isinstance(model, dict) else None
+    if type(limit) is int and MAX_WORD_CHARACTERS < limit <= LARGEST_WORD_LIMIT:
+        return limit
+    return MAX_WORD_CHARACTERS
+
+
+def _ids_of_tokenizer(stored: Mapping[str, Any], path: str) -> dict[Any, Any]:
+    try:
+        model = stored["model"]
+        kind = model.get("type", "WordPiece" if "max_input_chars_per_word" in model else None)
+        ids = dict(model["vocab"]) if kind == "WordPiece" else {}
+        added = {token["content"]: token["id"] for token in stored.get("added_tokens") or []}
+        prefix = model.get("continuing_subword_prefix", CONTINUATION)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _unusable(path, f"no tokenizer of Hugging Face's: {error!r}") from error
+    if kind != "WordPiece":
+        raise _unusable(path, f"a tokenizer of the kind {kind}")
+    if prefix != CONTINUATION:
+        raise _unusable(path, f"pieces that continue a word start with {prefix!r}")
+    return added | ids
+
+
+def _by_id(ids: Mapping[Any, Any], path: str) -> list[str]:
+    wrong = [name for name, i in ids.items() if type(i) is not int or i < 0]
+    if not ids or wrong or not _are_texts(list(ids)):
+        received = f"{wrong[0]!r} with the id {ids[wrong[0]]!r}" if wrong else "no pieces in it"
+        raise _unusable(path, f"no tokenizer of Hugging Face's and no list of pieces: {received}")
+    size = max(ids.values()) + 1
+    if size > 2 * len(ids) + _MOST_GAPS:
+        raise _unusable(path, f"{len(ids)} pieces, the last with the id {size - 1}")
+    pieces = [""] * size
+    for piece, i in ids.items():
+        pieces[i] = piece
+    return pieces
+
+
+def _are_texts(values: list[Any]) -> bool:
+    return all(isinstance(value, str) for value in values)
+
+
+def _unusable(path: str, received: str) -> UserError:
+    return UserError(
+        "The file has no vocabulary that can be used here.",
+        where=path,
+        received=received,
+        remedy="Only WordPiece vocabularies can be used: give a tokenizer.json of that kind, or a "
+        "vocab.txt with one piece per line, in which pieces that continue a word start with "
+        f"{CONTINUATION}.",
+    )

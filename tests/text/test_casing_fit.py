@@ -1,0 +1,91 @@
+"""Whether a casing fits a vocabulary and a language."""
+
+import pytest
+
+from electra_tf2.text.casing_files import as_argument, as_flag, as_hparam
+from electra_tf2.text.casing_fit import casing_advice, inspect_text, text_advice, unreachable_pieces
+from electra_tf2.text.normalization import UNCASED, Casing
+from electra_tf2.text.vocabulary import SPECIAL_TOKENS, Vocabulary
+
+KEEPING, CASED = Casing(True, False), Casing(False, True)
+LOWER = "the ship and of harbour bread river old is in a town".split()
+
+
+def vocabulary(*pieces: str) -> Vocabulary:
+    return Vocabulary((*SPECIAL_TOKENS, "[unused0]", "[SEP2]", "\u2028", *LOWER, *pieces))
+
+
+@pytest.mark.parametrize(
+    ("pieces", "casing", "advice"),
+    [
+        (["Ship", "##S"], UNCASED, "2 of 14 pieces"),
+        (["Ship", "##S"], UNCASED, "is it --no-lower-case?"),
+        (["ağaç", "##ü"], UNCASED, "is it --no-strip-accents?"),
+        (["हिन्दी", "##ी"], UNCASED, "is it --no-strip-accents?"),
+        (["서울", "##에"], UNCASED, "is it --no-strip-accents?"),
+        (["서울", "##에", "The"], UNCASED, "is it --no-lower-case?"),
+        (["が"], UNCASED, "is it --no-strip-accents?"),
+        (["Ärger"], KEEPING, "is it --no-lower-case?"),
+        ([], CASED, "is it --do-lower-case?"),
+        ([], UNCASED, None),
+        (["ağaç"], KEEPING, None),
+        (["Ship"], CASED, None),
+    ],
+)
+def test_pieces_that_can_not_occur(pieces, casing, advice):
+    found = casing_advice(vocabulary(*pieces), casing, as_flag)
+    assert (found is None) if advice is None else (advice in found)
+
+
+def test_a_few_pieces_are_no_matter():
+    many = [f"{a}{b}" for a in "abcdefghijklmnopqrstuvwxyz" for b in "abcdefghi"]
+    assert unreachable_pieces(vocabulary("É", *many), UNCASED) == ["É"]
+    assert casing_advice(vocabulary("É", *many), UNCASED, as_flag) is None
+
+
+def test_settings_as_users_give_them():
+    assert as_flag("do_lower_case", False) == "--no-lower-case"
+    assert as_flag("strip_accents", True) == "--do-strip-accents"
+    assert as_hparam("strip_accents", False) == '"strip_accents": false'
+    assert as_argument("do_lower_case", False) == "do_lower_case=False"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("हिन्दी में किताब और पानी है", "50% of the Devanagari words (में becomes म)"),
+        ("วันนี้อากาศดีมาก", "100% of the Thai words"),
+        ("かぎとかきはちがう。", "(かぎとかきはちがう becomes かきとかきはちかう)"),
+        ("Özgür çocuk güzel bir ağaç gördü.", "% of the Latin words"),
+        ("новый йогурт и хлеб", "% of the Cyrillic words"),
+        ("أنا هنا في البيت", "% of the Arabic words"),
+        ("Er hört schöne Musik", "50% of the Latin words"),
+    ],
+)
+def test_marks_that_carry_meaning(text, said):
+    sample = inspect_text([text])
+    (advice,) = text_advice(sample, UNCASED, as_flag)
+    assert said in advice and "--no-strip-accents" in advice
+    assert text_advice(sample, KEEPING, as_flag) == text_advice(sample, CASED, as_flag) == []
+
+
+ENGLISH = "the café is old. " + "a ship and a town " * 20
+
+
+@pytest.mark.parametrize("text", [ENGLISH, "한국어 문장", "中文", ""])
+def test_text_that_loses_nothing(text):
+    assert text_advice(inspect_text([text]), UNCASED, as_flag) == []
+
+
+def test_a_small_language_in_a_large_corpus_is_seen():
+    sample = inspect_text(["the ship " * 40, "हिन्दी"])
+    assert [(loss.script, loss.words, loss.changed) for loss in sample.losses] == [
+        ("Latin", 80, 0),
+        ("Devanagari", 1, 1),
+    ]
+    assert len(text_advice(sample, UNCASED, as_flag)) == 1
+
+
+def test_zero_width_spaces_are_told():
+    (advice,) = text_advice(inspect_text(["ខ្ញុំ\u200bទៅ\u200bផ្សារ\n"]), CASED, as_flag)
+    assert "U+200B" in advice and "2 in a sample" in advice

@@ -1,0 +1,188 @@
+"""What isn't plain UTF-8 text is recognized by its first bytes, and the remedies work."""
+
+import bz2
+import gzip
+import io
+import json
+import lzma
+import re
+import subprocess
+import tarfile
+import zipfile
+
+import pytest
+import tensorflow as tf
+
+from electra_tf2.errors import UserError
+from electra_tf2.text.plain_text import check_plain_text, is_blank, not_utf8, recognize
+
+TEXTS = {
+    "english": "The harbour was built in 1871.\n\nIt has two basins.\n",
+    "french": "Les élèves sont allés à l'école.\nÇa va ?\n",
+    "russian": "Сегодня хорошая погода.\nМосква столица России.\n",
+    "greek": "Ο καιρός είναι καλός σήμερα.\n",
+    "arabic": "اليوم الطقس جميل\nالقاهرة عاصمة مصر\n",
+    "hindi": "आज मौसम अच्छा है।\nदिल्ली भारत की राजधानी है।\n",
+    "thai": "วันนี้อากาศดีมาก\nเมื่อวานนี้ฉันไปตลาด\n",
+    "chinese": "今天天气很好，我们一起去公园。\n上海是一个大城市。\n",
+    "japanese": "今日はいい天気です。\nトウキョウは日本の首都です。\n",
+    "korean": "오늘은 날씨가 좋습니다.\n서울은 한국의 수도입니다.\n",
+    "emoji": "😀 hello 😃\n",
+}
+ARTICLES = [{"id": "a", "text": "The harbour.\nTwo basins."}, {"id": "b", "text": "Bread."}]
+
+
+def refusal(path, content):
+    with pytest.raises(UserError) as caught:
+        check_plain_text(str(path), content)
+    assert caught.value.where == str(path)
+    return caught.value
+
+
+def follow(remedy, folder):
+    """Runs the command of a remedy as a shell would."""
+    start = re.search(r"iconv|gzip -dc|bzip2 -dc|mkdir", remedy).start()
+    command = re.split(r"\) and give | \(if it is", remedy[start:])[0]
+    done = subprocess.run(command, shell=True, cwd=folder, capture_output=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("language", TEXTS)
+@pytest.mark.parametrize("repeated", [1, 400])
+def test_text_of_wide_characters_is_told_from_utf_8(language, repeated):
+    text = TEXTS[language] * repeated
+    for encoding in ("utf-8", "utf-8-sig"):
+        assert recognize(text.encode(encoding)[: 1 << 16]) is None
+    for encoding in ("utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"):
+        kind = recognize(text.encode(encoding)[: 1 << 16])
+        name = encoding.upper().replace("-LE", "LE").replace("-BE", "BE")
+        assert kind is not None and kind.name.split()[0] == name
+        assert f"-f {name} -t UTF-8" in kind.remedy
+
+
+@pytest.mark.parametrize(
+    ("language", "encoding"),
+    [("french", "cp1252"), ("russian", "cp1251"), ("russian", "koi8_r"), ("chinese", "gb18030"),
+     ("japanese", "shift_jis"), ("japanese", "euc_jp"), ("korean", "euc_kr"), ("thai", "tis_620"),
+     ("arabic", "cp1256"), ("greek", "cp1253")],
+)  # fmt: skip
+def test_other_encodings_are_left_to_decoding(language, encoding):
+    assert recognize(TEXTS[language].encode(encoding) * 20) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "a", "a\x00b is a line with a NUL\n" * 9, "fields\x1eof\x1fa log\n" * 99, "\x1b[31mred\n",
+     "{braces} and [brackets]", '"quoted": {"x"', "<doc id=1>\nfrom a dump", "<3 hearts", "<p>",
+     "<divide>", '{"not json"}', "\ufefftext", "PK is a prefix", "BZ"],
+)  # fmt: skip
+def test_plain_text_is_taken(text):
+    assert recognize(text.encode()) is None
+
+
+def packed(write):
+    buffer = io.BytesIO()
+    write(buffer)
+    return buffer.getvalue()
+
+
+def zipped(buffer):
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("a.txt", "text")
+
+
+def tarred(buffer):
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo("a.txt"))
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        (gzip.compress(b"text"), "gzip"),
+        (bz2.compress(b"text"), "bzip2"),
+        (lzma.compress(b"text"), "xz"),
+        (b"\x28\xb5\x2f\xfd\x04\x00", "zstd"),
+        (packed(zipped), "zip"),
+        (packed(tarred), "tar"),
+        (b"PAR1\x15\x04", "Parquet"),
+        (b"%PDF-1.7\n", "PDF"),
+        (bytes(range(256)) * 4, "binary"),
+        (json.dumps(ARTICLES[0]).encode() + b"\n", "JSON lines"),
+        (b'\xef\xbb\xbf \n{ "a": 1}', "JSON lines"),
+        (json.dumps(ARTICLES).encode(), "JSON"),
+        (json.dumps({"data": ARTICLES}, indent=1).encode(), "JSON"),
+        (b"<!DOCTYPE html>\n<html>", "HTML"),
+        (b"\n <HTML lang=en>", "HTML"),
+        (b'<?xml version="1.0"?>\n<html xmlns="">', "HTML"),
+        (b'<div class="a">text', "HTML"),
+        (b"<!-- a page -->", "HTML"),
+        (b'<?xml version="1.0"?>\n<mediawiki>', "XML"),
+        (b"<mediawiki xmlns=", "XML"),
+        (b"WARC/1.0\r\n", "WARC"),
+    ],
+)
+def test_other_files_are_named(content, name):
+    kind = recognize(content)
+    assert kind is not None and name in kind.name
+
+
+def test_tfrecords_are_named(tmp_path):
+    path = str(tmp_path / "a.txt")
+    with tf.io.TFRecordWriter(path) as writer:
+        writer.write(tf.train.Example().SerializeToString() or b"\n\x02\n\x00" * 50)
+    assert "TFRecords" in refusal(path, (tmp_path / "a.txt").read_bytes()).what
+
+
+def test_markup_may_be_taken_as_text():
+    for content in (b'{"text": "a"}\n', b"<html>", b"<?xml "):
+        assert "--as-plain-text" in refusal("a", content).remedy
+        check_plain_text("a", content, as_plain_text=True)
+    with pytest.raises(UserError):
+        check_plain_text("a", gzip.compress(b"text"), as_plain_text=True)
+
+
+@pytest.mark.parametrize(
+    "encode",
+    [lambda text: text.encode("utf-16"), lambda text: text.encode("utf-16-le"),
+     lambda text: text.encode("utf-16-be"), lambda text: gzip.compress(text.encode()),
+     lambda text: bz2.compress(text.encode())],
+)  # fmt: skip
+def test_following_a_remedy_gives_the_text(tmp_path, encode):
+    path = tmp_path / "it's $(a) {text}.txt"
+    path.write_bytes(encode(TEXTS["chinese"]))
+    follow(refusal(path, path.read_bytes()).remedy, tmp_path)
+    assert path.read_text("utf-8") == TEXTS["chinese"]
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("as_lines", [True, False])
+def test_following_the_remedy_for_json_gives_documents(tmp_path, as_lines):
+    path = tmp_path / "it's.jsonl"
+    lines = "".join(json.dumps(article) + "\n" for article in ARTICLES)
+    path.write_text(lines if as_lines else json.dumps(ARTICLES))
+    follow(refusal(path, path.read_bytes()).remedy, tmp_path)
+    (written,) = (tmp_path / "plain_text").iterdir()
+    assert written.read_text() == "The harbour.\nTwo basins.\n\nBread.\n\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [(TEXTS["french"].encode("cp1252"), TEXTS["french"]), ("né\n".encode() + b"bro\xffken", None)],
+)
+def test_following_the_remedy_for_other_encodings(tmp_path, content, expected):
+    path = tmp_path / "a b.txt"
+    path.write_bytes(content)
+    with pytest.raises(UnicodeDecodeError) as caught:
+        content.decode()
+    place = caught.value.start
+    error = not_utf8(
+        str(path), line=1, offset=place, before=content[:place], content=content[place:]
+    )
+    follow(error.remedy, tmp_path)
+    assert path.read_text("utf-8") == (expected or "né\nbroken")
+
+
+@pytest.mark.parametrize("line", ["", "\ufeff", "\u200b", "\u200b \u00ad\u2060", "\x00", "\x1a"])
+def test_lines_that_show_nothing_are_blank(line):
+    assert is_blank(line) and not is_blank(line + "a") and not is_blank("中" + line)
