@@ -136,7 +136,7 @@ def _run_phase(trainers: PhaseTrainers) -> None:
         f"Training from step {trainer.step} to {phase.last_step} on {report.trained_on}; "
         "the first step takes a while to compile."
     )
-    say("\n".join(report.lines))
+    say(*report.lines)
     hooks = Hooks(
         evaluate=trainers.evaluate,
         explain=functools.partial(_explain, config, files),
