@@ -85,7 +85,7 @@ def test_plain_build_does_not_import_beam(arguments):
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
     )
-    assert done.stdout == "The vocabulary file can't be read. False\n"
+    assert done.stdout == "There is no vocabulary file. False\n"
 
 
 def test_help_says_where_corpora_beyond_one_machine_go(capsys):
