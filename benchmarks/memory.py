@@ -31,6 +31,7 @@ from pathlib import Path
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # so that it measures this checkout, whether or not it is installed
 SIZES = ("small", "base")
 LENGTHS = (128, 512)
 MORE = 10  # times the corpus

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # so that it measures this checkout, whether or not it is installed
 PRECISIONS = ("float32", "bfloat16")
 OURS = "electra-tf2"
 SHIPPED = ("transformers as shipped, eager", "transformers as shipped, compiled")

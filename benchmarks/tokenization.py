@@ -6,6 +6,7 @@ Prints megabytes of text per second and the ratios, by the clock and by processo
 
 import argparse
 import os
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,6 +19,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
 
 import tensorflow as tf
+
+# So that it measures this checkout, whether or not it is installed.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from electra_tf2.text.tokenizer import Tokenizer, make_tokenizer
 from electra_tf2.text.vocabulary import Vocabulary, load_vocabulary
