@@ -114,6 +114,8 @@ class TableTask(SingleOutputTask):
         definition = self.definition
         labels = [column for _, column in definition.columns_of_labels()]
         columns = [definition.text, *(labels if split in _LABELLED else [])]
+        # A file that is one column of texts may have a separator once in each of its lines.
+        expects_labels = split in _LABELLED or definition.header
         if definition.id is not None and split != "train":
             columns.append(definition.id)
         return read_table(
@@ -121,7 +123,7 @@ class TableTask(SingleOutputTask):
             tuple(dict.fromkeys(columns)),
             () if definition.text_b is None else (definition.text_b,),
             definition.header,
-            expected=labels,
+            expected=labels if expects_labels else (),
             dialect=Dialect(definition.separator, definition.quotes),
         )
 

@@ -316,6 +316,20 @@ def test_a_file_to_predict_has_the_separator_of_numbered_columns(tmp_path):
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("own.tsv", "Nice film, but far too long."),
+        ("own.csv", "Nice film; but far too long."),
+    ],
+)
+def test_lines_to_predict_without_a_header_stay_whole(tmp_path, name, line):
+    definition = {**REVIEWS, "text": 0, "label": 1, "labels": ["0", "1"], "header": False}
+    path = write(tmp_path / name, line)
+    (example,) = make_task(tmp_path, definition).read_examples(path, "predict")
+    assert example.text_a == line
+
+
 def test_missing_second_texts_in_jsonl(tmp_path):
     rows = [{"a": "x", "b": None, "stars": 1}, {"a": "y", "stars": 0}, {"a": 3, "b": "z"}]
     rows[2]["stars"] = 1
