@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import re
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -23,8 +24,9 @@ SEPARATORS = (",", ";", "\t", "|")
 # A cell may be a whole document; the csv module's own limit is 128 KiB.
 _MAX_CELL = 1 << 24
 _EXCEL_LINE = re.compile(r'"?sep=(.)"?\r?\n', re.IGNORECASE)
-# Without a header, so many lines must agree on their number of columns.
-_COMPARED_LINES = 20
+# Without a header, so many rows must agree on their number of columns.
+_COMPARED_ROWS = 20
+_COMPARED_CHARACTERS = 1 << 20
 
 
 class Cells(NamedTuple):
@@ -97,7 +99,7 @@ def split_cells(
     if excel:
         text, first_line = text[excel.end() :], 2
     separator = dialect.separator or (
-        excel[1] if excel else _recognized_separator(text, usual, columns, header)
+        excel[1] if excel else _recognized_separator(text, usual, columns, header, dialect.quotes)
     )
     if separator != usual and not dialect.separator:
         logging.info("%s: the columns are separated by %r.", path, separator)
@@ -121,22 +123,51 @@ def split_cells(
     return rows
 
 
-def _recognized_separator(text: str, usual: str, columns: Sequence[str | int], header: bool) -> str:
-    """Returns the separator with which the first lines have the most of the columns."""
-    start = "\n".join(split_lines(text[: 1 << 20])[:_COMPARED_LINES])
+def _recognized_separator(
+    text: str,
+    usual: str,
+    columns: Sequence[str | int],
+    header: bool,
+    quotes: bool | None,
+) -> str:
+    """Returns the separator with which the first rows have the most of the columns.
+
+    It is the usual one unless another finds more.
+    """
     names = {column.strip().lower() for column in columns if isinstance(column, str)}
     numbers = {column for column in columns if isinstance(column, int)}
 
-    def found(separator: str) -> int:
-        rows = [row for row in csv.reader(io.StringIO(start), delimiter=separator) if row]
+    def found(separator: str, marks: bool) -> int:
+        rows = _first_rows(text, separator, marks)
         widths = {len(row) for row in (rows[:1] if header else rows)}
         if len(widths) != 1:
             return 0
         (width,) = widths
+        if width == 1 and len(names) + len(numbers) > 1:
+            return 0
         known = names & {name.strip().lower() for name in rows[0]}
         return len(known) + sum(number < width for number in numbers)
 
-    return max((usual, *SEPARATORS), key=found)
+    def most(separator: str) -> int:
+        if quotes is not None:
+            return found(separator, quotes)
+        ways = (True, False) if separator == "\t" else (True,)
+        return max(found(separator, marks) for marks in ways)
+
+    return max((usual, *SEPARATORS), key=most)
+
+
+def _first_rows(text: str, separator: str, quotes: bool) -> list[list[str]]:
+    """Splits a file's first rows that aren't empty, all of them to their ends."""
+    start = text[:_COMPARED_CHARACTERS]
+    if quotes:
+        reader = csv.reader(io.StringIO(start, newline=""), delimiter=separator)
+        rows = list(itertools.islice(filter(None, reader), _COMPARED_ROWS))
+    else:
+        lines = split_lines(start)[:_COMPARED_ROWS]
+        rows = [line.split(separator) for line in lines if line]
+    is_cut = len(start) < len(text) and len(rows) < _COMPARED_ROWS
+    return rows[:-1] if is_cut and len(rows) > 1 else rows
 
 
 def _has_marks(text: str, path: str, header: bool) -> bool:

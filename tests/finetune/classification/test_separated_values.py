@@ -101,6 +101,29 @@ def test_cells_in_quotes_that_may_be_marks_are_warned_of(caplog):
     assert split(text, "\t", Dialect(quotes=True))[1] == ["a", "1"]
 
 
+@pytest.mark.parametrize("quotes", [None, False])
+def test_a_literal_quote_does_not_hide_the_tabs(quotes):
+    rows = ["good film\t1", '"Bad he said\t0', "great\t1"]
+    found = split("\n".join(rows), "\t", Dialect(quotes=quotes), columns=(0, 1), header=False)
+    assert found == [row.split("\t") for row in rows]
+
+
+def test_the_advice_on_a_literal_quote_in_csv_works():
+    text = 'good film,1\n"Bad he said,0\ngreat,1\n'
+    with pytest.raises(UserError) as error:
+        split(text, columns=(0, 1), header=False)
+    assert '"quotes": false' in error.value.remedy
+    found = split(text, dialect=Dialect(quotes=False), columns=(0, 1), header=False)
+    assert found == [["good film", "1"], ['"Bad he said', "0"], ["great", "1"]]
+
+
+@pytest.mark.parametrize("lines", [18, 19, 20])
+def test_a_cell_may_span_the_last_line_that_is_compared(lines):
+    text = "a,1\n" * lines + '"b\nc; ""d""\ne",0\n'
+    found = split(text, columns=(0, 1), header=False)
+    assert found == [["a", "1"]] * lines + [['b\nc; "d"\ne', "0"]]
+
+
 def test_quotes_of_csv_can_be_text():
     assert split('text,label\n"a,1\n', dialect=Dialect(quotes=False))[1] == ['"a', "1"]
 
