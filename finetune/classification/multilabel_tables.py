@@ -5,14 +5,14 @@ from __future__ import annotations
 import ast
 import collections
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from absl import logging
 
 from electra_tf2.errors import UserError
 from electra_tf2.text.tokenizer import Tokenizer
-from finetune.classification.labels import is_missing, label_text
+from finetune.classification.labels import find_label, is_missing, label_text, spellings
 from finetune.classification.multilabel import MultilabelTask
 from finetune.classification.table_tasks import TableTask, sorted_labels
 from finetune.classification.tables import TableRow
@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 _YES_OR_NO = {"0": False, "1": True, "0.0": False, "1.0": True, "false": False, "true": True}
 # A list as Python and JSON print it: quoted texts, numbers and bare words with commas between.
 _ITEM = r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[\w.+-]+)"""
-_LIST = re.compile(rf"\[\s*(?:{_ITEM}\s*(?:,\s*{_ITEM}\s*)*,?\s*)?\]", re.DOTALL)
+_ITEMS = rf"\s*(?:{_ITEM}\s*(?:,\s*{_ITEM}\s*)*,?\s*)?"
+_LIST = re.compile(rf"\[{_ITEMS}\]|\{{{_ITEMS}\}}", re.DOTALL)
+# A tuple of one has a comma, other words in parentheses do not.
+_TUPLE = re.compile(rf"\((?=[^,]*,|\s*\)){_ITEMS}\)", re.DOTALL)
 # What may stand between labels where the separator of the definition never does.
 _OTHER_SEPARATORS = "|;,/"
 
@@ -65,13 +68,15 @@ class TableMultilabel(TableTask, MultilabelTask):
 
     def _inferred_labels(self) -> tuple[str, ...]:
         path = self.data_file("train")
-        found: collections.Counter[str] = collections.Counter()
+        lists = []
         for row in self._read(path, "train"):
             try:
                 self._example(0, row, "predict")  # its text can be used
-                found.update(self._listed(row))
+                lists.append(self._items(row))
             except ValueError:
                 continue  # counted when the examples are read
+        self._refuse_vectors(path, lists)
+        found = [label for items in lists for label in dict.fromkeys(items)]
         if not found:
             raise UserError(
                 "The training data have no label.",
@@ -79,10 +84,25 @@ class TableMultilabel(TableTask, MultilabelTask):
                 received="rows without labels only",
                 remedy=f"Check the column of labels in the hparam tasks.{self.name}.label.",
             )
-        self._warn_of_separators(path, found)
-        return sorted_labels(set(found))
+        names = spellings(found)
+        self._warn_of_separators(path, names)
+        self._warn_of_spellings(path, names)
+        return sorted_labels(set(names))
 
-    def _warn_of_separators(self, path: str, found: collections.Counter[str]) -> None:
+    def _refuse_vectors(self, path: str, lists: Sequence[Sequence[str]]) -> None:
+        """Refuses lists that all hold 0 or 1 for each of several labels without names."""
+        filled = [items for items in lists if items]
+        same_length = len({len(items) for items in filled}) == 1
+        if same_length and all(map(_is_binary, filled)) and any(map(_is_vector, filled)):
+            raise UserError(
+                "The labels of the training data are lists of 0 and 1 without names.",
+                where=path,
+                received=f"[{', '.join(next(filter(_is_vector, filled)))}]",
+                remedy="Name the labels in the order of these lists, with labels in the hparam "
+                f"tasks.{self.name}: {len(filled[0])} of them.",
+            )
+
+    def _warn_of_separators(self, path: str, found: Collection[str]) -> None:
         """Says so if what are taken for labels look like several, with another separator."""
         for other in _OTHER_SEPARATORS:
             several = [label for label in found if other in label.strip(other)]
@@ -123,8 +143,21 @@ class TableMultilabel(TableTask, MultilabelTask):
         return {"labels": tuple(x for x, column in pairs if _is_yes(row.cells[column], x))}
 
     def _listed(self, row: TableRow) -> tuple[str, ...]:
+        """Returns a row's labels, those of the task by their names."""
+        items, labels = self._items(row), self.label_list
+        if _is_binary(items) and not any(find_label(x, labels) for x in ("0", "1")):
+            if len(items) == len(labels):
+                pairs = zip(labels, items, strict=True)
+                return tuple(label for label, item in pairs if _is_yes(item, label))
+            if _is_vector(items):
+                raise ValueError(
+                    f"a list of {len(items)} times 0 or 1, for a task with {len(labels)} labels"
+                )
+        return tuple(dict.fromkeys(find_label(item, labels) or item for item in items))
+
+    def _items(self, row: TableRow) -> list[str]:
         value = row.cells[self.definition.label]
-        return split_labels(value, self.definition.label_separator)
+        return _split_items(value, self.definition.label_separator)
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Takes a trained model's labels."""
@@ -139,33 +172,54 @@ def split_labels(value: Any, separator: str = ",") -> tuple[str, ...]:
 
     Args:
         value: a list; a text in which a separator stands between labels; or a text that prints a
-            list as Python and JSON do, such as `['a', 'b']`.
+            list as Python and JSON do, such as `['a', 'b']`, or a tuple or a set.
         separator: stands between labels.
 
     Raises:
         ValueError: it is something else.
     """
+    return tuple(dict.fromkeys(_split_items(value, separator)))
+
+
+def _split_items(value: Any, separator: str) -> list[str]:
+    """Returns what stands in a cell, in its order; arguments and errors as `split_labels`."""
     if isinstance(value, Mapping):
         raise ValueError(f"{str(value)[:50]!r} is not a list of labels")
     if isinstance(value, str):
         text = value.strip()
         if text and is_missing(text):
             raise ValueError(f"{text!r} stands for missing labels; an empty cell for none")
-        if text.startswith("[") and text.endswith("]"):
-            value = _printed_list(text)
+        printed = _printed_list(text)
+        if printed is not None:
+            value = printed
         else:
             parts = text.split(separator) if separator.strip() else value.split(separator)
             value = [part for part in parts if part.strip()]
     elif not isinstance(value, list):
         value = [value]
-    return tuple(dict.fromkeys(label_text(label) for label in value))
+    return [label_text(label) for label in value]
 
 
-def _printed_list(text: str) -> list[Any]:
-    if not _LIST.fullmatch(text):
+def _printed_list(text: str) -> list[Any] | None:
+    """Returns the items of a list, set or tuple that Python printed; None if it is none."""
+    if text == "set()":
+        return []
+    if text[:1] + text[-1:] not in ("[]", "{}") and not _TUPLE.fullmatch(text):
+        return None
+    if text[0] != "(" and not _LIST.fullmatch(text):
         raise ValueError(f"{text[:50]!r} is not a list of labels")
     items = re.findall(_ITEM, text[1:-1], re.DOTALL)
     return [ast.literal_eval(item) if item[0] in "'\"" else item for item in items]
+
+
+def _is_binary(items: Sequence[str]) -> bool:
+    """Whether there are several items and all of them are 0 or 1."""
+    return len(items) > 1 and all(item.lower() in _YES_OR_NO for item in items)
+
+
+def _is_vector(items: Sequence[str]) -> bool:
+    """Whether items can only be a 0 or 1 for each label: as labels one would be there twice."""
+    return _is_binary(items) and len({_YES_OR_NO[item.lower()] for item in items}) < len(items)
 
 
 def _is_yes(value: Any, label: str) -> bool:

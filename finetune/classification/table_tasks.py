@@ -167,6 +167,29 @@ class TableTask(SingleOutputTask):
                 problems.append(f"line {row.line}: {error}")
         return TrainingLabels(texts, problems)
 
+    def _warn_of_spellings(self, path: str, names: Mapping[str, collections.Counter[str]]) -> None:
+        """Names labels with several spellings, and those that may be missing values or typos."""
+        for name, own in names.items():
+            if len(own) > 1:
+                shown = ", ".join(f"{text!r} ({count} rows)" for text, count in own.items())
+                logging.warning("%s: taken for one label, %r: %s.", path, name, shown)
+            if is_doubtful(name):
+                logging.warning(
+                    "%s: %r is taken for a label (%d rows). If it stands for a missing value, "
+                    "empty these cells; if not, list all labels in the hparam tasks.%s.labels.",
+                    path,
+                    name,
+                    own.total(),
+                    self.name,
+                )
+        alike = collections.defaultdict(list)
+        for name in names:
+            alike[" ".join(name.casefold().split())].append(name)
+        for group in alike.values():
+            if len(group) > 1:
+                shown = ", ".join(f"{name!r} ({names[name].total()} rows)" for name in group)
+                logging.warning("%s: labels that differ in capitals or spaces: %s.", path, shown)
+
     def feature_settings(self) -> dict[str, Any]:
         """Returns what the features depend on."""
         # All keys of both kinds, as in version 0.1.0: stored trials are compared by them.
@@ -243,29 +266,6 @@ class TableClassification(TableTask, ClassificationTask):
                 len(found),
             )
         return labels
-
-    def _warn_of_spellings(self, path: str, names: Mapping[str, collections.Counter[str]]) -> None:
-        """Names labels with several spellings, and those that may be missing values or typos."""
-        for name, own in names.items():
-            if len(own) > 1:
-                shown = ", ".join(f"{text!r} ({count} rows)" for text, count in own.items())
-                logging.warning("%s: taken for one label, %r: %s.", path, name, shown)
-            if is_doubtful(name):
-                logging.warning(
-                    "%s: %r is taken for a label (%d rows). If it stands for a missing value, "
-                    "empty these cells; if not, list all labels in the hparam tasks.%s.labels.",
-                    path,
-                    name,
-                    own.total(),
-                    self.name,
-                )
-        alike = collections.defaultdict(list)
-        for name in names:
-            alike[" ".join(name.casefold().split())].append(name)
-        for group in alike.values():
-            if len(group) > 1:
-                shown = ", ".join(f"{name!r} ({names[name].total()} rows)" for name in group)
-                logging.warning("%s: labels that differ in capitals or spaces: %s.", path, shown)
 
     def read_examples(self, path: str, split: str) -> list[InputExample]:
         """Reads a file; see `Task`.

@@ -102,13 +102,20 @@ def test_files(tmp_path, file, lines, definition):
         ("[1, two]", ("1", "two")),
         ([1, True, " x "], ("1", "true", "x")),
         (3, ("3",)),
+        ("('a', 'b, c')", ("a", "b, c")),
+        ("('a',)", ("a",)),
+        ("{'b', 'a'}", ("b", "a")),
+        ("()", ()),
+        ("set()", ()),
+        ("(other), (a)", ("(other)", "(a)")),
+        ("(other)", ("(other)",)),
     ],
 )
 def test_cells(value, labels):
     assert split_labels(value) == labels
 
 
-@pytest.mark.parametrize("value", ["['a' 'b']", "[a b]", {"a": 1}, [["a"]], [""]])
+@pytest.mark.parametrize("value", ["['a' 'b']", "[a b]", "{'a': 1}", {"a": 1}, [["a"]], [""]])
 def test_cells_that_are_not_lists_of_labels(value):
     with pytest.raises(ValueError):
         split_labels(value)
@@ -142,6 +149,44 @@ def test_labels_that_training_lacks_are_named_and_count_as_missed(tmp_path, monk
     results = dict(scorer.get_results())
     assert results["micro_f1"] == pytest.approx(100 * 2 * 2 / (2 + 4))
     assert results["subset_accuracy"] == 50
+
+
+VECTORS = {
+    "train.jsonl": jsonl(
+        {"body": "a", "topics": [0, 1, 1]},
+        {"body": "b", "topics": [False, False, False]},
+        {"body": "c", "topics": [1.0, 0.0, 0.0]},
+    ),
+    "train.csv": ["body,topics", 'a,"[0, 1, 1]"', 'b,"[0, 0, 0]"', 'c,"[1, 0, 0]"'],
+}
+
+
+@pytest.mark.parametrize("file", VECTORS)
+def test_lists_of_0_and_1_need_names(tmp_path, file):
+    write(tmp_path / "t" / file, *VECTORS[file])
+    task = make_task(tmp_path, {**TOPICS, "labels": ["sea", "land", "air"]})
+    assert labels_of(task) == [("land", "air"), (), ("sea",)]
+    with pytest.raises(UserError, match="labels in the hparam tasks.t: 3") as error:
+        make_task(tmp_path, TOPICS).get_feature_specs()
+    assert error.value.where.endswith(file) and error.value.received == "[0, 1, 1]"
+    with pytest.raises(UserError, match="for a task with 2 labels"):
+        make_task(tmp_path, {**TOPICS, "labels": ["sea", "land"]}).get_examples("train")
+
+
+def test_0_and_1_may_be_labels(tmp_path):
+    write(tmp_path / "t" / "train.tsv", "body\ttopics", "a\t0,1", "b\t1", "c\t")
+    assert labels_of(make_task(tmp_path, TOPICS)) == [("0", "1"), ("1",), ()]
+
+
+def test_spellings_of_a_label_are_one(tmp_path, caplog):
+    lists = [["cafe\u0301", "caf\u00e9"], ["caf\u00e9"], [7], [7.0]]
+    rows = [{"body": "a", "topics": topics} for topics in lists]
+    for name in ("train", "dev"):
+        write(tmp_path / "t" / f"{name}.jsonl", *jsonl(*rows))
+    task = make_task(tmp_path, TOPICS)
+    assert task.label_list == ("7", "caf\u00e9")
+    assert labels_of(task, "dev") == [("caf\u00e9",), ("caf\u00e9",), ("7",), ("7",)]
+    assert "taken for one label" in caplog.text and "never predicted" not in caplog.text
 
 
 def test_no_labels_at_all(tmp_path):
