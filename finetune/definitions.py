@@ -16,7 +16,7 @@ from typing import Any, Literal
 from electra_tf2.errors import UserError, nearest_name_hint
 from electra_tf2.hparams.record import HParams
 from electra_tf2.hparams.types import NonNegativeInt, ProbabilityBelowOne
-from finetune.classification.labels import label_text
+from finetune.classification.labels import find_label, label_text
 from finetune.classification.tables import SUFFIXES, table_suffix
 
 SPLITS = ("train", "dev", "test")
@@ -117,10 +117,10 @@ class ClassificationDefinition(TableDefinition):
         self.labels = _label_list(self.labels, at_least=2)
         if isinstance(self.class_weights, dict):
             self.class_weights = dict(_weight(*pair) for pair in self.class_weights.items())
-            known = self.labels or self.class_weights
+            known = [*map(str, self.labels or self.class_weights)]
             for name in self.class_weights:
-                if name not in known:
-                    remedy = nearest_name_hint(name, map(str, known))
+                if find_label(name, known) is None:
+                    remedy = nearest_name_hint(name, known)
                     raise refusal("class_weights", "names another label", name, remedy)
 
 

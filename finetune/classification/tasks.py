@@ -19,6 +19,7 @@ from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.modeling.layers import dropout
 from electra_tf2.text.rows import SHORTEST, make_row
 from electra_tf2.text.tokenizer import Tokenizer
+from finetune.classification.labels import find_label
 from finetune.classification.metrics import AccuracyScorer
 from finetune.classification.windows import Join, Windows, join_outputs
 from finetune.data_files import outputs_by_eid
@@ -320,17 +321,31 @@ class ClassificationTask(SingleOutputTask):
     def _weights(self, examples: Sequence[InputExample]) -> Mapping[Any, float]:
         """Returns class -> weight."""
         if isinstance(self.class_weights, Mapping):
-            unknown = [name for name in self.class_weights if name not in self.label_list]
-            if unknown:
-                raise UserError(
-                    "A class with a weight is not one of the task's.",
-                    where=f"hparam tasks.{self.name}.class_weights",
-                    received=repr(unknown[0]),
-                    remedy=nearest_name_hint(unknown[0], self.label_list),
-                )
-            return self.class_weights
+            return self._named_weights(self.class_weights)
         counts = collections.Counter(example.label for example in examples)
         return {label: len(examples) / (len(counts) * n) for label, n in counts.items()}
+
+    def _named_weights(self, given: Mapping[str, float]) -> Mapping[str, float]:
+        """Returns weights by the classes' own names; refuses other classes and two of one."""
+        where, names = f"hparam tasks.{self.name}.class_weights", {}
+        for name in given:
+            label = find_label(name, self.label_list)
+            if label is None:
+                raise UserError(
+                    "A class with a weight is not one of the task's.",
+                    where=where,
+                    received=repr(name),
+                    remedy=nearest_name_hint(name, self.label_list),
+                )
+            if label in names:
+                raise UserError(
+                    f"The class {label!r} has two weights.",
+                    where=where,
+                    received=f"{names[label]!r} and {name!r}, which are one label",
+                    remedy="Leave one of the two out.",
+                )
+            names[label] = name
+        return {label: given[name] for label, name in names.items()}
 
     def label_feature(self, example: InputExample) -> tuple[str, int]:
         """Returns `label_ids` and the class's number."""

@@ -102,6 +102,17 @@ def test_weights_of_classes(tmp_path):
     assert [spec.name for spec in given.get_feature_specs()] == ["label_ids", "weights"]
 
 
+@pytest.mark.parametrize("labels", [None, ["false", "true"]])
+def test_weights_of_classes_in_another_spelling(tmp_path, labels):
+    write(tmp_path / "t" / "train.tsv", "body\tstars", "a\ttrue", "b\tfalse")
+    definition = {**REVIEWS, "labels": labels, "class_weights": {"1": 3.0}}
+    assert weights(make_task(tmp_path, definition), ["true", "false"]) == [3, 1]
+    twice = {**definition, "class_weights": {"1": 3.0, "true": 2.0}}
+    with pytest.raises(UserError, match="two weights") as error:
+        weights(make_task(tmp_path, twice), ["true", "false"])
+    assert error.value.where == "hparam tasks.t.class_weights"
+
+
 def test_a_weight_of_no_class(tmp_path):
     write(tmp_path / "t" / "train.tsv", "body\tstars", "a\tgood", "b\tbad")
     definition = {**REVIEWS, "labels": None, "class_weights": {"godd": 2}}
