@@ -116,12 +116,13 @@ class TableTask(SingleOutputTask):
         columns = [definition.text, *(labels if split in _LABELLED else [])]
         # A file that is one column of texts may have a separator once in each of its lines.
         expects_labels = split in _LABELLED or definition.header
+        nullable = [] if definition.text_b is None else [definition.text_b]
         if definition.id is not None and split != "train":
-            columns.append(definition.id)
+            nullable.append(definition.id)
         return read_table(
             path,
             tuple(dict.fromkeys(columns)),
-            () if definition.text_b is None else (definition.text_b,),
+            nullable,
             definition.header,
             expected=labels if expects_labels else (),
             dialect=Dialect(definition.separator, definition.quotes),
@@ -152,7 +153,7 @@ class TableTask(SingleOutputTask):
         return label_text(value)
 
     def _id(self, row: TableRow) -> str | float | None:
-        """A row's own id as it stands in the file; a number in JSON stays one."""
+        """A row's own id as it stands in the file, a JSON number as one; None if it has none."""
         value = None if self.definition.id is None else row.cells.get(self.definition.id)
         return value if value is None or isinstance(value, int | float) else cell_text(value)
 

@@ -157,6 +157,17 @@ def test_predictions_carry_the_ids_of_the_file(tmp_path, file, lines, wanted):
     assert [record["id"] for record in records] == wanted
 
 
+@pytest.mark.parametrize("split", ["dev", "predict"])
+def test_a_row_without_an_id_is_predicted_by_its_number(tmp_path, split):
+    rows = [{"key": "x"}, {"key": None}, {}]
+    lines = [json.dumps({"body": "a", "stars": "1", **row}) for row in rows]
+    path = write(tmp_path / "new.jsonl", *lines)
+    task = make_task(tmp_path, {**REVIEWS, "id": "key"})
+    examples = task.read_examples(path, split)
+    outputs = [{"eid": i, "logits": np.zeros(2), "predictions": 0} for i in range(3)]
+    assert [r["id"] for r in task.prediction_records(split, outputs, examples)] == ["x", 1, 2]
+
+
 def test_a_column_of_ids_that_is_missing(tmp_path):
     path = write(tmp_path / "new.tsv", "body", "a")
     with pytest.raises(UserError, match="'key'"):
