@@ -258,7 +258,7 @@ class _Reader:
     def _num_columns(self) -> int:
         if self._layout.per_line not in ("word", "sentence"):
             return 2
-        return max(self._lines.counts, key=self._lines.counts.__getitem__, default=0)
+        return self._lines.usual_count
 
     def result(self) -> TagFile:
         """Returns what was read, with what there is to say of it.

@@ -182,7 +182,7 @@ class Lines:
 
     A line that begins with `#` is a comment, unless it looks like the lines of words: it has as
     many columns as some of them, and one of their tags or one that marks a span. (`#` is a word of
-    the Wall Street Journal's and begins words of tweets.)
+    the Wall Street Journal's, whose tag in the Penn Treebank is `#`, and begins words of tweets.)
 
     Args:
         plain: see `plain_lines`.
@@ -191,11 +191,13 @@ class Lines:
 
     Attributes:
         counts: number of columns -> number of plain lines with so many.
+        usual_count: number of columns that most plain lines have; 0 without such lines.
     """
 
     def __init__(self, plain: Sequence[str], layout: Layout, columns: Columns):
         rows = [layout.split(line) for line in plain]
         self.counts = Counter(map(len, rows))
+        self.usual_count = max(self.counts, key=self.counts.__getitem__, default=0)
         self._layout = layout
         self._tag = columns.tag
         self._tags = {(cell(row, columns.tag) or "").strip() for row in rows}
@@ -224,7 +226,11 @@ class Lines:
             return spaced or not in_sentence
         tag = (cell(cells, self._tag) or "").strip()
         is_tag = tag in self._tags or _TAG.fullmatch(tag) is not None
-        return spaced and len(cells) > 1 and not is_tag
+        if tag == COMMENT and (in_sentence or len(cells) == self.usual_count):
+            is_tag = True
+        # A remark has no tabs, but may well have as many spaces as the lines of words.
+        is_row = in_sentence and self._layout.separator is not None
+        return spaced and len(cells) > 1 and not is_tag and not is_row
 
     def is_no_word(self, cells: Sequence[str]) -> bool:
         """Whether a line of CoNLL-U is a range of words (1-2) or an empty node (1.1)."""

@@ -163,6 +163,19 @@ def test_a_number_sign_may_be_a_word(tmp_path):
     assert words[0].words == ("#tag", "#", "the")
 
 
+@pytest.mark.parametrize("separator", ["\t", " "])
+def test_the_tag_of_the_number_sign(tmp_path, separator):
+    text = "of IN\n# #\n5 CD\n\n# #\n6 CD\n".replace(" ", separator)
+    assert _pairs(_read(tmp_path, text)) == [
+        [("of", "IN"), ("#", "#"), ("5", "CD")],
+        [("#", "#"), ("6", "CD")],
+    ]
+
+
+def test_rows_of_a_sentence_are_no_comments(tmp_path):
+    assert _read(tmp_path, "of\tIN\n#\tSYM\n5\tCD\n")[0].words == ("of", "#", "5")
+
+
 def test_conll_u(tmp_path):
     rows = ["# text = du vin", "1-2\tdu\t_\t_", "1\tde\tADP\t_", "2\tle\tDET\t_"]
     rows += ["2.1\tbu\tVERB\t_", "3\tvin\tNOUN\t_"]
