@@ -137,6 +137,8 @@ def _questions(paragraphs: Iterable[Paragraph], form: QuestionFormat):
 def _gold(
     question: Mapping[str, Any], where: str, form: QuestionFormat, unanswerable: bool
 ) -> tuple[str, ...]:
+    if unanswerable and _marked_impossible(question, where):
+        return ()  # what is annotated there, as in KLUE-MRC, is plausible but wrong
     gold = form.gold(question, where)
     if not gold and not unanswerable:
         raise UserError(
@@ -149,6 +151,14 @@ def _gold(
     return gold
 
 
+def _marked_impossible(question: Mapping[str, Any], where: str) -> bool | None:
+    """Returns what a question's `is_impossible` says; None where that is missing or null."""
+    value = question.get("is_impossible")
+    if value in (0, 1):  # as tables have true and false
+        return bool(value)
+    return None if value is None else field(question, "is_impossible", bool, where)
+
+
 def _annotate(
     example: QAExample,
     question: Mapping[str, Any],
@@ -159,11 +169,11 @@ def _annotate(
     official: bool,
 ) -> tuple[QAExample, str]:
     """Returns the example with what to train on, and a remark on the answer's position."""
-    marked = "is_impossible" in question
-    if unanswerable and marked and field(question, "is_impossible", bool, where):
+    marked = _marked_impossible(question, where) if unanswerable else None
+    if marked:
         return dataclasses.replace(example, is_impossible=True), ""
     annotation = form.annotation(question, where)
-    if annotation is None and unanswerable and not marked:
+    if annotation is None and unanswerable and marked is None:
         return dataclasses.replace(example, is_impossible=True), ""
     if annotation is None:
         raise AnswerNotFound("it has no answer")

@@ -32,7 +32,8 @@ class LimitReport:
         self._where = where
         self._config = config
         self._num_answers = self._num_questions = self._cut_queries = self._cut_answers = 0
-        self._inexact = 0
+        self._inexact = self._overlong = 0
+        self._word_limit = 0
         self._lengths: list[int] = []
         self._largest_stride: int | None = None
 
@@ -45,7 +46,11 @@ class LimitReport:
         first, last = question.answer_pieces
         length = last - first + 1
         self._num_answers += 1
-        self._inexact += question.exceeds_answer
+        if question.exceeds_answer:
+            overlong = question.overlong
+            self._overlong += overlong
+            self._inexact += not overlong
+            self._word_limit = question.offsets.casing.max_word_characters
         if length > self._config.max_answer_length:
             self._lengths.append(length)
         if question.windows and not any(any(question.labels(w)) for w in question.windows):
@@ -66,14 +71,7 @@ class LimitReport:
                 self._num_questions,
                 config.max_query_length,
             )
-        if self._inexact:
-            logging.warning(
-                "%s: %d of %d answers begin or end within a word piece, such as an unknown word: "
-                "more than the answer is learned. A vocabulary of the language leaves fewer.",
-                self._where,
-                self._inexact,
-                self._num_answers,
-            )
+        self._log_inexact()
         if self._lengths:
             logging.warning(
                 "%s: %d of %d answers have more than max_answer_length = %d tokens. They are "
@@ -95,6 +93,28 @@ class LimitReport:
                 config.max_seq_length,
                 config.doc_stride,
                 remedy if self._largest_stride > 0 else "Raise max_seq_length.",
+            )
+
+    def _log_inexact(self) -> None:
+        """Warns of answers that no pieces spell."""
+        if self._inexact:
+            logging.warning(
+                "%s: %d of %d answers begin or end within a word piece, such as an unknown word: "
+                "more than the answer is learned. A vocabulary of the language leaves fewer.",
+                self._where,
+                self._inexact,
+                self._num_answers,
+            )
+        if self._overlong:
+            logging.warning(
+                "%s: %d of %d answers begin or end within a word of more than %d characters, which "
+                "is unknown: all of it is learned. Pre-train with a higher --max-word-characters "
+                "of build_vocabulary.py or build_pretraining_dataset.py, or put spaces between the "
+                "words, there and here (docs/languages.md).",
+                self._where,
+                self._overlong,
+                self._num_answers,
+                self._word_limit,
             )
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from electra_tf2.errors import UserError
-from electra_tf2.text.normalization import Casing, is_ideograph
+from electra_tf2.text.normalization import Casing, is_ideograph, normalize
 from electra_tf2.text.offsets import tokenize_with_offsets
 from electra_tf2.text.tokenizer import Tokenizer
 from finetune.qa.annotations import Passage
@@ -42,10 +42,14 @@ class PieceOffsets:
 
     Args:
         tokenizer: word -> pieces.
+
+    Attributes:
+        casing: that of the tokenizer.
     """
 
     def __init__(self, tokenizer: Tokenizer):
         self._tokenizer = tokenizer
+        self.casing = tokenizer.casing
         # Finding them takes long, and questions about a passage follow each other.
         self.of = functools.lru_cache(maxsize=4096)(self._of)
 
@@ -115,6 +119,13 @@ class TokenizedQuestion:
     def exceeds_answer(self) -> bool:
         """Whether the answer begins or ends within one of its pieces, such as an unknown word."""
         return self._label[2]
+
+    @property
+    def overlong(self) -> bool:
+        """Whether the answer's words hold one that is too long to be split into pieces."""
+        example, casing = self.example, self.offsets.casing
+        text = " ".join(self.passage.words[example.first_word : example.last_word + 1])
+        return max(map(len, normalize(text, casing)), default=0) > casing.max_word_characters
 
     @functools.cached_property
     def _label(self) -> tuple[int, int, bool]:

@@ -17,12 +17,13 @@ from electra_tf2.errors import UserError
 from finetune.data_files import read_text
 from finetune.tagging.layout import (
     DOCUMENT_START,
+    END_OF_SENTENCE,
+    MOST,
     TAB,
     Columns,
     Layout,
     Lines,
     cell,
-    is_between_sentences,
     plain_lines,
     recognize_layout,
 )
@@ -64,6 +65,7 @@ class TagFile:
     Attributes:
         sentences: in the file's order, at least one.
         layout: how it was read.
+        trained: `layout` with what it tells of files without tags, if this is the training file.
         num_columns: number of columns that most of its lines have.
         notes: what to tell the user of how it was read.
         warnings: what may be wrong with it.
@@ -71,6 +73,7 @@ class TagFile:
 
     sentences: list[Sentence]
     layout: Layout
+    trained: Layout
     num_columns: int
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -98,7 +101,8 @@ def read_sentences(
             words numbers them, or a line lacks a column; names the file and the line.
     """
     lines = _lines(path)
-    layout = recognize_layout(lines, columns, None if with_tags else trained)
+    trained = None if with_tags else trained
+    layout = recognize_layout(lines, columns, trained)
     reader = _Reader(path, lines, layout, columns, with_tags)
     for number, line in enumerate(lines, 1):
         reader.take(number, line)
@@ -111,6 +115,8 @@ def read_sentences(
             remedy="Write a word and its tag on each line, and an empty line between sentences.",
         )
     _check_not_numbers(path, reader.sentences, columns)
+    if not with_tags:
+        reader.check_not_sentences(trained)
     return reader.result()
 
 
@@ -118,7 +124,7 @@ class TagReader:
     """Reads the files of a task, and says once of each what there is to say.
 
     Attributes:
-        trained: the layout of the training file, once that is known.
+        trained: what the training file's `TagFile.trained` is, once that is known.
     """
 
     def __init__(self):
@@ -187,6 +193,7 @@ class _Reader:
         self._lines = Lines(plain_lines(lines), layout, columns)
         self._rows: list[tuple[str, str, int]] = []
         self._comments = self._no_words = 0
+        self._has_eos = False
         self._widths: list[tuple[int, int]] = []  # line, number of columns
         self._empty_words: list[int] = []
         self._other_columns: list[int] = []
@@ -194,7 +201,8 @@ class _Reader:
 
     def take(self, number: int, line: str) -> None:
         cells = self._layout.split(line)
-        if not cells or is_between_sentences(line):
+        if not cells or self._layout.ends_sentence(line):
+            self._has_eos |= line.strip() == END_OF_SENTENCE
             self.end_sentence()
         elif self._lines.is_comment(line, cells, bool(self._rows)):
             self._comments += 1
@@ -258,23 +266,44 @@ class _Reader:
     def _num_columns(self) -> int:
         if self._layout.per_line not in ("word", "sentence"):
             return 2
-        return max(self._lines.counts, key=self._lines.counts.__getitem__, default=0)
+        return self._lines.usual_count
 
-    def result(self) -> TagFile:
-        """Returns what was read, with what there is to say of it.
+    def check_not_sentences(self, trained: Layout | None) -> None:
+        """Refuses lines without tags that are sentences, of which one word each would be read.
+
+        Args:
+            trained: as for `read_sentences`.
 
         Raises:
-            UserError: lines without tags are sentences, of which one word each would be read.
+            UserError: the lines are such sentences.
         """
-        notes, warnings = [], []
-        first = self.sentences[0]
-        if not self._with_tags and 2 * len(self._other_columns) > self._lines.counts.total():
+        counts, usual = self._lines.counts, self._num_columns
+        known = trained.num_columns if trained and self._layout.separator is None else None
+        unlike = known is not None and usual not in (0, 1, known - 1, known)
+        if unlike or 2 * len(self._other_columns) > counts.total():
             raise UserError(
                 "Each line of the file seems to be a sentence, not a word.",
-                where=f"{self._path}, line {first.lines[0]}",
-                received=f"lines of {min(self._lines.counts)} to {max(self._lines.counts)} words",
+                where=f"{self._path}, line {self.sentences[0].lines[0]}",
+                received=f"lines of {min(counts)} to {max(counts)} words",
                 remedy="Write one word per line, and an empty line between sentences.",
             )
+
+    def _trained(self) -> Layout:
+        """See `TagFile.trained`."""
+        if self._layout.per_line != "word":
+            return self._layout
+        counts, usual = self._lines.counts, self._num_columns
+        return dataclasses.replace(
+            self._layout,
+            num_columns=usual if counts[usual] >= MOST * counts.total() else None,
+            has_spaces=any(word.isspace() for each in self.sentences for word in each.words),
+            has_eos=self._has_eos,
+        )
+
+    def result(self) -> TagFile:
+        """Returns what was read, with what there is to say of it."""
+        notes, warnings = [], []
+        first = self.sentences[0]
         if first.tags and {first.words[0].lower(), first.tags[0].lower()} <= set(_NAMES.split()):
             warnings.append(
                 f"line {first.lines[0]} looks like the names of the columns "
@@ -303,7 +332,12 @@ class _Reader:
                 "sentences"
             )
         return TagFile(
-            self.sentences, self._layout, self._num_columns, tuple(notes), tuple(warnings)
+            self.sentences,
+            self._layout,
+            self._trained(),
+            self._num_columns,
+            tuple(notes),
+            tuple(warnings),
         )
 
     def _lacks_column(self, number: int, line: str) -> UserError:

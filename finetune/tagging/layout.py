@@ -13,7 +13,7 @@ from typing import Literal
 
 COMMENT = "#"
 DOCUMENT_START = "-DOCSTART-"
-_END_OF_SENTENCE = "EOS"  # of MeCab and its relatives
+END_OF_SENTENCE = "EOS"  # of MeCab and its relatives
 TAB = "\t"
 MARKS_OF_TAGS: tuple[Literal["/", "_", "|"], ...] = ("/", "_", "|")
 # White space between columns. A no-break space, or another one that has a width of its own, is part
@@ -27,7 +27,7 @@ _OTHER_ID = re.compile(r"\d+[-.]\d+")
 _INVISIBLE = "\ufeff\u200b\u200c\u200d\u2060"
 # The share of a file's lines that have to have tabs, or of its words to look like "Anna/B-PER":
 # the others are then mistakes.
-_MOST = 0.9
+MOST = 0.9
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,14 +63,24 @@ class Layout:
         per_line: "word": a word and its tag; "sentence": the words of a sentence in one column and
             as many tags in another; "/", "_" or "|": the words of a sentence, each followed by this
             character and its tag.
+        num_columns: number of columns that nearly all lines of the training file have; None if
+            they vary, or if it isn't known.
+        has_spaces: whether words of the training file are spaces: a line of spaces is then a word.
+        has_eos: whether `EOS` alone on a line ends a sentence, rather than being a word.
     """
 
     separator: str | None = None
     per_line: Literal["word", "sentence", "/", "_", "|"] = "word"
+    num_columns: int | None = None
+    has_spaces: bool = False
+    has_eos: bool = True
 
     def __post_init__(self):
         is_separator = self.separator is None or isinstance(self.separator, str) and self.separator
-        if not is_separator or self.per_line not in ("word", "sentence", *MARKS_OF_TAGS):
+        is_known = self.num_columns is None or isinstance(self.num_columns, int)
+        is_known &= isinstance(self.has_spaces, bool) and isinstance(self.has_eos, bool)
+        is_known &= self.per_line in ("word", "sentence", *MARKS_OF_TAGS)
+        if not is_separator or not is_known:
             raise ValueError(f"There is no such layout. Received: {self}")
 
     def split(self, line: str) -> list[str]:
@@ -79,13 +89,23 @@ class Layout:
         What tabs separate is kept as it is: a word may be a space, or empty.
         """
         if not line.strip():
-            return []
+            return [line] if self._is_space(line) else []
         if self.separator is None:
             return [part for part in _SPACES.split(line) if part]
         cells = line.split(self.separator)
         if self.separator != TAB:
             cells = [part.strip(" \t") or part for part in cells]
         return cells if any(map(str.strip, cells)) else []
+
+    def ends_sentence(self, line: str) -> bool:
+        """Whether a line is empty or says that a sentence ends or a document begins."""
+        bare = line.strip().strip(_INVISIBLE)
+        if bare == END_OF_SENTENCE:
+            return self.has_eos
+        return bare.startswith(DOCUMENT_START) or not bare and not self._is_space(line)
+
+    def _is_space(self, line: str) -> bool:
+        return self.has_spaces and line.isspace() and TAB not in line
 
     def describe(self) -> str:
         """Says how the file is read, for a message; "" for a word a line and white space."""
@@ -102,14 +122,8 @@ def plain_lines(lines: Sequence[str]) -> list[str]:
     return [
         line
         for line in lines
-        if not line.lstrip().startswith(COMMENT) and not is_between_sentences(line)
+        if not line.lstrip().startswith(COMMENT) and not Layout().ends_sentence(line)
     ]
-
-
-def is_between_sentences(line: str) -> bool:
-    """Whether a line is empty or says that a sentence ends or a document begins."""
-    line = line.strip().strip(_INVISIBLE)
-    return not line or line == _END_OF_SENTENCE or line.startswith(DOCUMENT_START)
 
 
 def recognize_layout(
@@ -120,14 +134,14 @@ def recognize_layout(
     Args:
         lines: all lines.
         columns: what the task's definition says.
-        trained: the layout of the training file, for a file that may lack tags: lines without any
-            separator don't tell how they are meant.
+        trained: what a training file's `TagFile.trained` was, for a file that may lack tags: lines
+            without any separator don't tell how they are meant.
     """
     plain, given = plain_lines(lines), Layout(columns.separator)
     if columns.separator is not None:
         table = given
     else:
-        has_tabs = plain and sum(TAB in line for line in plain) >= _MOST * len(plain)
+        has_tabs = plain and sum(TAB in line for line in plain) >= MOST * len(plain)
         table = Layout(TAB) if has_tabs else None
     if table and _holds_sentences(plain, table, columns):
         return dataclasses.replace(table, per_line="sentence")
@@ -139,9 +153,8 @@ def recognize_layout(
                 return Layout(None, mark)
     if trained is not None and trained.per_line != "word":
         return Layout(TAB, "sentence")  # of the words alone
-    if trained is not None and columns.separator is None:
-        if any(len(given.split(line)) == 1 for line in plain):
-            return dataclasses.replace(given, separator=trained.separator)
+    if trained is not None and (not plain or any(len(given.split(line)) == 1 for line in plain)):
+        return dataclasses.replace(trained, separator=columns.separator or trained.separator)
     return given
 
 
@@ -174,7 +187,7 @@ def _holds_marked_words(plain: Sequence[str], mark: str) -> bool:
     lines = [line.split() for line in plain]
     words = [word for line in lines for word in line]
     marked = sum(all(word.rpartition(mark)[::2]) for word in words)
-    return marked >= _MOST * len(words) and sum(len(line) > 1 for line in lines) > len(lines) / 2
+    return marked >= MOST * len(words) and sum(len(line) > 1 for line in lines) > len(lines) / 2
 
 
 class Lines:
@@ -182,7 +195,7 @@ class Lines:
 
     A line that begins with `#` is a comment, unless it looks like the lines of words: it has as
     many columns as some of them, and one of their tags or one that marks a span. (`#` is a word of
-    the Wall Street Journal's and begins words of tweets.)
+    the Wall Street Journal's, whose tag in the Penn Treebank is `#`, and begins words of tweets.)
 
     Args:
         plain: see `plain_lines`.
@@ -191,11 +204,13 @@ class Lines:
 
     Attributes:
         counts: number of columns -> number of plain lines with so many.
+        usual_count: number of columns that most plain lines have; 0 without such lines.
     """
 
     def __init__(self, plain: Sequence[str], layout: Layout, columns: Columns):
         rows = [layout.split(line) for line in plain]
         self.counts = Counter(map(len, rows))
+        self.usual_count = max(self.counts, key=self.counts.__getitem__, default=0)
         self._layout = layout
         self._tag = columns.tag
         self._tags = {(cell(row, columns.tag) or "").strip() for row in rows}
@@ -224,7 +239,11 @@ class Lines:
             return spaced or not in_sentence
         tag = (cell(cells, self._tag) or "").strip()
         is_tag = tag in self._tags or _TAG.fullmatch(tag) is not None
-        return spaced and len(cells) > 1 and not is_tag
+        if tag == COMMENT and (in_sentence or len(cells) == self.usual_count):
+            is_tag = True
+        # A remark has no tabs, but may well have as many spaces as the lines of words.
+        is_row = in_sentence and self._layout.separator is not None
+        return spaced and len(cells) > 1 and not is_tag and not is_row
 
     def is_no_word(self, cells: Sequence[str]) -> bool:
         """Whether a line of CoNLL-U is a range of words (1-2) or an empty node (1.1)."""

@@ -248,8 +248,9 @@ class TaggingTask(Task):
         """
         state = self.get_state()
         separated = state.pop("separate_ideographs")
-        if state.get("layout", {}).get("per_line") == "word":
-            del state["layout"]
+        layout = state.pop("layout", {})
+        if layout.get("per_line", "word") != "word":
+            state["layout"] = {name: layout[name] for name in ("separator", "per_line")}
         paths = {self.path(self.file_name(split)) for split in SPLITS}
         read_otherwise, has_ideographs = self._reader.differences(paths, self.columns)
         if read_otherwise:
@@ -335,7 +336,7 @@ class TaggingTask(Task):
         """Reads the labels, and whether and how they mark spans, from the files of all splits."""
         train = self.path(self.file_name("train"))
         found = self._reader.read(train, self.columns, with_tags=True)
-        self._reader.trained = found.layout
+        self._reader.trained = found.trained
         splits = {train: found.sentences}
         for split in ("dev", "test"):
             path = self.path(self.file_name(split))

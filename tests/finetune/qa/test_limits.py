@@ -60,6 +60,15 @@ def test_answers_that_no_pieces_spell(warnings):
     assert "1 of 2 answers begin or end within a word piece" in warnings.text
 
 
+def test_answers_in_words_over_the_limit(warnings):
+    for passage in ("the " + "cat" * 70, "the (" + "cat" * 70 + ")"):
+        warnings.clear()
+        featurize([example(passage, answer="cat"), example("the cat", answer="cat")])
+        for part in ("1 of 2 answers", "more than 200 characters", "--max-word-characters"):
+            assert part in warnings.text
+        assert "A vocabulary" not in warnings.text
+
+
 @pytest.mark.parametrize("is_training", [True, False])
 def test_questions_that_are_cut(warnings, is_training):
     examples = [example(CONTEXT, question="who " * n) for n in (16, 17, 30)]

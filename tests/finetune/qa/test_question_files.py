@@ -39,6 +39,23 @@ def test_squad_to_score(tmp_path):
     assert (second.gold, second.is_impossible) == ((), False)
 
 
+def test_plausible_answers_are_wrong(tmp_path):
+    plausible = question("q2", answers=[("mat", 23)], is_impossible=True)  # as in KLUE-MRC
+    for split in ("train", "dev"):
+        write_squad(tmp_path, split, (CONTEXT, [GOOD, plausible]))
+    task = make_task(tmp_path, "squad")
+    assert [e.is_impossible for e in task.get_examples("train")] == [False, True]
+    assert [e.gold for e in task.get_examples("dev")] == [("cat", "The cat"), ()]
+
+
+def test_is_impossible_as_tables_have_it(tmp_path):
+    answered = [{**GOOD, "id": f"q{value}", "is_impossible": value} for value in (1, 0, None)]
+    unknown = question("no", is_impossible=None)
+    write_squad(tmp_path, "train", (CONTEXT, [*answered, unknown]))
+    examples = make_task(tmp_path, "squad").get_examples("train")
+    assert [e.is_impossible for e in examples] == [True, False, False, True]
+
+
 def test_squad_to_predict(tmp_path):
     questions = [{"id": "q1", "question": "who?"}, {"id": 2, "question": "where?"}]
     path = write_squad(tmp_path, "mine", (CONTEXT, questions))

@@ -1,5 +1,8 @@
 """Reading files of words and tags, of every layout that people have."""
 
+import dataclasses
+import json
+
 import pytest
 
 from electra_tf2.errors import UserError
@@ -163,6 +166,19 @@ def test_a_number_sign_may_be_a_word(tmp_path):
     assert words[0].words == ("#tag", "#", "the")
 
 
+@pytest.mark.parametrize("separator", ["\t", " "])
+def test_the_tag_of_the_number_sign(tmp_path, separator):
+    text = "of IN\n# #\n5 CD\n\n# #\n6 CD\n".replace(" ", separator)
+    assert _pairs(_read(tmp_path, text)) == [
+        [("of", "IN"), ("#", "#"), ("5", "CD")],
+        [("#", "#"), ("6", "CD")],
+    ]
+
+
+def test_rows_of_a_sentence_are_no_comments(tmp_path):
+    assert _read(tmp_path, "of\tIN\n#\tSYM\n5\tCD\n")[0].words == ("of", "#", "5")
+
+
 def test_conll_u(tmp_path):
     rows = ["# text = du vin", "1-2\tdu\t_\t_", "1\tde\tADP\t_", "2\tle\tDET\t_"]
     rows += ["2.1\tbu\tVERB\t_", "3\tvin\tNOUN\t_"]
@@ -235,6 +251,36 @@ def test_names_of_columns_are_warned_of(tmp_path):
 def test_sentences_are_no_words_to_predict(tmp_path):
     with pytest.raises(UserError, match="(?s)seems to be a sentence.*line 1.*2 to 4 words"):
         _read(tmp_path, "a b c d\na b\na b c\n", with_tags=False)
+
+
+def _trained(tmp_path, text, columns=None):
+    """What is stored of a training file and read again."""
+    trained = _file(tmp_path, text, columns).trained
+    return Layout(**json.loads(json.dumps(dataclasses.asdict(trained))))
+
+
+@pytest.mark.parametrize("separator", ["\t", " "])
+def test_sentences_of_one_length_are_no_words_to_predict(tmp_path, separator):
+    trained = _trained(tmp_path, "Anna X B\nleft X O\n".replace(" ", separator))
+    for text in ("a b c d\n", "a b c d\ne f g h\n"):
+        with pytest.raises(UserError, match="(?s)seems to be a sentence.*line 1"):
+            _file(tmp_path, text, with_tags=False, trained=trained)
+    for text in ("a\nb\n", "a X\nb X\n", "a X B\nb X O\n"):
+        (sentence,) = _file(tmp_path, text, with_tags=False, trained=trained).sentences
+        assert sentence.words == ("a", "b")
+
+
+@pytest.mark.parametrize("columns", [Columns(), Columns(separator="\t")])
+def test_spaces_and_eos_are_words_to_predict_as_in_training(tmp_path, columns):
+    def words(train):
+        trained = _trained(tmp_path, train, columns)
+        text = "我\n \n爱\n\nEOS\n国\n"
+        file = _file(tmp_path, text, columns, with_tags=False, trained=trained)
+        return [sentence.words for sentence in file.sentences]
+
+    assert words("我\tO\n \tO\n爱\tB\n") == [("我", " ", "爱"), ("EOS", "国")]
+    assert words("我\tO\n爱\tB\n\n") == [("我",), ("爱",), ("EOS", "国")]
+    assert words("我\tO\nEOS\n爱\tB\nEOS\n") == [("我",), ("爱",), ("国",)]
 
 
 @pytest.mark.parametrize(

@@ -90,6 +90,8 @@ def test_chunking_has_the_hparam(tmp_path):
         {"notation": 3},
         {"layout": {"per_line": "page"}},
         {"layout": {"separator": ""}},
+        {"layout": {"num_columns": "2"}},
+        {"layout": {"has_spaces": 1}},
         {"layout": None},
     ],
 )
