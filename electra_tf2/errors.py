@@ -156,6 +156,7 @@ _REFUSED = (
     errno.ENOTDIR,
     errno.EISDIR,
     errno.ELOOP,
+    errno.EINVAL,  # also a pipe or a device in the place of a file, see `electra_tf2.files`
 )
 
 

@@ -21,6 +21,9 @@ from electra_tf2.errors import UserError, disk_full
 
 # What is written to see whether there is room: a block.
 _PROBE = bytes(4096)
+# Linux's PATH_MAX, which counts the NUL at the end, and what unfinished files have after the name.
+_MAX_PATH_BYTES = 4096
+_SUFFIX_BYTES = 8
 
 
 def write_problem(path: str) -> str:
@@ -62,6 +65,9 @@ def _place_problem(path: str) -> str:
     for name in path.split("/"):
         if len(os.fsencode(name)) > files.MAX_NAME_BYTES:
             return f"a name of {len(os.fsencode(name))} bytes; {files.MAX_NAME_BYTES} are possible"
+    length = len(os.fsencode(path)) + _SUFFIX_BYTES
+    if length >= _MAX_PATH_BYTES:
+        return f"a path of {length} bytes; {_MAX_PATH_BYTES - 1} are possible"
     folder = os.path.dirname(path)
     while not os.path.lexists(folder):
         folder = os.path.dirname(folder)

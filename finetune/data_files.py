@@ -6,7 +6,6 @@ import codecs
 import gzip
 import posixpath
 import re
-import shlex
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 from absl import logging
 
 from electra_tf2 import files
-from electra_tf2.errors import UserError, first_of
+from electra_tf2.errors import UserError, first_of, shell_quoted
 from finetune.task import Task
 
 # Bad rows are an error where there are more than this many and more than this share.
@@ -130,8 +129,8 @@ def decode_text(content: bytes, path: str, first_line: int = 1) -> str:
 def _other_encoding(content: bytes, where: str, received: str, path: str) -> UserError:
     """The error for text in an encoding that has to be converted."""
     unzipped = path.removesuffix(".gz")
-    text, original = shlex.quote(unzipped), shlex.quote(f"{unzipped}.original")
-    unzip = "" if unzipped == path else f"gunzip {shlex.quote(path)} && "
+    text, original = shell_quoted(unzipped), shell_quoted(f"{unzipped}.original")
+    unzip = "" if unzipped == path else f"gunzip {shell_quoted(path)} && "
 
     def command(options: str) -> str:
         return f"{unzip}mv {text} {original} && iconv {options} -t UTF-8 {original} > {text}"

@@ -15,7 +15,12 @@ from electra_tf2.errors import UserError, first_of
 from electra_tf2.formats.match import match_arrays
 from electra_tf2.hparams.shared_checks import HEADS
 from electra_tf2.loading.folder import VOCABULARY
-from electra_tf2.loading.pretrained import STRUCTURE, Pretrained, model_casing
+from electra_tf2.loading.pretrained import (
+    STRUCTURE,
+    Pretrained,
+    check_own_vocabulary,
+    model_casing,
+)
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.pretraining.phases import PFS_DAYS
 from electra_tf2.stored_json import bad_field, shown
@@ -183,6 +188,8 @@ def resolve_vocabulary(
     if beside[0] and beside[0] != path:
         stored = load_vocabulary(beside[0])
         check_same_vocabulary(vocabulary, path, stored, beside[0], "vocab_file")
+    if pretrained:
+        check_own_vocabulary(pretrained, vocabulary, path)
     return vocabulary, path
 
 

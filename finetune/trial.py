@@ -14,6 +14,7 @@ from electra_tf2.console import say
 from electra_tf2.files import remove_tree
 from electra_tf2.loading.folder import make_model_folder, stored_config, write_model_folder
 from electra_tf2.modeling.electra import count_parameters, describe_encoder
+from electra_tf2.text.vocabulary import load_vocabulary
 from electra_tf2.training import devices
 from electra_tf2.training.checkpoints import CheckpointStore, newest_checkpoint
 from electra_tf2.training.devices import ReplicaVariables
@@ -166,7 +167,8 @@ class BestWeights:
         self._describe(self._folder)
         write_tuned(self._folder, tuned)
         weights = self._trainer.run.optimizer.variables.to_numpy()
-        self._store.save(self._trainer.step, weights, {}, {"best": best, "tuned": tuned})
+        state = {**self._trainer.run.identity, "best": best, "tuned": tuned}
+        self._store.save(self._trainer.step, weights, {}, state)
         self._store.keep_only(self._needed())
 
     def _needed(self) -> set[int]:
@@ -371,7 +373,12 @@ def _identity(run: Run, data: RunData) -> dict[str, Any]:
     hparams = run.hparams()
     names = run.config.names_kept_on_resume()
     config = stored_config({name: hparams[name] for name in names}, run.network)
-    return {"config": config, "origin": dict(data.whole_origin)}
+    return {
+        "config": config,
+        "vocab_sha256": load_vocabulary(run.vocab_file).sha256,
+        "casing": run.casing.to_dict(),
+        "origin": dict(data.whole_origin),
+    }
 
 
 def _resume(trainer: Trainer, newest: str | None, patience: Patience) -> None:

@@ -27,6 +27,7 @@ def test_places_where_a_file_can_be_written(tmp_path):
         ("", "no file name"), ("new/", "no file name"), (".", "a folder"), ("old/x", "is a file"),
         ("pipe", "pipe"), ("n" * 256, "256 bytes"), ("é" * 128, "256 bytes"), ("a\0b", "NUL"),
         ("n" * 300 + "/x", "300 bytes"), ("/proc/x", "/proc"), ("/sys/kernel/x", "/sys/kernel"),
+        ("n/" * 2040 + "x", "4095 are possible"),
     ],
 )  # fmt: skip
 def test_places_where_none_can(tmp_path, name, problem):

@@ -17,6 +17,7 @@ import numpy as np
 from electra_tf2 import files
 from electra_tf2.data.tfrecords import Records
 from electra_tf2.errors import UserError
+from electra_tf2.stored_json import LARGEST, shown
 from electra_tf2.text.wordpiece import MAX_WORD_CHARACTERS
 
 METADATA = "metadata.json"
@@ -196,23 +197,31 @@ def read_metadata(directory: str) -> DatasetMetadata | None:
 def _checked(field: dataclasses.Field, value: Any, path: str) -> Any:
     """Converts one field's value; raises where it has the wrong type."""
     if field.name == "shards":
-        shard_fields = {"name": str, "examples": int, "bytes": int}
+        shard_fields = {"name": "str", "examples": "int", "bytes": "int"}
         well_formed = isinstance(value, list) and all(
             isinstance(shard, dict)
             and shard.keys() == shard_fields.keys()
-            and all(type(shard[key]) is kind for key, kind in shard_fields.items())
+            and all(_is_of_type(shard[key], kind) for key, kind in shard_fields.items())
             for shard in value
         )
         if not well_formed:
             raise _damaged(path, "shards is not a list of {name, examples, bytes}")
         return tuple(Shard(**shard) for shard in value)
     if field.name == "counts":
-        if not isinstance(value, dict) or not all(type(n) is int for n in value.values()):
-            raise _damaged(path, "counts is not an object of integers")
+        if not isinstance(value, dict) or not all(_is_of_type(n, "int") for n in value.values()):
+            raise _damaged(path, f"counts is not an object of integers from 0 to {LARGEST}")
         return value
-    if type(value).__name__ != field.type:  # annotations are strings here: "int", "str", "bool"
-        raise _damaged(path, f"{field.name} is {value!r}, which is not of type {field.type}")
+    kind = str(field.type)  # annotations are strings here
+    if not _is_of_type(value, kind, least=-LARGEST if field.name == "seed" else 0):
+        is_beyond = kind == type(value).__name__
+        wanted = "a possible number" if is_beyond else f"of type {kind}"
+        raise _damaged(path, f"{field.name} is {shown(value)}, which is not {wanted}")
     return value
+
+
+def _is_of_type(value: Any, kind: str, least: int = 0) -> bool:
+    """Whether a value is of the type "int", "str" or "bool", and an integer one that can be."""
+    return type(value).__name__ == kind and (kind != "int" or least <= value <= LARGEST)
 
 
 def _damaged(path: str, received: str) -> UserError:

@@ -7,7 +7,7 @@ import os
 import posixpath
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -17,18 +17,31 @@ from electra_tf2.files import exists, is_dir
 from electra_tf2.formats.huggingface import huggingface_folders, open_huggingface
 from electra_tf2.formats.huggingface_tokenizer import vocabulary_file
 from electra_tf2.formats.official import is_tf1_checkpoint, our_path, read_tf1_checkpoint
-from electra_tf2.loading.folder import CONFIG, VOCABULARY, read_casing, read_config
+from electra_tf2.loading.folder import (
+    CONFIG,
+    VOCABULARY,
+    StoredConfig,
+    config_in_checkpoint,
+    read_casing,
+    read_config,
+)
 from electra_tf2.modeling.config import TransformerConfig, default_attention_heads
 from electra_tf2.stored_json import shown
-from electra_tf2.text.casing_files import Option, as_argument, same_casing, settle_casing
-from electra_tf2.text.normalization import Casing
+from electra_tf2.text.casing_files import (
+    Option,
+    as_argument,
+    casing_of_record,
+    same_casing,
+    settle_casing,
+)
+from electra_tf2.text.normalization import UNCASED, Casing
 from electra_tf2.text.vocabulary import (
     Vocabulary,
     check_same_vocabulary,
     check_vocabulary_size,
     load_vocabulary,
 )
-from electra_tf2.training.checkpoints import CheckpointStore
+from electra_tf2.training.checkpoints import Checkpoint, CheckpointStore
 
 # Sizes that the weights depend on; the others (dropout, activation, …) are a matter of training.
 STRUCTURE = (
@@ -60,6 +73,7 @@ class Pretrained:
         generator: the sizes and rates of a Hugging Face model's generator; None of other formats,
             whose generators follow from the main network and the arrays.
         left_over: tensors of a Hugging Face model that were not taken over, by their names.
+        vocab_sha256: `Vocabulary.sha256` of the model's own vocabulary; None if unknown.
     """
 
     path: str
@@ -70,6 +84,7 @@ class Pretrained:
     format: Literal["electra_tf2", "official", "huggingface"] = "electra_tf2"
     generator: TransformerConfig | None = None
     left_over: tuple[str, ...] = ()
+    vocab_sha256: str | None = None
 
     @property
     def vocab_file(self) -> str | None:
@@ -127,7 +142,7 @@ def shown_sizes(arrays: Mapping[str, np.ndarray]) -> dict[str, int]:
 
 
 def _check_stored_sizes(pretrained: Pretrained) -> Pretrained:
-    """Holds the stored sizes against the weights, before anything is built by them.
+    """Holds the stored network against weights and state, before anything is built by it.
 
     Raises:
         UserError: lists those that differ.
@@ -138,6 +153,13 @@ def _check_stored_sizes(pretrained: Pretrained) -> Pretrained:
         f"{name}: {getattr(stored, name)} there, {size} in the weights"
         for name, size in sizes.items()
         if getattr(stored, name) != size
+    ]
+    saved = config_in_checkpoint(pretrained.folder)
+    there, saved_there = (n.to_dict() if n else {} for n in (stored, saved and saved.network))
+    different += [
+        f"{name}: {shown(there[name])} there, {shown(value)} in the checkpoint's state"
+        for name, value in saved_there.items()
+        if name not in sizes and there.get(name, value) != value
     ]
     if different:
         raise UserError(
@@ -177,10 +199,7 @@ def open_pretrained(path: str | os.PathLike[str]) -> Pretrained:
         newest = path.rstrip("/")
     if newest is not None:
         folder = posixpath.dirname(posixpath.dirname(newest))
-        stored = read_config(folder)
-        arrays = store.load(newest, with_optimizer=False).weights
-        network = stored.network if stored else None
-        return _check_stored_sizes(Pretrained(newest, folder, arrays, network, read_casing(folder)))
+        return _open_own(store.load(newest, with_optimizer=False), folder)
     if folders := huggingface_folders(path):
         return Pretrained(**open_huggingface(folders)._asdict(), format="huggingface")
     if not is_tf1_checkpoint(path):
@@ -196,6 +215,35 @@ def open_pretrained(path: str | os.PathLike[str]) -> Pretrained:
     arrays = {our_path(name) or name: array for name, array in checkpoint.variables.items()}
     folder = path if is_dir(path) else posixpath.dirname(path)
     return Pretrained(checkpoint.path, folder, arrays, None, read_casing(folder), "official")
+
+
+def _open_own(checkpoint: Checkpoint, folder: str) -> Pretrained:
+    """Takes a checkpoint of this program, with what the files of its model's folder say."""
+    stored = read_config(folder)
+    pretrained = Pretrained(
+        checkpoint.path,
+        folder,
+        checkpoint.weights,
+        stored.network if stored else None,
+        read_casing(folder) or _casing_elsewhere(checkpoint, stored),
+        vocab_sha256=checkpoint.part(_Tokens).vocab_sha256,
+    )
+    return _check_stored_sizes(pretrained)
+
+
+class _Tokens(NamedTuple):
+    """What the state of a checkpoint says of the text; of older versions it says nothing."""
+
+    vocab_sha256: str | None = None
+    casing: dict[str, Any] | None = None
+
+
+def _casing_elsewhere(checkpoint: Checkpoint, stored: StoredConfig | None) -> Casing | None:
+    """Returns the casing that the state or the hparams state, for a model whose file is lost."""
+    if casing := casing_of_record(checkpoint.part(_Tokens).casing or {}):
+        return casing
+    hparams = stored.hparams if stored else {}
+    return casing_of_record({n: hparams[n] for n in UNCASED.settings() if n in hparams})
 
 
 def model_vocabulary(
@@ -229,7 +277,29 @@ def model_vocabulary(
     check_vocabulary_size(vocabulary, vocab_size, path, option=None)
     if own is not None and own != path:
         check_same_vocabulary(vocabulary, path, load_vocabulary(own), own, option)
+    check_own_vocabulary(pretrained, vocabulary, path)
     return vocabulary, path
+
+
+def check_own_vocabulary(pretrained: Pretrained, vocabulary: Vocabulary, path: str) -> None:
+    """Refuses a vocabulary that is not the one that the model's checkpoint was saved with.
+
+    Args:
+        pretrained: the model.
+        vocabulary: the one that is to be the model's.
+        path: its path.
+
+    Raises:
+        UserError: it is another one; where the checkpoint doesn't say, any passes.
+    """
+    if pretrained.vocab_sha256 not in (None, vocabulary.sha256):
+        raise UserError(
+            "The vocabulary is not the one that the model was trained with.",
+            where=path,
+            received=f"SHA-256 {vocabulary.sha256[:12]}… of its pieces; {pretrained.path} was "
+            f"saved with {pretrained.vocab_sha256[:12]}…",
+            remedy="Restore or give the vocabulary that the model was trained with.",
+        )
 
 
 def model_casing(

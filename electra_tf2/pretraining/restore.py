@@ -10,7 +10,12 @@ import numpy as np
 from electra_tf2.errors import UserError, first_of
 from electra_tf2.formats.match import match_arrays
 from electra_tf2.formats.official import is_tf1_checkpoint, load_variables, read_tf1_checkpoint
-from electra_tf2.loading.pretrained import Pretrained, has_checkpoint, open_pretrained
+from electra_tf2.loading.pretrained import (
+    Pretrained,
+    check_own_vocabulary,
+    has_checkpoint,
+    open_pretrained,
+)
 from electra_tf2.modeling.config import TransformerConfig, generator_config
 from electra_tf2.text.normalization import Casing
 from electra_tf2.text.vocabulary import load_vocabulary, vocabulary_difference
@@ -205,6 +210,7 @@ def check_start(pretrained: Pretrained, config: PretrainingConfig, casing: Casin
     ]
     if pretrained.vocab_file:
         theirs, ours = load_vocabulary(pretrained.vocab_file), load_vocabulary(config.vocab_file)
+        check_own_vocabulary(pretrained, theirs, pretrained.vocab_file)
         if difference := vocabulary_difference(theirs, ours):
             different.append(f"the vocabulary: {pretrained.vocab_file}, {difference}")
     if different:

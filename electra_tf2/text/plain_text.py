@@ -6,10 +6,9 @@ import codecs
 import json
 import os
 import re
-import shlex
 from typing import NamedTuple
 
-from electra_tf2.errors import UserError
+from electra_tf2.errors import UserError, shell_quoted
 from electra_tf2.text.normalization import is_dropped
 
 HEAD_BYTES = 1 << 16
@@ -36,7 +35,7 @@ class FileKind(NamedTuple):
         """Returns the remedy for a file."""
         text = os.path.join("plain_text", f"{os.path.basename(path)}.txt")
         names = {"{path}": path, "{new}": f"{path}.new", "{text}": text}
-        return re.sub("|".join(names), lambda name: shlex.quote(names[name[0]]), self.remedy)
+        return re.sub("|".join(names), lambda name: shell_quoted(names[name[0]]), self.remedy)
 
 
 def check_plain_text(path: str, content: bytes, *, as_plain_text: bool = False) -> None:
@@ -275,7 +274,7 @@ def _json(start: bytes) -> FileKind:
     # An empty line after each text, so that each is a document.
     key = json.dumps(field or "text")
     program = f'import json, sys; [print(item[{key}], end="\\n\\n") for item in {items}]'
-    command = f"mkdir -p plain_text && python3 -c {shlex.quote(program)} < {{path}} > {{text}}"
+    command = f"mkdir -p plain_text && python3 -c {shell_quoted(program)} < {{path}} > {{text}}"
     return FileKind(
         name,
         f"Write its texts into a folder ({command}) and give the folder plain_text.{_AS_IT_IS}",

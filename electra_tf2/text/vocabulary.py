@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from electra_tf2 import files
 from electra_tf2.console import say
 from electra_tf2.errors import UserError, first_of
+from electra_tf2.stored_json import shown
 from electra_tf2.text.vocabulary_json import is_json, parse_vocabulary_json
 from electra_tf2.text.wordpiece import CONTINUATION
 
@@ -212,7 +213,7 @@ def vocabulary_difference(stored: Vocabulary, given: Vocabulary) -> str | None:
         return None
     pairs = enumerate(itertools.zip_longest(stored.tokens, given.tokens), 1)
     number, (before, after) = next((i, pair) for i, pair in pairs if pair[0] != pair[1])
-    there, here = ("no piece" if p is None else repr(p) for p in (before, after))
+    there, here = ("no piece" if p is None else shown(p) for p in (before, after))
     return f"line {number} differs: {there} there, {here} here"
 
 
@@ -271,7 +272,9 @@ def _check_special_tokens(tokens: list[str], path: str) -> None:
         raise UserError(
             f"The vocabulary lacks {', '.join(missing)}.",
             where=path,
-            received=f"{len(tokens)} pieces, the first {first!r}" if tokens else "an empty file",
+            received=f"{len(tokens)} pieces, the first {shown(first)}"
+            if tokens
+            else "an empty file",
             remedy="Save the file without a byte order mark."
             if marked
             else "Each of [PAD] [UNK] [CLS] [SEP] [MASK] needs a line (for a trained model one of "
@@ -282,7 +285,7 @@ def _check_special_tokens(tokens: list[str], path: str) -> None:
         raise UserError(
             "[PAD] is not the first piece of the vocabulary.",
             where=f"{path}, line {tokens.index(PAD) + 1}",
-            received=f"[PAD] has id {tokens.index(PAD)}; id 0 is {tokens[0]!r}",
+            received=f"[PAD] has id {tokens.index(PAD)}; id 0 is {shown(tokens[0])}",
             remedy="Examples are padded with id 0. Exchange the two lines, unless a model was "
             "trained with this file: such a model can't be used here.",
         )

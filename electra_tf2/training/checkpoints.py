@@ -25,7 +25,7 @@ import numpy as np
 from electra_tf2 import __version__, files
 from electra_tf2.console import say
 from electra_tf2.errors import UserError
-from electra_tf2.stored_json import Record, parse_record
+from electra_tf2.stored_json import Record, bad_field, parse_record
 from electra_tf2.training.array_files import Fingerprint, read_arrays, write_arrays
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ STATE = "state.json"
 _NAME = re.compile(r"step-(\d{8,})")
 _TEMPORARY = ".tmp"  # being written, or on its way out: never read
 _SET_ASIDE = ".old"  # complete, and about to be replaced by a checkpoint of the same step
+_WHAT = "The checkpoint's state"
+_RESTORE = "Restore the file from a copy, or move the checkpoint's folder away."
 _RESERVED = ("format_version", "step", "libraries", "files")
 _LIBRARIES = ("tensorflow", "keras", "numpy")
 
@@ -70,13 +72,12 @@ class Checkpoint(NamedTuple):
         Raises:
             UserError: state.json lacks a field, or has it with another type; names it.
         """
-        return parse_record(
-            record,
-            self.state if content is None else content,
-            posixpath.join(self.path, STATE),
-            "The checkpoint's state",
-            "Restore the file from a copy, or move the checkpoint's folder away.",
-        )
+        state = self.state if content is None else content
+        return parse_record(record, state, posixpath.join(self.path, STATE), _WHAT, _RESTORE)
+
+    def bad_field(self, field: str, received: str) -> UserError:
+        """Returns the error for a value of `state` that can't be, and what it is."""
+        return bad_field(posixpath.join(self.path, STATE), _WHAT, _RESTORE, field, received)
 
 
 class CheckpointStore:
@@ -196,7 +197,9 @@ class CheckpointStore:
     def _record(self, path: str) -> dict[str, Any]:
         """Reads the state.json of a checkpoint."""
         try:
-            return _read_record(posixpath.join(path, STATE))
+            record = _read_record(posixpath.join(path, STATE))
+            _check_step(path, record["step"])
+            return record
         except UserError as error:
             raise error.with_(remedy=error.remedy or self._way_around(path)) from error
 
@@ -299,6 +302,18 @@ def _record(step: int, state: Mapping[str, Any]) -> dict[str, Any]:
     record = {"format_version": FORMAT_VERSION, "step": int(step), **state, "libraries": libraries}
     json.dumps(record)  # raises before anything is written
     return record
+
+
+def _check_step(path: str, step: int) -> None:
+    """Refuses a checkpoint in a folder that is named after another step."""
+    match = _NAME.fullmatch(posixpath.basename(path.rstrip("/")))
+    if match and int(match[1]) != step:
+        raise UserError(
+            "The checkpoint's folder is named after another step.",
+            where=posixpath.join(path, STATE),
+            received=f"step {step} in a folder {posixpath.basename(path)}",
+            remedy="Give the folder the name of its own step, or move it away.",
+        )
 
 
 def _state(record: Mapping[str, Any]) -> dict[str, Any]:

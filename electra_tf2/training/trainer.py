@@ -196,8 +196,11 @@ class Trainer:
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Takes weights, slots and position from a checkpoint; warns of another environment."""
-        self.run.optimizer.variables.assign(checkpoint.weights)
         position = checkpoint.part(_Position)
+        for name, count in position._asdict().items():
+            if count < 0:
+                raise checkpoint.bad_field(name, f"{count}, which is negative")
+        self.run.optimizer.variables.assign(checkpoint.weights)
         self.step = checkpoint.step
         self.examples_seen, self.skipped = position
         self.run.optimizer.restore_slots(checkpoint.optimizer, updates=self.step - self.skipped)

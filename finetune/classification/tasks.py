@@ -428,6 +428,13 @@ def saved_labels(name: str, state: Mapping[str, Any]) -> tuple[str, ...]:
     labels = state.get("labels")
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
         raise other_kind(name, "classification", state)
+    if doubled := [label for label, count in collections.Counter(labels).items() if count > 1]:
+        raise UserError(
+            "A label of the trained model occurs twice.",
+            where=f"task {name}",
+            received=first_of([*map(repr, doubled)], separator=", "),
+            remedy="Restore the file with the model's labels (tasks.json).",
+        )
     return tuple(labels)
 
 

@@ -112,6 +112,10 @@ def test_optional_fields_may_be_missing_and_unknown_ones_there(tmp_path):
         ({"shards": [{"name": "a"}]}, "shards is not a list"),
         ({"shards": {"a": 1}}, "shards is not a list"),
         ({"counts": {"lines": "many"}}, "counts is not"),
+        ({"counts": {"lines": 10**400}}, "counts is not"),
+        ({"counts": {"lines": -1}}, "counts is not"),
+        ({"vocab_size": 1 << 63}, "vocab_size is 9223372036854775808, which is not a possible"),
+        ({"shards": [{"name": "a", "examples": 10**400, "bytes": 1}]}, "shards is not a list"),
     ],
 )
 def test_damaged_fields(tmp_path, change, message):

@@ -15,6 +15,8 @@ import time
 
 import pytest
 
+from electra_tf2.data.quality import figures, warnings
+from electra_tf2.data.shards import DatasetMetadata, Shard, read_metadata, write_metadata
 from electra_tf2.errors import UserError
 from electra_tf2.export.huggingface import ExportOptions
 from electra_tf2.formats.huggingface_names import COPY_AGAIN
@@ -291,6 +293,36 @@ def test_results_with_another_value(tmp_path, read, whole):
         path.write_bytes(b"")
         damage(path, how)
         assert outcome(path, lambda: read(str(path)))
+        os.rmdir(path) if how == FOLDER else os.remove(path)
+
+
+def test_metadata_of_data_with_another_value(tmp_path):
+    counts = {"documents": 1, "tokens": 9, "characters": 30, "unknown_characters": 1}
+    write_metadata(
+        str(tmp_path),
+        DatasetMetadata(
+            vocab_sha256="ab", vocab_size=9, max_seq_length=8, do_lower_case=True,
+            strip_accents=True, blanks_separate_docs=True, sampling="chunked", seed=0,
+            num_examples=2, shards=(Shard("a", 2, 99),), counts=counts, electra_tf2_version="0",
+        ),
+    )  # fmt: skip
+    path = tmp_path / "metadata.json"
+    whole = json.loads(path.read_text("utf-8"))
+
+    def reads():
+        metadata = read_metadata(str(tmp_path))
+        assert metadata is not None
+        figures(metadata)
+        warnings(metadata)
+
+    for place in paths_of(whole):
+        for value in [*VALUES, ...]:
+            path.write_text(json.dumps(replaced(whole, place, value)))
+            outcome(path, reads)
+    for how in (*CONTENTS.values(), FOLDER, PIPE):
+        path.write_bytes(b"")
+        damage(path, how)
+        assert outcome(path, reads)
         os.rmdir(path) if how == FOLDER else os.remove(path)
 
 

@@ -101,3 +101,12 @@ def test_what_is_not_text_is_named(tmp_path, content, word):
 def test_some_zeros_are_text(tmp_path):
     text = "text\tlabel\na\0b\t1\n" + "c\t0\n" * 999
     assert read_text(stored(tmp_path, text.encode())) == text
+
+
+@pytest.mark.skipif(shutil.which("iconv") is None, reason="the remedy is a command of iconv's")
+def test_the_command_works_for_a_name_with_control_characters(tmp_path):
+    path = stored(tmp_path, "caf\xe9 au lait\n".encode("latin-1"), "tr\x1bain\n.tsv")
+    shown = str(refusal(path))
+    command = shown[shown.index("(mv ") : shown.rindex(")") + 1]
+    subprocess.run(["bash", "-c", command], check=True, cwd=tmp_path)
+    assert read_text(str(path)) == "café au lait\n"

@@ -45,6 +45,7 @@ class Run:
             workers=Workers(),
             store=self.store,
             settings=types.SimpleNamespace(save_every=save_every),
+            identity={"vocab_sha256": "ab"},
             log=types.SimpleNamespace(write=lambda *_, **__: None),
             optimizer=types.SimpleNamespace(
                 variables=types.SimpleNamespace(to_numpy=lambda: {"w": np.zeros(1)})

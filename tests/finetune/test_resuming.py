@@ -10,6 +10,8 @@ import pytest
 
 import finetune.run
 from electra_tf2.errors import UserError
+from electra_tf2.text.normalization import UNCASED
+from electra_tf2.text.vocabulary import load_vocabulary
 from electra_tf2.training.checkpoints import CheckpointStore
 from electra_tf2.training.trainer import Interrupted
 from finetune.results import read_results
@@ -253,3 +255,10 @@ def test_a_stopped_run_ends_with_the_same_weights(data_dir, undisturbed, number)
         assert one.keys() == other.keys()
         for name in one:
             np.testing.assert_array_equal(one[name], other[name], err_msg=name)
+
+
+def test_the_state_says_how_text_became_ids(copy_of_trained_briefly):
+    folder = folders_of(copy_of_trained_briefly) / "marks_model_1"
+    state = CheckpointStore(str(folder)).newest_state()
+    assert state["vocab_sha256"] == load_vocabulary(str(folder / "vocab.txt")).sha256
+    assert state["casing"] == UNCASED.to_dict()

@@ -1,6 +1,7 @@
 """What a model's folder says of its text and its network."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -10,12 +11,14 @@ from electra_tf2.loading.folder import (
     check_same_tokens,
     read_casing,
     read_config,
+    stored_config,
     write_model_folder,
 )
-from electra_tf2.loading.pretrained import Pretrained
+from electra_tf2.loading.pretrained import Pretrained, model_vocabulary, open_pretrained
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.text.normalization import UNCASED, Casing
 from electra_tf2.text.vocabulary import load_vocabulary
+from electra_tf2.training.checkpoints import CheckpointStore
 from tests.data.building import write_vocabulary
 
 KEEPS_ACCENTS = Casing(strip_accents=False)
@@ -121,3 +124,67 @@ def test_heads_that_the_official_rule_does_not_give():
     with pytest.raises(UserError, match="multiple of the number of attention heads"):
         bare(200).encoder_config()
     assert bare(200).encoder_config(4).num_attention_heads == 4
+
+
+CASED = Casing(lower_case=False, strip_accents=False)
+
+
+@pytest.fixture
+def model(tmp_path):
+    """A cased model of this program whose state says what its files say."""
+    vocab_file = write_vocabulary(tmp_path)
+    vocabulary = load_vocabulary(vocab_file)
+    folder = tmp_path / "model"
+    folder.mkdir()
+    hparams = CASED.settings()
+    network = TransformerConfig(vocab_size=len(vocabulary), hidden_size=128, num_attention_heads=2)
+    write_model_folder(
+        str(folder), hparams=hparams, network=network, vocab_file=vocab_file, casing=CASED
+    )
+    state = {
+        "config": stored_config(hparams, network),
+        "vocab_sha256": vocabulary.sha256,
+        "casing": CASED.to_dict(),
+    }
+    CheckpointStore(str(folder)).save(3, {}, {}, state)
+    return folder
+
+
+def change_state(model, **values):
+    path = model / "checkpoints" / "step-00000003" / "state.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def test_a_lost_casing_is_that_of_the_state_or_the_hparams(model):
+    os.remove(model / "casing.json")
+    assert open_pretrained(str(model)).casing == CASED
+    change_state(model, casing=None)
+    assert open_pretrained(str(model)).casing == CASED
+    config = json.loads((model / "config.json").read_text())
+    del config["hparams"]["strip_accents"]
+    (model / "config.json").write_text(json.dumps(config))
+    assert open_pretrained(str(model)).casing is None
+
+
+def test_another_vocabulary_than_the_checkpoint_s_is_refused(model):
+    path = model / "vocab.txt"
+    lines = path.read_text().splitlines()
+    opened = open_pretrained(str(model))
+    model_vocabulary(opened, len(lines), None, "vocab_file")
+    path.write_text("\n".join([*lines[:-2], lines[-1], lines[-2]]))
+    with pytest.raises(UserError, match="not the one that the model was trained with") as error:
+        model_vocabulary(opened, len(lines), None, "vocab_file")
+    assert error.value.where == str(path)
+    change_state(model, vocab_sha256=None)  # as of older versions
+    model_vocabulary(open_pretrained(str(model)), len(lines), None, "vocab_file")
+
+
+@pytest.mark.parametrize("name, value", [("num_attention_heads", 4), ("hidden_act", "relu")])
+def test_another_network_than_the_state_s_is_refused(model, name, value):
+    config = json.loads((model / "config.json").read_text())
+    config["network"][name] = value
+    (model / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match="is not that of its weights") as error:
+        open_pretrained(str(model))
+    assert f"{name}: {value!r} there" in error.value.received
+    assert error.value.where == str(model / "config.json")

@@ -186,3 +186,10 @@ def test_following_the_remedy_for_other_encodings(tmp_path, content, expected):
 @pytest.mark.parametrize("line", ["", "\ufeff", "\u200b", "\u200b \u00ad\u2060", "\x00", "\x1a"])
 def test_lines_that_show_nothing_are_blank(line):
     assert is_blank(line) and not is_blank(line + "a") and not is_blank("中" + line)
+
+
+def test_a_remedy_for_a_name_with_control_characters(tmp_path):
+    path = tmp_path / "esc\x1b.gz"
+    with pytest.raises(UserError) as error:
+        check_plain_text(str(path), gzip.compress(b"x"))
+    assert r"esc\x1b.gz'" in str(error.value) and "$'" in str(error.value)

@@ -164,3 +164,11 @@ def test_json_that_is_no_vocabulary(tmp_path, content, received):
     with pytest.raises(UserError) as error:
         load_vocabulary(str(path))
     assert error.value.where == str(path) and received in error.value.received
+
+
+def test_a_file_of_one_long_line_is_not_shown_whole(tmp_path):
+    path = tmp_path / "vocab.txt"
+    path.write_bytes(b"a" * 3_000_000)
+    with pytest.raises(UserError, match="lacks") as error:
+        load_vocabulary(str(path))
+    assert len(str(error.value)) < 1000

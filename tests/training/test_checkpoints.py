@@ -355,3 +355,16 @@ def test_killed_at_random_times(tmp_path, saver):
         assert_is_saved_by_child(latest, latest.step)
     assert interrupted >= 1
     assert store.steps()[-1] > 3
+
+
+def test_a_folder_named_after_another_step_is_refused(tmp_path):
+    store = CheckpointStore(str(tmp_path))
+    path = pathlib.Path(save(store, 3))
+    other = path.rename(path.with_name("step-00000009"))
+    for read in (store.newest_state, lambda: store.load(str(other))):
+        with pytest.raises(UserError, match="named after another step") as error:
+            read()
+        assert error.value.where == str(other / "state.json")
+        assert error.value.received.startswith("step 3")
+    other.rename(path)
+    assert store.load(str(path)).step == 3

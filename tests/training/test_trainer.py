@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from electra_tf2.errors import UserError
 from electra_tf2.training.checkpoints import CheckpointStore
 from electra_tf2.training.loop import LoopSettings
 from electra_tf2.training.optimizers import AdamW, OptimizerSettings
@@ -358,3 +359,13 @@ def test_message_of_an_interruption():
     assert "step 57" in error.what and error.received == "SIGTERM"
     assert error.where == "/m/checkpoints/step-00000057"
     assert "Run the same command again" in error.remedy
+
+
+@pytest.mark.parametrize("field", ["examples_seen", "skipped_updates"])
+def test_a_position_below_zero_is_refused(tmp_path, field):
+    trainer = make_trainer(tmp_path)
+    checkpoint = trainer.run.store.load(trainer.save())
+    state = {**checkpoint.state, field: -1}
+    with pytest.raises(UserError, match="can't be read") as error:
+        trainer.restore(checkpoint._replace(state=state))
+    assert error.value.where.endswith(f"state.json, field {field}")

@@ -142,6 +142,12 @@ def test_a_saved_model_of_another_kind(tmp_path, definition, state):
         make_task(tmp_path, definition).set_state(state)
 
 
+def test_a_saved_model_with_a_label_twice(tmp_path):
+    with pytest.raises(UserError, match="occurs twice") as error:
+        make_task(tmp_path, REVIEWS).set_state({"labels": ["no", "yes", "yes"]})
+    assert error.value.received == "'yes'"
+
+
 def test_rows_of_the_dev_file_with_labels_that_training_lacks_count_as_wrong(tmp_path, caplog):
     """All 24 rows are scored, as scikit-learn scores the labels' names."""
     stars, predicted = ["1", "0", "7", "7", "8", *["9"] * 19], [1, 0, 1, 0, 1, *[1] * 19]
