@@ -237,7 +237,7 @@ def check_model_folder(path: str) -> None:
 
 def _no_folder(path: str, received: str) -> UserError:
     return UserError(
-        "The model's folder can't be made.",
+        f"The model's folder can't be {'written to' if exists(path) else 'made'}.",
         where=path,
         received=received,
         remedy="Give a model_dir, or a --data-dir and --model-name, where a folder can be made and "

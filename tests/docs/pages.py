@@ -55,14 +55,20 @@ def run_shell(block: str, folder: Path) -> list[list[str]]:
     return calls
 
 
-def run_python(path: Path) -> dict:
+def run_python(path: Path, *, without: str = "\0") -> dict:
     """Runs the Python blocks of a page one after the other, as a reader would.
+
+    Args:
+        path: the page.
+        without: a word; blocks with it are left out.
 
     Returns:
         The names that they define.
     """
     names = {"__name__": "__main__"}
     for number, block in enumerate(blocks(path, "python"), 1):
+        if without in block:
+            continue
         exec(compile(block, f"{path.name}, block {number}", "exec"), names)
     return names
 
