@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 
@@ -142,6 +143,8 @@ def sample_chunks(corpus: Sequence[CorpusFile], max_bytes: int) -> Iterator[Chun
 # Of so many files, evenly spread, as many bytes in all are looked at before the work begins.
 _SAMPLED_FILES = 32
 _SAMPLED_BYTES = 1 << 19
+# What a window that begins within a word leaves out; what is longer stays, as text without spaces.
+_PART_OF_A_WORD = re.compile(rf"\A\S{{0,{MAX_WORD_CHARACTERS}}}\s")
 
 
 def sample_text(corpus: Sequence[CorpusFile]) -> Iterator[str]:
@@ -169,7 +172,7 @@ def _windows(file: CorpusFile, places: int, size: int) -> Iterator[str]:
         for start in sorted({last * i // max(1, places - 1) for i in range(places)}):
             reader.seek(start)
             text = reader.read(size).decode("utf-8", "ignore")
-            yield text if start == 0 else text.partition(" ")[2]  # from the next word on
+            yield _PART_OF_A_WORD.sub("", text) if start else text
 
 
 def _check(config: VocabularyConfig) -> None:

@@ -161,6 +161,14 @@ def test_samples_come_from_all_files(tmp_path):
     assert sum(map(len, sample_text(corpus))) <= 1 << 19
 
 
+@pytest.mark.parametrize("end", ["", "\n", "\u3000と"])
+def test_samples_of_text_without_spaces(tmp_path, end):
+    text = "ガラスの窓がある。" * 60_000 + end
+    (tmp_path / "a.txt").write_text(text, encoding="utf-8")
+    corpus, _ = find_files(str(tmp_path), "--corpus-dir")
+    assert len("".join(sample_text(corpus))) > 150_000
+
+
 def test_overwrite(corpus, tmp_path):
     output = tmp_path / "vocab.txt"
     output.write_text("mine")
