@@ -11,6 +11,7 @@ from typing import NamedTuple
 from electra_tf2.data.shards import DatasetMetadata
 from electra_tf2.errors import UserError
 from electra_tf2.text.unknown import UNKNOWN_WARNING
+from electra_tf2.text.wordpiece import LARGEST_WORD_LIMIT
 
 DROPPED_WARNING = 0.05
 """Share of the tokens from which on their loss is a warning."""
@@ -22,6 +23,7 @@ FILL_WARNING = 2 / 3
 """Share of the examples' places that hold tokens, under which it is a warning."""
 MANY_EPOCHS = 1000
 """Passes over the same examples from which on it is a warning."""
+_HIGH_LIMIT = 1_000_000  # characters of a word
 
 
 class Figure(NamedTuple):
@@ -101,7 +103,8 @@ def unknown_warnings(metadata: DatasetMetadata) -> list[str]:
         found.append(
             f"{long:.1%} of the text is in words of more than {metadata.max_word_characters:,} "
             "characters, each of which is one [UNK] (as in the official program). "
-            f"{_RAISE_LIMIT} splits them into pieces."
+            f"{_raise_limit(metadata)} splits them into pieces; so do spaces in the text "
+            "(docs/languages.md)."
         )
     if max(tokens, text - long) > UNKNOWN_WARNING:
         found.append(
@@ -112,11 +115,16 @@ def unknown_warnings(metadata: DatasetMetadata) -> list[str]:
     return found
 
 
-_RAISE_LIMIT = "--max-word-characters 1000000"
 _FIT_VOCABULARY = (
     "build_vocabulary.py makes one from this corpus; docs/languages.md says which languages need "
     "--no-lower-case or --no-strip-accents for it."
 )
+
+
+def _raise_limit(metadata: DatasetMetadata) -> str:
+    """The flag for words that are longer than the limit that the data was built with."""
+    is_high = metadata.max_word_characters >= _HIGH_LIMIT
+    return f"--max-word-characters {LARGEST_WORD_LIMIT if is_high else _HIGH_LIMIT}"
 
 
 def check_known(metadata: DatasetMetadata, where: str, allow: str) -> None:
@@ -139,7 +147,10 @@ def check_known(metadata: DatasetMetadata, where: str, allow: str) -> None:
         return
     remedy = f"Use a vocabulary of this text: {_FIT_VOCABULARY}"
     if long >= text / 2:
-        remedy = f"Build with {_RAISE_LIMIT}, so that long words (DNA, proteins) are split."
+        remedy = (
+            f"Build with {_raise_limit(metadata)}, so that long words (DNA, proteins) are split; "
+            "or put spaces into the text (docs/languages.md)."
+        )
     raise UserError(
         "Nearly all of the text is [UNK]: nothing could be learned from it.",
         where=where,

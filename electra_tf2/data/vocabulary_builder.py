@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 
@@ -96,15 +97,19 @@ def build_vocabulary(config: VocabularyConfig) -> Vocabulary:
         max_word_characters=config.max_word_characters,
         show_progress=sys.stderr.isatty(),
     )
-    with output_errors_explained(config.output_file):
-        files.make_dirs(os.path.dirname(config.output_file))
-        content = "".join(f"{token}\n" for token in trained.vocabulary.tokens)
-        files.replace_file(config.output_file, content.encode("utf-8"))
-        if files.is_file(config.output_file):  # not a pipe or a device
-            settings = casing_file_content(trained.vocabulary, casing)
-            files.replace_file(config.output_file + ENDING, settings)
+    _write(config.output_file, trained.vocabulary, casing)
     _print_summary(config, trained, sum(words.values()))
     return trained.vocabulary
+
+
+def _write(path: str, vocabulary: Vocabulary, casing: Casing) -> None:
+    """Writes a vocabulary, and before it its casing, without which it would be misread."""
+    with output_errors_explained(path):
+        files.make_dirs(os.path.dirname(path))
+        if not files.is_stream(path):
+            files.replace_file(path + ENDING, casing_file_content(vocabulary, casing))
+        content = "".join(f"{token}\n" for token in vocabulary.tokens)
+        files.replace_file(path, content.encode("utf-8"))
 
 
 def check_word_limit(casing: Casing) -> None:
@@ -142,6 +147,8 @@ def sample_chunks(corpus: Sequence[CorpusFile], max_bytes: int) -> Iterator[Chun
 # Of so many files, evenly spread, as many bytes in all are looked at before the work begins.
 _SAMPLED_FILES = 32
 _SAMPLED_BYTES = 1 << 19
+# What a window that begins within a word leaves out; what is longer stays, as text without spaces.
+_PART_OF_A_WORD = re.compile(rf"\A\S{{0,{MAX_WORD_CHARACTERS}}}\s")
 
 
 def sample_text(corpus: Sequence[CorpusFile]) -> Iterator[str]:
@@ -169,7 +176,7 @@ def _windows(file: CorpusFile, places: int, size: int) -> Iterator[str]:
         for start in sorted({last * i // max(1, places - 1) for i in range(places)}):
             reader.seek(start)
             text = reader.read(size).decode("utf-8", "ignore")
-            yield text if start == 0 else text.partition(" ")[2]  # from the next word on
+            yield _PART_OF_A_WORD.sub("", text) if start else text
 
 
 def _check(config: VocabularyConfig) -> None:
@@ -190,13 +197,44 @@ def _check(config: VocabularyConfig) -> None:
                 remedy=f"Give at most {most}." if large else f"Give at least {least}.",
             )
     check_word_limit(Casing.from_hparams(config))
-    check_output_paths({"--output-file": config.output_file})
+    _check_output(config)
+
+
+def _check_output(config: VocabularyConfig) -> None:
+    path = config.output_file
+    check_output_paths({"--output-file": path})
+    if files.is_stream(path):
+        return
+    check_output_paths({"--output-file (the casing beside it)": path + ENDING})
+    if path.endswith(".json"):
+        raise UserError(
+            "The vocabulary is plain text, which no program would look for in a file of this name.",
+            where="--output-file",
+            received=path,
+            remedy="Choose a name that does not end in .json, such as vocab.txt.",
+        )
+    _check_apart(config)
     if files.is_file(config.output_file) and not config.overwrite:
         raise UserError(
             "The output file already exists.",
             where="--output-file",
             received=config.output_file,
             remedy="Choose another name, or replace the file with --overwrite.",
+        )
+
+
+def _check_apart(config: VocabularyConfig) -> None:
+    """The output must not become a part of the corpus."""
+    if not files.is_local(config.output_file) or not files.is_local(config.corpus_dir):
+        return
+    corpus, output = os.path.realpath(config.corpus_dir), os.path.realpath(config.output_file)
+    if os.path.commonpath([corpus, output]) == corpus:
+        raise UserError(
+            "The vocabulary would lie in the corpus folder and be taken for text by the next "
+            "program.",
+            where="--output-file",
+            received=config.output_file,
+            remedy=f"Choose a file outside of {config.corpus_dir} (--corpus-dir).",
         )
 
 
@@ -226,16 +264,18 @@ def _count_words(
 
 
 def _print_summary(config: VocabularyConfig, trained: TrainedVocabulary, num_words: int) -> None:
-    show(
-        f"Wrote {config.output_file}: {len(trained.vocabulary)} pieces, "
-        f"{trained.alphabet_size} different characters. "
-        f"{trained.unknown_words / num_words:.3%} of the words can't be spelled with them."
-    )
     settings = Casing.from_hparams(config).to_dict()
     flags = " ".join(as_flag(name, value) for name, value in settings.items())
-    show(
-        f"build_pretraining_dataset.py takes {flags} from {config.output_file}{ENDING}; give "
-        f"run_pretraining.py the hparam vocab_size = {len(trained.vocabulary)}."
+    if files.is_stream(config.output_file):  # which may be stdout, and has no file beside it
+        tell, casing = say, f"Give build_pretraining_dataset.py {flags}"
+    else:
+        tell = show
+        casing = f"build_pretraining_dataset.py takes {flags} from {config.output_file}{ENDING}"
+    tell(
+        f"Wrote {config.output_file}: {len(trained.vocabulary)} pieces, "
+        f"{trained.alphabet_size} different characters. "
+        f"{trained.unknown_words / num_words:.3%} of the words can't be spelled with them.",
+        f"{casing}; give run_pretraining.py the hparam vocab_size = {len(trained.vocabulary)}.",
     )
     if trained.unknown_characters - trained.overlong_characters > MANY_UNKNOWN:
         say(

@@ -25,6 +25,8 @@ from electra_tf2.text.vocabulary_json import (
     casing_of_tokenizer,
     is_json,
     parse_vocabulary_json,
+    untaken_of_tokenizer,
+    untaken_settings,
     word_limit,
 )
 from electra_tf2.text.wordpiece import LARGEST_WORD_LIMIT
@@ -33,7 +35,8 @@ ENDING = ".casing.json"
 _DIGEST = "vocab_sha256"
 # Hugging Face's, or what version 0.1.0 called casing.json.
 _MODELS, _TOKENIZER = "casing.json", "tokenizer.json"
-_BESIDE = (_MODELS, "tokenizer_config.json", _TOKENIZER)
+_TOKENIZER_CONFIG = "tokenizer_config.json"
+_BESIDE = (_MODELS, _TOKENIZER_CONFIG, _TOKENIZER)
 _NAMED_BY_FOLDERS = ("vocab.txt", _TOKENIZER)
 _WHAT = "The settings of the vocabulary"
 _REMEDY = 'Restore the file, or move it away: {"do_lower_case": …, "strip_accents": …}.'
@@ -196,9 +199,43 @@ def settle_casing(
             )
         else:
             say(f"Casing as in {stated.path}: {_shown(settings, option)}")
+    if stated or is_open:
+        _warn_of_untaken(stated.path if stated else None, vocab_file, casing, option)
     if advice := casing_advice(vocabulary, casing, option):
         say(f"warning: {advice}")
     return SettledCasing(casing, is_open)
+
+
+def _warn_of_untaken(followed: str | None, vocab_file: str, casing: Casing, option: Option) -> None:
+    """Says what Hugging Face's files state that this program doesn't do, or that they don't say.
+
+    Args:
+        followed: the file that states the casing; None where no file does.
+        vocab_file: the vocabulary.
+        casing: used instead.
+        option: see `settle_casing`.
+    """
+    folder, name = os.path.split(vocab_file)
+    beside = (_TOKENIZER_CONFIG, _TOKENIZER) if name in _NAMED_BY_FOLDERS else ()
+    paths = dict.fromkeys((vocab_file, *(os.path.join(folder, other) for other in beside)))
+    found = {path: _untaken(path) for path in (paths if followed is None else [followed])}
+    using = f"using {_shown(casing.to_dict(), option)}, and ideographs are words."
+    for path, untaken in found.items():
+        if untaken:
+            what = f"{path} states {', '.join(untaken)}, which this program doesn't do"
+            say(f"warning: {what}; {using}")
+    if followed is None and vocab_file.endswith(".json") and not any(found.values()):
+        say(f"warning: nothing states the casing of {vocab_file}; {using}")
+
+
+def _untaken(path: str) -> list[str]:
+    content = files.read_bytes(path) if files.is_file(path) else b""
+    if os.path.basename(path) == _TOKENIZER_CONFIG:
+        return untaken_settings(_read_settings(path)) if content else []
+    is_object = content.lstrip().startswith(b"{")
+    stored = _read_settings(path) if is_object and is_json(content, path) else {}
+    is_tokenizer = isinstance(stored.get("model"), dict)  # and no list of pieces
+    return untaken_of_tokenizer(stored) if is_tokenizer else []
 
 
 def _shown(settings: Mapping[str, Any], option: Option) -> str:

@@ -6,6 +6,7 @@ import codecs
 import json
 import os
 import re
+import unicodedata
 from typing import NamedTuple
 
 from electra_tf2.errors import UserError, shell_quoted
@@ -73,18 +74,14 @@ def not_utf8(
         content: some text from it on.
         file: to convert; None for `path`.
     """
-    if not before.isascii():
+    if _is_mostly_utf8(before[-HEAD_BYTES:] + content[:HEAD_BYTES]):
         remedy = (
-            "The text before it is UTF-8, so this place is damaged. To leave out what can't be "
+            "The text around it is UTF-8, so this place is damaged. To leave out what can't be "
             "read: iconv -c -f UTF-8 -t UTF-8 {path} > {new}; mv {new} {path}"
         )
     else:
-        example = "WINDOWS-1252" if _is_western(content) else "GB18030"
-        remedy = (
-            f"Convert the file, here from {example}: {_iconv(example)} (if it is "
-            "something else, put that in its place, such as WINDOWS-1250, WINDOWS-1251, KOI8-R, "
-            "SHIFT_JIS, EUC-JP, EUC-KR, BIG5 or GB18030), or take it out of the corpus."
-        )
+        line_start = before.rpartition(b"\n")[2][-HEAD_BYTES:]
+        remedy = _conversion(line_start + content[:HEAD_BYTES])
     return UserError(
         "The corpus is not UTF-8 text.",
         where=f"{path}, line {line}, byte {offset} of the file (counted from 0)",
@@ -138,30 +135,94 @@ def recognize(head: bytes) -> FileKind | None:
 _FEW, _SOME, _MANY, _MOST = 0.01, 0.05, 0.3, 0.7  # shares of bytes or characters
 # Control bytes that text doesn't have: not tab, line ends, form feed, escape.
 _CONTROLS = bytes(set(range(32)) - set(b"\t\n\v\f\r\x1b")) + b"\x7f"
-_NOT_IN_WINDOWS_1252 = b"\x81\x8d\x8f\x90\x9d"
 _WIDE = {"UTF-32LE": 4, "UTF-32BE": 4, "UTF-16LE": 2, "UTF-16BE": 2}
 
 
-def _is_western(content: bytes) -> bool:
-    """Whether text that isn't UTF-8 may be WINDOWS-1252: single accented letters in ASCII words.
+class _Encoding(NamedTuple):
+    """An encoding that text may have, and how its text looks.
+
+    Attributes:
+        name: iconv's and Python's.
+        letters: a regular expression for letters that are frequent in it.
+        least: their share of the letters and digits that aren't ASCII, or more.
+        fewest: so many of them are enough to tell.
+    """
+
+    name: str
+    letters: str
+    least: float
+    fewest: int = 3
+
+
+_KANA, _CYRILLIC = "[ぁ-ヺー]", "[оеаинтсрвлдкуі]"
+_WESTERN = "WINDOWS-1252"
+_ENCODINGS = (
+    _Encoding(_WESTERN, "[éèêëàâáãäçîïíìôöóõûüúùñßœæøåÉÈÀÇÄÖÜÅØ]", 0.9, fewest=1),
+    _Encoding("WINDOWS-1251", _CYRILLIC, 0.65),
+    _Encoding("KOI8-R", _CYRILLIC, 0.65),
+    _Encoding("WINDOWS-1253", "[αοιετσςνηυρκάίόέή]", 0.75),
+    _Encoding("WINDOWS-1255", "[יוהלאמרתבשםנ]", 0.7),
+    _Encoding("WINDOWS-1256", "[اليمونترب]", 0.55),
+    _Encoding("TIS-620", "[านรอกเงม่ยลดวตัทีสแ้]", 0.6),
+    _Encoding("EUC-KR", "[가-힣]", 0.9),
+    _Encoding("CP932", _KANA, 0.25),
+    _Encoding("EUC-JP", _KANA, 0.25),
+    _Encoding("GB18030", "[的一是不了在有人我他这中大来上个们到说国和地也子时天很]", 0.12),
+    _Encoding("BIG5", "[的一是不了在有人我他這中大來上個們到說國和地也子時天很]", 0.12),
+)
+
+
+def _conversion(content: bytes) -> str:
+    """How to make text in an unknown encoding UTF-8; for `FileKind.remedy`.
+
+    The file stays, as a wrong encoding would destroy it.
 
     Args:
-        content: from the first byte on that isn't UTF-8.
+        content: from a line's beginning on, with something that isn't UTF-8.
     """
-    content = content[:HEAD_BYTES]
-    if any(byte in content for byte in _NOT_IN_WINDOWS_1252):
+    found = [encoding.name for encoding in _ENCODINGS if _may_be(content, encoding)]
+    name = found[0] if len(found) == 1 else "ENCODING"
+    where = "likely from this encoding" if len(found) == 1 else "with its encoding for ENCODING"
+    return (
+        f"Convert the file, {where}: {_iconv(name)} (if it is not readable then, try another name, "
+        "such as WINDOWS-1250, WINDOWS-1251, WINDOWS-1252, KOI8-R, CP932, EUC-JP, EUC-KR, CP949, "
+        "BIG5 or GB18030). Then put the new file in its place, or take it out of the corpus."
+    )
+
+
+def _may_be(content: bytes, encoding: _Encoding) -> bool:
+    if (encoding.name == _WESTERN) != _has_single_letters(content):
         return False
+    try:
+        text = codecs.getincrementaldecoder(encoding.name)().decode(content)
+    except UnicodeDecodeError:
+        return False
+    text = "".join(char for char in text if not char.isascii() and not char.isspace())
+    usual = len(re.findall(encoding.letters, text))
+    whole = sum(char.isalnum() or unicodedata.category(char)[0] in "MC" for char in text)
+    return usual >= max(encoding.fewest, encoding.least * whole)
+
+
+def _has_single_letters(content: bytes) -> bool:
+    """Whether what isn't ASCII are single bytes for the most part."""
     runs = re.findall(rb"[\x80-\xff]+", content)
-    return sum(len(run) == 1 for run in runs) > 0.8 * len(runs)
+    return sum(len(run) == 1 for run in runs) > 0.7 * len(runs)
+
+
+def _is_mostly_utf8(content: bytes) -> bool:
+    """Whether nearly all characters that aren't ASCII are UTF-8."""
+    whole = len(content.translate(None, bytes(range(128))))
+    valid = len(content.decode("utf-8", "ignore").encode().translate(None, bytes(range(128))))
+    return 2 * valid > whole and whole - valid <= max(2, 0.1 * whole)
 
 
 def _iconv(encoding: str) -> str:
-    """A shell command that makes a file UTF-8; for `FileKind.remedy`."""
-    return f"iconv -f {encoding} -t UTF-8 {{path}} > {{new}} && mv {{new}} {{path}}"
+    """A shell command that writes a file as UTF-8; for `FileKind.remedy`."""
+    return f"iconv -f {encoding} -t UTF-8 {{path}} > {{new}}"
 
 
 def _encoded(name: str, encoding: str) -> FileKind:
-    return FileKind(name, f"Convert it: {_iconv(encoding)}")
+    return FileKind(name, f"Convert it: {_iconv(encoding)} && mv {{new}} {{path}}")
 
 
 def _compressed(program: str) -> FileKind:

@@ -16,6 +16,7 @@ from electra_tf2.text.wordpiece import CONTINUATION, LARGEST_WORD_LIMIT, MAX_WOR
 _BEGINNING = re.compile(rb'(\xef\xbb\xbf)?\s*(\{|\[\s*("|\]))')
 # More ids than pieces and this many: the file is damaged, and a list of all ids would be huge.
 _MOST_GAPS = 1000
+_SETTINGS = ("do_lower_case", "strip_accents", "tokenize_chinese_chars")
 
 
 class VocabularyInJson(NamedTuple):
@@ -109,6 +110,36 @@ def casing_of_tokenizer(stored: Mapping[str, Any]) -> Casing | None:
     """
     casing = casing_of_settings(normalizer_settings(stored.get("normalizer")) or {})
     return casing and dataclasses.replace(casing, max_word_characters=word_limit(stored))
+
+
+def untaken_settings(settings: Mapping[str, Any]) -> list[str]:
+    """Returns what settings state of text that this program doesn't do, each as text.
+
+    Args:
+        settings: as of `casing_of_settings`.
+    """
+    stated = {name: settings[name] for name in _SETTINGS if settings.get(name) is not None}
+    lower, strip, ideographs = map(stated.get, _SETTINGS)
+    untaken = {name for name, value in stated.items() if not isinstance(value, bool)}
+    if strip is True and lower is False:
+        untaken.add("strip_accents")
+    if ideographs is False:
+        untaken.add("tokenize_chinese_chars")
+    return [f"{name} {json.dumps(stated[name])}" for name in _SETTINGS if name in untaken]
+
+
+def untaken_of_tokenizer(stored: Mapping[str, Any]) -> list[str]:
+    """Returns what a tokenizer.json states of text that this program doesn't do, each as text.
+
+    Args:
+        stored: the file's content.
+    """
+    normalizer = stored.get("normalizer")
+    settings = normalizer_settings(normalizer)
+    if settings is None:
+        kind = normalizer.get("type") if isinstance(normalizer, dict) else normalizer
+        return [f"the normalizer {json.dumps(kind)}"]
+    return untaken_settings(settings)
 
 
 def word_limit(stored: Mapping[str, Any]) -> int:

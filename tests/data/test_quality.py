@@ -1,5 +1,6 @@
 """What is lost of a corpus, and what is padding, is counted, said and, where it is all, refused."""
 
+import dataclasses
 import gzip
 import random
 
@@ -8,6 +9,7 @@ import pytest
 import build_pretraining_dataset
 import build_vocabulary
 from electra_tf2.data.build import BuildConfig, build_dataset
+from electra_tf2.data.quality import check_known, unknown_warnings
 from electra_tf2.data.shards import read_metadata
 from electra_tf2.errors import UserError
 from electra_tf2.text.vocabulary import SPECIAL_TOKENS
@@ -71,6 +73,17 @@ def test_text_that_is_nearly_all_unknown_is_refused_and_the_remedy_works(tmp_pat
     assert read_metadata(str(tmp_path / "out")) == metadata
     allowed = build(tmp_path, allow_unknown=True, overwrite=True)
     assert allowed.counts["unknown_characters"] == allowed.counts["characters"] == 7500
+
+
+def test_a_high_limit_for_long_words_is_not_the_remedy_for_itself(tmp_path):
+    vocabulary_of(tmp_path, BASES)
+    corpus_of(tmp_path, sequences([300] * 5, BASES))
+    metadata = build(tmp_path, allow_unknown=True)
+    higher = dataclasses.replace(metadata, max_word_characters=1_000_000)
+    assert "--max-word-characters 100000000 splits" in unknown_warnings(higher)[0]
+    with pytest.raises(UserError, match="Nearly all") as caught:
+        check_known(higher, "corpus", "")
+    assert "--max-word-characters 100000000" in caught.value.remedy
 
 
 def test_another_language_s_vocabulary_is_refused(tmp_path):

@@ -161,6 +161,14 @@ def test_samples_come_from_all_files(tmp_path):
     assert sum(map(len, sample_text(corpus))) <= 1 << 19
 
 
+@pytest.mark.parametrize("end", ["", "\n", "\u3000と"])
+def test_samples_of_text_without_spaces(tmp_path, end):
+    text = "ガラスの窓がある。" * 60_000 + end
+    (tmp_path / "a.txt").write_text(text, encoding="utf-8")
+    corpus, _ = find_files(str(tmp_path), "--corpus-dir")
+    assert len("".join(sample_text(corpus))) > 150_000
+
+
 def test_overwrite(corpus, tmp_path):
     output = tmp_path / "vocab.txt"
     output.write_text("mine")
@@ -184,17 +192,36 @@ def test_overwrite(corpus, tmp_path):
         (["--vocab-size", f"{1 << 63}"], "--vocab-size", "at most"),
         (["--limit-alphabet", f"{10**12}"], "--limit-alphabet", "at most"),
         (["--output-file", "."], "--output-file", "a folder"),
+        (["--output-file", "vocab.json"], "--output-file", "such as vocab.txt"),
+        (["--output-file", "{corpus}/more/vocab.txt"], "--output-file", "in the corpus folder"),
         (["--corpus-dir", "nowhere"], "--corpus-dir", "does not exist"),
     ],
 )
 def test_bad_values_change_nothing(corpus, tmp_path, flags, where, message):
     before = files_under(tmp_path)
+    flags = [flag.format(corpus=corpus) for flag in flags]
     with pytest.raises(UserError) as caught:
         build(corpus, tmp_path / "out" / "vocab.txt", *flags)
     assert where in caught.value.where
     assert message in str(caught.value)
     assert caught.value.received is not None and caught.value.remedy
     assert files_under(tmp_path) == before and not (tmp_path / "out").exists()
+
+
+def test_no_vocabulary_without_its_casing(corpus, tmp_path):
+    (tmp_path / "vocab.txt.casing.json").mkdir()
+    with pytest.raises(UserError) as caught:
+        build(corpus, tmp_path / "vocab.txt", "--vocab-size", "120")
+    assert "casing" in caught.value.where and not (tmp_path / "vocab.txt").exists()
+
+
+def test_a_vocabulary_on_stdout(corpus):
+    command = [sys.executable, "build_vocabulary.py", "--corpus-dir", str(corpus)]
+    command += ["--output-file", "/dev/stdout", "--vocab-size", "120", "--no-lower-case"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and len(done.stdout.splitlines()) == 120
+    assert "Give build_pretraining_dataset.py --no-lower-case" in done.stderr
+    assert "casing.json" not in done.stderr
 
 
 def test_a_corpus_that_is_not_utf8(corpus, tmp_path):

@@ -100,6 +100,49 @@ def test_what_wins(tmp_path, capsys):
     assert "warning" not in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("tokenizer.json", tokenizer_file({"type": "Sequence"}), 'the normalizer "Sequence"'),
+        ("tokenizer.json", tokenizer_file(None), "the normalizer null"),
+        (
+            "tokenizer.json",
+            tokenizer_file({**NORMALIZER, "handle_chinese_chars": False}),
+            "tokenize_chinese_chars false",
+        ),
+        (
+            "tokenizer_config.json",
+            {"do_lower_case": False, "strip_accents": True},
+            "strip_accents true",
+        ),
+        ("tokenizer_config.json", {"do_lower_case": "no"}, 'do_lower_case "no"'),
+    ],
+)
+def test_what_is_stated_and_not_done_is_said(tmp_path, capsys, name, content, said):
+    path = write_vocabulary(tmp_path)
+    vocabulary = load_vocabulary(path)
+    (tmp_path / name).write_text(json.dumps(content))
+    vocab_files = [path, str(tmp_path / name)] if name == "tokenizer.json" else [path]
+    for vocab_file in vocab_files:
+        settle_casing({}, vocab_file, vocabulary, as_flag)
+        warning = capsys.readouterr().err
+        assert warning.count(f"{tmp_path / name} states {said}, which") == 1
+        assert "using --do-lower-case" in warning
+    # What the user states as a whole, or a file that comes first, is followed.
+    (tmp_path / "casing.json").write_text(json.dumps(CASED.to_dict()))
+    settle_casing({}, path, vocabulary, as_flag)
+    assert "which this program" not in capsys.readouterr().err
+
+
+def test_a_vocabulary_in_json_of_which_nothing_states_the_casing(tmp_path, capsys):
+    path = tmp_path / "vocab.json"
+    path.write_text(json.dumps(PIECES))
+    settle_casing({}, str(path), load_vocabulary(str(path)), as_flag)
+    assert f"nothing states the casing of {path}; using --do-lower" in capsys.readouterr().err
+    settle_casing({"do_lower_case": False}, str(path), load_vocabulary(str(path)), as_flag)
+    assert "nothing states" not in capsys.readouterr().err
+
+
 def test_which_limit_for_long_words_wins(tmp_path, capsys):
     path = write_vocabulary(tmp_path)
     vocabulary = load_vocabulary(path)

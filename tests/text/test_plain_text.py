@@ -60,12 +60,14 @@ def test_text_of_wide_characters_is_told_from_utf_8(language, repeated):
         assert f"-f {name} -t UTF-8" in kind.remedy
 
 
-@pytest.mark.parametrize(
-    ("language", "encoding"),
-    [("french", "cp1252"), ("russian", "cp1251"), ("russian", "koi8_r"), ("chinese", "gb18030"),
-     ("japanese", "shift_jis"), ("japanese", "euc_jp"), ("korean", "euc_kr"), ("thai", "tis_620"),
-     ("arabic", "cp1256"), ("greek", "cp1253")],
-)  # fmt: skip
+ENCODINGS = [
+    ("french", "cp1252"), ("russian", "cp1251"), ("russian", "koi8_r"), ("chinese", "gb18030"),
+    ("japanese", "shift_jis"), ("japanese", "euc_jp"), ("korean", "euc_kr"), ("thai", "tis_620"),
+    ("arabic", "cp1256"), ("greek", "cp1253"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("language", "encoding"), ENCODINGS)
 def test_other_encodings_are_left_to_decoding(language, encoding):
     assert recognize(TEXTS[language].encode(encoding) * 20) is None
 
@@ -166,21 +168,40 @@ def test_following_the_remedy_for_json_gives_documents(tmp_path, as_lines):
     assert written.read_text() == "The harbour.\nTwo basins.\n\nBread.\n\n"
 
 
-@pytest.mark.parametrize(
-    ("content", "expected"),
-    [(TEXTS["french"].encode("cp1252"), TEXTS["french"]), ("né\n".encode() + b"bro\xffken", None)],
-)
-def test_following_the_remedy_for_other_encodings(tmp_path, content, expected):
-    path = tmp_path / "a b.txt"
-    path.write_bytes(content)
+def not_utf8_remedy(path):
+    content = path.read_bytes()
     with pytest.raises(UnicodeDecodeError) as caught:
         content.decode()
     place = caught.value.start
-    error = not_utf8(
+    return not_utf8(
         str(path), line=1, offset=place, before=content[:place], content=content[place:]
-    )
-    follow(error.remedy, tmp_path)
-    assert path.read_text("utf-8") == (expected or "né\nbroken")
+    ).remedy
+
+
+@pytest.mark.parametrize(("language", "encoding"), ENCODINGS)
+def test_following_the_remedy_for_other_encodings(tmp_path, language, encoding):
+    path = tmp_path / "a b.txt"
+    path.write_bytes(TEXTS[language].encode(encoding))
+    remedy = not_utf8_remedy(path)
+    follow(remedy, tmp_path)
+    assert (tmp_path / "a b.txt.new").read_text("utf-8") == TEXTS[language]
+    assert "mv " not in remedy and path.read_bytes() == TEXTS[language].encode(encoding)
+
+
+@pytest.mark.parametrize("language", ["russian", "hebrew"])
+def test_an_encoding_that_is_not_known_is_left_to_the_user(tmp_path, language):
+    text = {"russian": TEXTS["russian"].encode("cp866"), "hebrew": b"\x80\x8c\x85\x8d " * 9}
+    path = tmp_path / "a.txt"
+    path.write_bytes(text[language])
+    remedy = not_utf8_remedy(path)
+    assert "iconv -f ENCODING -t UTF-8" in remedy and "mv " not in remedy
+
+
+def test_following_the_remedy_for_a_damaged_place(tmp_path):
+    path = tmp_path / "a b.txt"
+    path.write_bytes("né\n".encode() + b"bro\xffken")
+    follow(not_utf8_remedy(path), tmp_path)
+    assert path.read_text("utf-8") == "né\nbroken"
 
 
 @pytest.mark.parametrize("line", ["", "\ufeff", "\u200b", "\u200b \u00ad\u2060", "\x00", "\x1a"])
