@@ -101,7 +101,7 @@ def tarred(buffer):
 @pytest.mark.parametrize(
     ("content", "name"),
     [
-        (gzip.compress(b"text"), "gzip"),
+        (gzip.compress(b"text", mtime=0), "gzip"),
         (bz2.compress(b"text"), "bzip2"),
         (lzma.compress(b"text"), "xz"),
         (b"\x28\xb5\x2f\xfd\x04\x00", "zstd"),

@@ -289,7 +289,7 @@ PANDAS = 'stars\tbody\r\nbon\t"Très ""bon"", vraiment"\r\nmauvais\t"déçu\nfin
     [
         ("train.csv", EXCEL.encode(), ["Très bon, vraiment", "déçu; non\nfini"]),
         ("train.csv", f"sep=;\r\n{EXCEL}".encode("utf-16"), None),
-        ("train.csv.gz", gzip.compress(EXCEL.encode("utf-8-sig")), None),
+        ("train.csv.gz", gzip.compress(EXCEL.encode("utf-8-sig"), mtime=0), None),
         ("train.tsv", PANDAS.encode(), ['Très "bon", vraiment', "déçu\nfini"]),
         ("train.json", json.dumps([{"stars": "bon", "body": "x"}] * 2).encode(), ["x", "x"]),
     ],
