@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, get_args
 from electra_tf2.errors import UserError
 from electra_tf2.files import (
     exists,
+    is_dir,
     is_stream,
     json_bytes,
     make_dirs,
@@ -237,7 +238,7 @@ def check_model_folder(path: str) -> None:
 
 def _no_folder(path: str, received: str) -> UserError:
     return UserError(
-        f"The model's folder can't be {'written to' if exists(path) else 'made'}.",
+        f"The model's folder can't be {'written to' if is_dir(path) else 'made'}.",
         where=path,
         received=received,
         remedy="Give a model_dir, or a --data-dir and --model-name, where a folder can be made and "

@@ -73,7 +73,7 @@ def test_a_task_with_several_labels(tmp_path):
         ({"../marks": {"labels": ["a"]}, "marks": {"labels": ["a", "b", "c"]}}, "'../marks'"),
         ({"others": {"labels": ["a", "b", "c"]}}, "'others'"),
         ({"marks": {"labels": ["a", "b"]}}, "2 labels, a head with 3 outputs"),
-        ({"marks": {"labels": ["a", "b", "b"]}}, "2 labels, a head with 3 outputs"),
+        ({"marks": {"labels": ["a", "b", "b"]}}, "occurs twice"),
         ({"marks": {"labels": 3}}, "classification here"),
     ],
 )
