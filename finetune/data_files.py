@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import gzip
 import posixpath
-import re
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -14,6 +13,12 @@ from absl import logging
 
 from electra_tf2 import files
 from electra_tf2.errors import UserError, first_of, shell_quoted
+from electra_tf2.text.plain_text import (
+    HEAD_BYTES,
+    is_mostly_utf8,
+    likely_encoding,
+    recognize,
+)
 from finetune.task import Task
 
 # Bad rows are an error where there are more than this many and more than this share.
@@ -29,19 +34,9 @@ _MARKS = {
     codecs.BOM_UTF16_LE: "UTF-16",
     codecs.BOM_UTF16_BE: "UTF-16",
 }
-# How files begin that some take for text.
-_NOT_TEXT = {
-    b"PK\x03\x04": "a ZIP archive, as .xlsx and .ods files are",
-    b"\xd0\xcf\x11\xe0": "an .xls or .doc file",
-    b"PAR1": "a Parquet file",
-    b"BZh": "a file compressed by bzip2",
-    b"\xfd7zXZ": "a file compressed by xz",
-    b"\x28\xb5\x2f\xfd": "a file compressed by zstd",
-    b"%PDF": "a PDF file",
-}
 _GZIP = b"\x1f\x8b"
-# Enough of a file to see which encoding it has.
-_SAMPLE_BYTES = 1 << 16
+GZIP_ERRORS = (EOFError, OSError, zlib.error)
+"""What unpacking damaged data may raise."""
 
 
 def read_text(path: str) -> str:
@@ -82,13 +77,18 @@ def _unzipped(content: bytes, path: str) -> bytes:
         return content
     try:
         return gzip.decompress(content)
-    except (EOFError, OSError, zlib.error) as error:
-        raise UserError(
-            "A gzip file can't be unpacked.",
-            where=path,
-            received=str(error),
-            remedy="Copy it again: it is cut off or damaged (gzip -t tells).",
-        ) from error
+    except GZIP_ERRORS as error:
+        raise damaged_gzip(path, error) from error
+
+
+def damaged_gzip(path: str, error: Exception) -> UserError:
+    """Returns the error for a gzip file that can't be unpacked, from one of `GZIP_ERRORS`."""
+    return UserError(
+        "A gzip file can't be unpacked.",
+        where=path,
+        received=str(error),
+        remedy="Copy it again: it is cut off or damaged (gzip -t tells).",
+    )
 
 
 def decode_text(content: bytes, path: str, first_line: int = 1) -> str:
@@ -110,24 +110,38 @@ def decode_text(content: bytes, path: str, first_line: int = 1) -> str:
     try:
         text = content.decode(encoding or "utf-8-sig")
     except UnicodeDecodeError as error:
-        kind = next((kind for start, kind in _NOT_TEXT.items() if content.startswith(start)), None)
-        if kind is not None:
+        kind = None if encoding else recognize(content[:HEAD_BYTES])
+        if kind is not None and not kind.encoding and not kind.is_markup:
             raise UserError(
                 "A data file is not text.",
                 where=path,
-                received=kind,
+                received=kind.name,
                 remedy="Export it as text (CSV in UTF-8, or JSON lines), or unpack it.",
             ) from error
         line = first_line + content.count(b"\n", 0, error.start)
         received = f"byte {content[error.start]:#04x}"
-        raise _other_encoding(content, f"{path}, line {line}", received, path) from error
-    if not encoding and "\0" in text[:_SAMPLE_BYTES] and _wide_encoding(content):
-        raise _other_encoding(content, path, "every other byte is 0", path)
+        begin = content.rfind(b"\n", 0, max(0, error.start - HEAD_BYTES)) + 1
+        around, wide = content[begin : error.start + HEAD_BYTES], kind.encoding if kind else ""
+        raise _other_encoding(around, f"{path}, line {line}", received, path, wide) from error
+    if not encoding and "\0" in text[:HEAD_BYTES]:
+        kind = recognize(content[:HEAD_BYTES])
+        if kind is not None and kind.encoding:
+            raise _other_encoding(content[:HEAD_BYTES], path, kind.name, path, kind.encoding)
     return text
 
 
-def _other_encoding(content: bytes, where: str, received: str, path: str) -> UserError:
-    """The error for text in an encoding that has to be converted."""
+def _other_encoding(
+    around: bytes, where: str, received: str, path: str, encoding: str
+) -> UserError:
+    """The error for text that has to be converted.
+
+    Args:
+        around: text with the place that can't be decoded, from the beginning of a line on.
+        where: that place.
+        received: what is there.
+        path: the file.
+        encoding: iconv's name of its encoding where that is certain, else "".
+    """
     unzipped = path.removesuffix(".gz")
     text, original = shell_quoted(unzipped), shell_quoted(f"{unzipped}.original")
     unzip = "" if unzipped == path else f"gunzip {shell_quoted(path)} && "
@@ -135,11 +149,11 @@ def _other_encoding(content: bytes, where: str, received: str, path: str) -> Use
     def command(options: str) -> str:
         return f"{unzip}mv {text} {original} && iconv {options} -t UTF-8 {original} > {text}"
 
-    encoding = _wide_encoding(content) or _western_encoding(content)
-    if _is_mostly_utf8(content):
+    encoding = encoding or likely_encoding(around) or ""
+    if is_mostly_utf8(around):
         received += "; the rest of the file is UTF-8"
         remedy = f"Mend the line, or leave such bytes out ({command('-c -f UTF-8')})."
-    elif encoding is not None:
+    elif encoding:
         remedy = f"It looks like {encoding}. Convert it ({command(f'-f {encoding}')})."
     else:
         remedy = (
@@ -149,35 +163,6 @@ def _other_encoding(content: bytes, where: str, received: str, path: str) -> Use
     return UserError(
         "A data file is not UTF-8 text.", where=where, received=received, remedy=remedy
     )
-
-
-def _wide_encoding(content: bytes) -> str | None:
-    """UTF-16 without its mark has zeros at even or at odd places: those of ASCII characters."""
-    sample = content[:_SAMPLE_BYTES]
-    even, odd = sample[0::2].count(0), sample[1::2].count(0)
-    if even + odd < max(2, len(sample) // 200):
-        return None
-    for encoding, zeros in (("UTF-16LE", odd), ("UTF-16BE", even)):
-        if zeros >= 0.95 * (even + odd):
-            return encoding
-    return None
-
-
-def _is_mostly_utf8(content: bytes) -> bool:
-    text = content.decode("utf-8", "replace")
-    beyond, bad = len(re.findall(r"[^\0-\x7f]", text)), text.count("\ufffd")
-    return beyond > 2 * bad > 0
-
-
-def _western_encoding(content: bytes) -> str | None:
-    """In Western European text the letters beyond ASCII stand alone; in others, in rows."""
-    try:
-        content.decode("cp1252")
-    except UnicodeDecodeError:
-        return None
-    in_rows = sum(map(len, re.findall(rb"[\x80-\xff]{3,}", content)))
-    beyond = len(re.findall(rb"[\x80-\xff]", content))
-    return "WINDOWS-1252" if in_rows <= 0.2 * beyond else None
 
 
 def _neighbours(path: str) -> str:

@@ -26,11 +26,13 @@ class FileKind(NamedTuple):
         remedy: how to make plain text of it; `{path}`, `{new}` (a file beside it) and `{text}` (one
             in another folder) stand for names quoted for a shell.
         is_markup: whether it is text all the same, which may be taken as it is.
+        encoding: iconv's name of the encoding, where it is text in another one.
     """
 
     name: str
     remedy: str = _NOT_TAKEN
     is_markup: bool = False
+    encoding: str = ""
 
     def remedy_for(self, path: str) -> str:
         """Returns the remedy for a file."""
@@ -74,7 +76,7 @@ def not_utf8(
         content: some text from it on.
         file: to convert; None for `path`.
     """
-    if _is_mostly_utf8(before[-HEAD_BYTES:] + content[:HEAD_BYTES]):
+    if is_mostly_utf8(before[-HEAD_BYTES:] + content[:HEAD_BYTES]):
         remedy = (
             "The text around it is UTF-8, so this place is damaged. To leave out what can't be "
             "read: iconv -c -f UTF-8 -t UTF-8 {path} > {new}; mv {new} {path}"
@@ -164,7 +166,7 @@ _ENCODINGS = (
     _Encoding("WINDOWS-1255", "[יוהלאמרתבשםנ]", 0.7),
     _Encoding("WINDOWS-1256", "[اليمونترب]", 0.55),
     _Encoding("TIS-620", "[านรอกเงม่ยลดวตัทีสแ้]", 0.6),
-    _Encoding("EUC-KR", "[가-힣]", 0.9),
+    _Encoding("CP949", "[가-힣]", 0.9),  # of Windows; EUC-KR is a part of it
     _Encoding("CP932", _KANA, 0.25),
     _Encoding("EUC-JP", _KANA, 0.25),
     _Encoding("GB18030", "[的一是不了在有人我他这中大来上个们到说国和地也子时天很]", 0.12),
@@ -180,14 +182,27 @@ def _conversion(content: bytes) -> str:
     Args:
         content: from a line's beginning on, with something that isn't UTF-8.
     """
-    found = [encoding.name for encoding in _ENCODINGS if _may_be(content, encoding)]
-    name = found[0] if len(found) == 1 else "ENCODING"
-    where = "likely from this encoding" if len(found) == 1 else "with its encoding for ENCODING"
+    likely = likely_encoding(content)
+    where = "likely from this encoding" if likely else "with its encoding for ENCODING"
     return (
-        f"Convert the file, {where}: {_iconv(name)} (if it is not readable then, try another name, "
-        "such as WINDOWS-1250, WINDOWS-1251, WINDOWS-1252, KOI8-R, CP932, EUC-JP, EUC-KR, CP949, "
-        "BIG5 or GB18030). Then put the new file in its place, or take it out of the corpus."
+        f"Convert the file, {where}: {_iconv(likely or 'ENCODING')} (if it is not readable then, "
+        "try another name, such as WINDOWS-1250, WINDOWS-1251, WINDOWS-1252, KOI8-R, CP932, "
+        "EUC-JP, CP949, BIG5 or GB18030). Then put the new file in its place, or take it out of "
+        "the corpus."
     )
+
+
+def likely_encoding(content: bytes) -> str | None:
+    """Guesses the encoding of text by the letters that are frequent in it.
+
+    Args:
+        content: from a line's beginning on, with something that isn't UTF-8.
+
+    Returns:
+        Its name for iconv and Python; None where none or several of the known ones may be it.
+    """
+    found = [encoding.name for encoding in _ENCODINGS if _may_be(content, encoding)]
+    return found[0] if len(found) == 1 else None
 
 
 def _may_be(content: bytes, encoding: _Encoding) -> bool:
@@ -204,12 +219,12 @@ def _may_be(content: bytes, encoding: _Encoding) -> bool:
 
 
 def _has_single_letters(content: bytes) -> bool:
-    """Whether what isn't ASCII are single bytes for the most part."""
-    runs = re.findall(rb"[\x80-\xff]+", content)
-    return sum(len(run) == 1 for run in runs) > 0.7 * len(runs)
+    """Whether what isn't ASCII stands alone or in pairs for the most part, not in words."""
+    lengths = [len(run) for run in re.findall(rb"[\x80-\xff]+", content)]
+    return sum(length for length in lengths if length > 2) <= 0.2 * sum(lengths)
 
 
-def _is_mostly_utf8(content: bytes) -> bool:
+def is_mostly_utf8(content: bytes) -> bool:
     """Whether nearly all characters that aren't ASCII are UTF-8."""
     whole = len(content.translate(None, bytes(range(128))))
     valid = len(content.decode("utf-8", "ignore").encode().translate(None, bytes(range(128))))
@@ -222,7 +237,8 @@ def _iconv(encoding: str) -> str:
 
 
 def _encoded(name: str, encoding: str) -> FileKind:
-    return FileKind(name, f"Convert it: {_iconv(encoding)} && mv {{new}} {{path}}")
+    remedy = f"Convert it: {_iconv(encoding)} && mv {{new}} {{path}}"
+    return FileKind(name, remedy, encoding=encoding)
 
 
 def _compressed(program: str) -> FileKind:
@@ -231,7 +247,7 @@ def _compressed(program: str) -> FileKind:
 
 
 _ZIP = FileKind(
-    "a zip archive, or an office document, which is one",
+    "a zip archive, as .docx and .xlsx files are",
     "Save a document as UTF-8 text; unpack an archive (mkdir -p plain_text && "
     "python3 -m zipfile -e {path} plain_text) and give the folder plain_text.",
 )

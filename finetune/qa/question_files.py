@@ -6,13 +6,12 @@ import contextlib
 import dataclasses
 import gzip
 import json
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, BinaryIO, NamedTuple
 
 from electra_tf2 import files
 from electra_tf2.errors import UserError
-from finetune.data_files import read_text
+from finetune.data_files import GZIP_ERRORS, damaged_gzip, read_text
 
 _KINDS = {
     str: "text",
@@ -224,13 +223,8 @@ def _lines(path: str) -> Iterator[bytes]:
         try:
             with gzip.GzipFile(fileobj=file) as unzipped:
                 yield from unzipped
-        except (EOFError, OSError, zlib.error) as error:
-            raise UserError(
-                "A gzip file can't be unpacked.",
-                where=path,
-                received=str(error),
-                remedy="Copy it again: it is cut off or damaged (gzip -t tells).",
-            ) from error
+        except GZIP_ERRORS as error:
+            raise damaged_gzip(path, error) from error
 
 
 @contextlib.contextmanager
