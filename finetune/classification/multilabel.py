@@ -15,9 +15,8 @@ from electra_tf2.text.tokenizer import Tokenizer
 from finetune.classification.class_report import ClassFigures, ClassScores
 from finetune.classification.tasks import (
     InputExample,
+    LabelledTask,
     SingleOutputHead,
-    SingleOutputTask,
-    parse_class,
     saved_labels,
 )
 from finetune.task import FeatureSpec, HeadOutput, Scorer, TaskHead, other_kind, unlike_model
@@ -54,7 +53,7 @@ class MultilabelHead(SingleOutputHead):
         return HeadOutput(losses, outputs)
 
 
-class MultilabelTask(SingleOutputTask):
+class MultilabelTask(LabelledTask):
     """A task whose output is any number of labels.
 
     A class of your own that inherits from it returns `InputExample`s with `labels`, a tuple that
@@ -79,19 +78,9 @@ class MultilabelTask(SingleOutputTask):
         label_list: Sequence[str],
         threshold: float | str = DEFAULT_THRESHOLD,
     ):
-        super().__init__(config, name, tokenizer)
-        self._label_list = tuple(label_list)
+        super().__init__(config, name, tokenizer, label_list)
         self._is_tuned = isinstance(threshold, str)
         self.threshold = DEFAULT_THRESHOLD if isinstance(threshold, str) else threshold
-
-    @property
-    def label_list(self) -> tuple[str, ...]:
-        """The labels' names."""
-        return self._label_list
-
-    def parse_label(self, text: str) -> str:
-        """Returns the label itself; raises ValueError if it is not one of the task's."""
-        return parse_class(text, self.label_list)
 
     def get_feature_specs(self) -> list[FeatureSpec]:
         """Returns the specs of `labels`, 0 or 1 each, and `unknown_labels`, how many others."""

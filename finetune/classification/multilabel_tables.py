@@ -59,13 +59,6 @@ class TableMultilabel(TableTask, MultilabelTask):
         self.definition = definition
         self.windows = definition.windows
 
-    @property
-    def label_list(self) -> tuple[str, ...]:
-        """The labels' names."""
-        if not self._label_list:
-            self._label_list = self._inferred_labels()
-        return self._label_list
-
     def _inferred_labels(self) -> tuple[str, ...]:
         path = self.data_file("train")
         lists = []

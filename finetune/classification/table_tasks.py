@@ -235,13 +235,6 @@ class TableClassification(TableTask, ClassificationTask):
         # Labels that the task lacks, in the order in which the files have them.
         self._unknown: dict[str, int] = {}
 
-    @property
-    def label_list(self) -> tuple[str, ...]:
-        """The classes' names."""
-        if not self._label_list:
-            self._label_list = self._inferred_labels()
-        return self._label_list
-
     def _inferred_labels(self) -> tuple[str, ...]:
         path = self.data_file("train")
         texts, problems = self._training_labels()

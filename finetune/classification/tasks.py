@@ -240,6 +240,37 @@ class SingleOutputTask(Task):
         """Turns the head's outputs for an example into the fields of its record."""
 
 
+class LabelledTask(SingleOutputTask):
+    """A task whose outputs have names: the labels.
+
+    Args:
+        config: the run's hparams.
+        name: the task's name.
+        tokenizer: text -> ids.
+        label_list: the labels' names, in the order of the head's outputs.
+    """
+
+    def __init__(
+        self, config: FinetuningConfig, name: str, tokenizer: Tokenizer, label_list: Sequence[str]
+    ):
+        super().__init__(config, name, tokenizer)
+        self._label_list = tuple(label_list)
+
+    @property
+    def label_list(self) -> tuple[str, ...]:
+        """The labels' names; of a task that was made without, those of its training file."""
+        if not self._label_list:
+            self._label_list = self._inferred_labels()
+        return self._label_list
+
+    def _inferred_labels(self) -> tuple[str, ...]:
+        return ()
+
+    def parse_label(self, text: str) -> str:
+        """Returns the label itself; raises ValueError if it is not one of the task's."""
+        return parse_class(text, self.label_list)
+
+
 class ClassificationHead(SingleOutputHead):
     """One logit per class; the loss is the cross-entropy in nats. Arguments: see the base class.
 
@@ -269,7 +300,7 @@ class ClassificationHead(SingleOutputHead):
         return HeadOutput(losses, outputs)
 
 
-class ClassificationTask(SingleOutputTask):
+class ClassificationTask(LabelledTask):
     """A task whose output is one of several classes.
 
     Args:
@@ -287,21 +318,6 @@ class ClassificationTask(SingleOutputTask):
 
     main_metric = "accuracy"
     class_weights: Literal["balanced"] | Mapping[str, float] | None = None
-
-    def __init__(
-        self, config: FinetuningConfig, name: str, tokenizer: Tokenizer, label_list: Sequence[str]
-    ):
-        super().__init__(config, name, tokenizer)
-        self._label_list = tuple(label_list)
-
-    @property
-    def label_list(self) -> tuple[str, ...]:
-        """The classes' names."""
-        return self._label_list
-
-    def parse_label(self, text: str) -> str:
-        """Returns the label itself; raises ValueError if it is not one of the classes."""
-        return parse_class(text, self.label_list)
 
     def get_feature_specs(self) -> list[FeatureSpec]:
         """Returns the spec of `label_ids`, and that of `weights` where classes have some."""
