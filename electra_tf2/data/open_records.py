@@ -96,10 +96,10 @@ def open_records(
         "max_seq_length": max_seq_length,
         "vocab_size": len(vocabulary),
         "vocab_sha256": vocabulary.sha256,
-        **casing.settings(),
+        **{name: value for name, value in casing.settings().items() if name not in taken},
     }
-    for name in (*taken, *(["max_seq_length"] if segmentation == "dynamic" else [])):
-        del settings[name]
+    if segmentation == "dynamic":
+        del settings["max_seq_length"]
     paths = _matching_files(patterns)
     directories = sorted({os.path.dirname(path) for path in paths})
     described = {directory: read_metadata(directory) for directory in directories}
@@ -112,14 +112,7 @@ def open_records(
         elif segmentation == "static":
             counts |= {path: _count_and_check(path, max_seq_length, vocabulary) for path in members}
         else:
-            raise UserError(
-                "The TFRecords are not documents: there is no metadata.json beside them.",
-                where=directory,
-                received='segmentation "dynamic", and records without metadata, like those of the '
-                "official program",
-                remedy="Build documents with build_pretraining_dataset.py --segmentation dynamic, "
-                'or set segmentation to "static".',
-            )
+            raise _not_documents(directory)
     if not sum(counts.values()):
         raise UserError(
             "The TFRecords hold no example.",
@@ -132,6 +125,17 @@ def open_records(
     )
     _verify_checksums(record_files)
     return record_files
+
+
+def _not_documents(directory: str) -> UserError:
+    return UserError(
+        "The TFRecords are not documents: there is no metadata.json beside them.",
+        where=directory,
+        received='segmentation "dynamic", and records without metadata, like those of the official '
+        "program",
+        remedy="Build documents with build_pretraining_dataset.py --segmentation dynamic, or set "
+        'segmentation to "static".',
+    )
 
 
 def is_data_loss(record_files: RecordFiles, error: Exception) -> bool:

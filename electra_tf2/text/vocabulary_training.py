@@ -124,16 +124,8 @@ def train_vocabulary(
     pieces = _character_pieces(spelled)
     reserved = [*SPECIAL_TOKENS, *pieces]
     if len(reserved) > vocab_size:
-        fit = alphabet.fitting(vocab_size)
-        is_usable = alphabet.share_spelled(alphabet.chosen(vocab_size, min_frequency, fit)) > 0.5
-        fewer = f", or keep fewer characters with --limit-alphabet {fit}" if is_usable else ""
-        raise UserError(
-            "The special tokens and the alphabet alone are more pieces than the vocabulary holds.",
-            where="--vocab-size",
-            received=f"{vocab_size}, with {len(characters)} characters in {len(pieces)} pieces "
-            f"(alone and with ##) and {len(SPECIAL_TOKENS)} special tokens",
-            remedy=f"Ask for at least {len(reserved)} pieces{fewer}.",
-        )
+        received = f"{len(characters)} characters in {len(pieces)} pieces (alone and with ##)"
+        raise _too_many_characters(alphabet, received, len(reserved), vocab_size, min_frequency)
     tokens = _learn(_parts(spelled), vocab_size, min_frequency, reserved, show_progress)
     if len(tokens) < vocab_size:
         raise _too_few(alphabet, len(tokens), vocab_size, min_frequency, limit_alphabet)
@@ -146,6 +138,21 @@ def train_vocabulary(
         unknown_characters=unknown / total,
         overlong_characters=alphabet.overlong / total,
         advice=alphabet.advice(characters, vocab_size, min_frequency, limit_alphabet),
+    )
+
+
+def _too_many_characters(
+    alphabet: _Alphabet, received: str, needed: int, vocab_size: int, min_frequency: int
+) -> UserError:
+    """The error for a vocabulary that is too small for its `needed` reserved pieces."""
+    fit = alphabet.fitting(vocab_size)
+    is_usable = alphabet.share_spelled(alphabet.chosen(vocab_size, min_frequency, fit)) > 0.5
+    fewer = f", or keep fewer characters with --limit-alphabet {fit}" if is_usable else ""
+    return UserError(
+        "The special tokens and the alphabet alone are more pieces than the vocabulary holds.",
+        where="--vocab-size",
+        received=f"{vocab_size}, with {received} and {len(SPECIAL_TOKENS)} special tokens",
+        remedy=f"Ask for at least {needed} pieces{fewer}.",
     )
 
 
