@@ -9,6 +9,7 @@ from itertools import pairwise
 
 from electra_tf2.text.normalization import (
     IDEOGRAPH_RANGES,
+    UNSPACED,
     clean,
     is_ideograph,
     split_at_punctuation,
@@ -16,12 +17,8 @@ from electra_tf2.text.normalization import (
 from electra_tf2.text.tokenizer import Tokenizer
 
 _IDEOGRAPHS = "".join(f"{chr(first)}-{chr(last)}" for first, last in IDEOGRAPH_RANGES)
-# Thai, Lao; Tibetan, Myanmar; Khmer; Tai and New Tai scripts; radicals to CJK punctuation, kana and
-# bopomofo; Yi; halfwidth and fullwidth forms but for Hangul. Korean has spaces between words.
-_WITHOUT_SPACES = re.compile(
-    "[\u0e00-\u0eff\u0f00-\u109f\u1780-\u17ff\u1950-\u19df\u1a20-\u1aaf\u2e80-\u3130\u3190-\u33ff"
-    f"\ua000-\ua4cf\uff01-\uff9f{_IDEOGRAPHS}]"
-)
+# Scripts without spaces, and the punctuation, symbols and fullwidth forms of their texts.
+_JOINED = re.compile(UNSPACED.pattern + "|[\u3000-\u303f\u3190-\u33ff\uff01-\uff65]")
 
 
 def has_ideographs(text: str) -> bool:
@@ -92,13 +89,13 @@ def join_words(words: Sequence[str], start: int, end: int) -> str:
     """
     if _are_characters(words):
         return "".join(words[start:end])
-    has_script = any(map(_WITHOUT_SPACES.search, words))
+    has_script = any(map(_JOINED.search, words))
     text = ""
     for before, word in pairwise(["", *words[start:end]]):
         beside = before[-1:] + word[:1]
         # The digits of a year, each on its own: 2, 0, 2, 6, 年.
         single = has_script and before + word == beside and beside.isascii() and beside.isalnum()
-        text += word if not text or single or _WITHOUT_SPACES.search(beside) else f" {word}"
+        text += word if not text or single or _JOINED.search(beside) else f" {word}"
     return text
 
 
@@ -109,5 +106,5 @@ def _are_characters(words: Sequence[str]) -> bool:
     return (
         len(words) > 1
         and all(len(unicodedata.normalize("NFC", word)) <= 1 for word in words)
-        and any(_WITHOUT_SPACES.search(word) or "가" <= word <= "힣" for word in words)
+        and any(_JOINED.search(word) or "가" <= word <= "힣" for word in words)
     )
