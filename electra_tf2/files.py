@@ -65,7 +65,7 @@ def descriptor_of(path: str) -> int | None:
 
 
 def is_stream(path: str) -> bool:
-    """Whether what is written to a path goes on: a descriptor of this process, or a device."""
+    """Whether a path is a stream, not a file: a descriptor of this process, or a device."""
     if not is_local(path):
         return False
     if descriptor_of(path) is not None:

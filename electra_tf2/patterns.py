@@ -1,7 +1,7 @@
 """Patterns of file names, such as `data/*.tfrecord*,more/*.tfrecord*`: globs joined by commas.
 
 A folder that is there by its very name is that folder, whatever characters the name has: only what
-is no such folder is a pattern. `literal` makes a pattern of a folder that need not be there.
+isn't such a folder is a pattern. `literal` makes a pattern of a folder that need not be there.
 """
 
 from __future__ import annotations

@@ -152,7 +152,7 @@ def _other_encoding(
     encoding = encoding or likely_encoding(around) or ""
     if is_mostly_utf8(around):
         received += "; the rest of the file is UTF-8"
-        remedy = f"Mend the line, or leave such bytes out ({command('-c -f UTF-8')})."
+        remedy = f"Fix the line, or leave such bytes out ({command('-c -f UTF-8')})."
     elif encoding:
         remedy = f"It looks like {encoding}. Convert it ({command(f'-f {encoding}')})."
     else:

@@ -177,8 +177,8 @@ class Task(abc.ABC):
             batch makes a step of about the same size (the gradient of the summed loss is clipped):
             fair where an example has one loss, but not where its loss is a sum over its words, for
             then the words of short examples would count more.
-        features_version: raised when features come out otherwise, so that cached ones are made
-            anew.
+        features_version: raised when features come out otherwise, so that cached ones are
+            rebuilt.
     """
 
     main_metric: str

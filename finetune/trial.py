@@ -61,7 +61,7 @@ class Patience:
         return 0 < self.limit <= self.without_gain
 
     def totals(self, step: int) -> dict[str, float]:
-        """Returns the count, by which a resumed run goes on; see `TrainingRun.totals`."""
+        """Returns the count that a resumed run starts from; see `TrainingRun.totals`."""
         del step
         return {_WITHOUT_GAIN: self.without_gain}
 
@@ -72,7 +72,7 @@ class BestWeights:
     The score is the hparam best_metric: the main metric, or the mean of the tasks' main metrics,
     where it is null. The weights are kept in the folder `best` of the trial's folder: the best and,
     until the training is done, those that were the best when its newest checkpoint was saved, so
-    that a run that resumes there goes on as it would have.
+    that a run that resumes there continues as it would have.
 
     Args:
         folder: the trial's folder.

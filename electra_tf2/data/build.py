@@ -51,7 +51,7 @@ _BOUNDS = {
 _SAMPLED_ARCHIVES = 8  # whose beginnings are looked at before the work
 # After so many characters a corpus that is nearly all unknown ends the build, not only at its end.
 _EARLY_CHARACTERS = 1 << 24
-_ALLOW_UNKNOWN = "Or build it all the same with --allow-unknown."
+_ALLOW_UNKNOWN = "Or build it anyway with --allow-unknown."
 
 
 @dataclasses.dataclass(frozen=True)

@@ -133,7 +133,7 @@ def check_known(metadata: DatasetMetadata, where: str, allow: str) -> None:
     Args:
         metadata: with its counts.
         where: the corpus or the records.
-        allow: how to take them all the same, for the remedy.
+        allow: how to take them anyway, for the remedy.
 
     Raises:
         UserError: nearly all characters are in words that are [UNK].

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 _FIRST_RECORDS = 1000
 # About two seconds; what is measured then hardly changes.
 _MOST_SENTENCES = 1_000_000
-_ALLOW = "Or train on it all the same: set the hparam allow_unknown to true."
+_ALLOW = "Or train on it anyway: set the hparam allow_unknown to true."
 
 
 class EpochCuts(NamedTuple):

@@ -217,7 +217,7 @@ def open_data(
 
 
 def _check_places(config: PretrainingConfig) -> None:
-    """Refuses places that can't be written to; a model that can't may be evaluated all the same."""
+    """Refuses places that can't be written to; a model in such a place may still be evaluated."""
     if config.do_train:
         check_model_folder(config.model_dir)
     if config.do_eval and not are_results_optional(config):
@@ -244,15 +244,15 @@ def _unknown_configuration(model_dir: str) -> UserError:
 
 
 def check_same_data(data: Data, stored: object) -> None:
-    """Refuses to go on in the middle of other records; says so if `allow_other_data` allows it.
+    """Refuses to resume in the middle of other records; says so if `allow_other_data` allows it.
 
     Args:
         data: of a run that trains.
         stored: what the checkpoint says of its phase's records; older versions say nothing.
 
     Raises:
-        UserError: the phase goes on with records that differ; or one of the first files that do is
-            damaged, which is not looked for in large data.
+        UserError: the phase would resume on records that differ; or one of the first files that
+            differ is damaged, which is not looked for in large data.
     """
     phase, records = data.phases[0], data.records[0]
     if not isinstance(stored, dict) or stored.get("phase") != phase.number:
@@ -265,14 +265,14 @@ def check_same_data(data: Data, stored: object) -> None:
     for path in changed_files(stored, records.identity, records.train.paths)[:3]:
         verify_file(path, counts[path])
     if phase.config.allow_other_data:
-        say(f"Warning: training goes on with other data (allow_other_data): {'; '.join(changes)}")
+        say(f"Warning: training resumes on other data (allow_other_data): {'; '.join(changes)}")
         return
     with phase.named_in_errors():
         raise UserError(
             "The training data are not those that this model was trained on so far.",
             where=f"hparam pretrain_tfrecords, {phase.config.pretrain_tfrecords}",
             received="; ".join(changes),
-            remedy="Give the former records to resume the run. To go on with these at the same "
+            remedy="Give the former records to resume the run. To resume on these at the same "
             "number of examples (or after a damaged shard was replaced), set allow_other_data to "
             "true. For a new model, choose another --model-name.",
         )

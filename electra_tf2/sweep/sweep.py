@@ -125,7 +125,7 @@ def _check(config: PretrainingConfig) -> str:
 def _check_same_training(config: PretrainingConfig, data: Data, step: int) -> None:
     """Refuses a model that began with other data or weights: sizes would not be comparable."""
     trained_on = CheckpointStore(config.model_dir).newest_state().get("data")
-    if step >= config.num_train_steps:  # where training goes on, `open_data` has compared them
+    if step >= config.num_train_steps:  # where training resumes, `open_data` has compared them
         check_same_data(data, trained_on)
     stored = read_config(config.model_dir)
     before = stored.hparams if stored else {}

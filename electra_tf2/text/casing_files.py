@@ -59,7 +59,7 @@ class SettledCasing(NamedTuple):
 
     Attributes:
         casing: the casing.
-        is_open: whether it is the default for lack of a statement.
+        is_open: whether it is the default because nothing states it.
     """
 
     casing: Casing

@@ -42,8 +42,7 @@ def casing_advice(vocabulary: Vocabulary, casing: Casing, option: Option) -> str
     Returns:
         How many pieces are lost and what to try instead; None if the two fit.
     """
-    ordinary = _ordinary(vocabulary)
-    lost = [piece for piece in ordinary if casing.apply(piece) != piece]
+    ordinary, lost = _ordinary(vocabulary), unreachable_pieces(vocabulary, casing)
     if lost and len(lost) >= DOUBTFUL * len(ordinary):
         left = {other: len(unreachable_pieces(vocabulary, other)) for other in _CASINGS}
         least = min(left.values())

@@ -86,7 +86,7 @@ class Casing:
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> Casing:
-        """Takes the casing from settings as of `to_dict` or `settings`."""
+        """Makes the casing of settings that `to_dict` or `settings` returned."""
         limit = settings.get("max_word_characters", MAX_WORD_CHARACTERS)
         return cls(settings["do_lower_case"], settings["strip_accents"], limit)
 

@@ -25,7 +25,7 @@ class FileKind(NamedTuple):
         name: what it is.
         remedy: how to make plain text of it; `{path}`, `{new}` (a file beside it) and `{text}` (one
             in another folder) stand for names quoted for a shell.
-        is_markup: whether it is text all the same, which may be taken as it is.
+        is_markup: whether it is text that may be taken as it is.
         encoding: iconv's name of the encoding, where it is text in another one.
     """
 
@@ -42,7 +42,7 @@ class FileKind(NamedTuple):
 
 
 def check_plain_text(path: str, content: bytes, *, as_plain_text: bool = False) -> None:
-    """Looks whether the beginning of a file is that of plain text.
+    """Checks that a file begins like plain text.
 
     Args:
         path: the file, for the error.

@@ -76,7 +76,7 @@ def load_vocabulary(path: str) -> Vocabulary:
 
     White space around a piece is stripped, as the official program does. A piece that is white
     space, such as U+2028 in Chinese BERT's vocabulary, or an empty line keeps its id and never
-    matches a text; empty lines at the end are no pieces.
+    matches a text; empty lines at the end are not pieces.
 
     Args:
         path: the file; any path that `tf.io.gfile` can read. It may hold JSON instead of lines,

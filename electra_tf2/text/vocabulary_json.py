@@ -103,7 +103,7 @@ def casing_of_settings(settings: Mapping[str, Any]) -> Casing | None:
 
 
 def casing_of_tokenizer(stored: Mapping[str, Any]) -> Casing | None:
-    """Returns the casing that a tokenizer.json states, None as of `casing_of_settings`.
+    """Returns the casing that a tokenizer.json states, or None; see `casing_of_settings`.
 
     Args:
         stored: the file's content.
@@ -116,7 +116,7 @@ def untaken_settings(settings: Mapping[str, Any]) -> list[str]:
     """Returns what settings state of text that this program doesn't do, each as text.
 
     Args:
-        settings: as of `casing_of_settings`.
+        settings: see `casing_of_settings`.
     """
     stated = {name: settings[name] for name in _SETTINGS if settings.get(name) is not None}
     lower, strip, ideographs = map(stated.get, _SETTINGS)

@@ -234,7 +234,7 @@ class _Alphabet:
         return _Alphabet(self._all_words, self.longest)
 
     def chosen(self, vocab_size: int, min_frequency: int, limit: int | None) -> set[str]:
-        """Returns the alphabet; arguments as of `train_vocabulary`."""
+        """Returns the alphabet; arguments as in `train_vocabulary`."""
         default = max(default_alphabet_limit(vocab_size), self._covering())
         ranked = self._ranked[: default if limit is None else limit]
         characters = {char for char in ranked if self._counts[char] >= min_frequency}

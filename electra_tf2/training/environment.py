@@ -2,7 +2,7 @@
 
 The order in which a processor adds numbers follows from its vector units, its caches, the number of
 threads, the kind of device and the versions of the libraries. Checkpoints store these, and a run
-that resumes under others says so: it goes on from the same numbers, but rounds them differently
+that resumes under others says so: it resumes from the same numbers, but rounds them differently
 from then on.
 """
 

@@ -208,7 +208,7 @@ class Trainer:
         if changes and self.run.workers.is_chief:
             say(
                 "Warning: other devices, threads or libraries than before round differently, so "
-                "training goes on exactly where it stopped, but not to the same last bits as "
+                "training resumes exactly where it stopped, but not to the same last bits as "
                 f"without the stop ({'; '.join(changes)})."
             )
 

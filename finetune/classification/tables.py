@@ -294,7 +294,7 @@ def _list_items(path: str, text: str) -> list[_Item] | None:
                 "A JSON list has a mistake.",
                 where=f"{path}, line {getattr(error, 'lineno', line)}",
                 received=str(getattr(error, "msg", error)),
-                remedy="Write the list anew with a JSON library, or an object on each line.",
+                remedy="Write the list again with a JSON library, or an object on each line.",
             ) from error
         items.append(_checked(line, value, text[place:end]))
         place = _after_space(text, end)

@@ -152,7 +152,7 @@ def recognize_notation(
     if not most:
         is_bare = all(n < counts[OUTSIDE] for tag, n in counts.items() if tag != OUTSIDE)
         return Notation(marks="") if is_bare else None
-    # Of single letters alone, such as S for subjects, others are no mistakes.
+    # Of single letters alone, such as S for subjects, others are not mistakes.
     has_types = any(len(tag) > 1 for tag in marked)
     return best if odd < most and (has_types or best.marks[0] in marked) else None
 
