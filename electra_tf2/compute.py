@@ -51,6 +51,11 @@ class Flops:
         return 2 * self.products + self.elementwise
 
     @property
+    def training_products(self) -> float:
+        """Operations in matrix products of both passes."""
+        return 3 * self.products
+
+    @property
     def training(self) -> float:
         """Operations of both passes."""
         return self.forward + self.backward

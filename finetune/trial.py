@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import keras
 
+from electra_tf2.compute import encoder_flops, total
 from electra_tf2.console import say
 from electra_tf2.files import remove_tree
 from electra_tf2.loading.folder import make_model_folder, stored_config, write_model_folder
@@ -332,20 +333,26 @@ def _make_optimizer(run: Run, variables: Mapping[str, keras.Variable]) -> Replic
     return make_optimizer(config, run.strategy, variables, factors)
 
 
+def _encoder_operations(model: FinetuningModel, length: int) -> float:
+    """Operations in matrix products of one example; the heads' are too few to count."""
+    return total(encoder_flops(model.encoder.config, length).values()).training_products
+
+
 def _make_trainer(
     run: Run, model: FinetuningModel, data: RunData, seed: int, trial: int, patience: Patience
 ) -> Trainer:
     config, folder = run.config, run.folders.path(trial)
     objective = FinetuningObjective(model)
-    plans = _batching(run).epoch(data.train.lengths, seed, 0)
+    lengths = [plan.length for plan in _batching(run).epoch(data.train.lengths, seed, 0)]
     # Whole batches; a data set smaller than one, or a fraction of an epoch, still trains.
-    steps = max(1, int(len(plans) * config.num_train_epochs))
+    steps = max(1, int(len(lengths) * config.num_train_epochs))
     settings = LoopSettings.from_hparams(
         config,
         num_train_steps=steps,
-        tokens_per_example=sum(plan.length for plan in plans) / len(plans),
+        tokens_per_example=sum(lengths) / len(lengths),
+        flops_per_example=sum(_encoder_operations(model, length) for length in lengths)
+        / len(lengths),
         seed=seed,
-        jit_compile=devices.resolve_xla(config.xla),
     )
     training = TrainingRun(
         objective=objective,

@@ -16,9 +16,6 @@ from electra_tf2.pretraining.open_run import PhaseData, Run
 from electra_tf2.pretraining.phases import Phase, PhaseSchedule, RunCompute
 from electra_tf2.text.vocabulary import Vocabulary
 from electra_tf2.training.checkpoints import CheckpointStore
-from electra_tf2.training.devices import (
-    resolve_xla,
-)
 from electra_tf2.training.loop import Evaluator, LoopSettings
 from electra_tf2.training.optimizers import make_optimizer
 from electra_tf2.training.reports import RunLog, SilentLog
@@ -160,8 +157,8 @@ class PhaseTrainers:
             config,
             num_train_steps=phase.last_step,
             tokens_per_example=config.max_seq_length,
+            flops_per_example=self.compute.example(self._index).training_products,
             seed=config.seed,
-            jit_compile=resolve_xla(config.xla),
         )
         run = TrainingRun(
             objective=objective,

@@ -16,7 +16,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from electra_tf2.compute import PFS_DAY, example_flops, pretraining_flops, total
+from electra_tf2.compute import PFS_DAY, Flops, example_flops, pretraining_flops, total
 from electra_tf2.errors import UserError, nearest_name_hint
 from electra_tf2.hparams.record import HParams, contradiction
 from electra_tf2.hparams.types import check_value
@@ -337,6 +337,10 @@ class RunCompute:
             end = step if phase is self._phases[-1] else min(step, phase.last_step)
             done += max(0, end - phase.first_step) * per_step
         return done
+
+    def example(self, phase: int) -> Flops:
+        """Returns the operations of one example of a phase, by the phase's index."""
+        return example_flops(self._networks[phase])
 
     def figures(self, step: int) -> dict[str, float]:
         """Returns `pfs_days`, the petaflop/s-days of the first `step` steps."""

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import tensorflow as tf
 
+from electra_tf2.training.devices import resolve_precision, resolve_xla
 from electra_tf2.training.objective import Objective
-from electra_tf2.training.step import ReplicaStep, StepResult
+from electra_tf2.training.step import ReplicaStep, StepResult, compiled
 
 if TYPE_CHECKING:
     from configure_finetuning import FinetuningConfig
@@ -28,6 +29,7 @@ class LoopSettings:
         num_train_steps: the step at which training ends.
         global_batch_size: examples a step, over all replicas and micro-batches.
         tokens_per_example: for the tokens/s in the log, padding included; a mean where they differ.
+        flops_per_example: for the log too, see `Throughput`.
         save_every: steps between checkpoints.
         log_every: steps between reports.
         eval_every: steps between evaluations; 0 for none.
@@ -37,12 +39,14 @@ class LoopSettings:
         micro_batches: parts that a replica's batch is cut into, to accumulate their gradients.
         on_nonfinite: "stop" at a loss or gradient that is not finite, or "skip" that update.
         seed: the run's seed.
-        jit_compile: whether XLA compiles forward and backward.
+        jit_compile: whether XLA compiles the training step.
+        precision: what the networks compute in.
     """
 
     num_train_steps: int
     global_batch_size: int
     tokens_per_example: float
+    flops_per_example: float = 0.0
     save_every: int = 1000
     log_every: int = 10
     eval_every: int = 0
@@ -52,6 +56,7 @@ class LoopSettings:
     on_nonfinite: Literal["stop", "skip"] = "stop"
     seed: int = 0
     jit_compile: bool = False
+    precision: str = "float32"
 
     @classmethod
     def from_hparams(
@@ -60,14 +65,15 @@ class LoopSettings:
         *,
         num_train_steps: int,
         tokens_per_example: float,
+        flops_per_example: float,
         seed: int,
-        jit_compile: bool,
     ) -> LoopSettings:
-        """Takes batch size and intervals from a configuration; the rest are attributes."""
+        """Takes batch size, intervals and so on from a configuration; the rest are attributes."""
         return cls(
             num_train_steps=num_train_steps,
             global_batch_size=config.train_batch_size,
             tokens_per_example=tokens_per_example,
+            flops_per_example=flops_per_example,
             save_every=config.save_checkpoints_steps,
             log_every=config.log_every_steps,
             eval_every=config.eval_every_steps,
@@ -75,7 +81,8 @@ class LoopSettings:
             micro_batches=config.gradient_accumulation_steps,
             on_nonfinite=config.on_nonfinite,
             seed=seed,
-            jit_compile=jit_compile,
+            jit_compile=resolve_xla(config.xla),
+            precision=resolve_precision(config.precision),
         )
 
     def next_event(self, step: int) -> int:
@@ -94,6 +101,9 @@ class StepSums(NamedTuple):
         losses: loss name -> float64 scalar, sum.
         metrics: metric name -> float64 sums.
         last: the last step's result.
+        active: bool scalar, whether further steps count.
+        waited: float64 scalar, seconds in which the devices had nothing to do because their next
+            batch was not there yet.
     """
 
     steps: tf.Tensor
@@ -102,29 +112,85 @@ class StepSums(NamedTuple):
     losses: dict[str, tf.Tensor]
     metrics: dict[str, tf.Tensor]
     last: StepResult
+    active: tf.Tensor
+    waited: tf.Tensor
+
+    @classmethod
+    def start(cls, result: StepResult) -> StepSums:
+        """Returns the sums of no step, for results of the names and shapes of this one."""
+        zero = tf.constant(0, tf.int64)
+        nothing = tf.nest.map_structure(lambda v: tf.zeros(v.shape, v.dtype), result)
+        sums = (nothing.loss, nothing.losses, nothing.metrics)
+        return cls(
+            zero,
+            zero,
+            *tf.nest.map_structure(_float64, sums),
+            last=nothing._replace(finite=tf.constant(True)),
+            active=tf.constant(True),
+            waited=tf.constant(0.0, tf.float64),
+        )
+
+    def plus(self, result: StepResult, stop_at_failure: bool) -> StepSums:
+        """Returns the sums with a step's result; once they are inactive, they stay what they are.
+
+        Args:
+            result: of the step.
+            stop_at_failure: whether they become inactive if it failed.
+        """
+        active, counts = self.active, self.active & result.finite
+
+        def add(total, value):
+            return total + tf.where(counts, _float64(value), 0.0)
+
+        return StepSums(
+            steps=self.steps + tf.cast(active, tf.int64),
+            updates=self.updates + tf.cast(counts, tf.int64),
+            loss=add(self.loss, result.loss),
+            losses=tf.nest.map_structure(add, self.losses, result.losses),
+            metrics=tf.nest.map_structure(add, self.metrics, result.metrics),
+            last=tf.nest.map_structure(
+                lambda old, new: tf.where(active, new, old), self.last, result
+            ),
+            active=active & tf.logical_not(result.failed) if stop_at_failure else active,
+            waited=self.waited,
+        )
 
 
 class StepLoop:
     """Runs a replica function several times in one `tf.function`.
 
+    The host hands a step to the device while the step before it still computes there, and waits
+    only for the one before that. So no device is idle between two steps, and a batch that comes
+    late is waited for only once nothing is left to compute:
+
+        device   step 0 ........ step 1 ........ ________ step 2 ........
+        host     gives 0 and 1   0 is done       1 is done, waits for the batch of 2, gives it
+
     Args:
         strategy: where it runs.
-        replica_function: (this replica's batch, step) -> `StepResult`, the same on all replicas.
-        stop_at_nonfinite: whether to leave the loop after a step that failed, see
-            `StepResult.failed`.
+        replica_function: (this replica's batch, step, whether the step counts) -> `StepResult`,
+            the same on all replicas.
+        stop_at_nonfinite: whether steps after one that failed, see `StepResult.failed`, count for
+            nothing. The loop then ends at most one step later.
+        jit_compile: whether XLA compiles what happens between two batches: one program, if there
+            is one replica.
     """
 
     def __init__(
         self,
         strategy: tf.distribute.Strategy,
-        replica_function: Callable[[dict[str, tf.Tensor], tf.Tensor], StepResult],
+        replica_function: Callable[..., StepResult],
         *,
         stop_at_nonfinite: bool,
+        jit_compile: bool = False,
     ):
         self._strategy = strategy
         self._replica_function = replica_function
         self._stop = stop_at_nonfinite
         self._one_step = tf.function(self._step, autograph=False)
+        alone = strategy.num_replicas_in_sync == 1
+        self._advance = compiled(self._after) if jit_compile and alone else self._after
+        self._plus = compiled(StepSums.plus) if jit_compile else StepSums.plus
         self._many_steps = tf.function(self._loop, autograph=False)
 
     def __call__(self, iterator, first_step: int, n_steps: int) -> StepSums:
@@ -139,53 +205,56 @@ class StepLoop:
             The sums over these steps.
         """
         return self._many_steps(
-            iterator, tf.constant(first_step, tf.int64), tf.constant(n_steps, tf.int64)
+            iterator, tf.constant(first_step, tf.int64), tf.constant(n_steps, tf.int32)
         )
 
-    def _step(self, iterator, step):
-        result = self._strategy.run(self._replica_function, args=(next(iterator), step))
+    def _step(self, batch, step, active) -> StepResult:
+        return self._local(self._strategy.run(self._replica_function, args=(batch, step, active)))
+
+    def _local(self, values):
+        """The first local replica's part of what is distributed."""
         return tf.nest.map_structure(
-            lambda value: self._strategy.experimental_local_results(value)[0], result
+            lambda value: self._strategy.experimental_local_results(value)[0], values
         )
+
+    def _after(self, sums: StepSums, batch, step) -> StepSums:
+        """The sums after one more step."""
+        result = self._one_step(batch, step, sums.active)
+        return self._plus(sums, result, self._stop)
 
     def _loop(self, iterator, first_step, n_steps):
-        function = self._one_step.get_concrete_function(iterator, first_step)
-        nothing = tf.nest.map_structure(
-            lambda spec: tf.zeros(spec.shape, spec.dtype), function.structured_outputs
-        )._replace(finite=tf.constant(True))
-        zero = tf.constant(0, tf.int64)
-        start = StepSums(
-            steps=zero,
-            updates=zero,
-            loss=_float64(nothing.loss),
-            losses=tf.nest.map_structure(_float64, nothing.losses),
-            metrics=tf.nest.map_structure(_float64, nothing.metrics),
-            last=nothing,
+        batch = iterator.element_spec
+        step, active = tf.TensorSpec([], tf.int64), tf.TensorSpec([], tf.bool)
+        result = self._one_step.get_concrete_function(batch, step, active).structured_outputs
+        device = self._strategy.extended.worker_devices[0]
+
+        def unfinished(done, go_on, waited, sums):
+            del waited, sums
+            with _on_host():
+                return (done < n_steps) & go_on
+
+        def body(done, go_on, waited, sums):
+            # Of these only `_after` waits for the device, and only for the last step.
+            with _on_host():
+                go_on = tf.identity(sums.active)
+                with tf.control_dependencies([go_on]):
+                    ready = tf.timestamp()
+            batch = next(iterator)
+            with _on_host(), tf.control_dependencies(tf.nest.flatten(self._local(batch))):
+                waited += tf.maximum(tf.timestamp() - ready, 0.0)
+            with tf.device(device):
+                sums = self._advance(sums, batch, first_step + tf.cast(done, tf.int64))
+            return done + 1, go_on, waited, sums
+
+        start = (tf.constant(0), tf.constant(True), tf.constant(0.0, tf.float64))
+        _, _, waited, sums = tf.while_loop(
+            unfinished, body, (*start, StepSums.start(result)), parallel_iterations=1
         )
+        return sums._replace(waited=waited)
 
-        def unfinished(sums):
-            more = sums.steps < n_steps
-            return more & ~sums.last.failed if self._stop else more
 
-        def body(sums):
-            result = self._one_step(iterator, first_step + sums.steps)
-
-            def add(total, value):
-                return total + tf.where(result.finite, _float64(value), 0.0)
-
-            return (
-                StepSums(
-                    steps=sums.steps + 1,
-                    updates=sums.updates + tf.cast(result.finite, tf.int64),
-                    loss=add(sums.loss, result.loss),
-                    losses=tf.nest.map_structure(add, sums.losses, result.losses),
-                    metrics=tf.nest.map_structure(add, sums.metrics, result.metrics),
-                    last=result,
-                ),
-            )
-
-        (sums,) = tf.while_loop(unfinished, body, (start,), parallel_iterations=1)
-        return sums
+def _on_host():
+    return tf.device("CPU:0")
 
 
 def _float64(value: tf.Tensor) -> tf.Tensor:
@@ -221,6 +290,11 @@ class Average:
     def steps(self) -> int:
         """Steps tried so far."""
         return sum(int(sums.steps) for sums in self._sums)
+
+    @property
+    def waited(self) -> float:
+        """Seconds so far in which the devices waited for data."""
+        return sum(float(sums.waited) for sums in self._sums)
 
     @property
     def updates(self) -> int:

@@ -134,6 +134,7 @@ class ReplicaOptimizer:
         gradients: list[tf.Tensor],
         norm: tf.Tensor,
         learning_rate: tf.Tensor,
+        active: tf.Tensor | bool = True,
     ) -> None:
         """Updates one replica's copies of all variables and slots.
 
@@ -142,6 +143,7 @@ class ReplicaOptimizer:
             gradients: dense float32 gradients of the global batch, in the variables' order.
             norm: their global norm, float32 scalar; gradients are scaled down to `max_grad_norm`.
             learning_rate: float32 scalar.
+            active: bool scalar; False leaves everything as it is.
         """
         variables = self.variables.local(replica_id)
         moments = self._moments.local(replica_id)
@@ -154,7 +156,8 @@ class ReplicaOptimizer:
             gradients,
             clip,
             learning_rate,
-            *self._corrections(self._count.local(replica_id)),
+            active,
+            *self._corrections(self._count.local(replica_id), active),
         )
         for variable, value in zip([*variables, *moments], values, strict=True):
             variable.assign(value)
@@ -172,18 +175,19 @@ class ReplicaOptimizer:
         """
         raise NotImplementedError
 
-    def _corrections(self, count):
+    def _corrections(self, count, active):
         """Returns the divisors of the two moments: 1 - beta^t, t the number of this update, or 1.
 
         It is not the number of the step: a skipped step doesn't age the moments.
         """
         if not self.settings.bias_correction:
             return tf.ones([]), tf.ones([])
-        t = tf.cast(count[0].assign_add(1), tf.float32)
+        t = tf.cast(count[0].assign_add(tf.cast(active, tf.int64)), tf.float32)
         return 1.0 - tf.pow(self.settings.beta_1, t), 1.0 - tf.pow(self.settings.beta_2, t)
 
-    def _new_values(self, variables, ms, vs, gradients, clip, rate, first, second):
+    def _new_values(self, variables, ms, vs, gradients, clip, rate, active, first, second):
         s = self.settings
+        old = [*variables, *ms, *vs]
         new_variables, new_ms, new_vs = [], [], []
         for variable, m, v, gradient, factor, excluded in zip(
             variables, ms, vs, gradients, self._factors, self._excluded, strict=True
@@ -196,7 +200,9 @@ class ReplicaOptimizer:
             new_variables.append(variable - rate * factor * change)
             new_ms.append(m)
             new_vs.append(v)
-        return [*new_variables, *new_ms, *new_vs]
+        new = [*new_variables, *new_ms, *new_vs]
+        # Chosen inside the same pass: a branch would have to hand every variable in and out.
+        return [tf.where(active, n, o) for n, o in zip(new, old, strict=True)]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -69,8 +70,17 @@ def replica_id() -> int | tf.Tensor:
     return identity if known is None else int(known)
 
 
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Lets XLA compile a function of tensors into one program."""
+    return tf.function(function, jit_compile=True, autograph=False)
+
+
 class ReplicaStep:
     """The functions that run inside `strategy.run`.
+
+    Between two exchanges with other replicas, what is compiled is one program: the masks; forward
+    and backward pass; checking, clipping and the update. A replica that is alone exchanges nothing,
+    and `StepLoop` makes one program of all three.
 
     Args:
         objective: what is trained.
@@ -79,7 +89,7 @@ class ReplicaStep:
         seed: the run's seed.
         micro_batches: number of parts that a replica's rows are cut into; their gradients are added
             up before the update, which equals one large batch.
-        jit_compile: whether XLA compiles the forward and backward function.
+        jit_compile: whether XLA compiles the parts of a training step.
         loss_scale: of a run in float16; None otherwise.
     """
 
@@ -99,43 +109,46 @@ class ReplicaStep:
         self.schedule = schedule
         self.seed = seed
         self.micro_batches = micro_batches
-        self._jit_compile = jit_compile
         self._loss_scale = loss_scale
+        parts = (self._prepare, self._gradients, self._update)
+        self._parts = [compiled(part) for part in parts] if jit_compile else parts
         self._variables = [v.value for v in objective.named_variables().values()]
 
-    def train(self, batch: dict[str, tf.Tensor], step: tf.Tensor) -> StepResult:
+    def train(
+        self, batch: dict[str, tf.Tensor], step: tf.Tensor, active: tf.Tensor | bool = True
+    ) -> StepResult:
         """Makes one update.
 
         Args:
             batch: this replica's rows.
             step: int64 scalar, updates made so far.
+            active: bool scalar; False computes a result, but changes nothing.
 
         Returns:
             The step's result.
         """
-        optimizer, schedule = self.optimizer, self.schedule
-        assert optimizer is not None and schedule is not None
         replica, rows = replica_id(), _rows(batch)
-        prepared, denominators = self.objective.prepare(
-            batch, self._randomness(step, replica, rows, 0)
-        )
-        denominators = self._global(denominators)
+        prepare, _, update = self._parts
+        prepared, denominators = prepare(batch, step, *self._place(replica, rows, 0))
+        denominators = self._with_epsilon(all_reduce_sum(denominators))
         scale = None if self._loss_scale is None else self._loss_scale.value(replica)
         gradients, sums = self._accumulate(prepared, denominators, scale, step, replica, rows)
         gradients, sums = all_reduce_sum((gradients, sums))
-        gradients = _unscaled(gradients, scale)
+        return update(gradients, sums, denominators, scale, step, active, replica)
+
+    def _update(self, gradients, sums, denominators, scale, step, active, replica) -> StepResult:
+        """Checks the global batch's gradients, updates with them and returns the result."""
+        optimizer, schedule = self.optimizer, self.schedule
+        assert optimizer is not None and schedule is not None
+        if scale is not None:
+            gradients = [gradient / scale for gradient in gradients]
         loss, losses = self._losses(sums.numerators, denominators)
         norm = self.gradient_norm(gradients)
         finite = tf.math.is_finite(loss) & tf.math.is_finite(norm)
-
-        def update():
-            optimizer.apply(replica, gradients, norm, schedule(step + 1))
-            return tf.constant(True)
-
-        tf.cond(finite, update, lambda: tf.constant(False))
-        if scale is None or self._loss_scale is None:
-            return StepResult(loss, losses, sums.metrics, norm, finite, tf.constant(MIN))
-        self._loss_scale.update(replica, loss, norm)
+        optimizer.apply(replica, gradients, norm, schedule(step + 1), finite & active)
+        if self._loss_scale is not None:
+            self._loss_scale.update(replica, loss, norm)
+        scale = tf.constant(MIN) if scale is None else scale
         return StepResult(loss, losses, sums.metrics, norm, finite, scale)
 
     def gradient_norm(self, gradients: list[tf.Tensor]) -> tf.Tensor:
@@ -146,19 +159,24 @@ class ReplicaStep:
         """
         return global_norm(gradients)
 
-    def evaluate(self, batch: dict[str, tf.Tensor], step: tf.Tensor) -> StepResult:
+    def evaluate(
+        self, batch: dict[str, tf.Tensor], step: tf.Tensor, active: tf.Tensor | bool = True
+    ) -> StepResult:
         """Computes losses and metrics without dropout and without an update.
 
         Args:
             batch: this replica's rows.
             step: int64 scalar, index of the evaluation batch; masks and samples follow from it.
+            active: of no effect, as nothing is changed.
 
         Returns:
             The step's result; the gradient norm is 0, and `finite` is true whatever the loss.
         """
+        del active
         replica, rows = replica_id(), _rows(batch)
-        randomness = self._randomness(step, replica, rows, 0)
-        prepared, denominators = self.objective.prepare(batch, randomness)
+        place = self._place(replica, rows, 0)
+        randomness = StepRandomness(self.seed, step, *place)
+        prepared, denominators = self._prepare(batch, step, *place)
         sums = Sums(*self.objective.compute(prepared, randomness, training=False))
         denominators, sums = all_reduce_sum((denominators, sums))
         denominators = self._with_epsilon(denominators)
@@ -168,18 +186,15 @@ class ReplicaStep:
             loss, losses, sums.metrics, tf.zeros([]), tf.constant(True), tf.constant(MIN)
         )
 
-    def _randomness(self, step, replica, rows, micro) -> StepRandomness:
-        """Returns the random numbers of a micro-batch; `rows` are the rows of the replica."""
-        share = rows // self.micro_batches
-        return StepRandomness(
-            seed=self.seed,
-            step=step,
-            first_row=tf.cast(replica * rows + micro * share, tf.int64),
-            stream=tf.cast(replica * self.micro_batches + micro, tf.int64),
-        )
+    def _place(self, replica, rows, micro) -> tuple[tf.Tensor, tf.Tensor]:
+        """First row and stream of a micro-batch's randomness; the replica has `rows` rows."""
+        first_row = replica * rows + micro * (rows // self.micro_batches)
+        stream = replica * self.micro_batches + micro
+        return tf.cast(first_row, tf.int64), tf.cast(stream, tf.int64)
 
-    def _global(self, denominators):
-        return self._with_epsilon(all_reduce_sum(denominators))
+    def _prepare(self, batch, step, first_row, stream):
+        randomness = StepRandomness(self.seed, step, first_row, stream)
+        return self.objective.prepare(batch, randomness)
 
     def _with_epsilon(self, denominators):
         epsilon = self.objective.denominator_epsilon
@@ -209,15 +224,11 @@ class ReplicaStep:
 
     def _accumulate(self, prepared, denominators, scale, step, replica, rows):
         """Adds up gradients and sums over the micro-batches."""
-        compute = self._gradients
-        if self._jit_compile:
-            compute = tf.function(compute, jit_compile=True, autograph=False)
+        _, compute, _ = self._parts
 
         def part(micro, prepared):
-            randomness = self._randomness(step, replica, rows, micro)
-            return compute(
-                prepared, denominators, scale, step, randomness.first_row, randomness.stream
-            )
+            place = self._place(replica, rows, micro)
+            return compute(prepared, denominators, scale, step, *place)
 
         if self.micro_batches == 1:
             return part(0, prepared)
@@ -236,10 +247,6 @@ class ReplicaStep:
             parallel_iterations=1,
         )
         return total
-
-
-def _unscaled(gradients: list[tf.Tensor], scale: tf.Tensor | None) -> list[tf.Tensor]:
-    return gradients if scale is None else [gradient / scale for gradient in gradients]
 
 
 def _cut_rows(tensor: tf.Tensor, parts: int, share: int) -> tf.Tensor:

@@ -28,6 +28,7 @@ from electra_tf2.training.optimizers import ReplicaOptimizer
 from electra_tf2.training.reports import RunLog, SilentLog
 from electra_tf2.training.schedule import Schedule
 from electra_tf2.training.step import ReplicaStep
+from electra_tf2.training.throughput import Throughput
 from electra_tf2.training.workers import Workers
 
 MakeDataset = Callable[[int, tf.distribute.InputContext], tf.data.Dataset]
@@ -185,7 +186,17 @@ class Trainer:
             loss_scale=run.optimizer.loss_scale,
         )
         self._loop = StepLoop(
-            run.strategy, replica_step.train, stop_at_nonfinite=settings.on_nonfinite == "stop"
+            run.strategy,
+            replica_step.train,
+            stop_at_nonfinite=settings.on_nonfinite == "stop",
+            jit_compile=settings.jit_compile,
+        )
+        self._throughput = Throughput(
+            replicas=run.strategy.num_replicas_in_sync,
+            batch_size=settings.global_batch_size,
+            tokens_per_example=settings.tokens_per_example,
+            flops_per_example=settings.flops_per_example,
+            precision=settings.precision,
         )
 
     def continue_from(self, previous: Trainer) -> None:
@@ -343,17 +354,17 @@ class Trainer:
         figures = self._figures(average, sums)
         self.run.log.write(self.step, figures)
         progress.update(self.step, figures)
-        if hooks.watch and (warning := hooks.watch(self.step, figures)):
+        watched = hooks.watch(self.step, figures) if hooks.watch else None
+        for warning in filter(None, (watched, self._throughput.warning())):
             progress.message(warning)
 
     def _figures(self, average: Average, sums: StepSums) -> dict[str, float]:
-        settings, figures = self.run.settings, average.figures()
-        tokens = average.steps * settings.global_batch_size * settings.tokens_per_example
+        figures = average.figures()
         figures["learning_rate"] = float(self.run.schedule(self.step))
         figures["gradient_norm"] = float(sums.last.gradient_norm)
         if self.run.optimizer.loss_scale is not None:
             figures["loss_scale"] = float(sums.last.loss_scale)
-        figures["tokens_per_second"] = tokens / average.seconds
+        figures |= self._throughput.figures(average.steps, average.seconds, average.waited)
         if self.skipped:
             figures["skipped_updates"] = self.skipped
         return {**figures, **self._totals()}

@@ -3,10 +3,11 @@
 import json
 
 from electra_tf2.training.checkpoints import CheckpointStore
+from electra_tf2.training.throughput import MEASURED
 from tests.tensorboard_scalars import scalars
 
 # In metrics.jsonl: what the clock says.
-TIMES = ("wall_time", "tokens_per_second")
+TIMES = ("wall_time", *MEASURED)
 
 
 def log_lines(model_dir):

@@ -11,6 +11,7 @@ from electra_tf2.errors import UserError
 from electra_tf2.text.normalization import UNCASED
 from electra_tf2.training.checkpoints import CheckpointStore
 from electra_tf2.training.reports import RunLog
+from electra_tf2.training.throughput import MEASURED
 from electra_tf2.training.trainer import Interrupted
 from tests.data.building import content
 from tests.pretraining import tiny
@@ -44,7 +45,7 @@ def train(root, name, **changes):
 
 
 def figures(root, name, split):
-    dropped = ("wall_time", "tokens_per_second")
+    dropped = ("wall_time", *MEASURED)
     found = tiny.lines(root / "models" / name, split)
     return [{k: v for k, v in line.items() if k not in dropped} for line in found]
 

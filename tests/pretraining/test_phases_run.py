@@ -15,6 +15,7 @@ from electra_tf2.text.vocabulary import load_vocabulary
 from electra_tf2.training.checkpoints import CheckpointStore
 from electra_tf2.training.reports import RunLog
 from electra_tf2.training.schedule import PolynomialDecay
+from electra_tf2.training.throughput import MEASURED
 from electra_tf2.training.trainer import Interrupted
 from tests.data.building import content
 from tests.pretraining import tiny
@@ -67,7 +68,7 @@ def newest(root, name):
 
 def figures(root, name):
     """The log without what differs between two equal runs."""
-    dropped = ("wall_time", "tokens_per_second")
+    dropped = ("wall_time", *MEASURED)
     found = tiny.lines(root / "models" / name)
     return [{k: v for k, v in line.items() if k not in dropped} for line in found]
 

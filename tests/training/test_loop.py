@@ -12,7 +12,7 @@ from electra_tf2.training.step import StepResult
 NAN = math.nan
 
 
-def result(batch, step):
+def result(batch, step, active):
     """Loss: the batch's value; a NaN is not finite."""
     loss = batch["value"][0]
     return StepResult(

@@ -22,7 +22,7 @@ class Recorder:
         self.variables = [tf.Variable(tf.zeros(v.shape)) for v in variables.values()]
         self.rate = tf.Variable(0.0)
 
-    def apply(self, replica_id, gradients, norm, learning_rate):
+    def apply(self, replica_id, gradients, norm, learning_rate, active):
         for variable, gradient in zip(self.variables, gradients, strict=True):
             variable.assign(gradient)
         self.rate.assign(learning_rate)

@@ -1,4 +1,4 @@
-"""One replica and two replicas: the same weights."""
+"""One replica and two, each compiled and plain: the same weights."""
 
 import json
 import subprocess
@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from electra_tf2.training.checkpoints import CheckpointStore
+from electra_tf2.training.throughput import MEASURED
 from tests.distribution.clusters import WITHOUT_GRADIENT
 from tests.pretraining import tiny
 
@@ -28,6 +29,8 @@ HPARAMS = {
 WAYS = {
     "one": {"distribution": "one_device"},
     "two": {"distribution": "mirrored"},
+    "one compiled": {"distribution": "one_device", "xla": True},
+    "two compiled": {"distribution": "mirrored", "xla": True},
 }
 
 # Devices are split before TensorFlow is initialized, hence a process of its own. It saves the
@@ -89,9 +92,10 @@ def test_two_replicas_train(runs):
     assert "(2 replicas); batch: 8 (4 a replica)" in runs[2]
 
 
-def test_same_weights(runs):
+@pytest.mark.parametrize("way", [way for way in WAYS if way != "one"])
+def test_same_weights(runs, way):
     final, start, _, _ = runs
-    apart = largest_differences(final["two"], final["one"])
+    apart = largest_differences(final[way], final["one"])
     moved = largest_differences(final["one"], start)
     assert max(apart.values()) <= TOLERANCE, apart
     trained = {name: d for name, d in moved.items() if not name.endswith(WITHOUT_GRADIENT)}
@@ -99,12 +103,13 @@ def test_same_weights(runs):
     assert min(trained.values()) >= 100 * TOLERANCE, moved
 
 
-def test_same_figures(runs):
-    one, two = (tiny.lines(runs[3] / way) for way in WAYS)
+@pytest.mark.parametrize("way", [way for way in WAYS if way != "one"])
+def test_same_figures(runs, way):
+    one, these = (tiny.lines(runs[3] / name) for name in ("one", way))
     assert [line["step"] for line in one] == [20, 40, 60]
     assert one[0]["loss"] > one[1]["loss"] > one[2]["loss"]
-    for line, other in zip(one, two, strict=True):
-        for name in line.keys() - {"wall_time", "tokens_per_second", "split"}:
+    for line, other in zip(one, these, strict=True):
+        for name in line.keys() - {"wall_time", "split", *MEASURED}:
             assert other[name] == pytest.approx(line[name], rel=1e-4, abs=1e-6), name
 
 
