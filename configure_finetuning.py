@@ -153,9 +153,12 @@ class FinetuningConfig(HParams):
     # devices and speed
     distribution: Distribution = "auto"  # auto: all GPUs of this machine, else its CPU
     worker_timeout: Seconds = 300  # multi_worker: seconds to wait for the others at the start
-    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # of the activations
+    precision: Literal["auto", "float32", "tf32", "bfloat16", "float16"] = "auto"  # to compute in
     # auto: bfloat16 on GPUs that have it, else float32
     xla: bool | Literal["auto"] = "auto"  # compile the training step; auto: on a GPU
+    compile_cache: str | None = "auto"  # folder to keep compiled programs in; auto: on a GPU, in
+    # the user's folder of caches; null: nowhere
+    deterministic: bool = False  # on a GPU, add numbers in the same order each time: slower, exact
     recompute: bool = False  # recompute activations in the backward pass: less memory, more time
 
     # TPU settings
@@ -185,12 +188,12 @@ class FinetuningConfig(HParams):
         "preset log_examples num_trials do_train do_eval keep_all_models overwrite require_gpu "
         "log_every_steps eval_every_steps save_checkpoints_steps keep_checkpoint_max "
         "iterations_per_loop use_tfrecords_if_existing eval_batch_size predict_batch_size "
-        "write_test_outputs n_writes_test class_report distribution worker_timeout xla use_tpu "
-        "num_tpu_cores tpu_job_name tpu_name tpu_zone gcp_project raw_data_dir vocab_file "
-        "init_checkpoint "
-        "model_dir results_txt results_pkl preprocessed_data_dir test_predictions qa_eval_file "
-        "qa_preds_file qa_na_file model_size embedding_size vocab_size "
-        "encoder allow_partial_init".split()  # sizes: the stored network is compared
+        "write_test_outputs n_writes_test class_report distribution worker_timeout xla "
+        "compile_cache deterministic use_tpu num_tpu_cores tpu_job_name tpu_name tpu_zone "
+        "gcp_project raw_data_dir vocab_file init_checkpoint model_dir results_txt results_pkl "
+        "preprocessed_data_dir test_predictions qa_eval_file qa_preds_file qa_na_file "
+        # sizes, as the stored network is compared
+        "model_size embedding_size vocab_size encoder allow_partial_init".split()
     )
 
     def __init__(self, /, model_name: str, data_dir: str, **overrides: Any):

@@ -127,9 +127,12 @@ class PretrainingConfig(HParams):
     # devices and speed
     distribution: Distribution = "auto"  # auto: all GPUs of this machine, else its CPU
     worker_timeout: Seconds = 300  # multi_worker: seconds to wait for the others at the start
-    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # of the activations
+    precision: Literal["auto", "float32", "tf32", "bfloat16", "float16"] = "auto"  # to compute in
     # auto: bfloat16 on GPUs that have it, else float32
     xla: bool | Literal["auto"] = "auto"  # compile the training step; auto: on a GPU
+    compile_cache: str | None = "auto"  # folder to keep compiled programs in; auto: on a GPU, in
+    # the user's folder of caches; null: nowhere
+    deterministic: bool = False  # on a GPU, add numbers in the same order each time: slower, exact
     recompute: bool = False  # recompute activations in the backward pass: less memory, more time
 
     # TPU settings
@@ -156,7 +159,8 @@ class PretrainingConfig(HParams):
     free_on_resume = frozenset(
         "preset do_train do_eval require_gpu num_train_steps num_eval_steps eval_every_steps "
         "save_checkpoints_steps phases keep_checkpoint_max log_every_steps iterations_per_loop "
-        "eval_batch_size distribution worker_timeout xla use_tpu num_tpu_cores tpu_job_name "
+        "eval_batch_size distribution worker_timeout xla compile_cache deterministic "
+        "use_tpu num_tpu_cores tpu_job_name "
         "tpu_name tpu_zone gcp_project pretrain_tfrecords allow_other_data eval_tfrecords "
         "vocab_file init_checkpoint model_dir results_txt results_pkl allow_unknown "
         "do_lower_case strip_accents max_word_characters".split()  # the tokenizer tells

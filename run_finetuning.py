@@ -45,12 +45,8 @@ def main(argv: list[str] | None = None) -> None:
     only_predict = {"do_train": False, "do_eval": True} if more.predict else {}
     config = FinetuningConfig(flags.model_name, flags.data_dir, **flags.hparams | only_predict)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's notes on the machine
-    with silent_stderr():  # and on devices, which TensorFlow looks for when first asked
-        import tensorflow as tf
-
+    with silent_stderr():
         from finetune.run import finetune, predict
-
-        tf.config.list_physical_devices()
     if more.predict:
         predict(config, more.predict, more.output)
     else:

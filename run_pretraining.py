@@ -31,12 +31,8 @@ def main(argv: list[str] | None = None) -> None:
     flags, _ = cli.parse_run_flags(__doc__, argv, hparams_help=PretrainingConfig.describe())
     config = PretrainingConfig(flags.model_name, flags.data_dir, **flags.hparams)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's notes on the machine
-    with silent_stderr():  # and on devices, which TensorFlow looks for when first asked
-        import tensorflow as tf
-
+    with silent_stderr():
         from electra_tf2.pretraining.run import pretrain
-
-        tf.config.list_physical_devices()
     pretrain(config)
 
 

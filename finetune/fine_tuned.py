@@ -15,7 +15,7 @@ from electra_tf2.loading.networks import WeightLoader
 from electra_tf2.loading.source import Source, dtype_policy, open_source
 from electra_tf2.text.normalization import is_dropped
 from electra_tf2.text.rows import check_positive, check_texts
-from electra_tf2.training.devices import Precision, make_strategy
+from electra_tf2.training.devices import Precision, make_strategy, set_arithmetic
 from finetune.classification.multilabel import MultilabelTask
 from finetune.classification.regression import RegressionTask
 from finetune.classification.tasks import ClassificationTask, InputExample
@@ -162,6 +162,7 @@ class FineTuned:
             with stored_in(posixpath.join(source.pretrained.folder, TASKS)):
                 task.set_state(states.get(task.name, {}))
         restore_tuned(source.pretrained.folder, tasks)
+        set_arithmetic(precision)
         strategy = make_strategy("one_device")
         with strategy.scope():
             network = FinetuningModel(tasks, source.network, dtype=dtype_policy(precision))

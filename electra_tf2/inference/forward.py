@@ -14,7 +14,7 @@ from electra_tf2.loading.source import Source, dtype_policy, open_source
 from electra_tf2.text.rows import Row
 from electra_tf2.text.unknown import UNKNOWN_IN_CALL, warn_of_unknown
 from electra_tf2.text.vocabulary import Vocabulary
-from electra_tf2.training.devices import Precision, make_strategy
+from electra_tf2.training.devices import Precision, make_strategy, set_arithmetic
 from electra_tf2.training.predictor import CPU_BATCHES_AT_ONCE, constant_kernels, runs_on_one_cpu
 
 Batch = dict[str, tf.Tensor]
@@ -168,7 +168,9 @@ class FromPretrained:
             strip_accents=strip_accents,
             model_hparam_overrides=model_hparam_overrides,
         )
-        return cls.from_source(source, dtype_policy(precision))
+        policy = dtype_policy(precision)
+        set_arithmetic(precision)
+        return cls.from_source(source, policy)
 
     @classmethod
     def from_source(cls, source: Source, dtype: str) -> Self:

@@ -11,19 +11,23 @@ import numpy as np
 import tensorflow as tf
 
 from electra_tf2 import __version__
+from electra_tf2.console import silent_stderr
 from electra_tf2.errors import UserError
 from electra_tf2.training.cluster import VARIABLE, Cluster, meet, read_cluster, time_limit
+from electra_tf2.training.compile_cache import open_compile_cache
+from electra_tf2.training.environment import describe_machine
 from electra_tf2.training.workers import Workers
 
 if TYPE_CHECKING:
     from configure_finetuning import FinetuningConfig
     from configure_pretraining import PretrainingConfig
 
-Precision = Literal["float32", "bfloat16", "float16"]
+Precision = Literal["float32", "tf32", "bfloat16", "float16"]
 
-# The Keras dtype policy of each: variables are float32 in all.
+# The Keras dtype policy of each: variables are float32 in all. See `set_arithmetic` for tf32.
 DTYPE_POLICIES = {
     "float32": "float32",
+    "tf32": "float32",
     "bfloat16": "mixed_bfloat16",
     "float16": "mixed_float16",
 }
@@ -61,6 +65,24 @@ def allow_memory_growth() -> None:
             tf.config.experimental.set_memory_growth(gpu, True)
         except RuntimeError:  # too late, as the GPU is initialized already; harmless
             return
+
+
+def set_arithmetic(precision: Literal["auto"] | Precision, *, deterministic: bool = False) -> None:
+    """Chooses how this process's GPUs compute; on the CPU it makes no difference.
+
+    NVIDIA's GPUs since Ampere can round the factors of float32 products to 10 bits, which they call
+    TensorFloat-32, and TensorFlow lets them unless told otherwise.
+
+    Args:
+        precision: only "tf32" allows it.
+        deterministic: whether the same numbers are added in the same order each time, so that two
+            runs, or a run and its resumption, agree to the last bit. It can't be taken back.
+    """
+    tf.config.experimental.enable_tensor_float_32_execution(precision == "tf32")
+    if deterministic:
+        flag = "--xla_gpu_deterministic_ops=true"
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
+        tf.config.experimental.enable_op_determinism()
 
 
 def check_gpu(require_gpu: bool) -> None:
@@ -178,6 +200,11 @@ def open_devices(config: PretrainingConfig | FinetuningConfig, say: Say) -> Devi
         UserError: the devices are missing, TF_CONFIG is malformed, or the other workers are absent
             or differ.
     """
+    set_arithmetic(config.precision, deterministic=config.deterministic)
+    if config.xla:
+        open_compile_cache(config.compile_cache, describe_machine())
+    with silent_stderr():  # TensorFlow's notes on the devices, which it looks for when first asked
+        tf.config.list_physical_devices()
     check_gpu(config.require_gpu)
     allow_memory_growth()
     if config.use_tpu or config.distribution == "tpu":

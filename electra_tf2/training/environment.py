@@ -17,6 +17,7 @@ import keras
 import tensorflow as tf
 
 from electra_tf2 import __version__, files
+from electra_tf2.training.compile_cache import without_cache_flags
 
 _CPU_INFO = "/proc/cpuinfo"
 # Of the processor's flags, those that TensorFlow, oneDNN and XLA choose their kernels by.
@@ -28,9 +29,8 @@ _VARIABLES = (
     "DNNL_MAX_CPU_ISA",
     "TF_DETERMINISTIC_OPS",
     "NVIDIA_TF32_OVERRIDE",
-    "XLA_FLAGS",
-    "TF_XLA_FLAGS",
 )
+_XLA = ("XLA_FLAGS", "TF_XLA_FLAGS")
 
 Environment = Mapping[str, Any]
 
@@ -45,17 +45,13 @@ def describe_environment(strategy: tf.distribute.Strategy, *, jit_compile: bool)
     Returns:
         Name -> JSON value; the names are what users are told.
     """
-    cpu = _cpu_info()
     threading = tf.config.threading
     return {
-        "TensorFlow": tf.__version__,
+        "device": _device(),
         "Keras": keras.__version__,
         "electra-tf2": __version__,
-        "device": _device(),
         "replicas": strategy.num_replicas_in_sync,
         "XLA": jit_compile,
-        "processor": cpu.get("model name", platform.machine()),
-        "instruction set": _instruction_set(cpu.get("flags") or cpu.get("Features", "")),
         "cores": _cores(),
         "intra-op threads": _threads(
             threading.get_intra_op_parallelism_threads(), "TF_NUM_INTRAOP_THREADS"
@@ -63,7 +59,19 @@ def describe_environment(strategy: tf.distribute.Strategy, *, jit_compile: bool)
         "inter-op threads": _threads(
             threading.get_inter_op_parallelism_threads(), "TF_NUM_INTEROP_THREADS"
         ),
+        **describe_machine(),
+    }
+
+
+def describe_machine() -> Environment:
+    """Describes what can be known without asking TensorFlow for its devices; names as above."""
+    cpu = _cpu_info()
+    return {
+        "TensorFlow": tf.__version__,
+        "processor": cpu.get("model name", platform.machine()),
+        "instruction set": _instruction_set(cpu.get("flags") or cpu.get("Features", "")),
         **{name: os.environ.get(name, "not set") for name in _VARIABLES},
+        **{name: without_cache_flags(os.environ.get(name, "")) or "not set" for name in _XLA},
     }
 
 

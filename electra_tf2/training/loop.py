@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import tensorflow as tf
 
+from electra_tf2.training.compile_cache import number_functions_afresh
 from electra_tf2.training.devices import resolve_precision, resolve_xla
 from electra_tf2.training.objective import Objective
 from electra_tf2.training.step import ReplicaStep, StepResult, compiled
@@ -187,6 +188,7 @@ class StepLoop:
         self._strategy = strategy
         self._replica_function = replica_function
         self._stop = stop_at_nonfinite
+        self._is_compiled = jit_compile
         self._one_step = tf.function(self._step, autograph=False)
         alone = strategy.num_replicas_in_sync == 1
         self._advance = compiled(self._after) if jit_compile and alone else self._after
@@ -223,6 +225,8 @@ class StepLoop:
         return self._plus(sums, result, self._stop)
 
     def _loop(self, iterator, first_step, n_steps):
+        if self._is_compiled:
+            number_functions_afresh()
         batch = iterator.element_spec
         step, active = tf.TensorSpec([], tf.int64), tf.TensorSpec([], tf.bool)
         result = self._one_step.get_concrete_function(batch, step, active).structured_outputs

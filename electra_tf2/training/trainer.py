@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from electra_tf2.console import Progress, say
+from electra_tf2.console import Progress, duration, say
 from electra_tf2.errors import UserError
 from electra_tf2.training.checkpoints import BackgroundSaver, Checkpoint, CheckpointStore
+from electra_tf2.training.compile_cache import seal_programs
 from electra_tf2.training.environment import describe_environment, environment_changes
 from electra_tf2.training.loop import (
     Average,
@@ -172,7 +173,7 @@ class Trainer:
         self.examples_seen = 0
         self.skipped = 0
         self.late_signal: int | None = None
-        self._ends_early = False
+        self._ends_early = self._is_compiled = False
         self._saver = BackgroundSaver(run.store)
         settings = run.settings
         self._environment = describe_environment(run.strategy, jit_compile=settings.jit_compile)
@@ -258,7 +259,7 @@ class Trainer:
         ):
             n_steps = 1
             while not self._is_done():
-                sums, seconds = self._call(iterator, n_steps, hooks)
+                sums, seconds = self._call(iterator, n_steps, hooks, progress)
                 seconds_per_step = seconds / n_steps
                 self.run.workers.on_chief(self._saver.check)
                 self._account(sums, hooks)
@@ -314,13 +315,23 @@ class Trainer:
         n_steps = min(settings.next_event(self.step) - self.step, settings.iterations_per_loop)
         return max(1, min(n_steps, int(settings.seconds_per_loop / seconds_per_step)))
 
-    def _call(self, iterator: Iterator, n_steps: int, hooks: Hooks) -> tuple[StepSums, float]:
+    def _call(
+        self, iterator: Iterator, n_steps: int, hooks: Hooks, progress: Progress
+    ) -> tuple[StepSums, float]:
         """Runs a graph call; returns its sums and its duration in seconds."""
+        compiles = self.run.settings.jit_compile and not self._is_compiled
+        if compiles:
+            progress.message("Compiling the training step …")
         start = time.perf_counter()
         with _explained(hooks):
             sums = self._loop(iterator, self.step, n_steps)
             sums = tf.nest.map_structure(lambda t: t.numpy(), sums)
-        return sums, time.perf_counter() - start
+        seconds = time.perf_counter() - start
+        if compiles:
+            seal_programs()
+            progress.message(f"The first step is done after {duration(seconds)}.")
+        self._is_compiled = True
+        return sums, seconds
 
     def _account(self, sums: StepSums, hooks: Hooks) -> None:
         """Advances the position, or stops at a result that is not finite."""
