@@ -6,7 +6,7 @@ import json
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 # What stands for no value, in any capitals: pandas, JSON, SQL and Excel write these.
@@ -69,7 +69,7 @@ def label_key(text: str) -> str:
     return _TRUTH.get(text.lower()) or unicodedata.normalize("NFC", text)
 
 
-def find_label(text: str, labels: Sequence[str]) -> str | None:
+def find_label(text: str, labels: Collection[str]) -> str | None:
     """Returns the one of the labels that a text states; None if it states another.
 
     Args:

@@ -35,6 +35,7 @@ from finetune.classification.tables import SUFFIXES, TableRow, read_table
 from finetune.classification.tasks import (
     ClassificationTask,
     InputExample,
+    LabelledTask,
     SingleOutputTask,
     saved_classes,
 )
@@ -208,7 +209,27 @@ class TableTask(SingleOutputTask):
         )
 
 
-class TableClassification(TableTask, ClassificationTask):
+class LabelledTable(TableTask, LabelledTask):
+    """What tasks with named labels share, to be inherited from beside a kind of task."""
+
+    def _known_labels(self) -> str:
+        return first_of([*map(repr, self.label_list)], most=10, separator=", ")
+
+    def _no_known_label(
+        self, path: str, split: str, first: InputExample, unknown: collections.Counter[str]
+    ) -> UserError:
+        """The error that no row of a file has a label of the task; `first` is its first example."""
+        line = self._read(path, split)[first.eid].line
+        return UserError(
+            f"No row has one of the labels of the task {self.name!r}.",
+            where=f"{path}, line {line}",
+            received=f"{_counted(unknown)}; the labels are {self._known_labels()}",
+            remedy=f"Give the {split} file the labels of the task, or name another column in the "
+            f"hparam tasks.{self.name}.label.",
+        )
+
+
+class TableClassification(LabelledTable, ClassificationTask):
     """A classification task over the columns of a file.
 
     Args:
@@ -275,16 +296,8 @@ class TableClassification(TableTask, ClassificationTask):
             return examples
         known = set(self.label_list)
         unknown = collections.Counter(str(e.label) for e in examples if e.label not in known)
-        shown = first_of([f"{text!r} ({n} rows)" for text, n in unknown.most_common()], 10, ", ")
         if examples and unknown.total() == len(examples):
-            line = self._read(path, split)[examples[0].eid].line
-            raise UserError(
-                f"No row has one of the labels of the task {self.name!r}.",
-                where=f"{path}, line {line}",
-                received=f"{shown}; the labels are {self._known_labels()}",
-                remedy="Give the dev file the labels that the training file has, or name another "
-                f"column in the hparam tasks.{self.name}.label.",
-            )
+            raise self._no_known_label(path, split, examples[0], unknown)
         if unknown:
             logging.warning(
                 "%s: %d of %d rows have labels that the task lacks, so whatever is predicted for "
@@ -293,13 +306,10 @@ class TableClassification(TableTask, ClassificationTask):
                 path,
                 unknown.total(),
                 len(examples),
-                shown,
+                _counted(unknown),
                 self._known_labels(),
             )
         return examples
-
-    def _known_labels(self) -> str:
-        return first_of([*map(repr, self.label_list)], most=10, separator=", ")
 
     def parse_label(self, text: str) -> str:
         """Returns the class that a text states; raises ValueError if it states none."""
@@ -448,6 +458,10 @@ class TableRegression(TableTask, RegressionTask):
 
 def _nothing(what: str, problems: Sequence[str]) -> str:
     return f"no {what}" + (f" ({first_of(problems, 3)})" if problems else "")
+
+
+def _counted(labels: collections.Counter[str]) -> str:
+    return first_of([f"{text!r} ({n} rows)" for text, n in labels.most_common()], 10, ", ")
 
 
 def sorted_labels(labels: set[str]) -> tuple[str, ...]:
