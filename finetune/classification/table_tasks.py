@@ -101,6 +101,7 @@ class TableTask(SingleOutputTask):
             except ValueError as error:
                 bad.add(row.line, str(error))
         bad.check(len(rows))
+        _warn_of_ids(path, examples)
         empty = sum(is_missing(example.text_a.strip()) for example in examples)
         if empty and split in _LABELLED:
             logging.warning(
@@ -156,7 +157,9 @@ class TableTask(SingleOutputTask):
     def _id(self, row: TableRow) -> str | float | None:
         """A row's own id as it stands in the file, a JSON number as one; None if it has none."""
         value = None if self.definition.id is None else row.cells.get(self.definition.id)
-        return value if value is None or isinstance(value, int | float) else cell_text(value)
+        if value is None or isinstance(value, int | float) and abs(value) != math.inf:
+            return value
+        return cell_text(value)  # of an infinite number too, which JSON can't hold
 
     def _training_labels(self) -> TrainingLabels:
         """Reads the labels of the training file's rows whose texts can be used."""
@@ -454,6 +457,15 @@ class TableRegression(TableTask, RegressionTask):
             if given not in (None, value):
                 raise self._unlike_model(key, "lowest and highest score", given, value)
         self._range = trained
+
+
+def _warn_of_ids(path: str, examples: Sequence[InputExample]) -> None:
+    counts = collections.Counter(example.id for example in examples if example.id is not None)
+    doubled = [(name, count) for name, count in counts.items() if count > 1]
+    if doubled:
+        logging.warning(
+            "%s: %d ids belong to several rows, such as %r to %d.", path, len(doubled), *doubled[0]
+        )
 
 
 def _nothing(what: str, problems: Sequence[str]) -> str:

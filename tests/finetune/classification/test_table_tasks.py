@@ -268,9 +268,13 @@ def test_equal_scores_need_a_range_and_have_no_correlation(tmp_path, caplog):
     assert "all scores are 3.0" in caplog.text
 
 
-def test_decimal_commas_are_named(tmp_path):
-    write(tmp_path / "t" / "train.csv", "body;grade", *["a;4,5"] * 21, "b;1")
-    with pytest.raises(UserError, match="'4,5' is not a number: write a point"):
+@pytest.mark.parametrize(
+    ("grade", "hint"),
+    [("4,5", "a point before"), ("4,500", "between thousands"), ("-1,234,500", "thousands, or")],
+)
+def test_commas_in_numbers_are_named(tmp_path, grade, hint):
+    write(tmp_path / "t" / "train.csv", "body;grade", *[f"a;{grade}"] * 21, "b;1")
+    with pytest.raises(UserError, match=f"'{grade}' is not a number: write .*{hint}"):
         make_task(tmp_path, GRADES).get_examples("train")
 
 
