@@ -12,7 +12,12 @@ from absl import logging
 
 from electra_tf2.errors import UserError
 from electra_tf2.text.tokenizer import Tokenizer
-from finetune.classification.labels import find_label, is_missing, label_text, spellings
+from finetune.classification.labels import (
+    find_label,
+    is_missing,
+    label_text,
+    spellings,
+)
 from finetune.classification.multilabel import MultilabelTask
 from finetune.classification.table_tasks import LabelledTable, sorted_labels
 from finetune.classification.tables import TableRow
@@ -153,8 +158,9 @@ class TableMultilabel(LabelledTable, MultilabelTask):
         columns = self.definition.label_columns
         if columns is None:
             return {"labels": self._listed(row)}
-        pairs = zip(self.label_list, columns, strict=True)
-        return {"labels": tuple(x for x, column in pairs if _is_yes(row.cells[column], x))}
+        found = [_is_yes(row.cells[column], f"the column {column!r}") for column in columns]
+        pairs = zip(self.label_list, found, strict=True)
+        return {"labels": tuple(label for label, is_yes in pairs if is_yes)}
 
     def _listed(self, row: TableRow) -> tuple[str, ...]:
         """Returns a row's labels, those of the task by their names."""
@@ -163,7 +169,7 @@ class TableMultilabel(LabelledTable, MultilabelTask):
         if _is_binary(items) and not any(find_label(x, labels) for x in ("0", "1")):
             if len(items) == len(labels):
                 pairs = zip(labels, items, strict=True)
-                return tuple(label for label, item in pairs if _is_yes(item, label))
+                return tuple(label for label, item in pairs if _is_yes(item, repr(label)))
             if _is_vector(items):
                 raise ValueError(
                     f"a list of {len(items)} times 0 or 1, for a task with {len(labels)} labels"
@@ -240,8 +246,13 @@ def _is_vector(items: Sequence[str]) -> bool:
     return _is_binary(items) and len({_YES_OR_NO[item.lower()] for item in items}) < len(items)
 
 
-def _is_yes(value: Any, label: str) -> bool:
-    text = label_text(value).lower()
-    if text not in _YES_OR_NO:
-        raise ValueError(f"the value {text[:50]!r} of {label!r} is neither 0 nor 1")
-    return _YES_OR_NO[text]
+def _is_yes(value: Any, place: str) -> bool:
+    try:
+        text = label_text(value)
+    except ValueError:
+        text = str(value)  # such as nothing
+    if text.lower() not in _YES_OR_NO:
+        raise ValueError(
+            f"the value {text[:50]!r} of {place} is neither 0 nor 1: write 0 for no and 1 for yes"
+        )
+    return _YES_OR_NO[text.lower()]

@@ -21,6 +21,7 @@ from finetune.classification.labels import (
     is_doubtful,
     is_missing,
     label_text,
+    look,
     spellings,
 )
 from finetune.classification.metrics import MacroF1Scorer
@@ -189,11 +190,15 @@ class TableTask(SingleOutputTask):
                 )
         alike = collections.defaultdict(list)
         for name in names:
-            alike[" ".join(name.casefold().split())].append(name)
+            alike[look(name)].append(name)
         for group in alike.values():
             if len(group) > 1:
                 shown = ", ".join(f"{name!r} ({names[name].total()} rows)" for name in group)
-                logging.warning("%s: labels that differ in capitals or spaces: %s.", path, shown)
+                logging.warning(
+                    "%s: labels that differ in capitals, spaces or what can't be seen: %s.",
+                    path,
+                    shown,
+                )
 
     def feature_settings(self) -> dict[str, Any]:
         """Returns what the features depend on."""

@@ -92,6 +92,13 @@ def test_files(tmp_path, file, lines, definition):
     assert [row["unknown_labels"] for row in rows] == [0, 0, 0]
 
 
+@pytest.mark.parametrize("yes, no", [("X", "0"), ("1", "")])
+def test_columns_of_something_else_than_0_and_1(tmp_path, yes, no):
+    write(tmp_path / "t" / "train.csv", "body,sea,land,air", f"a,{yes},{no},{yes}")
+    with pytest.raises(UserError, match=r"(?s)column '(sea|land)' is neither.*write 0 for no"):
+        make_task(tmp_path, COLUMNS).get_examples("train")
+
+
 @pytest.mark.parametrize(
     "value, labels",
     [

@@ -221,10 +221,11 @@ def test_labels_that_look_missing_are_labels_where_they_are_listed(tmp_path, cap
     assert [e.label for e in task.get_examples("train")] == ["nan", "yue"]
 
 
-def test_labels_that_differ_in_capitals_are_named(tmp_path, caplog):
-    write(tmp_path / "t" / "train.csv", "body,stars", "a,good", "b,bad", "c,Good")
-    assert make_task(tmp_path, REVIEWS).label_list == ("Good", "bad", "good")
-    assert "'good' (1 rows), 'Good' (1 rows)" in caplog.text
+@pytest.mark.parametrize("other", ["Good", "go\u200bod", "ｇｏｏｄ"])
+def test_labels_that_look_the_same_are_named(tmp_path, caplog, other):
+    write(tmp_path / "t" / "train.csv", "body,stars", "a,good", "b,bad", f"c,{other}")
+    assert set(make_task(tmp_path, REVIEWS).label_list) == {"bad", "good", other}
+    assert f"'good' (1 rows), {other!r} (1 rows)" in caplog.text
 
 
 def test_labels_come_from_rows_that_are_used(tmp_path):
