@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import math
 import os
 import posixpath
 import re
@@ -308,8 +309,17 @@ def json_bytes(content: Any, *, indent: int = 1, sort_keys: bool = False) -> byt
     return f"{text}\n".encode("utf-8", "backslashreplace")
 
 
+def finite(value: Any) -> Any:
+    """Returns a JSON value with null for numbers that JSON has not: NaN and infinities."""
+    if isinstance(value, dict):
+        return {name: finite(own) for name, own in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(own) for own in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def write_json(path: str, content: Any, *, indent: int = 1, sort_keys: bool = False) -> None:
-    """Writes a JSON file in one step; makes its folder if need be.
+    """Writes a JSON file in one step; makes its folder if need be. See `finite`.
 
     Args:
         path: the file; an existing one is replaced.
@@ -318,13 +328,13 @@ def write_json(path: str, content: Any, *, indent: int = 1, sort_keys: bool = Fa
         sort_keys: whether objects are sorted by key.
     """
     make_dirs(posixpath.dirname(path))
-    replace_file(path, json_bytes(content, indent=indent, sort_keys=sort_keys))
+    replace_file(path, json_bytes(finite(content), indent=indent, sort_keys=sort_keys))
 
 
 def write_json_lines(path: str, records: Iterable[Mapping[str, Any]]) -> None:
-    """Writes one JSON object a line in one step; makes the file's folder if need be."""
+    """Writes one JSON object a line in one step; makes its folder if need be. See `finite`."""
     make_dirs(posixpath.dirname(path))
-    text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+    text = "".join(json.dumps(finite(record), ensure_ascii=False) + "\n" for record in records)
     replace_file(path, text.encode("utf-8", "backslashreplace"))
 
 

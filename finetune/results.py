@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import posixpath
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -136,15 +135,6 @@ def read_results(path: str) -> StoredResults | None:
     return dataclasses.replace(stored, summary=summarize([own.scores for own in stored.trials]))
 
 
-def _not_nan(value: Any) -> Any:
-    """JSON has no NaN: null stands for it, and for infinities."""
-    if isinstance(value, dict):
-        return {name: _not_nan(v) for name, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_not_nan(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 class Results:
     """The results of a model on some tasks.
 
@@ -250,7 +240,7 @@ class Results:
             trials=self.trials,
             evaluations=self.evaluations,
         )
-        files.write_json(self.path, _not_nan(dataclasses.asdict(content)), indent=2)
+        files.write_json(self.path, dataclasses.asdict(content), indent=2)
         # Whoever takes means over the official file's lines must not count a trial twice.
         lines = [line for result in self.trials or self.evaluations for line in _lines(result)]
         text_path = self._config.results_txt

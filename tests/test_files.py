@@ -7,6 +7,15 @@ from electra_tf2.files import write_json, write_json_lines
 RECORDS = [{"id": "\ud83d", "label": "ä\u2028"}, {"id": "😀"}]
 
 
+def test_what_is_not_finite_is_null(tmp_path):
+    records = [{"a": [float("nan"), 1.5], "b": {"c": -float("inf")}}]
+    written = [{"a": [None, 1.5], "b": {"c": None}}]
+    write_json_lines(str(tmp_path / "a.jsonl"), records)
+    write_json(str(tmp_path / "a.json"), records)
+    assert json.loads((tmp_path / "a.json").read_text()) == written
+    assert [json.loads((tmp_path / "a.jsonl").read_text())] == written
+
+
 def test_half_a_surrogate_pair_is_kept(tmp_path):
     path = tmp_path / "out" / "a.jsonl"
     write_json_lines(str(path), RECORDS)

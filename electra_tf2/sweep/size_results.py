@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from typing import Any, NamedTuple
 
-from electra_tf2.files import exists, replace_file
+from electra_tf2.files import exists, write_json
 from electra_tf2.pretraining.guards import FIRST_STEPS, learns_nothing
 from electra_tf2.stored_json import read_record
 
@@ -132,13 +131,4 @@ def read_sweep(path: str) -> Sweep | None:
 
 def write_sweep(sweep: Sweep, path: str) -> None:
     """Writes the JSON file in one step; what is not finite becomes null."""
-    content = json.dumps(_finite(dataclasses.asdict(sweep)), indent=1)
-    replace_file(path, f"{content}\n".encode())
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _finite(own) for name, own in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(own) for own in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    write_json(path, dataclasses.asdict(sweep))

@@ -6,7 +6,7 @@ import json
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 # What stands for no value, in any capitals: pandas, JSON, SQL and Excel write these.
@@ -69,7 +69,16 @@ def label_key(text: str) -> str:
     return _TRUTH.get(text.lower()) or unicodedata.normalize("NFC", text)
 
 
-def find_label(text: str, labels: Sequence[str]) -> str | None:
+def look(text: str) -> str:
+    """Returns a text that labels share which look the same but for capitals and spaces.
+
+    Full-width letters and digits are as others, and characters of no width are left out.
+    """
+    seen = unicodedata.normalize("NFKC", text).translate(dict.fromkeys(map(ord, _NO_WIDTH)))
+    return " ".join(seen.casefold().split())
+
+
+def find_label(text: str, labels: Collection[str]) -> str | None:
     """Returns the one of the labels that a text states; None if it states another.
 
     Args:

@@ -12,9 +12,14 @@ from absl import logging
 
 from electra_tf2.errors import UserError
 from electra_tf2.text.tokenizer import Tokenizer
-from finetune.classification.labels import find_label, is_missing, label_text, spellings
+from finetune.classification.labels import (
+    find_label,
+    is_missing,
+    label_text,
+    spellings,
+)
 from finetune.classification.multilabel import MultilabelTask
-from finetune.classification.table_tasks import TableTask, sorted_labels
+from finetune.classification.table_tasks import LabelledTable, sorted_labels
 from finetune.classification.tables import TableRow
 from finetune.classification.tasks import InputExample
 from finetune.definitions import MultilabelDefinition
@@ -33,7 +38,7 @@ _TUPLE = re.compile(rf"\((?=[^,]*,|\s*\)){_ITEMS}\)", re.DOTALL)
 _OTHER_SEPARATORS = "|;,/"
 
 
-class TableMultilabel(TableTask, MultilabelTask):
+class TableMultilabel(LabelledTable, MultilabelTask):
     """A task with several labels a text over the columns of a file.
 
     Args:
@@ -61,13 +66,15 @@ class TableMultilabel(TableTask, MultilabelTask):
 
     def _inferred_labels(self) -> tuple[str, ...]:
         path = self.data_file("train")
-        lists = []
-        for row in self._read(path, "train"):
-            try:
-                self._example(0, row, "predict")  # its text can be used
-                lists.append(self._items(row))
-            except ValueError:
-                continue  # counted when the examples are read
+        rows = self._read(path, "train")
+        listed = {
+            item
+            for row in rows
+            if not row.problem and isinstance(row.cells[self.definition.label], list)
+            for item in self._usable_items(row) or ()
+        }
+        each = [self._usable_items(row, listed) for row in rows]
+        lists = [items for items in each if items is not None]
         self._refuse_vectors(path, lists)
         found = [label for items in lists for label in dict.fromkeys(items)]
         if not found:
@@ -81,6 +88,14 @@ class TableMultilabel(TableTask, MultilabelTask):
         self._warn_of_separators(path, names)
         self._warn_of_spellings(path, names)
         return sorted_labels(set(names))
+
+    def _usable_items(self, row: TableRow, known: Collection[str] = ()) -> list[str] | None:
+        """Returns what `_items` does; None for a row that is counted when the examples are read."""
+        try:
+            self._example(0, row, "predict")  # its text can be used
+            return self._items(row, known)
+        except ValueError:
+            return None
 
     def _refuse_vectors(self, path: str, lists: Sequence[Sequence[str]]) -> None:
         """Refuses lists that all hold 0 or 1 for each of several labels without names."""
@@ -112,12 +127,23 @@ class TableMultilabel(TableTask, MultilabelTask):
                 )
 
     def read_examples(self, path: str, split: str) -> list[InputExample]:
-        """Reads a file; see `Task`. Warns of labels that the model doesn't know."""
+        """Reads a file; see `Task`. Warns of labels that the model doesn't know.
+
+        Raises:
+            UserError: besides the usual, rows have labels, and all of them are unknown.
+        """
         examples = super().read_examples(path, split)
         known = set(self.label_list)
         unknown = collections.Counter(
             label for e in examples for label in e.labels or () if label not in known
         )
+        if unknown and not any(known.intersection(e.labels or ()) for e in examples):
+            first = next(e for e in examples if e.labels)
+            raise self._no_known_label(path, split, first, unknown).with_(
+                remedy="Give the file the labels of the task, or check labels, label and "
+                f"label_separator in the hparam tasks.{self.name}. A 0 or 1 for each label is "
+                "written as a list, such as [0, 1]."
+            )
         for label, count in unknown.most_common(10):
             logging.warning(
                 "%s: the label %r of %d rows is not one of the task's, and never predicted.",
@@ -132,25 +158,30 @@ class TableMultilabel(TableTask, MultilabelTask):
         columns = self.definition.label_columns
         if columns is None:
             return {"labels": self._listed(row)}
-        pairs = zip(self.label_list, columns, strict=True)
-        return {"labels": tuple(x for x, column in pairs if _is_yes(row.cells[column], x))}
+        found = [_is_yes(row.cells[column], f"the column {column!r}") for column in columns]
+        pairs = zip(self.label_list, found, strict=True)
+        return {"labels": tuple(label for label, is_yes in pairs if is_yes)}
 
     def _listed(self, row: TableRow) -> tuple[str, ...]:
         """Returns a row's labels, those of the task by their names."""
-        items, labels = self._items(row), self.label_list
+        labels = self.label_list
+        items = self._items(row, labels)
         if _is_binary(items) and not any(find_label(x, labels) for x in ("0", "1")):
             if len(items) == len(labels):
                 pairs = zip(labels, items, strict=True)
-                return tuple(label for label, item in pairs if _is_yes(item, label))
+                return tuple(label for label, item in pairs if _is_yes(item, repr(label)))
             if _is_vector(items):
                 raise ValueError(
                     f"a list of {len(items)} times 0 or 1, for a task with {len(labels)} labels"
                 )
         return tuple(dict.fromkeys(find_label(item, labels) or item for item in items))
 
-    def _items(self, row: TableRow) -> list[str]:
-        value = row.cells[self.definition.label]
-        return _split_items(value, self.definition.label_separator)
+    def _items(self, row: TableRow, known: Collection[str] = ()) -> list[str]:
+        """Returns what stands in a row's cell: one thing where the whole of it is a known label."""
+        value, separator = row.cells[self.definition.label], self.definition.label_separator
+        if isinstance(value, str) and separator in value and find_label(value.strip(), known):
+            return [label_text(value)]
+        return _split_items(value, separator)
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Takes a trained model's labels."""
@@ -206,8 +237,8 @@ def _printed_list(text: str) -> list[Any] | None:
 
 
 def _is_binary(items: Sequence[str]) -> bool:
-    """Whether there are several items and all of them are 0 or 1."""
-    return len(items) > 1 and all(item.lower() in _YES_OR_NO for item in items)
+    """Whether all items are 0 or 1."""
+    return all(item.lower() in _YES_OR_NO for item in items)
 
 
 def _is_vector(items: Sequence[str]) -> bool:
@@ -215,8 +246,13 @@ def _is_vector(items: Sequence[str]) -> bool:
     return _is_binary(items) and len({_YES_OR_NO[item.lower()] for item in items}) < len(items)
 
 
-def _is_yes(value: Any, label: str) -> bool:
-    text = label_text(value).lower()
-    if text not in _YES_OR_NO:
-        raise ValueError(f"the value {text[:50]!r} of {label!r} is neither 0 nor 1")
-    return _YES_OR_NO[text]
+def _is_yes(value: Any, place: str) -> bool:
+    try:
+        text = label_text(value)
+    except ValueError:
+        text = str(value)  # such as nothing
+    if text.lower() not in _YES_OR_NO:
+        raise ValueError(
+            f"the value {text[:50]!r} of {place} is neither 0 nor 1: write 0 for no and 1 for yes"
+        )
+    return _YES_OR_NO[text.lower()]

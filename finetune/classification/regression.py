@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 
 _DECIMAL_COMMA = re.compile(r"\s*[+-]?[0-9]+,[0-9]+\s*")
+_THOUSANDS = re.compile(r"\s*[+-]?[0-9]{1,3}(,[0-9]{3})+\s*")
 
 
 class ScoreScaling(NamedTuple):
@@ -220,8 +221,7 @@ def parse_score(text: str, low: float | None = None, high: float | None = None) 
     try:
         score = float(text)
     except ValueError:
-        hint = ": write a point before the decimals" if _DECIMAL_COMMA.fullmatch(text) else ""
-        raise ValueError(f"the score {text!r} is not a number{hint}") from None
+        raise ValueError(f"the score {text!r} is not a number{_comma_hint(text)}") from None
     if not math.isfinite(score):
         raise ValueError(f"the score {text!r} is not finite")
     if low is not None and score < low:
@@ -229,3 +229,12 @@ def parse_score(text: str, low: float | None = None, high: float | None = None) 
     if high is not None and score > high:
         raise ValueError(f"the score {text!r} is above {high:g}")
     return score
+
+
+def _comma_hint(text: str) -> str:
+    if _THOUSANDS.fullmatch(text):
+        return (
+            ": write it without a comma between thousands, or with a point if the comma is the "
+            "decimal mark"
+        )
+    return ": write a point before the decimals" if _DECIMAL_COMMA.fullmatch(text) else ""

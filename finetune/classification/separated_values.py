@@ -202,9 +202,51 @@ def _has_marks(text: str, path: str, header: bool) -> bool:
 _QUOTED_CELL = re.compile(r'(?<![^\t\n])"([^"]*(?:""[^"]*)*)"(?=\t|\r?\n|\r?\Z)')
 
 
+def _skips_blanks(text: str, path: str, separator: str) -> bool:
+    """Whether quotes behind a blank are marks, too, as in `"a, b", "x"`.
+
+    They are if all of the file can be read so and more rows are then as long as the first; or as
+    many, where each such cell ends in a quote as well.
+    """
+    if separator == " " or not re.search(rf'(?:^|{re.escape(separator)}) +"', text, re.MULTILINE):
+        return False
+
+    def rows(**options) -> tuple[list[str], int]:
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, **options)
+        each = [row for row in reader if row]
+        return [*itertools.chain(*each)], sum(len(row) != len(each[0]) for row in each)
+
+    cells, ragged = rows()
+    behind = [cell for cell in cells if _BLANK_AND_QUOTE.match(cell)]
+    if not behind:
+        return False
+    try:
+        _, still_ragged = rows(skipinitialspace=True, strict=True)
+    except csv.Error:
+        still_ragged = len(cells)
+    whole = all(map(_BLANKS_AND_QUOTES.fullmatch, behind))
+    skips = still_ragged < ragged or whole and still_ragged == ragged
+    logging.warning(
+        "%s: %d cells have a quote behind a blank, which is taken for %s.",
+        path,
+        len(behind),
+        "a mark around the cell" if skips else "text",
+    )
+    return skips
+
+
+_BLANK_AND_QUOTE = re.compile(' +"')
+_BLANKS_AND_QUOTES = re.compile(' +"(?:[^"]|"")*" *')
+
+
 def _quoted_rows(text: str, path: str, separator: str, first_line: int) -> list[Cells]:
     # strict: a quote that is never closed would swallow the rest of the file.
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    reader = csv.reader(
+        io.StringIO(text, newline=""),
+        delimiter=separator,
+        strict=True,
+        skipinitialspace=_skips_blanks(text, path, separator),
+    )
     rows, start = [], first_line
     try:
         for cells in reader:

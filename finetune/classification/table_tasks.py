@@ -21,6 +21,7 @@ from finetune.classification.labels import (
     is_doubtful,
     is_missing,
     label_text,
+    look,
     spellings,
 )
 from finetune.classification.metrics import MacroF1Scorer
@@ -35,6 +36,7 @@ from finetune.classification.tables import SUFFIXES, TableRow, read_table
 from finetune.classification.tasks import (
     ClassificationTask,
     InputExample,
+    LabelledTask,
     SingleOutputTask,
     saved_classes,
 )
@@ -100,6 +102,7 @@ class TableTask(SingleOutputTask):
             except ValueError as error:
                 bad.add(row.line, str(error))
         bad.check(len(rows))
+        _warn_of_ids(path, examples)
         empty = sum(is_missing(example.text_a.strip()) for example in examples)
         if empty and split in _LABELLED:
             logging.warning(
@@ -155,7 +158,9 @@ class TableTask(SingleOutputTask):
     def _id(self, row: TableRow) -> str | float | None:
         """A row's own id as it stands in the file, a JSON number as one; None if it has none."""
         value = None if self.definition.id is None else row.cells.get(self.definition.id)
-        return value if value is None or isinstance(value, int | float) else cell_text(value)
+        if value is None or isinstance(value, int | float) and abs(value) != math.inf:
+            return value
+        return cell_text(value)  # of an infinite number too, which JSON can't hold
 
     def _training_labels(self) -> TrainingLabels:
         """Reads the labels of the training file's rows whose texts can be used."""
@@ -185,11 +190,15 @@ class TableTask(SingleOutputTask):
                 )
         alike = collections.defaultdict(list)
         for name in names:
-            alike[" ".join(name.casefold().split())].append(name)
+            alike[look(name)].append(name)
         for group in alike.values():
             if len(group) > 1:
                 shown = ", ".join(f"{name!r} ({names[name].total()} rows)" for name in group)
-                logging.warning("%s: labels that differ in capitals or spaces: %s.", path, shown)
+                logging.warning(
+                    "%s: labels that differ in capitals, spaces or what can't be seen: %s.",
+                    path,
+                    shown,
+                )
 
     def feature_settings(self) -> dict[str, Any]:
         """Returns what the features depend on."""
@@ -208,7 +217,27 @@ class TableTask(SingleOutputTask):
         )
 
 
-class TableClassification(TableTask, ClassificationTask):
+class LabelledTable(TableTask, LabelledTask):
+    """What tasks with named labels share, to be inherited from beside a kind of task."""
+
+    def _known_labels(self) -> str:
+        return first_of([*map(repr, self.label_list)], most=10, separator=", ")
+
+    def _no_known_label(
+        self, path: str, split: str, first: InputExample, unknown: collections.Counter[str]
+    ) -> UserError:
+        """The error that no row of a file has a label of the task; `first` is its first example."""
+        line = self._read(path, split)[first.eid].line
+        return UserError(
+            f"No row has one of the labels of the task {self.name!r}.",
+            where=f"{path}, line {line}",
+            received=f"{_counted(unknown)}; the labels are {self._known_labels()}",
+            remedy=f"Give the {split} file the labels of the task, or name another column in the "
+            f"hparam tasks.{self.name}.label.",
+        )
+
+
+class TableClassification(LabelledTable, ClassificationTask):
     """A classification task over the columns of a file.
 
     Args:
@@ -275,16 +304,8 @@ class TableClassification(TableTask, ClassificationTask):
             return examples
         known = set(self.label_list)
         unknown = collections.Counter(str(e.label) for e in examples if e.label not in known)
-        shown = first_of([f"{text!r} ({n} rows)" for text, n in unknown.most_common()], 10, ", ")
         if examples and unknown.total() == len(examples):
-            line = self._read(path, split)[examples[0].eid].line
-            raise UserError(
-                f"No row has one of the labels of the task {self.name!r}.",
-                where=f"{path}, line {line}",
-                received=f"{shown}; the labels are {self._known_labels()}",
-                remedy="Give the dev file the labels that the training file has, or name another "
-                f"column in the hparam tasks.{self.name}.label.",
-            )
+            raise self._no_known_label(path, split, examples[0], unknown)
         if unknown:
             logging.warning(
                 "%s: %d of %d rows have labels that the task lacks, so whatever is predicted for "
@@ -293,13 +314,10 @@ class TableClassification(TableTask, ClassificationTask):
                 path,
                 unknown.total(),
                 len(examples),
-                shown,
+                _counted(unknown),
                 self._known_labels(),
             )
         return examples
-
-    def _known_labels(self) -> str:
-        return first_of([*map(repr, self.label_list)], most=10, separator=", ")
 
     def parse_label(self, text: str) -> str:
         """Returns the class that a text states; raises ValueError if it states none."""
@@ -446,8 +464,21 @@ class TableRegression(TableTask, RegressionTask):
         self._range = trained
 
 
+def _warn_of_ids(path: str, examples: Sequence[InputExample]) -> None:
+    counts = collections.Counter(example.id for example in examples if example.id is not None)
+    doubled = [(name, count) for name, count in counts.items() if count > 1]
+    if doubled:
+        logging.warning(
+            "%s: %d ids belong to several rows, such as %r to %d.", path, len(doubled), *doubled[0]
+        )
+
+
 def _nothing(what: str, problems: Sequence[str]) -> str:
     return f"no {what}" + (f" ({first_of(problems, 3)})" if problems else "")
+
+
+def _counted(labels: collections.Counter[str]) -> str:
+    return first_of([f"{text!r} ({n} rows)" for text, n in labels.most_common()], 10, ", ")
 
 
 def sorted_labels(labels: set[str]) -> tuple[str, ...]:

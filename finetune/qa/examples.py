@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -11,8 +12,9 @@ from absl import logging
 
 from electra_tf2.errors import UserError, first_of
 from finetune.data_files import MAX_BAD_ROWS, MAX_BAD_SHARE
-from finetune.qa.annotations import AnswerNotFound, Passage
+from finetune.qa.annotations import AnswerNotFound, Passage, Span
 from finetune.qa.question_files import (
+    Annotation,
     Paragraph,
     QuestionFormat,
     field,
@@ -112,6 +114,8 @@ def read_questions(
     _check_skipped(path, problems, len(examples) + len(problems))
     _check_ids(path, examples, fatal=not annotated)
     _report(path, remarks, unanswerable and annotated and limit is None, examples)
+    if (annotated or scored) and not any(example.answer or example.gold for example in examples):
+        logging.warning("%s: no question has an answer in a field 'answers'.", path)
     return examples
 
 
@@ -144,7 +148,7 @@ def _gold(
         raise UserError(
             "A question to be scored has no answer.",
             where=where,
-            received="an empty list of answers",
+            received="no answer with a text",
             remedy="Unanswerable questions are scored by the rules of SQuAD 2.0: task squad, or "
             '"unanswerable": true.',
         )
@@ -172,21 +176,34 @@ def _annotate(
     marked = _marked_impossible(question, where) if unanswerable else None
     if marked:
         return dataclasses.replace(example, is_impossible=True), ""
-    annotation = form.annotation(question, where)
+    annotations = form.annotations(question, where)
+    annotation = next(annotations, None)
     if annotation is None and unanswerable and marked is None:
         return dataclasses.replace(example, is_impossible=True), ""
     if annotation is None:
         raise AnswerNotFound("it has no answer")
-    text = annotation.text
     if official:
         first, last = passage.official_words(*annotation)
-        return dataclasses.replace(example, answer=text, first_word=first, last_word=last), ""
-    start, end, remark = passage.locate(*annotation)
+        answer = {"answer": annotation.text, "first_word": first, "last_word": last}
+        return dataclasses.replace(example, **answer), ""
+    text, (start, end, remark) = _located(passage, itertools.chain([annotation], annotations))
     first, last = passage.word_at(start), passage.word_at(end - 1)
     example = dataclasses.replace(
         example, answer=text, first_word=first, last_word=last, span=(start, end)
     )
     return example, remark
+
+
+def _located(passage: Passage, annotations: Iterable[Annotation]) -> tuple[str, Span]:
+    """Returns the first answer that the passage has, and where; or raises the first one's error."""
+    problem = None
+    for annotation in annotations:
+        try:
+            return annotation.text, passage.locate(*annotation)
+        except AnswerNotFound as error:
+            problem = problem or error
+    assert problem is not None, "there is an answer"
+    raise problem
 
 
 def _check_skipped(path: str, problems: list[str], num_questions: int) -> None:

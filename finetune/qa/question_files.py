@@ -259,22 +259,22 @@ class QuestionFormat:
 
     Attributes:
         id_field: the field with a question's name.
-        annotation: (question object, its place for messages) -> the answer to train on, or None.
+        annotations: (question object, its place for messages) -> the answers, to train on the first
+            that the passage has.
         gold: (question object, its place for messages) -> all right answers.
     """
 
     id_field: str
-    annotation: Callable[[Mapping[str, Any], str], Annotation | None]
+    annotations: Callable[[Mapping[str, Any], str], Iterator[Annotation]]
     gold: Callable[[Mapping[str, Any], str], tuple[str, ...]]
 
 
-def _squad_annotation(question: Mapping[str, Any], where: str) -> Annotation | None:
+def _squad_annotations(question: Mapping[str, Any], where: str) -> Iterator[Annotation]:
     for text, answer, place in _squad_answers(question, where):
         start = field(answer, "answer_start", object, place)
         if isinstance(start, float) and start.is_integer():
             start = int(start)  # as tables with gaps have them
-        return Annotation(text, checked(start, int, f"{place}, field 'answer_start'"))
-    return None
+        yield Annotation(text, checked(start, int, f"{place}, field 'answer_start'"))
 
 
 def _squad_gold(question: Mapping[str, Any], where: str) -> tuple[str, ...]:
@@ -282,12 +282,19 @@ def _squad_gold(question: Mapping[str, Any], where: str) -> tuple[str, ...]:
 
 
 def _squad_answers(question: Mapping[str, Any], where: str) -> Iterator[tuple[str, Any, str]]:
-    """Yields text, record and place of the answers, but for empty texts, which stand for none."""
-    answers = field(question, "answers", object, where)
+    """Yields text, record and place of the answers, but for empty texts, which stand for none.
+
+    So do null as a text, and null or nothing in place of the answers.
+    """
+    answers = question.get("answers")
+    if answers is None:
+        return
     if isinstance(answers, Mapping):
         answers = _rows(answers, f"{where}, field 'answers'")
     for i, answer in enumerate(checked(answers, list, f"{where}, field 'answers'")):
         place = f"{where}, answers[{i}]"
+        if isinstance(answer, Mapping) and answer.get("text", "") is None:
+            continue
         text = answer if isinstance(answer, str) else field(answer, "text", str, place)
         if text.strip():
             yield text, answer, place
@@ -311,15 +318,14 @@ def _rows(columns: Mapping[str, Any], where: str) -> list[dict[str, Any]]:
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
-def _mrqa_annotation(question: Mapping[str, Any], where: str) -> Annotation | None:
-    answers = field(question, "detected_answers", list, where)
-    if not answers:
-        return None
-    where = f"{where}, detected_answers[0]"
-    spans = field(answers[0], "char_spans", list, where)
-    span = checked(spans[0] if spans else None, list, f"{where}, char_spans[0]")
-    start = checked(span[0] if span else None, int, f"{where}, char_spans[0][0]")
-    return Annotation(field(answers[0], "text", str, where), start)
+def _mrqa_annotations(question: Mapping[str, Any], where: str) -> Iterator[Annotation]:
+    for i, answer in enumerate(field(question, "detected_answers", list, where)):
+        place = f"{where}, detected_answers[{i}]"
+        for j, span in enumerate(field(answer, "char_spans", list, place) or [None]):
+            own = f"{place}, char_spans[{j}]"
+            span = checked(span, list, own)
+            start = checked(span[0] if span else None, int, f"{own}[0]")
+            yield Annotation(field(answer, "text", str, place), start)
 
 
 def _mrqa_gold(question: Mapping[str, Any], where: str) -> tuple[str, ...]:
@@ -327,8 +333,8 @@ def _mrqa_gold(question: Mapping[str, Any], where: str) -> tuple[str, ...]:
     return tuple(checked(a, str, f"{where}, answers[{i}]") for i, a in enumerate(answers))
 
 
-SQUAD = QuestionFormat("id", _squad_annotation, _squad_gold)
-MRQA = QuestionFormat("qid", _mrqa_annotation, _mrqa_gold)
+SQUAD = QuestionFormat("id", _squad_annotations, _squad_gold)
+MRQA = QuestionFormat("qid", _mrqa_annotations, _mrqa_gold)
 
 
 def format_of(question: Any, form: QuestionFormat) -> QuestionFormat:

@@ -34,6 +34,8 @@ _JSON = re.compile(r'\s*\[?\s*\{\s*"[^"\n]*"\s*:')
 _NAMES = "word words token tokens form text tag tags label labels pos upos ner ner_tag ner_tags"
 # A file of one sentence with more words than this has hardly been meant so.
 _LONG_SENTENCE = 256
+# Number of a range of words or of an empty node in CoNLL-U.
+_RANGE = re.compile(r"\d+[-.]\d+")
 # What version 0.1.0 had no eye for: comments, ranges of CoNLL-U, spaces within words (with a given
 # separator those at their ends), and returns as ends of lines.
 _NEW = r"^#|^\d+[-.]\d+\s|\r(?!\n)|"
@@ -114,7 +116,7 @@ def read_sentences(
             received=f"only empty lines, comments and {DOCUMENT_START}",
             remedy="Write a word and its tag on each line, and an empty line between sentences.",
         )
-    _check_not_numbers(path, reader.sentences, columns)
+    _check_words(path, reader.sentences, columns, with_tags)
     if not with_tags:
         reader.check_not_sentences(trained)
     return reader.result()
@@ -141,6 +143,12 @@ class TagReader:
             for warning in found.warnings:
                 logging.warning("%s: %s.", path, warning)
         return found
+
+    def say_once(self, line: str) -> None:
+        """Prints a line, unless it was printed before: files are read again and again."""
+        if line not in self._noted:
+            self._noted.add(line)
+            say(line)
 
     @staticmethod
     def differences(paths: Iterable[str], columns: Columns) -> tuple[bool, bool]:
@@ -358,19 +366,27 @@ class _Reader:
         )
 
 
-def _check_not_numbers(path: str, sentences: Sequence[Sentence], columns: Columns) -> None:
-    """Refuses words that number the words of each sentence, as the first column often does."""
-    if max(len(sentence.words) for sentence in sentences) < 3:
+def _check_words(
+    path: str, sentences: Sequence[Sentence], columns: Columns, with_tags: bool
+) -> None:
+    """Refuses words that number those of each sentence, as the first column of CoNLL-U does.
+
+    With tags also those that are the same throughout each, such as the name of a document.
+    """
+    rows = [[word for word in each.words if not _RANGE.fullmatch(word)] for each in sentences]
+    if max(map(len, rows)) < 3:
         return
-    for start in (0, 1):
-        if all(
-            sentence.words == tuple(map(str, range(start, start + len(sentence.words))))
-            for sentence in sentences
-        ):
-            raise UserError(
-                "The column of the words numbers them.",
-                where=f"{path}, line {sentences[0].lines[0]}",
-                received=f"column {columns.word}: " + ", ".join(sentences[0].words[:5]),
-                remedy='Name the columns in the task\'s definition: for CoNLL-U "word_column": 1, '
-                '"tag_column": 3 (parts of speech), otherwise as they stand, from 0.',
-            )
+    numbers = [all(row == _numbers(start, len(row)) for row in rows) for start in (0, 1)]
+    if any(numbers) or with_tags and all(len(set(row)) <= 1 for row in rows):
+        what = "numbers them" if any(numbers) else "is the same throughout each sentence"
+        raise UserError(
+            f"The column of the words {what}.",
+            where=f"{path}, line {sentences[0].lines[0]}",
+            received=f"column {columns.word}: " + ", ".join(sentences[0].words[:5]),
+            remedy='Name the columns in the task\'s definition: for CoNLL-U "word_column": 1, '
+            '"tag_column": 3 (parts of speech), otherwise as they stand, from 0.',
+        )
+
+
+def _numbers(start: int, count: int) -> list[str]:
+    return [str(number) for number in range(start, start + count)]

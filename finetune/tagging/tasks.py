@@ -18,7 +18,8 @@ from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.text.tokenizer import Tokenizer
 from finetune.data_files import file_changed, outputs_by_eid
 from finetune.definitions import SPLITS, TaggingDefinition
-from finetune.tagging.conll import Sentence, TagReader
+from finetune.tagging.brackets import has_brackets, without_brackets
+from finetune.tagging.conll import Sentence, TagFile, TagReader
 from finetune.tagging.examples import CutWords, TaggingExample, make_features
 from finetune.tagging.head import TaggingHead
 from finetune.tagging.labels import (
@@ -314,7 +315,7 @@ class TaggingTask(Task):
         return label if self.is_token_level else self._notation.written(label)
 
     def _read(self, path: str, with_tags: bool) -> list[TaggingExample]:
-        sentences = self._reader.read(path, self.columns, with_tags=with_tags).sentences
+        sentences = self._read_file(path, with_tags).sentences
         if self.config.debug:
             sentences = sentences[:_DEBUG_SENTENCES]
         if not with_tags:
@@ -327,6 +328,16 @@ class TaggingTask(Task):
             for i, (sentence, tags) in enumerate(zip(sentences, learned, strict=True))
         ]
 
+    def _read_file(self, path: str, with_tags: bool) -> TagFile:
+        """Reads a file; spans in brackets become tags of words, unless tags are not to be spans."""
+        found = self._reader.read(path, self.columns, with_tags=with_tags)
+        if with_tags and self._is_token_level is not True:
+            if has_brackets(tag_counts(found.sentences)):
+                self._reader.say_once(f"{path}: spans in brackets, (LOC* *), are read as B-LOC.")
+                sentences = without_brackets(found.sentences, path)
+                return dataclasses.replace(found, sentences=sentences)
+        return found
+
     def _learned_tags(self, path: str, sentences: Sequence[Sentence]) -> list[tuple[str, ...]]:
         if self.is_token_level:
             return [sentence.tags for sentence in sentences]
@@ -335,7 +346,7 @@ class TaggingTask(Task):
     def _infer_labels(self) -> None:
         """Reads the labels, and whether and how they mark spans, from the files of all splits."""
         train = self.path(self.file_name("train"))
-        found = self._reader.read(train, self.columns, with_tags=True)
+        found = self._read_file(train, with_tags=True)
         self._reader.trained = found.trained
         splits = {train: found.sentences}
         for split in ("dev", "test"):
@@ -347,13 +358,22 @@ class TaggingTask(Task):
                 if bare.num_columns != found.num_columns:
                     logging.info("%s has no tags, so no labels to learn.", path)
                     continue
-            splits[path] = self._reader.read(path, self.columns, with_tags=True).sentences
+            splits[path] = self._read_file(path, with_tags=True).sentences
         self._recognize_scheme(train, found.sentences)
         labels = [
             set(chain.from_iterable(self._learned_tags(path, sentences)))
             for path, sentences in splits.items()
         ]
         self._labels = sorted(set().union(*labels), key=self._written)
+        if self.is_token_level and len(self._labels) == 1:
+            raise UserError(
+                "All words have the same tag, so there is nothing to learn.",
+                where=f"{train}, line {found.sentences[0].lines[0]}",
+                received=f"{self._labels[0]!r} in column {self.columns.tag} for each word, the "
+                f"first of which is {found.sentences[0].words[0]!r}",
+                remedy="Name the columns with word_column and tag_column in the hparam "
+                f"tasks.{self.name}, counted from 0.",
+            )
         new = [self._written(label) for label in self._labels if label not in labels[0]]
         if new:
             logging.warning(

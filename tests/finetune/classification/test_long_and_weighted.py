@@ -168,6 +168,15 @@ def test_a_row_without_an_id_is_predicted_by_its_number(tmp_path, split):
     assert [r["id"] for r in task.prediction_records(split, outputs, examples)] == ["x", 1, 2]
 
 
+def test_ids_that_several_rows_have_or_that_are_infinite(tmp_path, caplog):
+    keys = ("1e400", 7, '"x"', 7, 8, 7, '"x"')
+    lines = [f'{{"body": "a", "key": {key}}}' for key in keys]
+    path = write(tmp_path / "new.jsonl", *lines)
+    examples = make_task(tmp_path, {**REVIEWS, "id": "key"}).read_examples(path, "predict")
+    assert [example.id for example in examples] == ["Infinity", 7, "x", 7, 8, 7, "x"]
+    assert "2 ids belong to several rows, such as 7 to 3" in caplog.text
+
+
 def test_a_column_of_ids_that_is_missing(tmp_path):
     path = write(tmp_path / "new.tsv", "body", "a")
     with pytest.raises(UserError, match="'key'"):

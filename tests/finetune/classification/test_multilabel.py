@@ -92,6 +92,13 @@ def test_files(tmp_path, file, lines, definition):
     assert [row["unknown_labels"] for row in rows] == [0, 0, 0]
 
 
+@pytest.mark.parametrize("yes, no", [("X", "0"), ("1", "")])
+def test_columns_of_something_else_than_0_and_1(tmp_path, yes, no):
+    write(tmp_path / "t" / "train.csv", "body,sea,land,air", f"a,{yes},{no},{yes}")
+    with pytest.raises(UserError, match=r"(?s)column '(sea|land)' is neither.*write 0 for no"):
+        make_task(tmp_path, COLUMNS).get_examples("train")
+
+
 @pytest.mark.parametrize(
     "value, labels",
     [
@@ -171,6 +178,37 @@ def test_lists_of_0_and_1_need_names(tmp_path, file):
     assert error.value.where.endswith(file) and error.value.received == "[0, 1, 1]"
     with pytest.raises(UserError, match="for a task with 2 labels"):
         make_task(tmp_path, {**TOPICS, "labels": ["sea", "land"]}).get_examples("train")
+
+
+@pytest.mark.parametrize("cells", [([1], [0]), (1, 0), (True, "[0]"), ("1.0", "false")])
+def test_a_single_label_may_be_a_list_of_one(tmp_path, cells):
+    rows = [{"body": "a", "topics": cell} for cell in cells]
+    write(tmp_path / "t" / "train.jsonl", *jsonl(*rows))
+    assert labels_of(make_task(tmp_path, {**TOPICS, "labels": ["spam"]})) == [("spam",), ()]
+
+
+@pytest.mark.parametrize("split", ["train", "dev"])
+@pytest.mark.parametrize("cells", [("", "010", "100"), ([], [0.9, 0.1]), ([], "x;y")])
+def test_a_file_without_a_known_label(tmp_path, split, cells):
+    rows = [{"body": "a", "topics": cell} for cell in cells]
+    write(tmp_path / "t" / f"{split}.jsonl", *jsonl(*rows))
+    task = make_task(tmp_path, {**TOPICS, "labels": ["x", "y"]})
+    with pytest.raises(UserError, match="tasks.t") as error:
+        task.get_examples(split)
+    assert error.value.where.endswith(f"{split}.jsonl, line 2")
+
+
+def test_a_label_may_hold_the_separator(tmp_path):
+    names = ["Books", "Sports, Outdoors"]
+    write(tmp_path / "t" / "train.csv", "body,topics", f'a," {names[1]} "', "b,Books")
+    task = make_task(tmp_path, {**TOPICS, "labels": names})
+    assert labels_of(task) == [(names[1],), (names[0],)]
+    topics = [names, names[1], "Books, Other"]
+    write(tmp_path / "u" / "train.jsonl", *jsonl(*({"body": "a", "topics": x} for x in topics)))
+    config = make_config(tmp_path, tasks={"u": TOPICS}, do_train=True)
+    task = task_builder.get_task(config, "u", TOKENIZER)
+    assert labels_of(task) == [tuple(names), (names[1],), ("Books", "Other")]
+    assert task.label_list == ("Books", "Other", names[1])
 
 
 def test_0_and_1_may_be_labels(tmp_path):

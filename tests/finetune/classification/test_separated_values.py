@@ -124,6 +124,31 @@ def test_a_cell_may_span_the_last_line_that_is_compared(lines):
     assert found == [["a", "1"]] * lines + [['b\nc; "d"\ne', "0"]]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        'text, label\n"a, b", "x"\n"c", "y"\n',
+        'label, text\nx, "a, b"\ny, c\n',
+        ' "text", "label"\n "a, ""b""", 1\n',
+        '"text"; "label"\n"a; b"; "x"\n',
+    ],
+)
+def test_quotes_behind_a_blank_are_marks(text, caplog):
+    header, *rows = split(text)
+    assert set(map(len, rows)) == {2} and {name.strip() for name in header} == {*COLUMNS}
+    assert {"a, b", 'a, "b"', "a; b"} & set(rows[0]) and '"x' not in rows[0]
+    assert "taken for a mark" in caplog.text
+
+
+@pytest.mark.parametrize("row", ['1, "a" and b', '1, "a\n2, b"', '"1","a, ""b"", c"'])
+def test_quotes_behind_a_blank_are_text_elsewhere(row, caplog):
+    plain = [line.split(",") for line in row.split("\n")]
+    quoted = [["1", 'a, "b", c']]
+    is_quoted = row.startswith('"')
+    assert split(f"label,text\n{row}\n")[1:] == (quoted if is_quoted else plain)
+    assert ("taken for text" in caplog.text) is not is_quoted
+
+
 def test_quotes_of_csv_can_be_text():
     assert split('text,label\n"a,1\n', dialect=Dialect(quotes=False))[1] == ['"a', "1"]
 

@@ -221,10 +221,11 @@ def test_labels_that_look_missing_are_labels_where_they_are_listed(tmp_path, cap
     assert [e.label for e in task.get_examples("train")] == ["nan", "yue"]
 
 
-def test_labels_that_differ_in_capitals_are_named(tmp_path, caplog):
-    write(tmp_path / "t" / "train.csv", "body,stars", "a,good", "b,bad", "c,Good")
-    assert make_task(tmp_path, REVIEWS).label_list == ("Good", "bad", "good")
-    assert "'good' (1 rows), 'Good' (1 rows)" in caplog.text
+@pytest.mark.parametrize("other", ["Good", "go\u200bod", "ｇｏｏｄ"])
+def test_labels_that_look_the_same_are_named(tmp_path, caplog, other):
+    write(tmp_path / "t" / "train.csv", "body,stars", "a,good", "b,bad", f"c,{other}")
+    assert set(make_task(tmp_path, REVIEWS).label_list) == {"bad", "good", other}
+    assert f"'good' (1 rows), {other!r} (1 rows)" in caplog.text
 
 
 def test_labels_come_from_rows_that_are_used(tmp_path):
@@ -268,9 +269,13 @@ def test_equal_scores_need_a_range_and_have_no_correlation(tmp_path, caplog):
     assert "all scores are 3.0" in caplog.text
 
 
-def test_decimal_commas_are_named(tmp_path):
-    write(tmp_path / "t" / "train.csv", "body;grade", *["a;4,5"] * 21, "b;1")
-    with pytest.raises(UserError, match="'4,5' is not a number: write a point"):
+@pytest.mark.parametrize(
+    ("grade", "hint"),
+    [("4,5", "a point before"), ("4,500", "between thousands"), ("-1,234,500", "thousands, or")],
+)
+def test_commas_in_numbers_are_named(tmp_path, grade, hint):
+    write(tmp_path / "t" / "train.csv", "body;grade", *[f"a;{grade}"] * 21, "b;1")
+    with pytest.raises(UserError, match=f"'{grade}' is not a number: write .*{hint}"):
         make_task(tmp_path, GRADES).get_examples("train")
 
 

@@ -104,6 +104,14 @@ VARIANTS = {
     "a single answer in columns": [
         [{**FLAT, "answers": {"text": "cat", "answer_start": 4}}],
     ],
+    "null for no answer": [
+        squad((CONTEXT, [GOOD, {"id": "q2", "question": "who?", "answers": None}])),
+    ],
+    "nothing for no answer": [squad((CONTEXT, [GOOD, {"id": "q2", "question": "who?"}]))],
+    "null in columns for no answer": [
+        {**FLAT, "answers": COLUMNS},
+        {**FLAT, "id": "q2", "answers": {"text": None, "answer_start": None}},
+    ],
     "empty texts for no answer": [
         squad((CONTEXT, [GOOD, question("q2", answers=[("", -1)])])),
     ],
@@ -144,7 +152,14 @@ def test_a_file_without_unanswerable_questions_is_told(tmp_path, warnings):
     make_task(tmp_path).get_examples("train")
     assert warnings.text == ""
     make_task(tmp_path, "squad").get_examples("train")
-    assert "squadv1" in warnings.text
+    assert "squadv1" in warnings.text and "no question has" not in warnings.text
+
+
+@pytest.mark.parametrize("split", ["train", "dev"])
+def test_a_file_without_answers_is_told(tmp_path, warnings, split):
+    write_squad(tmp_path, split, (CONTEXT, [{"id": "q1", "question": "who?", "answer": "cat"}]))
+    assert len(make_task(tmp_path, "squad").get_examples(split)) == 1
+    assert "no question has an answer" in warnings.text
 
 
 def test_positions_that_were_understood_otherwise_are_told(tmp_path, warnings):
@@ -159,6 +174,22 @@ def test_positions_that_were_understood_otherwise_are_told(tmp_path, warnings):
     assert {example.span for example in examples} == {(22, 25)}
     assert "1 of 3 answers counts UTF-16 units" in warnings.text
     assert "1 of 3 answers is not where the answer stands" in warnings.text
+
+
+def test_of_several_answers_the_first_that_is_found_is_learned(tmp_path, warnings):
+    questions = [
+        question("q1", answers=[("dog", 0), ("mat", 23), ("cat", 4)]),
+        question("q2", answers=[("dog", 0), ("rat", 0)]),
+    ]
+    spans = [{"text": "dog", "char_spans": [[0, 2]]}, {"text": "cat", "char_spans": [[9], [4, 6]]}]
+    other = {**MRQA_QUESTION, "detected_answers": spans}
+    write_squad(tmp_path, "train", (CONTEXT, [*questions, other]))
+    examples = make_task(tmp_path).get_examples("train")
+    assert [(e.answer, e.span) for e in examples] == [("mat", (23, 26)), ("cat", (4, 7))]
+    assert "1 of 3 questions are skipped" in warnings.text and "q2: 'dog'" in warnings.text
+    write_squad(tmp_path, "train", (CONTEXT, [questions[0], GOOD]))
+    (example,) = make_task(tmp_path, qa_spans="official").get_examples("train")
+    assert example.id == "q1" and example.answer == "cat"
 
 
 def test_official_labels_are_an_hparam(tmp_path):
@@ -296,14 +327,14 @@ BAD_SQUAD = {
     ),
     "question is a number": ("squad", "predict", with_question(question=3), NAMED, "not text"),
     "no answers": (
-        "squad", "dev", paragraph(qas=[without(GOOD, "answers")]), NAMED, "'answers' is missing",
+        "squadv1", "dev", paragraph(qas=[without(GOOD, "answers")]), NAMED, "has no answer",
     ),
     "answer without text": (
         "squad", "dev", with_question(answers=[{}]), NAMED, "'text' is missing",
     ),
     "neither is_impossible nor answers": (
-        "squad", "train", paragraph(qas=[{"id": "q1", "question": "who?"}]), NAMED,
-        "'answers' is missing",
+        "squadv1", "train", paragraph(qas=[{"id": "q1", "question": "who?"}]), "train.json",
+        "q1: it has no answer",
     ),
     "columns of unequal length": (
         "squad", "dev", with_question(answers={"text": ["cat"], "answer_start": []}), NAMED,

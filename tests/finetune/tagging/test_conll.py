@@ -86,6 +86,8 @@ def test_a_byte_order_mark_is_no_part_of_the_first_word(tmp_path):
         ("a/O b/B\n" * 20 + "c/O d\n", Columns(), ["line 21", "'c/O d'"]),
         ('{"tokens": ["a"], "tags": ["O"]}\n', Columns(), ["file.txt", "JSON"]),
         ("1\ta\tO\n2\tb\tO\n3\tc\tO\n\n1\td\tO\n", Columns(), ["line 1", "numbers them"]),
+        ("1-2\tab\tO\n1\ta\tO\n2\tb\tO\n3\tc\tO\n3.1\td\tO\n", Columns(), ["numbers them"]),
+        ("doc a -\ndoc b (1)\ndoc c -\n\ndoc d -\n", Columns(), ["line 1", "is the same"]),
         ("a O\né O\n".encode("latin-1"), Columns(), ["not UTF-8", "file.txt, line 2", "0xe9"]),
     ],
 )
@@ -228,12 +230,12 @@ def test_columns_that_vary_are_warned_of(tmp_path):
 
 def test_a_file_without_an_empty_line_is_warned_of_once(tmp_path, caplog):
     path = tmp_path / "train.txt"
-    path.write_text("a O\n" * 300)
+    path.write_text("a O\nb O\n" * 150)
     reader = TagReader()
     for _ in range(2):
         reader.read(str(path), Columns(), with_tags=True)
     assert caplog.text.count("no empty line") == 1 and "all 300 words" in caplog.text
-    assert not _file(tmp_path, "a O\n" * 20).warnings
+    assert not _file(tmp_path, "a O\nb O\n" * 10).warnings
 
 
 @pytest.mark.parametrize("end", ["-DOCSTART-\tO", "EOS", "\u200b", "\ufeff", "\u3000", "\t\t"])

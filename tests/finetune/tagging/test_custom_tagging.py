@@ -148,6 +148,36 @@ def test_an_odd_tag_is_an_error_with_its_line(tmp_path, tags, odd, allowed):
     assert _task(tmp_path, scheme="token").main_metric == "accuracy"
 
 
+def test_spans_in_brackets(tmp_path, capsys):
+    write(tmp_path, train=_columns("(PER* *) * (LOC) * (LOC*)"), dev="the *\ndog (PER)\n")
+    task = _task(tmp_path)
+    assert task.labels == ["B-PER", "E-PER", "O", "S-LOC", "S-PER"]
+    assert task.get_examples("train")[0].tags == ("B-PER", "E-PER", "O", "S-LOC", "O", "S-LOC")
+    assert "in brackets" in (shown := capsys.readouterr().err) and "F1 of spans" in shown
+    restored = _task(tmp_path)
+    restored.set_state(task.get_state())
+    assert restored.get_examples("dev") == task.get_examples("dev")
+    assert _task(tmp_path, scheme="token").is_token_level
+
+
+@pytest.mark.parametrize(
+    ("tags", "line"), [("* *) * * * (A)", 2), ("(A* (B* * * *) *", 2), ("(A* * * * * *", 6)]
+)
+def test_brackets_without_their_partners(tmp_path, tags, line):
+    write(tmp_path, train=_columns(tags))
+    with pytest.raises(UserError, match="one after the other") as error:
+        _task(tmp_path).get_examples("train")
+    assert error.value.where.endswith(f"train.txt, line {line}")
+
+
+@pytest.mark.parametrize("scheme", [None, "token"])
+def test_one_tag_for_all_words(tmp_path, scheme):
+    write(tmp_path, train=_columns("_ _ _ _ _ _"))
+    with pytest.raises(UserError, match="word_column and tag_column") as error:
+        _task(tmp_path, scheme=scheme).get_examples("train")
+    assert error.value.where.endswith("train.txt, line 1") and "'_'" in error.value.received
+
+
 def test_the_names_of_columns_are_no_tag(tmp_path):
     write(tmp_path, train="Token Tag\n" + _columns(NER["iob2"]))
     with pytest.raises(UserError, match="(?s)line 1.*'Tag'.*names the columns"):
@@ -184,7 +214,7 @@ def test_features_depend_on_the_scheme_and_the_columns(tmp_path):
 
 
 def test_columns_files_and_separator(tmp_path):
-    text = "1\tnew york\tNN\tB-LOC\n2\tdog\tNN\tO\n"
+    text = "1\tnew york\tNP\tB-LOC\n2\tdog\tNN\tO\n"
     (tmp_path / "a.conll").write_text(text)
     (tmp_path / "b.conll").write_text("1\tdog\tNN\tO\n")
     definition = {"word_column": 1, "separator": "\t"}
@@ -195,7 +225,7 @@ def test_columns_files_and_separator(tmp_path):
     assert task.data_file("dev") == str(tmp_path / "b.conll")
     assert task.data_file("test") == str(tmp_path / "test.txt")
     pos = _task(tmp_path, **definition, files=files, tag_column=2)
-    assert pos.labels == ["NN"] and pos.is_token_level
+    assert pos.labels == ["NN", "NP"] and pos.is_token_level
 
 
 def test_a_dev_file_that_was_named_is_not_replaced_by_test(tmp_path):
