@@ -89,3 +89,24 @@ def test_a_small_language_in_a_large_corpus_is_seen():
 def test_zero_width_spaces_are_told():
     (advice,) = text_advice(inspect_text(["ខ្ញុំ\u200bទៅ\u200bផ្សារ\n"]), CASED, as_flag)
     assert "U+200B" in advice and "2 in a sample" in advice
+
+
+@pytest.mark.parametrize(
+    ("character", "said"),
+    [("\ufffd", "decoded wrongly"), ("\x93", "WINDOWS-1252"), ("\ue000", "private use"),
+     ("\U0005fffd", "unknown to this Python")],
+)  # fmt: skip
+def test_characters_that_are_dropped_are_told(character, said):
+    sample = inspect_text([f"an old {2 * character}ship", ENGLISH])
+    assert sample.dropped == {character: 2}
+    (advice,) = text_advice(sample, CASED, as_flag)
+    assert said in advice and "2 in a sample of" in advice
+    assert (
+        text_advice(inspect_text([f"an old {2 * character}ship", ENGLISH * 9]), CASED, as_flag)
+        == []
+    )
+
+
+def test_dropped_characters_of_a_text_without_words():
+    assert text_advice(inspect_text(["\n\u200b\n"]), CASED, as_flag) == []
+    assert len(text_advice(inspect_text(["\ue000" * 20]), CASED, as_flag)) == 1
