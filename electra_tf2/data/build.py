@@ -271,7 +271,7 @@ def _say_what_is_lost(config: BuildConfig, corpus: Corpus) -> None:
         passages = (p for file in few for p in itertools.islice(corpus.passages(file), 8))
         texts = ("\n".join(passage.lines) for passage in passages)
     else:
-        texts = sample_text(corpus.files)
+        texts = sample_text(corpus.files, as_plain_text=config.as_plain_text)
     for advice in text_advice(inspect_text(texts), config.casing, as_flag):
         say(f"warning: {advice}")
 

@@ -111,11 +111,13 @@ class TextSample(NamedTuple):
     Attributes:
         words: number of words, as the tokenizer sees them.
         losses: of each script, the one with the most words first.
+        decomposed: number of words that Unicode's composition (NFC) shortens.
         dropped: the characters that BERT's cleaning drops, with their numbers.
     """
 
     words: int
     losses: list[MarkLoss]
+    decomposed: int
     dropped: Mapping[str, int]
 
 
@@ -153,13 +155,20 @@ def inspect_text(texts: Iterable[str]) -> TextSample:
         for word in (examples.get(script, ""),)
     ]
     dropped = {char: count for char, count in characters.items() if is_dropped(char)}
-    return TextSample(sum(counts.values()), losses, dropped)
+    decomposed = sum(
+        count
+        for word, count in counts.items()
+        if len(unicodedata.normalize("NFC", word)) < len(word)
+    )
+    return TextSample(sum(counts.values()), losses, decomposed, dropped)
 
 
 # A script counts from this share of the words, and its marks from this share of its own words.
 _SCRIPT_COUNTS = 0.01
 _MARKS_COUNT = 0.05
 _EXAMPLE_CHARACTERS = 20
+# So do decomposed words.
+_DECOMPOSED_COUNT = 0.01
 # From this number per word on, dropped characters count.
 _DROPPED_COUNT = 0.01
 _MANY_DROPPED = 10  # where there is no word
@@ -232,6 +241,13 @@ def text_advice(sample: TextSample, casing: Casing, option: Option) -> list[str]
         advice.append(
             f"removing accents changes {shown}. Where these marks carry meaning, give "
             f"{option('strip_accents', False)}, for the vocabulary and for the data "
+            "(docs/languages.md)."
+        )
+    if not casing.removes_accents and sample.decomposed > _DECOMPOSED_COUNT * sample.words:
+        advice.append(
+            f"{sample.decomposed / sample.words:.0%} of the words are decomposed, a letter and its "
+            "mark being two characters (NFD). With one character for both (NFC), as most texts and "
+            "vocabularies have it, they are other words to the tokenizer: compose them first "
             "(docs/languages.md)."
         )
     return advice + [_loss(kind, sample) for kind in _DROPPED if _counts(kind, sample)]

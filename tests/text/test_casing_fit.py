@@ -1,5 +1,7 @@
 """Whether a casing fits a vocabulary and a language."""
 
+import unicodedata
+
 import pytest
 
 from electra_tf2.text.casing_files import as_argument, as_flag, as_hparam
@@ -84,6 +86,15 @@ def test_a_small_language_in_a_large_corpus_is_seen():
         ("Devanagari", 1, 1),
     ]
     assert len(text_advice(sample, UNCASED, as_flag)) == 1
+
+
+@pytest.mark.parametrize("text", ["thời tiết rất đẹp", "오늘은 날씨가"])
+def test_decomposed_words_are_told(text):
+    decomposed = inspect_text([f"{text} {unicodedata.normalize('NFD', text)}"])
+    (advice,) = text_advice(decomposed, KEEPING, as_flag)
+    assert "(NFC)" in advice and "docs/languages.md" in advice
+    assert not any("NFC" in advice for advice in text_advice(decomposed, UNCASED, as_flag))
+    assert text_advice(inspect_text([text, "בְּרֵאשִׁית बड़ा"]), KEEPING, as_flag) == []
 
 
 def test_zero_width_spaces_are_told():
