@@ -103,7 +103,8 @@ def not_utf8(
             f"-c {offset} {{path}} > {{new}} && mv {{new}} {{path}})."
         )
         if before.isascii():
-            remedy += f" If it has another encoding: {_conversion(line_start + content)}"
+            conversion = _conversion(line_start + content)
+            remedy += f" If it has another encoding: {conversion.replace('Convert', 'convert')}"
     elif is_mostly_utf8(before[-HEAD_BYTES:] + content[:HEAD_BYTES]):
         remedy = (
             "The text around it is UTF-8, so this place is damaged. To leave out what can't be "
