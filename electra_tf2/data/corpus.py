@@ -266,15 +266,20 @@ def _opened(path: str) -> Iterator[BinaryIO]:
 
 def unreadable(path: str, error: OSError) -> UserError:
     """The error for a file or folder that the system refuses to read."""
-    received, remedy = files.reason(error), "Make it readable"
+    received, remedy = files.reason(error), "Make it readable, or take it out of the corpus folder."
     if os.path.islink(path):
         received = f"a link to {os.readlink(path)}: {received}"
-        remedy = "Make the link lead to a file or folder that can be read"
+        remedy = (
+            "Make the link lead to a file or folder that can be read, or take it out of the corpus "
+            "folder."
+        )
+    elif isinstance(error, FileNotFoundError):  # it was there when the folder was listed
+        remedy = "Leave the corpus as it is while the program runs, and start again."
     return UserError(
         "A part of the corpus can't be read.",
         where=path,
         received=received,
-        remedy=f"{remedy}, or take it out of the corpus folder.",
+        remedy=remedy,
     )
 
 

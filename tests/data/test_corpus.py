@@ -162,6 +162,14 @@ def test_a_link_that_leads_back_is_refused(tmp_path, link):
         find_files(str(tmp_path), "--corpus-dir")
 
 
+def test_a_file_that_vanishes(tmp_path):
+    file = make_file(tmp_path, b"text\n")
+    (tmp_path / "a.txt").unlink()
+    with pytest.raises(UserError) as error:
+        list(map(read_chunk, plan_chunks(file, at_blank_lines=True)))
+    assert error.value.where == file.path and "while the program runs" in error.value.remedy
+
+
 def test_a_link_to_nothing_is_named(tmp_path):
     (tmp_path / "a.txt").symlink_to("nowhere")
     with pytest.raises(UserError) as error:
