@@ -36,11 +36,12 @@ def plain(pattern: str) -> str | None:
 
 def split(patterns: str) -> list[str]:
     """Cuts patterns at their commas, but for those in the names of folders and files there are."""
-    parts = [part.strip() for part in _COMMA.split(patterns)]
+    parts = _COMMA.split(patterns)
     found = []
     while parts:
-        count = next((n for n in range(len(parts), 1, -1) if _is_there(",".join(parts[:n]))), 1)
-        found.append(",".join(parts[:count]))
+        joined = {n: ",".join(parts[:n]).strip() for n in range(len(parts), 0, -1)}
+        count = next(n for n, part in joined.items() if n == 1 or _is_there(part))
+        found.append(joined[count])
         parts = parts[count:]
     return [part for part in found if part]
 

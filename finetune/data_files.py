@@ -13,12 +13,8 @@ from absl import logging
 
 from electra_tf2 import files
 from electra_tf2.errors import UserError, first_of, shell_quoted
-from electra_tf2.text.plain_text import (
-    HEAD_BYTES,
-    is_mostly_utf8,
-    likely_encoding,
-    recognize,
-)
+from electra_tf2.text.encodings import is_mostly_utf8, likely_encoding
+from electra_tf2.text.plain_text import HEAD_BYTES, recognize
 from finetune.task import Task
 
 # Bad rows are an error where there are more than this many and more than this share.
@@ -123,7 +119,8 @@ def decode_text(content: bytes, path: str, first_line: int = 1) -> str:
         begin = content.rfind(b"\n", 0, max(0, error.start - HEAD_BYTES)) + 1
         around, wide = content[begin : error.start + HEAD_BYTES], kind.encoding if kind else ""
         raise _other_encoding(around, f"{path}, line {line}", received, path, wide) from error
-    if not encoding and "\0" in text[:HEAD_BYTES]:
+    start = text[:HEAD_BYTES]
+    if not encoding and ("\0" in start or start.isascii()):
         kind = recognize(content[:HEAD_BYTES])
         if kind is not None and kind.encoding:
             raise _other_encoding(content[:HEAD_BYTES], path, kind.name, path, kind.encoding)
@@ -149,8 +146,9 @@ def _other_encoding(
     def command(options: str) -> str:
         return f"{unzip}mv {text} {original} && iconv {options} -t UTF-8 {original} > {text}"
 
+    is_damaged = not encoding and is_mostly_utf8(around)
     encoding = encoding or likely_encoding(around) or ""
-    if is_mostly_utf8(around):
+    if is_damaged:
         received += "; the rest of the file is UTF-8"
         remedy = f"Fix the line, or leave such bytes out ({command('-c -f UTF-8')})."
     elif encoding:

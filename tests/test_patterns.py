@@ -8,7 +8,7 @@ from electra_tf2.patterns import literal, matches, plain, split
 
 FOLDERS = [
     "[v2]", "a,b", "q?x", "*", "back\\slash", "\\[x\\]", "~", " a b ", "[!a]", "[", "é", "\udcff",
-    "{a,b}",
+    "{a,b}", "a, b",
 ]  # fmt: skip
 
 

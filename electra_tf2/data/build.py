@@ -8,7 +8,7 @@ import functools
 import itertools
 import os
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import electra_tf2
@@ -16,7 +16,7 @@ from electra_tf2 import files, outputs
 from electra_tf2.console import Progress, say, show, silent_stderr
 from electra_tf2.data.beam_files import JobFolder
 from electra_tf2.data.builders import Counts, DocumentBuilder, Part, RecordBuilder
-from electra_tf2.data.corpus import Corpus, TextCorpus, find_files
+from electra_tf2.data.corpus import Corpus, CorpusFile, TextCorpus, find_files
 from electra_tf2.data.openwebtext import TarCorpus
 from electra_tf2.data.quality import check_known, figures, warnings
 from electra_tf2.data.segments import MIN_SEQ_LENGTH
@@ -271,7 +271,7 @@ def _say_what_is_lost(config: BuildConfig, corpus: Corpus) -> None:
         passages = (p for file in few for p in itertools.islice(corpus.passages(file), 8))
         texts = ("\n".join(passage.lines) for passage in passages)
     else:
-        texts = sample_text(corpus.files)
+        texts = sample_text(corpus.files, as_plain_text=config.as_plain_text)
     for advice in text_advice(inspect_text(texts), config.casing, as_flag):
         say(f"warning: {advice}")
 
@@ -294,10 +294,21 @@ def _open_corpus(config: BuildConfig) -> Corpus:
         f"Corpus: {len(found):,} {'archives' if config.archives else 'files'}, "
         f"{size / 1e6:,.1f} MB in {config.corpus_dir}{skipped}"
     )
+    _warn_of_vocabulary(config, found)
     length, split, seed = config.max_seq_length, config.split_long_lines, config.seed
     if config.archives:
         return TarCorpus(found, length, split, seed, config.as_plain_text)
     return TextCorpus(found, length, split, seed, config.as_plain_text, config.blanks_separate_docs)
+
+
+def _warn_of_vocabulary(config: BuildConfig, found: Sequence[CorpusFile]) -> None:
+    """Says so where the vocabulary is one of the corpus's files."""
+    name = os.path.relpath(os.path.realpath(config.vocab_file), os.path.realpath(config.corpus_dir))
+    if files.is_local(config.corpus_dir) and any(file.name == name for file in found):
+        say(
+            f"warning: the vocabulary, {config.vocab_file}, lies in the corpus folder and is taken "
+            "for text: move it elsewhere."
+        )
 
 
 def _check_apart(config: BuildConfig, flag: str) -> None:

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from electra_tf2 import files
 from electra_tf2.data.builders import CorpusPassage, ExampleStream
-from electra_tf2.errors import UserError
+from electra_tf2.errors import UserError, shell_quoted
 from electra_tf2.text.plain_text import check_plain_text, is_blank, not_utf8
 
 CHUNK_BYTES = 1 << 19
@@ -181,7 +181,8 @@ def find_files(directory: str, flag: str) -> tuple[list[CorpusFile], int]:
         The files sorted by their names relative to the folder, and how many entries were left out.
 
     Raises:
-        UserError: there is no such folder, it holds no file, or an entry can't be read.
+        UserError: there is no such folder, it holds no file, an entry can't be read, or a link
+            leads back to a folder that it lies in.
     """
     if not files.is_dir(directory):
         missing = not files.exists(directory)
@@ -203,7 +204,17 @@ def find_files(directory: str, flag: str) -> tuple[list[CorpusFile], int]:
     return sorted(found), hidden
 
 
-def _collect(directory: str, prefix: str, found: list[CorpusFile]) -> int:
+def _collect(
+    directory: str, prefix: str, found: list[CorpusFile], links: tuple[str, ...] = ()
+) -> int:
+    """Adds the files of a folder, and returns how many entries were left out.
+
+    Args:
+        directory: the folder.
+        prefix: of its files' names.
+        found: gets the files.
+        links: the real folders of the links on the way to it.
+    """
     hidden = 0
     path = directory
     try:
@@ -213,7 +224,8 @@ def _collect(directory: str, prefix: str, found: list[CorpusFile]) -> int:
                 continue
             path = os.path.join(directory, name)
             if files.is_dir(path):
-                hidden += _collect(path, f"{prefix}{name}/", found)
+                way = _way_through(path, links) if os.path.islink(path) else links
+                hidden += _collect(path, f"{prefix}{name}/", found, way)
             elif files.exists(path) and not files.is_file(path):
                 raise UserError(
                     "The corpus holds something that is neither a file nor a folder.",
@@ -228,6 +240,20 @@ def _collect(directory: str, prefix: str, found: list[CorpusFile]) -> int:
     return hidden
 
 
+def _way_through(link: str, links: tuple[str, ...]) -> tuple[str, ...]:
+    """Returns the real folders of links with that of another one, which must not lead back."""
+    way = (*links, os.path.realpath(os.path.dirname(link)))
+    target = os.path.realpath(link)
+    if any(os.path.commonpath([target, folder]) == target for folder in way):
+        raise UserError(
+            "A link in the corpus leads back to a folder that it lies in.",
+            where=link,
+            received=f"a link to {os.readlink(link)}",
+            remedy=f"Take the link out of the corpus folder: rm {shell_quoted(link)}",
+        )
+    return way
+
+
 @contextlib.contextmanager
 def _opened(path: str) -> Iterator[BinaryIO]:
     """Opens a corpus file for reading; if the system refuses, raises a `UserError`."""
@@ -240,11 +266,20 @@ def _opened(path: str) -> Iterator[BinaryIO]:
 
 def unreadable(path: str, error: OSError) -> UserError:
     """The error for a file or folder that the system refuses to read."""
+    received, remedy = files.reason(error), "Make it readable, or take it out of the corpus folder."
+    if os.path.islink(path):
+        received = f"a link to {os.readlink(path)}: {received}"
+        remedy = (
+            "Make the link lead to a file or folder that can be read, or take it out of the corpus "
+            "folder."
+        )
+    elif isinstance(error, FileNotFoundError):  # it was there when the folder was listed
+        remedy = "Leave the corpus as it is while the program runs, and start again."
     return UserError(
         "A part of the corpus can't be read.",
         where=path,
-        received=files.reason(error),
-        remedy="Make it readable, or take it out of the corpus folder.",
+        received=received,
+        remedy=remedy,
     )
 
 

@@ -244,7 +244,8 @@ def _add_as_plain_text(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--as-plain-text",
         action="store_true",
-        help="take JSON lines, HTML and XML for text, markup and all; they are an error otherwise",
+        help="take JSON, HTML, XML and text without line feeds as they are, markup and all; they "
+        "are an error otherwise",
     )
 
 

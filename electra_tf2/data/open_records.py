@@ -215,6 +215,7 @@ def _matching_files(patterns: str) -> list[str]:
 
 def _check_is_file(path: str, pattern: str) -> None:
     if files.is_file(path):
+        _check_is_readable(path)
         return
     if files.is_dir(path):
         inside = f"{literal(path.rstrip('/'))}/*.tfrecord*"
@@ -232,6 +233,19 @@ def _check_is_file(path: str, pattern: str) -> None:
     )
 
 
+def _check_is_readable(path: str) -> None:
+    try:
+        if files.is_local(path):
+            files.open_binary(path).close()
+    except OSError as error:
+        raise UserError(
+            "A TFRecord file can't be read.",
+            where=path,
+            received=files.reason(error),
+            remedy="Make it readable, or make the pattern narrower.",
+        ) from error
+
+
 def _nearest_directory(pattern: str) -> str:
     """Says how much of a pattern exists, which helps to correct it."""
     folder = os.path.dirname(pattern)
@@ -240,7 +254,10 @@ def _nearest_directory(pattern: str) -> str:
         return "the folder itself is a pattern"
     if not files.is_dir(directory or "."):
         return f"there is no folder {directory}"
-    count = len(files.list_dir(directory or "."))
+    try:
+        count = len(files.list_dir(directory or "."))
+    except OSError as error:
+        return f"the folder {directory or '.'} can't be listed: {files.reason(error)}"
     return f"the folder {directory or '.'} has {count} files of other names"
 
 

@@ -132,7 +132,7 @@ class _Archive:
         while not is_last:
             content = self._guarded(lambda: reader.read(_BLOCK_BYTES) + reader.readline())
             if not offset:
-                check_plain_text(where, content, as_plain_text=as_plain_text)
+                check_plain_text(where, content, as_plain_text=as_plain_text, member=member.name)
             try:
                 lines = split_lines(content.decode("utf-8"))
             except UnicodeDecodeError as error:
@@ -142,7 +142,7 @@ class _Archive:
                     offset=offset + error.start,
                     before=content[: error.start],
                     content=content[error.start :],
-                    file=member.name,
+                    member=member.name,
                 ) from error
             offset += len(content)
             line += content.count(b"\n")

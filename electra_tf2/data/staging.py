@@ -65,7 +65,10 @@ class StagedFolder:
                 received=path,
                 remedy="Give the path of a folder; it is made if it doesn't exist.",
             )
-        names = [name for name in files.list_dir(path) if not self._is_leftover(name)]
+        try:
+            names = [name for name in files.list_dir(path) if not self._is_leftover(name)]
+        except OSError as error:
+            raise self._unusable(path, files.reason(error)) from error
         foreign = [name for name in names if not _OURS.fullmatch(name)]
         if names and not foreign and not self._overwrite:
             raise UserError(
@@ -89,12 +92,16 @@ class StagedFolder:
         path = self._output_dir
         home = path if os.path.ismount(path) else os.path.dirname(path)
         if problem := outputs.folder_problem(home):
-            raise UserError(
-                "The output folder can't be written to.",
-                where=path,
-                received=problem,
-                remedy="Choose another output folder, or make this one writable.",
-            )
+            raise self._unusable(path, problem)
+
+    @staticmethod
+    def _unusable(path: str, received: str) -> UserError:
+        return UserError(
+            "The output folder can't be written to.",
+            where=path,
+            received=received,
+            remedy="Choose another output folder, or make this one writable.",
+        )
 
     def __enter__(self) -> StagedFolder:
         self._restore_replaced()
@@ -115,12 +122,7 @@ class StagedFolder:
             self._locked.enter_context(_lock(self.path))
         except OSError as error:
             self.__exit__()
-            raise UserError(
-                "The output folder can't be written to.",
-                where=home,
-                received=files.reason(error),
-                remedy="Choose another output folder, or make this one writable.",
-            ) from error
+            raise self._unusable(home, files.reason(error)) from error
         return self
 
     def publish(self) -> None:

@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from typing import BinaryIO
 
 from electra_tf2 import files
 from electra_tf2.console import Progress, say, show
@@ -23,6 +24,7 @@ from electra_tf2.outputs import check_output_paths, output_errors_explained
 from electra_tf2.text.casing_files import ENDING, as_flag, casing_file_content
 from electra_tf2.text.casing_fit import inspect_text, text_advice
 from electra_tf2.text.normalization import Casing
+from electra_tf2.text.plain_text import HEAD_BYTES, check_plain_text
 from electra_tf2.text.vocabulary import SPECIAL_TOKENS, Vocabulary
 from electra_tf2.text.vocabulary_training import (
     MANY_UNKNOWN,
@@ -85,7 +87,8 @@ def build_vocabulary(config: VocabularyConfig) -> Vocabulary:
     skipped = f" ({hidden} hidden entries left out)" if hidden else ""
     say(f"Corpus: {len(corpus)} files, {total / 1e6:.1f} MB{skipped}")
     casing = Casing.from_hparams(config)
-    for advice in text_advice(inspect_text(sample_text(corpus)), casing, as_flag):
+    sample = inspect_text(sample_text(corpus, as_plain_text=config.as_plain_text))
+    for advice in text_advice(sample, casing, as_flag):
         say(f"warning: {advice}")
     words = _count_words(config, corpus, total)
     say(f"Learning {config.vocab_size} pieces from {len(words)} different words")
@@ -151,32 +154,34 @@ _SAMPLED_BYTES = 1 << 19
 _PART_OF_A_WORD = re.compile(rf"\A\S{{0,{MAX_WORD_CHARACTERS}}}\s")
 
 
-def sample_text(corpus: Sequence[CorpusFile]) -> Iterator[str]:
+def sample_text(corpus: Sequence[CorpusFile], *, as_plain_text: bool = False) -> Iterator[str]:
     """Yields a little text from all over a corpus, for a quick look at its language.
 
     Args:
         corpus: text files; what is not UTF-8 in them is left out.
+        as_plain_text: take JSON lines, HTML and XML for the text that they are.
 
     Raises:
-        UserError: a file can't be read.
+        UserError: a file can't be read, or is something else than text.
     """
     files_of_it = corpus[:: -(-len(corpus) // _SAMPLED_FILES)]
     places = -(-_SAMPLED_FILES // len(files_of_it))
     size = _SAMPLED_BYTES // (len(files_of_it) * places)
     for file in files_of_it:
         try:
-            yield from _windows(file, places, size)
+            with files.reported_as_os_errors(file.path), files.open_binary(file.path) as reader:
+                check_plain_text(file.path, reader.read(HEAD_BYTES), as_plain_text=as_plain_text)
+                yield from _windows(reader, file.size, places, size)
         except OSError as error:
             raise unreadable(file.path, error) from error
 
 
-def _windows(file: CorpusFile, places: int, size: int) -> Iterator[str]:
-    with files.reported_as_os_errors(file.path), files.open_binary(file.path) as reader:
-        last = max(0, file.size - size)
-        for start in sorted({last * i // max(1, places - 1) for i in range(places)}):
-            reader.seek(start)
-            text = reader.read(size).decode("utf-8", "ignore")
-            yield _PART_OF_A_WORD.sub("", text) if start else text
+def _windows(reader: BinaryIO, total: int, places: int, size: int) -> Iterator[str]:
+    last = max(0, total - size)
+    for start in sorted({last * i // max(1, places - 1) for i in range(places)}):
+        reader.seek(start)
+        text = reader.read(size).decode("utf-8", "ignore")
+        yield _PART_OF_A_WORD.sub("", text) if start else text
 
 
 def _check(config: VocabularyConfig) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from electra_tf2 import files
@@ -80,6 +80,8 @@ def casing_file_content(vocabulary: Vocabulary, casing: Casing) -> bytes:
 def read_stated_casing(vocab_file: str, vocabulary: Vocabulary) -> StatedCasing | None:
     """Returns the casing that a vocabulary's file, or a file beside it, states.
 
+    Says so where the files of Hugging Face's disagree.
+
     Args:
         vocab_file: path of the vocabulary. What describes a whole folder counts for its vocab.txt
             and tokenizer.json.
@@ -91,17 +93,44 @@ def read_stated_casing(vocab_file: str, vocabulary: Vocabulary) -> StatedCasing 
     Raises:
         UserError: a file beside the vocabulary can't be read.
     """
+    found = _stated(vocab_file, vocabulary)
+    first = next(found, None)
+    if first is not None and not _is_own(first.path):
+        for other in found:
+            limit = first.casing.max_word_characters
+            if not same_casing(
+                first.casing, dataclasses.replace(other.casing, max_word_characters=limit)
+            ):
+                say(
+                    f"warning: {first.path} states {_as_json(first.casing)}, and is followed, "
+                    f"although {other.path} states {_as_json(other.casing)}."
+                )
+    return first
+
+
+def _stated(vocab_file: str, vocabulary: Vocabulary) -> Iterator[StatedCasing]:
+    """Yields what the files state, the one that counts first."""
     content = files.read_bytes(vocab_file)
     if is_json(content, vocab_file):
         if casing := parse_vocabulary_json(content, vocab_file).casing:
-            return StatedCasing(casing, vocab_file)
+            yield StatedCasing(casing, vocab_file)
     elif stated := _read_own(vocab_file + ENDING, vocabulary):
-        return stated
+        yield stated
     folder, name = os.path.split(vocab_file)
     for beside in _BESIDE if name in _NAMED_BY_FOLDERS else ():
-        if casing := _casing_beside(folder, beside):
-            return StatedCasing(casing, os.path.join(folder, beside))
-    return None
+        path = os.path.join(folder, beside)
+        if path != vocab_file and (casing := _casing_beside(folder, beside)):
+            yield StatedCasing(casing, path)
+
+
+def _is_own(path: str) -> bool:
+    """Whether a file with a casing is of this program, which leaves nothing of it out."""
+    return path.endswith(ENDING) or os.path.basename(path) == _MODELS
+
+
+def _as_json(casing: Casing) -> str:
+    stated = {"do_lower_case": casing.lower_case, "strip_accents": casing.removes_accents}
+    return ", ".join(f"{name} {json.dumps(value)}" for name, value in stated.items())
 
 
 def _read_own(path: str, vocabulary: Vocabulary) -> StatedCasing | None:
@@ -199,32 +228,32 @@ def settle_casing(
             )
         else:
             say(f"Casing as in {stated.path}: {_shown(settings, option)}")
-    if stated or is_open:
-        _warn_of_untaken(stated.path if stated else None, vocab_file, casing, option)
+    if not (stated and _is_own(stated.path)):
+        _warn_of_untaken(vocab_file, casing, option, is_open=is_open)
     if advice := casing_advice(vocabulary, casing, option):
         say(f"warning: {advice}")
     return SettledCasing(casing, is_open)
 
 
-def _warn_of_untaken(followed: str | None, vocab_file: str, casing: Casing, option: Option) -> None:
+def _warn_of_untaken(vocab_file: str, casing: Casing, option: Option, *, is_open: bool) -> None:
     """Says what Hugging Face's files state that this program doesn't do, or that they don't say.
 
     Args:
-        followed: the file that states the casing; None where no file does.
         vocab_file: the vocabulary.
         casing: used instead.
         option: see `settle_casing`.
+        is_open: whether neither a file nor the user states the casing.
     """
     folder, name = os.path.split(vocab_file)
     beside = (_TOKENIZER_CONFIG, _TOKENIZER) if name in _NAMED_BY_FOLDERS else ()
     paths = dict.fromkeys((vocab_file, *(os.path.join(folder, other) for other in beside)))
-    found = {path: _untaken(path) for path in (paths if followed is None else [followed])}
+    found = {path: _untaken(path) for path in paths}
     using = f"using {_shown(casing.to_dict(), option)}, and ideographs are words."
     for path, untaken in found.items():
         if untaken:
             what = f"{path} states {', '.join(untaken)}, which this program doesn't do"
             say(f"warning: {what}; {using}")
-    if followed is None and vocab_file.endswith(".json") and not any(found.values()):
+    if is_open and vocab_file.endswith(".json") and not any(found.values()):
         say(f"warning: nothing states the casing of {vocab_file}; {using}")
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import collections
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from electra_tf2.text.normalization import UNCASED, Casing
+from electra_tf2.text.normalization import UNCASED, Casing, is_dropped
 from electra_tf2.text.vocabulary import SPECIAL_TOKENS, Vocabulary, is_blank
 from electra_tf2.text.vocabulary_training import WordCounter
 from electra_tf2.text.wordpiece import CONTINUATION
@@ -111,20 +111,21 @@ class TextSample(NamedTuple):
     Attributes:
         words: number of words, as the tokenizer sees them.
         losses: of each script, the one with the most words first.
-        zero_width_spaces: number of characters U+200B.
+        decomposed: number of words that Unicode's composition (NFC) shortens.
+        dropped: the characters that BERT's cleaning drops, with their numbers.
     """
 
     words: int
     losses: list[MarkLoss]
-    zero_width_spaces: int
+    decomposed: int
+    dropped: Mapping[str, int]
 
 
 _KEEPING = Casing(True, False)
-_ZERO_WIDTH_SPACE = "\u200b"
 
 
 def inspect_text(texts: Iterable[str]) -> TextSample:
-    """Counts what removing accents would do to a text, and separators that BERT's cleaning drops.
+    """Counts what removing accents would do to a text, and which characters BERT's cleaning drops.
 
     A word changes if it holds a non-spacing mark (category Mn) once it is decomposed: the dots of
     "ä", vowel signs of Indic scripts, tones of Thai, the voicing mark of "が".
@@ -132,10 +133,10 @@ def inspect_text(texts: Iterable[str]) -> TextSample:
     Args:
         texts: pieces of the text.
     """
-    counter, spaces = WordCounter(_KEEPING), 0
+    counter, characters = WordCounter(_KEEPING), collections.Counter[str]()
     for text in texts:
         counter.add(text)
-        spaces += text.count(_ZERO_WIDTH_SPACE)
+        characters.update(text)
     counts = collections.Counter(counter.words())
     words: collections.Counter[str] = collections.Counter()
     changed: collections.Counter[str] = collections.Counter()
@@ -153,14 +154,65 @@ def inspect_text(texts: Iterable[str]) -> TextSample:
         for script, count in words.most_common()
         for word in (examples.get(script, ""),)
     ]
-    return TextSample(sum(counts.values()), losses, spaces)
+    dropped = {char: count for char, count in characters.items() if is_dropped(char)}
+    decomposed = sum(
+        count
+        for word, count in counts.items()
+        if len(unicodedata.normalize("NFC", word)) < len(word)
+    )
+    return TextSample(sum(counts.values()), losses, decomposed, dropped)
 
 
 # A script counts from this share of the words, and its marks from this share of its own words.
 _SCRIPT_COUNTS = 0.01
 _MARKS_COUNT = 0.05
-_SPACES_COUNT = 0.01
 _EXAMPLE_CHARACTERS = 20
+# So do decomposed words.
+_DECOMPOSED_COUNT = 0.01
+# From this number per word on, dropped characters count.
+_DROPPED_COUNT = 0.01
+_MANY_DROPPED = 10  # where there is no word
+
+
+class _Dropped(NamedTuple):
+    """Characters whose loss is told.
+
+    Attributes:
+        name: what they are.
+        are_they: of one of them.
+        advice: what becomes of them, and what to do.
+    """
+
+    name: str
+    are_they: Callable[[str], bool]
+    advice: str
+
+
+_DROPPED = (
+    _Dropped(
+        "zero-width spaces (U+200B)",
+        lambda char: char == "\u200b",
+        "They are dropped, so that the words they separate run together: put spaces in their place "
+        "first (docs/languages.md).",
+    ),
+    _Dropped(
+        "replacement characters (U+FFFD)",
+        lambda char: char == "\ufffd",
+        "They are dropped, and stand where text was decoded wrongly: convert it again from its "
+        "source, with the encoding that it has.",
+    ),
+    _Dropped(
+        "control characters (U+0080 to U+009F)",
+        lambda char: "\x80" <= char <= "\x9f",
+        "They are dropped, and mostly stand where text was decoded wrongly: convert it again from "
+        "its source, with the encoding that it has, such as WINDOWS-1252 instead of ISO-8859-1.",
+    ),
+    _Dropped(
+        "characters without a meaning in Unicode (private use, or unknown to this Python)",
+        lambda char: unicodedata.category(char) in ("Co", "Cn"),
+        "They are dropped: put the characters that they stand for in their place first.",
+    ),
+)
 
 
 def text_advice(sample: TextSample, casing: Casing, option: Option) -> list[str]:
@@ -191,13 +243,30 @@ def text_advice(sample: TextSample, casing: Casing, option: Option) -> list[str]
             f"{option('strip_accents', False)}, for the vocabulary and for the data "
             "(docs/languages.md)."
         )
-    if sample.zero_width_spaces and sample.zero_width_spaces >= _SPACES_COUNT * sample.words:
+    if not casing.removes_accents and sample.decomposed > _DECOMPOSED_COUNT * sample.words:
         advice.append(
-            f"the text has zero-width spaces (U+200B), {sample.zero_width_spaces:,} in a sample of "
-            f"{sample.words:,} words. They are dropped, so that the words they separate run "
-            "together: put spaces in their place first (docs/languages.md)."
+            f"{sample.decomposed / sample.words:.0%} of the words are decomposed, a letter and its "
+            "mark being two characters (NFD). With one character for both (NFC), as most texts and "
+            "vocabularies have it, they are other words to the tokenizer: compose them first "
+            "(docs/languages.md)."
         )
-    return advice
+    return advice + [_loss(kind, sample) for kind in _DROPPED if _counts(kind, sample)]
+
+
+def _counts(kind: _Dropped, sample: TextSample) -> bool:
+    least = max(1, _DROPPED_COUNT * sample.words) if sample.words else _MANY_DROPPED
+    return _number(kind, sample) >= least
+
+
+def _number(kind: _Dropped, sample: TextSample) -> int:
+    return sum(count for char, count in sample.dropped.items() if kind.are_they(char))
+
+
+def _loss(kind: _Dropped, sample: TextSample) -> str:
+    return (
+        f"the text has {kind.name}, {_number(kind, sample):,} in a sample of {sample.words:,} "
+        f"words. {kind.advice}"
+    )
 
 
 def _script(word: str) -> str | None:

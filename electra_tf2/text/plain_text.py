@@ -6,16 +6,25 @@ import codecs
 import json
 import os
 import re
-import unicodedata
 from typing import NamedTuple
 
 from electra_tf2.errors import UserError, shell_quoted
+from electra_tf2.text.encodings import (
+    cut_character,
+    is_mostly_utf8,
+    is_utf8,
+    likely_encoding,
+    seven_bit_encoding,
+    wide_encoding,
+)
 from electra_tf2.text.normalization import is_dropped
 
 HEAD_BYTES = 1 << 16
 """As many of a file's first bytes tell what it is."""
 
 _NOT_TAKEN = "Take it out of the corpus folder, or put its text there as UTF-8."
+_AS_IT_IS = "Take the file as the text that it is, with --as-plain-text, or "
+_TO_PYTHON = "python3 -X utf8 -c"
 
 
 class FileKind(NamedTuple):
@@ -23,8 +32,9 @@ class FileKind(NamedTuple):
 
     Attributes:
         name: what it is.
-        remedy: how to make plain text of it; `{path}`, `{new}` (a file beside it) and `{text}` (one
-            in another folder) stand for names quoted for a shell.
+        remedy: how to make plain text of it, a command at the end; `{path}` and names beside it
+            stand for names quoted for a shell: `{new}`, `{text}`, `{folder}` and `{hidden}`, which
+            the builders leave out.
         is_markup: whether it is text that may be taken as it is.
         encoding: iconv's name of the encoding, where it is text in another one.
     """
@@ -36,18 +46,26 @@ class FileKind(NamedTuple):
 
     def remedy_for(self, path: str) -> str:
         """Returns the remedy for a file."""
-        text = os.path.join("plain_text", f"{os.path.basename(path)}.txt")
-        names = {"{path}": path, "{new}": f"{path}.new", "{text}": text}
+        names = {
+            "{path}": path,
+            "{new}": f"{path}.new",
+            "{text}": f"{path}.txt",
+            "{folder}": f"{path}.files",
+            "{hidden}": os.path.join(os.path.dirname(path), f".{os.path.basename(path)}"),
+        }
         return re.sub("|".join(names), lambda name: shell_quoted(names[name[0]]), self.remedy)
 
 
-def check_plain_text(path: str, content: bytes, *, as_plain_text: bool = False) -> None:
+def check_plain_text(
+    path: str, content: bytes, *, as_plain_text: bool = False, member: str | None = None
+) -> None:
     """Checks that a file begins like plain text.
 
     Args:
         path: the file, for the error.
         content: its first bytes, or all.
         as_plain_text: take JSON lines, HTML and XML for the text that they are.
+        member: its name in an archive, if `path` is a place in one.
 
     Raises:
         UserError: it is something else; says what, and how to make text of it.
@@ -59,12 +77,12 @@ def check_plain_text(path: str, content: bytes, *, as_plain_text: bool = False) 
         f"A file of the corpus is not plain text but {kind.name}.",
         where=path,
         received=f"it begins with {content[:24]!r}",
-        remedy=kind.remedy_for(path),
+        remedy=_remedy(kind.remedy, path, member),
     )
 
 
 def not_utf8(
-    path: str, *, line: int, offset: int, before: bytes, content: bytes, file: str | None = None
+    path: str, *, line: int, offset: int, before: bytes, content: bytes, member: str | None = None
 ) -> UserError:
     """The error for text in another encoding.
 
@@ -74,22 +92,37 @@ def not_utf8(
         offset: the offending byte, from 0.
         before: some text before it.
         content: some text from it on.
-        file: to convert; None for `path`.
+        member: its name in an archive, if `path` is a place in one.
     """
-    if is_mostly_utf8(before[-HEAD_BYTES:] + content[:HEAD_BYTES]):
+    what = "The corpus is not UTF-8 text."
+    line_start = before.rpartition(b"\n")[2][-HEAD_BYTES:]
+    if cut_character(content) == content:
+        what = "A file of the corpus ends within a character."
+        remedy = (
+            "If the file was cut off, copy it again, or leave the rest of the character out (head "
+            f"-c {offset} {{path}} > {{new}} && mv {{new}} {{path}})."
+        )
+        if before.isascii():
+            conversion = _conversion(line_start + content)
+            remedy += f" If it has another encoding: {conversion.replace('Convert', 'convert')}"
+    elif is_mostly_utf8(before[-HEAD_BYTES:] + content[:HEAD_BYTES]):
         remedy = (
             "The text around it is UTF-8, so this place is damaged. To leave out what can't be "
             "read: iconv -c -f UTF-8 -t UTF-8 {path} > {new}; mv {new} {path}"
         )
     else:
-        line_start = before.rpartition(b"\n")[2][-HEAD_BYTES:]
         remedy = _conversion(line_start + content[:HEAD_BYTES])
     return UserError(
-        "The corpus is not UTF-8 text.",
+        what,
         where=f"{path}, line {line}, byte {offset} of the file (counted from 0)",
         received=f"byte 0x{content[0]:02x} in {content[:12]!r}",
-        remedy=FileKind("", remedy).remedy_for(file or path),
+        remedy=_remedy(remedy, path, member),
     )
+
+
+def _remedy(remedy: str, path: str, member: str | None) -> str:
+    around = "Unpack the archive, mend the file in it, and pack it again. " if member else ""
+    return around + FileKind("", remedy).remedy_for(member or path)
 
 
 def is_blank(line: str) -> bool:
@@ -122,56 +155,24 @@ def recognize(head: bytes) -> FileKind | None:
         return _TAR
     if _is_record(head):
         return FileKind("TFRecords", "Give the text that they were built from.")
+    if encoding := seven_bit_encoding(head):
+        return _shifted(encoding)
     controls = _share(head, _CONTROLS)
     if controls > _FEW:
-        is_utf8 = _is_utf8(head)
+        valid = is_utf8(head)
         # Of the scripts whose UTF-16 may be UTF-8 too, one byte of each character is that low.
-        if not is_utf8 or max(_share(head[i::2], bytes(range(32))) for i in (0, 1)) > _MOST:
-            if encoding := _wide_encoding(head):
+        if not valid or max(_share(head[i::2], bytes(range(32))) for i in (0, 1)) > _MOST:
+            if encoding := wide_encoding(head):
                 return _encoded(f"{encoding} text without a byte order mark", encoding)
-        if controls > (_MANY if is_utf8 else _SOME):
+        if controls > (_MANY if valid else _SOME):
             return FileKind("binary data")
-    return _markup(head.removeprefix(codecs.BOM_UTF8).lstrip())
+    start = head.removeprefix(codecs.BOM_UTF8).lstrip()
+    return _json_texts(start) or _markup(start) or _line_ends(head)
 
 
-_FEW, _SOME, _MANY, _MOST = 0.01, 0.05, 0.3, 0.7  # shares of bytes or characters
+_FEW, _SOME, _MANY, _MOST = 0.01, 0.05, 0.3, 0.7  # shares of bytes
 # Control bytes that text doesn't have: not tab, line ends, form feed, escape.
 _CONTROLS = bytes(set(range(32)) - set(b"\t\n\v\f\r\x1b")) + b"\x7f"
-_WIDE = {"UTF-32LE": 4, "UTF-32BE": 4, "UTF-16LE": 2, "UTF-16BE": 2}
-
-
-class _Encoding(NamedTuple):
-    """An encoding that text may have, and how its text looks.
-
-    Attributes:
-        name: iconv's and Python's.
-        letters: a regular expression for letters that are frequent in it.
-        least: their share of the letters and digits that aren't ASCII, or more.
-        fewest: so many of them are enough to tell.
-    """
-
-    name: str
-    letters: str
-    least: float
-    fewest: int = 3
-
-
-_KANA, _CYRILLIC = "[ぁ-ヺー]", "[оеаинтсрвлдкуі]"
-_WESTERN = "WINDOWS-1252"
-_ENCODINGS = (
-    _Encoding(_WESTERN, "[éèêëàâáãäçîïíìôöóõûüúùñßœæøåÉÈÀÇÄÖÜÅØ]", 0.9, fewest=1),
-    _Encoding("WINDOWS-1251", _CYRILLIC, 0.65),
-    _Encoding("KOI8-R", _CYRILLIC, 0.65),
-    _Encoding("WINDOWS-1253", "[αοιετσςνηυρκάίόέή]", 0.75),
-    _Encoding("WINDOWS-1255", "[יוהלאמרתבשםנ]", 0.7),
-    _Encoding("WINDOWS-1256", "[اليمونترب]", 0.55),
-    _Encoding("TIS-620", "[านรอกเงม่ยลดวตัทีสแ้]", 0.6),
-    _Encoding("CP949", "[가-힣]", 0.9),  # of Windows; EUC-KR is a part of it
-    _Encoding("CP932", _KANA, 0.25),
-    _Encoding("EUC-JP", _KANA, 0.25),
-    _Encoding("GB18030", "[的一是不了在有人我他这中大来上个们到说国和地也子时天很]", 0.12),
-    _Encoding("BIG5", "[的一是不了在有人我他這中大來上個們到說國和地也子時天很]", 0.12),
-)
 
 
 def _conversion(content: bytes) -> str:
@@ -192,45 +193,6 @@ def _conversion(content: bytes) -> str:
     )
 
 
-def likely_encoding(content: bytes) -> str | None:
-    """Guesses the encoding of text by the letters that are frequent in it.
-
-    Args:
-        content: from a line's beginning on, with something that isn't UTF-8.
-
-    Returns:
-        Its name for iconv and Python; None where none or several of the known ones may be it.
-    """
-    found = [encoding.name for encoding in _ENCODINGS if _may_be(content, encoding)]
-    return found[0] if len(found) == 1 else None
-
-
-def _may_be(content: bytes, encoding: _Encoding) -> bool:
-    if (encoding.name == _WESTERN) != _has_single_letters(content):
-        return False
-    try:
-        text = codecs.getincrementaldecoder(encoding.name)().decode(content)
-    except UnicodeDecodeError:
-        return False
-    text = "".join(char for char in text if not char.isascii() and not char.isspace())
-    usual = len(re.findall(encoding.letters, text))
-    whole = sum(char.isalnum() or unicodedata.category(char)[0] in "MC" for char in text)
-    return usual >= max(encoding.fewest, encoding.least * whole)
-
-
-def _has_single_letters(content: bytes) -> bool:
-    """Whether what isn't ASCII stands alone or in pairs for the most part, not in words."""
-    lengths = [len(run) for run in re.findall(rb"[\x80-\xff]+", content)]
-    return sum(length for length in lengths if length > 2) <= 0.2 * sum(lengths)
-
-
-def is_mostly_utf8(content: bytes) -> bool:
-    """Whether nearly all characters that aren't ASCII are UTF-8."""
-    whole = len(content.translate(None, bytes(range(128))))
-    valid = len(content.decode("utf-8", "ignore").encode().translate(None, bytes(range(128))))
-    return 2 * valid > whole and whole - valid <= max(2, 0.1 * whole)
-
-
 def _iconv(encoding: str) -> str:
     """A shell command that writes a file as UTF-8; for `FileKind.remedy`."""
     return f"iconv -f {encoding} -t UTF-8 {{path}} > {{new}}"
@@ -241,6 +203,22 @@ def _encoded(name: str, encoding: str) -> FileKind:
     return FileKind(name, remedy, encoding=encoding)
 
 
+def _shifted(encoding: str) -> FileKind:
+    """Text whose bytes are ASCII. But for escape sequences, it may just look like that."""
+    kind = _encoded(f"{encoding} text", encoding)
+    if encoding.startswith("ISO"):
+        return kind
+    if encoding == "HZ":  # which GNU's iconv doesn't know
+        program = "import sys; print(sys.stdin.buffer.read().decode('hz'), end='')"
+        kind = FileKind(
+            kind.name,
+            f"Convert it: {_TO_PYTHON} {shell_quoted(program)} < {{path}} > {{new}} && mv {{new}} "
+            "{path}",
+        )
+    remedy = _AS_IT_IS + kind.remedy.replace("Convert", "convert")
+    return kind._replace(remedy=remedy, is_markup=True)
+
+
 def _compressed(program: str) -> FileKind:
     unpack = f"{program} -dc < {{path}} > {{new}} && mv {{new}} {{path}}"
     return FileKind(f"data compressed by {program}", f"Unpack it: {unpack}")
@@ -248,15 +226,15 @@ def _compressed(program: str) -> FileKind:
 
 _ZIP = FileKind(
     "a zip archive, as .docx and .xlsx files are",
-    "Save a document as UTF-8 text; unpack an archive (mkdir -p plain_text && "
-    "python3 -m zipfile -e {path} plain_text) and give the folder plain_text.",
+    "Save a document as UTF-8 text in its place, or unpack an archive: mkdir {folder} && "
+    "python3 -m zipfile -e {path} {folder} && mv {path} {hidden}",
 )
 _TAR = FileKind(
     "a tar archive",
-    "Unpack it (mkdir -p plain_text && tar -xf {path} -C plain_text) and give the folder "
-    "plain_text.",
+    "Unpack it: mkdir {folder} && tar -xf {path} -C {folder} && mv {path} {hidden}",
 )
-_EXPORT = "Write its texts into a file of UTF-8 text, a sentence or paragraph per line."
+_EXPORT = "Put a file of UTF-8 text in its place, with a sentence or paragraph per line."
+_SAVE = "Save it as UTF-8 text, in its place."
 # The longer of two that begin alike comes first.
 _MAGIC = {
     codecs.BOM_UTF32_LE: _encoded("UTF-32 text", "UTF-32"),
@@ -277,12 +255,17 @@ _MAGIC = {
     b"SQLite format 3\x00": FileKind("a SQLite database", _EXPORT),
     b"\x89HDF": FileKind("an HDF5 file", _EXPORT),
     b"\x93NUMPY": FileKind("a NumPy array", _EXPORT),
-    b"%PDF-": FileKind("a PDF document", "Extract its text: pdftotext {path} {new}.txt"),
-    b"{\\rtf": FileKind("an RTF document", "Save it as UTF-8 text."),
-    b"\xd0\xcf\x11\xe0": FileKind("an old office document", "Save it as UTF-8 text."),
+    b"%PDF-": FileKind(
+        "a PDF document", "Extract its text: pdftotext {path} {text} && mv {path} {hidden}"
+    ),
+    b"{\\rtf": FileKind("an RTF document", _SAVE),
+    b"\xd0\xcf\x11\xe0": FileKind("an old office document", _SAVE),
     b"\x89PNG": FileKind("a picture"),
     b"\xff\xd8\xff": FileKind("a picture"),
     b"\x7fELF": FileKind("a program"),
+    **{
+        bytes([0x80, version]): FileKind("a pickle of Python's", _EXPORT) for version in range(2, 6)
+    },
 }
 
 
@@ -296,24 +279,6 @@ def _share(data: bytes, members: bytes) -> float:
     return (len(data) - len(data.translate(None, members))) / max(1, len(data))
 
 
-def _is_utf8(head: bytes) -> bool:
-    try:
-        codecs.getincrementaldecoder("utf-8")().decode(head)  # a character may be cut at the end
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def _wide_encoding(head: bytes) -> str | None:
-    """The encoding of text whose characters take two or four bytes; None if it isn't that."""
-    for encoding, size in _WIDE.items():
-        text = head[: len(head) // size * size].decode(encoding, "replace")
-        strange = sum(is_dropped(char) for char in text)
-        if text and strange <= _FEW * len(text):
-            return encoding
-    return None
-
-
 _JSON = re.compile(rb'(\[\s*)?\{\s*"(?:[^"\\\n]|\\.)*"\s*:')
 # Not <p>, <s> or <doc>, with which corpora of plain text mark their parts.
 _XML = re.compile(
@@ -321,7 +286,6 @@ _XML = re.compile(
     rb"<(html|head|body|div|article|section|script|style|meta|title|mediawiki|rss|tei)\b",
     re.IGNORECASE,
 )
-_AS_IT_IS = " Or take the file as the text that it is, with --as-plain-text."
 
 
 def _markup(start: bytes) -> FileKind | None:
@@ -331,32 +295,45 @@ def _markup(start: bytes) -> FileKind | None:
         tag = (found[1] or b"").lower()
         is_xml = tag in (b"mediawiki", b"rss", b"tei") or start.startswith(b"<?xml")
         name = "XML" if is_xml and b"<html" not in start[:1000].lower() else "HTML"
-        remedy = "Write the text in it, without tags, into a file of UTF-8 text."
-        return FileKind(name, remedy + _AS_IT_IS, is_markup=True)
+        remedy = "put the text in it, without tags, in its place."
+        return FileKind(name, _AS_IT_IS + remedy, is_markup=True)
     if start.startswith(b"WARC/"):
-        return FileKind("a web archive (WARC)", _EXPORT + _AS_IT_IS, is_markup=True)
+        return _export("a web archive (WARC)")
     return None
+
+
+def _export(name: str) -> FileKind:
+    return FileKind(name, _AS_IT_IS + _EXPORT.replace("Put", "put"), is_markup=True)
 
 
 def _json(start: bytes) -> FileKind:
     first, _, rest = start.partition(b"\n")
     field = _text_field(first)
     spread = bool(rest.strip()) and first.rstrip().endswith((b"{", b"[", b","))
-    name = "JSON" if spread or start.startswith(b"[") else "JSON lines"
+    is_list = start.startswith(b"[")
+    name = "JSON" if spread or is_list else "JSON lines"
     if spread or field == "":
-        return FileKind(name, _EXPORT + _AS_IT_IS, is_markup=True)
-    items = "json.load(sys.stdin)"
-    if not start.startswith(b"["):
-        items = "(json.loads(line) for line in sys.stdin if line.strip())"
+        return _export(name)
+    return _texts_in_json(name, f"item[{json.dumps(field or 'text')}]", _ITEMS[is_list])
+
+
+_ITEMS = ("(json.loads(line) for line in sys.stdin if line.strip())", "json.load(sys.stdin)")
+
+
+def _texts_in_json(name: str, text: str, items: str) -> FileKind:
+    """JSON from which texts can be taken.
+
+    Args:
+        name: what it is.
+        text: a Python expression for the text of an `item`.
+        items: one for the items.
+    """
     # An empty line after each text, so that each is a document.
-    key = json.dumps(field or "text")
-    program = f'import json, sys; [print(item[{key}], end="\\n\\n") for item in {items}]'
-    command = f"mkdir -p plain_text && python3 -c {shell_quoted(program)} < {{path}} > {{text}}"
-    return FileKind(
-        name,
-        f"Write its texts into a folder ({command}) and give the folder plain_text.{_AS_IT_IS}",
-        is_markup=True,
+    program = f'import json, sys; [print({text}, end="\\n\\n") for item in {items}]'
+    command = (
+        f"{_TO_PYTHON} {shell_quoted(program)} < {{path}} > {{text}} && mv {{path}} {{hidden}}"
     )
+    return FileKind(name, f"{_AS_IT_IS}write its texts beside it: {command}", is_markup=True)
 
 
 def _text_field(line: bytes) -> str | None:
@@ -373,3 +350,52 @@ def _text_field(line: bytes) -> str | None:
     texts = {k: v for k, v in item.items() if isinstance(v, str)} if isinstance(item, dict) else {}
     plain = [name for name in texts if name.isascii() and name.isidentifier()]
     return max(plain, key=lambda name: len(texts[name])) if plain else ""
+
+
+_JSON_TEXTS = re.compile(rb'\[\s*(\[\s*)?"(?:[^"\\\n]|\\.)*"\s*,|\[\s*\n\s*(\[\s*)?"')
+
+
+def _json_texts(start: bytes) -> FileKind | None:
+    """Recognizes a list of texts, or a text or list in every line, in JSON."""
+    lines = [line for line in start.split(b"\n") if line.strip()]
+    # The last line may be cut.
+    items = [_text_or_list(line) for line in lines[: max(2, len(lines) - 1)]]
+    if len(items) > 1 and None not in items:
+        if all(isinstance(item, str) for item in items):
+            return _texts_in_json("JSON lines", "item", _ITEMS[0])
+        return _export("JSON lines")
+    if found := _JSON_TEXTS.match(start):
+        is_nested = found[1] or found[2]
+        return _export("JSON") if is_nested else _texts_in_json("JSON", "item", _ITEMS[1])
+    return None
+
+
+def _text_or_list(line: bytes) -> str | list[object] | None:
+    """The text or list that a line of JSON holds; None for any other line."""
+    if not line.startswith((b'"', b"[")):
+        return None
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+
+
+# What ends lines elsewhere: its name, and what makes "\n" of it.
+_LINE_ENDS = {
+    b"\r": ("carriage returns, as on an old Mac", r"tr '\r' '\n' < {path}"),
+    b"\xc2\x85": ("U+0085 (NEL)", r"sed 's/\xc2\x85/\n/g' {path}"),
+    b"\xe2\x80\xa8": ("U+2028", r"sed 's/\xe2\x80\xa8/\n/g' {path}"),
+    b"\xe2\x80\xa9": ("U+2029", r"sed 's/\xe2\x80\xa9/\n/g' {path}"),
+}
+# So many of them, without any "\n".
+_FEWEST_ENDS = 3
+
+
+def _line_ends(head: bytes) -> FileKind | None:
+    if b"\n" in head:
+        return None
+    for end, (name, command) in _LINE_ENDS.items():
+        if head.count(end) >= _FEWEST_ENDS:
+            remedy = f"{_AS_IT_IS}convert it: {command} > {{new}} && mv {{new}} {{path}}"
+            return FileKind(f"text whose lines end with {name}", remedy, is_markup=True)
+    return None

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from electra_tf2 import files
 from electra_tf2.console import say
-from electra_tf2.errors import UserError, first_of
+from electra_tf2.errors import UserError, first_of, shell_quoted
 from electra_tf2.stored_json import shown
 from electra_tf2.text.vocabulary_json import is_json, parse_vocabulary_json
 from electra_tf2.text.wordpiece import CONTINUATION
@@ -107,6 +107,14 @@ def read_vocabulary_text(path: str) -> bytes:
 def parse_vocabulary(content: bytes, path: str) -> Vocabulary:
     """Checks the content of a vocabulary file; arguments and errors as in `load_vocabulary`."""
     lines = content.split(b"\n")
+    if len(lines) == 1 and b"\r" in content.strip():
+        file, new = shell_quoted(path), shell_quoted(f"{path}.new")
+        raise UserError(
+            "The lines of the vocabulary end with carriage returns, as on an old Mac.",
+            where=path,
+            received="no line feed",
+            remedy=rf"Convert it: tr '\r' '\n' < {file} > {new} && mv {new} {file}",
+        )
     while lines and not lines[-1].strip(b"\r"):
         lines.pop()
     tokens = []

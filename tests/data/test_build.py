@@ -74,6 +74,13 @@ def test_everything_that_is_written(tmp_path, capsys):
     assert "% of the tokens are in no example" in said and "--split-long-lines" in said
 
 
+def test_a_vocabulary_in_the_corpus_is_told(tmp_path, capsys):
+    folder = write_corpus(tmp_path / "corpus", [3000])
+    vocab = write_vocabulary(tmp_path / "corpus")
+    build_dataset(BuildConfig(folder, vocab, str(tmp_path / "out"), max_seq_length=32))
+    assert f"the vocabulary, {vocab}, lies in the corpus" in capsys.readouterr().err
+
+
 def test_examples_are_dealt_in_turn_and_end_with_their_document(tmp_path):
     stream = random.Random(1)
     documents = [document(stream, 20) for _ in range(12)]

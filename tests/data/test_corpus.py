@@ -143,6 +143,40 @@ def test_a_pipe_is_refused_at_once(tmp_path):
     assert error.value.where.endswith("pipe")
 
 
+@pytest.mark.parametrize("link", ["sub/link", "sub/more/link"])
+def test_a_link_that_leads_back_is_refused(tmp_path, link):
+    for folder in ("sub/more", "other"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "a.txt").write_text("text\n")
+    (tmp_path / "twice").symlink_to("other")  # which is no circle
+    assert len(find_files(str(tmp_path), "--corpus-dir")[0]) == 3
+    (tmp_path / link).symlink_to(tmp_path / "sub")
+    with pytest.raises(UserError, match="leads back") as error:
+        find_files(str(tmp_path), "--corpus-dir")
+    assert error.value.where == str(tmp_path / link)
+    (tmp_path / link).unlink()
+
+    (tmp_path / "other" / "there").symlink_to("../sub")
+    (tmp_path / link).symlink_to(tmp_path / "other")
+    with pytest.raises(UserError, match="leads back"):
+        find_files(str(tmp_path), "--corpus-dir")
+
+
+def test_a_file_that_vanishes(tmp_path):
+    file = make_file(tmp_path, b"text\n")
+    (tmp_path / "a.txt").unlink()
+    with pytest.raises(UserError) as error:
+        list(map(read_chunk, plan_chunks(file, at_blank_lines=True)))
+    assert error.value.where == file.path and "while the program runs" in error.value.remedy
+
+
+def test_a_link_to_nothing_is_named(tmp_path):
+    (tmp_path / "a.txt").symlink_to("nowhere")
+    with pytest.raises(UserError) as error:
+        find_files(str(tmp_path), "--corpus-dir")
+    assert "a link to nowhere" in error.value.received and "the link" in error.value.remedy
+
+
 def test_a_name_that_is_not_utf8_has_a_stream_of_its_own():
     odd = chunk_stream(0, os.fsdecode(b"a\xff.txt"), 0).random()
     assert odd != chunk_stream(0, "a.txt", 0).random()

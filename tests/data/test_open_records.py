@@ -185,6 +185,18 @@ def test_a_pattern_without_files(plain, pattern):
     assert pattern in str(error.value) and "what to do:" in str(error.value)
 
 
+@pytest.mark.parametrize(("function", "where"), [("open_binary", "a shard"), ("list_dir", "*")])
+def test_what_the_system_refuses_is_named(built, monkeypatch, function, where):
+    def refuse(path, *_):
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(f"electra_tf2.files.{function}", refuse)
+    pattern = str(shard(built, 0)) if where == "a shard" else f"{built}/other*"
+    with pytest.raises(UserError) as error:
+        open_directory(built, pattern=pattern)
+    assert_error(error, pattern, "Permission denied")
+
+
 def test_records_of_another_length_say_which(plain):
     with pytest.raises(UserError) as error:
         open_directory(plain, max_seq_length=128)

@@ -73,6 +73,16 @@ def test_overwrite_does_not_take_other_files(tmp_path):
     assert caught.value.received == "thesis.doc"
 
 
+def test_output_folder_that_can_not_be_listed(tmp_path, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr("electra_tf2.files.list_dir", refuse)
+    with pytest.raises(UserError, match="can't be written to") as error:
+        StagedFolder(str(tmp_path)).check()
+    assert error.value.where == str(tmp_path)
+
+
 def test_output_folder_that_is_a_link(tmp_path):
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")

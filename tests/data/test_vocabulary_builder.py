@@ -232,6 +232,15 @@ def test_a_corpus_that_is_not_utf8(corpus, tmp_path):
     assert not (tmp_path / "vocab.txt").exists()
 
 
+def test_a_corpus_of_something_else_is_refused_before_its_words_are_looked_at(
+    corpus, tmp_path, capsys
+):
+    (corpus / "c.txt").write_bytes(b"%PDF-1.7\n" + "Özgür çocuk ağaç gördü. ".encode() * 999)
+    with pytest.raises(UserError, match="PDF"):
+        build(corpus, tmp_path / "vocab.txt", "--vocab-size", "120")
+    assert "accents" not in capsys.readouterr().err
+
+
 def test_a_corpus_without_words(tmp_path):
     (tmp_path / "corpus").mkdir()
     (tmp_path / "corpus" / "blank.txt").write_text("\n \n")

@@ -59,10 +59,12 @@ def test_commands(tmp_path):
     corpus.mkdir(parents=True)
     (corpus / "km.txt").write_text("ខ្ញុំ\u200bទៅ\u200bផ្សារ\n", encoding="utf-8")
     (tmp_path / "genome.txt").write_text("ACGTACGTACGTAC\n")
+    (tmp_path / "nfd.txt").write_text("cafe\u0301\n", encoding="utf-8")
     calls = [call for block in blocks(PAGE) if "from_pretrained" not in block
              for call in run_shell(block, tmp_path)]  # fmt: skip
     assert (corpus / "genome.txt").read_text() == "ACGTAC GTACGT AC\n"
     assert (corpus / "km.txt").read_text(encoding="utf-8") == "ខ្ញុំ ទៅ ផ្សារ\n"
+    assert (corpus / "nfc.txt").read_text(encoding="utf-8") == "café\n"
     assert [script for script, *_ in calls] == [
         "build_vocabulary.py",
         "build_pretraining_dataset.py",

@@ -48,6 +48,7 @@ def test_encodings_with_a_mark_and_gzip_are_read(tmp_path, content):
         (TEXT, "utf-16-be", "UTF-16BE"),
         ("label,text\n1,这部电影很好看，我非常喜欢。\n" * 9, "utf-16-le", "UTF-16LE"),
         (CYRILLIC, "cp1251", "WINDOWS-1251"),
+        ("label,text\n1,今日はいい天気です。\n" * 9, "iso2022_jp", "ISO-2022-JP-2"),
     ],
 )
 @pytest.mark.skipif(shutil.which("iconv") is None, reason="the remedy is a command of iconv's")

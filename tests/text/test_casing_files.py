@@ -128,10 +128,28 @@ def test_what_is_stated_and_not_done_is_said(tmp_path, capsys, name, content, sa
         warning = capsys.readouterr().err
         assert warning.count(f"{tmp_path / name} states {said}, which") == 1
         assert "using --do-lower-case" in warning
-    # What the user states as a whole, or a file that comes first, is followed.
+        settle_casing({"do_lower_case": True}, vocab_file, vocabulary, as_flag)
+        assert f"states {said}, which" in capsys.readouterr().err
+    # A file of this program that comes first states all.
     (tmp_path / "casing.json").write_text(json.dumps(CASED.to_dict()))
     settle_casing({}, path, vocabulary, as_flag)
     assert "which this program" not in capsys.readouterr().err
+
+
+def test_files_of_hugging_face_that_disagree(tmp_path, capsys):
+    vocab, path = write_vocabulary(tmp_path), str(tmp_path / "tokenizer.json")
+    (tmp_path / "tokenizer.json").write_text(json.dumps(tokenizer_file(limit=1000)))
+    config = tmp_path / "tokenizer_config.json"
+    config.write_text('{"do_lower_case": false}')
+    vocabulary = load_vocabulary(path)
+    assert read_stated_casing(path, vocabulary).casing == LONG
+    said = capsys.readouterr().err
+    assert f"{path} states do_lower_case true" in said and "is followed" in said
+    assert f"although {config} states do_lower_case false" in said
+    assert read_stated_casing(vocab, vocabulary).casing == Casing(False, False, 1000)
+    assert f"although {path} states" in capsys.readouterr().err
+    config.write_text('{"do_lower_case": true, "strip_accents": false}')
+    assert read_stated_casing(path, vocabulary) and not capsys.readouterr().err
 
 
 def test_a_vocabulary_in_json_of_which_nothing_states_the_casing(tmp_path, capsys):

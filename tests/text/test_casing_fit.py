@@ -1,5 +1,7 @@
 """Whether a casing fits a vocabulary and a language."""
 
+import unicodedata
+
 import pytest
 
 from electra_tf2.text.casing_files import as_argument, as_flag, as_hparam
@@ -86,6 +88,36 @@ def test_a_small_language_in_a_large_corpus_is_seen():
     assert len(text_advice(sample, UNCASED, as_flag)) == 1
 
 
+@pytest.mark.parametrize("text", ["thời tiết rất đẹp", "오늘은 날씨가"])
+def test_decomposed_words_are_told(text):
+    decomposed = inspect_text([f"{text} {unicodedata.normalize('NFD', text)}"])
+    (advice,) = text_advice(decomposed, KEEPING, as_flag)
+    assert "(NFC)" in advice and "docs/languages.md" in advice
+    assert not any("NFC" in advice for advice in text_advice(decomposed, UNCASED, as_flag))
+    assert text_advice(inspect_text([text, "בְּרֵאשִׁית बड़ा"]), KEEPING, as_flag) == []
+
+
 def test_zero_width_spaces_are_told():
     (advice,) = text_advice(inspect_text(["ខ្ញុំ\u200bទៅ\u200bផ្សារ\n"]), CASED, as_flag)
     assert "U+200B" in advice and "2 in a sample" in advice
+
+
+@pytest.mark.parametrize(
+    ("character", "said"),
+    [("\ufffd", "decoded wrongly"), ("\x93", "WINDOWS-1252"), ("\ue000", "private use"),
+     ("\U0005fffd", "unknown to this Python")],
+)  # fmt: skip
+def test_characters_that_are_dropped_are_told(character, said):
+    sample = inspect_text([f"an old {2 * character}ship", ENGLISH])
+    assert sample.dropped == {character: 2}
+    (advice,) = text_advice(sample, CASED, as_flag)
+    assert said in advice and "2 in a sample of" in advice
+    assert (
+        text_advice(inspect_text([f"an old {2 * character}ship", ENGLISH * 9]), CASED, as_flag)
+        == []
+    )
+
+
+def test_dropped_characters_of_a_text_without_words():
+    assert text_advice(inspect_text(["\n\u200b\n"]), CASED, as_flag) == []
+    assert len(text_advice(inspect_text(["\ue000" * 20]), CASED, as_flag)) == 1

@@ -5,15 +5,20 @@ import gzip
 import io
 import json
 import lzma
+import os
+import pickle
 import re
 import subprocess
 import tarfile
 import zipfile
+from pathlib import Path
 
 import pytest
 import tensorflow as tf
 
+from electra_tf2.data.corpus import find_files
 from electra_tf2.errors import UserError
+from electra_tf2.text.encodings import is_mostly_utf8, likely_encoding
 from electra_tf2.text.plain_text import check_plain_text, is_blank, not_utf8, recognize
 
 TEXTS = {
@@ -41,8 +46,9 @@ def refusal(path, content):
 
 def follow(remedy, folder):
     """Runs the command of a remedy as a shell would."""
-    start = re.search(r"iconv|gzip -dc|bzip2 -dc|mkdir", remedy).start()
-    command = re.split(r"\) and give | \(if it is", remedy[start:])[0]
+    command = re.split(
+        r" \(if it is|\)\. If|\)\.$", re.split(r": |\((?=head)", remedy, maxsplit=1)[1]
+    )[0]
     done = subprocess.run(command, shell=True, cwd=folder, capture_output=True)
     assert done.returncode == 0, done.stderr
 
@@ -76,7 +82,9 @@ def test_other_encodings_are_left_to_decoding(language, encoding):
     "text",
     ["", "a", "a\x00b is a line with a NUL\n" * 9, "fields\x1eof\x1fa log\n" * 99, "\x1b[31mred\n",
      "{braces} and [brackets]", '"quoted": {"x"', "<doc id=1>\nfrom a dump", "<3 hearts", "<p>",
-     "<divide>", '{"not json"}', "\ufefftext", "PK is a prefix", "BZ"],
+     '"Yes."\n"No", he said.\n', '["a"] is a list\n["b"] too', "\x1b(B\x1b[mred\n" * 9, "a\rb\n",
+     "C++ or 1+100 or +AAA\n" * 9, "~{a~} of Lisp\n" * 9, "<divide>",
+     '{"not json"}', "\ufefftext", "PK is a prefix", "BZ"],
 )  # fmt: skip
 def test_plain_text_is_taken(text):
     assert recognize(text.encode()) is None
@@ -122,6 +130,11 @@ def tarred(buffer):
         (b'<?xml version="1.0"?>\n<mediawiki>', "XML"),
         (b"<mediawiki xmlns=", "XML"),
         (b"WARC/1.0\r\n", "WARC"),
+        (b'["The harbour.", "Br', "JSON"),
+        (b'[\n "The harbour', "JSON"),
+        (b'"The harbour."\n\n"Bread."\n"cut o', "JSON lines"),
+        (b'[1, "The harbour."]\n[2, "Bread."]\n', "JSON lines"),
+        (pickle.dumps([{"text": "a"}]), "pickle"),
     ],
 )
 def test_other_files_are_named(content, name):
@@ -158,14 +171,83 @@ def test_following_a_remedy_gives_the_text(tmp_path, encode):
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
-@pytest.mark.parametrize("as_lines", [True, False])
-def test_following_the_remedy_for_json_gives_documents(tmp_path, as_lines):
-    path = tmp_path / "it's.jsonl"
-    lines = "".join(json.dumps(article) + "\n" for article in ARTICLES)
-    path.write_text(lines if as_lines else json.dumps(ARTICLES))
+SHIFTED = [
+    ("japanese", "iso2022_jp"), ("korean", "iso2022_kr"), ("chinese", "hz"), ("russian", "utf-7"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("language", "encoding"), SHIFTED)
+def test_text_in_an_encoding_of_seven_bits(tmp_path, language, encoding):
+    path = tmp_path / "a b.txt"
+    path.write_bytes(TEXTS[language].encode(encoding))
     follow(refusal(path, path.read_bytes()).remedy, tmp_path)
-    (written,) = (tmp_path / "plain_text").iterdir()
-    assert written.read_text() == "The harbour.\nTwo basins.\n\nBread.\n\n"
+    assert path.read_text("utf-8") == TEXTS[language]
+
+
+def test_half_width_kana_of_seven_bits(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes("ｺﾝﾆﾁﾊ 日本\n".encode("iso2022_jp_ext"))
+    follow(refusal(path, path.read_bytes()).remedy, tmp_path)
+    assert path.read_text("utf-8") == "ｺﾝﾆﾁﾊ 日本\n"
+
+
+@pytest.mark.parametrize(
+    ("end", "name"), [("\r", "carriage returns"), ("\x85", "NEL"), ("\u2028", "U+2028")]
+)
+def test_lines_that_end_otherwise(tmp_path, end, name):
+    path = tmp_path / "a b.txt"
+    content = TEXTS["hindi"].replace("\n", end).encode() * 2
+    assert recognize(content + b"\n") is None
+    path.write_bytes(content)
+    error = refusal(path, content)
+    assert name in error.what
+    follow(error.remedy, tmp_path)
+    assert path.read_text("utf-8") == TEXTS["hindi"] * 2
+    check_plain_text("a", content, as_plain_text=True)
+
+
+JSON_FILES = {
+    "lines": "".join(json.dumps(article) + "\n" for article in ARTICLES),
+    "one list": json.dumps(ARTICLES),
+    "a list of texts": json.dumps([article["text"] for article in ARTICLES]),
+    "a list of texts, spread": json.dumps([article["text"] for article in ARTICLES], indent=1),
+    "a text per line": "".join(json.dumps(article["text"]) + "\n" for article in ARTICLES),
+}
+
+
+@pytest.mark.parametrize("form", JSON_FILES)
+def test_following_the_remedy_for_json_gives_documents(tmp_path, form):
+    for folder in ("x", "y"):
+        path = tmp_path / folder / "it's.jsonl"
+        path.parent.mkdir()
+        path.write_text(JSON_FILES[form])
+        follow(refusal(path, path.read_bytes()).remedy, tmp_path)
+    found, _ = find_files(str(tmp_path), "--corpus-dir")
+    assert [file.name for file in found] == ["x/it's.jsonl.txt", "y/it's.jsonl.txt"]
+    for file in found:
+        assert Path(file.path).read_text() == "The harbour.\nTwo basins.\n\nBread.\n\n"
+
+
+@pytest.mark.parametrize("packed", [lambda: packed(zipped), lambda: packed(tarred)])
+def test_following_the_remedy_for_archives(tmp_path, packed):
+    path = tmp_path / "it's an archive"
+    path.write_bytes(packed())
+    follow(refusal(path, path.read_bytes()).remedy, tmp_path)
+    found, _ = find_files(str(tmp_path), "--corpus-dir")
+    assert [file.name for file in found] == ["it's an archive.files/a.txt"]
+
+
+def test_following_the_remedy_for_pdf(tmp_path, monkeypatch):
+    program = tmp_path / ".bin" / "pdftotext"
+    program.parent.mkdir()
+    program.write_text('#!/bin/sh\necho text > "$2"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
+    path = tmp_path / "a b.pdf"
+    path.write_bytes(b"%PDF-1.7\n")
+    follow(refusal(path, path.read_bytes()).remedy, tmp_path)
+    found, _ = find_files(str(tmp_path), "--corpus-dir")
+    assert [file.name for file in found] == ["a b.pdf.txt"]
 
 
 def not_utf8_remedy(path):
@@ -195,6 +277,21 @@ def test_an_encoding_that_is_not_known_is_left_to_the_user(tmp_path, language):
     path.write_bytes(text[language])
     remedy = not_utf8_remedy(path)
     assert "iconv -f ENCODING -t UTF-8" in remedy and "mv " not in remedy
+
+
+def test_a_hungarian_text_is_not_taken_for_a_western_one():
+    hungarian = "Az őrült író sűrű erdőben él, és őszintén örül a jó időnek.\n"
+    assert likely_encoding(hungarian.encode("cp1250")) is None
+    assert likely_encoding("Os aviões põem questões à fé.\n".encode("cp1252")) == "WINDOWS-1252"
+
+
+@pytest.mark.parametrize("whole", ["bread ", "né "])
+def test_following_the_remedy_for_a_file_that_is_cut_off(tmp_path, whole):
+    path = tmp_path / "a b.txt"
+    path.write_bytes(whole.encode() + "中".encode()[:2])
+    follow(not_utf8_remedy(path), tmp_path)
+    assert path.read_text("utf-8") == whole
+    assert is_mostly_utf8((whole + "中").encode()[:-1])
 
 
 def test_following_the_remedy_for_a_damaged_place(tmp_path):

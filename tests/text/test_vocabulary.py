@@ -3,12 +3,14 @@
 import hashlib
 import json
 import re
+import subprocess
 
 import pytest
 
 from electra_tf2.errors import UserError
 from electra_tf2.text.tokenizer import make_tokenizer
 from electra_tf2.text.vocabulary import (
+    SPECIAL_TOKENS,
     check_vocabulary_size,
     load_vocabulary,
     read_vocabulary_text,
@@ -58,6 +60,14 @@ def test_errors_name_file_and_line(tmp_path, content, message):
     assert message in str(caught.value)
     assert path in caught.value.where
     assert caught.value.received is not None and caught.value.remedy
+
+
+def test_following_the_remedy_for_carriage_returns(tmp_path):
+    path = write(tmp_path, "\r".join([*SPECIAL_TOKENS, "bread"]))
+    with pytest.raises(UserError, match="carriage returns") as caught:
+        load_vocabulary(path)
+    subprocess.run(str(caught.value.remedy).partition(": ")[2], shell=True, check=True)
+    assert load_vocabulary(path).tokens == (*SPECIAL_TOKENS, "bread")
 
 
 def test_missing_file(tmp_path):

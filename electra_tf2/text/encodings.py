@@ -1,0 +1,169 @@
+"""The encodings that text may have instead of UTF-8, told by how it looks."""
+
+from __future__ import annotations
+
+import codecs
+import re
+import unicodedata
+from typing import NamedTuple
+
+from electra_tf2.text.normalization import is_dropped
+
+# What shifts to other characters in text of ASCII bytes alone, and iconv's name of the encoding.
+# The colours of terminals (ESC [) and the way back to ASCII (ESC ( B) are not among them.
+_SHIFTS = (
+    (re.compile(rb"\x1b\$\)C"), "ISO-2022-KR"),
+    (re.compile(rb"\x1b\$[)*]"), "ISO-2022-CN-EXT"),
+    (re.compile(rb"\x1b\(I"), "ISO-2022-JP-3"),
+    (re.compile(rb"\x1b\$([@AB]|\([A-D])"), "ISO-2022-JP-2"),
+)
+_HZ = re.compile(rb"~\{(?:[\x21-\x77][\x21-\x7e])+~\}")
+_UTF7 = re.compile(rb"\+[A-Za-z0-9+/]{3}")
+_FEWEST_SHIFTS, _FEWEST_SHIFTED = 3, 10
+_WIDE = {"UTF-32LE": 4, "UTF-32BE": 4, "UTF-16LE": 2, "UTF-16BE": 2}
+_STRANGE = 0.01  # the share of characters that text may have and BERT's cleaning drops
+
+
+class _Encoding(NamedTuple):
+    """An encoding that text may have, and how its text looks.
+
+    Attributes:
+        name: iconv's and Python's.
+        letters: a regular expression for letters that are frequent in it.
+        least: their share of the letters and digits that aren't ASCII, or more.
+        fewest: so many of them are enough to tell.
+    """
+
+    name: str
+    letters: str
+    least: float
+    fewest: int = 3
+
+
+_KANA, _CYRILLIC = "[ぁ-ヺー]", "[оеаинтсрвлдкуі]"
+_WESTERN = "WINDOWS-1252"
+_ENCODINGS = (
+    _Encoding(_WESTERN, "[éèêëàâáãäçîïíìôöóõûüúùñßœæøåÉÈÀÇÄÖÜÅØ]", 0.9, fewest=1),
+    _Encoding("WINDOWS-1251", _CYRILLIC, 0.65),
+    _Encoding("KOI8-R", _CYRILLIC, 0.65),
+    _Encoding("WINDOWS-1253", "[αοιετσςνηυρκάίόέή]", 0.75),
+    _Encoding("WINDOWS-1255", "[יוהלאמרתבשםנ]", 0.7),
+    _Encoding("WINDOWS-1256", "[اليمونترب]", 0.55),
+    _Encoding("TIS-620", "[านรอกเงม่ยลดวตัทีสแ้]", 0.6),
+    _Encoding("CP949", "[가-힣]", 0.9),  # of Windows; EUC-KR is a part of it
+    _Encoding("CP932", _KANA, 0.25),
+    _Encoding("EUC-JP", _KANA, 0.25),
+    _Encoding("GB18030", "[的一是不了在有人我他这中大来上个们到说国和地也子时天很]", 0.12),
+    _Encoding("BIG5", "[的一是不了在有人我他這中大來上個們到說國和地也子時天很]", 0.12),
+)
+
+
+def likely_encoding(content: bytes) -> str | None:
+    """Guesses the encoding of text by the letters that are frequent in it.
+
+    Args:
+        content: from a line's beginning on, with something that isn't UTF-8.
+
+    Returns:
+        Its name for iconv and Python; None where none or several of the known ones may be it.
+    """
+    found = [encoding.name for encoding in _ENCODINGS if _may_be(content, encoding)]
+    return found[0] if len(found) == 1 else None
+
+
+def _may_be(content: bytes, encoding: _Encoding) -> bool:
+    if (encoding.name == _WESTERN) != _has_single_letters(content):
+        return False
+    try:
+        text = codecs.getincrementaldecoder(encoding.name)().decode(content)
+    except UnicodeDecodeError:
+        return False
+    if encoding.name == _WESTERN and _is_of_central_europe(text.lower()):
+        return False
+    text = "".join(char for char in text if not char.isascii() and not char.isspace())
+    usual = len(re.findall(encoding.letters, text))
+    whole = sum(char.isalnum() or unicodedata.category(char)[0] in "MC" for char in text)
+    return usual >= max(encoding.fewest, encoding.least * whole)
+
+
+def _is_of_central_europe(text: str) -> bool:
+    """Whether text read as WINDOWS-1252 may be WINDOWS-1250.
+
+    Hungarian then has õ for ő and û for ű, Czech ø for ř beside ì or ù for ě or ů. In the west, õ
+    stands before e, as in Portuguese, and û comes with other letters of French.
+    """
+    hungarian = re.search("õ(?!e)", text) or ("û" in text and not re.search("[èêàç]", text))
+    return bool(hungarian) or ("ø" in text and re.search("[ìù]", text) is not None)
+
+
+def _has_single_letters(content: bytes) -> bool:
+    """Whether what isn't ASCII stands alone or in pairs for the most part, not in words."""
+    lengths = [len(run) for run in re.findall(rb"[\x80-\xff]+", content)]
+    return sum(length for length in lengths if length > 2) <= 0.2 * sum(lengths)
+
+
+def is_mostly_utf8(content: bytes) -> bool:
+    """Whether nearly all characters that aren't ASCII are UTF-8; the last may be cut."""
+    content = content[: len(content) - len(cut_character(content))]
+    whole = len(content.translate(None, bytes(range(128))))
+    valid = len(content.decode("utf-8", "ignore").encode().translate(None, bytes(range(128))))
+    return whole in (0, valid) or 2 * valid > whole and whole - valid <= max(2, 0.1 * whole)
+
+
+def cut_character(content: bytes) -> bytes:
+    """The bytes at the end that begin a character of UTF-8 without completing it."""
+    decoder = codecs.getincrementaldecoder("utf-8")("ignore")
+    decoder.decode(content[-3:])
+    return decoder.getstate()[0]
+
+
+def is_utf8(head: bytes) -> bool:
+    """Whether this is the beginning of UTF-8 text."""
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)  # a character may be cut at the end
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def wide_encoding(head: bytes) -> str | None:
+    """The encoding of text whose characters take two or four bytes; None if it isn't that."""
+    for encoding, size in _WIDE.items():
+        text = head[: len(head) // size * size].decode(encoding, "replace")
+        strange = sum(is_dropped(char) for char in text)
+        if text and strange <= _STRANGE * len(text):
+            return encoding
+    return None
+
+
+def seven_bit_encoding(head: bytes) -> str | None:
+    """The encoding of text whose bytes are ASCII while its characters aren't; None for others.
+
+    Args:
+        head: the first bytes of a file.
+
+    Returns:
+        Its name for iconv; "HZ", which GNU's doesn't know, for Python.
+    """
+    if not head.isascii():
+        return None
+    if b"\x1b" in head:
+        for shift, encoding in _SHIFTS:
+            if shift.search(head):
+                return encoding
+    if b"~{" in head and 2 * _FEWEST_SHIFTED <= sum(map(len, _HZ.findall(head))):
+        return "HZ"
+    return "UTF-7" if _is_utf7(head) else None
+
+
+def _is_utf7(head: bytes) -> bool:
+    if len(_UTF7.findall(head)) < _FEWEST_SHIFTS:
+        return False
+    try:
+        text = codecs.getincrementaldecoder("utf-7")().decode(head)
+    except UnicodeDecodeError:
+        return False
+    shifted = [char for char in text if not char.isascii()]
+    usual = sum(unicodedata.category(char)[0] in "LMNPZ" for char in shifted)
+    enough = max(_FEWEST_SHIFTED, 0.01 * len(text))
+    return len(shifted) >= enough and usual >= 0.95 * len(shifted)
