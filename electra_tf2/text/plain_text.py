@@ -9,12 +9,16 @@ import re
 import unicodedata
 from typing import NamedTuple
 
-from electra_tf2.errors import UserError, shell_quoted
+from electra_tf2.errors import UserError, path_quoted, shell_quoted
 from electra_tf2.text.normalization import is_dropped
 
 HEAD_BYTES = 1 << 16
 """As many of a file's first bytes tell what it is."""
 
+# Not iconv -c: some versions of it fail where they leave something out, as if the disk were full.
+_WITHOUT_DAMAGE = "python3 -X utf8 -c " + shell_quoted(
+    'import sys; sys.stdout.writelines(open(0, errors="ignore", newline=""))'
+)
 _NOT_TAKEN = "Take it out of the corpus folder, or put its text there as UTF-8."
 
 
@@ -38,7 +42,7 @@ class FileKind(NamedTuple):
         """Returns the remedy for a file."""
         text = os.path.join("plain_text", f"{os.path.basename(path)}.txt")
         names = {"{path}": path, "{new}": f"{path}.new", "{text}": text}
-        return re.sub("|".join(names), lambda name: shell_quoted(names[name[0]]), self.remedy)
+        return re.sub("|".join(names), lambda name: path_quoted(names[name[0]]), self.remedy)
 
 
 def check_plain_text(path: str, content: bytes, *, as_plain_text: bool = False) -> None:
@@ -79,7 +83,7 @@ def not_utf8(
     if is_mostly_utf8(before[-HEAD_BYTES:] + content[:HEAD_BYTES]):
         remedy = (
             "The text around it is UTF-8, so this place is damaged. To leave out what can't be "
-            "read: iconv -c -f UTF-8 -t UTF-8 {path} > {new}; mv {new} {path}"
+            f"read: {_WITHOUT_DAMAGE} < {{path}} > {{new}} && mv {{new}} {{path}}"
         )
     else:
         line_start = before.rpartition(b"\n")[2][-HEAD_BYTES:]

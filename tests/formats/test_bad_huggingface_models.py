@@ -48,6 +48,15 @@ def test_other_formats_are_refused_unopened(tmp_path, monkeypatch, name, part):
     assert not (tmp_path / "exploded").exists()
 
 
+def test_the_command_to_convert_a_file_in_the_current_folder(tmp_path, monkeypatch):
+    write_model(tmp_path, "encoder")
+    os.rename(tmp_path / "model.safetensors", tmp_path / "pytorch_model.bin")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError) as error:
+        open_pretrained("pytorch_model.bin")
+    assert str(error.value).endswith("' . model-safetensors")
+
+
 @pytest.mark.parametrize("name", ["'); import os; os.mkdir('ran'); ('", "$(mkdir ran) \x1b"])
 def test_a_command_to_paste_runs_nothing_of_the_folder_s_name(tmp_path, name):
     folder = tmp_path / name
