@@ -14,7 +14,12 @@ from electra_tf2.files import exists, json_bytes, read_json
 from electra_tf2.formats.huggingface_names import COPY_AGAIN
 from electra_tf2.text.normalization import Casing
 from electra_tf2.text.vocabulary import CLS, MASK, PAD, SEP, SPECIAL_TOKENS, UNK, Vocabulary
-from electra_tf2.text.vocabulary_json import normalizer_settings, word_limit
+from electra_tf2.text.vocabulary_json import (
+    normalizer_settings,
+    other_cutting,
+    other_cutting_of_tokenizer,
+    word_limit,
+)
 from electra_tf2.text.wordpiece import CONTINUATION
 
 TOKENIZER_CONFIG = "tokenizer_config.json"
@@ -52,6 +57,7 @@ def read_huggingface_casing(folder: str) -> Casing | None:
         (TOKENIZER_CONFIG, "The model's tokenizer settings", lambda content, path: content),
         (TOKENIZER, "The model's tokenizer", _of_normalizer),
     )
+    _check_cutting(folder)
     settings: dict[str, Any] = {}
     for name, subject, pick in sources:
         path = posixpath.join(folder, name)
@@ -84,6 +90,22 @@ def _read_settings(path: str, subject: str) -> dict[str, Any]:
     if files.is_file(path) and not files.read_bytes(path).strip():
         return {}
     return read_json(path, subject, COPY_AGAIN)
+
+
+def _check_cutting(folder: str) -> None:
+    """Refuses a tokenizer whose words and pieces are not BERT's."""
+    readers = {TOKENIZER_CONFIG: other_cutting, TOKENIZER: other_cutting_of_tokenizer}
+    for name, other in readers.items():
+        path = posixpath.join(folder, name)
+        found = other(_read_settings(path, "The model's tokenizer")) if exists(path) else []
+        if found:
+            raise UserError(
+                "The model's tokenizer treats text in a way that this program doesn't.",
+                where=path,
+                received=", ".join(found),
+                remedy="Only models whose text is cut as BERT's can be used here: at spaces, "
+                "punctuation and ideographs, and then into word pieces.",
+            )
 
 
 def _check_truth_values(settings: Mapping[str, Any], path: str) -> None:

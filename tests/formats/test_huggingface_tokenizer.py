@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import tokenizers
 
+from electra_tf2.errors import UserError
 from electra_tf2.formats.huggingface_tokenizer import read_huggingface_casing, tokenizer_files
 from electra_tf2.text.normalization import Casing
 from electra_tf2.text.tokenizer import make_tokenizer
@@ -65,6 +66,29 @@ def test_settings_for_transformers():
     assert config["do_lower_case"] is False and config["strip_accents"] is False
     assert config["mask_token"] == "[MASK]"
     assert files["vocab.txt"].decode().split() == list(vocabulary.tokens)
+
+
+@pytest.mark.parametrize(
+    ("name", "stated", "said"),
+    [
+        ("tokenizer_config.json", {"word_tokenizer_type": "mecab"}, "mecab"),
+        ("tokenizer_config.json", {"subword_tokenizer_type": "character"}, "character"),
+        ("tokenizer_config.json", {"do_basic_tokenize": False}, "do_basic_tokenize"),
+        ("tokenizer_config.json", {"tokenizer_class": "BertJapaneseTokenizer"}, "Japanese"),
+        ("tokenizer.json", {"pre_tokenizer": {"type": "WhitespaceSplit"}}, "WhitespaceSplit"),
+        ("tokenizer.json", {"pre_tokenizer": None}, "pre_tokenizer null"),
+        ("tokenizer.json", {"normalizer": {"clean_text": False}}, "clean_text"),
+    ],
+)
+def test_a_tokenizer_that_cuts_text_otherwise_is_refused(tmp_path, name, stated, said):
+    files = tokenizer_files(load_vocabulary(str(CASES[0].vocab)), MODES["cased"], max_length=64)
+    for file, content in files.items():
+        (tmp_path / file).write_bytes(content)
+    assert read_huggingface_casing(str(tmp_path)) == MODES["cased"]
+    (tmp_path / name).write_text(json.dumps(json.loads(files[name]) | stated))
+    with pytest.raises(UserError) as error:
+        read_huggingface_casing(str(tmp_path))
+    assert error.value.where == str(tmp_path / name) and said in error.value.received
 
 
 @pytest.mark.parametrize(("limit", "taken"), [(100, 200), (200, 200), (1000, 1000), ("x", 200)])
