@@ -163,6 +163,8 @@ _REFUSED = (
     errno.ENOTDIR,
     errno.EISDIR,
     errno.ELOOP,
+    errno.EBUSY,
+    errno.EXDEV,
     errno.EINVAL,  # also a pipe or a device in the place of a file, see `electra_tf2.files`
 )
 
@@ -187,6 +189,13 @@ def as_user_error(error: BaseException) -> UserError | None:
         )
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return disk_full(error.filename, error)
+    if isinstance(error, OSError) and error.errno == errno.EFBIG:
+        return UserError(
+            "A file is larger than the system allows.",
+            where=error.filename and str(error.filename),
+            received=error.strerror,
+            remedy="Raise the limit (ulimit -f unlimited), or choose another disk.",
+        )
     if isinstance(error, OSError) and error.errno in _REFUSED and error.filename is not None:
         return UserError(
             "The system refuses a file or a folder.",
