@@ -171,9 +171,15 @@ def _output_files(config: FinetuningConfig) -> dict[str, str]:
     return paths
 
 
+_CHECK_MODEL = (
+    "Check --data-dir and --model-name or the hparam init_checkpoint. To start from random "
+    "weights, set init_checkpoint to null."
+)
+
+
 def _pretrained(config: FinetuningConfig) -> Pretrained | None:
     if config.init_checkpoint:
-        return open_pretrained(config.init_checkpoint)
+        return open_pretrained(config.init_checkpoint, _CHECK_MODEL)
     say("No init_checkpoint: the network starts from random weights.")
     return None
 
@@ -188,7 +194,7 @@ def _find_trained(config: FinetuningConfig, folders: TrialFolders) -> tuple[int,
         UserError: there is none; says where it looked.
     """
     if config.init_checkpoint and "init_checkpoint" in config.given:
-        return 0, open_pretrained(config.init_checkpoint)
+        return 0, open_pretrained(config.init_checkpoint, _CHECK_MODEL)
     begun = [trial for trial in folders.numbers() if has_checkpoint(folders.path(trial))]
     finished = [trial for trial in begun if is_finished(folders.path(trial))]
     unfinished = ", ".join(str(trial) for trial in begun if trial not in finished)

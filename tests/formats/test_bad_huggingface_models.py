@@ -286,3 +286,22 @@ def test_paths_that_are_no_models(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "electra"')
     with pytest.raises(UserError, match="configuration can't be read"):
         open_pretrained(str(tmp_path))
+
+
+def test_what_to_do_where_there_is_no_model(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_model(tmp_path / "hf", "encoder")
+    (tmp_path / "data").mkdir()
+    for path, said in {
+        "google/electra": "hf download google/electra --local-dir electra",
+        "hf/config.json": "such as hf, not a file",
+        "data/none": "Give a model's folder",
+        str(tmp_path): "Give a model's folder",
+    }.items():
+        with pytest.raises(UserError) as error:
+            open_pretrained(path)
+        remedy = error.value.remedy or ""
+        assert said in remedy and ("hf download" in remedy) == (path == "google/electra")
+        assert "init_checkpoint" not in remedy
+    with pytest.raises(UserError, match="to do: Check it. Give a model's folder"):
+        open_pretrained("data/none", "Check it.")
