@@ -281,6 +281,7 @@ def open_data(run: Run) -> RunData:
         [task.get_feature_specs() for task in tasks],
     )
     _check_steps(config, train)
+    _check_segments(run.network, train)
     scores = config.do_eval or config.eval_every_steps
     dev = open_dev_splits(preprocessor, tasks) if scores else []
     if config.write_test_outputs:
@@ -305,6 +306,22 @@ def _check_steps(config: FinetuningConfig, train: TaskData) -> None:
             where="hparam num_train_epochs",
             received=f"{config.num_train_epochs:g} epochs of {batches} batches",
             remedy=f"Choose at most {_MOST_STEPS // batches:g}.",
+        )
+
+
+def _check_segments(network: TransformerConfig, train: TaskData) -> None:
+    """Refuses tasks with texts of a segment that the network has no embedding of."""
+    highest = {
+        name: int(table.ragged["segment_ids"].values.max())
+        for name, table in zip(train.names, train.tables, strict=True)
+    }
+    tasks = [name for name, segment in highest.items() if segment >= network.type_vocab_size]
+    if tasks:
+        raise UserError(
+            "The model knows single texts only.",
+            where=f"type_vocab_size {network.type_vocab_size}, task {', '.join(tasks)}",
+            received="second texts, or a tagging task, whose words are of segment 1",
+            remedy="Take a model with a type_vocab_size of 2.",
         )
 
 

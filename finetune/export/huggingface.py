@@ -258,7 +258,11 @@ def _tagger(source: Source, architecture: Architecture, trained: TrainedTask) ->
     # Taggers are trained on segment 1, as in the official program, and transformers gives a single
     # text segment 0: the two embeddings change places.
     name = architecture.prefix + _TOKEN_TYPES
-    tensors[name] = tensors[name][[1, 0, *range(2, len(tensors[name]))]]
+    segments = tensors[name]
+    if len(segments) == 1:  # there is none of segment 1
+        tensors[name] = np.zeros_like(segments)
+    else:
+        tensors[name] = segments[[1, 0, *range(2, len(segments))]]
     tensors["classifier.weight"] = trained.head["classifier/kernel"].T
     tensors["classifier.bias"] = trained.head["classifier/bias"]
     notes = ["A word's tag is that of its first token."]

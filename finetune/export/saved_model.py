@@ -15,6 +15,7 @@ from electra_tf2.export.saved_model import (
     Signature,
     Signatures,
     features_of,
+    of_segments,
     on_features,
     save,
 )
@@ -160,6 +161,7 @@ def _single_output(
         return convert(head(features))
 
     signatures = on_features(task.name, tokenizer, length, run)
+    signatures = of_segments(signatures, model.source.network)
     if task.windows is None:
         return signatures
     sizes, output = task.window_sizes(), task.joined_output

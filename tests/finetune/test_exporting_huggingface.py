@@ -55,6 +55,13 @@ def test_a_classifier_goes_through_the_layer_and_gelu_unchanged(tmp_path, scale)
     assert config["classifier_dropout"] == 0.1
 
 
+def test_a_tagger_whose_network_has_one_segment(tmp_path):
+    network = dataclasses.replace(tiny_tasks.NETWORK, type_vocab_size=1)
+    trial, _, _ = write_fine_tuned(tmp_path, ["places"], network)
+    _, tensors = read(export(trial, tmp_path / "out"))
+    assert not tensors["electra.embeddings.token_type_embeddings.weight"].any()
+
+
 def test_a_task_with_several_labels(tmp_path):
     trial, model, _ = write_fine_tuned(tmp_path, ["topics"])
     write_tuned(str(trial), {"topics": {"threshold": 0.375}})
