@@ -64,7 +64,9 @@ def parse_vocabulary_json(content: bytes, path: str) -> VocabularyInJson:
     except (ValueError, RecursionError) as error:
         raise _unusable(path, f"JSON that can't be read: {error}") from error
     if isinstance(stored, list):
-        stored = dict(zip(stored, range(len(stored)), strict=True)) if _are_texts(stored) else {}
+        if not stored or not _are_texts(stored):
+            raise _unusable(path, "a list that is not one of pieces")
+        return VocabularyInJson(stored, None)
     if not isinstance(stored, dict):
         raise _unusable(path, f"JSON of the type {type(stored).__name__}")
     if "model" not in stored or isinstance(stored["model"], int):
@@ -231,6 +233,9 @@ def _by_id(ids: Mapping[Any, Any], path: str) -> list[str]:
         raise _unusable(path, f"{len(ids)} pieces, the last with the id {size - 1}")
     pieces = [""] * size
     for piece, i in ids.items():
+        if pieces[i]:
+            received = f"the id {i} for {pieces[i]!r} and for {piece!r}"
+            raise _unusable(path, received).with_(remedy="Give each piece an id of its own.")
         pieces[i] = piece
     return pieces
 
