@@ -7,6 +7,7 @@ meanings are those of the official ELECTRA program, so its JSON files can be use
 from __future__ import annotations
 
 import posixpath
+import string
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -423,9 +424,17 @@ class FinetuningConfig(HParams):
 _LONGEST_FILE_NAME = 230
 
 
+# Of a value in a path, such as ">10".
+_LONGEST_FORMAT = 4
+
+
 def _fields_that_count(pattern: str, fields: int) -> int:
     """Number of the values filled into a pattern that change it; -1: it is broken."""
     try:
+        for _, field, spec, _ in string.Formatter().parse(pattern):
+            # Not parts of a value, such as {0[a]}, nor the width of a line of a gigabyte.
+            if field and not field.isdigit() or len(spec or "") > _LONGEST_FORMAT:
+                return -1
         first = pattern.format(*["a"] * fields)
         others = [pattern.format(*("b" if i == j else "a" for j in range(fields)))
                   for i in range(fields)]  # fmt: skip

@@ -15,6 +15,8 @@ from typing import Any
 _UNPRINTABLE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
+# A path that a program takes for an option, or (tar) for a file on the host before the colon.
+_MISREAD = re.compile("-|[^/]*:(?!//)")
 # Before a command on a line of its own, the one line break that a remedy may have.
 _COMMAND = "\n    "
 
@@ -43,6 +45,11 @@ def shell_quoted(text: str) -> str:
     # What can't be printed has to be written as escapes, which bash and zsh read in $'…' only.
     escaped = text.replace("\\", "\\\\").replace("'", "\\'")
     return f"$'{printable(escaped)}'"
+
+
+def path_quoted(path: str) -> str:
+    """Returns a path as one word of a command, which no program takes for an option or a host."""
+    return shell_quoted(f"./{path}" if _MISREAD.match(path) else path)
 
 
 class UserError(Exception):
@@ -156,6 +163,8 @@ _REFUSED = (
     errno.ENOTDIR,
     errno.EISDIR,
     errno.ELOOP,
+    errno.EBUSY,
+    errno.EXDEV,
     errno.EINVAL,  # also a pipe or a device in the place of a file, see `electra_tf2.files`
 )
 
@@ -180,6 +189,13 @@ def as_user_error(error: BaseException) -> UserError | None:
         )
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return disk_full(error.filename, error)
+    if isinstance(error, OSError) and error.errno == errno.EFBIG:
+        return UserError(
+            "A file is larger than the system allows.",
+            where=error.filename and str(error.filename),
+            received=error.strerror,
+            remedy="Raise the limit (ulimit -f unlimited), or choose another disk.",
+        )
     if isinstance(error, OSError) and error.errno in _REFUSED and error.filename is not None:
         return UserError(
             "The system refuses a file or a folder.",

@@ -243,12 +243,24 @@ def replace_file(path: str, content: bytes) -> None:
     try:
         with durable_file(temporary) as file:
             file.write(content)
-        rename(temporary, path)
+        _put_in_place(temporary, path, content)
     except BaseException:
         with contextlib.suppress(OSError):  # so that a full disk is not a little fuller
             remove(temporary)
         raise
     sync(posixpath.dirname(path) or ".")
+
+
+def _put_in_place(temporary: str, path: str, content: bytes) -> None:
+    """Renames a file; one on which another is mounted can't be replaced, but written to."""
+    try:
+        rename(temporary, path)
+    except OSError as error:
+        if error.errno != errno.EBUSY or not is_file(path):
+            raise
+        with durable_file(path) as file:
+            file.write(content)
+        remove(temporary)
 
 
 def _temporary(path: str) -> str:

@@ -134,8 +134,7 @@ def check_free(path: str) -> None:
                 received="a folder that is not empty" if is_folder else "a file",
                 remedy="Give another folder, or move that one away.",
             )
-    problem = write_problem(_unfinished(path))
-    if problem:
+    if problem := folder_problem(path) or write_problem(_unfinished(path)):
         raise UserError(
             "The folder for the model can't be made.",
             where=path,
@@ -145,7 +144,13 @@ def check_free(path: str) -> None:
 
 
 def _unfinished(path: str) -> str:
-    return f"{_resolved(path)}.{uuid.uuid4().hex[:8]}.tmp"
+    """A folder beside the new one, or in it if it is there: a disk's can't be replaced."""
+    path, ending = _resolved(path), f"{uuid.uuid4().hex[:8]}.tmp"
+    if files.is_local(path) and files.is_dir(path):
+        return os.path.join(path, f".{ending}")
+    folder, name = posixpath.split(path)
+    name = os.fsdecode(os.fsencode(name)[: files.MAX_NAME_BYTES - len(ending) - 1])
+    return posixpath.join(folder, f"{name}.{ending}")
 
 
 def _resolved(path: str) -> str:
@@ -171,12 +176,25 @@ def new_folder(path: str) -> Iterator[str]:
     try:
         files.make_dirs(temporary)
         yield temporary
-        check_free(path)
-        files.remove_tree(path)
-        files.rename(temporary, path)
+        if posixpath.dirname(temporary) == path:
+            _move_up(temporary)
+        else:
+            check_free(path)
+            files.remove_tree(path)
+            files.rename(temporary, path)
     except BaseException:
         files.remove_tree(temporary, ignore_errors=True)
         raise
+
+
+def _move_up(temporary: str) -> None:
+    """Puts what is in a folder into the one above, which has to be empty otherwise."""
+    folder, name = posixpath.split(temporary)
+    if files.list_dir(folder) != [name]:
+        check_free(folder)
+    for entry in files.list_dir(temporary):
+        files.rename(posixpath.join(temporary, entry), posixpath.join(folder, entry))
+    files.remove_tree(temporary)
 
 
 @contextlib.contextmanager

@@ -30,7 +30,7 @@ from configure_pretraining import PretrainingConfig
 from electra_tf2 import cli
 from electra_tf2.data.build import BuildConfig, build_dataset
 from electra_tf2.data.vocabulary_builder import VocabularyConfig, build_vocabulary
-from electra_tf2.errors import shell_quoted
+from electra_tf2.errors import path_quoted
 
 MODEL_NAME = "quickstart"
 VOCAB_SIZE = 2048
@@ -210,7 +210,7 @@ def conclude(
 ) -> None:
     """Prints the figures, where everything lies and what to try next."""
     headline("Done")
-    output_dir = shell_quoted(str(folder))
+    output_dir = path_quoted(str(folder))
     print(
         f"On held-out modules, after {figures['global_step']:,.0f} steps and "
         f"{seconds / 60:.1f} minutes in all:\n"

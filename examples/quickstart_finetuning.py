@@ -18,6 +18,7 @@ import tag_scores
 from parameter_lists import TaggedText, read_columns
 
 from configure_finetuning import FinetuningConfig
+from electra_tf2.errors import path_quoted
 
 TASK = "parameters"
 RANDOM = "quickstart_random"  # name of the model that starts from random weights
@@ -62,7 +63,7 @@ def command_line(config: FinetuningConfig, python: str) -> str:
     hparams = json.dumps({name: getattr(config, name) for name in given})
     lines = textwrap.wrap(hparams, 84, break_long_words=False, break_on_hyphens=False)
     return (
-        f"{python} run_finetuning.py --data-dir {shlex.quote(config.data_dir)} "
+        f"{python} run_finetuning.py --data-dir {path_quoted(config.data_dir)} "
         f"--model-name {config.model_name} \\\n"
         f"    --hparams {shlex.quote(NEXT_LINE.join(lines))}"
     )

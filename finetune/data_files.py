@@ -12,7 +12,7 @@ from typing import Any
 from absl import logging
 
 from electra_tf2 import files
-from electra_tf2.errors import UserError, first_of, shell_quoted
+from electra_tf2.errors import UserError, first_of, path_quoted
 from electra_tf2.text.encodings import is_mostly_utf8, likely_encoding
 from electra_tf2.text.plain_text import HEAD_BYTES, recognize
 from finetune.task import Task
@@ -140,11 +140,13 @@ def _other_encoding(
         encoding: iconv's name of its encoding where that is certain, else "".
     """
     unzipped = path.removesuffix(".gz")
-    text, original = shell_quoted(unzipped), shell_quoted(f"{unzipped}.original")
-    unzip = "" if unzipped == path else f"gunzip {shell_quoted(path)} && "
+    text, original = path_quoted(unzipped), path_quoted(f"{unzipped}.original")
+    unzip = "" if unzipped == path else f"gunzip {path_quoted(path)} && "
 
     def command(options: str) -> str:
-        return f"{unzip}mv {text} {original} && iconv {options} -t UTF-8 {original} > {text}"
+        # An original of an earlier conversion stays.
+        keep = f"test ! -e {original} && mv {text} {original}"
+        return f"{unzip}{keep} && iconv {options} -t UTF-8 {original} > {text}"
 
     is_damaged = not encoding and is_mostly_utf8(around)
     encoding = encoding or likely_encoding(around) or ""

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from electra_tf2.errors import UserError, nearest_name_hint
 from electra_tf2.hparams.record import HParams
 from electra_tf2.hparams.types import NonNegativeInt, ProbabilityBelowOne
-from finetune.classification.labels import find_label, label_text
+from finetune.classification.labels import find_label, label_problem, label_text
 from finetune.classification.tables import SUFFIXES, table_suffix
 
 SPLITS = ("train", "dev", "test")
@@ -158,6 +158,11 @@ class MultilabelDefinition(TableDefinition):
         if self.labels is None and numbers:
             remedy = "Name the labels, in the order of their columns."
             raise refusal("labels", "is missing: these columns have no names", None, remedy)
+        if self.labels is None:
+            for name in self.label_columns:
+                if problem := label_problem(str(name).strip()):
+                    what = f"has a name with {problem} in it"
+                    raise refusal("label_columns", what, name, "Rename the column.")
         if self.labels is not None and len(self.labels) != len(self.label_columns):
             remedy = f"Give {len(self.label_columns)} labels, one for each column, or leave it out."
             raise refusal("labels", "is not as long as the list of columns", self.labels, remedy)

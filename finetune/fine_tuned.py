@@ -18,7 +18,7 @@ from electra_tf2.text.rows import check_positive, check_texts
 from electra_tf2.training.devices import Precision, make_strategy, set_arithmetic
 from finetune.classification.multilabel import MultilabelTask
 from finetune.classification.regression import RegressionTask
-from finetune.classification.tasks import ClassificationTask, InputExample
+from finetune.classification.tasks import ClassificationTask, InputExample, SingleOutputTask
 from finetune.evaluation import Evaluation
 from finetune.features import Preprocessor
 from finetune.model import FinetuningModel
@@ -215,8 +215,8 @@ class FineTuned:
 
         Raises:
             TypeError: an input is not of the task's type.
-            ValueError: a question comes without a passage, a task with windows is given a pair,
-                or `batch_size` is below 1.
+            ValueError: a question comes without a passage, a task with windows, or a model
+                with one segment, is given a pair, or `batch_size` is below 1.
             UserError: the model has no such task.
         """
         check_positive("batch_size", batch_size)
@@ -226,6 +226,12 @@ class FineTuned:
         if not examples:
             return []
         table = Preprocessor(self.config).make(chosen, examples, "predict")
+        segments, known = table.ragged["segment_ids"].values, self.source.network.type_vocab_size
+        if isinstance(chosen, SingleOutputTask) and segments.max() >= known:
+            raise ValueError(
+                f"The inputs hold a pair, and the model knows single texts only (type_vocab_size "
+                f"{known})."
+            )
         # Batches have all their rows, filled up; every other number of rows is another graph.
         most = max(_ROWS, 1 << (table.num_rows - 1).bit_length())
         outputs = list(self._evaluation.outputs(chosen, table, min(batch_size, most)))

@@ -171,9 +171,15 @@ def _output_files(config: FinetuningConfig) -> dict[str, str]:
     return paths
 
 
+_CHECK_MODEL = (
+    "Check --data-dir and --model-name or the hparam init_checkpoint. To start from random "
+    "weights, set init_checkpoint to null."
+)
+
+
 def _pretrained(config: FinetuningConfig) -> Pretrained | None:
     if config.init_checkpoint:
-        return open_pretrained(config.init_checkpoint)
+        return open_pretrained(config.init_checkpoint, _CHECK_MODEL)
     say("No init_checkpoint: the network starts from random weights.")
     return None
 
@@ -188,7 +194,7 @@ def _find_trained(config: FinetuningConfig, folders: TrialFolders) -> tuple[int,
         UserError: there is none; says where it looked.
     """
     if config.init_checkpoint and "init_checkpoint" in config.given:
-        return 0, open_pretrained(config.init_checkpoint)
+        return 0, open_pretrained(config.init_checkpoint, _CHECK_MODEL)
     begun = [trial for trial in folders.numbers() if has_checkpoint(folders.path(trial))]
     finished = [trial for trial in begun if is_finished(folders.path(trial))]
     unfinished = ", ".join(str(trial) for trial in begun if trial not in finished)
@@ -275,6 +281,7 @@ def open_data(run: Run) -> RunData:
         [task.get_feature_specs() for task in tasks],
     )
     _check_steps(config, train)
+    _check_segments(run.network, train)
     scores = config.do_eval or config.eval_every_steps
     dev = open_dev_splits(preprocessor, tasks) if scores else []
     if config.write_test_outputs:
@@ -299,6 +306,22 @@ def _check_steps(config: FinetuningConfig, train: TaskData) -> None:
             where="hparam num_train_epochs",
             received=f"{config.num_train_epochs:g} epochs of {batches} batches",
             remedy=f"Choose at most {_MOST_STEPS // batches:g}.",
+        )
+
+
+def _check_segments(network: TransformerConfig, train: TaskData) -> None:
+    """Refuses tasks with texts of a segment that the network has no embedding of."""
+    highest = {
+        name: int(table.ragged["segment_ids"].values.max())
+        for name, table in zip(train.names, train.tables, strict=True)
+    }
+    tasks = [name for name, segment in highest.items() if segment >= network.type_vocab_size]
+    if tasks:
+        raise UserError(
+            "The model knows single texts only.",
+            where=f"type_vocab_size {network.type_vocab_size}, task {', '.join(tasks)}",
+            received="second texts, or a tagging task, whose words are of segment 1",
+            remedy="Take a model with a type_vocab_size of 2.",
         )
 
 

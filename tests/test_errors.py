@@ -1,3 +1,4 @@
+import errno
 import os
 import pickle
 import subprocess
@@ -5,7 +6,7 @@ import sys
 
 import pytest
 
-from electra_tf2.errors import UserError, printable, shell_quoted
+from electra_tf2.errors import UserError, as_user_error, printable, shell_quoted
 
 
 def test_message_has_all_fields_in_order():
@@ -50,6 +51,13 @@ def test_no_field_of_a_message_moves_the_cursor():
     ]  # fmt: skip
     assert error.where == error.received == TRICKS  # for programs
     assert printable("نص עברית ไทย 👩‍🚀 e\u0301") == "نص עברית ไทย 👩‍🚀 e\u0301"
+
+
+@pytest.mark.parametrize("number", [errno.EFBIG, errno.EBUSY, errno.EXDEV])
+def test_what_the_system_refuses_is_no_bug(number):
+    filename = None if number == errno.EFBIG else "a"  # writing to an open file names none
+    error = as_user_error(OSError(number, "reason", filename))
+    assert error is not None and (error.where, error.received) == (filename, "reason")
 
 
 def test_a_quoted_word_is_one_word_of_a_shell():

@@ -271,6 +271,7 @@ def test_changed_on_resume_counts_what_an_old_file_lacks_as_the_default():
         ("p=a=b", {"p": "a=b"}),
         ("p= b=2", {"p": "", "b": 2}),
         ("p=NaN", {"p": "NaN"}),
+        ("p={a,b}.tsv", {"p": "{a,b}.tsv"}),
         ("path=/runs/x.json", {"path": "/runs/x.json"}),
     ],
 )
@@ -291,6 +292,8 @@ def test_parse(text, values):
         ('{"a": NaN}', "--hparams"),
         ('{"a": 1, "a": 2}', "--hparams"),
         ("a=1 a=2", "--hparams"),
+        ('b=2 a={"x": 1, "x": 2}', "--hparams"),
+        ('a={"x": NaN}', "--hparams"),
         ("{'a': 1}", "--hparams, line 1 column 2"),
         ("-a=1", "--hparams, line 1 column 1"),
         ("a = 1", "--hparams, line 1 column 1"),
@@ -301,6 +304,11 @@ def test_parse_errors_name_the_position(text, where):
         parse_hparams(text)
     assert info.value.where.startswith(where)
     assert info.value.received and info.value.remedy
+
+
+def test_a_name_twice_in_a_value_is_named():
+    with pytest.raises(UserError, match="'x' is given twice"):
+        parse_hparams('a={"x": 1, "x": 2}')
 
 
 def test_parse_files(tmp_path):

@@ -9,7 +9,14 @@ import pytest
 
 from electra_tf2 import files
 from electra_tf2.errors import UserError
-from electra_tf2.outputs import check_free, check_output_paths, folder_problem, write_problem
+from electra_tf2.outputs import (
+    check_free,
+    check_output_paths,
+    folder_problem,
+    new_folder,
+    write_problem,
+)
+from tests.faults import small_disks
 
 
 def test_places_where_a_file_can_be_written(tmp_path):
@@ -46,6 +53,37 @@ def test_a_read_only_or_full_place(tmp_path, monkeypatch):
     assert "No space" in folder_problem(str(tmp_path))
     with pytest.raises(UserError, match="No space"):
         check_free(str(tmp_path / "x"))
+
+
+def test_a_folder_that_is_a_disk_of_its_own(tmp_path):
+    with small_disks.mounted(tmp_path / "disk", "1m") as disk:
+        (tmp_path / "empty").mkdir()
+        for path in map(str, (disk, tmp_path / "empty", tmp_path / ("n" * 255))):
+            with new_folder(path) as folder:
+                files.replace_file(os.path.join(folder, "a"), b"x")
+                assert folder != path
+            assert os.listdir(path) == ["a"]
+        with pytest.raises(UserError, match="taken"):
+            check_free(str(disk))
+    (tmp_path / "other").mkdir()
+    with pytest.raises(UserError, match="taken"):
+        with new_folder(str(tmp_path / "other")):
+            (tmp_path / "other" / "b").write_text("x")
+    assert os.listdir(tmp_path / "other") == ["b"]
+
+
+def test_a_file_on_which_another_is_mounted(tmp_path):
+    with small_disks.mounted(tmp_path / "disk", "1m"):
+        for name in ("old", "disk/new"):
+            (tmp_path / name).write_text("much longer than what comes")
+        subprocess.run(["mount", "--bind", tmp_path / "disk/new", tmp_path / "old"], check=True)
+        try:
+            assert write_problem(str(tmp_path / "old")) == ""
+            files.replace_file(str(tmp_path / "old"), b"x")
+        finally:
+            subprocess.run(["umount", tmp_path / "old"], check=True)
+        assert (tmp_path / "disk/new").read_text() == "x"
+    assert sorted(os.listdir(tmp_path)) == ["disk", "old"]
 
 
 def test_a_device_is_written_to_and_stays(tmp_path):

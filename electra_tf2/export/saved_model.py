@@ -34,6 +34,7 @@ from electra_tf2.loading.networks import (
     open_noise,
 )
 from electra_tf2.loading.source import Source, open_source
+from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.outputs import new_folder
 from electra_tf2.text.graph import Features, GraphTokenizer
 from electra_tf2.text.vocabulary import Vocabulary
@@ -79,7 +80,8 @@ def export_saved_model(source: str, output: str) -> None:
             tokens are "" where a text has fewer of them than another
         generate_ids(input_ids, input_mask, segment_ids, positions): logits [batch, n, vocab_size]
 
-    `serving_default` is encode, or fill_mask for a generator alone. The assets hold the vocabulary.
+    A model that knows one segment (type_vocab_size 1) has none for pairs. `serving_default` is
+    encode, or fill_mask for a generator alone. The assets hold the vocabulary.
 
     Args:
         source: anything that `open_pretrained` reads.
@@ -90,6 +92,7 @@ def export_saved_model(source: str, output: str) -> None:
     """
     opened = open_source(source)
     signatures, networks = _pretrained_signatures(opened)
+    signatures = of_segments(signatures, opened.network)
     default = "encode" if "encode" in signatures else "fill_mask"
     save(output, signatures, networks, opened.tokenizer.vocabulary, default)
 
@@ -227,6 +230,13 @@ def on_features(
         f"{name}_pairs": Signature(pairs, (TEXTS, SECOND_TEXTS)),
         f"{name}_ids": Signature(ids, IDS),
     }
+
+
+def of_segments(signatures: Signatures, network: TransformerConfig) -> Signatures:
+    """Leaves out the signatures for pairs where a network knows one segment."""
+    if network.type_vocab_size > 1:
+        return signatures
+    return {name: own for name, own in signatures.items() if SECOND_TEXTS not in own.inputs}
 
 
 def _states(encoder: keras.Model) -> States:

@@ -14,7 +14,7 @@ import ml_dtypes
 import numpy as np
 
 from electra_tf2 import files
-from electra_tf2.errors import UserError, first_of, shell_quoted
+from electra_tf2.errors import UserError, first_of, path_quoted, shell_quoted
 from electra_tf2.formats.huggingface_config import CONFIG
 from electra_tf2.formats.huggingface_names import COPY_AGAIN
 from electra_tf2.training.array_files import read_arrays
@@ -140,7 +140,8 @@ def _read_file(path: str) -> dict[str, np.ndarray]:
 
 def _not_read(folder: str, name: str, model_class: str) -> UserError:
     option, condition = _REFUSED[name]
-    target = f"{folder}-safetensors"
+    folder = folder or "."
+    target = f"{folder if folder.strip('./') else 'model'}-safetensors"
     # The folders are arguments: within the code a name could end a string and go on as code.
     code = (
         f"import sys; from transformers import AutoTokenizer, {model_class} as M; "
@@ -154,5 +155,5 @@ def _not_read(folder: str, name: str, model_class: str) -> UserError:
         where=posixpath.join(folder, name),
         received=f"no {WEIGHTS} beside it",
         remedy=f"This converts a model that you trust{condition}; then give the new folder:\n"
-        f"    python -c {shell_quoted(code)} {shell_quoted(folder)} {shell_quoted(target)}",
+        f"    python -c {shell_quoted(code)} {path_quoted(folder)} {path_quoted(target)}",
     )

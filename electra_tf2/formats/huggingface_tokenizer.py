@@ -12,9 +12,24 @@ from electra_tf2 import files
 from electra_tf2.errors import UserError
 from electra_tf2.files import exists, json_bytes, read_json
 from electra_tf2.formats.huggingface_names import COPY_AGAIN
+from electra_tf2.stored_json import shown
 from electra_tf2.text.normalization import Casing
-from electra_tf2.text.vocabulary import CLS, MASK, PAD, SEP, SPECIAL_TOKENS, UNK, Vocabulary
-from electra_tf2.text.vocabulary_json import normalizer_settings, word_limit
+from electra_tf2.text.vocabulary import (
+    CLS,
+    MASK,
+    PAD,
+    SEP,
+    SPECIAL_TOKENS,
+    UNK,
+    Vocabulary,
+    load_vocabulary,
+)
+from electra_tf2.text.vocabulary_json import (
+    normalizer_settings,
+    other_cutting,
+    other_cutting_of_tokenizer,
+    word_limit,
+)
 from electra_tf2.text.wordpiece import CONTINUATION
 
 TOKENIZER_CONFIG = "tokenizer_config.json"
@@ -52,6 +67,7 @@ def read_huggingface_casing(folder: str) -> Casing | None:
         (TOKENIZER_CONFIG, "The model's tokenizer settings", lambda content, path: content),
         (TOKENIZER, "The model's tokenizer", _of_normalizer),
     )
+    _check_cutting(folder)
     settings: dict[str, Any] = {}
     for name, subject, pick in sources:
         path = posixpath.join(folder, name)
@@ -86,6 +102,22 @@ def _read_settings(path: str, subject: str) -> dict[str, Any]:
     return read_json(path, subject, COPY_AGAIN)
 
 
+def _check_cutting(folder: str) -> None:
+    """Refuses a tokenizer whose words and pieces are not BERT's."""
+    readers = {TOKENIZER_CONFIG: other_cutting, TOKENIZER: other_cutting_of_tokenizer}
+    for name, other in readers.items():
+        path = posixpath.join(folder, name)
+        found = other(_read_settings(path, "The model's tokenizer")) if exists(path) else []
+        if found:
+            raise UserError(
+                "The model's tokenizer treats text in a way that this program doesn't.",
+                where=path,
+                received=", ".join(found),
+                remedy="Only models whose text is cut as BERT's can be used here: at spaces, "
+                "punctuation and ideographs, and then into word pieces.",
+            )
+
+
 def _check_truth_values(settings: Mapping[str, Any], path: str) -> None:
     wrong = [f"{n} {value!r}" for n, value in settings.items() if not isinstance(value, bool)]
     if wrong:
@@ -101,6 +133,33 @@ def vocabulary_file(folder: str) -> str | None:
     """Returns the path of a model's vocabulary: vocab.txt, or else tokenizer.json."""
     paths = (posixpath.join(folder, name) for name in (VOCABULARY, TOKENIZER))
     return next((path for path in paths if exists(path)), None)
+
+
+def check_one_vocabulary(folder: str) -> None:
+    """Refuses a model whose two files of the vocabulary have other pieces: which one is its own?
+
+    Tokens that were added may be in tokenizer.json alone.
+
+    Args:
+        folder: the model's.
+
+    Raises:
+        UserError: they differ, or one can't be read.
+    """
+    paths = [posixpath.join(folder, name) for name in (VOCABULARY, TOKENIZER)]
+    if not all(map(exists, paths)) or not _read_settings(paths[1], "The tokenizer").get("model"):
+        return
+    lines, stored = (load_vocabulary(path).tokens for path in paths)
+    different = [i for i, (a, b) in enumerate(zip(lines, stored, strict=False)) if a != b]
+    if different:
+        i = different[0]
+        raise UserError(
+            "The model has two vocabularies, which differ.",
+            where=f"{paths[0]}, line {i + 1}",
+            received=f"{shown(lines[i])}; {TOKENIZER} has {shown(stored[i])} with the id {i}",
+            remedy="Move the file away that is not the model's own. (transformers uses "
+            f"{TOKENIZER}, this program {VOCABULARY}.)",
+        )
 
 
 def tokenizer_files(vocabulary: Vocabulary, casing: Casing, max_length: int) -> dict[str, bytes]:

@@ -93,8 +93,11 @@ def _pair_value(text: str, start: int) -> tuple[Any, int]:
         value, end = decoder.raw_decode(text, start)
         if end == len(text) or _BREAK.match(text, end):  # "3,4" is a string
             return value, end
-    except ValueError:  # not JSON: a string
+    except json.JSONDecodeError:  # a string
         pass
+    except ValueError:  # not JSON, such as NaN: a string too, but not what is in an object
+        if text[start] in "{[":
+            raise
     gap = _BREAK.search(text, start)
     end = gap.start() if gap else len(text)
     return text[start:end], end

@@ -12,7 +12,15 @@ from electra_tf2.inference.forward import Forward, FromPretrained
 from electra_tf2.loading.networks import build_encoder
 from electra_tf2.loading.source import Source
 from electra_tf2.modeling.encoder import Encoder as EncoderNetwork
-from electra_tf2.text.rows import Row, Text, check_positive, check_texts, make_rows, resolve_length
+from electra_tf2.text.rows import (
+    Row,
+    Text,
+    check_positive,
+    check_segments,
+    check_texts,
+    make_rows,
+    resolve_length,
+)
 from electra_tf2.text.tokenizer import Tokenizer
 
 Pooling = Literal["none", "cls", "mean"]
@@ -97,7 +105,8 @@ class Encoder(FromPretrained):
 
         Raises:
             TypeError: something that was given is not a text.
-            ValueError: an argument is out of range.
+            ValueError: an argument is out of range, or a pair is given to a model that knows
+                single texts only.
         """
         check_positive("batch_size", batch_size)
         if pooling not in _POOLINGS:
@@ -106,6 +115,7 @@ class Encoder(FromPretrained):
             )
         max_length = resolve_length(max_length, self.network.config.max_position_embeddings)
         rows = make_rows(check_texts(texts, pairs=True), self.tokenizer, max_length)
+        check_segments(rows, self.network.config.type_vocab_size)
         longest = max((len(row.input_ids) for row in rows), default=0)
         width = self.network.config.hidden_size
         shape = (longest, width) if pooling == "none" else (width,)

@@ -27,6 +27,7 @@ from electra_tf2.files import (
     write_json,
 )
 from electra_tf2.modeling.config import Architecture, TransformerConfig
+from electra_tf2.modeling.layers import ACTIVATIONS
 from electra_tf2.outputs import folder_problem, write_problem
 from electra_tf2.stored_json import LARGEST, shown
 from electra_tf2.text.casing_files import casing_of_record
@@ -127,6 +128,9 @@ def _network(stored: Mapping[str, Any], path: str) -> TransformerConfig:
     fields = {field.name: field.default for field in dataclasses.fields(TransformerConfig)}
     problems = [f"{n} {shown(v)}" for n, v in stored.items() if not _may_be(v, fields.get(n, 0))]
     problems += [f"{name}, which is unknown" for name in stored if name not in fields]
+    if isinstance(act := stored.get("hidden_act"), str):
+        stored = {**stored, "hidden_act": act.lower()}
+        problems += [f"hidden_act {shown(act)}"] * (act.lower() not in ACTIVATIONS)
     if stored.get("encoder", "bert") not in get_args(Architecture):
         problems.append(f"encoder {shown(stored['encoder'])}")
     try:

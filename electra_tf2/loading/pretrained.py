@@ -12,8 +12,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from electra_tf2.console import say
-from electra_tf2.errors import UserError, first_of
-from electra_tf2.files import exists, is_dir
+from electra_tf2.errors import UserError, first_of, path_quoted
+from electra_tf2.files import exists, is_dir, is_file
 from electra_tf2.formats.huggingface import huggingface_folders, open_huggingface
 from electra_tf2.formats.huggingface_tokenizer import vocabulary_file
 from electra_tf2.formats.official import is_tf1_checkpoint, our_path, read_tf1_checkpoint
@@ -55,6 +55,7 @@ STRUCTURE = (
     "max_position_embeddings",
     "type_vocab_size",
 )
+_HUB_NAME = re.compile(r"(\w[\w.-]*/)?\w[\w.-]*")
 _LAYER = re.compile(r"electra/layer_(\d+)/")
 
 
@@ -181,13 +182,32 @@ def has_checkpoint(path: str) -> bool:
     )
 
 
-def open_pretrained(path: str | os.PathLike[str]) -> Pretrained:
+def no_model_advice(path: str) -> str:
+    """Returns what to do where a path is not that of a model."""
+    folder = posixpath.dirname(path)
+    if is_file(path):
+        return f"Give the model's folder, such as {path_quoted(folder or '.')}, not a file in it."
+    advice = (
+        "Give a model's folder, one of its folders step-…, an official checkpoint (…/model.ckpt-N) "
+        "or a Hugging Face folder."
+    )
+    if _HUB_NAME.fullmatch(path) and not exists(folder or path):
+        target = path_quoted(posixpath.basename(path))
+        advice += (
+            " A model of Hugging Face's hub has to be downloaded first "
+            f"(hf download {path_quoted(path)} --local-dir {target})."
+        )
+    return advice
+
+
+def open_pretrained(path: str | os.PathLike[str], advice: str = "") -> Pretrained:
     """Reads a checkpoint.
 
     Args:
         path: a model folder of this program, one of its folders step-…, an official checkpoint
             (its folder or prefix), or a Hugging Face model: its folder, one that holds the folders
             `discriminator` and `generator`, or two folders joined by a comma.
+        advice: what else to do where there is none, for the message.
 
     Raises:
         UserError: there is none, or it can't be read.
@@ -208,8 +228,7 @@ def open_pretrained(path: str | os.PathLike[str]) -> Pretrained:
             where=path,
             received="no checkpoint of this program (checkpoints/step-…) or the official one "
             "(model.ckpt-…), and no Hugging Face model (model.safetensors)",
-            remedy="Check --data-dir and --model-name or the hparam init_checkpoint. To start from "
-            "random weights, set init_checkpoint to null.",
+            remedy=f"{advice} {no_model_advice(path)}".strip(),
         )
     checkpoint = read_tf1_checkpoint(path)
     arrays = {our_path(name) or name: array for name, array in checkpoint.variables.items()}

@@ -14,6 +14,7 @@ from electra_tf2.loading.pretrained import (
     Pretrained,
     check_own_vocabulary,
     has_checkpoint,
+    no_model_advice,
     open_pretrained,
 )
 from electra_tf2.modeling.config import TransformerConfig, generator_config
@@ -105,9 +106,8 @@ def load_weights(trainer: Trainer, path: str, say: Say, check: Check) -> dict[st
             "There is no checkpoint to start from.",
             where="hparam init_checkpoint",
             received=path,
-            remedy="Give a model folder, a folder named step-…, an official checkpoint "
-            "(…/model.ckpt-N), or a Hugging Face model (for both networks two folders, joined by a "
-            "comma).",
+            remedy="Hugging Face's two networks are two folders, joined by a comma. "
+            + no_model_advice(path),
         )
     pretrained = open_pretrained(path)
     weights = _of_huggingface(pretrained, trainer, say)

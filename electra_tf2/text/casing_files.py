@@ -24,6 +24,8 @@ from electra_tf2.text.vocabulary_json import (
     casing_of_settings,
     casing_of_tokenizer,
     is_json,
+    other_cutting,
+    other_cutting_of_tokenizer,
     parse_vocabulary_json,
     untaken_of_tokenizer,
     untaken_settings,
@@ -229,25 +231,31 @@ def settle_casing(
         else:
             say(f"Casing as in {stated.path}: {_shown(settings, option)}")
     if not (stated and _is_own(stated.path)):
-        _warn_of_untaken(vocab_file, casing, option, is_open=is_open)
+        _warn_of_untaken(stated.path if stated else None, is_open, vocab_file, casing, option)
     if advice := casing_advice(vocabulary, casing, option):
         say(f"warning: {advice}")
     return SettledCasing(casing, is_open)
 
 
-def _warn_of_untaken(vocab_file: str, casing: Casing, option: Option, *, is_open: bool) -> None:
+def _warn_of_untaken(
+    followed: str | None, is_open: bool, vocab_file: str, casing: Casing, option: Option
+) -> None:
     """Says what Hugging Face's files state that this program doesn't do, or that they don't say.
 
     Args:
+        followed: the file that states the casing; None where no file does.
+        is_open: whether neither a file nor the user states the casing.
         vocab_file: the vocabulary.
         casing: used instead.
         option: see `settle_casing`.
-        is_open: whether neither a file nor the user states the casing.
     """
     folder, name = os.path.split(vocab_file)
     beside = (_TOKENIZER_CONFIG, _TOKENIZER) if name in _NAMED_BY_FOLDERS else ()
-    paths = dict.fromkeys((vocab_file, *(os.path.join(folder, other) for other in beside)))
-    found = {path: _untaken(path) for path in paths}
+    paths = [vocab_file, *(os.path.join(folder, other) for other in beside), followed or vocab_file]
+    # Where another file is followed, what these say of the casing is left aside.
+    found = {
+        path: _untaken(path, with_casing=followed in (None, path)) for path in dict.fromkeys(paths)
+    }
     using = f"using {_shown(casing.to_dict(), option)}, and ideographs are words."
     for path, untaken in found.items():
         if untaken:
@@ -257,14 +265,17 @@ def _warn_of_untaken(vocab_file: str, casing: Casing, option: Option, *, is_open
         say(f"warning: nothing states the casing of {vocab_file}; {using}")
 
 
-def _untaken(path: str) -> list[str]:
+def _untaken(path: str, with_casing: bool) -> list[str]:
     content = files.read_bytes(path) if files.is_file(path) else b""
     if os.path.basename(path) == _TOKENIZER_CONFIG:
-        return untaken_settings(_read_settings(path)) if content else []
+        settings = _read_settings(path) if content else {}
+        return untaken_settings(settings) * with_casing + other_cutting(settings)
     is_object = content.lstrip().startswith(b"{")
     stored = _read_settings(path) if is_object and is_json(content, path) else {}
     is_tokenizer = isinstance(stored.get("model"), dict)  # and no list of pieces
-    return untaken_of_tokenizer(stored) if is_tokenizer else []
+    if not is_tokenizer:
+        return []
+    return untaken_of_tokenizer(stored) * with_casing + other_cutting_of_tokenizer(stored)
 
 
 def _shown(settings: Mapping[str, Any], option: Option) -> str:

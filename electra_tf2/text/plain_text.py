@@ -8,7 +8,7 @@ import os
 import re
 from typing import NamedTuple
 
-from electra_tf2.errors import UserError, shell_quoted
+from electra_tf2.errors import UserError, path_quoted, shell_quoted
 from electra_tf2.text.encodings import (
     cut_character,
     is_mostly_utf8,
@@ -22,6 +22,10 @@ from electra_tf2.text.normalization import is_dropped
 HEAD_BYTES = 1 << 16
 """As many of a file's first bytes tell what it is."""
 
+# Not iconv -c: some versions of it fail where they leave something out, as if the disk were full.
+_WITHOUT_DAMAGE = "python3 -X utf8 -c " + shell_quoted(
+    'import sys; sys.stdout.writelines(open(0, errors="ignore", newline=""))'
+)
 _NOT_TAKEN = "Take it out of the corpus folder, or put its text there as UTF-8."
 _AS_IT_IS = "Take the file as the text that it is, with --as-plain-text, or "
 _TO_PYTHON = "python3 -X utf8 -c"
@@ -53,7 +57,7 @@ class FileKind(NamedTuple):
             "{folder}": f"{path}.files",
             "{hidden}": os.path.join(os.path.dirname(path), f".{os.path.basename(path)}"),
         }
-        return re.sub("|".join(names), lambda name: shell_quoted(names[name[0]]), self.remedy)
+        return re.sub("|".join(names), lambda name: path_quoted(names[name[0]]), self.remedy)
 
 
 def check_plain_text(
@@ -108,7 +112,7 @@ def not_utf8(
     elif is_mostly_utf8(before[-HEAD_BYTES:] + content[:HEAD_BYTES]):
         remedy = (
             "The text around it is UTF-8, so this place is damaged. To leave out what can't be "
-            "read: iconv -c -f UTF-8 -t UTF-8 {path} > {new}; mv {new} {path}"
+            f"read: {_WITHOUT_DAMAGE} < {{path}} > {{new}} && mv {{new}} {{path}}"
         )
     else:
         remedy = _conversion(line_start + content[:HEAD_BYTES])

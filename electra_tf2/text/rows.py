@@ -140,6 +140,24 @@ def make_row(
     return Row(input_ids, segment_ids)
 
 
+def check_segments(rows: Sequence[Row], type_vocab_size: int) -> None:
+    """Refuses pairs for a network without an embedding of the second segment.
+
+    Args:
+        rows: the texts.
+        type_vocab_size: rows of the network's table of segments.
+
+    Raises:
+        ValueError: a row has a segment that the table lacks; names its place.
+    """
+    for number, row in enumerate(rows):
+        if row.segment_ids[-1] >= type_vocab_size:
+            raise ValueError(
+                f"texts[{number}] is a pair, and the model knows single texts only "
+                f"(type_vocab_size {type_vocab_size})."
+            )
+
+
 def truncated_lengths(length_a: int, length_b: int, room: int) -> tuple[int, int]:
     """Returns how many tokens of two texts are kept.
 

@@ -17,6 +17,17 @@ _BEGINNING = re.compile(rb'(\xef\xbb\xbf)?\s*(\{|\[\s*("|\]))')
 # More ids than pieces and this many: the file is damaged, and a list of all ids would be huge.
 _MOST_GAPS = 1000
 _SETTINGS = ("do_lower_case", "strip_accents", "tokenize_chinese_chars")
+# Settings of how text is cut -> their values for BERT's way.
+_CUTTING = {
+    "word_tokenizer_type": (None, "basic"),
+    "subword_tokenizer_type": (None, "wordpiece"),
+    "do_basic_tokenize": (None, True),
+    "do_word_tokenize": (None, True),
+    "do_subword_tokenize": (None, True),
+}
+_PRE_TOKENIZER = "BertPreTokenizer"
+# Its words of "basic" don't end at ideographs.
+_OTHER_CLASSES = ("BertJapaneseTokenizer",)
 
 
 class VocabularyInJson(NamedTuple):
@@ -53,7 +64,9 @@ def parse_vocabulary_json(content: bytes, path: str) -> VocabularyInJson:
     except (ValueError, RecursionError) as error:
         raise _unusable(path, f"JSON that can't be read: {error}") from error
     if isinstance(stored, list):
-        stored = dict(zip(stored, range(len(stored)), strict=True)) if _are_texts(stored) else {}
+        if not stored or not _are_texts(stored):
+            raise _unusable(path, "a list that is not one of pieces")
+        return VocabularyInJson(stored, None)
     if not isinstance(stored, dict):
         raise _unusable(path, f"JSON of the type {type(stored).__name__}")
     if "model" not in stored or isinstance(stored["model"], int):
@@ -110,6 +123,42 @@ def casing_of_tokenizer(stored: Mapping[str, Any]) -> Casing | None:
     """
     casing = casing_of_settings(normalizer_settings(stored.get("normalizer")) or {})
     return casing and dataclasses.replace(casing, max_word_characters=word_limit(stored))
+
+
+def other_cutting(settings: Mapping[str, Any]) -> list[str]:
+    """Returns what settings state of cutting text into words and pieces otherwise than BERT.
+
+    Args:
+        settings: the content of tokenizer_config.json.
+
+    Returns:
+        Each as text.
+    """
+    found = {name: settings.get(name) for name in _CUTTING}
+    other = {name: value for name, value in found.items() if value not in _CUTTING[name]}
+    if settings.get("tokenizer_class") in _OTHER_CLASSES:
+        other["tokenizer_class"] = settings["tokenizer_class"]
+    return [f"{name} {json.dumps(value)}" for name, value in other.items()]
+
+
+def other_cutting_of_tokenizer(stored: Mapping[str, Any]) -> list[str]:
+    """Returns what a tokenizer.json states of cleaning and cutting text otherwise than BERT.
+
+    Args:
+        stored: the file's content.
+
+    Returns:
+        Each as text.
+    """
+    other = []
+    normalizer = stored.get("normalizer")
+    if isinstance(normalizer, dict) and normalizer.get("clean_text") is False:
+        other.append("clean_text false")
+    pre_tokenizer = stored.get("pre_tokenizer")
+    kind = pre_tokenizer.get("type") if isinstance(pre_tokenizer, dict) else pre_tokenizer
+    if "pre_tokenizer" in stored and kind != _PRE_TOKENIZER:
+        other.append(f"the pre_tokenizer {json.dumps(kind)}")
+    return other
 
 
 def untaken_settings(settings: Mapping[str, Any]) -> list[str]:
@@ -184,6 +233,9 @@ def _by_id(ids: Mapping[Any, Any], path: str) -> list[str]:
         raise _unusable(path, f"{len(ids)} pieces, the last with the id {size - 1}")
     pieces = [""] * size
     for piece, i in ids.items():
+        if pieces[i]:
+            received = f"the id {i} for {pieces[i]!r} and for {piece!r}"
+            raise _unusable(path, received).with_(remedy="Give each piece an id of its own.")
         pieces[i] = piece
     return pieces
 

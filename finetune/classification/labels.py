@@ -14,6 +14,7 @@ _MISSING = frozenset({"nan", "null", "<na>", "#n/a", "\\n"})
 # pandas writes and reads these for no value too, but they are labels in some data sets.
 _DOUBTFUL = frozenset({"None", "NA", "N/A", "n/a"})
 _WHOLE_AS_FLOAT = re.compile(r"(-?(?:0|[1-9][0-9]*))\.0")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _TRUTH = {"true": "1", "false": "0"}
 # Characters without width that str.strip leaves: from editors, web pages, joined files and fields
 # of a fixed length.
@@ -37,14 +38,24 @@ def label_text(value: Any) -> str:
     """Returns a label as text, without white space and characters of no width around it.
 
     Raises:
-        ValueError: it is empty, or an object, a list or null.
+        ValueError: it is empty, an object, a list or null, or has a line break or half of a
+            surrogate pair in it: programs that use the model list its labels in UTF-8, one a line.
     """
     text, shorter = cell_text(value), None
     while text != shorter:
         text, shorter = text.strip().strip(_NO_WIDTH), text
     if not text:
         raise ValueError(f"{value!r} is not a label")
+    if problem := label_problem(text):
+        raise ValueError(f"the label {text!r} has {problem} in it")
     return text
+
+
+def label_problem(text: str) -> str:
+    """Says what a label can't have in it; "" if it can stand on a line of UTF-8 text."""
+    if len(text.splitlines()) > 1:
+        return "a line break"
+    return "half of a surrogate pair" if _SURROGATE.search(text) else ""
 
 
 def is_missing(text: str) -> bool:

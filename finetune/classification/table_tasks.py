@@ -274,9 +274,8 @@ class TableClassification(LabelledTable, ClassificationTask):
             raise UserError(
                 "The training data have fewer than two labels.",
                 where=path,
-                received=f"the label {labels[0]!r} alone"
-                if labels
-                else _nothing("label", problems),
+                received=(f"the label {labels[0]!r} alone" if labels else "no label")
+                + _named(problems),
                 remedy=f"Check the column of labels in the hparam tasks.{self.name}.label. (If it "
                 'holds lists of labels, the kind is "multilabel".)',
             )
@@ -434,7 +433,7 @@ class TableRegression(TableTask, RegressionTask):
             raise UserError(
                 "The training data have no score.",
                 where=self.data_file("train"),
-                received=_nothing("score", problems),
+                received="no score" + _named(problems),
                 remedy=f"Check the column of scores in the hparam tasks.{self.name}.label.",
             )
         return scores
@@ -473,8 +472,8 @@ def _warn_of_ids(path: str, examples: Sequence[InputExample]) -> None:
         )
 
 
-def _nothing(what: str, problems: Sequence[str]) -> str:
-    return f"no {what}" + (f" ({first_of(problems, 3)})" if problems else "")
+def _named(problems: Sequence[str]) -> str:
+    return f" ({first_of(problems, 3)})" if problems else ""
 
 
 def _counted(labels: collections.Counter[str]) -> str:

@@ -7,11 +7,12 @@ variables, so that models of tasks written as classes are exported without their
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from electra_tf2.console import say
 from electra_tf2.errors import UserError
 from electra_tf2.export.huggingface import (
     ConvertedNetwork,
@@ -31,6 +32,7 @@ from finetune.classification.tasks import saved_labels
 from finetune.tagging.words import has_ideographs
 from finetune.trial_folders import TASKS, stored_in, stored_states, stored_tuned
 
+_SCOPE = "task_specific"
 _CLASSIFIER = {"classifier/kernel", "classifier/bias"}
 _SPANS = {"start/kernel", "start/bias", "end/kernel", "end/bias"}
 _TOKEN_TYPES = "embeddings.token_type_embeddings.weight"
@@ -102,6 +104,7 @@ def export_huggingface(source: str, output: str, options: ExportOptions) -> None
             remedy="Give the folder of a trial, …/finetuning_models/<tasks>_model_<trial>.",
         )
     _check_tasks(opened, states)
+    _say_left_out(opened, states)
     tuned = stored_tuned(opened.pretrained.folder)
     models = [
         _task_model(
@@ -126,8 +129,16 @@ def _check_tasks(source: Source, tasks: Iterable[str]) -> None:
         )
 
 
+def _say_left_out(source: Source, tasks: Collection[str]) -> None:
+    scopes = [name.split("/") for name in source.pretrained.arrays]
+    heads = {parts[1] for parts in scopes if parts[0] == _SCOPE and len(parts) > 2}
+    if others := sorted(heads - set(tasks)):
+        path = posixpath.join(source.pretrained.folder, TASKS)
+        say(f"Left out: the heads of {', '.join(others)}, of which {path} says nothing.")
+
+
 def _head(source: Source, task: str) -> dict[str, np.ndarray]:
-    prefix = f"task_specific/{task}/"
+    prefix = f"{_SCOPE}/{task}/"
     arrays = source.pretrained.arrays
     return {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
 
@@ -258,7 +269,11 @@ def _tagger(source: Source, architecture: Architecture, trained: TrainedTask) ->
     # Taggers are trained on segment 1, as in the official program, and transformers gives a single
     # text segment 0: the two embeddings change places.
     name = architecture.prefix + _TOKEN_TYPES
-    tensors[name] = tensors[name][[1, 0, *range(2, len(tensors[name]))]]
+    segments = tensors[name]
+    if len(segments) == 1:  # there is none of segment 1
+        tensors[name] = np.zeros_like(segments)
+    else:
+        tensors[name] = segments[[1, 0, *range(2, len(segments))]]
     tensors["classifier.weight"] = trained.head["classifier/kernel"].T
     tensors["classifier.bias"] = trained.head["classifier/bias"]
     notes = ["A word's tag is that of its first token."]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -15,10 +15,12 @@ from electra_tf2.export.saved_model import (
     Signature,
     Signatures,
     features_of,
+    of_segments,
     on_features,
     save,
 )
 from electra_tf2.text.graph import Features, GraphTokenizer
+from finetune.classification.labels import label_problem
 from finetune.classification.multilabel import MultilabelTask
 from finetune.classification.regression import RegressionTask
 from finetune.classification.tasks import ClassificationTask, SingleOutputTask
@@ -134,6 +136,20 @@ def _head(model: FineTuned, task: Task) -> Head:
     return run
 
 
+def _names(task: Task, labels: Sequence[str]) -> tf.Tensor:
+    """The names of labels, which a graph holds in UTF-8 and a file of the assets one a line."""
+    for label in labels:
+        if problem := label_problem(label):
+            raise UserError(
+                "A label can't be written to a SavedModel.",
+                where=f"task {task.name}",
+                received=f"{label!r}: {problem}",
+                remedy="Rename it in the data and fine-tune again, or export with --format "
+                "huggingface.",
+            )
+    return tf.constant(labels)
+
+
 def _single_output(
     model: FineTuned, task: SingleOutputTask, convert: Callable[[Mapping[str, tf.Tensor]], Outputs]
 ) -> Signatures:
@@ -145,6 +161,7 @@ def _single_output(
         return convert(head(features))
 
     signatures = on_features(task.name, tokenizer, length, run)
+    signatures = of_segments(signatures, model.source.network)
     if task.windows is None:
         return signatures
     sizes, output = task.window_sizes(), task.joined_output
@@ -182,7 +199,7 @@ def windows_of(ids: tf.RaggedTensor, sizes: Windows) -> tuple[tf.RaggedTensor, t
 
 
 def _classification(model: FineTuned, task: ClassificationTask) -> TaskSignatures:
-    names = tf.constant(task.label_list)
+    names = _names(task, task.label_list)
 
     def convert(outputs: Mapping[str, tf.Tensor]) -> Outputs:
         best = tf.argmax(outputs["logits"], axis=-1)
@@ -193,7 +210,8 @@ def _classification(model: FineTuned, task: ClassificationTask) -> TaskSignature
 
 
 def _multilabel(model: FineTuned, task: MultilabelTask) -> TaskSignatures:
-    names, threshold = tf.constant(task.label_list), tf.constant(task.threshold, tf.float32)
+    names = _names(task, task.label_list)
+    threshold = tf.constant(task.threshold, tf.float32)
 
     def convert(outputs: Mapping[str, tf.Tensor]) -> Outputs:
         probabilities = tf.sigmoid(outputs["logits"])
@@ -220,7 +238,7 @@ def _regression(model: FineTuned, task: RegressionTask) -> TaskSignatures:
 def tagging_signatures(model: FineTuned, task: TaggingTask) -> TaskSignatures:
     """Returns the signatures of a tagging task, see `export_saved_model`."""
     tokenizer = GraphTokenizer(model.source.tokenizer, separate_ideographs=task.separate_ideographs)
-    head, names = _head(model, task), tf.constant(task.labels)
+    head, names = _head(model, task), _names(task, task.labels)
     outside = task.outside or ""
 
     def tag(texts: tf.Tensor) -> Outputs:

@@ -1,6 +1,7 @@
 """Files of text in the encodings that people have, and what is said of other files."""
 
 import gzip
+import pathlib
 import shutil
 import subprocess
 
@@ -57,14 +58,24 @@ def test_other_encodings_are_named_with_a_command_that_converts(tmp_path, text, 
     error = refusal(path)
     assert error.where.startswith(path)
     assert named in error.remedy
-    command = error.remedy[error.remedy.index("(mv ") : error.remedy.index(")") + 1]
+    command = error.remedy[error.remedy.index("(test ") : error.remedy.index(")") + 1]
     subprocess.run(["sh", "-c", command], check=True)
     assert read_text(path) == text
 
 
 def test_a_gzipped_file_is_converted_too(tmp_path):
     path = stored(tmp_path, gzip.compress(TEXT.encode("cp1252"), mtime=0), "train.tsv.gz")
-    assert f"gunzip {path} && mv {path[:-3]} " in refusal(path).remedy
+    original = f"{path[:-3]}.original"
+    assert f"gunzip {path} && test ! -e {original} && mv " in refusal(path).remedy
+
+
+@pytest.mark.skipif(shutil.which("iconv") is None, reason="the remedy is a command of iconv's")
+def test_a_second_conversion_leaves_the_original(tmp_path):
+    path = stored(tmp_path, TEXT.encode("cp1252"))
+    remedy = refusal(path).remedy
+    command = remedy[remedy.index("(test ") : remedy.index(")") + 1]
+    assert [subprocess.run(["sh", "-c", command]).returncode > 0 for _ in range(2)] == [0, 1]
+    assert pathlib.Path(f"{path}.original").read_bytes() == TEXT.encode("cp1252")
 
 
 @pytest.mark.parametrize("encoding", ["gb18030", "cp932", "cp949", "big5"])
@@ -108,6 +119,6 @@ def test_some_zeros_are_text(tmp_path):
 def test_the_command_works_for_a_name_with_control_characters(tmp_path):
     path = stored(tmp_path, "caf\xe9 au lait\n".encode("latin-1"), "tr\x1bain\n.tsv")
     shown = str(refusal(path))
-    command = shown[shown.index("(mv ") : shown.rindex(")") + 1]
+    command = shown[shown.index("(test ") : shown.rindex(")") + 1]
     subprocess.run(["bash", "-c", command], check=True, cwd=tmp_path)
     assert read_text(str(path)) == "café au lait\n"

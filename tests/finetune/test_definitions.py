@@ -103,6 +103,7 @@ BAD = {
     "several labels without a column": ({"kind": "multilabel", "text": "x"}, "label", "is missing"),
     "a list and columns": ({**ONE_HOT, "label": "topics"}, "label_columns", "beside label"),
     "no columns": ({**ONE_HOT, "label_columns": []}, "label_columns", "once"),
+    "a line break": ({**ONE_HOT, "label_columns": ["a", "b\nc"]}, "label_columns", "line break"),
     "a column twice": ({**ONE_HOT, "label_columns": ["a", "a"]}, "label_columns", "once"),
     "a negative number": ({**ONE_HOT, "label_columns": [-1], "labels": ["a"]}, "label_columns",
                           "from 0"),

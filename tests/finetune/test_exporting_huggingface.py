@@ -55,6 +55,13 @@ def test_a_classifier_goes_through_the_layer_and_gelu_unchanged(tmp_path, scale)
     assert config["classifier_dropout"] == 0.1
 
 
+def test_a_tagger_whose_network_has_one_segment(tmp_path):
+    network = dataclasses.replace(tiny_tasks.NETWORK, type_vocab_size=1)
+    trial, _, _ = write_fine_tuned(tmp_path, ["places"], network)
+    _, tensors = read(export(trial, tmp_path / "out"))
+    assert not tensors["electra.embeddings.token_type_embeddings.weight"].any()
+
+
 def test_a_task_with_several_labels(tmp_path):
     trial, model, _ = write_fine_tuned(tmp_path, ["topics"])
     write_tuned(str(trial), {"topics": {"threshold": 0.375}})
@@ -157,10 +164,16 @@ def test_a_head_that_transformers_has_not(tmp_path, capsys):
     assert "no head with answerable, answerable_hidden, end, end_hidden" in capsys.readouterr().err
 
 
-def test_several_tasks_are_several_models(tmp_path):
+def test_several_tasks_are_several_models(tmp_path, capsys):
     trial, _, _ = write_fine_tuned(tmp_path, ["marks", "places"])
     out = export(trial, tmp_path / "out")
     assert sorted(path.name for path in out.iterdir()) == ["marks", "places"]
+    assert "Left out" not in capsys.readouterr().err
+    states = json.loads((trial / "tasks.json").read_text())
+    del states["marks"]
+    (trial / "tasks.json").write_text(json.dumps(states))
+    export(trial, tmp_path / "one")
+    assert "Left out: the heads of marks, of which" in capsys.readouterr().err
     assert read(out / "marks")[0]["architectures"] == ["ElectraForSequenceClassification"]
     assert read(out / "places")[0]["architectures"] == ["ElectraForTokenClassification"]
 

@@ -1,8 +1,12 @@
 """Signatures of fine-tuned models, called without being exported."""
 
-import numpy as np
+import json
 
-from finetune.export.saved_model import tagging_signatures
+import numpy as np
+import pytest
+
+from electra_tf2.errors import UserError
+from finetune.export.saved_model import export_saved_model, tagging_signatures
 from finetune.fine_tuned import FineTuned
 from tests.finetune.fine_tuned_models import write_fine_tuned
 
@@ -26,3 +30,16 @@ def test_tags_of_ids_are_those_of_words(tmp_path):
     assert [model.task("places").labels[i] for i in found["tag_ids"][first]] == expected.tags
     np.testing.assert_allclose(found["probabilities"][first], expected.probabilities, atol=1e-5)
     assert found["tags"][-1] == b"" and found["probabilities"][-1] == 0
+
+
+@pytest.mark.parametrize("label", ["a\nb", "\ud83d"])
+@pytest.mark.parametrize("task", ["marks", "places"])
+def test_labels_that_a_line_can_t_hold(tmp_path, task, label):
+    folder, _, _ = write_fine_tuned(tmp_path, [task])
+    stored = json.loads((folder / "tasks.json").read_text())
+    stored[task]["labels"][0] = label
+    (folder / "tasks.json").write_text(json.dumps(stored))
+    with pytest.raises(UserError) as error:
+        export_saved_model(str(folder), str(tmp_path / "out"))
+    assert error.value.where == f"task {task}" and repr(label) in error.value.received
+    assert not (tmp_path / "out").exists()

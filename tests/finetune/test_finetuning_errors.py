@@ -1,5 +1,6 @@
 """Bad input to run_finetuning.py: a clear error, a non-zero exit code, nothing existing changed."""
 
+import dataclasses
 import json
 import re
 import shutil
@@ -55,6 +56,13 @@ def test_a_training_without_an_end(data_dir):
 
 def nothing(root):
     pass
+
+
+def one_segment(root):
+    shutil.rmtree(root / PRETRAINED)
+    network = dataclasses.replace(tiny_tasks.NETWORK, type_vocab_size=1)
+    tiny_tasks.write_model(root, network)
+    tiny_tasks.write_chunk(root)
 
 
 def edit_weights(edit):
@@ -155,6 +163,11 @@ CASES = {
         nothing,
         {"max_seq_length": 65},
         ["max_seq_length 65", "max_position_embeddings 64"],
+    ),
+    "a model of single texts": (
+        one_segment,
+        {"task_names": ["chunk"]},
+        ["single texts", "type_vocab_size 1", "chunk"],
     ),
     "truncated checkpoint": (
         write(f"{PRETRAINED}/checkpoints/step-00000010/weights.safetensors", b"1234"),

@@ -48,6 +48,15 @@ def test_other_formats_are_refused_unopened(tmp_path, monkeypatch, name, part):
     assert not (tmp_path / "exploded").exists()
 
 
+def test_the_command_to_convert_a_file_in_the_current_folder(tmp_path, monkeypatch):
+    write_model(tmp_path, "encoder")
+    os.rename(tmp_path / "model.safetensors", tmp_path / "pytorch_model.bin")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError) as error:
+        open_pretrained("pytorch_model.bin")
+    assert str(error.value).endswith("' . model-safetensors")
+
+
 @pytest.mark.parametrize("name", ["'); import os; os.mkdir('ran'); ('", "$(mkdir ran) \x1b"])
 def test_a_command_to_paste_runs_nothing_of_the_folder_s_name(tmp_path, name):
     folder = tmp_path / name
@@ -256,6 +265,7 @@ def test_two_models_that_do_not_belong_together(tmp_path):
     shutil.copytree(first, tmp_path / "again")
     with pytest.raises(UserError, match="not a discriminator and its generator"):
         open_pretrained(f"{first},{tmp_path}/again")
+    os.remove(tmp_path / "generator" / "tokenizer.json")
     path = tmp_path / "generator" / "vocab.txt"
     path.write_text(path.read_text().replace("ship", "boat"))
     config = tmp_path / "generator" / "tokenizer_config.json"
@@ -277,3 +287,22 @@ def test_paths_that_are_no_models(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "electra"')
     with pytest.raises(UserError, match="configuration can't be read"):
         open_pretrained(str(tmp_path))
+
+
+def test_what_to_do_where_there_is_no_model(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_model(tmp_path / "hf", "encoder")
+    (tmp_path / "data").mkdir()
+    for path, said in {
+        "google/electra": "hf download google/electra --local-dir electra",
+        "hf/config.json": "such as hf, not a file",
+        "data/none": "Give a model's folder",
+        str(tmp_path): "Give a model's folder",
+    }.items():
+        with pytest.raises(UserError) as error:
+            open_pretrained(path)
+        remedy = error.value.remedy or ""
+        assert said in remedy and ("hf download" in remedy) == (path == "google/electra")
+        assert "init_checkpoint" not in remedy
+    with pytest.raises(UserError, match="to do: Check it. Give a model's folder"):
+        open_pretrained("data/none", "Check it.")

@@ -6,7 +6,12 @@ from pathlib import Path
 import pytest
 import tokenizers
 
-from electra_tf2.formats.huggingface_tokenizer import read_huggingface_casing, tokenizer_files
+from electra_tf2.errors import UserError
+from electra_tf2.formats.huggingface_tokenizer import (
+    check_one_vocabulary,
+    read_huggingface_casing,
+    tokenizer_files,
+)
 from electra_tf2.text.normalization import Casing
 from electra_tf2.text.tokenizer import make_tokenizer
 from electra_tf2.text.vocabulary import load_vocabulary
@@ -65,6 +70,43 @@ def test_settings_for_transformers():
     assert config["do_lower_case"] is False and config["strip_accents"] is False
     assert config["mask_token"] == "[MASK]"
     assert files["vocab.txt"].decode().split() == list(vocabulary.tokens)
+
+
+@pytest.mark.parametrize(
+    ("name", "stated", "said"),
+    [
+        ("tokenizer_config.json", {"word_tokenizer_type": "mecab"}, "mecab"),
+        ("tokenizer_config.json", {"subword_tokenizer_type": "character"}, "character"),
+        ("tokenizer_config.json", {"do_basic_tokenize": False}, "do_basic_tokenize"),
+        ("tokenizer_config.json", {"tokenizer_class": "BertJapaneseTokenizer"}, "Japanese"),
+        ("tokenizer.json", {"pre_tokenizer": {"type": "WhitespaceSplit"}}, "WhitespaceSplit"),
+        ("tokenizer.json", {"pre_tokenizer": None}, "pre_tokenizer null"),
+        ("tokenizer.json", {"normalizer": {"clean_text": False}}, "clean_text"),
+    ],
+)
+def test_a_tokenizer_that_cuts_text_otherwise_is_refused(tmp_path, name, stated, said):
+    files = tokenizer_files(load_vocabulary(str(CASES[0].vocab)), MODES["cased"], max_length=64)
+    for file, content in files.items():
+        (tmp_path / file).write_bytes(content)
+    assert read_huggingface_casing(str(tmp_path)) == MODES["cased"]
+    (tmp_path / name).write_text(json.dumps(json.loads(files[name]) | stated))
+    with pytest.raises(UserError) as error:
+        read_huggingface_casing(str(tmp_path))
+    assert error.value.where == str(tmp_path / name) and said in error.value.received
+
+
+def test_two_vocabularies_that_differ(tmp_path):
+    files = tokenizer_files(load_vocabulary(str(CASES[0].vocab)), MODES["cased"], max_length=64)
+    pieces = files["vocab.txt"].decode().splitlines()
+    (tmp_path / "tokenizer.json").write_bytes(files["tokenizer.json"])
+    for lines in (pieces, pieces[:-2]):
+        (tmp_path / "vocab.txt").write_text("\n".join(lines))
+        check_one_vocabulary(str(tmp_path))
+    (tmp_path / "vocab.txt").write_text("\n".join([*pieces[:-1], "other"]))
+    with pytest.raises(UserError) as error:
+        check_one_vocabulary(str(tmp_path))
+    assert error.value.where == f"{tmp_path / 'vocab.txt'}, line {len(pieces)}"
+    assert "'other'" in error.value.received and repr(pieces[-1]) in error.value.received
 
 
 @pytest.mark.parametrize(("limit", "taken"), [(100, 200), (200, 200), (1000, 1000), ("x", 200)])

@@ -1,14 +1,18 @@
 """`Encoder.encode`: any texts, in any batches, give the network's states."""
 
+import dataclasses
 import pathlib
 import re
 import shutil
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import electra_tf2
 from electra_tf2.errors import UserError
+from electra_tf2.export.saved_model import export_saved_model
+from tests.formats import huggingface_models
 from tests.inference import official_models as official
 
 TEXTS = ["the river", "", "a very old harbour, and the town behind it [MASK]", "Renée!"]
@@ -92,6 +96,19 @@ def test_many_batches_give_the_same(encoder):
 def test_what_is_no_text_or_out_of_range(encoder, texts, options, where):
     with pytest.raises((TypeError, ValueError), match=re.escape(where)):
         encoder.encode(texts, **options)
+
+
+def test_a_pair_needs_an_embedding_of_the_second_segment(tmp_path):
+    network = dataclasses.replace(huggingface_models.NETWORK, type_vocab_size=1)
+    huggingface_models.write_model(tmp_path / "model", "encoder", network)
+    encoder = electra_tf2.Encoder.from_pretrained(tmp_path / "model")
+    assert len(encoder.encode(["the ship", ("a ship", "")]).states) == 2
+    with pytest.raises(ValueError, match=r"texts\[1\] is a pair"):
+        encoder.encode(["the ship", ("the ship", "a ship")])
+    export_saved_model(str(tmp_path / "model"), str(tmp_path / "saved"))
+    assert set(tf.saved_model.load(str(tmp_path / "saved")).signatures) == {
+        "encode", "encode_ids", "serving_default",
+    }  # fmt: skip
 
 
 def test_models_that_are_none(tmp_path):

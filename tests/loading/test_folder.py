@@ -85,7 +85,17 @@ def test_a_configuration_that_can_not_be_read(tmp_path, content):
     assert error.value.where == str(tmp_path / "config.json")
 
 
-@pytest.mark.parametrize("network", [{}, {"hidden_size": 8}, {"vocab_size": 9, "heads": 2}])
+ACTS = [{"vocab_size": 9, "hidden_act": act} for act in ("gelu_new", "swish", "", 1)]
+
+
+def test_the_name_of_an_activation_in_capitals(tmp_path):
+    network = {"vocab_size": 9, "hidden_act": "GELU"}
+    (tmp_path / "config.json").write_text(json.dumps({"hparams": {}, "network": network}))
+    stored = read_config(str(tmp_path))
+    assert stored is not None and stored.network.hidden_act == "gelu"
+
+
+@pytest.mark.parametrize("network", [{}, {"hidden_size": 8}, {"vocab_size": 9, "heads": 2}, *ACTS])
 def test_a_network_that_can_not_be(tmp_path, network):
     (tmp_path / "config.json").write_text(json.dumps({"hparams": {}, "network": network}))
     with pytest.raises(UserError, match="impossible") as error:

@@ -186,7 +186,7 @@ HPARAM_CASES = {
     ),
     "no checkpoint to start from": (
         {"init_checkpoint": "{root}/nowhere"},
-        ["no checkpoint to start from", "init_checkpoint", "{root}/nowhere", "Give a model folder"],
+        ["no checkpoint to start from", "init_checkpoint", "{root}/nowhere", "model's folder"],
     ),
     "a checkpoint of another network to start from": (
         {"init_checkpoint": "{root}/models/three", "uniform_generator": False},

@@ -152,6 +152,19 @@ def test_files_of_hugging_face_that_disagree(tmp_path, capsys):
     assert read_stated_casing(path, vocabulary) and not capsys.readouterr().err
 
 
+def test_text_that_is_cut_otherwise_is_said_whatever_is_followed(tmp_path, capsys):
+    path = write_vocabulary(tmp_path)
+    content = tokenizer_file(NORMALIZER) | {"pre_tokenizer": {"type": "Whitespace"}}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+    settings = {"do_lower_case": True, "word_tokenizer_type": "mecab"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+    for given in ({}, {"do_lower_case": False, "strip_accents": False}):
+        settle_casing(given, path, load_vocabulary(path), as_flag)
+        said = capsys.readouterr().err
+        assert 'word_tokenizer_type "mecab", which' in said
+        assert 'the pre_tokenizer "Whitespace", which' in said
+
+
 def test_a_vocabulary_in_json_of_which_nothing_states_the_casing(tmp_path, capsys):
     path = tmp_path / "vocab.json"
     path.write_text(json.dumps(PIECES))

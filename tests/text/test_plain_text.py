@@ -301,9 +301,25 @@ def test_following_the_remedy_for_a_damaged_place(tmp_path):
     assert path.read_text("utf-8") == "né\nbroken"
 
 
+def test_a_remedy_that_fails_leaves_the_file(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes("né\n".encode() + b"bro\xffken")
+    (tmp_path / "a.txt.new").symlink_to("/dev/full")
+    command = not_utf8_remedy(path).partition("python3 ")
+    done = subprocess.run("".join(command[1:]), shell=True, cwd=tmp_path, capture_output=True)
+    assert done.returncode and path.read_bytes().endswith(b"bro\xffken")
+
+
 @pytest.mark.parametrize("line", ["", "\ufeff", "\u200b", "\u200b \u00ad\u2060", "\x00", "\x1a"])
 def test_lines_that_show_nothing_are_blank(line):
     assert is_blank(line) and not is_blank(line + "a") and not is_blank("中" + line)
+
+
+@pytest.mark.parametrize("name", ["-rf", "10:00.tar"])
+def test_a_remedy_for_a_name_that_programs_misread(name):
+    with pytest.raises(UserError) as error:
+        check_plain_text(name, gzip.compress(b"x"))
+    assert f"< ./{name} > ./{name}.new && mv ./{name}.new ./{name}" in str(error.value)
 
 
 def test_a_remedy_for_a_name_with_control_characters(tmp_path):

@@ -165,7 +165,9 @@ def test_json_is_recognized_whatever_its_name(tmp_path, name, layout):
         ('{"a": true}', "'a' with the id True"),
         ('{"a": 1000000000}', "the last with the id 1000000000"),
         ("{}", "no pieces"),
-        ('["a", 1]', "no pieces"),
+        ('["a", 1]', "not one of pieces"),
+        ("[]", "not one of pieces"),
+        ('{"[PAD]": 0, "a": 1, "b": 1}', "the id 1 for 'a' and for 'b'"),
     ],
 )
 def test_json_that_is_no_vocabulary(tmp_path, content, received):
@@ -174,6 +176,13 @@ def test_json_that_is_no_vocabulary(tmp_path, content, received):
     with pytest.raises(UserError) as error:
         load_vocabulary(str(path))
     assert error.value.where == str(path) and received in error.value.received
+
+
+def test_a_list_in_json_with_a_piece_twice(tmp_path):
+    path = tmp_path / "vocab.json"
+    path.write_text(json.dumps([*SPECIAL.split(), "a", "b", "a"]))
+    with pytest.raises(UserError, match="has a piece twice"):
+        load_vocabulary(str(path))
 
 
 def test_a_file_of_one_long_line_is_not_shown_whole(tmp_path):

@@ -103,6 +103,18 @@ def test_inferred_labels(tmp_path, stars, labels):
     assert task.get_state() == {"labels": list(labels)}
 
 
+@pytest.mark.parametrize(("label", "problem"), [("bad\nline", "a line break"), ("\ud83d", "half")])
+def test_labels_that_a_line_can_t_hold(tmp_path, label, problem):
+    rows = [{"body": "a", "stars": star} for star in (label, "b", label)]
+    write(tmp_path / "t" / "train.jsonl", *jsonl(*rows))
+    task = make_task(tmp_path, REVIEWS)
+    with pytest.raises(UserError) as error:
+        task.label_list  # noqa: B018
+    assert f"line 1: the label {label!r} has {problem}" in str(error.value.received)
+    with pytest.raises(UserError, match=problem):
+        make_task(tmp_path, {**REVIEWS, "labels": ["b", label]})
+
+
 def test_listed_labels_keep_their_order(tmp_path):
     write(tmp_path / "t" / "train.tsv", "body\tstars", "a\t1", "b\t0")
     task = make_task(tmp_path, {**REVIEWS, "labels": [1, "0", "x"]})
