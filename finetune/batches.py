@@ -8,6 +8,7 @@ a function of the seed and the epoch alone.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -18,8 +19,9 @@ from finetune.features import NO_ROW, TaskData
 # Batches that are sorted together. A window this large leaves few sentences much shorter than the
 # longest of their batch, and this small leaves a batch's neighbours random.
 WINDOW = 50
-# To what multiple lengths of batches are rounded up where XLA compiles for every length.
-COMPILED_STEP = 8
+# How many lengths batches have at most where XLA compiles for every length, which takes longer than
+# what padding costs: the longest one and its halves, 128, 64, 32 and 16.
+_COMPILED_LENGTHS = 4
 _PURPOSES = {"examples": 1, "batches": 2}
 # Examples of a task that are named one by one; the others are only counted.
 _NAMED = 16
@@ -61,14 +63,14 @@ class Batching(NamedTuple):
         pad_to_max_length: pad all batches to that, in plain shuffled order.
         sort: train on batches of examples of about the same length; False: only pad to the longest
             of a random batch.
-        length_step: round the lengths of batches up to a multiple of this.
+        few_lengths: pad batches to one of four lengths.
     """
 
     batch_size: int
     max_seq_length: int
     pad_to_max_length: bool = False
     sort: bool = True
-    length_step: int = 1
+    few_lengths: bool = False
 
     def batches_per_epoch(self, num_rows: int) -> int:
         """Returns the number of batches for all examples; the last one may be filled up."""
@@ -112,8 +114,12 @@ class Batching(NamedTuple):
     def _length(self, lengths: np.ndarray) -> int:
         if self.pad_to_max_length:
             return self.max_seq_length
-        longest = int(lengths.max())
-        return min(-(-longest // self.length_step) * self.length_step, self.max_seq_length)
+        longest = length = int(lengths.max())
+        if self.few_lengths:
+            halves = (self.max_seq_length / 2**k for k in range(1, _COMPILED_LENGTHS))
+            rounded = (8 * math.ceil(half / 8) for half in halves)  # what matrix units like
+            length = min(n for n in (self.max_seq_length, *rounded) if n >= longest)
+        return length
 
 
 def training_dataset(

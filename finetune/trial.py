@@ -24,7 +24,7 @@ from electra_tf2.training.optimizers import ReplicaOptimizer, make_optimizer
 from electra_tf2.training.reports import RunLog, SilentLog
 from electra_tf2.training.schedule import PolynomialDecay
 from electra_tf2.training.trainer import Hooks, Interrupted, Trainer, TrainingRun
-from finetune.batches import COMPILED_STEP, Batching, describe_batch, training_dataset
+from finetune.batches import Batching, describe_batch, training_dataset
 from finetune.evaluation import DevSplit, Evaluation, is_better, score_all
 from finetune.features import TaskData
 from finetune.layerwise_decay import learning_rate_factors
@@ -318,7 +318,7 @@ def _batching(run: Run) -> Batching:
         config.max_seq_length,
         config.pad_to_max_length,
         sort=all(task.sort_by_length for task in run.tasks),
-        length_step=COMPILED_STEP if devices.resolve_xla(config.xla) else 1,
+        few_lengths=devices.resolve_xla(config.xla),
     )
 
 

@@ -32,6 +32,8 @@ DTYPE_POLICIES = {
     "float16": "mixed_float16",
 }
 
+_DETERMINISTIC_FLAG = "--xla_gpu_deterministic_ops=true"
+
 # Compute capability of the first NVIDIA GPUs with matrix units for bfloat16: Ampere.
 _BFLOAT16_CAPABILITY = (8, 0)
 
@@ -79,9 +81,9 @@ def set_arithmetic(precision: Literal["auto"] | Precision, *, deterministic: boo
             runs, or a run and its resumption, agree to the last bit. It can't be taken back.
     """
     tf.config.experimental.enable_tensor_float_32_execution(precision == "tf32")
-    if deterministic:
-        flag = "--xla_gpu_deterministic_ops=true"
-        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
+    if deterministic and not is_deterministic():
+        flags = os.environ.get("XLA_FLAGS", "")
+        os.environ["XLA_FLAGS"] = f"{flags} {_DETERMINISTIC_FLAG}".strip()
         tf.config.experimental.enable_op_determinism()
 
 
@@ -122,8 +124,23 @@ def describe(
         place = f"Worker {workers.index} of {workers.count}{' (chief)' * workers.is_chief}. "
     return (
         f"{place}Devices: {devices} ({replicas} replica{'s' if replicas > 1 else ''}); "
-        f"batch: {global_batch_size} ({global_batch_size // replicas} a replica)"
+        f"batch: {global_batch_size} ({global_batch_size // replicas} a replica){_order_of_sums()}"
     )
+
+
+def _order_of_sums() -> str:
+    """What a GPU's threads do to exact resuming, if nothing is said against it."""
+    if not tf.config.list_physical_devices("GPU") or is_deterministic():
+        return ""
+    return (
+        "; a GPU adds in any order, so runs differ in their last digits, resumed ones too "
+        "(deterministic: true is exact, and slower)"
+    )
+
+
+def is_deterministic() -> bool:
+    """Whether `set_arithmetic` made this process deterministic."""
+    return _DETERMINISTIC_FLAG in os.environ.get("XLA_FLAGS", "")
 
 
 def check_batch_size(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import tensorflow as tf
 
 from electra_tf2.training.compile_cache import number_functions_afresh
-from electra_tf2.training.devices import resolve_precision, resolve_xla
+from electra_tf2.training.devices import is_deterministic, resolve_precision, resolve_xla
 from electra_tf2.training.objective import Objective
 from electra_tf2.training.step import ReplicaStep, StepResult, compiled
 
@@ -241,11 +241,10 @@ class StepLoop:
             # Of these only `_after` waits for the device, and only for the last step.
             with _on_host():
                 go_on = tf.identity(sums.active)
-                with tf.control_dependencies([go_on]):
-                    ready = tf.timestamp()
+                ready = _time_after(go_on)
             batch = next(iterator)
-            with _on_host(), tf.control_dependencies(tf.nest.flatten(self._local(batch))):
-                waited += tf.maximum(tf.timestamp() - ready, 0.0)
+            with _on_host():
+                waited += tf.maximum(_time_after(self._local(batch)) - ready, 0.0)
             with tf.device(device):
                 sums = self._advance(sums, batch, first_step + tf.cast(done, tf.int64))
             return done + 1, go_on, waited, sums
@@ -259,6 +258,14 @@ class StepLoop:
 
 def _on_host():
     return tf.device("CPU:0")
+
+
+def _time_after(values) -> tf.Tensor:
+    """Seconds, once the values are there; 0 where TensorFlow refuses a clock."""
+    if is_deterministic():
+        return tf.constant(0.0, tf.float64)
+    with tf.control_dependencies(tf.nest.flatten(values)):
+        return tf.timestamp()
 
 
 def _float64(value: tf.Tensor) -> tf.Tensor:

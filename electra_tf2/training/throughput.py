@@ -8,6 +8,8 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 
+from electra_tf2.training.devices import is_deterministic
+
 # The names of the figures here: they differ from run to run, even where all others agree.
 MEASURED = ("examples_per_second", "tokens_per_second", "input_wait", "mfu", "peak_memory_gib")
 
@@ -77,8 +79,9 @@ class Throughput:
         found = {
             "examples_per_second": rate,
             "tokens_per_second": rate * self._tokens,
-            "input_wait": waited / seconds,
         }
+        if not is_deterministic():  # there TensorFlow refuses to read the clock within a step
+            found["input_wait"] = waited / seconds
         if self._peak and self._flops:
             found["mfu"] = rate * self._flops / self._peak
         memory = peak_memory_gib()

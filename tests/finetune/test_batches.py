@@ -5,7 +5,6 @@ import pytest
 import tensorflow as tf
 
 from finetune.batches import (
-    COMPILED_STEP,
     WINDOW,
     Batching,
     describe_batch,
@@ -51,10 +50,10 @@ def test_every_example_once_an_epoch(n, pad):
             assert plan.length == (50 if pad else longest)
 
 
-def test_lengths_are_rounded_up_where_asked():
-    lengths = np.array([3, 8, 9, 47, 49])
-    plans = Batching(1, 50, length_step=COMPILED_STEP).by_length(lengths)
-    assert [plan.length for plan in plans] == [50, 48, 16, 8, 8]
+def test_few_lengths_where_each_is_compiled():
+    lengths = np.array([3, 7, 8, 13, 14, 25, 26, 50])
+    plans = Batching(1, 50, few_lengths=True).by_length(lengths)
+    assert [plan.length for plan in plans] == [50, 32, 32, 16, 16, 8, 8, 8]
 
 
 def test_sorting_is_within_windows_and_batches_are_shuffled():

@@ -71,3 +71,14 @@ def test_debug_mode(tiny_data):
     weights = store.load(store.latest()).weights
     assert sum(name.endswith("attention/query/kernel") for name in weights) == 3
     assert weights["electra/layer_2/attention/query/kernel"].shape == (144, 144)
+
+
+@pytest.mark.parametrize("xla", [False, True])
+def test_deterministic_runs_in_processes_of_their_own(tiny_data, plain, xla):
+    """TensorFlow refuses what isn't deterministic, also on a CPU, where nothing else changes."""
+    hparams = HPARAMS | {"deterministic": True, "xla": xla, "precision": "float32"}
+    code, shown = tiny.run(tiny_data, f"deterministic {xla}", **hparams)
+    assert code == 0, shown
+    found = tiny.lines(tiny_data / "models" / f"deterministic {xla}")
+    np.testing.assert_allclose([line["loss"] for line in found], plain, rtol=1e-4)
+    assert "input_wait" not in found[-1] and "examples_per_second" in found[-1]

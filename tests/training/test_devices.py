@@ -50,7 +50,7 @@ def test_batches_that_can_not(size, replicas, micro, multiple):
     assert f"multiple of {multiple}" in info.value.remedy
 
 
-PRECISIONS = ("float32", "bfloat16", "float16")
+PRECISIONS = ("float32", "tf32", "bfloat16", "float16")
 
 
 @pytest.fixture
