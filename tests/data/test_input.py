@@ -172,7 +172,7 @@ print(int(number), number.device[-5:], made.numpy() >= 2)
 """
 
 
-def test_the_next_batch_goes_to_the_device_before_it_is_asked_for():
+def test_batches_are_on_the_device_and_drawn_ahead():
     command = [sys.executable, "-c", READS_AHEAD]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.stdout.split() == ["0", "CPU:1", "True"], done.stderr[-2000:]
