@@ -56,6 +56,7 @@ typecheck: $(VENV)/.installed-test
 benchmarks: $(VENV)/.installed-interop
 	$(PYTHON) benchmarks/tokenization.py
 	$(PYTHON) benchmarks/dataset.py
+	$(PYTHON) benchmarks/input.py
 	$(PYTHON) benchmarks/pretraining_step.py
 	$(PYTHON) benchmarks/finetuning.py
 	$(PYTHON) benchmarks/encode.py

@@ -106,7 +106,8 @@ class DocumentFiles(RecordFiles):
         rule = self.rule(EVALUATION_SEED, max_seq_length)
         # A few batches, made at once: they are few megabytes.
         wanted = max_batches * global_batch_size if max_batches else None
-        examples = tf.data.Dataset.from_tensor_slices(_first_examples(self, rule, wanted))
+        with tf.device("CPU"):  # they would go to a GPU first
+            examples = tf.data.Dataset.from_tensor_slices(_first_examples(self, rule, wanted))
 
         def fill_up(*batch: tf.Tensor) -> tuple[tf.Tensor, ...]:
             missing = global_batch_size - tf.shape(batch[0])[0]
@@ -206,10 +207,13 @@ class BackgroundProducer:
 
     def _produce(self) -> None:
         try:
-            for arrays in self._make_arrays():
-                if self._stopped:
-                    return
-                self._queue.enqueue([tf.convert_to_tensor(array) for array in arrays])
+            # Where there is a GPU, operations outside of a graph would go there, between the steps
+            # of training, and every array too, only to come back to the queue.
+            with tf.device("CPU"):
+                for arrays in self._make_arrays():
+                    if self._stopped:
+                        return
+                    self._queue.enqueue([tf.convert_to_tensor(array) for array in arrays])
         except tf.errors.CancelledError:
             return  # closed while it waited for room
         except Exception as error:

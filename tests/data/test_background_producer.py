@@ -29,6 +29,22 @@ def test_arrays_come_in_order():
     producer.stop()
 
 
+def test_a_gpu_is_left_to_training():
+    """Without a device of the thread's own, TensorFlow would choose a GPU where there is one."""
+    from tensorflow.python.eager import context
+
+    chosen = []
+
+    def note_and_make():
+        chosen.append(context.context().device_name)
+        yield arrays(0)
+
+    producer = BackgroundProducer(note_and_make, SPECS)
+    next(iter(producer.dataset()))
+    producer.stop()
+    assert [str(name)[-5:] for name in chosen] == ["CPU:0"]
+
+
 def test_an_error_is_kept_for_the_reader(capfd):
     def failing():
         yield arrays(0)

@@ -2,6 +2,8 @@
 
 import itertools
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -148,6 +150,32 @@ def test_a_strategy_gets_the_global_batch(files):
     batch = next(iter(distributed))
     rows = np.concatenate(strategy.experimental_local_results(batch["input_ids"]))
     assert rows[:, 0].tolist() == stream(files, 4, position=5)
+
+
+# Devices are split before TensorFlow is initialized, hence a process of its own.
+READS_AHEAD = """
+import time
+import tensorflow as tf
+from electra_tf2.training.loop import distributed_iterator
+
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+with tf.device("CPU:0"):
+    made = tf.Variable(0)
+numbers = tf.data.Dataset.range(100).map(lambda number: (number, made.assign_add(1)))
+iterator = distributed_iterator(tf.distribute.OneDeviceStrategy("/cpu:1"), lambda _: numbers)
+number, _ = next(iterator)
+last = time.monotonic() + 20
+while made.numpy() < 2 and time.monotonic() < last:
+    time.sleep(0.01)
+print(int(number), number.device[-5:], made.numpy() >= 2)
+"""
+
+
+def test_batches_are_on_the_device_and_drawn_ahead():
+    command = [sys.executable, "-c", READS_AHEAD]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.stdout.split() == ["0", "CPU:1", "True"], done.stderr[-2000:]
 
 
 def evaluate(files, batch, max_batches=None, input_context=None):
