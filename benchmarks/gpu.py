@@ -253,8 +253,8 @@ def shown(result: Result) -> str:
     if "seconds" in result:
         return f"{result['seconds']:.1f} s"
     more = [f"first step {result['first']:.1f} s"] if "first" in result else []
-    more += [in_gb(result["memory"])] if result.get("memory") else []
-    return ", ".join([f"{result['rate']:,.1f} examples/s", *more])
+    more += [in_gib(result.get("memory"))]
+    return ", ".join(filter(None, [f"{result['rate']:,.1f} examples/s", *more]))
 
 
 def verdict(result: Result) -> str:
@@ -262,9 +262,9 @@ def verdict(result: Result) -> str:
     return "right" if result["right"] else "WRONG"
 
 
-def in_gb(count: float) -> str:
-    """Returns a number of bytes as the tables show it."""
-    return f"{count / 1e9:.1f} GB"
+def in_gib(memory: float | None) -> str:
+    """Returns memory in GiB as the tables show it; nothing if it wasn't measured."""
+    return f"{memory:.1f} GiB" if memory else ""
 
 
 def print_tables(done: list[tuple[Job, Result]], machine: Result) -> None:
@@ -302,7 +302,7 @@ def training_row(job: Job, result: Result, ours: float | None, peak: float) -> s
         operations = f"{result['operations']:,}" if "operations" in result else ""
         ratio = f"**{ours / rate:.2f} ×**" if ours and job.who != OURS else ""
         cells += [f"{rate:,.0f}", f"{rate * length:,.0f}", f"{rate * flops / peak:.1%}"]
-        cells += [f"{result['first']:.0f} s", in_gb(result["memory"]) if result["memory"] else ""]
+        cells += [f"{result['first']:.0f} s", in_gib(result["memory"])]
         cells += [operations, ratio]
     return f"| {' | '.join(cells)} |"
 

@@ -32,7 +32,6 @@ TOLERANCES = {"losses": 1e-4, "gradient norm": 1e-3, "weights": 0.02}
 TINY = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
 _NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 _NO_OPERATION = ("Const", "Identity", "NoOp", "Placeholder", "_Arg", "_Retval")
-_LOOPS = ("While", "StatelessWhile")
 
 
 def configure(size: str, length: int, **hparams: Any) -> PretrainingConfig:
@@ -60,7 +59,7 @@ def flops_of_example(size: str, length: int) -> float:
     from electra_tf2.compute import example_flops, pretraining_flops
 
     config = configure(size, length)
-    return 3 * example_flops(pretraining_flops(config, config.network())).products
+    return example_flops(pretraining_flops(config, config.network())).training_products
 
 
 def look_at_machine() -> dict[str, Any]:
@@ -158,13 +157,13 @@ def measure_ours(
         xla: the hparam.
 
     Returns:
-        "rate": examples/s, "first": seconds of the first step, "memory": GPU's peak in bytes, or
-        None, "programs" and "operations": see `count_operations`.
+        "rate": examples/s; "first": seconds of the first step; "memory": its peak in GiB, on the
+        GPU if there is one; "programs" and "operations": see `count_operations`.
     """
-    import tensorflow as tf
     from pretraining_step_ours import make_training, time_calls
 
     from electra_tf2.training.devices import make_strategy, resolve_xla
+    from electra_tf2.training.throughput import peak_memory_gib
 
     config = configure(size, length, xla=xla)
     training = make_training(
@@ -175,8 +174,7 @@ def measure_ours(
         jit_compile=resolve_xla(config.xla),
     )
     found = _rate_and_first(time_calls(training, n_steps), n_steps, batch_size, seconds)
-    if tf.config.list_physical_devices("GPU"):
-        found["memory"] = tf.config.experimental.get_memory_info("GPU:0")["peak"]
+    found["memory"] = peak_memory_gib()
     programs, operations = count_operations(training)
     return found | {"programs": programs, "operations": operations}
 
@@ -194,7 +192,7 @@ def measure_peer(
     """Trains with transformers and PyTorch at their best (see pretraining_step_torch.py).
 
     Arguments and results are those of `measure_ours`, besides: `compiled`, whether through
-    `torch.compile`; `device`, "cuda" or "cpu".
+    `torch.compile`; `device`, "cuda" or "cpu", of which the memory isn't measured.
     """
     import torch
     from pretraining_step_torch import training_calls
@@ -211,7 +209,7 @@ def measure_peer(
     )
     found = _rate_and_first(calls, n_steps, batch_size, seconds)
     if device == "cuda":
-        found["memory"] = torch.cuda.max_memory_allocated()
+        found["memory"] = torch.cuda.max_memory_allocated() / 2**30
     return found
 
 
@@ -258,16 +256,20 @@ def count_operations(training: Training) -> tuple[int, int]:
                 operations += 1
         return programs, operations
 
-    def body_of_loop(nodes):
+    def find_loop(nodes):
         for node in nodes:
-            if node.op in _LOOPS:
-                return functions[node.attr["body"].func.name].node_def
+            if node.op == "While":
+                return node
             called = functions.get(node.attr["f"].func.name) if "f" in node.attr else None
-            if called is not None and (body := body_of_loop(called.node_def)):
-                return body
+            if called is not None and (loop := find_loop(called.node_def)):
+                return loop
         return None
 
-    return count(body_of_loop(graph.node) or graph.node)
+    loop = find_loop(graph.node)
+    if loop is None:
+        raise ValueError("There is no loop over steps in the graph.")
+    parts = [count(functions[loop.attr[part].func.name].node_def) for part in ("cond", "body")]
+    return sum(programs for programs, _ in parts), sum(others for _, others in parts)
 
 
 def measure_input(segmentation: str, length: int, batch_size: int, *, size: int, seconds: float):
