@@ -19,9 +19,8 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pretraining_step_ours import Training
-
     from configure_pretraining import PretrainingConfig
+    from electra_tf2.data.input import TrainingFiles
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -31,7 +30,6 @@ TOLERANCES = {"losses": 1e-4, "gradient norm": 1e-3, "weights": 0.02}
 # pretraining_step_torch.py.
 TINY = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
 _NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-_NO_OPERATION = ("Const", "Identity", "NoOp", "Placeholder", "_Arg", "_Retval")
 
 
 def configure(size: str, length: int, **hparams: Any) -> PretrainingConfig:
@@ -145,7 +143,14 @@ def run_conformance() -> dict[str, Any]:
 
 
 def measure_ours(
-    size: str, length: int, batch_size: int, *, seconds: float, n_steps: int, xla: bool | str
+    size: str,
+    length: int,
+    batch_size: int,
+    *,
+    seconds: float,
+    n_steps: int,
+    xla: bool | str,
+    cache: str,
 ) -> dict[str, Any]:
     """Trains with this project's engine in bfloat16.
 
@@ -155,16 +160,20 @@ def measure_ours(
         seconds: how long to measure.
         n_steps: of a graph call, at the end of which the device is waited for.
         xla: the hparam.
+        cache: folder of compiled programs, kept there for who comes next.
 
     Returns:
         "rate": examples/s; "first": seconds of the first step; "memory": its peak in GiB, on the
         GPU if there is one; "programs" and "operations": see `count_operations`.
     """
-    from pretraining_step_ours import make_training, time_calls
+    from pretraining_step_ours import count_operations, make_training, time_calls
 
+    from electra_tf2.training.compile_cache import open_compile_cache, seal_programs
     from electra_tf2.training.devices import make_strategy, resolve_xla
+    from electra_tf2.training.environment import describe_machine
     from electra_tf2.training.throughput import peak_memory_gib
 
+    open_compile_cache(cache, describe_machine())  # before TensorFlow looks for devices
     config = configure(size, length, xla=xla)
     training = make_training(
         make_strategy("one_device"),
@@ -174,6 +183,7 @@ def measure_ours(
         jit_compile=resolve_xla(config.xla),
     )
     found = _rate_and_first(time_calls(training, n_steps), n_steps, batch_size, seconds)
+    seal_programs()
     found["memory"] = peak_memory_gib()
     programs, operations = count_operations(training)
     return found | {"programs": programs, "operations": operations}
@@ -235,44 +245,9 @@ def look_at_peer() -> dict[str, Any]:
     return {"versions": versions, "gpu": torch.cuda.is_available()}
 
 
-def count_operations(training: Training) -> tuple[int, int]:
-    """Returns how many compiled programs a step of the loop runs, and how many other operations."""
-    import tensorflow as tf
-
-    call = tf.function(lambda: training.loop(training.iterator, 0, 1), autograph=False)
-    graph = call.get_concrete_function().graph.as_graph_def()
-    functions = {function.signature.name: function for function in graph.library.function}
-
-    def count(nodes) -> tuple[int, int]:
-        programs = operations = 0
-        for node in nodes:
-            called = functions.get(node.attr["f"].func.name) if "f" in node.attr else None
-            if called is not None and called.attr["_XlaMustCompile"].b:
-                programs += 1
-            elif called is not None:
-                inside = count(called.node_def)
-                programs, operations = programs + inside[0], operations + inside[1]
-            elif node.op not in _NO_OPERATION:
-                operations += 1
-        return programs, operations
-
-    def find_loop(nodes):
-        for node in nodes:
-            if node.op == "While":
-                return node
-            called = functions.get(node.attr["f"].func.name) if "f" in node.attr else None
-            if called is not None and (loop := find_loop(called.node_def)):
-                return loop
-        return None
-
-    loop = find_loop(graph.node)
-    if loop is None:
-        raise ValueError("There is no loop over steps in the graph.")
-    parts = [count(functions[loop.attr[part].func.name].node_def) for part in ("cond", "body")]
-    return sum(programs for programs, _ in parts), sum(others for _, others in parts)
-
-
-def measure_input(segmentation: str, length: int, batch_size: int, *, size: int, seconds: float):
+def measure_input(
+    segmentation: str, length: int, batch_size: int, *, size: int, seconds: float
+) -> dict[str, Any]:
     """Draws batches of a generated data set as training does, without training on them.
 
     Args:
@@ -287,26 +262,11 @@ def measure_input(segmentation: str, length: int, batch_size: int, *, size: int,
     """
     import tensorflow as tf
 
-    import build_pretraining_dataset
-    from electra_tf2.data.input import open_training_files
-    from electra_tf2.text.normalization import UNCASED
-    from electra_tf2.text.vocabulary import load_vocabulary
     from electra_tf2.training.devices import make_strategy
     from electra_tf2.training.loop import distributed_iterator
 
     with tempfile.TemporaryDirectory() as folder:
-        vocab_file, records = _write_corpus(Path(folder), size), os.path.join(folder, "records")
-        flags = ["--corpus-dir", os.path.join(folder, "corpus"), "--output-dir", records]
-        flags += ["--vocab-file", vocab_file, "--num-out-files", "16"]
-        shape = {"static": ["--max-seq-length", str(length)], "dynamic": []}[segmentation]
-        build_pretraining_dataset.main([*flags, "--segmentation", segmentation, *shape])
-        files = open_training_files(
-            os.path.join(records, "pretrain_data.tfrecord*"),
-            segmentation=segmentation,  # pyright: ignore[reportArgumentType]
-            max_seq_length=length,
-            vocabulary=load_vocabulary(vocab_file),
-            casing=UNCASED,
-        )
+        files = _build_data(Path(folder), segmentation, length, size)
         iterator = distributed_iterator(
             make_strategy("one_device"),
             lambda context: files.training_dataset(
@@ -327,6 +287,27 @@ def measure_input(segmentation: str, length: int, batch_size: int, *, size: int,
         rate = drawn / (time.perf_counter() - start)
         files.close()
     return {"rate": rate}
+
+
+def _build_data(folder: Path, segmentation: str, length: int, size: int) -> TrainingFiles:
+    """Builds the data set of `measure_input` by the program for it."""
+    import build_pretraining_dataset
+    from electra_tf2.data.input import open_training_files
+    from electra_tf2.text.normalization import UNCASED
+    from electra_tf2.text.vocabulary import load_vocabulary
+
+    vocab_file, records = _write_corpus(folder, size), str(folder / "records")
+    flags = ["--corpus-dir", str(folder / "corpus"), "--output-dir", records]
+    flags += ["--vocab-file", vocab_file, "--num-out-files", "16", "--segmentation", segmentation]
+    flags += ["--max-seq-length", str(length)] if segmentation == "static" else []
+    build_pretraining_dataset.main(flags)
+    return open_training_files(
+        os.path.join(records, "pretrain_data.tfrecord*"),
+        segmentation=segmentation,  # pyright: ignore[reportArgumentType]
+        max_seq_length=length,
+        vocabulary=load_vocabulary(vocab_file),
+        casing=UNCASED,
+    )
 
 
 def _write_corpus(folder: Path, size: int) -> str:
@@ -352,15 +333,16 @@ def _write_vocabulary(folder: Path, words) -> str:
     return str(path)
 
 
-def measure_finetuning(size: str, sentences: int) -> dict[str, Any]:
+def measure_finetuning(size: str, sentences: int, cache: str) -> dict[str, Any]:
     """Fine-tunes random weights for three epochs on sentences of CoLA's lengths, and scores them.
 
     Args:
         size: "small" or "tiny".
         sentences: to train on; there are an eighth of them beside, to score.
+        cache: as in `measure_ours`.
 
     Returns:
-        "seconds": of the whole program. "trained": sentences a training epoch.
+        "seconds": of the whole program.
     """
     import numpy as np
     from finetuning import read_lengths
@@ -382,12 +364,13 @@ def measure_finetuning(size: str, sentences: int) -> dict[str, Any]:
             "init_checkpoint": None,
             "vocab_size": vocab_size,
             "model_hparam_overrides": TINY if size == "tiny" else {},
+            "compile_cache": cache,
         }
         command = [sys.executable, str(ROOT / "run_finetuning.py"), "--data-dir", name]
         command += ["--model-name", "benchmark", "--hparams", json.dumps(hparams)]
         start = time.perf_counter()
         subprocess.run(command, check=True, stdout=sys.stderr)
-        return {"seconds": time.perf_counter() - start, "trained": sentences}
+        return {"seconds": time.perf_counter() - start}
 
 
 MEASURED: dict[str, Callable[..., dict[str, Any]]] = {

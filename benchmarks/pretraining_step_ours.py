@@ -20,6 +20,7 @@ from electra_tf2.training.schedule import PolynomialDecay
 from electra_tf2.training.step import ReplicaStep
 
 _STEPS_PER_CALL = 4
+_NO_OPERATION = ("Const", "Identity", "NoOp", "Placeholder", "_Arg", "_Retval")
 
 
 class Training(NamedTuple):
@@ -130,6 +131,41 @@ def time_calls(training: Training, n_steps: int) -> Iterator[float]:
             raise FloatingPointError(f"Our loss is {float(window.last.loss)}.")
         yield time.perf_counter() - start
         step += n_steps
+
+
+def count_operations(training: Training) -> tuple[int, int]:
+    """Returns how many compiled programs a step of the loop runs, and how many other operations."""
+    call = tf.function(lambda: training.loop(training.iterator, 0, 1), autograph=False)
+    graph = call.get_concrete_function().graph.as_graph_def()
+    functions = {function.signature.name: function for function in graph.library.function}
+
+    def count(nodes) -> tuple[int, int]:
+        programs = operations = 0
+        for node in nodes:
+            called = functions.get(node.attr["f"].func.name) if "f" in node.attr else None
+            if called is not None and called.attr["_XlaMustCompile"].b:
+                programs += 1
+            elif called is not None:
+                inside = count(called.node_def)
+                programs, operations = programs + inside[0], operations + inside[1]
+            elif node.op not in _NO_OPERATION:
+                operations += 1
+        return programs, operations
+
+    def find_loop(nodes):
+        for node in nodes:
+            if node.op == "While":
+                return node
+            called = functions.get(node.attr["f"].func.name) if "f" in node.attr else None
+            if called is not None and (loop := find_loop(called.node_def)):
+                return loop
+        return None
+
+    loop = find_loop(graph.node)
+    if loop is None:
+        raise ValueError("There is no loop over steps in the graph.")
+    parts = [count(functions[loop.attr[part].func.name].node_def) for part in ("cond", "body")]
+    return sum(programs for programs, _ in parts), sum(others for _, others in parts)
 
 
 def make_objective(
