@@ -8,7 +8,7 @@ tokens, beside transformers + PyTorch (sdpa, fused AdamW, only masked positions 
 vocabulary; compiled, and as it is); the input pipeline alone; and fine-tuning ELECTRA-small by
 run_finetuning.py for three epochs of a table of CoLA's size. Everything runs in a process of its
 own. Results are printed as they come, and at the end as tables for docs/results.md. What fails or
-isn't reached in time is said in its row. The exit code is 1 where something computes wrong.
+isn't reached in time is said in its row. The exit code is 1 unless all comparisons are right.
 
 The peer needs transformers and PyTorch (`pip install .[interop]`); without them it is left out.
 
@@ -38,6 +38,7 @@ sys.path.insert(0, str(ROOT))  # so that it measures this checkout, whether or n
 OURS, AGAIN = "electra-tf2", "electra-tf2, started again"
 COMPILED, EAGER = "transformers, compiled", "transformers, eager"
 SENTENCES = 8551  # CoLA's training set
+CHECKS = ("correctness", "conformance")
 LEAST_SECONDS = 5  # with less time left, no process is started
 Result = dict[str, Any]
 
@@ -97,20 +98,18 @@ def main(argv: list[str] | None = None) -> None:
             "'electra-tf2[cuda]') and look at nvidia-smi; --cpu-smoke tries this script on the CPU."
         )
     peer = find_peer(flags)
-    versions = ", ".join(filter(None, (machine["versions"], peer)))
-    print(
-        f"{machine['gpu'] or 'CPU'}; {versions}; {machine['peak'] / 1e12:,.2f} TFLOP/s in bfloat16"
-    )
+    machine["versions"] = ", ".join(filter(None, (machine["versions"], peer)))
+    print(headline(machine), flush=True)
     with tempfile.TemporaryDirectory() as cache:
         found = [job for job in plan(flags, cache) if peer or job.kind != "peer"]
         done = do_jobs([job for job in found if flags.only in job.name], flags, machine, deadline)
-    if any(result.get("right") is False for result in done):
+    if not all(result.get("right") for job, result in done if job.kind in CHECKS):
         sys.exit(1)
 
 
 def do_jobs(
     jobs: list[Job], flags: argparse.Namespace, machine: Result, deadline: float
-) -> list[Result]:
+) -> list[tuple[Job, Result]]:
     """Does the jobs, prints each one's result, and the tables even if it is stopped."""
     done: list[tuple[Job, Result]] = []
     try:
@@ -119,7 +118,7 @@ def do_jobs(
             print(f"[{len(done)}/{len(jobs)}] {job.name}: {shown(done[-1][1])}", flush=True)
     finally:
         print_tables(done, machine)
-    return [result for _, result in done]
+    return done
 
 
 def parse_flags(argv: list[str] | None) -> argparse.Namespace:
@@ -221,18 +220,14 @@ def run_job(job: Job, flags: argparse.Namespace, seconds: float, report: bool = 
         return {"error": "not started, out of time"}
     python = shlex.split(flags.peer_python) if job.kind.startswith("peer") else [sys.executable]
     command = [*python, __file__, "--child", job.kind, json.dumps(job.arguments)]
-    environment = {
-        "TF_CPP_MIN_LOG_LEVEL": "2",
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
-    }
-    if flags.cpu_smoke:
-        environment["CUDA_VISIBLE_DEVICES"] = "-1"
-    if job.kind in ("correctness", "conformance"):
-        environment["NVIDIA_TF32_OVERRIDE"] = "0"
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     # In a session of its own, so that the processes that it starts can be ended with it.
-    process = subprocess.Popen(command, env=environment, start_new_session=True, **pipes)
+    try:
+        process = subprocess.Popen(
+            command, env=environment(job, flags), start_new_session=True, **pipes
+        )
+    except OSError as error:
+        return {"error": str(error)}
     try:
         output, said = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
@@ -246,6 +241,20 @@ def run_job(job: Job, flags: argparse.Namespace, seconds: float, report: bool = 
     if report:
         print("\n".join(said.splitlines()[-15:]), file=sys.stderr, flush=True)
     return {"error": reason(process.returncode, said)}
+
+
+def environment(job: Job, flags: argparse.Namespace) -> dict[str, str]:
+    """Returns the variables of a job's process."""
+    variables = {
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
+    }
+    if flags.cpu_smoke:
+        variables["CUDA_VISIBLE_DEVICES"] = "-1"
+    if job.kind in CHECKS:
+        variables["NVIDIA_TF32_OVERRIDE"] = "0"
+    return variables
 
 
 def reason(code: int, said: str) -> str:
@@ -274,6 +283,12 @@ def shown(result: Result) -> str:
     return ", ".join(filter(None, [f"{result['rate']:,.1f} examples/s", *more]))
 
 
+def headline(machine: Result) -> str:
+    """Returns a line on what is measured on."""
+    peak = machine["peak"] / 1e12
+    return f"{machine['gpu'] or 'CPU'}; {machine['versions']}; {peak:,.2f} TFLOP/s in bfloat16"
+
+
 def verdict(result: Result) -> str:
     """Returns what a check found."""
     return "right" if result["right"] else "WRONG"
@@ -287,9 +302,10 @@ def in_gib(memory: float | None) -> str:
 def print_tables(done: list[tuple[Job, Result]], machine: Result) -> None:
     """Prints the results for docs/results.md."""
     training = [(job, result) for job, result in done if job.kind in ("ours", "peer")]
-    checks = [(job, result) for job, result in done if job.kind in ("correctness", "conformance")]
+    checks = [(job, result) for job, result in done if job.kind in CHECKS]
     others = [(job, result) for job, result in done if job.kind in ("input", "finetuning")]
     peak = machine["peak"]
+    print(f"\n{headline(machine)}")
     if training:
         print(
             "\n| | examples/s | tokens/s | MFU | first step | memory | beside compiled programs "

@@ -85,14 +85,25 @@ def test_what_fails_is_said_in_its_row_and_the_rest_goes_on(gpu, jobs, capsys):
     assert found[f"{title}: transformers, compiled"][-1] == ""  # nothing to compare with
 
 
-def test_what_computes_wrong_is_an_error(gpu, jobs, capsys):
-    jobs["correctness", "small"] = {"differences": [{"losses": 0.1}], "right": False}
+@pytest.mark.parametrize(
+    ("result", "row"),
+    [
+        (
+            {"differences": [{"losses": 0.1}], "right": False},
+            "WRONG (losses 1.0e-01)",
+        ),
+        ({"error": "out of memory"}, "out of memory"),
+    ],
+    ids=["wrong", "not done"],
+)
+def test_what_is_not_right_is_an_error(gpu, jobs, capsys, result, row):
+    jobs["correctness", "small"] = result
     with pytest.raises(SystemExit) as ended:
         gpu.main(["--quick"])
     assert ended.value.code == 1
     found = rows(capsys.readouterr().out)
     assert found["correctness: tiny"][0].startswith("right")
-    assert found["correctness: small"] == ["WRONG (losses 1.0e-01)"]
+    assert found["correctness: small"] == [row]
     assert found["small, 128 tokens, batch 128: electra-tf2"][0] == "1,000"
 
 
@@ -121,6 +132,8 @@ def test_jobs_that_fail_hang_or_come_too_late(gpu, monkeypatch):
     failed = gpu.run_job(gpu.Job("ours", "", {"size": "huge"}), flags, 60)
     assert "measure_ours" in failed["error"]  # the arguments are wrong
     assert "not started" in gpu.run_job(gpu.Job("peer", ""), flags, 1)["error"]
+    nowhere = gpu.parse_flags(["--peer-python", "no-such-python"])
+    assert "no-such-python" in gpu.run_job(gpu.Job("peer", ""), nowhere, 60)["error"]
     monkeypatch.setattr(gpu, "LEAST_SECONDS", 0)
     assert "out of time" in gpu.run_job(gpu.Job("peer", ""), flags, 0.3)["error"]
     assert gpu.reason(1, "2 warnings\nRESOURCE_EXHAUSTED: no room\nlast") == "out of memory"
