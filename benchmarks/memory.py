@@ -176,26 +176,36 @@ def write_corpora(folder: Path, data_dir: Path | None) -> tuple[Path, Path]:
             shutil.copytree(data_dir / "corpus", folder / "more" / str(copy))
         return data_dir / "corpus", folder / "more"
     random = np.random.default_rng(0)
-    letters = np.array(list(string.ascii_lowercase))
-    words = np.array(
-        ["".join(random.choice(letters, size=n)) for n in random.integers(2, 11, GENERATED_WORDS)]
-    )
-    share = 1 / np.arange(1, GENERATED_WORDS + 1)  # as in English: the r-th word is 1/r as frequent
+    words, share = make_words(random)
     for number in range(MORE):
         place = folder / "more" / f"{number}.txt"
         place.parent.mkdir(exist_ok=True)
-        write_text(place, random, words, share / share.sum())
+        write_text(place, random, words, share)
     (folder / "once").mkdir()
     shutil.copy(folder / "more" / "0.txt", folder / "once")
     return folder / "once", folder / "more"
 
 
+def make_words(
+    random: np.random.Generator, count: int = GENERATED_WORDS
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns words, and how frequent each is: as in English, the r-th word 1/r as the first."""
+    letters = np.array(list(string.ascii_lowercase))
+    words = ["".join(random.choice(letters, size=n)) for n in random.integers(2, 11, count)]
+    share = 1 / np.arange(1, count + 1)
+    return np.array(words), share / share.sum()
+
+
 def write_text(
-    path: Path, random: np.random.Generator, words: np.ndarray, share: np.ndarray
+    path: Path,
+    random: np.random.Generator,
+    words: np.ndarray,
+    share: np.ndarray,
+    size: int = GENERATED_BYTES,
 ) -> None:
-    """Writes documents of 20 lines of words to a file."""
+    """Writes documents of 20 lines of words to a file, `size` bytes or a little more."""
     with open(path, "w") as file:
-        while file.tell() < GENERATED_BYTES:
+        while file.tell() < size:
             lines = random.choice(words, size=(1000, 20), p=share)
             for number, line in enumerate(lines):
                 file.write(" ".join(line) + ("\n\n" if number % 20 == 19 else "\n"))

@@ -1,4 +1,4 @@
-"""The peer of `pretraining_step.py`: one ELECTRA-small training step with transformers and PyTorch.
+"""The peer of `pretraining_step.py` and `gpu.py`: training steps with transformers and PyTorch.
 
 transformers has the two networks but no pre-training objective, so masking, sampling and the loss
 are written here, with as few operations as they take. Two variants:
@@ -13,7 +13,9 @@ Either is run as it is or through `torch.compile`, in float32 or under bfloat16 
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -25,6 +27,24 @@ VOCAB_SIZE = 30522
 MASK_ID = 103
 MASK_PROB = 0.15
 DISC_WEIGHT = 50.0
+BATCHES = 16  # different ones, on the device before the clock starts
+
+
+class Sizes(NamedTuple):
+    """Of the two networks; both have the same number of layers, and heads of the same width."""
+
+    hidden: int
+    generator_hidden: int
+    embedding: int
+    layers: int = 12
+    head: int = 64
+
+
+SIZES = {
+    "tiny": Sizes(64, 32, embedding=16, layers=2, head=32),
+    "small": Sizes(256, 64, embedding=128),
+    "base": Sizes(768, 256, embedding=768),
+}
 
 Variant = Literal["shipped", "best"]
 Precision = Literal["float32", "bfloat16"]
@@ -39,18 +59,20 @@ class Masked(NamedTuple):
 
 
 class Pair(torch.nn.Module):
-    """Generator and discriminator of ELECTRA-small with shared embeddings, and their joint loss.
+    """Generator and discriminator with shared embeddings, and their joint loss.
 
     Args:
         variant: where the generator projects to the vocabulary; see the top of this file.
         attention: transformers' name of the attention implementation, "sdpa" or "eager".
+        size: a key of `SIZES`.
     """
 
-    def __init__(self, variant: Variant, attention: str = "sdpa"):
+    def __init__(self, variant: Variant, attention: str = "sdpa", size: str = "small"):
         super().__init__()
         self.variant = variant
-        self.discriminator = ElectraForPreTraining(_config(256, heads=4, attention=attention))
-        self.generator = ElectraForMaskedLM(_config(64, heads=1, attention=attention))
+        sizes = SIZES[size]
+        self.discriminator = ElectraForPreTraining(_config(sizes, sizes.hidden, attention))
+        self.generator = ElectraForMaskedLM(_config(sizes, sizes.generator_hidden, attention))
         self.generator.electra.embeddings = self.discriminator.electra.embeddings
         self.generator.generator_lm_head.weight = (
             self.discriminator.electra.embeddings.word_embeddings.weight
@@ -98,11 +120,12 @@ class Pair(torch.nn.Module):
 def mask_tokens(ids: torch.Tensor, mask: torch.Tensor) -> Masked:
     """Draws 15 % of the positions; 85 % of them become [MASK]. The first and last stay."""
     count = round(MASK_PROB * ids.shape[1])
-    draws = torch.rand(ids.shape).masked_fill(mask == 0, -1.0)
+    draws = torch.rand(ids.shape, device=ids.device).masked_fill(mask == 0, -1.0)
     draws[:, 0] = draws[:, -1] = -1.0
     positions = draws.topk(count).indices
     originals = ids.gather(1, positions)
-    shown = torch.where(torch.rand(positions.shape) < 0.85, MASK_ID, originals)
+    hidden = torch.rand(positions.shape, device=ids.device) < 0.85
+    shown = torch.where(hidden, MASK_ID, originals)
     return Masked(ids.scatter(1, positions, shown), positions, originals)
 
 
@@ -116,7 +139,45 @@ def measure_peer(
     length: int = 128,
     seconds: float = 10.0,
 ) -> float:
-    """Trains on random batches for a while.
+    """Trains ELECTRA-small on the CPU for a while.
+
+    Args:
+        variant, compiled, precision, attention, batch_size, length: see `training_calls`.
+        seconds: how long to measure, after three steps that don't count.
+
+    Returns:
+        Examples per second: batch_size over the median time of a step.
+    """
+    steps = training_calls(
+        variant,
+        compiled=compiled,
+        precision=precision,
+        attention=attention,
+        batch_size=batch_size,
+        length=length,
+    )
+    for _ in range(3):
+        next(steps)
+    times: list[float] = []
+    begin = time.perf_counter()
+    while time.perf_counter() - begin < seconds:
+        times.append(next(steps))
+    return batch_size / float(np.median(times))
+
+
+def training_calls(
+    variant: Variant,
+    *,
+    compiled: bool,
+    precision: Precision,
+    attention: str = "sdpa",
+    batch_size: int = 16,
+    length: int = 128,
+    size: str = "small",
+    device: str = "cpu",
+    n_steps: int = 1,
+) -> Iterator[float]:
+    """Trains on random batches without end.
 
     Args:
         variant: where the generator projects to the vocabulary.
@@ -125,49 +186,45 @@ def measure_peer(
         attention: transformers' attention implementation.
         batch_size: rows per step.
         length: tokens per row.
-        seconds: how long to measure, after three steps that don't count.
+        size: a key of `SIZES`.
+        device: "cpu" or "cuda".
+        n_steps: after so many steps the device is waited for.
 
-    Returns:
-        Examples per second: batch_size over the median time of a step.
+    Yields:
+        The seconds of `n_steps` steps; the first ones compile.
     """
     torch.manual_seed(0)
-    pair = Pair(variant, attention).train()
+    pair = Pair(variant, attention, size).to(device).train()
     loss_of = torch.compile(pair) if compiled else pair
     parameters = list(pair.parameters())
     optimizer = torch.optim.AdamW(parameters, lr=1e-4, eps=1e-6, weight_decay=0.01, fused=True)
-    random = np.random.default_rng(0)
-
-    def step() -> None:
-        ids = torch.from_numpy(random.integers(1000, VOCAB_SIZE, (batch_size, length)))
-        mask = torch.ones_like(ids)
-        segments = (torch.arange(length) >= length // 2).long().expand(batch_size, length)
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
-            loss = loss_of(ids, mask, segments)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        if not torch.isfinite(loss):
-            raise FloatingPointError(f"The peer's loss is {loss.item()}.")
-
-    for _ in range(3):
-        step()
-    times: list[float] = []
-    begin = time.perf_counter()
-    while time.perf_counter() - begin < seconds:
+    batches = torch.randint(1000, VOCAB_SIZE, (BATCHES, batch_size, length), device=device)
+    mask = torch.ones_like(batches[0])
+    segments = (torch.arange(length, device=device) >= length // 2).long().expand_as(mask)
+    number = 0
+    while True:
         start = time.perf_counter()
-        step()
-        times.append(time.perf_counter() - start)
-    return batch_size / float(np.median(times))
+        for _ in range(n_steps):
+            number += 1
+            with torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16"):
+                loss = loss_of(batches[number % BATCHES], mask, segments)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        value = loss.item()  # waits for the device
+        if not math.isfinite(value):
+            raise FloatingPointError(f"The peer's loss is {value}.")
+        yield time.perf_counter() - start
 
 
-def _config(hidden_size: int, *, heads: int, attention: str) -> ElectraConfig:
+def _config(sizes: Sizes, hidden_size: int, attention: str) -> ElectraConfig:
     return ElectraConfig(
         vocab_size=VOCAB_SIZE,
-        embedding_size=128,
+        embedding_size=sizes.embedding,
         hidden_size=hidden_size,
-        num_hidden_layers=12,
-        num_attention_heads=heads,
+        num_hidden_layers=sizes.layers,
+        num_attention_heads=hidden_size // sizes.head,
         intermediate_size=4 * hidden_size,
         attn_implementation=attention,
     )
