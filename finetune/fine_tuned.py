@@ -162,7 +162,8 @@ class FineTuned:
             with stored_in(posixpath.join(source.pretrained.folder, TASKS)):
                 task.set_state(states.get(task.name, {}))
         restore_tuned(source.pretrained.folder, tasks)
-        set_arithmetic(precision)
+        if precision in ("float32", "tf32"):
+            set_arithmetic(precision)
         strategy = make_strategy("one_device")
         with strategy.scope():
             network = FinetuningModel(tasks, source.network, dtype=dtype_policy(precision))

@@ -169,7 +169,8 @@ class FromPretrained:
             model_hparam_overrides=model_hparam_overrides,
         )
         policy = dtype_policy(precision)
-        set_arithmetic(precision)
+        if precision in ("float32", "tf32"):
+            set_arithmetic(precision)
         return cls.from_source(source, policy)
 
     @classmethod

@@ -15,6 +15,8 @@ import contextlib
 import hashlib
 import json
 import os
+import re
+import tempfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,6 +35,7 @@ _OUR_FLAGS = (
     "--xla_gpu_per_fusion_autotune_cache_dir",
 )
 _PREFIX = "electra"
+_CHOOSING = ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER")  # of a machine's GPUs
 _PROC = Path("/proc/driver/nvidia")
 _CHECKSUM = ".crc32"
 
@@ -57,7 +60,9 @@ def open_compile_cache(folder: str | None, machine: Mapping[str, Any]) -> None:
         folder = _user_folder() if gpus else None
     # Whoever has set the flag has chosen a folder already.
     if folder is not None and _DIRECTORY_FLAG not in os.environ.get("TF_XLA_FLAGS", ""):
-        _open = CompileCache(os.path.expanduser(folder), {**machine, "GPUs": gpus})
+        chosen = {name: os.environ.get(name) for name in _CHOOSING}
+        path = os.path.abspath(os.path.expanduser(folder))
+        _open = CompileCache(path, {**machine, **chosen, "GPUs": gpus})
         _open.open()
 
 
@@ -106,7 +111,11 @@ class CompileCache:
         Without a folder that can be written, a line says so and nothing is kept.
         """
         try:
+            if re.search(r"[\s'\"]", str(self.folder)):
+                raise OSError("XLA takes no path with blanks or quotes")
             (self.folder / "autotuning").mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.folder):
+                pass  # it can be written
             damaged = self._remove_unusable()
             self._remove_oldest()
         except OSError as error:
@@ -125,7 +134,7 @@ class CompileCache:
         for program in self._programs():
             checksum = program.with_name(program.name + _CHECKSUM)
             with contextlib.suppress(OSError):
-                if not checksum.exists():
+                if not checksum.exists() or checksum.stat().st_mtime < program.stat().st_mtime:
                     temporary = checksum.with_name(f"{checksum.name}.{os.getpid()}")
                     temporary.write_text(_crc32(program))
                     temporary.replace(checksum)
@@ -136,6 +145,9 @@ class CompileCache:
     def _remove_unusable(self) -> int:
         """Returns how many were damaged; a killed run leaves some without checksums besides."""
         damaged = 0
+        for checksum in self.folder.glob(f"*{_CHECKSUM}"):
+            if not checksum.with_suffix("").exists():
+                checksum.unlink(missing_ok=True)
         for program in self._programs():
             checksum = program.with_name(program.name + _CHECKSUM)
             with contextlib.suppress(FileNotFoundError):  # another process may remove it first

@@ -81,9 +81,10 @@ def set_arithmetic(precision: Literal["auto"] | Precision, *, deterministic: boo
             runs, or a run and its resumption, agree to the last bit. It can't be taken back.
     """
     tf.config.experimental.enable_tensor_float_32_execution(precision == "tf32")
-    if deterministic and not is_deterministic():
+    if deterministic:
         flags = os.environ.get("XLA_FLAGS", "")
-        os.environ["XLA_FLAGS"] = f"{flags} {_DETERMINISTIC_FLAG}".strip()
+        if _DETERMINISTIC_FLAG not in flags:
+            os.environ["XLA_FLAGS"] = f"{flags} {_DETERMINISTIC_FLAG}".strip()
         tf.config.experimental.enable_op_determinism()
 
 
@@ -139,8 +140,11 @@ def _order_of_sums() -> str:
 
 
 def is_deterministic() -> bool:
-    """Whether `set_arithmetic` made this process deterministic."""
-    return _DETERMINISTIC_FLAG in os.environ.get("XLA_FLAGS", "")
+    """Whether TensorFlow adds in a fixed order in this process, whoever has asked for it."""
+    from tensorflow.python.framework import config  # has no public name
+
+    by_variable = os.environ.get("TF_DETERMINISTIC_OPS", "").lower() in ("1", "true")
+    return by_variable or config.is_op_determinism_enabled()
 
 
 def check_batch_size(

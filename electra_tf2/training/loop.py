@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Callable, Iterator
@@ -230,7 +231,6 @@ class StepLoop:
         batch = iterator.element_spec
         step, active = tf.TensorSpec([], tf.int64), tf.TensorSpec([], tf.bool)
         result = self._one_step.get_concrete_function(batch, step, active).structured_outputs
-        device = self._strategy.extended.worker_devices[0]
 
         def unfinished(done, go_on, waited, sums):
             del waited, sums
@@ -245,15 +245,23 @@ class StepLoop:
             batch = next(iterator)
             with _on_host():
                 waited += tf.maximum(_time_after(self._local(batch)) - ready, 0.0)
-            with tf.device(device):
+            with self._on_device():
                 sums = self._advance(sums, batch, first_step + tf.cast(done, tf.int64))
             return done + 1, go_on, waited, sums
 
-        start = (tf.constant(0), tf.constant(True), tf.constant(0.0, tf.float64))
-        _, _, waited, sums = tf.while_loop(
-            unfinished, body, (*start, StepSums.start(result)), parallel_iterations=1
-        )
+        # A loop variable stays where its first value is.
+        with _on_host():
+            start = (tf.constant(0), tf.constant(True), tf.constant(0.0, tf.float64))
+        with self._on_device():
+            sums = StepSums.start(result)
+        _, _, waited, sums = tf.while_loop(unfinished, body, (*start, sums), parallel_iterations=1)
         return sums._replace(waited=waited)
+
+    def _on_device(self) -> contextlib.AbstractContextManager:
+        """Where the first replica computes; a TPU's programs find their place themselves."""
+        if isinstance(self._strategy, tf.distribute.TPUStrategy):
+            return contextlib.nullcontext()
+        return tf.device(self._strategy.extended.worker_devices[0])
 
 
 def _on_host():
@@ -341,12 +349,18 @@ def distributed_iterator(
         An iterator whose elements go into `strategy.run`.
     """
     several = strategy.num_replicas_in_sync > 1
+    options = None
+    if not isinstance(strategy, tf.distribute.TPUStrategy):
+        # A batch is small, and the host can tell when it has come without asking the device.
+        options = tf.distribute.InputOptions(experimental_fetch_to_device=False)
     if not several and not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
-        return iter(strategy.distribute_datasets_from_function(make_dataset))
+        return iter(strategy.distribute_datasets_from_function(make_dataset, options))
     # If the data could end, replicas would ask each other before every step whether it has for one
     # of them, and the batch size would be unknown. All draw the same number of batches anyway.
     return iter(
-        strategy.distribute_datasets_from_function(lambda context: make_dataset(context).repeat())
+        strategy.distribute_datasets_from_function(
+            lambda context: make_dataset(context).repeat(), options
+        )
     )
 
 

@@ -143,7 +143,10 @@ def peak_memory_gib() -> float | None:
     gpus = tf.config.list_logical_devices("GPU")
     if gpus:
         info = tf.config.experimental.get_memory_info
-        return max(info(gpu.name.removeprefix("/device:"))["peak"] for gpu in gpus) / 2**30
+        try:
+            return max(info(gpu.name.removeprefix("/device:"))["peak"] for gpu in gpus) / 2**30
+        except ValueError:  # an allocator that doesn't count
+            return None
     if sys.platform == "win32":
         return None
     import resource

@@ -297,6 +297,7 @@ class Trainer:
                 raise Interrupted(signal, self.step, path)
 
     def _begin_save(self) -> None:
+        seal_programs()  # batches of other lengths than the first have theirs
         optimizer = self.run.optimizer
         self.run.workers.on_chief(
             lambda: self._saver.begin(

@@ -64,6 +64,20 @@ def test_what_a_killed_run_left_is_removed_unsaid(cache, capsys):
     assert capsys.readouterr().err == ""
 
 
+def test_a_checksum_follows_its_program(cache, capsys):
+    """Two processes may compile the same: the second one's program replaces the first one's."""
+    path = write(cache, "a")
+    cache.seal()
+    write(cache, "a", b"of the second process")
+    later = path.stat().st_mtime + 1
+    os.utime(path, (later, later))
+    cache.seal()
+    path.with_name("electra__gone.pb.crc32").write_text("0")
+    cache.open()
+    assert names(cache) == ["electra__a.pb", "electra__a.pb.crc32"]
+    assert capsys.readouterr().err == ""
+
+
 def test_the_oldest_go_first(cache, monkeypatch):
     monkeypatch.setattr(compile_cache, "MAX_BYTES", 25)
     for age, name in enumerate("abc"):
@@ -88,9 +102,10 @@ def test_the_users_flags_stay(cache):
     assert without_cache_flags(os.environ["TF_XLA_FLAGS"]) == ""
 
 
-def test_a_folder_that_can_not_be_written(tmp_path, capsys):
+@pytest.mark.parametrize("name", ["file", "with a blank"])
+def test_a_folder_that_can_not_be_used(tmp_path, capsys, name):
     (tmp_path / "file").write_text("")
-    CompileCache(str(tmp_path / "file"), ENVIRONMENT).open()
+    CompileCache(str(tmp_path / name), ENVIRONMENT).open()
     assert "compiled programs are not kept" in capsys.readouterr().err
     assert os.environ["TF_XLA_FLAGS"] == ""
 

@@ -212,3 +212,11 @@ def test_a_snapshot_stays_as_it_is(change):
         taken["v"][0] = 0.0
     variables.assign(taken)
     np.testing.assert_array_equal(variable.numpy(), taken["v"])
+
+
+def test_determinism_is_known_whoever_asked_for_it(monkeypatch):
+    assert not devices.is_deterministic()
+    monkeypatch.setenv("XLA_FLAGS", "--xla_gpu_deterministic_ops=true")
+    assert not devices.is_deterministic()  # of XLA alone
+    monkeypatch.setenv("TF_DETERMINISTIC_OPS", "1")
+    assert devices.is_deterministic()
