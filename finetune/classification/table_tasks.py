@@ -82,6 +82,7 @@ class TableTask(SingleOutputTask):
     """
 
     definition: TableDefinition
+    features_version = 2  # 2: separators, quotes and labels are recognized otherwise
 
     def data_file(self, split: str) -> str:
         """Returns the path that the definition gives, or the first existing one of the usual."""

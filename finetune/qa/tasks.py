@@ -57,7 +57,7 @@ class QATask(Task):
     """
 
     main_metric = "f1"
-    features_version = 2  # 2: labels by characters
+    features_version = 3  # 2: labels by characters; 3: of the first answer that is found
     question_format: QuestionFormat = SQUAD
 
     def __init__(self, config: FinetuningConfig, name: str, tokenizer: Tokenizer, v2: bool = False):
