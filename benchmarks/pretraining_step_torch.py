@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -130,32 +130,18 @@ def mask_tokens(ids: torch.Tensor, mask: torch.Tensor) -> Masked:
 
 
 def measure_peer(
-    variant: Variant,
-    *,
-    compiled: bool,
-    precision: Precision,
-    attention: str = "sdpa",
-    batch_size: int = 16,
-    length: int = 128,
-    seconds: float = 10.0,
+    variant: Variant, *, batch_size: int = 16, seconds: float = 10.0, **options: Any
 ) -> float:
     """Trains ELECTRA-small on the CPU for a while.
 
     Args:
-        variant, compiled, precision, attention, batch_size, length: see `training_calls`.
+        variant, batch_size, options: see `training_calls`.
         seconds: how long to measure, after three steps that don't count.
 
     Returns:
         Examples per second: batch_size over the median time of a step.
     """
-    steps = training_calls(
-        variant,
-        compiled=compiled,
-        precision=precision,
-        attention=attention,
-        batch_size=batch_size,
-        length=length,
-    )
+    steps = training_calls(variant, batch_size=batch_size, **options)
     for _ in range(3):
         next(steps)
     times: list[float] = []

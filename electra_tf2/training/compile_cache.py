@@ -16,31 +16,28 @@ import hashlib
 import json
 import os
 import re
-import tempfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from electra_tf2 import files
 from electra_tf2.console import say
-from electra_tf2.files import reason
+from electra_tf2.outputs import folder_problem
 
 # Above this the oldest programs are removed. Those of ELECTRA-small take some 10 MB.
 MAX_BYTES = 2 << 30
 
 _DIRECTORY_FLAG = "--tf_xla_persistent_cache_directory"
-_OUR_FLAGS = (
-    _DIRECTORY_FLAG,
-    "--tf_xla_persistent_cache_prefix",
-    "--xla_gpu_per_fusion_autotune_cache_dir",
-)
+_PREFIX_FLAG = "--tf_xla_persistent_cache_prefix"
+_AUTOTUNING_FLAG = "--xla_gpu_per_fusion_autotune_cache_dir"
 _PREFIX = "electra"
 _CHOOSING = ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER")  # of a machine's GPUs
 _PROC = Path("/proc/driver/nvidia")
 _CHECKSUM = ".crc32"
 
-
-_open: CompileCache | None = None
+# This process's, as XLA has one.
+_cache: CompileCache | None = None
 
 
 def open_compile_cache(folder: str | None, machine: Mapping[str, Any]) -> None:
@@ -54,7 +51,7 @@ def open_compile_cache(folder: str | None, machine: Mapping[str, Any]) -> None:
             machine with a GPU, and nowhere elsewhere; None keeps nothing.
         machine: its description, see `environment.describe_machine`.
     """
-    global _open
+    global _cache
     gpus = _nvidia_gpus()
     if folder == "auto":
         folder = _user_folder() if gpus else None
@@ -62,19 +59,20 @@ def open_compile_cache(folder: str | None, machine: Mapping[str, Any]) -> None:
     if folder is not None and _DIRECTORY_FLAG not in os.environ.get("TF_XLA_FLAGS", ""):
         chosen = {name: os.environ.get(name) for name in _CHOOSING}
         path = os.path.abspath(os.path.expanduser(folder))
-        _open = CompileCache(path, {**machine, **chosen, "GPUs": gpus})
-        _open.open()
+        _cache = CompileCache(path, {**machine, **chosen, "GPUs": gpus})
+        _cache.open()
 
 
 def seal_programs() -> None:
     """Says that what was compiled so far is complete; without a cache it does nothing."""
-    if _open is not None:
-        _open.seal()
+    if _cache is not None:
+        _cache.seal()
 
 
 def without_cache_flags(flags: str) -> str:
     """Returns XLA's flags, as in the environment, without those that say where the cache is."""
-    return " ".join(flag for flag in flags.split() if not flag.startswith(_OUR_FLAGS))
+    ours = (_DIRECTORY_FLAG, _PREFIX_FLAG, _AUTOTUNING_FLAG)
+    return " ".join(flag for flag in flags.split() if not flag.startswith(ours))
 
 
 def _nvidia_gpus() -> list[str]:
@@ -110,24 +108,26 @@ class CompileCache:
 
         Without a folder that can be written, a line says so and nothing is kept.
         """
+        damaged, problem = 0, folder_problem(str(self.folder))
+        if re.search(r"[\s'\"]", str(self.folder)):
+            problem = "XLA takes no path with blanks or quotes"
         try:
-            if re.search(r"[\s'\"]", str(self.folder)):
-                raise OSError("XLA takes no path with blanks or quotes")
-            (self.folder / "autotuning").mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.folder):
-                pass  # it can be written
-            damaged = self._remove_unusable()
-            self._remove_oldest()
+            if not problem:
+                (self.folder / "autotuning").mkdir(parents=True, exist_ok=True)
+                damaged = self._remove_unusable()
+                self._remove_oldest()
         except OSError as error:
-            say(f"Warning: compiled programs are not kept: {self.folder}: {reason(error)}")
+            problem = files.reason(error)
+        if problem:
+            say(f"Warning: compiled programs are not kept: {self.folder}: {problem}")
             return
         if damaged:
             say(
                 f"Warning: {damaged} compiled program{'s' * (damaged > 1)} in {self.folder} "
                 f"{'were' if damaged > 1 else 'was'} damaged, and will be compiled again."
             )
-        _add("TF_XLA_FLAGS", f"{_DIRECTORY_FLAG}={self.folder}", f"{_OUR_FLAGS[1]}={_PREFIX}")
-        _add("XLA_FLAGS", f"{_OUR_FLAGS[2]}={self.folder / 'autotuning'}")
+        _add("TF_XLA_FLAGS", f"{_DIRECTORY_FLAG}={self.folder}", f"{_PREFIX_FLAG}={_PREFIX}")
+        _add("XLA_FLAGS", f"{_AUTOTUNING_FLAG}={self.folder / 'autotuning'}")
 
     def seal(self) -> None:
         """Writes the checksums of new programs; what can't be written is left to the next run."""
@@ -135,9 +135,7 @@ class CompileCache:
             checksum = program.with_name(program.name + _CHECKSUM)
             with contextlib.suppress(OSError):
                 if not checksum.exists() or checksum.stat().st_mtime < program.stat().st_mtime:
-                    temporary = checksum.with_name(f"{checksum.name}.{os.getpid()}")
-                    temporary.write_text(_crc32(program))
-                    temporary.replace(checksum)
+                    files.replace_file(str(checksum), _crc32(program).encode())
 
     def _programs(self) -> list[Path]:
         return sorted(self.folder.glob(f"{_PREFIX}__*.pb"))

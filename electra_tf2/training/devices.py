@@ -88,6 +88,11 @@ def set_arithmetic(precision: Literal["auto"] | Precision, *, deterministic: boo
         tf.config.experimental.enable_op_determinism()
 
 
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Lets XLA compile a function of tensors into one program."""
+    return tf.function(function, jit_compile=True, autograph=False)
+
+
 def check_gpu(require_gpu: bool) -> None:
     """Refuses to run on the CPU where a GPU is required.
 

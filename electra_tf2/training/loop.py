@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import tensorflow as tf
 
 from electra_tf2.training.compile_cache import number_functions_afresh
-from electra_tf2.training.devices import is_deterministic, resolve_precision, resolve_xla
+from electra_tf2.training.devices import compiled, is_deterministic, resolve_precision, resolve_xla
 from electra_tf2.training.objective import Objective
-from electra_tf2.training.step import ReplicaStep, StepResult, compiled
+from electra_tf2.training.step import ReplicaStep, StepResult
 
 if TYPE_CHECKING:
     from configure_finetuning import FinetuningConfig
@@ -238,14 +238,13 @@ class StepLoop:
                 return (done < n_steps) & go_on
 
         def body(done, go_on, waited, sums):
-            # Of these only `_after` waits for the device, and only for the last step.
             with _on_host():
-                go_on = tf.identity(sums.active)
+                go_on = tf.identity(sums.active)  # there once the last step is done
                 ready = _time_after(go_on)
             batch = next(iterator)
             with _on_host():
                 waited += tf.maximum(_time_after(self._local(batch)) - ready, 0.0)
-            with self._on_device():
+            with self._on_device():  # waits for neither clock
                 sums = self._advance(sums, batch, first_step + tf.cast(done, tf.int64))
             return done + 1, go_on, waited, sums
 

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from electra_tf2.training.devices import ReplicaVariables
+from electra_tf2.training.devices import ReplicaVariables, compiled
 from electra_tf2.training.loss_scale import LossScale
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class OptimizerSettings:
         )
 
 
-@tf.function(jit_compile=True, autograph=False)
+@compiled
 def global_norm(gradients: list[tf.Tensor]) -> tf.Tensor:
     """Returns the root of the sum of squares over dense gradients, float32 scalar."""
     return tf.sqrt(tf.add_n([tf.reduce_sum(tf.square(g)) for g in gradients]))
@@ -114,7 +114,7 @@ class ReplicaOptimizer:
         self._count = ReplicaVariables(strategy, count)
         scale = {} if loss_scale is None else loss_scale.variables
         self.slots = ReplicaVariables(strategy, {**moments, **count, **scale})
-        self._update = tf.function(self._new_values, jit_compile=True, autograph=False)
+        self._update = compiled(self._new_values)
 
     def restore_slots(self, arrays: Mapping[str, np.ndarray], *, updates: int) -> None:
         """Takes the slots from a checkpoint.

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import tensorflow as tf
 
 from electra_tf2.randomness import StepRandomness
+from electra_tf2.training.devices import compiled
 from electra_tf2.training.loss_scale import MIN, LossScale
 from electra_tf2.training.objective import Objective
 from electra_tf2.training.optimizers import ReplicaOptimizer, global_norm
@@ -70,11 +70,6 @@ def replica_id() -> int | tf.Tensor:
     return identity if known is None else int(known)
 
 
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Lets XLA compile a function of tensors into one program."""
-    return tf.function(function, jit_compile=True, autograph=False)
-
-
 class ReplicaStep:
     """The functions that run inside `strategy.run`.
 
@@ -110,8 +105,10 @@ class ReplicaStep:
         self.seed = seed
         self.micro_batches = micro_batches
         self._loss_scale = loss_scale
-        parts = (self._prepare, self._gradients, self._update)
-        self._parts = [compiled(part) for part in parts] if jit_compile else parts
+        programs = (self._prepare, self._gradients, self._update)
+        if jit_compile:
+            programs = tuple(map(compiled, programs))
+        self._prepare_program, self._gradients_program, self._update_program = programs
         self._variables = [v.value for v in objective.named_variables().values()]
 
     def train(
@@ -128,13 +125,12 @@ class ReplicaStep:
             The step's result.
         """
         replica, rows = replica_id(), _rows(batch)
-        prepare, _, update = self._parts
-        prepared, denominators = prepare(batch, step, *self._place(replica, rows, 0))
+        prepared, denominators = self._prepare_program(batch, step, *self._place(replica, rows, 0))
         denominators = self._with_epsilon(all_reduce_sum(denominators))
         scale = None if self._loss_scale is None else self._loss_scale.value(replica)
         gradients, sums = self._accumulate(prepared, denominators, scale, step, replica, rows)
         gradients, sums = all_reduce_sum((gradients, sums))
-        return update(gradients, sums, denominators, scale, step, active, replica)
+        return self._update_program(gradients, sums, denominators, scale, step, active, replica)
 
     def _update(self, gradients, sums, denominators, scale, step, active, replica) -> StepResult:
         """Checks the global batch's gradients, updates with them and returns the result."""
@@ -224,11 +220,10 @@ class ReplicaStep:
 
     def _accumulate(self, prepared, denominators, scale, step, replica, rows):
         """Adds up gradients and sums over the micro-batches."""
-        _, compute, _ = self._parts
 
         def part(micro, prepared):
             place = self._place(replica, rows, micro)
-            return compute(prepared, denominators, scale, step, *place)
+            return self._gradients_program(prepared, denominators, scale, step, *place)
 
         if self.micro_batches == 1:
             return part(0, prepared)

@@ -12,12 +12,7 @@ from absl import logging
 
 from electra_tf2.errors import UserError
 from electra_tf2.text.tokenizer import Tokenizer
-from finetune.classification.labels import (
-    find_label,
-    is_missing,
-    label_text,
-    spellings,
-)
+from finetune.classification.labels import find_label, is_missing, label_text, spellings
 from finetune.classification.multilabel import MultilabelTask
 from finetune.classification.table_tasks import LabelledTable, sorted_labels
 from finetune.classification.tables import TableRow

@@ -4,9 +4,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from configure_pretraining import PretrainingConfig
-from electra_tf2.pretraining.build_pretraining import build_pretraining
-from electra_tf2.text.vocabulary import load_vocabulary
 from electra_tf2.training.loop import StepLoop
 from electra_tf2.training.step import ReplicaStep
 from tests.pretraining import tiny
@@ -26,16 +23,6 @@ class Recorder:
         for variable, gradient in zip(self.variables, gradients, strict=True):
             variable.assign(gradient)
         self.rate.assign(learning_rate)
-
-
-@pytest.fixture(scope="module")
-def objective(tmp_path_factory):
-    tiny.write_vocabulary(folder := tmp_path_factory.mktemp("vocabulary"))
-    no_dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-    hparams = tiny.HPARAMS | {"model_hparam_overrides": tiny.NETWORK | no_dropout}
-    config = PretrainingConfig("m", "unused", **hparams)
-    vocabulary = load_vocabulary(str(folder / "vocab.txt"))
-    return build_pretraining(config, config.network(), vocabulary).objective
 
 
 def batch():

@@ -10,9 +10,7 @@ from electra_tf2.training.loop import StepLoop
 from electra_tf2.training.optimizers import AdamW, OptimizerSettings
 from electra_tf2.training.schedule import PolynomialDecay
 from electra_tf2.training.step import ReplicaStep
-from tests.training.test_replica_step import batch, objective
-
-__all__ = ["objective"]  # a fixture
+from tests.training.test_replica_step import batch
 
 # Operations that compute nothing when a step runs.
 FREE = {"Const", "Placeholder", "Identity", "NoOp"}
