@@ -27,6 +27,18 @@ def test_this_environment(monkeypatch):
     ]
 
 
+def test_where_compiled_programs_are_kept_changes_nothing(monkeypatch):
+    monkeypatch.setenv("TF_XLA_FLAGS", "--tf_xla_auto_jit=0")
+    monkeypatch.delenv("XLA_FLAGS", raising=False)
+    here = describe()
+    kept = "--tf_xla_persistent_cache_directory=/kept --tf_xla_persistent_cache_prefix=electra"
+    monkeypatch.setenv("TF_XLA_FLAGS", f"--tf_xla_auto_jit=0 {kept}")
+    monkeypatch.setenv("XLA_FLAGS", "--xla_gpu_per_fusion_autotune_cache_dir=/kept/autotuning")
+    assert environment_changes(here, describe()) == []
+    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_enable_fast_math=true")
+    assert len(environment_changes(here, describe())) == 1
+
+
 def test_another_instruction_set():
     changes = environment_changes({"flags": ["avx", "fma"]}, {"flags": ["avx", "avx512f"]})
     assert changes == ["flags: without fma, with avx512f"]
