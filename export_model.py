@@ -15,10 +15,8 @@ Examples:
 
 from __future__ import annotations
 
-import os
-
 from electra_tf2 import cli
-from electra_tf2.console import silent_stderr
+from electra_tf2.console import quiet_libraries
 from finetune.export.export_model import EPILOG, add_export_flags
 
 
@@ -27,8 +25,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = cli.make_parser(__doc__, epilog=EPILOG)
     add_export_flags(parser)
     flags = parser.parse_args(argv)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's notes on the machine
-    with silent_stderr():  # and on devices, which TensorFlow looks for when first asked
+    with quiet_libraries():
         import tensorflow as tf
 
         from finetune.export.export_model import export_model

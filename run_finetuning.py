@@ -23,11 +23,10 @@ Examples:
 from __future__ import annotations
 
 import argparse
-import os
 
 from configure_finetuning import FinetuningConfig
 from electra_tf2 import cli
-from electra_tf2.console import silent_stderr
+from electra_tf2.console import quiet_libraries
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -44,8 +43,7 @@ def main(argv: list[str] | None = None) -> None:
     cli.check_together("--predict", more.predict, "--output", more.output)
     only_predict = {"do_train": False, "do_eval": True} if more.predict else {}
     config = FinetuningConfig(flags.model_name, flags.data_dir, **flags.hparams | only_predict)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's notes on the machine
-    with silent_stderr():
+    with quiet_libraries():
         from finetune.run import finetune, predict
     if more.predict:
         predict(config, more.predict, more.output)

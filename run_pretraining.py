@@ -19,19 +19,16 @@ Examples:
 
 from __future__ import annotations
 
-import os
-
 from configure_pretraining import PretrainingConfig
 from electra_tf2 import cli
-from electra_tf2.console import silent_stderr
+from electra_tf2.console import quiet_libraries
 
 
 def main(argv: list[str] | None = None) -> None:
     """Pre-trains with the configuration that the flags give."""
     flags, _ = cli.parse_run_flags(__doc__, argv, hparams_help=PretrainingConfig.describe())
     config = PretrainingConfig(flags.model_name, flags.data_dir, **flags.hparams)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's notes on the machine
-    with silent_stderr():
+    with quiet_libraries():
         from electra_tf2.pretraining.run import pretrain
     pretrain(config)
 

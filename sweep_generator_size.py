@@ -16,12 +16,11 @@ Example:
 from __future__ import annotations
 
 import argparse
-import os
 
 from configure_finetuning import FinetuningConfig
 from configure_pretraining import PretrainingConfig
 from electra_tf2 import cli
-from electra_tf2.console import silent_stderr
+from electra_tf2.console import quiet_libraries
 from electra_tf2.sweep.sizes import SIZES, sweep_configs
 
 
@@ -39,8 +38,7 @@ def main(argv: list[str] | None = None) -> None:
         __doc__, argv, hparams_help=PretrainingConfig.describe(), add_flags=add_flags
     )
     configs = sweep_configs(PretrainingConfig, flags, more.sizes)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's notes on the machine
-    with silent_stderr():  # and on devices, which TensorFlow looks for when first asked
+    with quiet_libraries():
         import tensorflow as tf
 
         from electra_tf2.sweep.sweep import run_sweep

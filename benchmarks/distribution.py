@@ -136,8 +136,9 @@ def step_and_parts(strategy, config, precision: str) -> dict[str, Callable[[], N
 
     objective = make_objective(strategy, config, precision)
     optimizer = AdamW(strategy, objective.named_variables(), OptimizerSettings())
-    step = ReplicaStep(objective, optimizer, PolynomialDecay(5e-4, 10**6, 0, 1.0, 0.0), seed=0)
-    loop = StepLoop(strategy, step.train, stop_at_nonfinite=True)
+    step = ReplicaStep(objective, optimizer)
+    schedule = PolynomialDecay(5e-4, 10**6, 0, 1.0, 0.0)
+    loop = StepLoop(strategy, step.train, schedule, stop_at_nonfinite=True)
     rows = config.train_batch_size // strategy.num_replicas_in_sync
     iterator = distributed_iterator(
         strategy, lambda context: random_batches(rows, config.max_seq_length, config.vocab_size)

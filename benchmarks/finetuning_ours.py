@@ -79,13 +79,9 @@ def _training(config, task, table, model, strategy, seconds) -> float:
     factors = learning_rate_factors(
         variables, num_hidden_layers=12, decay=config.layerwise_lr_decay
     )
-    step = ReplicaStep(
-        objective,
-        AdamW(strategy, variables, OptimizerSettings(), factors),
-        PolynomialDecay(config.learning_rate, 10_000),
-        seed=0,
-    )
-    loop = StepLoop(strategy, step.train, stop_at_nonfinite=True)
+    step = ReplicaStep(objective, AdamW(strategy, variables, OptimizerSettings(), factors))
+    schedule = PolynomialDecay(config.learning_rate, 10_000)
+    loop = StepLoop(strategy, step.train, schedule, stop_at_nonfinite=True)
     data = TaskData([task.name], [table], [task.get_feature_specs()])
     batching = Batching(config.train_batch_size, config.max_seq_length, config.pad_to_max_length)
     iterator = iter(

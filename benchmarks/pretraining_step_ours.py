@@ -105,14 +105,13 @@ def make_training(
     """
     objective = make_objective(strategy, config, precision)
     optimizer = AdamW(strategy, objective.named_variables(), OptimizerSettings())
-    replica_step = ReplicaStep(
-        objective,
-        optimizer,
+    loop = StepLoop(
+        strategy,
+        ReplicaStep(objective, optimizer, jit_compile=jit_compile).train,
         PolynomialDecay(config.learning_rate, config.num_train_steps, 0, 1.0, 0.0),
-        seed=0,
+        stop_at_nonfinite=True,
         jit_compile=jit_compile,
     )
-    loop = StepLoop(strategy, replica_step.train, stop_at_nonfinite=True, jit_compile=jit_compile)
     iterator = iter(
         strategy.distribute_datasets_from_function(
             lambda context: random_batches(batch_size, config.max_seq_length, config.vocab_size)

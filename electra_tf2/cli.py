@@ -18,7 +18,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, NoReturn
 
-from electra_tf2.console import make_logs_printable
+from electra_tf2.console import make_logs_printable, set_verbose
 from electra_tf2.errors import UserError, as_user_error, printable
 from electra_tf2.hparams import record as hparams_lib
 
@@ -55,7 +55,7 @@ def run(main: Callable[[list[str] | None], None]) -> None:
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser that shows a bad argument, such as a file's name, as a terminal can show it.
+    """A parser with --verbose that shows a bad argument, such as a file's name, as it can be shown.
 
     Arguments may begin with "~/", which shells leave as it is after "=" and within quotes.
     """
@@ -65,6 +65,7 @@ class _Parser(argparse.ArgumentParser):
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         flags, rest = super().parse_known_args(args, namespace)
+        set_verbose(flags.verbose)
         for name, value in vars(flags).items():
             setattr(flags, name, _with_home(value))
         return flags, rest
@@ -90,16 +91,22 @@ def make_parser(
         prog: the program's name; the script's by default.
 
     Returns:
-        A parser without flags. Flags must be written out in full: abbreviations would change their
-        meaning as flags are added.
+        A parser whose only flag is --verbose, see `console.set_verbose`. Flags must be written out
+        in full: abbreviations would change their meaning as flags are added.
     """
-    return _Parser(
+    parser = _Parser(
         prog=prog,
         description=(description or "").strip(),
         epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    parser.add_argument(
+        "--verbose",
+        action="store_true",
+        help="show all figures while a model is trained, and the messages of TensorFlow",
+    )
+    return parser
 
 
 class RunFlags(NamedTuple):

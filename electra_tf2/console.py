@@ -48,12 +48,36 @@ def make_logs_printable() -> None:
     logging.setLogRecordFactory(_PrintableRecord)
 
 
+_is_verbose = False
+
+
+def set_verbose(on: bool) -> None:
+    """Whether to show all figures in progress lines, and the libraries' messages."""
+    global _is_verbose
+    _is_verbose = on
+
+
+def is_verbose() -> bool:
+    """What `set_verbose` has set; off at first."""
+    return _is_verbose
+
+
+def quiet_libraries() -> contextlib.AbstractContextManager[None]:
+    """A context for loading TensorFlow, which keeps its notes to itself from then on."""
+    if not _is_verbose:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    return silent_stderr()
+
+
 @contextlib.contextmanager
 def silent_stderr() -> Iterator[None]:
     """Hides what native code writes to stderr while libraries load, such as TensorFlow's notes.
 
-    Python's exceptions are not affected.
+    Python's exceptions are not affected. If messages are wanted (`set_verbose`), nothing is hidden.
     """
+    if _is_verbose:
+        yield
+        return
     kept = os.dup(2)
     try:
         with open(os.devnull, "w") as nothing:
@@ -101,10 +125,10 @@ class Progress:
         self._clock = clock
         self._start = clock()
         self._done = initial
-        # Where the speed is measured from; of steps the first report, as the first one compiles
-        # the graph.
+        # Where the speed is measured from: the first report, once it is there. Before it a graph is
+        # compiled, or processes are started.
         self._since = (initial, self._start)
-        self._is_measuring = unit == "byte"
+        self._is_measuring = False
         self._last_line = float("-inf")
         self._bar = None
         if self._stream.isatty():
@@ -166,6 +190,8 @@ class Progress:
         since, since_time = self._since
         seconds = now - since_time
         speed = (done - since) / seconds if seconds > 0 else 0.0
+        known = speed > 0 and (self._is_measuring or done >= self.total)
+        left = duration((self.total - done) / speed) if known else "unknown"
         if self._unit == "step":
             amount, rate = f"step {done}/{self.total}", f"{speed:.3g} steps/s"
         else:
@@ -175,7 +201,7 @@ class Progress:
             f"{amount} ({100 * done / max(1, self.total):.1f} %)",
             rate,
             f"elapsed {duration(now - self._start)}",
-            f"ETA {duration((self.total - done) / speed) if speed > 0 else 'unknown'}",
+            f"ETA {left}",
             *shown,
         ]
         return (f"{self.description}: " if self.description else "") + ", ".join(parts)

@@ -53,6 +53,21 @@ def _mix(seed: int, purpose: int) -> int:
     return z ^ (z >> 31)
 
 
+def seed_keys(seed: int) -> tf.Tensor:
+    """Returns what `StepRandomness` needs of a run's seed, as a tensor.
+
+    A compiled program that takes it serves every seed.
+
+    Args:
+        seed: of the run.
+
+    Returns:
+        int64 [purposes], a Philox key for each of `PURPOSES`.
+    """
+    keys = [_as_int64(_mix(seed, purpose)) for purpose in PURPOSES.values()]
+    return tf.constant(keys, tf.int64)
+
+
 def _as_int64(value: int) -> int:
     """Reinterprets an unsigned 64-bit Python integer as the signed one with the same bits."""
     return value - (1 << 64) if value >= 1 << 63 else value
@@ -90,14 +105,14 @@ class StepRandomness:
     """The random numbers of one training step on one replica's rows.
 
     Attributes:
-        seed: the run's seed.
+        seed: the run's seed, or its `seed_keys`.
         step: int64 scalar, the global step (updates made so far).
         first_row: int64 scalar, index in the global batch of the first row at hand.
         stream: int64 scalar below `MAX_STREAMS`; tells replicas (and micro-batches) apart where
             draws cannot belong to a row, that is, in dropout.
     """
 
-    seed: int
+    seed: int | tf.Tensor
     step: tf.Tensor
     first_row: tf.Tensor
     stream: tf.Tensor
@@ -115,8 +130,7 @@ class StepRandomness:
         """
         blocks = math.ceil(per_row / _WORDS_PER_COUNTER)
         counter = tf.stack([self.first_row * blocks, self._upper(0)])
-        key = tf.constant(_as_int64(_mix(self.seed, PURPOSES[purpose])), tf.int64)
-        words = random_words(key, counter, rows * (blocks * _WORDS_PER_COUNTER))
+        words = random_words(self._key(purpose), counter, rows * (blocks * _WORDS_PER_COUNTER))
         words = tf.reshape(words, [rows, blocks * _WORDS_PER_COUNTER])
         return words_to_uniform(words[:, :per_row])
 
@@ -126,8 +140,12 @@ class StepRandomness:
         Its parts are a Philox key and an upper counter word with the site bits at zero; see
         `site_seed`.
         """
-        key = tf.constant(_as_int64(_mix(self.seed, PURPOSES["dropout"])), tf.int64)
-        return tf.stack([key, self._upper(self.stream)])
+        return tf.stack([self._key("dropout"), self._upper(self.stream)])
+
+    def _key(self, purpose: str) -> tf.Tensor:
+        if isinstance(self.seed, int):
+            return tf.constant(_as_int64(_mix(self.seed, PURPOSES[purpose])), tf.int64)
+        return self.seed[list(PURPOSES).index(purpose)]
 
     def _upper(self, stream) -> tf.Tensor:
         step = tf.cast(self.step, tf.int64)

@@ -92,13 +92,13 @@ def train(run: Run) -> list[TrialResult]:
         results = workers.together(lambda: _open_results(run, data))
         done = workers.together(lambda: _trials_done(run, results))
         workers.check_same_view("trials that are done", str(done))
-        trial = 1
+        trial, trained = 1, None
         while config.num_trials < 0 or trial <= config.num_trials:
             if trial in done:
                 say(f"Trial {trial} has been trained and scored before: its results stand.")
                 _write_missing_outputs(run, trial)
             else:
-                _run_trial(run, data, results, trial)
+                trained = _run_trial(run, data, results, trial, trained)
             trial += 1
         workers.on_chief(lambda: _clean_up(run))
     if not config.do_eval:
@@ -223,13 +223,15 @@ def _trials_done(run: Run, results: Results) -> list[int]:
     return [own.trial for own in results.trials if not run.folders.is_halted(own.trial)]
 
 
-def _run_trial(run: Run, data: RunData, results: Results, trial: int) -> None:
+def _run_trial(
+    run: Run, data: RunData, results: Results, trial: int, earlier: TrainedTrial | None
+) -> TrainedTrial:
     config, folders, workers = run.config, run.folders, run.workers
     workers.on_chief(lambda: _free_folder(run, data, trial))
     if trial > 1 and not config.keep_all_models:
         workers.on_chief(lambda: _remove_model(folders.path(trial - 1)))
     say(f"Trial {trial}" + (f" of {config.num_trials}" if config.num_trials > 0 else ""))
-    trained = train_trial(run, data, trial)
+    trained = train_trial(run, data, trial, earlier)
     if config.do_eval:
         result = _score(run, data.dev, trained, trial)
         workers.together(lambda: results.add(result))
@@ -239,6 +241,7 @@ def _run_trial(run: Run, data: RunData, results: Results, trial: int) -> None:
     workers.on_chief(lambda: folders.remove_replaced(trial))
     if config.write_test_outputs and trial <= config.n_writes_test:
         write_test_outputs(run, trained.evaluation, trial)
+    return trained
 
 
 def _free_folder(run: Run, data: RunData, trial: int) -> None:

@@ -20,6 +20,7 @@ from electra_tf2.training import devices
 from electra_tf2.training.checkpoints import CheckpointStore, newest_checkpoint
 from electra_tf2.training.devices import ReplicaVariables
 from electra_tf2.training.loop import LoopSettings
+from electra_tf2.training.objective import Objective
 from electra_tf2.training.optimizers import ReplicaOptimizer, make_optimizer
 from electra_tf2.training.reports import RunLog, SilentLog
 from electra_tf2.training.schedule import PolynomialDecay
@@ -196,6 +197,7 @@ class TrainedTrial(NamedTuple):
         step: training steps.
         seconds: duration of the training in this process.
         best: the best weights during training, if they were looked for.
+        trainer: has trained it; None for a network that was trained before.
     """
 
     evaluation: Evaluation
@@ -203,6 +205,7 @@ class TrainedTrial(NamedTuple):
     step: int
     seconds: float
     best: Best | None
+    trainer: Trainer | None = None
 
 
 def build_model(run: Run, seed: int, *, need_heads: bool) -> FinetuningModel:
@@ -245,13 +248,17 @@ def build_model(run: Run, seed: int, *, need_heads: bool) -> FinetuningModel:
     return model
 
 
-def train_trial(run: Run, data: RunData, trial: int) -> TrainedTrial:
+def train_trial(
+    run: Run, data: RunData, trial: int, earlier: TrainedTrial | None = None
+) -> TrainedTrial:
     """Trains a trial, or what is left of it.
 
     Args:
         run: what is trained, and where.
         data: the training examples, and the splits to score every `eval_every_steps`.
         trial: its number, from 1.
+        earlier: the last trial of this process. Its network is trained afresh from other weights,
+            so that its programs serve again; its own weights are gone then.
 
     Raises:
         UserError: training met a loss that is not finite, or was stopped by a signal.
@@ -262,8 +269,8 @@ def train_trial(run: Run, data: RunData, trial: int) -> TrainedTrial:
     model = build_model(run, seed, need_heads=False)
     say(f"Model: {count_parameters(model):,} parameters; {describe_encoder(model.encoder)}")
     patience = Patience(config.patience)
-    trainer = _make_trainer(run, model, data, seed, trial, patience)
-    evaluation = Evaluation(config, model, run.strategy)
+    trainer = _make_trainer(run, model, data, seed, trial, patience, earlier and earlier.trainer)
+    evaluation = earlier.evaluation if earlier else Evaluation(config, model, run.strategy)
     newest = newest_checkpoint(trainer.run.store, run.workers)
     run.workers.together(lambda: _resume(trainer, newest, patience))
 
@@ -295,6 +302,7 @@ def train_trial(run: Run, data: RunData, trial: int) -> TrainedTrial:
         trainer.step,
         time.monotonic() - start,
         best.found if best else None,
+        trainer,
     )
 
 
@@ -339,10 +347,16 @@ def _encoder_operations(model: FinetuningModel, length: int) -> float:
 
 
 def _make_trainer(
-    run: Run, model: FinetuningModel, data: RunData, seed: int, trial: int, patience: Patience
+    run: Run,
+    model: FinetuningModel,
+    data: RunData,
+    seed: int,
+    trial: int,
+    patience: Patience,
+    earlier: Trainer | None,
 ) -> Trainer:
     config, folder = run.config, run.folders.path(trial)
-    objective = FinetuningObjective(model)
+    objective, optimizer = _what_is_trained(run, model, earlier)
     lengths = [plan.length for plan in _batching(run).epoch(data.train.lengths, seed, 0)]
     # Whole batches; a data set smaller than one, or a fraction of an epoch, still trains.
     steps = max(1, int(len(lengths) * config.num_train_epochs))
@@ -357,7 +371,7 @@ def _make_trainer(
     training = TrainingRun(
         objective=objective,
         strategy=run.strategy,
-        optimizer=_make_optimizer(run, objective.named_variables()),
+        optimizer=optimizer,
         schedule=PolynomialDecay(
             config.learning_rate,
             steps,
@@ -371,8 +385,22 @@ def _make_trainer(
         workers=run.workers,
         identity=_identity(run, data),
         totals=patience.totals if patience.limit else None,
+        shown=("mean_loss",),
     )
-    return Trainer(training)
+    return Trainer(training, earlier)
+
+
+def _what_is_trained(
+    run: Run, model: FinetuningModel, earlier: Trainer | None
+) -> tuple[Objective, ReplicaOptimizer]:
+    """The model and an optimizer, or an earlier trainer's with the weights of the model."""
+    if earlier is None:
+        objective = FinetuningObjective(model)
+        return objective, _make_optimizer(run, objective.named_variables())
+    objective, optimizer = earlier.run.objective, earlier.run.optimizer
+    optimizer.variables.assign(ReplicaVariables(run.strategy, model.named_variables()).to_numpy())
+    optimizer.reset_slots()
+    return objective, optimizer
 
 
 def _identity(run: Run, data: RunData) -> dict[str, Any]:

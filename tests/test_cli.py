@@ -107,6 +107,17 @@ def test_run_flags_missing_abbreviated_or_unknown(argv, capsys):
     assert "error:" in capsys.readouterr().err
 
 
+def test_verbose(capfd, monkeypatch):
+    monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
+    run = ["--data-dir", "d", "--model-name", "m"]
+    for flags, level, shown in ((["--verbose"], None, "note\n"), ([], "2", "")):
+        cli.parse_run_flags("Does.", [*run, *flags])
+        with console.quiet_libraries():
+            os.write(2, b"note\n")
+        assert os.environ.get("TF_CPP_MIN_LOG_LEVEL") == level
+        assert capfd.readouterr().err == shown
+
+
 def test_help_keeps_line_breaks(capsys):
     with pytest.raises(SystemExit) as info:
         cli.parse_run_flags("First.\n\n  indented line", ["--help"], hparams_help="hparams:\n    a")

@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from electra_tf2.console import silent_stderr
+from electra_tf2.console import quiet_libraries
 from electra_tf2.data.builders import Counts, Part
 from electra_tf2.data.tfrecords import Records
 from electra_tf2.errors import UserError
@@ -187,12 +187,11 @@ def _work(connection: Connection, make_maker: Callable[[], PartMaker]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Ctrl-C the parent ends its workers
     # Workers tokenize: they need no accelerator, and would each take a share of its memory.
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     tasks: queue.SimpleQueue[Any] = queue.SimpleQueue()
     # Tasks are received while parts are sent, or both sides could wait for the other to read.
     threading.Thread(target=_receive_tasks, args=(connection, tasks), daemon=True).start()
     try:
-        with silent_stderr():
+        with quiet_libraries():
             make_parts = make_maker()
         while True:
             for part in make_parts(tasks.get()):

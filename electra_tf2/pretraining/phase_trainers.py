@@ -171,6 +171,7 @@ class PhaseTrainers:
             description=", ".join(filter(None, [f"pre-training {config.model_name}", phase.title])),
             workers=self._devices.workers,
             totals=self.compute.figures,
+            shown=("loss", "masked_lm_accuracy", "disc_auc"),
             identity=self._data.training_identity(self._network, phase),
         )
         return Trainer(run)

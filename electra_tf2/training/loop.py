@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import tensorflow as tf
 
+from electra_tf2.randomness import seed_keys
 from electra_tf2.training.compile_cache import number_functions_afresh
 from electra_tf2.training.devices import compiled, is_deterministic, resolve_precision, resolve_xla
 from electra_tf2.training.objective import Objective
-from electra_tf2.training.step import ReplicaStep, StepResult
+from electra_tf2.training.schedule import Schedule
+from electra_tf2.training.step import ReplicaStep, StepInputs, StepResult
 
 if TYPE_CHECKING:
     from configure_finetuning import FinetuningConfig
@@ -170,8 +172,9 @@ class StepLoop:
 
     Args:
         strategy: where it runs.
-        replica_function: (this replica's batch, step, whether the step counts) -> `StepResult`,
-            the same on all replicas.
+        replica_function: (this replica's batch, `StepInputs`, whether the step counts) ->
+            `StepResult`, the same on all replicas.
+        schedule: the learning rate; None for an evaluation.
         stop_at_nonfinite: whether steps after one that failed, see `StepResult.failed`, count for
             nothing. The loop then ends at most one step later.
         jit_compile: whether XLA compiles what happens between two batches: one program, if there
@@ -182,12 +185,14 @@ class StepLoop:
         self,
         strategy: tf.distribute.Strategy,
         replica_function: Callable[..., StepResult],
+        schedule: Schedule | None = None,
         *,
         stop_at_nonfinite: bool,
         jit_compile: bool = False,
     ):
         self._strategy = strategy
         self._replica_function = replica_function
+        self._schedule = schedule
         self._stop = stop_at_nonfinite
         self._is_compiled = jit_compile
         self._one_step = tf.function(self._step, autograph=False)
@@ -196,23 +201,24 @@ class StepLoop:
         self._plus = compiled(StepSums.plus) if jit_compile else StepSums.plus
         self._many_steps = tf.function(self._loop, autograph=False)
 
-    def __call__(self, iterator, first_step: int, n_steps: int) -> StepSums:
+    def __call__(self, iterator, first_step: int, n_steps: int, *, seed: int = 0) -> StepSums:
         """Runs `n_steps` steps.
 
         Args:
             iterator: over the distributed data set; each step draws one element.
             first_step: number of the first step.
             n_steps: how many, at least 1.
+            seed: of the steps' random numbers.
 
         Returns:
             The sums over these steps.
         """
-        return self._many_steps(
-            iterator, tf.constant(first_step, tf.int64), tf.constant(n_steps, tf.int32)
-        )
+        first, count = tf.constant(first_step, tf.int64), tf.constant(n_steps, tf.int32)
+        return self._many_steps(iterator, first, count, seed_keys(seed))
 
-    def _step(self, batch, step, active) -> StepResult:
-        return self._local(self._strategy.run(self._replica_function, args=(batch, step, active)))
+    def _step(self, batch, inputs, active) -> StepResult:
+        args = (batch, inputs, active)
+        return self._local(self._strategy.run(self._replica_function, args=args))
 
     def _local(self, values):
         """The first local replica's part of what is distributed."""
@@ -220,17 +226,22 @@ class StepLoop:
             lambda value: self._strategy.experimental_local_results(value)[0], values
         )
 
-    def _after(self, sums: StepSums, batch, step) -> StepSums:
+    def _after(self, sums: StepSums, batch, inputs) -> StepSums:
         """The sums after one more step."""
-        result = self._one_step(batch, step, sums.active)
+        result = self._one_step(batch, inputs, sums.active)
         return self._plus(sums, result, self._stop)
 
-    def _loop(self, iterator, first_step, n_steps):
+    def _inputs(self, step, keys) -> StepInputs:
+        rate = tf.zeros([]) if self._schedule is None else self._schedule(step + 1)
+        return StepInputs(step, keys, rate)
+
+    def _loop(self, iterator, first_step, n_steps, keys):
         if self._is_compiled:
             number_functions_afresh()
-        batch = iterator.element_spec
-        step, active = tf.TensorSpec([], tf.int64), tf.TensorSpec([], tf.bool)
-        result = self._one_step.get_concrete_function(batch, step, active).structured_outputs
+        inputs = tf.nest.map_structure(_spec, self._inputs(first_step, keys))
+        active = tf.TensorSpec([], tf.bool)
+        function = self._one_step.get_concrete_function(iterator.element_spec, inputs, active)
+        result = function.structured_outputs
 
         def unfinished(done, go_on, waited, sums):
             del waited, sums
@@ -243,9 +254,13 @@ class StepLoop:
                 ready = _time_after(go_on)
             batch = next(iterator)
             with _on_host():
-                waited += tf.maximum(_time_after(self._local(batch)) - ready, 0.0)
-            with self._on_device():  # waits for neither clock
-                sums = self._advance(sums, batch, first_step + tf.cast(done, tf.int64))
+                came = _time_after(self._local(batch))
+                waited += tf.maximum(came - ready, 0.0)
+                inputs = self._inputs(first_step + tf.cast(done, tf.int64), keys)
+            # The clock is read first: a host with one thread would read it after the step. The
+            # other one is not waited for.
+            with tf.control_dependencies([came]), self._on_device():
+                sums = self._advance(sums, batch, inputs)
             return done + 1, go_on, waited, sums
 
         # A loop variable stays where its first value is.
@@ -261,6 +276,10 @@ class StepLoop:
         if isinstance(self._strategy, tf.distribute.TPUStrategy):
             return contextlib.nullcontext()
         return tf.device(self._strategy.extended.worker_devices[0])
+
+
+def _spec(tensor: tf.Tensor) -> tf.TensorSpec:
+    return tf.TensorSpec(tensor.shape, tensor.dtype)
 
 
 def _on_host():
@@ -378,7 +397,8 @@ class Evaluator:
     def __init__(self, objective: Objective, strategy: tf.distribute.Strategy, *, seed: int):
         self._objective = objective
         self._strategy = strategy
-        step = ReplicaStep(objective, None, None, seed=seed)
+        self._seed = seed
+        step = ReplicaStep(objective, None)
         self._loop = StepLoop(strategy, step.evaluate, stop_at_nonfinite=False)
 
     def evaluate(
@@ -402,7 +422,7 @@ class Evaluator:
         done = 0
         while done < n_batches:
             n = min(_EVALUATION_STEPS_PER_CALL, n_batches - done)
-            sums = self._loop(iterator, done, n)
+            sums = self._loop(iterator, done, n, seed=self._seed)
             average.add(tf.nest.map_structure(lambda t: t.numpy(), sums), 0.0)
             done += n
             on_progress(done)

@@ -110,11 +110,17 @@ class ReplicaOptimizer:
                     )
             if settings.bias_correction:
                 count[UPDATES] = tf.Variable(tf.zeros([], tf.int64), trainable=False)
+        self._scale_at_start = {} if loss_scale is None else loss_scale.to_numpy()
         self._moments = ReplicaVariables(strategy, moments)
         self._count = ReplicaVariables(strategy, count)
         scale = {} if loss_scale is None else loss_scale.variables
         self.slots = ReplicaVariables(strategy, {**moments, **count, **scale})
         self._update = compiled(self._new_values)
+
+    def reset_slots(self) -> None:
+        """Sets the slots to what they are before the first update."""
+        zeros = {name: np.zeros_like(array) for name, array in self.slots.to_numpy().items()}
+        self.slots.assign({**zeros, **self._scale_at_start})
 
     def restore_slots(self, arrays: Mapping[str, np.ndarray], *, updates: int) -> None:
         """Takes the slots from a checkpoint.

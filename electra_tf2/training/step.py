@@ -11,7 +11,23 @@ from electra_tf2.training.devices import compiled
 from electra_tf2.training.loss_scale import MIN, LossScale
 from electra_tf2.training.objective import Objective
 from electra_tf2.training.optimizers import ReplicaOptimizer, global_norm
-from electra_tf2.training.schedule import Schedule
+
+
+class StepInputs(NamedTuple):
+    """What a step is told besides its batch.
+
+    They are inputs, so that one program serves all seeds and schedules.
+
+    Attributes:
+        step: int64 scalar, updates made so far; in an evaluation the index of the batch, which its
+            masks and samples follow from.
+        keys: int64 [purposes], see `randomness.seed_keys`.
+        learning_rate: float32 scalar; of no effect in an evaluation.
+    """
+
+    step: tf.Tensor
+    keys: tf.Tensor
+    learning_rate: tf.Tensor
 
 
 class StepResult(NamedTuple):
@@ -80,8 +96,6 @@ class ReplicaStep:
     Args:
         objective: what is trained.
         optimizer: the update; None if only `evaluate` is used.
-        schedule: the learning rate; likewise.
-        seed: the run's seed.
         micro_batches: number of parts that a replica's rows are cut into; their gradients are added
             up before the update, which equals one large batch.
         jit_compile: whether XLA compiles the parts of a training step.
@@ -92,17 +106,13 @@ class ReplicaStep:
         self,
         objective: Objective,
         optimizer: ReplicaOptimizer | None,
-        schedule: Schedule | None,
         *,
-        seed: int,
         micro_batches: int = 1,
         jit_compile: bool = False,
         loss_scale: LossScale | None = None,
     ):
         self.objective = objective
         self.optimizer = optimizer
-        self.schedule = schedule
-        self.seed = seed
         self.micro_batches = micro_batches
         self._loss_scale = loss_scale
         programs = (self._prepare, self._gradients, self._update)
@@ -112,36 +122,37 @@ class ReplicaStep:
         self._variables = [v.value for v in objective.named_variables().values()]
 
     def train(
-        self, batch: dict[str, tf.Tensor], step: tf.Tensor, active: tf.Tensor | bool = True
+        self, batch: dict[str, tf.Tensor], inputs: StepInputs, active: tf.Tensor | bool = True
     ) -> StepResult:
         """Makes one update.
 
         Args:
             batch: this replica's rows.
-            step: int64 scalar, updates made so far.
+            inputs: the rest.
             active: bool scalar; False computes a result, but changes nothing.
 
         Returns:
             The step's result.
         """
         replica, rows = replica_id(), _rows(batch)
-        prepared, denominators = self._prepare_program(batch, step, *self._place(replica, rows, 0))
+        place = self._place(replica, rows, 0)
+        prepared, denominators = self._prepare_program(batch, inputs, *place)
         denominators = self._with_epsilon(all_reduce_sum(denominators))
         scale = None if self._loss_scale is None else self._loss_scale.value(replica)
-        gradients, sums = self._accumulate(prepared, denominators, scale, step, replica, rows)
+        gradients, sums = self._accumulate(prepared, denominators, scale, inputs, replica, rows)
         gradients, sums = all_reduce_sum((gradients, sums))
-        return self._update_program(gradients, sums, denominators, scale, step, active, replica)
+        rate = inputs.learning_rate
+        return self._update_program(gradients, sums, denominators, scale, rate, active, replica)
 
-    def _update(self, gradients, sums, denominators, scale, step, active, replica) -> StepResult:
+    def _update(self, gradients, sums, denominators, scale, rate, active, replica) -> StepResult:
         """Checks the global batch's gradients, updates with them and returns the result."""
-        optimizer, schedule = self.optimizer, self.schedule
-        assert optimizer is not None and schedule is not None
+        assert self.optimizer is not None
         if scale is not None:
             gradients = [gradient / scale for gradient in gradients]
         loss, losses = self._losses(sums.numerators, denominators)
         norm = self.gradient_norm(gradients)
         finite = tf.math.is_finite(loss) & tf.math.is_finite(norm)
-        optimizer.apply(replica, gradients, norm, schedule(step + 1), finite & active)
+        self.optimizer.apply(replica, gradients, norm, rate, finite & active)
         if self._loss_scale is not None:
             self._loss_scale.update(replica, loss, norm)
         scale = tf.constant(MIN) if scale is None else scale
@@ -156,13 +167,13 @@ class ReplicaStep:
         return global_norm(gradients)
 
     def evaluate(
-        self, batch: dict[str, tf.Tensor], step: tf.Tensor, active: tf.Tensor | bool = True
+        self, batch: dict[str, tf.Tensor], inputs: StepInputs, active: tf.Tensor | bool = True
     ) -> StepResult:
         """Computes losses and metrics without dropout and without an update.
 
         Args:
             batch: this replica's rows.
-            step: int64 scalar, index of the evaluation batch; masks and samples follow from it.
+            inputs: the rest.
             active: of no effect, as nothing is changed.
 
         Returns:
@@ -171,8 +182,8 @@ class ReplicaStep:
         del active
         replica, rows = replica_id(), _rows(batch)
         place = self._place(replica, rows, 0)
-        randomness = StepRandomness(self.seed, step, *place)
-        prepared, denominators = self._prepare(batch, step, *place)
+        randomness = StepRandomness(inputs.keys, inputs.step, *place)
+        prepared, denominators = self._prepare(batch, inputs, *place)
         sums = Sums(*self.objective.compute(prepared, randomness, training=False))
         denominators, sums = all_reduce_sum((denominators, sums))
         denominators = self._with_epsilon(denominators)
@@ -188,8 +199,8 @@ class ReplicaStep:
         stream = replica * self.micro_batches + micro
         return tf.cast(first_row, tf.int64), tf.cast(stream, tf.int64)
 
-    def _prepare(self, batch, step, first_row, stream):
-        randomness = StepRandomness(self.seed, step, first_row, stream)
+    def _prepare(self, batch, inputs, first_row, stream):
+        randomness = StepRandomness(inputs.keys, inputs.step, first_row, stream)
         return self.objective.prepare(batch, randomness)
 
     def _with_epsilon(self, denominators):
@@ -201,9 +212,9 @@ class ReplicaStep:
         weights = self.objective.loss_weights
         return tf.add_n([weights[name] * losses[name] for name in losses]), losses
 
-    def _gradients(self, prepared, denominators, scale, step, first_row, stream):
+    def _gradients(self, prepared, denominators, scale, inputs, first_row, stream):
         """Returns dense, scaled gradients of this part's share of the total loss, and its sums."""
-        randomness = StepRandomness(self.seed, step, first_row, stream)
+        randomness = StepRandomness(inputs.keys, inputs.step, first_row, stream)
         with tf.GradientTape() as tape:
             sums = Sums(*self.objective.compute(prepared, randomness, training=True))
             loss, _ = self._losses(sums.numerators, denominators)
@@ -218,12 +229,12 @@ class ReplicaStep:
         """Turns the slices of lookups into dense gradients, equal rows added up."""
         return [tf.convert_to_tensor(gradient) for gradient in gradients]
 
-    def _accumulate(self, prepared, denominators, scale, step, replica, rows):
+    def _accumulate(self, prepared, denominators, scale, inputs, replica, rows):
         """Adds up gradients and sums over the micro-batches."""
 
         def part(micro, prepared):
             place = self._place(replica, rows, micro)
-            return self._gradients_program(prepared, denominators, scale, step, *place)
+            return self._gradients_program(prepared, denominators, scale, inputs, *place)
 
         if self.micro_batches == 1:
             return part(0, prepared)

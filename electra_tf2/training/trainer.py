@@ -7,12 +7,12 @@ import dataclasses
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from electra_tf2.console import Progress, duration, say
+from electra_tf2.console import Progress, duration, is_verbose, say
 from electra_tf2.errors import UserError
 from electra_tf2.training.checkpoints import BackgroundSaver, Checkpoint, CheckpointStore
 from electra_tf2.training.compile_cache import seal_programs
@@ -52,6 +52,7 @@ class TrainingRun:
             steps and stop after the same one; the chief saves.
         totals: steps done -> further figures of all of them, which go into reports and into the
             state of checkpoints.
+        shown: names of the figures that a progress line shows.
         identity: what is trained on what, JSON values by name for the state of checkpoints. Whoever
             resumes the run compares them.
     """
@@ -66,6 +67,7 @@ class TrainingRun:
     description: str = "training"
     workers: Workers = dataclasses.field(default_factory=Workers)
     totals: Callable[[int], Mapping[str, float]] | None = None
+    shown: Collection[str] = ("loss",)
     identity: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
@@ -157,6 +159,8 @@ class Trainer:
 
     Args:
         run: what is trained, and where.
+        earlier: a trainer of the same objective and optimizer, or None: its programs are used
+            again, unless its schedule was another.
 
     Attributes:
         run: as given.
@@ -167,31 +171,20 @@ class Trainer:
             raise; a program that has more to do should stop.
     """
 
-    def __init__(self, run: TrainingRun):
+    def __init__(self, run: TrainingRun, earlier: Trainer | None = None):
         self.run = run
         self.step = 0
         self.examples_seen = 0
         self.skipped = 0
         self.late_signal: int | None = None
-        self._ends_early = self._is_compiled = False
+        self._ends_early = False
         self._saver = BackgroundSaver(run.store)
         settings = run.settings
         self._environment = describe_environment(run.strategy, jit_compile=settings.jit_compile)
-        replica_step = ReplicaStep(
-            run.objective,
-            run.optimizer,
-            run.schedule,
-            seed=settings.seed,
-            micro_batches=settings.micro_batches,
-            jit_compile=settings.jit_compile,
-            loss_scale=run.optimizer.loss_scale,
-        )
-        self._loop = StepLoop(
-            run.strategy,
-            replica_step.train,
-            stop_at_nonfinite=settings.on_nonfinite == "stop",
-            jit_compile=settings.jit_compile,
-        )
+        if earlier is not None and earlier.run.schedule == run.schedule:
+            self._loop, self._is_compiled = earlier._loop, earlier._is_compiled
+        else:
+            self._loop, self._is_compiled = _make_loop(run), False
         self._throughput = Throughput(
             replicas=run.strategy.num_replicas_in_sync,
             batch_size=settings.global_batch_size,
@@ -325,7 +318,7 @@ class Trainer:
             progress.message("Compiling the training step …")
         start = time.perf_counter()
         with _explained(hooks):
-            sums = self._loop(iterator, self.step, n_steps)
+            sums = self._loop(iterator, self.step, n_steps, seed=self.run.settings.seed)
             sums = tf.nest.map_structure(lambda t: t.numpy(), sums)
         seconds = time.perf_counter() - start
         if compiles:
@@ -365,7 +358,10 @@ class Trainer:
         """Logs and shows the figures since the last report, and what `watch` says of them."""
         figures = self._figures(average, sums)
         self.run.log.write(self.step, figures)
-        progress.update(self.step, figures)
+        shown = (
+            figures if is_verbose() else {n: v for n, v in figures.items() if n in self.run.shown}
+        )
+        progress.update(self.step, shown)
         watched = hooks.watch(self.step, figures) if hooks.watch else None
         for warning in filter(None, (watched, self._throughput.warning())):
             progress.message(warning)
@@ -394,6 +390,24 @@ class Trainer:
 
     def _totals(self) -> Mapping[str, float]:
         return self.run.totals(self.step) if self.run.totals else {}
+
+
+def _make_loop(run: TrainingRun) -> StepLoop:
+    settings = run.settings
+    step = ReplicaStep(
+        run.objective,
+        run.optimizer,
+        micro_batches=settings.micro_batches,
+        jit_compile=settings.jit_compile,
+        loss_scale=run.optimizer.loss_scale,
+    )
+    return StepLoop(
+        run.strategy,
+        step.train,
+        run.schedule,
+        stop_at_nonfinite=settings.on_nonfinite == "stop",
+        jit_compile=settings.jit_compile,
+    )
 
 
 @contextlib.contextmanager

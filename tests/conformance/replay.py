@@ -29,27 +29,28 @@ class RacySchedule:
         return self._schedule(step - 1 + self.offsets[step - 1])
 
 
-def replay(strategy, step, optimizer, batches, check):
+def replay(strategy, step, schedule, batches, check):
     """Trains from the optimizer's present weights until `check` is content.
 
     Args:
         strategy: one device.
-        step: a `ReplicaStep` whose schedule is a `RacySchedule`.
-        optimizer: its optimizer.
+        step: a `ReplicaStep`.
+        schedule: a `RacySchedule`.
         batches: NumPy batches, one an update.
         check: (losses, offsets) -> None; raises an AssertionError if they are not the expected.
 
     Raises:
         AssertionError: no run fits; the failure of the run without a race.
     """
+    optimizer = step.optimizer
     initial = optimizer.variables.to_numpy()
     empty = optimizer.slots.to_numpy()
-    loop = StepLoop(strategy, step.train, stop_at_nonfinite=True)
+    loop = StepLoop(strategy, step.train, schedule, stop_at_nonfinite=True)
     stacked = {name: np.stack([batch[name] for batch in batches]) for name in batches[0]}
     dataset = tf.data.Dataset.from_tensor_slices(stacked)
     failures = []
     for offsets in itertools.product((1, 0), repeat=len(batches)):
-        step.schedule.offsets.assign(offsets)
+        schedule.offsets.assign(offsets)
         optimizer.variables.assign(initial)
         optimizer.slots.assign(empty)
         iterator = iter(strategy.distribute_datasets_from_function(lambda context: dataset))

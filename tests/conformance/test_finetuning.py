@@ -260,7 +260,7 @@ def test_training(setting, record_property):
     optimizer = AdamW(strategy, variables, settings, factors)
     n = spec["num_train_steps"]
     schedule = PolynomialDecay(config.learning_rate, n, n * config.warmup_proportion)
-    step = ReplicaStep(FinetuningObjective(model), optimizer, RacySchedule(schedule, steps), seed=0)
+    step = ReplicaStep(FinetuningObjective(model), optimizer)
     size = spec["batch_size"]
     batches = [
         data.batch(np.arange(k * size, (k + 1) * size), config.max_seq_length) for k in range(steps)
@@ -271,7 +271,7 @@ def test_training(setting, record_property):
         compare_final(setting, optimizer, steps)
         record_property("learning_rates_of", str(offsets))
 
-    replay(strategy, step, optimizer, batches, check)
+    replay(strategy, step, RacySchedule(schedule, steps), batches, check)
 
 
 def compare_final(setting, optimizer, steps):

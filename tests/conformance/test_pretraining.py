@@ -268,7 +268,7 @@ def train(setting, step_class, record_property):
         config.num_warmup_steps,
         config.lr_decay_power,
     )
-    step = step_class(objective, optimizer, RacySchedule(schedule, setting.n_steps), seed=0)
+    step = step_class(objective, optimizer)
     batches = [batch_arrays(setting.arrays, k) for k in range(setting.n_steps)]
     for batch in batches:
         batch.setdefault("sampled_tokids", np.zeros_like(batch["masked_lm_ids"]))
@@ -278,7 +278,7 @@ def train(setting, step_class, record_property):
         compare_with_final(setting, optimizer)
         record_property("learning_rates_of", str(offsets))
 
-    replay(strategy, step, optimizer, batches, check)
+    replay(strategy, step, RacySchedule(schedule, setting.n_steps), batches, check)
 
 
 def compare_with_final(setting, optimizer):

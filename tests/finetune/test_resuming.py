@@ -257,6 +257,22 @@ def test_a_stopped_run_ends_with_the_same_weights(data_dir, undisturbed, number)
             np.testing.assert_array_equal(one[name], other[name], err_msg=name)
 
 
+def test_a_later_trial_is_the_same_alone(data_dir, copy_of_trained_briefly):
+    """It trains the network of the one before it, if that was trained by the same command."""
+    own = "marks_model_2"
+    tiny_tasks.finetune_here(data_dir, **SHORT, num_trials=2)
+    tiny_tasks.finetune_here(copy_of_trained_briefly, **SHORT, num_trials=2)
+    found = []
+    for folder in (data_dir, copy_of_trained_briefly):
+        store = CheckpointStore(str(folders_of(folder) / own))
+        found.append(store.load(store.latest()))
+    for kind in ("weights", "optimizer"):
+        one, other = (getattr(checkpoint, kind) for checkpoint in found)
+        assert one.keys() == other.keys()
+        for name in one:
+            np.testing.assert_array_equal(one[name], other[name], err_msg=name)
+
+
 def test_the_state_says_how_text_became_ids(copy_of_trained_briefly):
     folder = folders_of(copy_of_trained_briefly) / "marks_model_1"
     state = CheckpointStore(str(folder)).newest_state()

@@ -85,15 +85,16 @@ class Engine:
         self.objective = objective
         self.optimizer = AdamW(strategy, objective.named_variables(), OptimizerSettings())
         schedule = PolynomialDecay(LEARNING_RATE, num_train_steps=10 * n_steps)
-        step = ReplicaStep(objective, self.optimizer, schedule, seed=seed)
-        self._loop = StepLoop(strategy, step.train, stop_at_nonfinite=True)
+        step = ReplicaStep(objective, self.optimizer)
+        self._loop = StepLoop(strategy, step.train, schedule, stop_at_nonfinite=True)
+        self._seed = seed
         self.rows = counting_rows(n_steps)
 
     def run(self, first_step, n_steps):
         """Trains some steps; returns their figures."""
         rows = {name: a[first_step : first_step + n_steps] for name, a in self.rows.items()}
         iterator = iter(tf.data.Dataset.from_tensor_slices(rows))
-        window = self._loop(iterator, first_step, n_steps)
+        window = self._loop(iterator, first_step, n_steps, seed=self._seed)
         assert int(window.updates) == n_steps
         average = Average(self.objective.summarize)
         average.add(tf.nest.map_structure(lambda t: t.numpy(), window), 1.0)

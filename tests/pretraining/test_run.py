@@ -111,7 +111,8 @@ def test_progress_is_plain_lines_in_a_log(trained):
     lines = [line for line in shown.splitlines() if line.startswith("pre-training both: step ")]
     assert lines[0].startswith("pre-training both: step 2/8 (25.0 %), ")
     assert lines[-1].startswith("pre-training both: step 8/8 (100.0 %), ")
-    assert "steps/s" in lines[0] and "ETA" in lines[0] and "generator_loss" in lines[0]
+    assert "steps/s" in lines[0] and "ETA" in lines[0] and "disc_auc" in lines[0]
+    assert "gradient_norm" not in lines[0]  # all figures are in metrics.jsonl
     assert "\r" not in shown and "\x1b" not in shown
     assert "1 replica" in shown and "parameters" in shown
     assert "Training from step 0 to 8" in shown

@@ -76,7 +76,7 @@ def lamb(strategy, n_steps=10):
     settings = LambSettings(weight_decay_rate=0.1)
     optimizer = Lamb(strategy, objective.named_variables(), settings)
     initial = optimizer.variables.to_numpy()
-    step = ReplicaStep(objective, optimizer, PolynomialDecay(0.05, 100), seed=0)
+    step = ReplicaStep(objective, optimizer)
     numbers = np.float32(np.random.default_rng(1).standard_normal((8 * n_steps, 9)))
 
     def make_dataset(context):
@@ -85,7 +85,8 @@ def lamb(strategy, n_steps=10):
         return rows.batch(context.get_per_replica_batch_size(8), drop_remainder=True)
 
     iterator = iter(strategy.distribute_datasets_from_function(make_dataset))
-    StepLoop(strategy, step.train, stop_at_nonfinite=True)(iterator, 0, n_steps)
+    schedule = PolynomialDecay(0.05, 100)
+    StepLoop(strategy, step.train, schedule, stop_at_nonfinite=True)(iterator, 0, n_steps)
     return initial, optimizer.variables.to_numpy()
 
 

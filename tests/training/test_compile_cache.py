@@ -120,12 +120,16 @@ def test_a_folder_that_the_user_chose_stays(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_a_resumed_run_compiles_nothing(tiny_data):
-    """A run that was stopped and resumed has the weights of one that wasn't, warm or damaged."""
+    """A run that was stopped and resumed has the weights of one that wasn't, warm or damaged.
+
+    One of another seed, rate and length runs the same programs.
+    """
     folder = tiny_data / "compiled"
     hparams = tiny.UNIFORM | {"num_train_steps": 6, "save_checkpoints_steps": 3, "xla": True}
 
-    def run(name):
-        code, shown = tiny.run(tiny_data, name, compile_cache=str(folder), **hparams)
+    def run(name, **other):
+        options = hparams | other
+        code, shown = tiny.run(tiny_data, name, compile_cache=str(folder), **options)
         assert code == 0, shown
         return shown
 
@@ -145,6 +149,8 @@ def test_a_resumed_run_compiles_nothing(tiny_data):
     shutil.copytree(tiny_data / "models" / "whole", tiny_data / "models" / "resumed")
     stop_after_step_3("resumed")
     run("resumed")
+    assert programs() == first
+    run("other", seed=5, learning_rate=1e-3, num_train_steps=9, num_warmup_steps=4)
     assert programs() == first
     stop_after_step_3("resumed")
     for path in first:

@@ -79,7 +79,7 @@ def test_the_run_goes_on_and_counts(tmp_path):
     ids=["overflows", "at the smallest scale", "loss"],
 )
 def test_a_graph_call_ends_early_only_at_what_no_scale_mends(losses, norms, scales, steps, updates):
-    def replica_step(batch, step, active):
+    def replica_step(batch, inputs, active):
         loss, norm, scale = (batch[name][0] for name in ("loss", "norm", "scale"))
         finite = tf.math.is_finite(loss) & tf.math.is_finite(norm)
         return StepResult(loss, {}, {}, norm, finite, scale)

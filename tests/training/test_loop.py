@@ -1,6 +1,9 @@
 """Sums over the steps of a graph call, and the figures made of them."""
 
 import math
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -12,14 +15,14 @@ from electra_tf2.training.step import StepResult
 NAN = math.nan
 
 
-def result(batch, step, active):
+def result(batch, inputs, active):
     """Loss: the batch's value; a NaN is not finite."""
     loss = batch["value"][0]
     return StepResult(
         loss=loss,
         losses={"part": loss / 2},
         metrics={"ratio": tf.stack([loss, 2.0])},
-        gradient_norm=tf.cast(step, tf.float32),
+        gradient_norm=tf.cast(inputs.step, tf.float32),
         finite=tf.math.is_finite(loss),
     )
 
@@ -35,6 +38,42 @@ def looped(values, first_step, n_steps, *, stop, calls=1):
         windows.append(tf.nest.map_structure(lambda t: t.numpy(), window))
         first_step += n_steps
     return windows
+
+
+@pytest.mark.slow
+def test_computing_is_not_waiting():
+    """Where one thread gives out all work, too, and the batch is there long before it is needed."""
+    program = """
+import tensorflow as tf
+from electra_tf2.training.loop import StepLoop
+from electra_tf2.training.step import StepResult
+
+def step(batch, inputs, active):
+    x = batch["x"]
+    for _ in range(300):
+        x = tf.tanh(tf.matmul(x, x) / 500.0)
+    loss = tf.reduce_mean(x)
+    return StepResult(loss, {}, {}, loss, tf.constant(True))
+
+strategy = tf.distribute.OneDeviceStrategy("/cpu:0")
+data = tf.data.Dataset.from_tensors({"x": tf.ones([1, 200])}).repeat()
+data = data.map(lambda b: {"x": tf.ones([200, 1]) * b["x"]})
+iterator = iter(strategy.experimental_distribute_dataset(data))
+loop = StepLoop(strategy, step, stop_at_nonfinite=True)
+loop(iterator, 0, 1)
+start = float(tf.timestamp())
+waited = float(loop(iterator, 1, 5).waited)
+print(waited / (float(tf.timestamp()) - start))
+"""
+    threads = dict.fromkeys(("TF_NUM_INTEROP_THREADS", "TF_NUM_INTRAOP_THREADS"), "1")
+    process = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, **threads},
+        capture_output=True,
+        text=True,
+    )
+    assert process.returncode == 0, process.stderr
+    assert float(process.stdout) < 0.2
 
 
 def averaged(windows):

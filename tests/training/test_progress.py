@@ -48,7 +48,7 @@ def test_plain_lines_of_bytes():
         progress.update(5_000_000, note=f"{count} examples")
     first, last = stream.getvalue().splitlines()
     assert first == (
-        "Building: 1.0/5.0 MB (20.0 %), 0.1 MB/s, elapsed 0:10, ETA 0:40, 1,234 examples"
+        "Building: 1.0/5.0 MB (20.0 %), 0.1 MB/s, elapsed 0:10, ETA unknown, 1,234 examples"
     )
     assert last.startswith("Building: 5.0/5.0 MB (100.0 %), ") and last.endswith("6,789 examples")
 

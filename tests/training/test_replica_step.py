@@ -40,15 +40,15 @@ def train_step(objective, micro_batches, jit_compile=False):
     step = ReplicaStep(
         objective,
         recorder,
-        lambda step: tf.cast(step, tf.float32),
-        seed=3,
         micro_batches=micro_batches,
         jit_compile=jit_compile,
     )
     strategy = tf.distribute.OneDeviceStrategy("/cpu:0")
-    loop = StepLoop(strategy, step.train, stop_at_nonfinite=True)
+    loop = StepLoop(
+        strategy, step.train, lambda step: tf.cast(step, tf.float32), stop_at_nonfinite=True
+    )
     dataset = tf.data.Dataset.from_tensors(batch())
-    window = loop(iter(strategy.experimental_distribute_dataset(dataset)), STEP, 1)
+    window = loop(iter(strategy.experimental_distribute_dataset(dataset)), STEP, 1, seed=3)
     gradients = dict(
         zip(objective.named_variables(), (v.numpy() for v in recorder.variables), strict=True)
     )
@@ -93,7 +93,7 @@ def test_every_variable_has_a_gradient(whole):
 
 def test_evaluation_keeps_what_is_not_finite(objective):
     """A NaN in the weights has to show in the figures."""
-    step = ReplicaStep(objective, None, None, seed=3)
+    step = ReplicaStep(objective, None)
     strategy = tf.distribute.OneDeviceStrategy("/cpu:0")
     loop = StepLoop(strategy, step.evaluate, stop_at_nonfinite=False)
     dataset = strategy.experimental_distribute_dataset(tf.data.Dataset.from_tensors(batch()))

@@ -139,9 +139,9 @@ def test_graph_calls_are_short(tmp_path, monkeypatch):
     calls = []
     call = trainer._loop.__call__
 
-    def recorded(iterator, first, n):
+    def recorded(iterator, first, n, *, seed):
         calls.append((first, n))
-        return call(iterator, first, n)
+        return call(iterator, first, n, seed=seed)
 
     monkeypatch.setattr(trainer, "_loop", recorded)
     monkeypatch.setattr(
@@ -189,6 +189,29 @@ def test_another_trainer_continues(tmp_path, undisturbed):
     assert (second.step, second.examples_seen, second.skipped) == (5, 20, 0)
     second.train(numbers)
     assert weight(second) == weight(undisturbed)
+
+
+@pytest.mark.parametrize("rate, graphs", [(0.1, 0), (0.2, 1)])
+def test_the_programs_of_an_earlier_trainer(tmp_path, undisturbed, rate, graphs):
+    """Trained afresh, the same variables end with the same weights, without another graph."""
+    first = make_trainer(tmp_path / "first")
+    first.train(numbers)
+    before = first._loop._many_steps.experimental_get_tracing_count()
+    first.run.objective.weight.assign([0.0])
+    first.run.optimizer.reset_slots()
+    run = dataclasses.replace(
+        first.run,
+        schedule=PolynomialDecay(rate, 100, 2),
+        store=CheckpointStore(str(tmp_path / "second"), None),
+    )
+    second = Trainer(run, first)
+    second.train(numbers)
+    if graphs:
+        assert second._loop is not first._loop
+        assert weight(second) != weight(undisturbed)
+    else:
+        assert second._loop._many_steps.experimental_get_tracing_count() == before
+        assert weight(second) == weight(undisturbed)
 
 
 def test_evaluations_come_in_time(tmp_path):
