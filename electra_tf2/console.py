@@ -21,7 +21,8 @@ def say(*lines: str) -> None:
     Args:
         *lines: each becomes one line, see `printable`: a line break within it is shown, not made.
     """
-    _print(lines, sys.stderr)
+    if not _is_brief or lines[0].startswith("Warning:"):
+        _print(lines, sys.stderr)
 
 
 def show(*lines: str) -> None:
@@ -48,7 +49,22 @@ def make_logs_printable() -> None:
     logging.setLogRecordFactory(_PrintableRecord)
 
 
-_is_verbose = False
+_is_brief = _is_verbose = False
+
+
+@contextlib.contextmanager
+def brief() -> Iterator[None]:
+    """Within it only progress and warnings are shown; with `set_verbose` everything."""
+    global _is_brief
+    before, log = _is_brief, logging.getLogger("absl")
+    _is_brief, level = not _is_verbose, log.level
+    if _is_brief:
+        log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        _is_brief = before
+        log.setLevel(level)
 
 
 def set_verbose(on: bool) -> None:

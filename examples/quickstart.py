@@ -23,11 +23,19 @@ from typing import Any
 from detection_display import legend, make_detection, render
 from docstring_corpus import PACKAGES, collect
 from parameter_lists import build
-from quickstart_finetuning import RANDOM, TASK, finetune_both, show_predictions
+from quickstart_finetuning import (
+    RANDOM,
+    TASK,
+    command_line,
+    finetune_both,
+    show_predictions,
+)
+from quickstart_finetuning import make_config as finetuning_config
 from tag_scores import table
 
 from configure_pretraining import PretrainingConfig
 from electra_tf2 import cli
+from electra_tf2.console import brief, quiet_libraries
 from electra_tf2.data.build import BuildConfig, build_dataset
 from electra_tf2.data.vocabulary_builder import VocabularyConfig, build_vocabulary
 from electra_tf2.errors import path_quoted
@@ -36,8 +44,8 @@ MODEL_NAME = "quickstart"
 VOCAB_SIZE = 2048
 LENGTH = 64
 BATCH_SIZE = 32
-STEPS_AT_LEAST, STEPS_AT_MOST = 300, 6000
-TRIAL_STEPS = 40
+STEPS = 2000  # what docs/results.md has the scores of
+STEPS_AT_LEAST, STEPS_AT_MOST, TRIAL_STEPS = 300, 6000, 40  # with --minutes
 _SIZES = ("vocab_size", "embedding_size", "model_hparam_overrides")
 
 # A tiny network that learns something in minutes: a narrow generator of one layer, whose samples
@@ -72,21 +80,22 @@ def main(argv: list[str] | None = None) -> None:
     parser = cli.make_parser(__doc__)
     add = parser.add_argument
     add("--output-dir", type=Path, default=Path("quickstart_data"), help="default: %(default)s")
-    add("--minutes", type=float, default=5.0, help="to train for, about (default: %(default)s)")
-    add("--steps", type=int, help="train for so many steps instead")
+    add("--steps", type=int, default=STEPS, help="to pre-train for (default: %(default)s)")
+    add("--minutes", type=float, help="pre-train for about so long instead, however fast it is")
     add("--packages", default=",".join(PACKAGES), help="whose docstrings (default: %(default)s)")
     help_text = "to fine-tune, each with another seed; 1 to 5 (default: 1)"
     add("--trials", type=int, choices=range(1, 6), metavar="N", default=1, help=help_text)
     flags = parser.parse_args(argv)
-    if not flags.minutes > 0:
+    if flags.minutes is not None and not flags.minutes > 0:
         parser.error(f"--minutes is more than 0; received {flags.minutes}")
     started = time.monotonic()
     prepare(flags.output_dir, flags.packages.split(","))
+    with quiet_libraries():  # TensorFlow takes seconds to import
+        from electra_tf2.pretraining.run import pretrain
     config = make_config(flags.output_dir, plan_steps(flags))
-    from electra_tf2.pretraining.run import pretrain  # TensorFlow takes seconds to import
-
     headline(f"4. Pre-training for {config.num_train_steps:,} steps")
-    figures = pretrain(config)
+    with brief():
+        figures = pretrain(config)
     headline("5. What the discriminator says of text it has not seen")
     show_detections(config)
     scores = learn_task(config, flags)
@@ -141,9 +150,9 @@ def make_config(folder: Path, steps: int, **changes: Any) -> PretrainingConfig:
 
 
 def plan_steps(flags: argparse.Namespace) -> int:
-    """How many steps to train for: as asked, as planned before, or what the time allows."""
+    """How many steps to train for: as asked, or as planned before, or what the time allows."""
     plan = flags.output_dir / "steps.json"
-    if flags.steps:
+    if flags.minutes is None:
         return flags.steps
     if plan.exists():
         return json.loads(plan.read_text("utf-8"))
@@ -154,7 +163,8 @@ def plan_steps(flags: argparse.Namespace) -> int:
     shutil.rmtree(trial, ignore_errors=True)
     log_every = TRIAL_STEPS // 2
     changes = {"do_eval": False, "model_dir": str(trial), "log_every_steps": log_every}
-    pretrain(make_config(flags.output_dir, TRIAL_STEPS, **changes))
+    with brief():
+        pretrain(make_config(flags.output_dir, TRIAL_STEPS, **changes))
     lines = (trial / "metrics.jsonl").read_text("utf-8").splitlines()
     steps_per_second = json.loads(lines[-1])["tokens_per_second"] / (BATCH_SIZE * LENGTH)
     shutil.rmtree(trial)
@@ -190,9 +200,7 @@ def learn_task(config: PretrainingConfig, flags: argparse.Namespace) -> str:
         print("That is too little to fine-tune on: these packages don't use NumPy's style.")
         return ""
     sizes = {name: HPARAMS[name] for name in _SIZES}
-    scores = finetune_both(
-        folder, MODEL_NAME, config.num_train_steps, sizes, trials=flags.trials, python=python()
-    )
+    scores = finetune_both(folder, MODEL_NAME, config.num_train_steps, sizes, trials=flags.trials)
     headline("7. What the fine-tuned model makes of held-out parameter lists")
     print("Layout and punctuation are taken away. [KIND words]+ is right, [KIND words]- is not.")
     show_predictions(folder, MODEL_NAME, color=sys.stdout.isatty())
@@ -211,6 +219,7 @@ def conclude(
     """Prints the figures, where everything lies and what to try next."""
     headline("Done")
     output_dir = path_quoted(str(folder))
+    by_hand = command_line(finetuning_config(folder, MODEL_NAME, 1), python())
     print(
         f"On held-out modules, after {figures['global_step']:,.0f} steps and "
         f"{seconds / 60:.1f} minutes in all:\n"
@@ -235,6 +244,8 @@ Where everything lies:
 What to try next:
   Fine-tune with three seeds:
     {python()} examples/quickstart.py --output-dir {output_dir} --trials 3
+  Fine-tune by hand:
+    {by_hand}
   Pre-train for longer; the same model goes on from where it is:
     {python()} examples/quickstart.py --output-dir {output_dir} --steps {2 * config.num_train_steps}
   Your own text: a folder of text files, a sentence per line, a blank line between documents:

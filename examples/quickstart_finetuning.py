@@ -1,7 +1,7 @@
 """The quickstart's second part: the pre-trained model learns a task, beside one that was not.
 
 The task needs no code: the hparam `tasks` describes it, and `run_finetuning.py` does the same with
-the hparams that are printed.
+the hparams that the quickstart prints at its end.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import tag_scores
 from parameter_lists import TaggedText, read_columns
 
 from configure_finetuning import FinetuningConfig
+from electra_tf2.console import brief
 from electra_tf2.errors import path_quoted
 
 TASK = "parameters"
@@ -76,7 +77,6 @@ def finetune_both(
     sizes: Mapping[str, Any],
     *,
     trials: int,
-    python: str,
 ) -> dict[str, list[tag_scores.Scores]]:
     """Fine-tunes the pre-trained model and one that is not, and scores them and the baseline.
 
@@ -88,7 +88,6 @@ def finetune_both(
         pretraining_steps: of it.
         sizes: hparams that state the sizes of its network.
         trials: how many of each.
-        python: how to call Python, for the commands that are printed.
 
     Returns:
         For each, the scores of its trials.
@@ -105,9 +104,9 @@ def finetune_both(
     }
     forget_older(folder, model_name, pretraining_steps)
     for title, config in configs.items():
-        print(f"\n{title.capitalize()}. The same by hand:")
-        print(f"  {command_line(config, python)}", flush=True)
-        results = finetune(config)
+        print(f"{title.capitalize()}:", flush=True)
+        with brief():
+            results = finetune(config)
         rows[title] = [
             tag_scores.score(gold, predictions(config, result.trial)) for result in results[:trials]
         ]

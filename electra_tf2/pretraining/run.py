@@ -197,7 +197,8 @@ def evaluate(run: Run, trainers: PhaseTrainers) -> dict[str, float]:
     where = own.eval_tfrecords or f"the training data, {own.pretrain_tfrecords}"
     say(f"Evaluating step {trainer.step} on {where}")
     spent = trainers.compute.figures(trainer.step)
-    figures = {**trainers.evaluate(), "global_step": trainer.step, **spent}
+    scores = trainers.evaluate()
+    figures = {**scores, "global_step": trainer.step, **spent, **trainer.speed()}
     trainer.run.log.close()
     for name, value in sorted(figures.items()):
         say(f"  {name} = {value}")

@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Mapping
 
+import numpy as np
 import tensorflow as tf
 
 from electra_tf2.training.devices import is_deterministic
@@ -62,6 +63,7 @@ class Throughput:
         self._reports = 0
         self._seconds = self._waited = 0.0
         self._has_warned = False
+        self._all = np.zeros(3)  # steps, seconds, seconds waited
 
     def figures(self, steps: int, seconds: float, waited: float) -> dict[str, float]:
         """Returns the figures of some steps, by the names in `MEASURED`.
@@ -75,6 +77,21 @@ class Throughput:
             seconds: that they took.
             waited: seconds of these in which the devices waited for data.
         """
+        self._reports += 1
+        if self._reports > 1:  # the first steps compile, and wait until the data's buffers are full
+            self._seconds += seconds
+            self._waited += waited
+            self._all += steps, seconds, waited
+        return self._figures(steps, seconds, waited)
+
+    def overall(self) -> dict[str, float]:
+        """Returns the figures of all steps so far but those of the first report, if there are any.
+
+        Their names are those of `figures`.
+        """
+        return self._figures(*self._all.tolist()) if self._all[0] else {}
+
+    def _figures(self, steps: float, seconds: float, waited: float) -> dict[str, float]:
         rate = steps * self._batch_size / seconds
         found = {
             "examples_per_second": rate,
@@ -87,10 +104,6 @@ class Throughput:
         memory = peak_memory_gib()
         if memory is not None:
             found["peak_memory_gib"] = memory
-        self._reports += 1
-        if self._reports > 1:  # the first steps compile, and wait until the data's buffers are full
-            self._seconds += seconds
-            self._waited += waited
         return found
 
     def warning(self) -> str | None:

@@ -217,6 +217,10 @@ class Trainer:
                 f"without the stop ({'; '.join(changes)})."
             )
 
+    def speed(self) -> dict[str, float]:
+        """The figures of `Throughput.overall`; none if this trainer has made few steps or none."""
+        return self._throughput.overall()
+
     def save(self) -> str | None:
         """Writes a checkpoint of the present step; returns its folder once it is on the disk."""
         self._begin_save()

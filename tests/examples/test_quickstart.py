@@ -106,7 +106,7 @@ def test_the_display_in_colours(detection):
     assert "\033[33mate?\033[0m" in text
 
 
-def test_the_number_of_steps_follows_from_a_trial_and_is_kept(tmp_path, monkeypatch):
+def test_the_number_of_steps_follows_from_the_time_and_is_kept(tmp_path, monkeypatch):
     import quickstart
 
     from electra_tf2.pretraining import run
@@ -121,14 +121,14 @@ def test_the_number_of_steps_follows_from_a_trial_and_is_kept(tmp_path, monkeypa
         Path(config.model_dir, "metrics.jsonl").write_text(json.dumps(figures) + "\n")
 
     monkeypatch.setattr(run, "pretrain", pretrain)
-    flags = argparse.Namespace(output_dir=tmp_path, minutes=2.0, steps=None)
+    flags = argparse.Namespace(output_dir=tmp_path, minutes=2.0, steps=7)
     assert quickstart.plan_steps(flags) == 1200
     flags.minutes = 4.0
     assert quickstart.plan_steps(flags) == 1200 and len(trials) == 1
-    flags.steps = 7
+    flags.minutes = None
     assert quickstart.plan_steps(flags) == 7
     (tmp_path / "steps.json").unlink()
-    flags.steps, flags.minutes = None, 1e308
+    flags.minutes = 1e308
     assert quickstart.plan_steps(flags) == quickstart.STEPS_AT_MOST
     assert [path.name for path in tmp_path.iterdir()] == ["steps.json"]
 
@@ -211,7 +211,7 @@ def test_a_short_run_and_another_that_goes_on(tmp_path):
 
 def check_finetuning(folder, printed):
     """The table says what fine-tuning wrote, and texts are shown."""
-    assert printed.count("run_finetuning.py --data-dir") == 2 and printed.count("    found ") == 4
+    assert printed.count("run_finetuning.py --data-dir") == 1 and printed.count("    found ") == 4
     rows = {
         line[2:17].strip(): line[17:].split()
         for line in printed.splitlines()

@@ -42,6 +42,16 @@ def test_figures():
     assert 0.05 < figures["peak_memory_gib"] < 1000
 
 
+def test_the_whole_training_without_its_first_report():
+    speed = make()
+    speed.figures(steps=10, seconds=100.0, waited=90.0)
+    assert speed.overall() == {}
+    speed.figures(steps=10, seconds=2.0, waited=0.5)
+    speed.figures(steps=30, seconds=2.0, waited=0.0)
+    assert speed.overall()["examples_per_second"] == 80.0
+    assert speed.overall()["input_wait"] == 0.125
+
+
 def test_model_flop_utilization(monkeypatch):
     monkeypatch.setattr(throughput, "peak_of_devices", lambda replicas, precision: replicas * 1e12)
     figures = make(flops_per_example=1e10).figures(steps=10, seconds=2.0, waited=0.0)
