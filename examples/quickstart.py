@@ -39,39 +39,21 @@ from electra_tf2.console import brief, quiet_libraries
 from electra_tf2.data.build import BuildConfig, build_dataset
 from electra_tf2.data.vocabulary_builder import VocabularyConfig, build_vocabulary
 from electra_tf2.errors import path_quoted
+from electra_tf2.hparams.recipes import PRESETS
 
 MODEL_NAME = "quickstart"
-VOCAB_SIZE = 2048
-LENGTH = 64
-BATCH_SIZE = 32
-STEPS = 2000  # what docs/results.md has the scores of
+PRESET = "electra_tiny"
+RECIPE = {name: sourced.value for name, sourced in PRESETS[PRESET].values.items()}
+VOCAB_SIZE, LENGTH = RECIPE["vocab_size"], RECIPE["max_seq_length"]
 STEPS_AT_LEAST, STEPS_AT_MOST, TRIAL_STEPS = 300, 6000, 40  # with --minutes
 _SIZES = ("vocab_size", "embedding_size", "model_hparam_overrides")
-
-# A tiny network that learns something in minutes: a narrow generator of one layer, whose samples
-# can be told from the text early; no dropout, as little text is seen twice; and larger initial
-# weights than BERT's .02, which are meant for wider networks and would take longer to leave.
 HPARAMS: dict[str, Any] = {
-    "vocab_size": VOCAB_SIZE,
-    "max_seq_length": LENGTH,
-    "train_batch_size": BATCH_SIZE,
+    "preset": PRESET,
     "eval_batch_size": 64,
     "num_eval_steps": 40,
-    "embedding_size": 64,
-    "generator_hidden_size": 0.125,
-    "generator_layers": 0.34,
-    "model_hparam_overrides": {
-        "hidden_size": 128,
-        "num_hidden_layers": 3,
-        "num_attention_heads": 4,
-        "hidden_dropout_prob": 0.0,
-        "attention_probs_dropout_prob": 0.0,
-        "initializer_range": 0.06,
-    },
-    "learning_rate": 1e-3,
-    "num_warmup_steps": 1000,
     "save_checkpoints_steps": 500,
     "keep_checkpoint_max": 2,
+    "do_eval": True,
 }
 
 
@@ -80,7 +62,8 @@ def main(argv: list[str] | None = None) -> None:
     parser = cli.make_parser(__doc__)
     add = parser.add_argument
     add("--output-dir", type=Path, default=Path("quickstart_data"), help="default: %(default)s")
-    add("--steps", type=int, default=STEPS, help="to pre-train for (default: %(default)s)")
+    help_text = f"to pre-train for (default: {RECIPE['num_train_steps']:,}, of the preset {PRESET})"
+    add("--steps", type=int, default=RECIPE["num_train_steps"], help=help_text)
     add("--minutes", type=float, help="pre-train for about so long instead, however fast it is")
     add("--packages", default=",".join(PACKAGES), help="whose docstrings (default: %(default)s)")
     help_text = "to fine-tune, each with another seed; 1 to 5 (default: 1)"
@@ -143,7 +126,6 @@ def make_config(folder: Path, steps: int, **changes: Any) -> PretrainingConfig:
         **HPARAMS,
         "num_train_steps": steps,
         "log_every_steps": max(1, min(100, steps // 10)),
-        "do_eval": True,
         "eval_tfrecords": str(folder / "heldout" / "pretrain_data.tfrecord*"),
     }
     return PretrainingConfig(MODEL_NAME, str(folder), **(hparams | changes))
@@ -166,7 +148,9 @@ def plan_steps(flags: argparse.Namespace) -> int:
     with brief():
         pretrain(make_config(flags.output_dir, TRIAL_STEPS, **changes))
     lines = (trial / "metrics.jsonl").read_text("utf-8").splitlines()
-    steps_per_second = json.loads(lines[-1])["tokens_per_second"] / (BATCH_SIZE * LENGTH)
+    steps_per_second = json.loads(lines[-1])["tokens_per_second"] / (
+        RECIPE["train_batch_size"] * LENGTH
+    )
     shutil.rmtree(trial)
     steps = min(STEPS_AT_MOST, 60 * flags.minutes * steps_per_second)
     steps = max(STEPS_AT_LEAST, int(steps) // 100 * 100)
@@ -199,7 +183,7 @@ def learn_task(config: PretrainingConfig, flags: argparse.Namespace) -> str:
     if not train or not dev:
         print("That is too little to fine-tune on: these packages don't use NumPy's style.")
         return ""
-    sizes = {name: HPARAMS[name] for name in _SIZES}
+    sizes = {name: RECIPE[name] for name in _SIZES}
     scores = finetune_both(folder, MODEL_NAME, config.num_train_steps, sizes, trials=flags.trials)
     headline("7. What the fine-tuned model makes of held-out parameter lists")
     print("Layout and punctuation are taken away. [KIND words]+ is right, [KIND words]- is not.")

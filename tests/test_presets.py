@@ -54,7 +54,7 @@ def config(preset, **hparams):
     return PretrainingConfig("m", "/data", preset=preset, **hparams)
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", PUBLISHED)
 def test_values_are_the_published_ones(name):
     resolved = config(name)
     assert tuple(getattr(resolved, hparam) for hparam in NAMES) == PUBLISHED[name]
@@ -76,6 +76,19 @@ def test_values_are_the_published_ones(name):
     assert network.hidden_dropout_prob == network.attention_probs_dropout_prob == 0.1
     assert (resolved.vocab_size, resolved.disc_weight, resolved.gen_weight) == (30522, 50.0, 1.0)
     assert (resolved.weight_decay_rate, resolved.adam_epsilon) == (0.01, 1e-6)
+
+
+def test_the_others_are_published_here():
+    assert PRESETS.keys() - PUBLISHED == {"electra_tiny"}
+    resolved = config("electra_tiny")
+    network = resolved.network()
+    small = generator_config(
+        network,
+        hidden_fraction=resolved.generator_hidden_size,
+        layers_fraction=resolved.generator_layers,
+    )
+    assert (network.hidden_size, network.num_hidden_layers) == (128, 3)
+    assert (small.hidden_size, small.num_hidden_layers) == (16, 1)
 
 
 def test_the_phases_of_large_batches():

@@ -19,6 +19,7 @@ PresetName = Literal[
     "electra_base",
     "electra_large",
     "electra_small_owt",
+    "electra_tiny",
     "electra_large_batch_lamb",
     "lmtuners_small_owt",
 ]

@@ -54,6 +54,7 @@ _LMT_SCRIPT = "lmtuners, experiments/disc_lm_small/train_electra_small.py"
 _LMT_MODULE = "lmtuners, lightning_modules/discriminative_lm.py"
 _LMT_README = "lmtuners, experiments/disc_lm_small/README.md"
 _LMT_LAMB = "pytorch-lamb, which lmtuners uses"
+_SEARCH = "docs/results.md, a recipe for minutes"
 
 
 def _from(source: str, **values: Any) -> dict[str, Sourced]:
@@ -179,6 +180,32 @@ PRESETS: dict[str, Preset] = {
             ),
             **_from(_OPTIMIZATION, adam_beta_1=0.9, adam_beta_2=0.999, adam_epsilon=1e-6),
             **_from(_README, num_train_steps=1000000),
+        },
+    ),
+    "electra_tiny": Preset(
+        "A model of minutes on two processor cores, that of this program's quickstart",
+        {
+            **_SMALL,
+            **_from(
+                _SEARCH,
+                model_hparam_overrides={
+                    "hidden_size": 128,
+                    "num_hidden_layers": 3,
+                    "num_attention_heads": 2,
+                    "hidden_dropout_prob": 0.0,
+                    "attention_probs_dropout_prob": 0.0,
+                    "initializer_range": 0.06,
+                },
+                vocab_size=2048,
+                generator_hidden_size=0.125,
+                generator_layers=0.34,
+                learning_rate=1e-3,
+                num_warmup_steps=1000,
+                num_train_steps=1750,
+                weight_decay_rate=0.0,
+                train_batch_size=64,
+                max_seq_length=64,
+            ),
         },
     ),
     "electra_large_batch_lamb": Preset(

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 LARGE_GENERATOR = 0.5
 # .5 is guessing.
 LOWEST_AUC = 0.6
-# Until then even a healthy run may be at .5, however short its warm-up.
+# Until then, or until half of a shorter run, even a healthy one may be at .5, however short its
+# warm-up.
 FIRST_STEPS = 5000
 # Steps over which the AUC is averaged before it is judged.
 SPAN = 500
@@ -60,6 +61,33 @@ def generator_size_warning(config: PretrainingConfig, network: TransformerConfig
     )
 
 
+# Below them, small networks learned nothing or little (docs/results.md, a recipe for minutes).
+LEAST_WARMUP, LEAST_BATCH = 500, 32
+# The official rate of the small network; wider ones have lower rates.
+HIGHEST_RATE, NARROW = 5e-4, 128
+
+
+def likeliest_cause(config: PretrainingConfig, network: TransformerConfig) -> str:
+    """Returns what most likely keeps a discriminator from learning, and the hparam to change.
+
+    Args:
+        config: how it is trained.
+        network: its sizes.
+    """
+    if config.num_warmup_steps < LEAST_WARMUP:
+        return f"the warm-up is short: set num_warmup_steps to {2 * LEAST_WARMUP} or more"
+    if generator_size_warning(config, network):
+        return "the generator is large: set generator_hidden_size to 0.25"
+    if config.learning_rate > HIGHEST_RATE and network.hidden_size > NARROW:
+        return f"the learning rate is high: set learning_rate to {HIGHEST_RATE:g} or less"
+    if config.train_batch_size < LEAST_BATCH:
+        return f"the batch is small: set train_batch_size to {2 * LEAST_BATCH} or more"
+    return (
+        "a small model on a hard corpus needs more steps (num_train_steps); if many have been "
+        "made, halve learning_rate and double num_warmup_steps"
+    )
+
+
 class DiscriminatorGuard:
     """Warns, at most twice in a phase, of a discriminator that learns nothing.
 
@@ -69,12 +97,12 @@ class DiscriminatorGuard:
 
     Args:
         first_step: reports up to this step don't count.
-        num_warmup_steps: for the text.
+        cause: the likeliest, for the text.
     """
 
-    def __init__(self, first_step: int, num_warmup_steps: int):
+    def __init__(self, first_step: int, cause: str = ""):
         self._first_step = first_step
-        self._warmup = num_warmup_steps
+        self._cause = cause
         self._aucs: list[float] = []
         self._span_end: int | None = None
         self._next_warning: float = 0
@@ -108,11 +136,7 @@ class DiscriminatorGuard:
     def _text(self, step: int, auc: float) -> str:
         return (
             f"Warning: the discriminator learns nothing: up to step {step} its AUC is {auc:.3f} "
-            f"(.5 is guessing), and the warm-up of {self._warmup} steps is over. Mostly the "
-            "learning rate is too high or the warm-up too short (halve learning_rate, double "
-            "num_warmup_steps), the generator is too large (generator_hidden_size: a quarter to "
-            "half works best) or the batch too small; a small model on a hard corpus may only "
-            "need more steps."
+            f"(.5 is guessing), and the warm-up is over. Most likely {self._cause}."
         )
 
 
@@ -124,12 +148,15 @@ def discriminator_guard(phase: Phase) -> Callable[[int, Mapping[str, float]], st
     says little.
 
     Args:
-        phase: gives objective, warm-up and first step.
+        phase: gives objective, warm-up and steps.
     """
-    if phase.config.electric_objective:
+    config = phase.config
+    if config.electric_objective:
         return lambda step, figures: None
-    warmup = phase.config.num_warmup_steps
-    return DiscriminatorGuard(max(phase.first_step + warmup, FIRST_STEPS), warmup)
+    first_step = max(
+        phase.first_step + config.num_warmup_steps, min(FIRST_STEPS, phase.last_step // 2)
+    )
+    return DiscriminatorGuard(first_step, likeliest_cause(config, config.network()))
 
 
 # Whether a discriminator has learned anything, by the figures of an evaluation.

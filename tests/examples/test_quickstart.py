@@ -117,7 +117,7 @@ def test_the_number_of_steps_follows_from_the_time_and_is_kept(tmp_path, monkeyp
         """A machine that makes 10 steps a second."""
         trials.append(config)
         Path(config.model_dir).mkdir()
-        figures = {"tokens_per_second": 10 * quickstart.BATCH_SIZE * quickstart.LENGTH}
+        figures = {"tokens_per_second": 10 * 64 * 64}
         Path(config.model_dir, "metrics.jsonl").write_text(json.dumps(figures) + "\n")
 
     monkeypatch.setattr(run, "pretrain", pretrain)
@@ -149,7 +149,7 @@ def test_the_command_line_gives_the_same_configuration(tmp_path):
     from configure_finetuning import FinetuningConfig
     from electra_tf2.hparams.record import parse_hparams
 
-    sizes = {name: quickstart.HPARAMS[name] for name in quickstart._SIZES}
+    sizes = {name: quickstart.RECIPE[name] for name in quickstart._SIZES}
     config = quickstart_finetuning.make_config(tmp_path, "some", 2, sizes)
     assert config.init_checkpoint is None and config.network().hidden_size == 128
     line = quickstart_finetuning.command_line(config, "python3").replace("\\\n", " ")
