@@ -16,6 +16,7 @@ import os
 import sysconfig
 import warnings
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -71,9 +72,10 @@ def collect(
     sources = [(package, *source) for package in packages for source in package_sources(package)]
     seen: set[bytes] = set()
     texts: dict[tuple[str, bool], list[str]] = {}
-    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, mp_context=spawn) as pool:
         # In the order of the sources, whichever process was first.
-        found = pool.imap(docstrings_of_file, [path for _, _, path in sources], chunksize=50)
+        found = pool.map(docstrings_of_file, [path for _, _, path in sources], chunksize=50)
         for (package, module, _), documents in zip(sources, found, strict=True):
             for document in documents:
                 digest = hashlib.sha256(document.encode("utf-8")).digest()
