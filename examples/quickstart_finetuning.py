@@ -30,7 +30,7 @@ HPARAMS: dict[str, Any] = {
     "train_batch_size": 32,
     "learning_rate": 5e-4,
     "layerwise_lr_decay": 0,  # with three layers, none is far from the task
-    "num_train_epochs": 2,
+    "num_train_epochs": 1,
     "log_every_steps": 100,
 }
 NEXT_LINE = "\n      "
