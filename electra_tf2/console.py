@@ -21,8 +21,9 @@ def say(*lines: str) -> None:
     Args:
         *lines: each becomes one line, see `printable`: a line break within it is shown, not made.
     """
-    if not _is_brief or lines[0].startswith("Warning:"):
-        _print(lines, sys.stderr)
+    shown = [line for line in lines if not _is_brief or line.lower().startswith("warning:")]
+    if shown or not _is_brief:
+        _print(shown, sys.stderr)
 
 
 def show(*lines: str) -> None:
@@ -56,15 +57,11 @@ _is_brief = _is_verbose = False
 def brief() -> Iterator[None]:
     """Within it only progress and warnings are shown; with `set_verbose` everything."""
     global _is_brief
-    before, log = _is_brief, logging.getLogger("absl")
-    _is_brief, level = not _is_verbose, log.level
-    if _is_brief:
-        log.setLevel(logging.ERROR)
+    before, _is_brief = _is_brief, not _is_verbose
     try:
         yield
     finally:
         _is_brief = before
-        log.setLevel(level)
 
 
 def set_verbose(on: bool) -> None:

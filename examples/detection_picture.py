@@ -18,6 +18,7 @@ from detection_display import Detection, make_detection
 from quickstart import make_config
 
 from electra_tf2 import cli
+from electra_tf2.console import quiet_libraries
 from electra_tf2.plots import load_pyplot, save_figure
 
 COLUMNS = 92
@@ -41,7 +42,8 @@ def main(argv: list[str] | None = None) -> None:
 
 def judge(flags: argparse.Namespace) -> list[Detection]:
     """Lets the quickstart's model judge held-out examples; stores them beside the picture."""
-    from quickstart_model import detect  # TensorFlow takes seconds to import
+    with quiet_libraries():  # TensorFlow takes seconds to import
+        from quickstart_model import detect
 
     tokens, rows = detect(make_config(flags.data_dir, steps=1), flags.examples)
     detections = [make_detection(tokens, *row) for row in rows]

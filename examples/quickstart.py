@@ -38,7 +38,7 @@ from electra_tf2 import cli
 from electra_tf2.console import brief, quiet_libraries
 from electra_tf2.data.build import BuildConfig, build_dataset
 from electra_tf2.data.vocabulary_builder import VocabularyConfig, build_vocabulary
-from electra_tf2.errors import path_quoted
+from electra_tf2.errors import UserError, path_quoted
 from electra_tf2.hparams.recipes import PRESETS
 
 MODEL_NAME = "quickstart"
@@ -63,7 +63,7 @@ def main(argv: list[str] | None = None) -> None:
     add = parser.add_argument
     add("--output-dir", type=Path, default=Path("quickstart_data"), help="default: %(default)s")
     help_text = f"to pre-train for (default: {RECIPE['num_train_steps']:,}, of the preset {PRESET})"
-    add("--steps", type=int, default=RECIPE["num_train_steps"], help=help_text)
+    add("--steps", type=int, help=help_text)
     add("--minutes", type=float, help="pre-train for about so long instead, however fast it is")
     add("--packages", default=",".join(PACKAGES), help="whose docstrings (default: %(default)s)")
     help_text = "to fine-tune, each with another seed; 1 to 5 (default: 1)"
@@ -76,13 +76,14 @@ def main(argv: list[str] | None = None) -> None:
     with quiet_libraries():  # TensorFlow takes seconds to import
         from electra_tf2.pretraining.run import pretrain
     config = make_config(flags.output_dir, plan_steps(flags))
+    check_recipe(config)
     headline(f"4. Pre-training for {config.num_train_steps:,} steps")
     with brief():
         figures = pretrain(config)
     headline("5. What the discriminator says of text it has not seen")
     show_detections(config)
-    scores = learn_task(config, flags)
-    conclude(flags.output_dir, config, figures, scores, time.monotonic() - started)
+    scores = learn_task(int(figures["global_step"]), flags)
+    conclude(flags, config, figures, scores, time.monotonic() - started)
 
 
 def prepare(folder: Path, packages: list[str]) -> None:
@@ -134,10 +135,17 @@ def make_config(folder: Path, steps: int, **changes: Any) -> PretrainingConfig:
 def plan_steps(flags: argparse.Namespace) -> int:
     """How many steps to train for: as asked, or as planned before, or what the time allows."""
     plan = flags.output_dir / "steps.json"
-    if flags.minutes is None:
-        return flags.steps
-    if plan.exists():
+    if flags.steps is None and plan.exists():
         return json.loads(plan.read_text("utf-8"))
+    steps = flags.steps or RECIPE["num_train_steps"]
+    if flags.steps is None and flags.minutes is not None:
+        steps = steps_in(flags)
+    plan.write_text(json.dumps(steps) + "\n", "utf-8")
+    return steps
+
+
+def steps_in(flags: argparse.Namespace) -> int:
+    """How many steps this machine makes in the minutes that were asked for, about."""
     from electra_tf2.pretraining.run import pretrain
 
     headline(f"   A trial of {TRIAL_STEPS} steps, to see how fast this machine is")
@@ -153,9 +161,19 @@ def plan_steps(flags: argparse.Namespace) -> int:
     )
     shutil.rmtree(trial)
     steps = min(STEPS_AT_MOST, 60 * flags.minutes * steps_per_second)
-    steps = max(STEPS_AT_LEAST, int(steps) // 100 * 100)
-    plan.write_text(json.dumps(steps) + "\n", "utf-8")
-    return steps
+    return max(STEPS_AT_LEAST, int(steps) // 100 * 100)
+
+
+def check_recipe(config: PretrainingConfig) -> None:
+    """Refuses a folder whose model was trained by another recipe, of an older version."""
+    stored = Path(config.model_dir, "config.json")
+    if stored.exists() and json.loads(stored.read_text("utf-8"))["hparams"]["preset"] != PRESET:
+        raise UserError(
+            "The model in this folder was trained by the quickstart of another version.",
+            where=str(stored),
+            received=f"another recipe than the preset {PRESET}",
+            remedy="Give another folder with --output-dir, or remove this one.",
+        )
 
 
 def show_detections(config: PretrainingConfig, examples: int = 4) -> None:
@@ -171,7 +189,7 @@ def show_detections(config: PretrainingConfig, examples: int = 4) -> None:
         print(render(make_detection(tokens, *row), color=color, width=width))
 
 
-def learn_task(config: PretrainingConfig, flags: argparse.Namespace) -> str:
+def learn_task(steps: int, flags: argparse.Namespace) -> str:
     """Fine-tunes the model and one that is not pre-trained; returns the table of their scores."""
     folder = flags.output_dir
     headline("6. Fine-tuning: which words are a parameter's name, its type, its default value?")
@@ -184,7 +202,7 @@ def learn_task(config: PretrainingConfig, flags: argparse.Namespace) -> str:
         print("That is too little to fine-tune on: these packages don't use NumPy's style.")
         return ""
     sizes = {name: RECIPE[name] for name in _SIZES}
-    scores = finetune_both(folder, MODEL_NAME, config.num_train_steps, sizes, trials=flags.trials)
+    scores = finetune_both(folder, MODEL_NAME, steps, sizes, trials=flags.trials)
     headline("7. What the fine-tuned model makes of held-out parameter lists")
     print("Layout and punctuation are taken away. [KIND words]+ is right, [KIND words]- is not.")
     show_predictions(folder, MODEL_NAME, color=sys.stdout.isatty())
@@ -198,14 +216,21 @@ def python() -> str:
 
 
 def conclude(
-    folder: Path, config: PretrainingConfig, figures: dict[str, float], scores: str, seconds: float
+    flags: argparse.Namespace,
+    config: PretrainingConfig,
+    figures: dict[str, float],
+    scores: str,
+    seconds: float,
 ) -> None:
     """Prints the figures, where everything lies and what to try next."""
     headline("Done")
-    output_dir = path_quoted(str(folder))
+    folder, steps = flags.output_dir, int(figures["global_step"])
+    again = f"{python()} examples/quickstart.py --output-dir {path_quoted(str(folder))}"
+    if flags.packages != ",".join(PACKAGES):
+        again += f" --packages {flags.packages}"
     by_hand = command_line(finetuning_config(folder, MODEL_NAME, 1), python())
     print(
-        f"On held-out modules, after {figures['global_step']:,.0f} steps and "
+        f"On held-out modules, after {steps:,} steps and "
         f"{seconds / 60:.1f} minutes in all:\n"
         f"  discriminator AUC       {figures['disc_auc']:.3f}   (0.5: guessing; 1: perfect)\n"
         f"  discriminator accuracy  {figures['disc_accuracy']:.3f}\n"
@@ -227,11 +252,11 @@ Where everything lies:
 
 What to try next:
   Fine-tune with three seeds:
-    {python()} examples/quickstart.py --output-dir {output_dir} --trials 3
+    {again} --trials 3
   Fine-tune by hand:
     {by_hand}
   Pre-train for longer; the same model goes on from where it is:
-    {python()} examples/quickstart.py --output-dir {output_dir} --steps {2 * config.num_train_steps}
+    {again} --steps {2 * steps}
   Your own text: a folder of text files, a sentence per line, a blank line between documents:
     {python()} build_vocabulary.py --corpus-dir TEXT --output-file data/vocab.txt --vocab-size 30522
     {python()} build_pretraining_dataset.py --corpus-dir TEXT --vocab-file data/vocab.txt \\

@@ -8,7 +8,6 @@ from statistics import fmean
 
 from parameter_lists import TaggedText
 
-from finetune.tagging.metrics import SpanScorer
 from finetune.tagging.spans import bioes_tags, official_spans, seqeval_spans
 
 KINDS = {"NAME": "names", "TYPE": "types", "DEFAULT": "defaults"}
@@ -51,6 +50,8 @@ def score(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> 
     Returns:
         F1 in percent, of "all" spans and of each kind there is.
     """
+    from finetune.tagging.metrics import SpanScorer  # loads TensorFlow, which takes seconds
+
     labels = sorted({tag for tags in predicted for tag in tags})
     scorer = SpanScorer(labels, [as_learned(tags) for tags in gold])
     for number, tags in enumerate(predicted):

@@ -271,6 +271,7 @@ def train_trial(
     patience = Patience(config.patience)
     trainer = _make_trainer(run, model, data, seed, trial, patience, earlier and earlier.trainer)
     evaluation = earlier.evaluation if earlier else Evaluation(config, model, run.strategy)
+    del model  # of a later trial: the earlier one's network has its weights
     newest = newest_checkpoint(trainer.run.store, run.workers)
     run.workers.together(lambda: _resume(trainer, newest, patience))
 

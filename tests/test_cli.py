@@ -118,6 +118,14 @@ def test_verbose(capfd, monkeypatch):
         assert capfd.readouterr().err == shown
 
 
+def test_brief(capsys):
+    with console.brief():
+        console.say("Model: a", "Warning: b", "warning: c")
+        console.say("Devices: d")
+        console.say()
+    assert capsys.readouterr().err == "Warning: b\nwarning: c\n"
+
+
 def test_help_keeps_line_breaks(capsys):
     with pytest.raises(SystemExit) as info:
         cli.parse_run_flags("First.\n\n  indented line", ["--help"], hparams_help="hparams:\n    a")

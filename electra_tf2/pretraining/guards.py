@@ -67,24 +67,31 @@ LEAST_WARMUP, LEAST_BATCH = 500, 32
 HIGHEST_RATE, NARROW = 5e-4, 128
 
 
-def likeliest_cause(config: PretrainingConfig, network: TransformerConfig) -> str:
-    """Returns what most likely keeps a discriminator from learning, and the hparam to change.
+def likeliest_cause(
+    config: PretrainingConfig, network: TransformerConfig, *, is_first_phase: bool = True
+) -> str:
+    """Returns what most likely keeps a discriminator from learning, and what to do.
 
     Args:
         config: how it is trained.
         network: its sizes.
+        is_first_phase: whether training begins with it, and not with a model that has learned.
     """
-    if config.num_warmup_steps < LEAST_WARMUP:
-        return f"the warm-up is short: set num_warmup_steps to {2 * LEAST_WARMUP} or more"
+    is_adam = config.optimizer == "adamw"  # LAMB has other rates
+    warmup = min(2 * LEAST_WARMUP, config.num_train_steps // 2)
+    if is_adam and is_first_phase and config.num_warmup_steps < min(LEAST_WARMUP, warmup):
+        return f"the warm-up was too short: start a new run with num_warmup_steps {warmup} or more"
+    if not config.untied_generator:
+        return "the generator is too large: start a new run with untied_generator true"
     if generator_size_warning(config, network):
-        return "the generator is large: set generator_hidden_size to 0.25"
-    if config.learning_rate > HIGHEST_RATE and network.hidden_size > NARROW:
-        return f"the learning rate is high: set learning_rate to {HIGHEST_RATE:g} or less"
+        return "the generator is too large: start a new run with generator_hidden_size 0.25"
+    if is_adam and config.learning_rate > HIGHEST_RATE and network.hidden_size > NARROW:
+        return f"the rate is too high: start a new run with learning_rate {HIGHEST_RATE:g} or less"
     if config.train_batch_size < LEAST_BATCH:
         return f"the batch is small: set train_batch_size to {2 * LEAST_BATCH} or more"
     return (
         "a small model on a hard corpus needs more steps (num_train_steps); if many have been "
-        "made, halve learning_rate and double num_warmup_steps"
+        "made, start a new run with half of learning_rate and twice num_warmup_steps"
     )
 
 
@@ -156,7 +163,8 @@ def discriminator_guard(phase: Phase) -> Callable[[int, Mapping[str, float]], st
     first_step = max(
         phase.first_step + config.num_warmup_steps, min(FIRST_STEPS, phase.last_step // 2)
     )
-    return DiscriminatorGuard(first_step, likeliest_cause(config, config.network()))
+    cause = likeliest_cause(config, config.network(), is_first_phase=phase.first_step == 0)
+    return DiscriminatorGuard(first_step, cause)
 
 
 # Whether a discriminator has learned anything, by the figures of an evaluation.

@@ -213,8 +213,10 @@ class StepLoop:
         Returns:
             The sums over these steps.
         """
-        first, count = tf.constant(first_step, tf.int64), tf.constant(n_steps, tf.int32)
-        return self._many_steps(iterator, first, count, seed_keys(seed))
+        with _on_host():
+            first, count = tf.constant(first_step, tf.int64), tf.constant(n_steps, tf.int32)
+            keys = seed_keys(seed)
+        return self._many_steps(iterator, first, count, keys)
 
     def _step(self, batch, inputs, active) -> StepResult:
         args = (batch, inputs, active)

@@ -121,16 +121,37 @@ def test_the_number_of_steps_follows_from_the_time_and_is_kept(tmp_path, monkeyp
         Path(config.model_dir, "metrics.jsonl").write_text(json.dumps(figures) + "\n")
 
     monkeypatch.setattr(run, "pretrain", pretrain)
-    flags = argparse.Namespace(output_dir=tmp_path, minutes=2.0, steps=7)
+    flags = argparse.Namespace(output_dir=tmp_path, minutes=2.0, steps=None)
     assert quickstart.plan_steps(flags) == 1200
-    flags.minutes = 4.0
-    assert quickstart.plan_steps(flags) == 1200 and len(trials) == 1
     flags.minutes = None
+    assert quickstart.plan_steps(flags) == 1200 and len(trials) == 1
+    flags.steps = 7
     assert quickstart.plan_steps(flags) == 7
+    flags.steps = None
+    assert quickstart.plan_steps(flags) == 7
+    (tmp_path / "steps.json").unlink()
+    assert quickstart.plan_steps(flags) == quickstart.RECIPE["num_train_steps"]
     (tmp_path / "steps.json").unlink()
     flags.minutes = 1e308
     assert quickstart.plan_steps(flags) == quickstart.STEPS_AT_MOST
     assert [path.name for path in tmp_path.iterdir()] == ["steps.json"]
+
+
+def test_a_model_of_another_recipe(tmp_path):
+    import quickstart
+
+    from electra_tf2.errors import UserError
+
+    config = quickstart.make_config(tmp_path, 10)
+    quickstart.check_recipe(config)
+    stored = Path(config.model_dir, "config.json")
+    stored.parent.mkdir(parents=True)
+    stored.write_text(json.dumps({"hparams": config.to_dict()}))
+    quickstart.check_recipe(config)
+    stored.write_text(json.dumps({"hparams": config.to_dict() | {"preset": None}}))
+    with pytest.raises(UserError) as info:
+        quickstart.check_recipe(config)
+    assert "--output-dir" in str(info.value) and info.value.where == str(stored)
 
 
 @pytest.mark.parametrize("minutes", ["0", "-inf", "nan"])

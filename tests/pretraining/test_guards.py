@@ -70,6 +70,10 @@ def test_warns_twice_at_most():
     "hparams, named",
     [
         ({"num_warmup_steps": 100}, "num_warmup_steps"),
+        ({"num_warmup_steps": 100, "num_train_steps": 150}, "num_train_steps"),
+        ({"preset": "electra_large_batch_lamb"}, "num_train_steps"),
+        ({"preset": "lmtuners_small_owt", "generator_hidden_size": 0.25}, "num_train_steps"),
+        ({"untied_generator": False}, "untied_generator"),
         ({"generator_hidden_size": 1.0}, "generator_hidden_size"),
         ({"learning_rate": 1e-3}, "learning_rate"),
         ({"train_batch_size": 16}, "train_batch_size"),
