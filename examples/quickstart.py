@@ -30,7 +30,7 @@ from configure_pretraining import PretrainingConfig
 from electra_tf2 import cli
 from electra_tf2.data.build import BuildConfig, build_dataset
 from electra_tf2.data.vocabulary_builder import VocabularyConfig, build_vocabulary
-from electra_tf2.errors import path_quoted
+from electra_tf2.errors import UserError, path_quoted
 
 MODEL_NAME = "quickstart"
 VOCAB_SIZE = 2048
@@ -232,6 +232,9 @@ Where everything lies:
   {folder}/models/{RANDOM}
       what was fine-tuned without pre-training
 
+A page with all of it, to look at in a browser:
+  {page(config)}
+
 What to try next:
   Fine-tune with three seeds:
     {python()} examples/quickstart.py --output-dir {output_dir} --trials 3
@@ -243,6 +246,16 @@ What to try next:
         --output-dir data/pretrain_tfrecords
     {python()} run_pretraining.py --data-dir data --model-name my_electra"""
     )
+
+
+def page(config: PretrainingConfig) -> str:
+    """Writes the page about the model; returns where it is, or what it lacks."""
+    from finetune.report.write import write_report
+
+    try:
+        return write_report(config.model_dir)
+    except UserError as error:
+        return f"{error.what} {error.remedy}"
 
 
 def headline(text: str) -> None:

@@ -109,7 +109,7 @@ dl{margin:0}dd{margin:0}
 .figures>div{background:var(--card);border:1px solid var(--line);border-radius:.6rem;
 padding:.7rem .85rem}
 .figures dt,.figures .remark{color:var(--soft);font-size:.8rem;line-height:1.35}
-.figures .value{font-size:1.45rem;font-weight:600;line-height:1.35;
+.figures .value{font-size:1.3rem;white-space:nowrap;font-weight:600;line-height:1.35;
 font-variant-numeric:tabular-nums}
 .facts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,19rem),1fr));
 gap:.65rem 2rem}
@@ -127,14 +127,16 @@ th,td{padding:.3rem .8rem .3rem 0;text-align:start;vertical-align:top;
 border-bottom:1px solid var(--line)}
 thead th{color:var(--soft);font-weight:500;font-size:.85rem}
 tbody th{font-weight:500}
+td small{color:var(--soft);white-space:nowrap}
 td.cell{text-align:center;padding:.3rem .6rem;background:rgb(var(--glow)/calc(var(--p)*.6))}
 .note{color:var(--soft);font-size:.9rem;margin:.3rem 0 .9rem}
 .sentence{background:var(--card);border:1px solid var(--line);border-radius:.6rem;margin:.7rem 0;
 padding:.8rem 1rem;line-height:2}
 .token{background:rgb(var(--glow)/calc(var(--p)*.6));border-radius:.2rem;padding:.08em 0}
-.replaced{border:1px solid;border-radius:.25rem;padding:.08em .25em}
-.replaced small{font-size:.75em;opacity:.95}
-.replaced del{opacity:.85}
+.replaced{display:inline-block;max-width:100%;line-height:1.5;
+border:1px solid;border-radius:.25rem;padding:.08em .25em}
+.replaced small{font-size:.8em}
+.replaced del{text-decoration:none}
 .found{border-color:var(--found)}.found small{color:var(--found)}
 .missed{border-color:var(--missed);border-style:dashed}.missed small{color:var(--missed)}
 .suspected{text-decoration:underline wavy;text-underline-offset:.25em}
@@ -148,6 +150,6 @@ code,pre{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mon
 .warnings time{display:block;color:var(--soft);font-size:.85rem}
 footer{margin-top:3rem;color:var(--soft);font-size:.85rem}
 @media(max-width:30rem){main{padding:1.3rem .9rem 2rem}h1{font-size:1.6rem}
-.figures{grid-template-columns:1fr 1fr}.figures .value{font-size:1.25rem}}
+.figures{grid-template-columns:1fr 1fr}.figures .value{font-size:1.15rem}}
 @media print{nav{display:none}section{break-inside:avoid-page}}
 """

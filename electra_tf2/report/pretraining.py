@@ -43,6 +43,7 @@ _METRICS = (
     ("loss", "Loss of both, weighted", "ink"),
 )
 _DRAWN = 4
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def key_figures(folder: PretrainedFolder) -> list[Figure]:
@@ -67,7 +68,7 @@ def key_figures(folder: PretrainedFolder) -> list[Figure]:
         figures.append(Figure("Tokens seen", short(tokens), "padding included"))
     days = folder.last("train", PFS_DAYS) or folder.state.get(PFS_DAYS)
     if isinstance(days, int | float):
-        figures.append(Figure("Compute", f"{days * PFS_DAY:.3g} FLOPs", f"{days:.3g} pfs-days"))
+        figures.append(Figure("Compute", scientific(days * PFS_DAY), f"FLOPs; {days:.3g} pfs-days"))
     if seconds := seconds_of(folder):
         figures.append(Figure("Time", duration(seconds), "in training steps"))
     return figures
@@ -81,6 +82,12 @@ def short(number: float) -> str:
     return f"{number:,.0f}"
 
 
+def scientific(number: float) -> str:
+    """Returns a number such as "3.87 · 10¹³"."""
+    digits, exponent = f"{number:.2e}".split("e")
+    return f"{digits} · 10{str(int(exponent)).translate(_RAISED)}"
+
+
 def training_section(folder: PretrainedFolder, judged: Judged | None) -> Section | None:
     """Returns what was trained on what; None where that is not stored."""
     if folder.stored is None or folder.config is None:
@@ -90,6 +97,7 @@ def training_section(folder: PretrainedFolder, judged: Judged | None) -> Section
     first = phases[0].config
     environment = folder.state.get("environment")
     environment = environment if isinstance(environment, dict) else {}
+    device = f", on {environment['device']}" if "device" in environment else ""
     rate = f"{first.learning_rate:g}, after {first.num_warmup_steps:,} steps of warm-up"
     batches = "; then ".join(
         f"{phase.last_step - phase.first_step:,} steps of {phase.config.train_batch_size} examples "
@@ -111,7 +119,7 @@ def training_section(folder: PretrainedFolder, judged: Judged | None) -> Section
         ("Masked", f"{first.mask_prob:.0%} of the tokens"),
         ("Started from", config.init_checkpoint or "random weights"),
         ("Seed", str(config.seed)),
-        ("Computed in", f"{config.precision}, on {environment.get('device', 'a device')}"),
+        ("Computed in", f"{config.precision}{device}"),
         ("Libraries", _libraries(folder.state.get("libraries"))),
         ("Last step made", ended),
     ]
@@ -132,9 +140,9 @@ def _in_words(casing: Casing) -> str:
 def _data(folder: PretrainedFolder, pattern: str) -> str:
     """What the records' metadata says of the text; "" where the records are gone."""
     for own in places_of(folder, pattern):
-        first = patterns.split(own)[0]
+        folder_of = posixpath.dirname(patterns.split(own)[0])
         try:
-            metadata = read_metadata(posixpath.dirname(patterns.plain(first) or first))
+            metadata = read_metadata(patterns.plain(folder_of) or folder_of)
         except (UserError, OSError):
             continue
         if metadata is not None:

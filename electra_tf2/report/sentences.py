@@ -116,8 +116,7 @@ def render_samples(examples: Sequence[Sequence[Token]], *, judges: bool) -> Mark
         examples: their tokens.
         judges: whether there is a discriminator, whose opinion is shown too.
     """
-    header = ["mask", "original", "probability", "sample", "probability"]
-    header += ["judged replaced"] if judges else []
+    header = ["", "original", "sample", *["judged replaced"] * judges]
     parts: list[str] = []
     for tokens in examples:
         numbers = itertools.count(1)
@@ -125,12 +124,15 @@ def render_samples(examples: Sequence[Sequence[Token]], *, judges: bool) -> Mark
         rows = []
         for number, token in enumerate((t for t in tokens if t.is_masked), 1):
             sample = token.shown if token.is_replaced else f"{token.shown} ✓"
-            cells = [str(number), token.original, f"{token.p_original:.1%}", sample]
-            cells += [f"{token.p_shown:.1%}", f"{token.p_replaced:.1%}"]
-            rows.append(cells if judges else cells[:-1])
+            cells = [_likely(token.original, token.p_original), _likely(sample, token.p_shown)]
+            rows.append([str(number), *cells, *[f"{token.p_replaced:.1%}"] * judges])
         parts.append(element("p", text, class_="sentence", dir="auto"))
         parts.append(table(header, rows))
     return joined(parts)
+
+
+def _likely(token: str, probability: float) -> Markup:
+    return joined([token, " ", element("small", f"{probability:.1%}")])
 
 
 def _masked(token: Token, numbers: Iterator[int]) -> str:

@@ -5,14 +5,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import posixpath
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from configure_finetuning import FinetuningConfig
 from configure_pretraining import PretrainingConfig
 from electra_tf2 import files
+from electra_tf2.console import say
 from electra_tf2.errors import UserError, path_quoted
 from electra_tf2.outputs import check_output_paths
 from electra_tf2.plots import load_pyplot
@@ -28,6 +30,7 @@ from electra_tf2.report.markup import (
 )
 from electra_tf2.report.page import Section, render_page
 from electra_tf2.report.pretraining import curves_section, key_figures, training_section
+from electra_tf2.training.cluster import read_cluster
 from electra_tf2.training.warning_log import WARNINGS, StoredWarning, read_warnings
 from finetune.report.scores import FinetuningRun, finetuning_runs, scores_section
 from finetune.results import warnings_path
@@ -41,17 +44,22 @@ def report_path(model_dir: str) -> str:
     return posixpath.join(model_dir, REPORT)
 
 
-def check_report(model_dir: str) -> None:
-    """Refuses, before a run begins, what would keep its page from being written at the end.
+@contextlib.contextmanager
+def reported(config: PretrainingConfig | FinetuningConfig, model_dir: str) -> Iterator[None]:
+    """Writes the page about a model after the run within; of several workers, the chief does.
 
     Args:
+        config: of the run.
         model_dir: the model's folder.
 
     Raises:
-        UserError: matplotlib is not installed, or the page can't be written there.
+        UserError: before the run: matplotlib is not installed, or the page can't be written there.
     """
     load_pyplot()
     check_output_paths({"hparam report": report_path(model_dir)})
+    yield
+    if config.distribution != "multi_worker" or read_cluster().index == 0:
+        say(f"Page written to {write_report(model_dir)}")
 
 
 def write_report(model_dir: str, output: str | None = None) -> str:
