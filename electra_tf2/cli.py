@@ -65,8 +65,8 @@ class _Parser(argparse.ArgumentParser):
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         flags, rest = super().parse_known_args(args, namespace)
-        set_verbose(flags.verbose)
-        del flags.verbose  # some programs make a configuration of all their flags
+        # Taken out, as some programs make a configuration of all their flags.
+        set_verbose(vars(flags).pop("verbose"))
         for name, value in vars(flags).items():
             setattr(flags, name, _with_home(value))
         return flags, rest

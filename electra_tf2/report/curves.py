@@ -84,7 +84,7 @@ def _furnish(axes, plot: Plot) -> None:
     axes.grid(color=ink, alpha=0.15, linewidth=0.6)
     for side, spine in axes.spines.items():
         spine.set(color=ink, alpha=0.4, visible=side in ("left", "bottom"))
-    if plot.held_out:
+    if plot.held_out and plot.train:
         axes.legend(labelcolor=ink, frameon=False)
 
 

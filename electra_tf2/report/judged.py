@@ -12,6 +12,7 @@ from electra_tf2.data.input import open_training_files
 from electra_tf2.errors import UserError, first_of
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.modeling.electra import describe_parameters
+from electra_tf2.pretraining.batch import MaskedInputs
 from electra_tf2.pretraining.build_pretraining import build_pretraining
 from electra_tf2.pretraining.objective import PretrainingObjective
 from electra_tf2.randomness import StepRandomness
@@ -86,21 +87,30 @@ def judge(
     else:
         shown, replaced = original.copy(), None
         _put(shown, prepared.masked, output.mlm_predictions.numpy())
-    masked = np.zeros(original.shape, bool)
-    _put(masked, prepared.masked, np.ones(prepared.masked.positions.shape, bool))
-    probabilities = tf.nn.softmax(output.mlm_logits).numpy()
     positions = prepared.masked.positions.numpy()
-    of_tokens = []
-    for ids in (shown, original):
+    masked = np.zeros(original.shape, bool)
+    _put(masked, prepared.masked, np.ones(positions.shape, bool))
+    probabilities = tf.nn.softmax(output.mlm_logits).numpy()
+
+    def likelihood(ids: np.ndarray) -> np.ndarray:
         at_slots = np.take_along_axis(ids, positions, axis=1)[:, :, np.newaxis]
-        found = np.zeros(original.shape, np.float32)
+        found = np.zeros(ids.shape, np.float32)
         _put(found, prepared.masked, np.take_along_axis(probabilities, at_slots, axis=2)[:, :, 0])
-        of_tokens.append(found)
-    parameters = describe_parameters(pair)
-    return Judged(vocabulary.tokens, original, masked, shown, *of_tokens, replaced, parameters)
+        return found
+
+    return Judged(
+        tokens=vocabulary.tokens,
+        original_ids=original,
+        masked=masked,
+        shown_ids=shown,
+        p_shown=likelihood(shown),
+        p_original=likelihood(original),
+        p_replaced=replaced,
+        parameters=describe_parameters(pair),
+    )
 
 
-def _put(values: np.ndarray, masked, at_slots: np.ndarray) -> None:
+def _put(values: np.ndarray, masked: MaskedInputs, at_slots: np.ndarray) -> None:
     """Writes the values of mask slots that are in use to their positions."""
     rows, slots = np.nonzero(masked.weights.numpy() > 0)
     values[rows, masked.positions.numpy()[rows, slots]] = at_slots[rows, slots]

@@ -10,6 +10,7 @@ import numpy as np
 
 from electra_tf2.report.judged import Judged
 from electra_tf2.report.markup import Markup, element, joined, note, table
+from electra_tf2.text.normalization import is_ideograph
 
 _LEFT_OUT = ("[PAD]", "[CLS]", "[SEP]")
 
@@ -55,8 +56,8 @@ def _tokens(judged: Judged, row: int) -> list[Token]:
     suspected = set() if judged.p_replaced is None else set(order[: int(replaced[kept].sum())])
     return [
         Token(
-            names[originals[i]],
-            names[judged.shown_ids[row, i]],
+            names[int(originals[i])],
+            names[int(judged.shown_ids[row, i])],
             bool(judged.masked[row, i]),
             float(judged.p_original[row, i]),
             float(judged.p_shown[row, i]),
@@ -101,11 +102,15 @@ def _opinion(token: Token) -> Markup:
 
 
 def _words(tokens: Sequence[Token], render: Callable[[Token], str]) -> Markup:
-    """Puts pieces of a word together, and spaces between words."""
+    """Puts pieces of a word together, and spaces between words that are not ideographs."""
     parts: list[str] = []
+    before = ""
     for token in tokens:
-        is_inside = token.shown.startswith("##") and bool(parts)
+        is_inside = token.shown.startswith("##") or (
+            is_ideograph(token.shown[:1] or " ") and is_ideograph(before[-1:] or " ")
+        )
         parts += [render(token)] if is_inside or not parts else [" ", render(token)]
+        before = token.shown
     return joined(parts)
 
 
@@ -132,7 +137,7 @@ def render_samples(examples: Sequence[Sequence[Token]], *, judges: bool) -> Mark
 
 
 def _likely(token: str, probability: float) -> Markup:
-    return joined([token, " ", element("small", f"{probability:.1%}")])
+    return joined([token, " ", element("small", f"{probability:.1%}", dir="ltr")])
 
 
 def _masked(token: Token, numbers: Iterator[int]) -> str:

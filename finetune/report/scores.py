@@ -9,8 +9,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from electra_tf2 import files
+from electra_tf2.report.curves import Plot, draw
+from electra_tf2.report.folder import history
 from electra_tf2.report.markup import Markup, element, joined, note, paragraph, table
 from electra_tf2.report.page import Section
+from electra_tf2.training.reports import RunLog, read_reports
 from finetune.model_scores import GLUE, TaskScore, glue_average, model_scores
 from finetune.results import StoredResults, read_results
 
@@ -71,8 +74,9 @@ def scores_section(model_dir: str, runs: Sequence[FinetuningRun]) -> Section | N
     if average is not None and len(scores) > 1:
         mean, missing = average
         parts.append(paragraph(f"GLUE average of {len(GLUE) - len(missing)} tasks: {mean:.2f}"))
-    for run in runs:
+    for number, run in enumerate(runs):
         parts += _run_parts(run)
+        parts += _curves(model_dir, run, f"finetuning-{number}")
     return Section("finetuning", "Fine-tuning", joined(parts))
 
 
@@ -111,6 +115,30 @@ def _run_parts(run: FinetuningRun) -> list[str]:
         )
         parts += _classes(run, task)
     return parts
+
+
+def _curves(model_dir: str, run: FinetuningRun, name: str) -> list[str]:
+    """The loss of the trials, and the main metric on the dev split where it was scored meanwhile.
+
+    Trials whose folder is gone, or lies elsewhere, are left out.
+    """
+    results = run.results
+    trials = posixpath.basename(str((results.hparams or {}).get("model_dir", "")))
+    folder = posixpath.join(model_dir, "finetuning_models")
+    logs = [RunLog(posixpath.join(folder, f"{trials}_{t.trial}")).path for t in results.trials]
+    reports = [read_reports(path) for path in logs if trials and files.exists(path)]
+    plots = []
+    metrics = {task: [metric, f"{task}/{metric}"] for task, metric in results.main_metrics.items()}
+    wanted = [("Loss", "train", ["mean_loss"])]
+    wanted += [(f"{task}: {own[0]}, dev", "dev", own) for task, own in metrics.items()]
+    for number, (title, split, names) in enumerate(wanted):
+        found = [history(own, split, metric) for own in reports for metric in names]
+        curves = [curve for curve in found if curve]
+        if curves and split == "train":
+            plots.append(Plot(f"{name}-{number}", title, "ink", curves))
+        elif curves:
+            plots.append(Plot(f"{name}-{number}", title, "ink", [], curves))
+    return [draw(plots)] if plots else []
 
 
 def _figure(value: float | None) -> str:

@@ -91,6 +91,10 @@ def write_scores(data_dir, name="page", *, task="marks", classes=("bad", "good")
         scores = {task: {"accuracy": 80.0 + number, "loss": 0.5}}
         folder = f"{config.model_dir}_{number}"
         results.add(TrialResult(number, number - 1, folder, 12, 60.0, scores, rows={task: [33]}))
+        log = RunLog(folder)
+        log.write(6, {"mean_loss": 0.75})
+        log.write(6, {"accuracy": 70.0 + number}, split="dev")
+        log.close()
         figures = scores_of_classes([0, 0, 0, 1, 1, 1], [0, 0, 1, 1, 1, 1], classes)
         write_class_report(figures, report_path(config, task, "dev", number), task)
     with kept_warnings(warnings_path(config.results_txt)) as kept:

@@ -73,8 +73,15 @@ def test_figures_and_curves_are_those_of_the_log(page):
     assert rows["Discriminator: AUC"] == ["0.6543", "0.5678"]
     assert rows["Loss of both, weighted"] == ["34", "31.5"]
     drawn = [a["aria-label"] for tag, a in page.tags if tag == "svg"]
-    assert len(drawn) == 4 and all("at step 2, " in label for label in drawn)
+    assert all("at step 2, " in label for label in drawn[:4])
     assert "held out 0.5678 at step 6" in drawn[3]
+
+
+def test_curves_of_fine_tuning_have_all_trials(page):
+    drawn = [a["aria-label"] for tag, a in page.tags if tag == "svg"][4:]
+    losses, scores = [label for label in drawn if "<b>task" not in label][-2:]
+    assert losses.startswith("Loss: ") and losses.count("in training 0.75 at step 6") == 3
+    assert scores.startswith("marks: accuracy, dev: ") and "held out 73 at step 6" in scores
 
 
 def test_what_was_trained_on_what(page, data_dir):
