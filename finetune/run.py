@@ -67,10 +67,10 @@ def finetune(config: FinetuningConfig) -> list[TrialResult]:
         for warning in config.warnings:
             say(f"Warning: {warning}")
         devices = open_devices(config, say)
-        if devices.workers.is_chief:
-            kept.start()
         with devices.workers.watched():
             run = open_run(config, devices)
+            if devices.workers.is_chief:
+                kept.start()
             return train(run) if config.do_train else evaluate(run)
 
 

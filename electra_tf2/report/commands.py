@@ -60,7 +60,8 @@ def given_hparams(
         return {name: own[name] for name in known}
 
     try:
-        given = {n: v for n, v in known.items() if resolved({})[n] != v}
+        defaults = resolved({})
+        given = {n: v for n, v in known.items() if defaults[n] != v}
         if resolved(given) != known:
             return known
         for name in reversed(list(given)):  # those that follow from the ones above them

@@ -14,6 +14,8 @@ from electra_tf2.report.markup import Markup, attributes_text, element
 
 # Points of a curve that a plot this wide can show.
 _MOST_POINTS = 300
+# Above so many points on held-out text, their marks would hide the line.
+_MOST_MARKS = 40
 # Colours that stand for those of the page's style, which depend on light and dark.
 _COLORS = {"ink": "#010203", "generator": "#010204", "discriminator": "#010205"}
 _STYLE = {
@@ -60,11 +62,14 @@ def _svg(plot: Plot) -> Markup:
             for number, curve in enumerate(plot.train):
                 steps, values = _thinned(curve)
                 label = "training" if not number else None
-                axes.plot(steps, values, color=color, linewidth=1.6, label=label)
+                style = {"linewidth": 1.6, "marker": "o" if len(steps) == 1 else ""}
+                axes.plot(steps, values, color=color, label=label, **style)
             for number, curve in enumerate(plot.held_out):
                 label = "held out" if not number else None
-                style = {"marker": "D", "markersize": 5, "linestyle": ":", "linewidth": 1.2}
-                axes.plot(curve.steps, curve.values, color=color, label=label, **style)
+                steps, values = _thinned(curve)
+                style = {"markersize": 5, "linestyle": ":", "linewidth": 1.2}
+                style["marker"] = "D" if len(steps) <= _MOST_MARKS else ""
+                axes.plot(steps, values, color=color, label=label, **style)
             _furnish(axes, plot)
             content = io.BytesIO()
             nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))

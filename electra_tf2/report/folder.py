@@ -95,10 +95,10 @@ def open_folder(model_dir: str, make_config: type[PretrainingConfig]) -> Pretrai
     config = None
     if stored is not None and "num_train_steps" in stored.hparams:
         known = {n: v for n, v in stored.hparams.items() if n in make_config.types()}
-        place = place_of(model_dir)
+        known["model_dir"] = model_dir  # it may have been moved
         try:
-            known["model_dir"] = model_dir  # it may have been moved
-            config = make_config(place.model_name, place.data_dir, **known)
+            # All paths are among the hparams: nothing follows from the name and the data folder.
+            config = make_config("model", ".", **known)
         except UserError:  # of another version, or edited
             config = None
     return PretrainedFolder(

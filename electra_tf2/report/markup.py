@@ -46,22 +46,19 @@ def _escaped(text: str) -> str:
     return html.escape(printable(text))
 
 
-def table(
-    header: Sequence[str], rows: Iterable[Sequence[str]], *, first_is_text: bool = True
-) -> Markup:
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Markup:
     """Returns a table that scrolls by itself where the screen is too narrow for it.
 
     Args:
         header: of the columns.
-        rows: cells, elements or text.
-        first_is_text: whether the first column is a heading of its row.
+        rows: cells, elements or text; the first is the heading of its row.
     """
-    first = "th" if first_is_text else "td"
     head = element("tr", *(element("th", cell, scope="col") for cell in header))
     body = [
         element(
             "tr",
-            *(element("td" if i else first, cell, dir="auto") for i, cell in enumerate(row)),
+            element("th", row[0], scope="row", dir="auto"),
+            *(element("td", cell, dir="auto") for cell in row[1:]),
         )
         for row in rows
     ]

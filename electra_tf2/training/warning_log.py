@@ -33,8 +33,9 @@ class StoredWarning(NamedTuple):
 class WarningLog:
     """Adds warnings to a file, each text once: a resumed run says most of them again.
 
-    Nothing is written before `start`, nor before the file's folder exists, which the run makes when
-    it has checked everything. A place that can't be written to is no reason to end a run.
+    Nothing is written before `start`, as a run that is refused says nothing about the model, nor
+    before the file's folder exists, which the run makes. A place that can't be written to is no
+    reason to end a run.
 
     Args:
         path: of the file.
@@ -46,8 +47,9 @@ class WarningLog:
         self._waiting: list[StoredWarning] = []
 
     def start(self) -> None:
-        """Begins to write: this process is the one of the run that does."""
+        """Begins to write: the run has been checked, and this is its process that does."""
         self._is_started = True
+        self.flush()
 
     def add(self, text: str) -> None:
         """Takes a warning, and writes it as soon as there is a place."""

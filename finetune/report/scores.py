@@ -192,7 +192,7 @@ def _matrix(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Markup:
             element("td", count, class_="cell", style=f"--p:{int(count) / total:.2f}")
             for count in counts
         ]
-        body.append(element("tr", element("th", name, dir="auto"), *cells))
+        body.append(element("tr", element("th", name, scope="row", dir="auto"), *cells))
     head = element("tr", *(element("th", cell, scope="col", dir="auto") for cell in header))
     content = element("table", element("thead", head), element("tbody", *body))
     return element("div", content, class_="scroll")

@@ -76,6 +76,8 @@ def write_report(model_dir: str, output: str | None = None) -> str:
         UserError: there is nothing to report on, a file of the folder can't be read, matplotlib is
             not installed, or the page can't be written.
     """
+    if posixpath.basename(model_dir.rstrip("/")) in ("", ".", ".."):  # they say no name
+        model_dir = posixpath.abspath(model_dir)
     output = output or report_path(model_dir)
     check_output_paths({"--output": output})
     load_pyplot()
@@ -129,7 +131,7 @@ def _check_folder(model_dir: str) -> None:
 def _name(folder: PretrainedFolder, runs: Sequence[FinetuningRun]) -> str:
     if folder.stored is not None or not runs:
         return folder.place.model_name
-    return runs[0].results.model_name
+    return runs[0].results.model_name or folder.place.model_name
 
 
 def _subtitle(folder: PretrainedFolder, runs: Sequence[FinetuningRun]) -> str:

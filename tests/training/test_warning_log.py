@@ -70,3 +70,10 @@ def test_other_workers_and_places_that_are_not_there(tmp_path):
     with kept_warnings(str(tmp_path / "folder")) as log:
         log.start()
         say("Warning: nowhere to go")
+
+
+def test_a_run_that_is_refused_adds_nothing(tmp_path):
+    path = tmp_path / "warnings.jsonl"
+    with kept_warnings(str(path)):
+        say("Warning: of hparams")
+    assert not path.exists()
