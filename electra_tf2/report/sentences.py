@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -86,7 +86,10 @@ def render_opinions(examples: Sequence[Sequence[Token]]) -> Markup:
         " is the original and looks suspicious. As many count as suspicious as were replaced.",
     ]
     result = f"Found: {found} of {replaced} replaced tokens; by chance it would be {by_chance:.1f}."
-    texts = [element("p", _words(e, _opinion), class_="sentence", dir="auto") for e in examples]
+    texts = [
+        element("p", _words([t.shown for t in e], map(_opinion, e)), class_="sentence", dir="auto")
+        for e in examples
+    ]
     return joined([note(*legend), *texts, element("p", result)])
 
 
@@ -101,16 +104,21 @@ def _opinion(token: Token) -> Markup:
     return element("span", shown, " ", original, class_=f"token replaced {class_}", **glow)
 
 
-def _words(tokens: Sequence[Token], render: Callable[[Token], str]) -> Markup:
-    """Puts pieces of a word together, and spaces between words that are not ideographs."""
+def _words(tokens: Sequence[str], rendered: Iterable[str]) -> Markup:
+    """Puts pieces of a word together, and spaces between words that are not ideographs.
+
+    Args:
+        tokens: the vocabulary's.
+        rendered: what stands for each.
+    """
     parts: list[str] = []
     before = ""
-    for token in tokens:
-        is_inside = token.shown.startswith("##") or (
-            is_ideograph(token.shown[:1] or " ") and is_ideograph(before[-1:] or " ")
+    for token, shown in zip(tokens, rendered, strict=True):
+        is_inside = token.startswith("##") or (
+            is_ideograph(token[:1] or " ") and is_ideograph(before[-1:] or " ")
         )
-        parts += [render(token)] if is_inside or not parts else [" ", render(token)]
-        before = token.shown
+        parts += [shown] if is_inside or not parts else [" ", shown]
+        before = token
     return joined(parts)
 
 
@@ -125,7 +133,7 @@ def render_samples(examples: Sequence[Sequence[Token]], *, judges: bool) -> Mark
     parts: list[str] = []
     for tokens in examples:
         numbers = itertools.count(1)
-        text = _words(tokens, lambda token, numbers=numbers: _masked(token, numbers))
+        text = _words([t.original for t in tokens], (_masked(t, numbers) for t in tokens))
         rows = []
         for number, token in enumerate((t for t in tokens if t.is_masked), 1):
             sample = token.shown if token.is_replaced else f"{token.shown} ✓"
