@@ -70,6 +70,8 @@ class FinetuningConfig(HParams):
     seed: NonNegativeInt = 0  # of the first trial; trial i has seed + i - 1
     overwrite: bool = False  # train again, in place of earlier trials
     require_gpu: bool = False  # stop with an error where TensorFlow sees no GPU
+    report: bool = False  # write a page to look at, <model>/report.html, at the end of the run;
+    # sets class_report
 
     # tasks
     task_names: list[str] = ["chunk"]  # trained together if more than one
@@ -187,7 +189,7 @@ class FinetuningConfig(HParams):
     # What neither the weights nor the scores of a trial depend on.
     free_on_resume = frozenset(
         "preset log_examples num_trials do_train do_eval keep_all_models overwrite require_gpu "
-        "log_every_steps eval_every_steps save_checkpoints_steps keep_checkpoint_max "
+        "report log_every_steps eval_every_steps save_checkpoints_steps keep_checkpoint_max "
         "iterations_per_loop use_tfrecords_if_existing eval_batch_size predict_batch_size "
         "write_test_outputs n_writes_test class_report distribution worker_timeout xla "
         "compile_cache deterministic use_tpu num_tpu_cores tpu_job_name tpu_name tpu_zone "
@@ -267,6 +269,8 @@ class FinetuningConfig(HParams):
             self.layerwise_lr_decay = 0.9
         if self.model_size == "small" or self.encoder == "albert":
             self.embedding_size = 128
+        if self.report:
+            self.class_report = True
         if "adam_bias_correction" not in self._preset:
             self.adam_bias_correction = self.optimizer == "lamb"  # as in its publication
         if self.debug:

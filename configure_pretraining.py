@@ -62,6 +62,7 @@ class PretrainingConfig(HParams):
     do_eval: bool = False  # evaluate on eval_tfrecords (after training, if both are set)
     seed: NonNegativeInt = 0  # fixes all random draws: weights, order, masks, samples, dropout
     require_gpu: bool = False  # stop with an error where TensorFlow sees no GPU
+    report: bool = False  # write a page to look at, <model_dir>/report.html, at the end of the run
 
     # loss functions
     electra_objective: bool = True  # train ELECTRA; if this and Electric are false, a masked LM
@@ -157,8 +158,9 @@ class PretrainingConfig(HParams):
     # Neither the weights nor the order of the data depend on these; `phases` are compared one by
     # one, see electra_tf2/pretraining/phases.py.
     free_on_resume = frozenset(
-        "preset do_train do_eval require_gpu num_train_steps num_eval_steps eval_every_steps "
-        "save_checkpoints_steps phases keep_checkpoint_max log_every_steps iterations_per_loop "
+        "preset do_train do_eval require_gpu report num_train_steps num_eval_steps "
+        "eval_every_steps save_checkpoints_steps phases keep_checkpoint_max log_every_steps "
+        "iterations_per_loop "
         "eval_batch_size distribution worker_timeout xla compile_cache deterministic "
         "use_tpu num_tpu_cores tpu_job_name "
         "tpu_name tpu_zone gcp_project pretrain_tfrecords allow_other_data eval_tfrecords "

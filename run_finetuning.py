@@ -6,6 +6,7 @@ checkpoint) and the task's files from <data-dir>/finetuning_data/<task>, and wri
   finetuning_models/<task>_model_<trial>/   weights, logs and labels of each trial
   results/<task>_results.{txt,json,md}      the scores of all trials
   results/scores.md                         all tasks of the model, and the GLUE average
+  report.html                               a page to look at (report)
   test_predictions/                         predictions on the dev split (and test splits)
 
 Tasks: cola sst mrpc sts qqp mnli qnli rte wnli · squad squadv1 newsqa naturalqs triviaqa searchqa ·
@@ -47,8 +48,13 @@ def main(argv: list[str] | None = None) -> None:
         from finetune.run import finetune, predict
     if more.predict:
         predict(config, more.predict, more.output)
-    else:
+    elif not config.report:
         finetune(config)
+    else:
+        from finetune.report.write import reported
+
+        with reported(config, config.pretrained_model_dir):
+            finetune(config)
 
 
 def script_main() -> None:

@@ -7,6 +7,7 @@ vocabulary from <data-dir>/vocab.txt, and writes to <data-dir>/models/<model-nam
   metrics.jsonl  losses, accuracies, learning rate, gradient norm and tokens/s during training
   tensorboard/   the same for TensorBoard
   results/       the figures of evaluations (do_eval)
+  report.html    a page to look at (report)
 
 Run the same command again to resume an interrupted run.
 
@@ -30,7 +31,13 @@ def main(argv: list[str] | None = None) -> None:
     config = PretrainingConfig(flags.model_name, flags.data_dir, **flags.hparams)
     with quiet_libraries():
         from electra_tf2.pretraining.run import pretrain
-    pretrain(config)
+    if not config.report:
+        pretrain(config)
+        return
+    from finetune.report.write import reported
+
+    with reported(config, config.model_dir):
+        pretrain(config)
 
 
 def script_main() -> None:

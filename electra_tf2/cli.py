@@ -65,6 +65,7 @@ class _Parser(argparse.ArgumentParser):
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         flags, rest = super().parse_known_args(args, namespace)
+        # Taken out, as some programs make a configuration of all their flags.
         if "verbose" in flags:
             set_verbose(vars(flags).pop("verbose"))
         for name, value in vars(flags).items():

@@ -32,7 +32,33 @@ def show(*lines: str) -> None:
 
 
 def _print(lines: Sequence[str], stream: TextIO) -> None:
+    _tell(lines)
     print("\n".join(map(printable, lines)), file=stream, flush=True)
+
+
+_WARNING = "Warning: "
+_listeners: list[Callable[[str], None]] = []
+
+
+@contextlib.contextmanager
+def warnings_told_to(listener: Callable[[str], None]) -> Iterator[None]:
+    """Tells a function of every warning that the program prints meanwhile.
+
+    Args:
+        listener: is given the line, without the word "Warning" before it.
+    """
+    _listeners.append(listener)
+    try:
+        yield
+    finally:
+        _listeners.remove(listener)
+
+
+def _tell(lines: Sequence[str]) -> None:
+    for line in lines:
+        if line.startswith(_WARNING):
+            for listener in _listeners:
+                listener(line.removeprefix(_WARNING))
 
 
 class _PrintableRecord(logging.LogRecord):
@@ -184,6 +210,7 @@ class Progress:
     def message(self, text: str) -> None:
         """Prints a line without breaking the bar."""
         if self._bar is not None:
+            _tell([text])
             tqdm.write(printable(text), file=self._stream)
         else:
             _print([text], self._stream)

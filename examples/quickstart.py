@@ -250,6 +250,9 @@ Where everything lies:
   {folder}/models/{RANDOM}
       what was fine-tuned without pre-training
 
+A page with all of it, to look at in a browser:
+  {page(config)}
+
 What to try next:
   Fine-tune with three seeds:
     {again} --trials 3
@@ -263,6 +266,16 @@ What to try next:
         --output-dir data/pretrain_tfrecords
     {python()} run_pretraining.py --data-dir data --model-name my_electra"""
     )
+
+
+def page(config: PretrainingConfig) -> str:
+    """Writes the page about the model; returns where it is, or what it lacks."""
+    from finetune.report.write import write_report
+
+    try:
+        return write_report(config.model_dir)
+    except UserError as error:
+        return f"{error.what} {error.remedy}"
 
 
 def headline(text: str) -> None:

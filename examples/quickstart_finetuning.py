@@ -6,6 +6,7 @@ the hparams that the quickstart prints at its end.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shlex
 import shutil
@@ -49,7 +50,8 @@ def make_config(
         trials: how many, with different seeds.
         sizes: of a network to start from random weights; None for the pre-trained model.
     """
-    start = {} if sizes is None else {"init_checkpoint": None, **sizes}
+    start: dict[str, Any] = {} if sizes is None else {"init_checkpoint": None, **sizes}
+    start["class_report"] = importlib.util.find_spec("matplotlib") is not None  # it draws
     return FinetuningConfig(model_name, str(folder), **HPARAMS, num_trials=trials, **start)
 
 

@@ -3,6 +3,7 @@
 <results_pkl with .json>    every trial, the hparams, and median, mean and standard deviation
 <results_txt>               the official file: a line per trial and task
 <results_txt with .md>      a table of the same
+<results_txt without .txt>_warnings.jsonl    the warnings that the runs gave
 """
 
 from __future__ import annotations
@@ -280,6 +281,15 @@ def pfs_days_per_point(pfs_days: float | None, median: float | None) -> float | 
 def table_path(results_txt: str) -> str:
     """Returns the path of the table beside the official results file."""
     return results_txt.removesuffix(".txt") + ".md"
+
+
+def warnings_path(results_txt: str) -> str:
+    """Returns the path of the warnings that the runs gave, see `electra_tf2.training.warning_log`.
+
+    Args:
+        results_txt: the hparam.
+    """
+    return results_txt.removesuffix(".txt") + "_warnings.jsonl"
 
 
 def markdown_table(rows: Sequence[Sequence[str]]) -> str:

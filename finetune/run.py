@@ -17,6 +17,7 @@ from electra_tf2.loading.folder import make_model_folder
 from electra_tf2.loading.pretrained import open_pretrained
 from electra_tf2.outputs import check_output_paths, folder_lock
 from electra_tf2.training.devices import open_devices
+from electra_tf2.training.warning_log import kept_warnings
 from finetune.classification.class_report import report_path, write_class_report
 from finetune.evaluation import (
     DevScores,
@@ -39,7 +40,7 @@ from finetune.predictions import (
     write_test_outputs,
 )
 from finetune.pretrained_model import pretraining_pfs_days
-from finetune.results import Results, TrialResult, table_path
+from finetune.results import Results, TrialResult, table_path, warnings_path
 from finetune.task import Scorer
 from finetune.trial import TrainedTrial, build_model, train_trial
 from finetune.trial_folders import check_same_trial, restore_tuned, write_tuned
@@ -62,12 +63,15 @@ def finetune(config: FinetuningConfig) -> list[TrialResult]:
         UserError: data, model or hparams do not fit; or training met a loss that is not finite, or
             was stopped by a signal.
     """
-    for warning in config.warnings:
-        say(f"Warning: {warning}")
-    devices = open_devices(config, say)
-    with devices.workers.watched():
-        run = open_run(config, devices)
-        return train(run) if config.do_train else evaluate(run)
+    with kept_warnings(warnings_path(config.results_txt)) as kept:
+        for warning in config.warnings:
+            say(f"Warning: {warning}")
+        devices = open_devices(config, say)
+        with devices.workers.watched():
+            run = open_run(config, devices)
+            if devices.workers.is_chief:
+                kept.start()
+            return train(run) if config.do_train else evaluate(run)
 
 
 def train(run: Run) -> list[TrialResult]:

@@ -22,7 +22,7 @@ STEPS = [
     {"formats"},
     {"loading"},
     {"inference", "export", "pretraining"},
-    {"sweep"},
+    {"sweep", "report"},
     {"configure"},
     {"finetune"},
     {"scripts"},

@@ -67,6 +67,7 @@ OURS = {
     "distribution": "auto",
     "precision": "auto",
     "xla": "auto",
+    "report": False,
     "compile_cache": "auto",
     "deterministic": False,
     "gradient_accumulation_steps": 1,

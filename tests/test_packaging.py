@@ -13,6 +13,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 MODULES = PROJECT["tool"]["setuptools"]["py-modules"]
 SCRIPTS = PROJECT["project"]["scripts"]
+PACKAGES = ("electra_tf2", "finetune")
 
 
 def test_every_top_level_module_is_packaged():
@@ -31,7 +32,7 @@ def wheel(tmp_path_factory):
     for name in ("pyproject.toml", "README.md", "LICENSE", *(f"{name}.py" for name in MODULES)):
         shutil.copy(ROOT / name, source)
     ignored = shutil.ignore_patterns("__pycache__")
-    for package in ("electra_tf2", "tests"):
+    for package in (*PACKAGES, "tests"):
         shutil.copytree(ROOT / package, source / package, ignore=ignored)
     # Without build isolation: setuptools is a test requirement, so no network is needed.
     _pip("wheel", "--no-deps", "--no-build-isolation", "-w", source / "dist", source)
@@ -49,7 +50,8 @@ def _pip(*arguments):
 def test_wheel_holds_library_and_modules_and_nothing_else(wheel):
     files = zipfile.ZipFile(wheel).namelist()
     expected = {f"{name}.py" for name in MODULES}
-    expected |= {str(path.relative_to(ROOT)) for path in (ROOT / "electra_tf2").rglob("*.py")}
+    for package in PACKAGES:
+        expected |= {str(path.relative_to(ROOT)) for path in (ROOT / package).rglob("*.py")}
     packaged = {name for name in files if ".dist-info/" not in name}
     assert packaged == expected
     assert any(name.endswith("licenses/LICENSE") for name in files)

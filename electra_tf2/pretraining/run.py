@@ -30,10 +30,9 @@ from electra_tf2.pretraining.open_run import Run, are_results_optional, open_run
 from electra_tf2.pretraining.phase_trainers import PhaseTrainers
 from electra_tf2.pretraining.phases import examples_at, phases_of
 from electra_tf2.pretraining.restore import check_start, initialize, resume
-from electra_tf2.training.devices import (
-    open_devices,
-)
+from electra_tf2.training.devices import open_devices
 from electra_tf2.training.trainer import Hooks, Interrupted, Trainer
+from electra_tf2.training.warning_log import WARNINGS, kept_warnings
 
 if TYPE_CHECKING:
     from configure_pretraining import PretrainingConfig
@@ -52,18 +51,21 @@ def pretrain(config: PretrainingConfig) -> dict[str, float] | None:
         UserError: data, model folder or hparams do not fit; or training met a loss that is not
             finite, or was stopped by a signal.
     """
-    for warning in config.warnings:
-        say(f"Warning: {warning}")
-    devices = open_devices(config, say)
-    with devices.workers.watched():
-        run = open_run(config, devices)
-        trainers = PhaseTrainers(run)
-        if config.do_train:
-            say(*trainers.compute.describe())
-        devices.workers.together(lambda: _take_weights(run, trainers.trainer))
-        if config.do_train:
-            train(run, trainers)
-        return evaluate(run, trainers) if config.do_eval else None
+    with kept_warnings(posixpath.join(config.model_dir, WARNINGS)) as kept:
+        for warning in config.warnings:
+            say(f"Warning: {warning}")
+        devices = open_devices(config, say)
+        with devices.workers.watched():
+            run = open_run(config, devices)
+            if devices.workers.is_chief:
+                kept.start()
+            trainers = PhaseTrainers(run)
+            if config.do_train:
+                say(*trainers.compute.describe())
+            devices.workers.together(lambda: _take_weights(run, trainers.trainer))
+            if config.do_train:
+                train(run, trainers)
+            return evaluate(run, trainers) if config.do_eval else None
 
 
 def _take_weights(run: Run, trainer: Trainer) -> None:

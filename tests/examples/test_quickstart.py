@@ -218,6 +218,9 @@ def test_a_short_run_and_another_that_goes_on(tmp_path):
     assert "Learning 2048 pieces" in printed and "Building examples" in printed
     assert printed.count("\nExample ") == 4 and "discriminator AUC" in printed
     model = tmp_path / "models" / "quickstart"
+    assert str(model / "report.html") in printed
+    page = (model / "report.html").read_text("utf-8")
+    assert "Examples of held-out text" in page and 'dir="auto">NAME</th>' in page
     assert json.loads((model / "results/unsup_results.json").read_text())["global_step"] == 6
     check_finetuning(tmp_path, printed)
 

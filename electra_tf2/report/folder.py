@@ -1,0 +1,165 @@
+"""What a model's folder says about its pre-training."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from electra_tf2 import files, patterns
+from electra_tf2.errors import UserError
+from electra_tf2.loading.folder import StoredConfig, read_casing, read_config
+from electra_tf2.plots import Curve
+from electra_tf2.pretraining.phases import phases_of
+from electra_tf2.report.commands import Place, place_of
+from electra_tf2.text.normalization import Casing
+from electra_tf2.training.checkpoints import CheckpointStore
+from electra_tf2.training.reports import RunLog, read_reports
+
+if TYPE_CHECKING:
+    from configure_pretraining import PretrainingConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class PretrainedFolder:
+    """What a model's folder says about its pre-training.
+
+    Attributes:
+        model_dir: the folder.
+        stored: hparams and sizes; None where it was not pre-trained here.
+        config: the hparams; None if they are not stored, or are not those of this version.
+        reports: of metrics.jsonl.
+        state: of the newest checkpoint; {} without one.
+    """
+
+    model_dir: str
+    stored: StoredConfig | None
+    config: PretrainingConfig | None
+    reports: list[dict[str, Any]]
+    state: Mapping[str, Any]
+
+    @property
+    def step(self) -> int:
+        """Steps of the newest checkpoint; without one, of the last report."""
+        steps = [report["step"] for report in self.reports]
+        return int(self.state.get("step", max(steps, default=0)))
+
+    @property
+    def place(self) -> Place:
+        """The flags that it was trained with."""
+        hparams = self.stored.hparams if self.stored else {}
+        return place_of(hparams.get("model_dir", self.model_dir), hparams.get("vocab_file", ""))
+
+    def last(self, split: str, name: str) -> float | None:
+        """Returns the last figure of a name that a split has."""
+        found = self.curve(split, name)
+        return found.values[-1] if found else None
+
+    def curve(self, split: str, name: str) -> Curve | None:
+        """Returns the history of a figure; None if there is none."""
+        return history(self.reports, split, name)
+
+
+def history(reports: Sequence[Mapping[str, Any]], split: str, name: str) -> Curve | None:
+    """Returns the history of a figure.
+
+    Args:
+        reports: of a log, see `read_reports`.
+        split: what it was measured on.
+        name: of the figure.
+
+    Returns:
+        The curve, without values that were not finite; None if there is none.
+    """
+    points = [
+        (report["step"], float(report[name]))
+        for report in reports
+        if report["split"] == split and isinstance(report.get(name), int | float)
+    ]
+    steps, values = zip(*points, strict=True) if points else ((), ())
+    return Curve(split, list(steps), list(values)) if points else None
+
+
+def open_folder(model_dir: str, make_config: type[PretrainingConfig]) -> PretrainedFolder:
+    """Reads what a folder says about pre-training.
+
+    Args:
+        model_dir: the model's folder.
+        make_config: builds the configuration.
+
+    Raises:
+        UserError: a file in it can't be read.
+    """
+    stored = read_config(model_dir)
+    log = RunLog(model_dir).path
+    config = None
+    if stored is not None and "num_train_steps" in stored.hparams:
+        known = {n: v for n, v in stored.hparams.items() if n in make_config.types()}
+        known["model_dir"] = model_dir  # it may have been moved
+        try:
+            # All paths are among the hparams: nothing follows from the name and the data folder.
+            config = make_config("model", ".", **known)
+        except UserError:  # of another version, or edited
+            config = None
+    return PretrainedFolder(
+        model_dir,
+        stored,
+        config,
+        read_reports(log) if files.exists(log) else [],
+        CheckpointStore(model_dir).newest_state(),
+    )
+
+
+def tokens_by_phase(config: PretrainingConfig, step: int) -> Iterator[tuple[int, int, int]]:
+    """Yields the last step, the tokens a step and all tokens of each phase that has begun.
+
+    Args:
+        config: gives the phases.
+        step: how far the run is.
+    """
+    for phase in phases_of(config):
+        own = phase.config
+        per_step = own.train_batch_size * own.max_seq_length
+        done = min(step, phase.last_step) - phase.first_step
+        if done > 0:
+            yield phase.last_step, per_step, done * per_step
+
+
+def seconds_of(folder: PretrainedFolder) -> float:
+    """Returns the seconds that the steps took, without evaluations and times of standing still."""
+    if folder.config is None:
+        return 0.0
+    phases = list(tokens_by_phase(folder.config, folder.step))
+    seconds, before = 0.0, 0
+    for report in folder.reports:
+        rate = report.get("tokens_per_second")
+        if report["split"] == "train" and rate and phases:
+            own = next((per_step for end, per_step, _ in phases if report["step"] <= end), 0)
+            seconds += (report["step"] - before) * own / rate
+            before = report["step"]
+    return seconds
+
+
+def evaluated_on(folder: PretrainedFolder) -> str:
+    """Returns what evaluations score, in words."""
+    held_out = folder.config is None or folder.config.eval_tfrecords
+    return "held-out text" if held_out else "text it was trained on"
+
+
+def casing_of(folder: PretrainedFolder) -> Casing:
+    """Returns the casing that is stored, or else that of the hparams, which are known."""
+    stored = read_casing(folder.model_dir)
+    if stored is None:
+        assert folder.config is not None
+        return Casing.from_hparams(folder.config)
+    return stored
+
+
+def places_of(folder: PretrainedFolder, pattern: str) -> list[str]:
+    """Returns a pattern as it is stored, and as it is if the data were moved with the model."""
+    assert folder.config is not None
+    before, now = folder.place.data_dir, place_of(folder.model_dir).data_dir
+    moved = pattern
+    if pattern.startswith(f"{patterns.literal(before)}/") and "," not in pattern:
+        moved = patterns.literal(now) + pattern[len(patterns.literal(before)) :]
+    return list(dict.fromkeys([pattern, moved]))

@@ -1,0 +1,212 @@
+"""The page's sections about pre-training: what was trained on what, figures and curves."""
+
+from __future__ import annotations
+
+import posixpath
+import time
+from typing import TYPE_CHECKING
+
+from electra_tf2 import patterns
+from electra_tf2.compute import PFS_DAY
+from electra_tf2.console import duration
+from electra_tf2.data.shards import read_metadata
+from electra_tf2.errors import UserError
+from electra_tf2.modeling.config import TransformerConfig, generator_config
+from electra_tf2.plots import Curve
+from electra_tf2.pretraining.phases import PFS_DAYS, phases_of
+from electra_tf2.report.curves import Plot, draw
+from electra_tf2.report.folder import (
+    PretrainedFolder,
+    casing_of,
+    evaluated_on,
+    places_of,
+    seconds_of,
+    tokens_by_phase,
+)
+from electra_tf2.report.judged import Judged
+from electra_tf2.report.markup import facts, joined, note, table
+from electra_tf2.report.page import Figure, Section
+from electra_tf2.text.normalization import Casing
+
+if TYPE_CHECKING:
+    from configure_pretraining import PretrainingConfig
+
+# Name in metrics.jsonl, title, whose figure it is; the first four are drawn.
+_METRICS = (
+    ("generator_loss", "Generator: loss", "generator"),
+    ("masked_lm_accuracy", "Generator: accuracy at masked tokens", "generator"),
+    ("discriminator_loss", "Discriminator: loss", "discriminator"),
+    ("disc_auc", "Discriminator: AUC", "discriminator"),
+    ("disc_accuracy", "Discriminator: accuracy", "discriminator"),
+    ("disc_precision", "Discriminator: precision", "discriminator"),
+    ("disc_recall", "Discriminator: recall", "discriminator"),
+    ("loss", "Loss of both, weighted", "ink"),
+)
+_DRAWN = 4
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def key_figures(folder: PretrainedFolder) -> list[Figure]:
+    """Returns the figures at the top, those that are known."""
+    figures = []
+    for name, label, form in (
+        ("disc_auc", "Discriminator AUC", "{:.3f}"),
+        ("masked_lm_accuracy", "Generator accuracy", "{:.1%}"),
+    ):
+        held_out, trained = folder.last("eval", name), folder.last("train", name)
+        value = trained if held_out is None else held_out
+        if value is not None:
+            remark = "in training" if held_out is None else evaluated_on(folder)
+            figures.append(Figure(label, form.format(value), remark))
+    config, step = folder.config, folder.step
+    if step and folder.reports:
+        planned = config.num_train_steps if config else step
+        done = "" if step >= planned else f"of {planned:,} that were planned"
+        figures.append(Figure("Steps", f"{step:,}", done))
+    if config and folder.reports:
+        tokens = sum(count for _, _, count in tokens_by_phase(config, step))
+        figures.append(Figure("Tokens seen", short(tokens), "padding included"))
+    days = folder.last("train", PFS_DAYS) or folder.state.get(PFS_DAYS)
+    if isinstance(days, int | float):
+        figures.append(Figure("Compute", scientific(days * PFS_DAY), f"FLOPs; {days:.3g} pfs-days"))
+    if seconds := seconds_of(folder):
+        figures.append(Figure("Time", duration(seconds), "in training steps"))
+    return figures
+
+
+def short(number: float) -> str:
+    """Returns a large number in a few characters, such as "9.22 M"."""
+    for size, unit in ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if number >= size:
+            return f"{number / size:.3g}{unit}"
+    return f"{number:,.0f}"
+
+
+def scientific(number: float) -> str:
+    """Returns a number such as "3.87 · 10¹³"."""
+    digits, exponent = f"{number:.2e}".split("e")
+    return f"{digits} · 10{str(int(exponent)).translate(_RAISED)}"
+
+
+def training_section(folder: PretrainedFolder, judged: Judged | None) -> Section | None:
+    """Returns what was trained on what; None where that is not stored."""
+    if folder.stored is None or folder.config is None:
+        return None
+    config, network = folder.config, folder.stored.network
+    phases = phases_of(config)
+    first = phases[0].config
+    environment = folder.state.get("environment")
+    environment = environment if isinstance(environment, dict) else {}
+    device = f", on {environment['device']}" if "device" in environment else ""
+    rate = f"{first.learning_rate:g}, after {first.num_warmup_steps:,} steps of warm-up"
+    batches = "; then ".join(
+        f"{phase.last_step - phase.first_step:,} steps of {phase.config.train_batch_size} examples "
+        f"of {phase.config.max_seq_length} tokens"
+        for phase in phases
+    )
+    times = [r["wall_time"] for r in folder.reports if isinstance(r.get("wall_time"), int | float)]
+    ended = time.strftime("%Y-%m-%d %H:%M", time.localtime(max(times))) if times else ""
+    pairs = [
+        ("Text", _data(folder, first.pretrain_tfrecords)),
+        ("Records", config.pretrain_tfrecords),
+        ("Held-out records", config.eval_tfrecords or "none"),
+        ("Vocabulary", f"{network.vocab_size:,} tokens, {_in_words(casing_of(folder))}"),
+        ("Objective", _objective(config)),
+        *_networks(config, network),
+        ("Parameters", judged.parameters if judged else ""),
+        ("Training", batches),
+        ("Learning rate", f"{rate} ({config.optimizer})"),
+        ("Masked", f"{first.mask_prob:.0%} of the tokens"),
+        ("Started from", config.init_checkpoint or "random weights"),
+        ("Seed", str(config.seed)),
+        ("Computed in", f"{config.precision}{device}"),
+        ("Libraries", _libraries(folder.state.get("libraries"))),
+        ("Last step made", ended),
+    ]
+    return Section("training", "What was trained on what", facts(pairs))
+
+
+def _libraries(stored: object) -> str:
+    found = stored if isinstance(stored, dict) else {}
+    return ", ".join(f"{name} {version}" for name, version in found.items())
+
+
+def _in_words(casing: Casing) -> str:
+    if not casing.lower_case:
+        return "cased"
+    return "lower-cased, " + ("without accents" if casing.strip_accents else "with accents")
+
+
+def _data(folder: PretrainedFolder, pattern: str) -> str:
+    """What the records' metadata says of the text; "" where the records are gone."""
+    for own in places_of(folder, pattern):
+        folder_of = posixpath.dirname(patterns.split(own)[0])
+        try:
+            metadata = read_metadata(patterns.plain(folder_of) or folder_of)
+        except (UserError, OSError):
+            continue
+        if metadata is not None:
+            counts = metadata.counts
+            named = [f"{counts[n]:,} {n}" for n in ("documents", "lines", "tokens") if n in counts]
+            return ", ".join([*named, f"{metadata.num_examples:,} examples"])
+    return ""
+
+
+def _objective(config: PretrainingConfig) -> str:
+    if config.electric_objective:
+        return "Electric: noise-contrastive estimation"
+    if not config.electra_objective:
+        return "Masked language model"
+    return (
+        f"ELECTRA: replaced-token detection (weights: {config.gen_weight:g} generator, "
+        f"{config.disc_weight:g} discriminator)"
+    )
+
+
+def _networks(config: PretrainingConfig, network: TransformerConfig) -> list[tuple[str, str]]:
+    detection = config.electra_objective or config.electric_objective
+    if not detection:
+        return [("Network", _shape(network))]
+    if config.uniform_generator:
+        generator = "none: replacements are drawn uniformly"
+    elif not config.untied_generator:
+        generator = "the discriminator with another head"
+    else:
+        shape = generator_config(
+            network,
+            hidden_fraction=config.generator_hidden_size,
+            layers_fraction=config.generator_layers,
+        )
+        generator = _shape(shape) + (", two towers" if config.two_tower_generator else "")
+    return [("Discriminator", _shape(network)), ("Generator", generator)]
+
+
+def _shape(network: TransformerConfig) -> str:
+    layers, heads = network.num_hidden_layers, network.num_attention_heads
+    return (
+        f"{layers} layer{'s' * (layers != 1)} of {network.hidden_size}, {heads} "
+        f"head{'s' * (heads != 1)}, embeddings of {network.embedding_size}"
+    )
+
+
+def curves_section(folder: PretrainedFolder) -> Section | None:
+    """Returns the learning curves and a table of the last figures; None without a log."""
+    plots, rows = [], []
+    for number, (name, title, color) in enumerate(_METRICS):
+        train, held_out = (folder.curve(split, name) for split in ("train", "eval"))
+        if train is None and held_out is None:
+            continue
+        rows.append([title, *(_shown(curve) for curve in (train, held_out))])
+        if number < _DRAWN:
+            curves = [[curve] if curve else [] for curve in (train, held_out)]
+            plots.append(Plot(f"plot-{name}".replace("_", "-"), title, color, *curves))
+    if not rows:
+        return None
+    header = ["last figure", "in training", evaluated_on(folder)]
+    evaluated = any(report["split"] == "eval" for report in folder.reports)
+    missing = "" if evaluated else note("Not evaluated: do_eval and eval_every_steps ask for that.")
+    return Section("curves", "Learning curves", joined([draw(plots), table(header, rows), missing]))
+
+
+def _shown(curve: Curve | None) -> str:
+    return "" if curve is None else f"{curve.values[-1]:.4g}"

@@ -1,0 +1,198 @@
+"""The page's section about fine-tuning: scores of all trials, and of every class."""
+
+from __future__ import annotations
+
+import math
+import posixpath
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from electra_tf2 import files
+from electra_tf2.report.curves import Plot, draw
+from electra_tf2.report.folder import history
+from electra_tf2.report.markup import Markup, element, joined, note, paragraph, table
+from electra_tf2.report.page import Section
+from electra_tf2.training.reports import RunLog, read_reports
+from finetune.model_scores import GLUE, TaskScore, glue_average, model_scores
+from finetune.results import StoredResults, read_results
+
+_RESULTS = "_results.json"
+# Columns of the largest table of classes that is shown.
+_MOST_COLUMNS = 40
+
+
+class FinetuningRun(NamedTuple):
+    """The results of fine-tuning on one task, or on several together.
+
+    Attributes:
+        path: the results file.
+        results: its content.
+    """
+
+    path: str
+    results: StoredResults
+
+    @property
+    def stem(self) -> str:
+        """The path of the hparam `results_txt` without its ending."""
+        return self.path.removesuffix(".json")
+
+
+def finetuning_runs(model_dir: str) -> list[FinetuningRun]:
+    """Reads what a model was fine-tuned on, by the names of the tasks.
+
+    Args:
+        model_dir: its folder; results that were written elsewhere are not found.
+
+    Raises:
+        UserError: a results file is damaged.
+    """
+    folder = posixpath.join(model_dir, "results")
+    names = files.list_dir(folder) if files.is_dir(folder) else []
+    runs = []
+    for name in sorted(name for name in names if name.endswith(_RESULTS)):
+        path = posixpath.join(folder, name)
+        if name == f"unsup{_RESULTS}":  # pre-training's
+            continue
+        results = read_results(path)
+        if results is not None and (results.trials or results.evaluations):
+            runs.append(FinetuningRun(path, results))
+    return runs
+
+
+def scores_section(model_dir: str, runs: Sequence[FinetuningRun]) -> Section | None:
+    """Returns the scores of fine-tuning with their spread; None if there are none."""
+    if not runs:
+        return None
+    parts: list[str] = []
+    scores = model_scores(posixpath.join(model_dir, "results"))
+    if scores:
+        header = ["task", "metric", "median", "deviation", "trials"]
+        parts.append(table(header, map(_score_row, scores)))
+    average = glue_average(scores)
+    if average is not None and len(scores) > 1:
+        mean, missing = average
+        parts.append(paragraph(f"GLUE average of {len(GLUE) - len(missing)} tasks: {mean:.2f}"))
+    for number, run in enumerate(runs):
+        parts += _run_parts(run)
+        parts += _curves(model_dir, run, f"finetuning-{number}")
+    return Section("finetuning", "Fine-tuning", joined(parts))
+
+
+def _score_row(score: TaskScore) -> list[str]:
+    std = f"± {score.std:.2f}" if score.trials > 1 else ""
+    return [score.task, score.metric, f"{score.median:.2f}", std, str(score.trials)]
+
+
+def _run_parts(run: FinetuningRun) -> list[str]:
+    results, parts = run.results, []
+    every = [*results.trials, *results.evaluations]
+    for task in dict.fromkeys(task for result in every for task in result.scores):
+        own = [result for result in every if task in result.scores]
+        metrics = list(dict.fromkeys(metric for result in own for metric in result.scores[task]))
+        header = ["trial", *metrics, "steps", "time", ""]
+        rows = []
+        for result in own:
+            name = str(result.trial) if result.seed is not None else "evaluated only"
+            figures = [_figure(result.scores[task].get(metric)) for metric in metrics]
+            stuck = f"predicts {result.stuck[task]} for all" if task in result.stuck else ""
+            minutes = f"{result.seconds / 60:.1f} min" if result.seconds else ""
+            rows.append([name, *figures, f"{result.step:,}" if result.step else "", minutes, stuck])
+        summary = results.summary.get(task, {})
+        if len(results.trials) > 1:
+            for figure in ("median", "mean", "std"):
+                values = [
+                    _figure(getattr(summary[m], figure) if m in summary else None) for m in metrics
+                ]
+                rows.append([figure, *values, "", "", ""])
+        title = (
+            task if len(results.task_names) < 2 else f"{task} (of {','.join(results.task_names)})"
+        )
+        parts += [element("h3", title, dir="auto"), table(header, rows)]
+        parts += (
+            [note(f"Scored on {sum(own[-1].rows[task]):,} rows.")] if own[-1].rows.get(task) else []
+        )
+        parts += _classes(run, task)
+    return parts
+
+
+def _curves(model_dir: str, run: FinetuningRun, name: str) -> list[str]:
+    """The loss of the trials, and the main metric on the dev split where it was scored meanwhile.
+
+    Trials whose folder is gone, or lies elsewhere, are left out.
+    """
+    results = run.results
+    trials = posixpath.basename(str((results.hparams or {}).get("model_dir", "")))
+    folder = posixpath.join(model_dir, "finetuning_models")
+    logs = [RunLog(posixpath.join(folder, f"{trials}_{t.trial}")).path for t in results.trials]
+    reports = [read_reports(path) for path in logs if trials and files.exists(path)]
+    plots = []
+    metrics = {task: [metric, f"{task}/{metric}"] for task, metric in results.main_metrics.items()}
+    wanted = [("Loss", "train", ["mean_loss"])]
+    wanted += [(f"{task}: {own[0]}, dev", "dev", own) for task, own in metrics.items()]
+    for number, (title, split, names) in enumerate(wanted):
+        found = [history(own, split, metric) for own in reports for metric in names]
+        curves = [curve for curve in found if curve]
+        if curves and split == "train":
+            plots.append(Plot(f"{name}-{number}", title, "ink", curves))
+        elif curves:
+            plots.append(Plot(f"{name}-{number}", title, "ink", [], curves))
+    return [draw(plots)] if plots else []
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None or math.isnan(value) else f"{value:.2f}"
+
+
+def _classes(run: FinetuningRun, task: str) -> list[str]:
+    """The tables of classes that `class_report` has written, of the last trial."""
+    folder = f"{run.stem}_classes"
+    names = files.list_dir(folder) if files.is_dir(folder) else []
+    found: dict[str, int] = {}
+    for name in names:
+        if match := re.fullmatch(re.escape(task) + r"_(.+)_(\d+)\.md", name):
+            found[match[1]] = max(int(match[2]), found.get(match[1], 0))
+    if not found:
+        return [note("Set class_report to true to see the scores of every class here.")]
+    parts: list[str] = []
+    for split, trial in sorted(found.items()):
+        text = files.read_bytes(posixpath.join(folder, f"{task}_{split}_{trial}.md")).decode()
+        parts += _tables_of(text, f"{split}, trial {trial}" if trial else split)
+    return parts
+
+
+def _tables_of(text: str, title: str) -> list[str]:
+    """The tables of a report on classes as HTML, see `finetune.classification.class_report`."""
+    parts: list[str] = []
+    for number, block in enumerate(re.findall(r"(?:^\|.*\n)+", text, re.M)):
+        rows = [
+            [cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+            for line in block.splitlines()
+        ]
+        header, cells = rows[0], rows[2:]
+        if len(header) > _MOST_COLUMNS:
+            parts.append(note("The confusion matrix has too many classes to be shown here."))
+        elif number and not header[0]:
+            parts += [
+                note("True classes are rows, predicted ones columns."),
+                _matrix(header, cells),
+            ]
+        else:
+            parts += [note(f"Classes ({title}):")] * (not number) + [table(header, cells)]
+    return parts
+
+
+def _matrix(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Markup:
+    """A confusion matrix whose colours are the shares of a true class."""
+    body = []
+    for name, *counts in rows:
+        total = sum(map(int, counts)) or 1
+        cells = [
+            element("td", count, class_="cell", style=f"--p:{int(count) / total:.2f}")
+            for count in counts
+        ]
+        body.append(element("tr", element("th", name, scope="row", dir="auto"), *cells))
+    head = element("tr", *(element("th", cell, scope="col", dir="auto") for cell in header))
+    content = element("table", element("thead", head), element("tbody", *body))
+    return element("div", content, class_="scroll")

@@ -1,0 +1,137 @@
+"""The page about folders that hold only some of what a page shows."""
+
+import json
+import shutil
+import sys
+import zipfile
+
+import pytest
+
+import report
+import run_pretraining
+from electra_tf2.errors import UserError
+from finetune.report.write import reported, write_report
+from tests.older_folders.test_version_0_1_0 import ARCHIVE
+from tests.pretraining import tiny
+from tests.program_errors import error_of, run_here
+from tests.report.model_pages import Page, copy_data, write_pretrained, write_scores
+
+pytest.importorskip("matplotlib")
+
+
+@pytest.fixture
+def data_dir(tiny_data, tmp_path):
+    return copy_data(tiny_data, tmp_path)
+
+
+def read(model_dir):
+    return Page(tiny.pathlib.Path(write_report(str(model_dir))))
+
+
+def test_a_stopped_run_that_was_not_evaluated(data_dir):
+    page = read(write_pretrained(data_dir, reported=4, num_train_steps=10, eval_tfrecords=None))
+    assert "of 10 that were planned" in page.text[""] and "in training" in page.text[""]
+    assert "Not evaluated" in page.text["curves"]
+    assert "Examples of text it was trained on" in page.text["discriminator"]
+    assert "finetuning" not in page.text and "None are kept" in page.text["warnings"]
+
+
+def test_records_that_are_gone(data_dir):
+    model_dir = write_pretrained(data_dir)
+    shutil.rmtree(data_dir / "held_out")
+    assert "held-out records can't be read" in read(model_dir).text["discriminator"]
+    shutil.rmtree(data_dir / "pretrain_tfrecords")
+    page = read(model_dir)
+    assert "There are no examples" in page.text["examples"] and "curves" in page.text
+    assert "discriminator" not in page.text
+
+
+def test_a_data_folder_that_was_moved(data_dir, tmp_path_factory):
+    write_pretrained(data_dir)
+    moved = tmp_path_factory.mktemp("elsewhere") / "data [1]"
+    shutil.move(data_dir, moved)
+    page = read(moved / "models" / "page")
+    assert "Examples of held-out text" in page.text["discriminator"]
+    assert "documents" in page.text["training"]
+
+
+def test_only_fine_tuned(data_dir):
+    page = read(write_scores(data_dir, "theirs"))
+    assert page.text[""].lstrip().startswith("theirs")
+    assert set(page.text) == {"", "finetuning", "warnings", "commands"}
+    assert "learning rate of a large model" in page.text["warnings"]
+
+
+@pytest.mark.parametrize(
+    "hparams, missing",
+    [
+        ({"electra_objective": False}, "discriminator"),
+        ({"uniform_generator": True}, "generator"),
+        ({"electric_objective": True, "electra_objective": False}, None),
+        ({"phases": [{"num_train_steps": 4}, {"num_train_steps": 2, "mask_prob": 0.3}]}, None),
+    ],
+    ids=["masked_lm", "uniform", "electric", "phases"],
+)
+def test_other_objectives(data_dir, hparams, missing):
+    page = read(write_pretrained(data_dir, **hparams))
+    sections = {"discriminator", "generator"} - {missing}
+    assert sections <= set(page.text) and missing not in page.text
+    assert "examples" not in page.text and "run_pretraining.py" in page.text["commands"]
+
+
+def test_a_folder_of_version_0_1_0(tmp_path, monkeypatch):
+    zipfile.ZipFile(ARCHIVE).extractall(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    page = read(tiny.pathlib.Path("data/models/model"))
+    assert {"training", "curves", "discriminator", "generator", "commands"} <= set(page.text)
+
+
+def test_a_trial_is_not_a_model(tmp_path):
+    trial = tmp_path / "models" / "some" / "finetuning_models" / "marks_model_1"
+    trial.mkdir(parents=True)
+    (trial / "tasks.json").write_text("{}")
+    with pytest.raises(UserError, match="a trial") as error:
+        write_report(str(trial))
+    assert error.value.where == str(trial) and str(tmp_path / "models/some") in error.value.remedy
+
+
+def test_nothing_to_report_on(tmp_path):
+    for folder, keyword in ((tmp_path / "none", "no such folder"), (tmp_path, "without checkp")):
+        error = error_of(*run_here(report.main, ["--model-dir", str(folder)]))
+        assert keyword in error and str(folder) in error
+    error = error_of(*run_here(report.main, ["--data-dir", str(tmp_path)]))
+    assert "--model-name" in error
+    (tmp_path / "page").mkdir()
+    flags = ["--model-dir", str(tmp_path), "--output", str(tmp_path / "page")]
+    assert "--output" in error_of(*run_here(report.main, flags))
+
+
+def test_without_matplotlib(data_dir, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(UserError, match="matplotlib") as error:
+        write_report(str(write_pretrained(data_dir)))
+    assert "pip install" in error.value.remedy
+    code, shown = tiny.main_here(tiny.arguments(data_dir, "new", report=True))
+    assert "matplotlib" in shown and code == 2
+    assert not (data_dir / "models" / "new").exists()
+
+
+def test_a_run_writes_it_at_its_end_if_asked(data_dir, monkeypatch):
+    model_dir = write_pretrained(data_dir)
+    monkeypatch.setattr("electra_tf2.pretraining.run.pretrain", lambda config: None)
+    for asked in (False, True):
+        code, shown = run_here(run_pretraining.main, tiny.arguments(data_dir, "page", report=asked))
+        assert code == 0 and (f"Page written to {model_dir}/report.html" in shown) == asked
+        assert (model_dir / "report.html").exists() == asked
+
+
+def test_of_several_workers_the_chief_writes_it(data_dir, monkeypatch):
+    model_dir = write_pretrained(data_dir)
+    config = tiny.configure(data_dir, "page", report=True, distribution="multi_worker")
+    hosts = {"worker": ["localhost:1234", "localhost:1235"]}
+    for index in (1, 0):
+        task = {"cluster": hosts, "task": {"type": "worker", "index": index}}
+        monkeypatch.setenv("TF_CONFIG", json.dumps(task))
+        with reported(config, str(model_dir)):
+            pass
+        assert (model_dir / "report.html").exists() == (index == 0)

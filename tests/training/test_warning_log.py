@@ -1,0 +1,79 @@
+"""Warnings are kept once each, and only where there is a place for them."""
+
+import io
+import os
+
+from electra_tf2.console import Progress, say, show
+from electra_tf2.training.warning_log import kept_warnings, read_warnings
+
+
+class Terminal(io.StringIO):
+    """A stream on which progress is a bar."""
+
+    def isatty(self):
+        return True
+
+    def fileno(self):
+        return os.openpty()[1]
+
+
+def texts(path):
+    return [warning.text for warning in read_warnings(str(path))]
+
+
+def test_what_is_printed_as_a_warning_is_kept_in_its_order(tmp_path, capsys):
+    path = tmp_path / "warnings.jsonl"
+    with kept_warnings(str(path)) as log:
+        say("Warning: before the start")
+        assert not path.exists()
+        log.start()
+        say("no warning: this is not one", "Warning: in two\nlines")
+        show("Warning: é \udc80")
+        assert texts(path)[:2] == ["before the start", "in two\nlines"]
+    say("Warning: too late")
+    assert len(texts(path)) == 3
+    assert capsys.readouterr().err.count("Warning: ") == 3
+
+
+def test_warnings_of_progress_are_kept_with_a_bar_and_without(tmp_path):
+    path = tmp_path / "warnings.jsonl"
+    with kept_warnings(str(path)) as log:
+        log.start()
+        for number, stream in enumerate((io.StringIO(), Terminal())):
+            Progress(3, stream=stream).message(f"Warning: slow {number}")
+    assert texts(path) == ["slow 0", "slow 1"]
+
+
+def test_a_resumed_run_doubles_none(tmp_path):
+    path = tmp_path / "warnings.jsonl"
+    for text in ("first", "second", "first"):
+        with kept_warnings(str(path)) as log:
+            log.start()
+            say(f"Warning: {text}")
+    assert texts(path) == ["first", "second"]
+    with path.open("a") as file:
+        file.write('{"wall_time": 1}\n[]\n{"wall_t')
+    assert texts(path) == ["first", "second"]
+
+
+def test_other_workers_and_places_that_are_not_there(tmp_path):
+    missing, made = tmp_path / "none" / "w.jsonl", tmp_path / "made" / "w.jsonl"
+    with kept_warnings(str(missing)) as one, kept_warnings(str(made)) as other:
+        one.start(), other.start()
+        say("Warning: early")
+        made.parent.mkdir()
+        with kept_warnings(str(tmp_path / "worker.jsonl")):
+            say("Warning: later")
+    assert texts(made) == ["early", "later"]
+    assert [path.name for path in tmp_path.iterdir()] == ["made"]
+    (tmp_path / "folder").mkdir()
+    with kept_warnings(str(tmp_path / "folder")) as log:
+        log.start()
+        say("Warning: nowhere to go")
+
+
+def test_a_run_that_is_refused_adds_nothing(tmp_path):
+    path = tmp_path / "warnings.jsonl"
+    with kept_warnings(str(path)):
+        say("Warning: of hparams")
+    assert not path.exists()
