@@ -129,7 +129,7 @@ def test_steps_are_logged_and_saved_in_time(tmp_path, capsys):
     assert all(line["tokens_per_second"] > 0 and line["gradient_norm"] > 0 for line in lines)
     shown = capsys.readouterr().err.splitlines()
     assert shown[0].startswith("training: step 4/12 (33.3 %), ")
-    assert "loss " in shown[0] and "learning_rate 0.096" in shown[0]
+    assert "loss " in shown[0] and "learning_rate" not in shown[0]
     assert shown[-1].startswith("training: step 12/12 (100.0 %), ")
 
 
