@@ -34,8 +34,8 @@ class WarningLog:
     """Adds warnings to a file, each text once: a resumed run says most of them again.
 
     Nothing is written before `start`, as a run that is refused says nothing about the model, nor
-    before the file's folder exists, which the run makes. Where nothing can be written, the run goes
-    on without.
+    before the file's folder exists, which the run makes. Where nothing can be written, the run
+    continues without it.
 
     Args:
         path: of the file.

@@ -73,7 +73,7 @@ print(waited / (float(tf.timestamp()) - start))
         text=True,
     )
     assert process.returncode == 0, process.stderr
-    assert float(process.stdout) < 0.2
+    assert float(process.stdout) < 0.8  # far less, unless other processes keep the data waiting
 
 
 def averaged(windows):
