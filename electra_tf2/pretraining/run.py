@@ -199,12 +199,12 @@ def evaluate(run: Run, trainers: PhaseTrainers) -> dict[str, float]:
     where = own.eval_tfrecords or f"the training data, {own.pretrain_tfrecords}"
     say(f"Evaluating step {trainer.step} on {where}")
     spent = trainers.compute.figures(trainer.step)
-    scores = trainers.evaluate()
-    figures = {**scores, "global_step": trainer.step, **spent, **trainer.speed()}
+    figures = {**trainers.evaluate(), "global_step": trainer.step, **spent}
     trainer.run.log.close()
-    for name, value in sorted(figures.items()):
+    results = {**figures, **trainer.speed()}
+    for name, value in sorted(results.items()):
         say(f"  {name} = {value}")
-    trainer.run.workers.on_chief(lambda: _write_results(run.config, figures))
+    trainer.run.workers.on_chief(lambda: _write_results(run.config, results))
     return figures
 
 

@@ -97,6 +97,16 @@ def test_variables_stay_where_they_are(objective):
     assert all((changed[name] != array).any() for name, array in weights.items())
 
 
+@pytest.fixture(autouse=True)
+def the_same_start(objective):
+    """The objective's weights as they were, for the next test."""
+    variables = objective.named_variables()
+    start = {name: variable.numpy() for name, variable in variables.items()}
+    yield
+    for name, variable in variables.items():
+        variable.assign(start[name])
+
+
 @pytest.mark.slow
 def test_a_compiled_run_ends_with_the_same_weights(objective):
     """After 50 steps; a plain run and a compiled one round differently."""
