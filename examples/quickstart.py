@@ -72,9 +72,9 @@ def main(argv: list[str] | None = None) -> None:
     if flags.minutes is not None and not flags.minutes > 0:
         parser.error(f"--minutes is more than 0; received {flags.minutes}")
     started = time.monotonic()
-    prepare(flags.output_dir, flags.packages.split(","))
     with quiet_libraries():  # TensorFlow takes seconds to import
         from electra_tf2.pretraining.run import pretrain
+    prepare(flags.output_dir, flags.packages.split(","))
     config = make_config(flags.output_dir, plan_steps(flags))
     check_recipe(config)
     headline(f"4. Pre-training for {config.num_train_steps:,} steps")
