@@ -16,24 +16,18 @@ Examples:
 
 from __future__ import annotations
 
-import argparse
-import posixpath
-
 from electra_tf2 import cli
 from electra_tf2.console import quiet_libraries, show
-from electra_tf2.errors import UserError
 
 
 def main(argv: list[str] | None = None) -> None:
     """Writes the page about the model that the flags name."""
     parser = cli.make_parser(__doc__)
-    add = parser.add_argument
-    add("--data-dir", help="with --model-name: <data-dir>/models/<model-name>")
-    add("--model-name", help="name of a model below --data-dir")
-    add("--model-dir", help="instead of the two: the model's folder")
-    add("--output", help="where to write it (default: report.html in the model's folder)")
+    cli.add_model_flags(parser, "instead of the two: the model's folder")
+    output_help = "where to write it (default: report.html in the model's folder)"
+    parser.add_argument("--output", help=output_help)
     flags = parser.parse_args(argv)
-    model_dir = model_folder(flags)
+    model_dir = cli.named_model(flags, "the page is about")
     with quiet_libraries():
         import tensorflow as tf
 
@@ -41,25 +35,6 @@ def main(argv: list[str] | None = None) -> None:
 
         tf.config.list_physical_devices()
     show(f"Page written to {write_report(model_dir, flags.output)}")
-
-
-def model_folder(flags: argparse.Namespace) -> str:
-    """Returns the folder of the model that the flags name.
-
-    Raises:
-        UserError: they name none, or two.
-    """
-    by_name = [flags.data_dir, flags.model_name]
-    if flags.model_dir and by_name == [None, None]:
-        return flags.model_dir
-    if flags.model_dir is None and all(by_name):
-        return posixpath.join(flags.data_dir, "models", flags.model_name)
-    raise UserError(
-        "It is not clear which model the page is about.",
-        where="--data-dir, --model-name, --model-dir",
-        received=f"{flags.data_dir}, {flags.model_name}, {flags.model_dir}",
-        remedy="Give --data-dir and --model-name, or --model-dir alone.",
-    )
 
 
 def script_main() -> None:

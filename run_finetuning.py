@@ -45,14 +45,11 @@ def main(argv: list[str] | None = None) -> None:
     only_predict = {"do_train": False, "do_eval": True} if more.predict else {}
     config = FinetuningConfig(flags.model_name, flags.data_dir, **flags.hparams | only_predict)
     with quiet_libraries():
+        from finetune.report.write import reported
         from finetune.run import finetune, predict
     if more.predict:
         predict(config, more.predict, more.output)
-    elif not config.report:
-        finetune(config)
     else:
-        from finetune.report.write import reported
-
         with reported(config, config.pretrained_model_dir):
             finetune(config)
 

@@ -31,11 +31,7 @@ def main(argv: list[str] | None = None) -> None:
     config = PretrainingConfig(flags.model_name, flags.data_dir, **flags.hparams)
     with quiet_libraries():
         from electra_tf2.pretraining.run import pretrain
-    if not config.report:
-        pretrain(config)
-        return
-    from finetune.report.write import reported
-
+        from finetune.report.write import reported
     with reported(config, config.model_dir):
         pretrain(config)
 

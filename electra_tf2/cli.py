@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import posixpath
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, NoReturn
@@ -55,7 +56,7 @@ def run(main: Callable[[list[str] | None], None]) -> None:
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser with --verbose that shows a bad argument, such as a file's name, as it can be shown.
+    """A parser with --verbose; it shows a bad argument, such as a file's name, without controls.
 
     Arguments may begin with "~/", which shells leave as it is after "=" and within quotes.
     """
@@ -174,6 +175,41 @@ def parse_run_flags(
                 remedy=f"Give it as --{name.replace('_', '-')}.",
             )
     return RunFlags(flags.data_dir, flags.model_name, hparams), flags
+
+
+def add_model_flags(parser: argparse._ActionsContainer, model_dir_help: str) -> None:
+    """Adds `--data-dir`, `--model-name` and `--model-dir`, for `named_model`.
+
+    Args:
+        parser: a parser, or a group of one.
+        model_dir_help: of `--model-dir`.
+    """
+    parser.add_argument("--data-dir", help="with --model-name: <data-dir>/models/<model-name>")
+    parser.add_argument("--model-name", help="name of a model below --data-dir")
+    parser.add_argument("--model-dir", help=model_dir_help)
+
+
+def named_model(flags: argparse.Namespace, purpose: str) -> str:
+    """Returns the path of the model that flags name, see `add_model_flags`.
+
+    Args:
+        flags: as parsed.
+        purpose: what the model is for, to end "It is not clear which model".
+
+    Raises:
+        UserError: they name none, or two.
+    """
+    by_name = [flags.data_dir, flags.model_name]
+    if flags.model_dir and by_name == [None, None]:
+        return flags.model_dir
+    if flags.model_dir is None and all(by_name):
+        return posixpath.join(flags.data_dir, "models", flags.model_name)
+    raise UserError(
+        f"It is not clear which model {purpose}.",
+        where="--data-dir, --model-name, --model-dir",
+        received=f"{flags.data_dir}, {flags.model_name}, {flags.model_dir}",
+        remedy="Give --data-dir and --model-name, or --model-dir alone.",
+    )
 
 
 def check_together(first: str, first_value: object, second: str, second_value: object) -> None:

@@ -21,7 +21,7 @@ def say(*lines: str) -> None:
     Args:
         *lines: each becomes one line, see `printable`: a line break within it is shown, not made.
     """
-    shown = [line for line in lines if not _is_brief or line.lower().startswith("warning:")]
+    shown = [line for line in lines if not _is_brief or _is_warning(line)]
     if shown or not _is_brief:
         _print(shown, sys.stderr)
 
@@ -36,7 +36,7 @@ def _print(lines: Sequence[str], stream: TextIO) -> None:
     print("\n".join(map(printable, lines)), file=stream, flush=True)
 
 
-_WARNING = "Warning: "
+_WARNING = "warning: "
 _listeners: list[Callable[[str], None]] = []
 
 
@@ -56,9 +56,13 @@ def warnings_told_to(listener: Callable[[str], None]) -> Iterator[None]:
 
 def _tell(lines: Sequence[str]) -> None:
     for line in lines:
-        if line.startswith(_WARNING):
+        if _is_warning(line):
             for listener in _listeners:
-                listener(line.removeprefix(_WARNING))
+                listener(line[len(_WARNING) :])
+
+
+def _is_warning(line: str) -> bool:
+    return line.lower().startswith(_WARNING)
 
 
 class _PrintableRecord(logging.LogRecord):

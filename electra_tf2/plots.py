@@ -11,8 +11,9 @@ from __future__ import annotations
 import io
 import json
 import posixpath
+from collections.abc import Mapping, Sequence
 from types import ModuleType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from electra_tf2 import cli
 from electra_tf2.console import show
@@ -87,6 +88,29 @@ class Curve(NamedTuple):
     values: list[float]
 
 
+def history(
+    reports: Sequence[Mapping[str, Any]], split: str, name: str, *, label: str = ""
+) -> Curve | None:
+    """Returns the history of a figure.
+
+    Args:
+        reports: of a log, see `read_reports`.
+        split: what it was measured on.
+        name: of the figure.
+        label: the curve's.
+
+    Returns:
+        The curve, without values that were not finite; None if there is none.
+    """
+    points = [
+        (report["step"], float(report[name]))
+        for report in reports
+        if report["split"] == split and isinstance(report.get(name), int | float)
+    ]
+    steps, values = zip(*points, strict=True) if points else ((), ())
+    return Curve(label, list(steps), list(values)) if points else None
+
+
 def read_curve(model_dir: str, name: str, *, split: str = "train") -> Curve:
     """Reads one figure's history from a model folder.
 
@@ -111,12 +135,8 @@ def read_curve(model_dir: str, name: str, *, split: str = "train") -> Curve:
             remedy="Give the folder of a model that was trained: <data-dir>/models/<model-name>.",
         )
     reports = [report for report in read_reports(path) if report["split"] == split]
-    points = [
-        (report["step"], report[name])
-        for report in reports
-        if isinstance(report.get(name), int | float)
-    ]
-    if not points:
+    curve = history(reports, split, name, label=posixpath.basename(model_dir.rstrip("/")))
+    if curve is None:
         known = sorted({key for report in reports for key in report} - {"split"})
         raise UserError(
             "The log has no such figure.",
@@ -124,8 +144,7 @@ def read_curve(model_dir: str, name: str, *, split: str = "train") -> Curve:
             received=f"{name} (split {split})",
             remedy=f"Choose one of: {', '.join(known)}." if known else "Choose another split.",
         )
-    steps, values = zip(*points, strict=True)
-    return Curve(posixpath.basename(model_dir.rstrip("/")), list(steps), list(values))
+    return curve
 
 
 def read_curves_file(path: str) -> list[Curve]:

@@ -143,9 +143,8 @@ class StepRandomness:
         return tf.stack([self._key("dropout"), self._upper(self.stream)])
 
     def _key(self, purpose: str) -> tf.Tensor:
-        if isinstance(self.seed, int):
-            return tf.constant(_as_int64(_mix(self.seed, PURPOSES[purpose])), tf.int64)
-        return self.seed[list(PURPOSES).index(purpose)]
+        keys = seed_keys(self.seed) if isinstance(self.seed, int) else self.seed
+        return keys[list(PURPOSES).index(purpose)]
 
     def _upper(self, stream) -> tf.Tensor:
         step = tf.cast(self.step, tf.int64)

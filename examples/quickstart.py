@@ -82,8 +82,10 @@ def main(argv: list[str] | None = None) -> None:
         figures = pretrain(config)
     headline("5. What the discriminator says of text it has not seen")
     show_detections(config)
-    scores = learn_task(int(figures["global_step"]), flags)
-    conclude(flags, config, figures, scores, time.monotonic() - started)
+    steps = int(figures["global_step"])
+    scores = learn_task(steps, flags)
+    conclude(config, figures, scores, time.monotonic() - started)
+    suggest(flags, steps)
 
 
 def prepare(folder: Path, packages: list[str]) -> None:
@@ -216,21 +218,13 @@ def python() -> str:
 
 
 def conclude(
-    flags: argparse.Namespace,
-    config: PretrainingConfig,
-    figures: dict[str, float],
-    scores: str,
-    seconds: float,
+    config: PretrainingConfig, figures: dict[str, float], scores: str, seconds: float
 ) -> None:
-    """Prints the figures, where everything lies and what to try next."""
+    """Prints the figures, and where everything lies."""
+    folder = config.data_dir
     headline("Done")
-    folder, steps = flags.output_dir, int(figures["global_step"])
-    again = f"{python()} examples/quickstart.py --output-dir {path_quoted(str(folder))}"
-    if flags.packages != ",".join(PACKAGES):
-        again += f" --packages {flags.packages}"
-    by_hand = command_line(finetuning_config(folder, MODEL_NAME, 1), python())
     print(
-        f"On held-out modules, after {steps:,} steps and "
+        f"On held-out modules, after {figures['global_step']:,.0f} steps and "
         f"{seconds / 60:.1f} minutes in all:\n"
         f"  discriminator AUC       {figures['disc_auc']:.3f}   (0.5: guessing; 1: perfect)\n"
         f"  discriminator accuracy  {figures['disc_accuracy']:.3f}\n"
@@ -251,13 +245,28 @@ Where everything lies:
       what was fine-tuned without pre-training
 
 A page with all of it, to look at in a browser:
-  {page(config)}
+  {write_page(config)}"""
+    )
 
+
+def suggest(flags: argparse.Namespace, steps: int) -> None:
+    """Prints what to try next.
+
+    Args:
+        flags: of this run.
+        steps: of pre-training so far.
+    """
+    folder = flags.output_dir
+    again = f"{python()} examples/quickstart.py --output-dir {path_quoted(str(folder))}"
+    if flags.packages != ",".join(PACKAGES):
+        again += f" --packages {flags.packages}"
+    print(
+        f"""
 What to try next:
   Fine-tune with three seeds:
     {again} --trials 3
   Fine-tune by hand:
-    {by_hand}
+    {command_line(finetuning_config(folder, MODEL_NAME, 1), python())}
   Pre-train for longer; the same model goes on from where it is:
     {again} --steps {2 * steps}
   Your own text: a folder of text files, a sentence per line, a blank line between documents:
@@ -268,7 +277,7 @@ What to try next:
     )
 
 
-def page(config: PretrainingConfig) -> str:
+def write_page(config: PretrainingConfig) -> str:
     """Writes the page about the model; returns where it is, or what it lacks."""
     from finetune.report.write import write_report
 

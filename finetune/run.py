@@ -69,8 +69,7 @@ def finetune(config: FinetuningConfig) -> list[TrialResult]:
         devices = open_devices(config, say)
         with devices.workers.watched():
             run = open_run(config, devices)
-            if devices.workers.is_chief:
-                kept.start()
+            devices.workers.on_chief(kept.start)
             return train(run) if config.do_train else evaluate(run)
 
 

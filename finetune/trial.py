@@ -263,15 +263,9 @@ def train_trial(
     Raises:
         UserError: training met a loss that is not finite, or was stopped by a signal.
     """
-    config, folder = run.config, run.folders.path(trial)
-    seed = config.seed + trial - 1
-    start = time.monotonic()
-    model = build_model(run, seed, need_heads=False)
-    say(f"Model: {count_parameters(model):,} parameters; {describe_encoder(model.encoder)}")
-    patience = Patience(config.patience)
-    trainer = _make_trainer(run, model, data, seed, trial, patience, earlier and earlier.trainer)
-    evaluation = earlier.evaluation if earlier else Evaluation(config, model, run.strategy)
-    del model  # of a later trial: the earlier one's network has its weights
+    folder, start = run.folders.path(trial), time.monotonic()
+    patience = Patience(run.config.patience)
+    trainer, evaluation = _begin(run, data, trial, patience, earlier)
     newest = newest_checkpoint(trainer.run.store, run.workers)
     run.workers.together(lambda: _resume(trainer, newest, patience))
 
@@ -281,19 +275,9 @@ def train_trial(
 
     run.workers.on_chief(describe)
     best = None
-    if config.eval_every_steps:
-        best = BestWeights(
-            folder,
-            trainer,
-            evaluation,
-            data.dev,
-            lambda path: _describe_model(run, path),
-            config.best_metric,
-            patience,
-        )
-        if trainer.step == 0:
-            best.check_metric()
-    _train(run, trainer, data.train, seed, best)
+    if run.config.eval_every_steps:
+        best = _best_weights(run, data, folder, trainer, evaluation, patience)
+    _train(run, trainer, data.train, best)
     if best:
         run.workers.on_chief(best.finish)
     run.workers.on_chief(lambda: mark_finished(folder, trainer.step))
@@ -305,6 +289,39 @@ def train_trial(
         best.found if best else None,
         trainer,
     )
+
+
+def _begin(
+    run: Run, data: RunData, trial: int, patience: Patience, earlier: TrainedTrial | None
+) -> tuple[Trainer, Evaluation]:
+    """Builds a trial's network, or gives that of an earlier trial the weights it begins with."""
+    seed = run.config.seed + trial - 1
+    model = build_model(run, seed, need_heads=False)
+    say(f"Model: {count_parameters(model):,} parameters; {describe_encoder(model.encoder)}")
+    trainer = _make_trainer(run, model, data, seed, trial, patience, earlier and earlier.trainer)
+    return trainer, earlier.evaluation if earlier else Evaluation(run.config, model, run.strategy)
+
+
+def _best_weights(
+    run: Run,
+    data: RunData,
+    folder: str,
+    trainer: Trainer,
+    evaluation: Evaluation,
+    patience: Patience,
+) -> BestWeights:
+    best = BestWeights(
+        folder,
+        trainer,
+        evaluation,
+        data.dev,
+        lambda path: _describe_model(run, path),
+        run.config.best_metric,
+        patience,
+    )
+    if trainer.step == 0:
+        best.check_metric()
+    return best
 
 
 def _describe_model(run: Run, folder: str) -> None:
@@ -425,8 +442,8 @@ def _resume(trainer: Trainer, newest: str | None, patience: Patience) -> None:
         say(f"Resuming at step {trainer.step} from {newest}")
 
 
-def _train(run: Run, trainer: Trainer, data: TaskData, seed: int, best: BestWeights | None) -> None:
-    steps = trainer.run.settings.num_train_steps
+def _train(run: Run, trainer: Trainer, data: TaskData, best: BestWeights | None) -> None:
+    steps, seed = trainer.run.settings.num_train_steps, trainer.run.settings.seed
     run.workers.on_chief(lambda: trainer.run.log.rewind(trainer.step))
     if trainer.step >= steps or (best and best.patience.is_exhausted):
         say(f"Already trained for {trainer.step} steps: nothing to do.")

@@ -107,7 +107,7 @@ class DiscriminatorGuard:
         cause: the likeliest, for the text.
     """
 
-    def __init__(self, first_step: int, cause: str = ""):
+    def __init__(self, first_step: int, cause: str):
         self._first_step = first_step
         self._cause = cause
         self._aucs: list[float] = []

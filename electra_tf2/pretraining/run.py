@@ -57,8 +57,7 @@ def pretrain(config: PretrainingConfig) -> dict[str, float] | None:
         devices = open_devices(config, say)
         with devices.workers.watched():
             run = open_run(config, devices)
-            if devices.workers.is_chief:
-                kept.start()
+            devices.workers.on_chief(kept.start)
             trainers = PhaseTrainers(run)
             if config.do_train:
                 say(*trainers.compute.describe())

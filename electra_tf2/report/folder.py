@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from electra_tf2 import files, patterns
 from electra_tf2.errors import UserError
 from electra_tf2.loading.folder import StoredConfig, read_casing, read_config
-from electra_tf2.plots import Curve
+from electra_tf2.plots import Curve, history
 from electra_tf2.pretraining.phases import phases_of
 from electra_tf2.report.commands import Place, place_of
 from electra_tf2.text.normalization import Casing
@@ -58,26 +58,6 @@ class PretrainedFolder:
     def curve(self, split: str, name: str) -> Curve | None:
         """Returns the history of a figure; None if there is none."""
         return history(self.reports, split, name)
-
-
-def history(reports: Sequence[Mapping[str, Any]], split: str, name: str) -> Curve | None:
-    """Returns the history of a figure.
-
-    Args:
-        reports: of a log, see `read_reports`.
-        split: what it was measured on.
-        name: of the figure.
-
-    Returns:
-        The curve, without values that were not finite; None if there is none.
-    """
-    points = [
-        (report["step"], float(report[name]))
-        for report in reports
-        if report["split"] == split and isinstance(report.get(name), int | float)
-    ]
-    steps, values = zip(*points, strict=True) if points else ((), ())
-    return Curve(split, list(steps), list(values)) if points else None
 
 
 def open_folder(model_dir: str, make_config: type[PretrainingConfig]) -> PretrainedFolder:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -81,23 +82,15 @@ def judge(
     randomness = StepRandomness(seed=config.seed, step=zero, first_row=zero, stream=zero)
     prepared, _ = objective.prepare(batch, randomness)
     output = objective.forward(prepared, randomness, training=False)
-    original = batch["input_ids"].numpy()
+    original, slots = batch["input_ids"].numpy(), prepared.masked
     if hasattr(output, "disc_logits"):
         shown, replaced = output.corrupted_ids.numpy(), tf.sigmoid(output.disc_logits).numpy()
     else:
         shown, replaced = original.copy(), None
-        _put(shown, prepared.masked, output.mlm_predictions.numpy())
-    positions = prepared.masked.positions.numpy()
+        _put(shown, slots, output.mlm_predictions.numpy())
     masked = np.zeros(original.shape, bool)
-    _put(masked, prepared.masked, np.ones(positions.shape, bool))
-    probabilities = tf.nn.softmax(output.mlm_logits).numpy()
-
-    def likelihood(ids: np.ndarray) -> np.ndarray:
-        at_slots = np.take_along_axis(ids, positions, axis=1)[:, :, np.newaxis]
-        found = np.zeros(ids.shape, np.float32)
-        _put(found, prepared.masked, np.take_along_axis(probabilities, at_slots, axis=2)[:, :, 0])
-        return found
-
+    _put(masked, slots, np.ones(slots.positions.numpy().shape, bool))
+    likelihood = functools.partial(_likelihood, slots, tf.nn.softmax(output.mlm_logits).numpy())
     return Judged(
         tokens=vocabulary.tokens,
         original_ids=original,
@@ -108,6 +101,14 @@ def judge(
         p_replaced=replaced,
         parameters=describe_parameters(pair),
     )
+
+
+def _likelihood(masked: MaskedInputs, probabilities: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """The generator's probability of each of the ids, 0 where nothing is masked."""
+    at_slots = np.take_along_axis(ids, masked.positions.numpy(), axis=1)[:, :, np.newaxis]
+    found = np.zeros(ids.shape, np.float32)
+    _put(found, masked, np.take_along_axis(probabilities, at_slots, axis=2)[:, :, 0])
+    return found
 
 
 def _put(values: np.ndarray, masked: MaskedInputs, at_slots: np.ndarray) -> None:

@@ -7,7 +7,7 @@ import importlib
 import posixpath
 from typing import Any
 
-from electra_tf2 import files, outputs
+from electra_tf2 import cli, files, outputs
 from electra_tf2.console import say
 from electra_tf2.errors import UserError
 
@@ -41,7 +41,7 @@ def export_model(flags: argparse.Namespace) -> None:
         UserError: flags contradict each other, there is no model, it can't be exported so, or the
             output is not free.
     """
-    source = model_path(flags)
+    source = cli.named_model(flags, "to export")
     outputs.check_free(flags.output)
     module, _, function = EXPORTERS[flags.format][is_fine_tuned(source)].partition(":")
     export = getattr(importlib.import_module(module), function)
@@ -62,25 +62,6 @@ def export_model(flags: argparse.Namespace) -> None:
         )
     export(source, flags.output)
     say(f"Exported {source} to {flags.output}: {', '.join(files.list_dir(flags.output))}")
-
-
-def model_path(flags: argparse.Namespace) -> str:
-    """Returns the path of the model that the flags name.
-
-    Raises:
-        UserError: they name none, or two.
-    """
-    by_name = [flags.data_dir, flags.model_name]
-    if flags.model_dir and by_name == [None, None]:
-        return flags.model_dir
-    if flags.model_dir is None and all(by_name):
-        return posixpath.join(flags.data_dir, "models", flags.model_name)
-    raise UserError(
-        "It is not clear which model to export.",
-        where="--data-dir, --model-name, --model-dir",
-        received=f"{flags.data_dir}, {flags.model_name}, {flags.model_dir}",
-        remedy="Give --data-dir and --model-name, or --model-dir alone.",
-    )
 
 
 def is_fine_tuned(path: str) -> bool:
@@ -114,11 +95,9 @@ docs/interchange.md and docs/saved_model.md have the details.
 def add_export_flags(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of `export_model`."""
     model = parser.add_argument_group("the model")
-    model.add_argument("--data-dir", help="with --model-name: <data-dir>/models/<model-name>")
-    model.add_argument("--model-name", help="name of a model below --data-dir")
-    model.add_argument(
-        "--model-dir",
-        help="instead of the two: a model's folder (pre-trained, or a trial of fine-tuning), a "
+    cli.add_model_flags(
+        model,
+        "instead of the two: a model's folder (pre-trained, or a trial of fine-tuning), a "
         "checkpoint in it, an official checkpoint, or a Hugging Face folder",
     )
     result = parser.add_argument_group("the result")

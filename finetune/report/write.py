@@ -46,7 +46,9 @@ def report_path(model_dir: str) -> str:
 
 @contextlib.contextmanager
 def reported(config: PretrainingConfig | FinetuningConfig, model_dir: str) -> Iterator[None]:
-    """Writes the page about a model after the run within; of several workers, the chief does.
+    """Writes the page about a model after the run within, if `config.report` asks for it.
+
+    Of several workers, the chief does.
 
     Args:
         config: of the run.
@@ -55,6 +57,9 @@ def reported(config: PretrainingConfig | FinetuningConfig, model_dir: str) -> It
     Raises:
         UserError: before the run: matplotlib is not installed, or the page can't be written there.
     """
+    if not config.report:
+        yield
+        return
     load_pyplot()
     check_output_paths({"hparam report": report_path(model_dir)})
     yield

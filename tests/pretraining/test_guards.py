@@ -14,6 +14,8 @@ from electra_tf2.pretraining.guards import (
 )
 from electra_tf2.pretraining.phases import phases_of
 
+CAUSE = "the moon is full"
+
 
 def warnings_of(**hparams):
     config = PretrainingConfig("tiny", "/data", **hparams)
@@ -60,10 +62,10 @@ def reports(guard, aucs, every=100, start=0):
 
 
 def test_warns_twice_at_most():
-    said = reports(DiscriminatorGuard(1000, "the moon is full"), [0.51] * 200)
+    said = reports(DiscriminatorGuard(1000, CAUSE), [0.51] * 200)
     assert list(said) == [1500, 3000]
     assert "up to step 1500 its AUC is 0.510" in said[1500]
-    assert "the moon is full" in said[1500]
+    assert CAUSE in said[1500]
 
 
 @pytest.mark.parametrize(
@@ -87,32 +89,34 @@ def test_the_likeliest_cause(hparams, named):
 
 
 def test_says_nothing_more_once_the_discriminator_learns():
-    assert list(reports(DiscriminatorGuard(1000), [0.5] * 20 + [0.7] * 100)) == [1500]
+    assert list(reports(DiscriminatorGuard(1000, CAUSE), [0.5] * 20 + [0.7] * 100)) == [1500]
 
 
 @pytest.mark.parametrize("aucs", [[0.61] * 200, [0.5] * 10 + [0.8] * 200])
 def test_learning_in_time(aucs):
-    assert reports(DiscriminatorGuard(1000), aucs) == {}
+    assert reports(DiscriminatorGuard(1000, CAUSE), aucs) == {}
 
 
 def test_judges_the_mean_of_a_span():
-    assert reports(DiscriminatorGuard(100), [0.5] + [0.5, 0.5, 0.5, 0.5, 0.9] * 4) != {}
-    assert reports(DiscriminatorGuard(100), [0.5] + [0.5, 0.8, 0.5, 0.8, 0.5] * 4) == {}
-    assert list(reports(DiscriminatorGuard(0), [0.5] * 9, every=2000)) == [4000, 8000]
+    assert reports(DiscriminatorGuard(100, CAUSE), [0.5] + [0.5, 0.5, 0.5, 0.5, 0.9] * 4) != {}
+    assert reports(DiscriminatorGuard(100, CAUSE), [0.5] + [0.5, 0.8, 0.5, 0.8, 0.5] * 4) == {}
+    assert list(reports(DiscriminatorGuard(0, CAUSE), [0.5] * 9, every=2000)) == [4000, 8000]
 
 
 def test_a_resumed_run_is_not_judged_by_its_first_report():
-    assert reports(DiscriminatorGuard(1000), [0.5] + [0.7] * 9, every=10, start=6000) == {}
-    assert list(reports(DiscriminatorGuard(1000), [0.5] * 99, every=10, start=6000)) == [6510]
+    assert reports(DiscriminatorGuard(1000, CAUSE), [0.5] + [0.7] * 9, every=10, start=6000) == {}
+    assert list(reports(DiscriminatorGuard(1000, CAUSE), [0.5] * 99, every=10, start=6000)) == [
+        6510
+    ]
 
 
 @pytest.mark.parametrize("auc", [0.0, math.nan])
 def test_a_report_that_tells_nothing(auc):
-    assert reports(DiscriminatorGuard(0), [auc] * 50) == {}
+    assert reports(DiscriminatorGuard(0, CAUSE), [auc] * 50) == {}
 
 
 def test_a_masked_lm_has_no_discriminator():
-    guard = DiscriminatorGuard(0)
+    guard = DiscriminatorGuard(0, CAUSE)
     assert all(guard(step, {"masked_lm_loss": 3.0}) is None for step in range(0, 5000, 100))
 
 
