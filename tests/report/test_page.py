@@ -6,6 +6,7 @@ import shlex
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import report
 from configure_finetuning import FinetuningConfig
@@ -13,7 +14,13 @@ from configure_pretraining import PretrainingConfig
 from electra_tf2.hparams.record import parse_hparams
 from electra_tf2.inference.discriminator import Discriminator
 from electra_tf2.loading.folder import read_config
+from electra_tf2.pretraining.build_pretraining import build_pretraining
+from electra_tf2.randomness import StepRandomness
+from electra_tf2.report.folder import open_folder
+from electra_tf2.report.judged import judge
+from electra_tf2.text.normalization import UNCASED
 from electra_tf2.text.vocabulary import load_vocabulary
+from electra_tf2.training.checkpoints import CheckpointStore
 from finetune.results import read_results
 from tests.pretraining import tiny
 from tests.report.model_pages import (
@@ -153,6 +160,46 @@ def _segments(row, vocabulary):
     ends = np.flatnonzero(row == vocabulary.sep_id)
     places = np.arange(len(row))
     return ((places > ends[0]) & (places <= ends[-1])).astype(np.int32)
+
+
+def test_the_generators_probabilities_are_those_of_the_model(data_dir):
+    model_dir = data_dir / "models" / "page"
+    folder = open_folder(str(model_dir), PretrainingConfig)
+    config, vocabulary = folder.config, load_vocabulary(str(model_dir / "vocab.txt"))
+    judged = judge(
+        config,
+        folder.stored.network,
+        vocabulary,
+        config.eval_tfrecords,
+        examples=2,
+        casing=UNCASED,
+    )
+    objective, _ = build_pretraining(config, folder.stored.network, vocabulary)
+    store = CheckpointStore(str(model_dir))
+    weights = store.load(store.latest()).weights
+    for name, variable in objective.named_variables().items():
+        variable.assign(weights[name])
+    ids = judged.original_ids
+    batch = {
+        "input_ids": ids,
+        "input_mask": (ids != 0).astype(np.int32),
+        "segment_ids": np.stack([_segments(row, vocabulary) for row in ids]),
+    }
+    zero = tf.constant(0, tf.int64)
+    randomness = StepRandomness(config.seed, zero, zero, zero)
+    prepared, _ = objective.prepare({n: tf.constant(v) for n, v in batch.items()}, randomness)
+    output = objective.forward(prepared, randomness, training=False)
+    likely = tf.nn.softmax(output.mlm_logits).numpy()
+    seen = np.zeros(ids.shape, bool)
+    slots = prepared.masked
+    for row, slot in np.argwhere(slots.weights.numpy() > 0):
+        place = slots.positions.numpy()[row, slot]
+        seen[row, place] = True
+        for found, own in ((judged.p_original, ids), (judged.p_shown, judged.shown_ids)):
+            wanted = likely[row, slot, own[row, place]]
+            assert found[row, place] == pytest.approx(wanted, rel=1e-4) and wanted > 0
+    np.testing.assert_array_equal(judged.masked, seen)
+    assert not judged.p_original[~seen].any() and not judged.p_shown[~seen].any()
 
 
 def test_samples_of_the_generator(page):

@@ -13,8 +13,9 @@ import pytest
 import tensorflow as tf
 
 from electra_tf2.errors import UserError
+from electra_tf2.randomness import StepRandomness
 from electra_tf2.training.checkpoints import CheckpointStore
-from electra_tf2.training.loop import LoopSettings
+from electra_tf2.training.loop import Evaluator, LoopSettings
 from electra_tf2.training.optimizers import AdamW, OptimizerSettings
 from electra_tf2.training.reports import RunLog
 from electra_tf2.training.schedule import PolynomialDecay
@@ -210,8 +211,33 @@ def test_the_programs_of_an_earlier_trainer(tmp_path, undisturbed, rate, graphs)
         assert second._loop is not first._loop
         assert weight(second) != weight(undisturbed)
     else:
+        assert second._loop is first._loop
         assert second._loop._many_steps.experimental_get_tracing_count() == before
         assert weight(second) == weight(undisturbed)
+
+
+class Drawn(Line):
+    """A loss that is a random number of the step."""
+
+    def compute(self, x, randomness, training):
+        draw = randomness.uniform("sample", 1, 1)[0, 0] + 0.0 * self.weight[0]
+        return {"squared_error": draw * BATCH}, {"rows": tf.zeros([1])}
+
+
+@pytest.mark.parametrize("seed", [0, 7])
+def test_the_seed_decides_what_is_drawn(tmp_path, seed):
+    """In training as in an evaluation."""
+
+    def draw(step):
+        at = (tf.constant(n, tf.int64) for n in (step, 0, 0))
+        return float(StepRandomness(seed, *at).uniform("sample", 1, 1)[0, 0])
+
+    trainer = make_trainer(tmp_path, n_steps=3, objective=Drawn(), log_every=1, seed=seed)
+    trainer.train(numbers)
+    assert [line["loss"] for line in log_lines(tmp_path)] == pytest.approx([*map(draw, range(3))])
+    evaluator = Evaluator(trainer.run.objective, trainer.run.strategy, seed=seed)
+    figures = evaluator.evaluate(lambda context: numbers(0, context), 3)
+    assert figures["loss"] == pytest.approx(sum(map(draw, range(3))) / 3)
 
 
 def test_evaluations_come_in_time(tmp_path):
