@@ -45,7 +45,7 @@ def judge(flags: argparse.Namespace) -> list[Detection]:
     with quiet_libraries():  # TensorFlow takes seconds to import
         from quickstart_model import detect
 
-    tokens, rows = detect(make_config(flags.data_dir, steps=1), flags.examples)
+    tokens, rows = detect(make_config(flags.data_dir, 1, "float32"), flags.examples)
     detections = [make_detection(tokens, *row) for row in rows]
     stored = json.dumps([detection._asdict() for detection in detections], indent=1)
     Path(flags.output).with_suffix(".json").write_text(stored + "\n", "utf-8")

@@ -6,6 +6,7 @@ import os
 import shlex
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -121,20 +122,40 @@ def test_the_number_of_steps_follows_from_the_time_and_is_kept(tmp_path, monkeyp
         Path(config.model_dir, "metrics.jsonl").write_text(json.dumps(figures) + "\n")
 
     monkeypatch.setattr(run, "pretrain", pretrain)
+    monkeypatch.setattr(quickstart, "fastest_precision", lambda: "float32")
     flags = argparse.Namespace(output_dir=tmp_path, minutes=2.0, steps=None)
-    assert quickstart.plan_steps(flags) == 1200
+    assert quickstart.make_plan(flags) == (1200, "float32")
+    monkeypatch.setattr(quickstart, "fastest_precision", lambda: "bfloat16")
     flags.minutes = None
-    assert quickstart.plan_steps(flags) == 1200 and len(trials) == 1
+    assert quickstart.make_plan(flags) == (1200, "float32") and len(trials) == 1
     flags.steps = 7
-    assert quickstart.plan_steps(flags) == 7
+    assert quickstart.make_plan(flags) == (7, "float32")
     flags.steps = None
-    assert quickstart.plan_steps(flags) == 7
-    (tmp_path / "steps.json").unlink()
-    assert quickstart.plan_steps(flags) == quickstart.RECIPE["num_train_steps"]
-    (tmp_path / "steps.json").unlink()
+    assert quickstart.make_plan(flags) == (7, "float32")
+    (tmp_path / "plan.json").unlink()
+    assert quickstart.make_plan(flags) == (quickstart.RECIPE["num_train_steps"], "bfloat16")
+    (tmp_path / "plan.json").unlink()
     flags.minutes = 1e308
-    assert quickstart.plan_steps(flags) == quickstart.STEPS_AT_MOST
-    assert [path.name for path in tmp_path.iterdir()] == ["steps.json"]
+    assert quickstart.make_plan(flags).steps == quickstart.STEPS_AT_MOST
+    assert [path.name for path in tmp_path.iterdir()] == ["plan.json"]
+
+
+@pytest.mark.parametrize("slower, precision", [("float32", "bfloat16"), ("bfloat16", "float32")])
+def test_the_precision_is_the_faster_one(slower, precision, monkeypatch):
+    import quickstart
+    import tensorflow as tf
+
+    matmul = tf.matmul
+
+    def slowed(a, b):
+        if a.dtype == slower:
+            time.sleep(0.03)
+        return matmul(a, b)
+
+    monkeypatch.setattr(tf, "matmul", slowed)
+    assert quickstart.fastest_precision() == precision
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["a GPU"])
+    assert quickstart.fastest_precision() == "auto"
 
 
 def test_a_model_of_another_recipe(tmp_path):
@@ -142,7 +163,7 @@ def test_a_model_of_another_recipe(tmp_path):
 
     from electra_tf2.errors import UserError
 
-    config = quickstart.make_config(tmp_path, 10)
+    config = quickstart.make_config(tmp_path, 10, "float32")
     quickstart.check_recipe(config)
     stored = Path(config.model_dir, "config.json")
     stored.parent.mkdir(parents=True)

@@ -1,0 +1,228 @@
+"""What pre-training gives: replaced-token detection, masked LM and Electric at the same compute.
+
+Trains the same network on the same text with each objective, for several seeds, until each has
+taken the same number of FLOPs. Fine-tunes all of them on several tasks, at several points of their
+training, and the same network from random weights. <data-dir> is that of run_pretraining.py, with
+records of held-out text in <data-dir>/heldout and the tasks in <data-dir>/finetuning_data;
+<data-dir>/models/<model-name>_comparison gets
+
+  seed_<n>.json      all figures of a seed
+  results.md         a table of means and standard deviations
+  compute.png        the scores over the compute (needs matplotlib)
+
+Run the same command again to resume it. Several processes can train seeds of their own, each with
+some of --seeds; the same command with all of them then makes the table.
+
+Example, with the text of the quickstart:
+  python examples/compare_objectives.py --data-dir quickstart_data --model-name objectives
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import gc
+import posixpath
+from collections.abc import Mapping
+from typing import Any
+
+from objective_table import NOT_PRETRAINED, Cell, Place, plot, read_cells, table, write_cells
+from quickstart_finetuning import HPARAMS as PARAMETERS
+from quickstart_finetuning import TASK
+
+from configure_finetuning import FinetuningConfig
+from configure_pretraining import PretrainingConfig
+from electra_tf2 import cli
+from electra_tf2.compute import example_flops, pretraining_flops
+from electra_tf2.console import quiet_libraries, say, show
+from electra_tf2.errors import UserError
+from electra_tf2.files import is_dir, replace_file
+from electra_tf2.hparams.record import parse_hparams
+from electra_tf2.loading.folder import json_path
+from finetune.results import read_results
+
+OBJECTIVES: dict[str, dict[str, Any]] = {
+    "replaced tokens": {},
+    "masked LM": {"electra_objective": False},
+    "Electric": {"electric_objective": True},
+}
+"""Objective -> the hparams that choose it."""
+TASKS: dict[str, dict[str, Any]] = {
+    TASK: {"tasks": PARAMETERS["tasks"], "max_seq_length": 64},
+    "chunk": {"max_seq_length": 128},
+    "cola": {"max_seq_length": 64},
+    "mrpc": {"max_seq_length": 128},
+    "squadv1": {"max_seq_length": 128, "doc_stride": 64},
+}
+"""Task -> its hparams beside those of all tasks."""
+FINETUNING: dict[str, Any] = {
+    "learning_rate": 5e-4,
+    "layerwise_lr_decay": 0,  # with few layers, none is far from the task
+    "log_every_steps": 100,
+}
+_SIZES = ("model_size", "model_hparam_overrides", "embedding_size", "vocab_size")
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags beside those of pre-training."""
+    add = parser.add_argument
+    add("--seeds", type=int, nargs="+", default=[1, 2, 3], help="default: 1 2 3")
+    help_text = "how often to fine-tune, evenly over the compute (default: %(default)s)"
+    add("--points", type=int, default=3, help=help_text)
+    names = ", ".join(TASKS)
+    add("--tasks", nargs="+", help=f"default: those of {names} that are in finetuning_data")
+    add("--finetune", metavar="HPARAMS", default="{}", help="of run_finetuning.py, for all tasks")
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Runs the comparison that the flags describe."""
+    flags, more = cli.parse_run_flags(
+        __doc__, argv, hparams_help=PretrainingConfig.describe(), add_flags=add_flags
+    )
+    comparison = Comparison(flags, more)
+    with quiet_libraries():
+        import tensorflow as tf
+
+        tf.config.list_physical_devices()
+    for seed in more.seeds:
+        comparison.run(seed)
+    cells = [cell for seed in more.seeds for cell in read_cells(comparison.path(seed))]
+    text = table(cells)
+    replace_file(posixpath.join(comparison.folder, "results.md"), text.encode())
+    show(*text.rstrip("\n").split("\n"))
+    picture = posixpath.join(comparison.folder, "compute.png")
+    plot(cells, picture)
+    say(f"Plot written to {picture}")
+
+
+class Comparison:
+    """Trains and scores what is not done yet, a seed after the other.
+
+    Args:
+        flags: of pre-training.
+        more: those of `add_flags`.
+
+    Attributes:
+        folder: for the figures, the table and the plot.
+
+    Raises:
+        UserError: hparams do not fit, or there is no task.
+    """
+
+    def __init__(self, flags: cli.RunFlags, more: argparse.Namespace):
+        self._flags, self._points = flags, more.points
+        self._given = {**FINETUNING, **parse_hparams(more.finetune, "--finetune")}
+        self.folder = posixpath.join(flags.data_dir, "models", f"{flags.model_name}_comparison")
+        self._tasks = more.tasks or self._tasks_there()
+        for objective in OBJECTIVES:  # refuses what does not fit before anything is trained
+            self._pretraining(objective, more.seeds[0])
+
+    def path(self, seed: int) -> str:
+        """The file of a seed's figures."""
+        return posixpath.join(self.folder, f"seed_{seed}.json")
+
+    def run(self, seed: int) -> None:
+        """Trains and scores all models of a seed; writes its file after each score.
+
+        The ends of training come first: they are compared; the points before draw the curves.
+        """
+        cells = {cell.place: cell for cell in read_cells(self.path(seed))}
+        for point in range(self._points, 0, -1):
+            for objective in OBJECTIVES:
+                self._run_point(objective, seed, point, cells)
+        sized = self._pretraining("replaced tokens", seed)
+        sizes = {name: getattr(sized, name) for name in _SIZES}
+        name = f"{self._flags.model_name}_{seed}_random"
+        cell = Cell(NOT_PRETRAINED, seed, 0, 0.0)
+        self._score(cell, cells, name, {"init_checkpoint": None, **sizes})
+
+    def _run_point(self, objective: str, seed: int, point: int, cells: dict[Place, Cell]) -> None:
+        config = self._pretraining(objective, seed)
+        steps = config.num_train_steps * point // self._points
+        cell = Cell(objective, seed, steps, _flops_per_step(config) * steps)
+        name = f"{config.model_name}_{steps}"
+        if point == self._points:
+            name = config.model_name
+            if cell.place not in cells:
+                cell = dataclasses.replace(cell, figures=_pretrain(config))
+        start = posixpath.join(config.model_dir, "checkpoints", f"step-{steps:08d}")
+        self._score(cell, cells, name, {"init_checkpoint": start})
+
+    def _tasks_there(self) -> list[str]:
+        folder = posixpath.join(self._flags.data_dir, "finetuning_data")
+        there = [task for task in TASKS if is_dir(posixpath.join(folder, task))]
+        if not there:
+            raise UserError(
+                "There is no task to fine-tune on.",
+                where=folder,
+                received=f"none of the folders {', '.join(TASKS)}",
+                remedy="Put a task's data there (docs/finetuning.md says how), "
+                "or run examples/quickstart.py, which makes one.",
+            )
+        return there
+
+    def _pretraining(self, objective: str, seed: int) -> PretrainingConfig:
+        """The configuration of an objective, for as much compute as replaced tokens take."""
+        own = self._make(objective, seed, {})
+        reference = self._make("replaced tokens", seed, {})
+        flops = reference.num_train_steps * _flops_per_step(reference)
+        steps = round(flops / _flops_per_step(own) / self._points) * self._points
+        warmup = round(own.num_warmup_steps * steps / own.num_train_steps)
+        return self._make(objective, seed, {"num_train_steps": steps, "num_warmup_steps": warmup})
+
+    def _make(self, objective: str, seed: int, changes: Mapping[str, Any]) -> PretrainingConfig:
+        name = f"{self._flags.model_name}_{seed}_{objective.lower().replace(' ', '_')}"
+        hparams = {
+            "preset": "electra_mini",
+            "eval_tfrecords": posixpath.join(self._flags.data_dir, "heldout/*.tfrecord*"),
+            "do_eval": True,
+            **self._flags.hparams,
+            **OBJECTIVES[objective],
+            "seed": seed,
+            "keep_checkpoint_max": 0,
+            **changes,
+        }
+        if steps := changes.get("num_train_steps"):
+            hparams["save_checkpoints_steps"] = steps // self._points
+        return PretrainingConfig(name, self._flags.data_dir, **hparams)
+
+    def _score(
+        self, cell: Cell, cells: dict[Place, Cell], name: str, start: Mapping[str, Any]
+    ) -> None:
+        """Fine-tunes a model on the tasks that its cell lacks."""
+        from finetune.run import finetune
+
+        cell = cells.setdefault(cell.place, cell)
+        for task in (task for task in self._tasks if task not in cell.scores):
+            say("", f"{cell.objective}, seed {cell.seed}, {cell.steps:,} steps: {task}")
+            hparams = {**self._given, **TASKS.get(task, {}), "seed": cell.seed, **start}
+            config = FinetuningConfig(name, self._flags.data_dir, task_names=[task], **hparams)
+            (trial,) = finetune(config)
+            metric = _main_metric(config, task)
+            cell = cells[cell.place] = cell.with_score(task, metric, trial.scores[task][metric])
+            write_cells(self.path(cell.seed), cells.values())
+            gc.collect()  # the networks refer to themselves in circles
+
+
+def _flops_per_step(config: PretrainingConfig) -> float:
+    flops = example_flops(pretraining_flops(config, config.network()))
+    return (flops.forward + flops.backward) * config.train_batch_size
+
+
+def _pretrain(config: PretrainingConfig) -> dict[str, float]:
+    from electra_tf2.pretraining.run import pretrain
+
+    say("", f"{config.model_name}: {config.num_train_steps:,} steps")
+    figures = pretrain(config)
+    assert figures is not None  # do_eval
+    return figures
+
+
+def _main_metric(config: FinetuningConfig, task: str) -> str:
+    results = read_results(json_path(config.results_pkl))
+    assert results is not None  # `finetune` wrote them
+    return results.main_metrics[task]
+
+
+if __name__ == "__main__":
+    cli.run(main)
