@@ -34,7 +34,7 @@ from configure_finetuning import FinetuningConfig
 from configure_pretraining import PretrainingConfig
 from electra_tf2 import cli
 from electra_tf2.compute import example_flops, pretraining_flops
-from electra_tf2.console import quiet_libraries, say, show
+from electra_tf2.console import brief, quiet_libraries, say, show
 from electra_tf2.errors import UserError
 from electra_tf2.files import is_dir, replace_file
 from electra_tf2.hparams.record import parse_hparams
@@ -60,6 +60,7 @@ FINETUNING: dict[str, Any] = {
     "layerwise_lr_decay": 0,  # with few layers, none is far from the task
     "log_every_steps": 100,
 }
+PRESET = "electra_tiny"
 _SIZES = ("model_size", "model_hparam_overrides", "embedding_size", "vocab_size")
 
 
@@ -111,7 +112,7 @@ class Comparison:
 
     def __init__(self, flags: cli.RunFlags, more: argparse.Namespace):
         self._flags, self._points = flags, more.points
-        self._given = {**FINETUNING, **parse_hparams(more.finetune, "--finetune")}
+        self._finetuning = parse_hparams(more.finetune, "--finetune")
         self.folder = posixpath.join(flags.data_dir, "models", f"{flags.model_name}_comparison")
         self._tasks = more.tasks or self._tasks_there()
         for objective in OBJECTIVES:  # refuses what does not fit before anything is trained
@@ -173,7 +174,7 @@ class Comparison:
     def _make(self, objective: str, seed: int, changes: Mapping[str, Any]) -> PretrainingConfig:
         name = f"{self._flags.model_name}_{seed}_{objective.lower().replace(' ', '_')}"
         hparams = {
-            "preset": "electra_mini",
+            "preset": PRESET,
             "eval_tfrecords": posixpath.join(self._flags.data_dir, "heldout/*.tfrecord*"),
             "do_eval": True,
             **self._flags.hparams,
@@ -195,9 +196,11 @@ class Comparison:
         cell = cells.setdefault(cell.place, cell)
         for task in (task for task in self._tasks if task not in cell.scores):
             say("", f"{cell.objective}, seed {cell.seed}, {cell.steps:,} steps: {task}")
-            hparams = {**self._given, **TASKS.get(task, {}), "seed": cell.seed, **start}
-            config = FinetuningConfig(name, self._flags.data_dir, task_names=[task], **hparams)
-            (trial,) = finetune(config)
+            own = {"task_names": [task], "seed": cell.seed, **start}
+            hparams = {**FINETUNING, **TASKS.get(task, {}), **self._finetuning, **own}
+            config = FinetuningConfig(name, self._flags.data_dir, **hparams)
+            with brief():
+                (trial,) = finetune(config)
             metric = _main_metric(config, task)
             cell = cells[cell.place] = cell.with_score(task, metric, trial.scores[task][metric])
             write_cells(self.path(cell.seed), cells.values())
@@ -213,7 +216,8 @@ def _pretrain(config: PretrainingConfig) -> dict[str, float]:
     from electra_tf2.pretraining.run import pretrain
 
     say("", f"{config.model_name}: {config.num_train_steps:,} steps")
-    figures = pretrain(config)
+    with brief():
+        figures = pretrain(config)
     assert figures is not None  # do_eval
     return figures
 
