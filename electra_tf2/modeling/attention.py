@@ -81,6 +81,27 @@ class SelfAttention(keras.layers.Layer):
         Returns:
             [batch * length, hidden], without the output bias.
         """
+        hidden = self.config.hidden_size
+        probs, value = self._attend(x, mask, seed)
+        context = tf.transpose(tf.matmul(probs, value), [0, 2, 1, 3])
+        return tf.matmul(
+            tf.reshape(context, [-1, hidden]), tf.cast(self.projection.kernel, x.dtype)
+        )
+
+    def probabilities(self, x: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+        """Returns how much each position attends to each other, without dropout.
+
+        Args:
+            x: [batch, length, hidden].
+            mask: float32 [batch, 1, 1 or length, length], see `attention_mask`.
+
+        Returns:
+            [batch, heads, length, length], of the positions that attend; each row sums to 1.
+        """
+        return self._attend(x, mask, None)[0]
+
+    def _attend(self, x: tf.Tensor, mask: tf.Tensor, seed) -> tuple[tf.Tensor, tf.Tensor]:
+        """The probabilities, and the values [batch, heads, length, size]."""
         config = self.config
         batch, length, hidden = tf.shape(x)[0], tf.shape(x)[1], config.hidden_size
         heads = config.num_attention_heads
@@ -96,8 +117,4 @@ class SelfAttention(keras.layers.Layer):
         drop = dropout_mask(
             tf.stack([batch, heads, length, length]), config.attention_probs_dropout_prob, seed
         )
-        probs = attention_probs(scores, mask, factor=size**-0.5, dropout=drop)
-        context = tf.transpose(tf.matmul(probs, value), [0, 2, 1, 3])
-        return tf.matmul(
-            tf.reshape(context, [-1, hidden]), tf.cast(self.projection.kernel, x.dtype)
-        )
+        return attention_probs(scores, mask, factor=size**-0.5, dropout=drop), value

@@ -300,12 +300,7 @@ class Encoder(keras.Model):
             )
         if not training:
             seed = None
-        if input_mask is None:
-            input_mask = tf.ones_like(input_ids)
-        x = self.embeddings(input_ids, segment_ids, seed=site_seed(seed, 0))
-        if self.embeddings_project is not None:
-            x = self.embeddings_project(x)
-        mask = attention_mask(input_mask, self.direction)
+        x, mask = self._embed(input_ids, input_mask, segment_ids, site_seed(seed, 0))
         for i, block in enumerate(self.blocks):
             block_seed = site_seed(seed, 1 + i * SITES_PER_BLOCK)
             if self.recompute and training:
@@ -313,6 +308,34 @@ class Encoder(keras.Model):
             else:
                 x = block(x, mask, seed=block_seed)
         return x
+
+    def trace(
+        self, input_ids: tf.Tensor, input_mask: tf.Tensor, segment_ids: tf.Tensor
+    ) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+        """Encodes a batch without dropout, and keeps what happens on the way.
+
+        Args:
+            input_ids, input_mask, segment_ids: see `call`.
+
+        Returns:
+            The states that go into the first block and those that come out of each, [batch, length,
+            hidden_size] each; and the attention of each block, [batch, heads, length, length].
+        """
+        x, mask = self._embed(input_ids, input_mask, segment_ids, None)
+        states, attentions = [x], []
+        for block in self.blocks:
+            attentions.append(block.attention.probabilities(states[-1], mask))
+            states.append(block(states[-1], mask))
+        return states, attentions
+
+    def _embed(self, input_ids, input_mask, segment_ids, seed) -> tuple[tf.Tensor, tf.Tensor]:
+        """The first block's input, and what is added to the attention scores."""
+        if input_mask is None:
+            input_mask = tf.ones_like(input_ids)
+        x = self.embeddings(input_ids, segment_ids, seed=seed)
+        if self.embeddings_project is not None:
+            x = self.embeddings_project(x)
+        return x, attention_mask(input_mask, self.direction)
 
 
 def _run_frugally(block: TransformerBlock, x, mask, seed):

@@ -87,7 +87,7 @@ def test_many_batches_give_the_same(encoder):
         (["a text", 7], {}, "texts[1]"),
         ([b"bytes"], {}, "texts[0]"),
         ([("a", "b", "c")], {}, "texts[0]"),
-        (["a"], {"pooling": "max"}, "pooling"),
+        (["a"], {"pooling": "first"}, "pooling"),
         (["a"], {"batch_size": 0}, "batch_size"),
         (["a"], {"max_length": 4}, "max_length"),
         (["a"], {"max_length": 65}, "max_length"),
@@ -154,3 +154,65 @@ def test_an_unknown_precision_is_refused():
     for name in ("Encoder", "Discriminator", "Generator"):
         with pytest.raises(ValueError, match="precision"):
             getattr(electra_tf2, name).from_pretrained(folder, precision="half", **options)
+
+
+def test_layers(encoder):
+    """Each is the network's with the blocks above cut off."""
+    blocks = encoder.network.config.num_hidden_layers
+    states, mask, tokens = encoder.encode(TEXTS, layers=range(blocks + 1), batch_size=2)
+    assert states.shape == (len(TEXTS), blocks + 1, *mask.shape[1:], 32)
+    np.testing.assert_array_equal(states[:, -1], encoder.encode(TEXTS, batch_size=2).states)
+    ids = np.array([[encoder.tokenizer.vocabulary.ids[t] for t in tokens[2]]], np.int32)
+    inner = encoder.network
+    x = inner.embeddings(ids)
+    if inner.embeddings_project is not None:
+        x = inner.embeddings_project(x)
+    for layer in range(blocks + 1):
+        np.testing.assert_allclose(states[2, layer, : len(tokens[2])], x[0], atol=1e-5)
+        assert not states[:, layer][~mask].any()
+        if layer < blocks:
+            x = inner.blocks[layer](x, tf.zeros([1, 1, 1, ids.shape[1]]))
+    some = encoder.encode(TEXTS, layers=[-1, 0, np.int64(-2)]).states
+    np.testing.assert_allclose(some, states[:, [blocks, 0, blocks - 1]], atol=1e-5)
+    one = encoder.encode(TEXTS, layers=0, pooling="mean").states
+    expected = [s[m].mean(axis=0) for s, m in zip(states[:, 0], mask, strict=True)]
+    np.testing.assert_allclose(one, expected, atol=1e-5)
+    largest = encoder.encode(TEXTS, layers=[1, -1], pooling="max").states
+    expected = [s[[1, -1]][:, m].max(axis=1) for s, m in zip(states, mask, strict=True)]
+    np.testing.assert_allclose(largest, expected, atol=1e-5)
+    assert encoder.encode([], layers=[0, 1]).states.shape == (0, 2, 0, 32)
+
+
+def test_attentions(encoder):
+    config = encoder.network.config
+    states, mask, tokens, attentions = encoder.encode(TEXTS, attentions=True, batch_size=3)
+    np.testing.assert_allclose(states, encoder.encode(TEXTS).states, atol=1e-5)
+    longest = mask.shape[1]
+    shape = (config.num_hidden_layers, config.num_attention_heads, longest, longest)
+    assert attentions.shape == (len(TEXTS), *shape) and attentions.dtype == np.float32
+    for own, is_token in zip(attentions, mask, strict=True):
+        np.testing.assert_allclose(own[:, :, is_token].sum(axis=-1), 1, atol=1e-5)
+        assert not own[:, :, ~is_token].any() and not own[..., ~is_token].any()
+    attention = encoder.network.blocks[0].attention
+    size = config.hidden_size // config.num_attention_heads
+    x = encoder.encode([TEXTS[2]], layers=0).states[0]
+    query, key = (
+        (x @ layer.kernel.numpy() + layer.bias.numpy()).reshape(len(x), -1, size)
+        for layer in (attention.query, attention.key)
+    )
+    scores = np.exp(np.einsum("qhs,khs->hqk", query, key) / np.sqrt(size))
+    expected = scores / scores.sum(axis=-1, keepdims=True)
+    found = attentions[2, 0][:, : len(x), : len(x)]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("layers", [99, -99, [], [0, 5000]])
+def test_layers_that_are_not_there(encoder, layers):
+    with pytest.raises(ValueError, match="layers"):
+        encoder.encode(["a"], layers=layers)
+
+
+@pytest.mark.parametrize("layers", ["0", [0.5], True])
+def test_layers_that_are_no_numbers(encoder, layers):
+    with pytest.raises(TypeError, match="layers"):
+        encoder.encode(["a"], layers=layers)
