@@ -71,6 +71,8 @@ class PretrainingConfig(HParams):
     disc_weight: NonNegativeFloat = 50.0  # weight of the discriminator's loss
     mask_prob: MaskProbability = 0.15  # share of the tokens to mask out and replace
     mask_with_replacement: bool = False  # draw positions as the official program does, some twice
+    masking: Literal["token", "whole_word", "span"] = "token"  # what is hidden at a time: a token,
+    # all pieces of a word, or one to ten words in a row (docs/beyond_electra.md)
 
     # optimization
     optimizer: Literal["adamw", "lamb"] = "adamw"  # Adam with decoupled decay, or LAMB
@@ -111,6 +113,8 @@ class PretrainingConfig(HParams):
     uniform_generator: bool = False  # replace by tokens drawn uniformly: no generator network
     two_tower_generator: bool = False  # a left-to-right and a right-to-left transformer
     untied_generator_embeddings: bool = False  # give the generator embeddings of its own
+    embedding_sharing: Literal["shared", "gdes"] = "shared"  # gdes: the discriminator reads the
+    # generator's embeddings but trains only what it adds to them (docs/beyond_electra.md)
     untied_generator: bool = True  # false: one full-size network is generator and discriminator
     generator_layers: PositiveFloat = 1.0  # its layers, as a share of the discriminator's
     generator_hidden_size: PositiveFloat = 0.25  # its hidden size, also a share
@@ -223,6 +227,8 @@ class PretrainingConfig(HParams):
     def _check_phase(self) -> None:
         self._check_run()
         self._check_objective()
+        self._check_masking()
+        self._check_embedding_sharing()
         self._check_sizes()
         self._warn_of_small_settings()
         self._warn_of_steps()
@@ -281,6 +287,44 @@ class PretrainingConfig(HParams):
                 "A masked LM has no generator beside it, so no two-tower one.",
                 self._values("two_tower_generator", "electra_objective", "electric_objective"),
                 "Set electra_objective or electric_objective to true.",
+            )
+
+    def _check_masking(self) -> None:
+        if self.masking == "token":
+            return
+        if self.mask_with_replacement:
+            raise contradiction(
+                "Words can't be drawn twice; mask_with_replacement draws single tokens.",
+                self._values("masking", "mask_with_replacement"),
+                "Leave mask_with_replacement out, or set masking to token.",
+            )
+        if self.electric_objective:
+            raise contradiction(
+                "Electric's scores rest on tokens that are hidden independently of each other.",
+                self._values("masking", "electric_objective"),
+                "Set masking to token or electric_objective to false.",
+            )
+
+    def _check_embedding_sharing(self) -> None:
+        if self.embedding_sharing == "shared":
+            return
+        needed = {
+            "untied_generator": True,
+            "untied_generator_embeddings": False,
+            "uniform_generator": False,
+            "two_tower_generator": False,
+        }
+        wrong = {n: getattr(self, n) for n, v in needed.items() if getattr(self, n) != v}
+        if self.electric_objective:
+            wrong["electric_objective"] = True
+        elif not self.electra_objective:
+            wrong["electra_objective"] = False
+        if wrong:
+            raise contradiction(
+                "gdes needs a discriminator, and beside it a generator of one tower, whose "
+                "embeddings the discriminator reads.",
+                {**self._values("embedding_sharing"), **wrong},
+                "Leave embedding_sharing out, or these at their defaults.",
             )
 
     def _check_sizes(self) -> None:

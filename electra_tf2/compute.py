@@ -252,6 +252,9 @@ def pretraining_flops(config: PretrainingConfig, network: TransformerConfig) -> 
     if detection:
         head = replaced_token_head_flops(network, length)
         networks["discriminator"] = {**encoder_flops(network, length), "head": head}
+        if config.embedding_sharing == "gdes":  # words and positions are sums of two tables'
+            sums = Flops(0, 2 * network.embedding_size) * length
+            networks["discriminator"]["embeddings"] += sums
     return networks
 
 

@@ -91,6 +91,8 @@ OURS = {
     "allow_other_data": False,
     "eval_tfrecords": None,
     "mask_with_replacement": False,
+    "masking": "token",
+    "embedding_sharing": "shared",
     "segmentation": "static",
     "shuffle_buffer_size": 10000,
     "phases": None,
@@ -204,6 +206,34 @@ REFUSED = {
     "uniform masked LM": (
         {"uniform_generator": True, "electra_objective": False},
         "nothing is trained",
+    ),
+    "words, drawn twice": (
+        {"masking": "whole_word", "mask_with_replacement": True},
+        "mask_with_replacement = True",
+    ),
+    "spans, Electric": (
+        {"masking": "span", "electric_objective": True},
+        "independently of each other",
+    ),
+    "gdes, masked LM": (
+        {"embedding_sharing": "gdes", "electra_objective": False},
+        "electra_objective = False",
+    ),
+    "gdes, Electric": (
+        {"embedding_sharing": "gdes", "electric_objective": True},
+        "two_tower_generator = True, electric_objective = True",
+    ),
+    "gdes, uniform": (
+        {"embedding_sharing": "gdes", "uniform_generator": True},
+        "uniform_generator = True",
+    ),
+    "gdes, one network": (
+        {"embedding_sharing": "gdes", "untied_generator": False},
+        "untied_generator = False",
+    ),
+    "gdes, nothing shared": (
+        {"embedding_sharing": "gdes", "untied_generator_embeddings": True},
+        "untied_generator_embeddings = True",
     ),
     "too long": ({"max_seq_length": 513}, "max_position_embeddings = 512"),
     "too long for the override": (

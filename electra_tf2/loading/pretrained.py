@@ -17,6 +17,7 @@ from electra_tf2.files import exists, is_dir, is_file
 from electra_tf2.formats.huggingface import huggingface_folders, open_huggingface
 from electra_tf2.formats.huggingface_tokenizer import vocabulary_file
 from electra_tf2.formats.official import is_tf1_checkpoint, our_path, read_tf1_checkpoint
+from electra_tf2.loading.disentangled import folded
 from electra_tf2.loading.folder import (
     CONFIG,
     VOCABULARY,
@@ -242,7 +243,7 @@ def _open_own(checkpoint: Checkpoint, folder: str) -> Pretrained:
     pretrained = Pretrained(
         checkpoint.path,
         folder,
-        checkpoint.weights,
+        folded(checkpoint.weights),
         stored.network if stored else None,
         read_casing(folder) or _casing_elsewhere(checkpoint, stored),
         vocab_sha256=checkpoint.part(_Tokens).vocab_sha256,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any, NamedTuple, Self, TypeVar
 
@@ -9,7 +10,7 @@ import keras
 import tensorflow as tf
 
 from electra_tf2.modeling.config import TransformerConfig, generator_config
-from electra_tf2.modeling.encoder import Encoder
+from electra_tf2.modeling.encoder import DisentangledEmbeddings, Encoder
 from electra_tf2.modeling.heads import MaskedLMHead, ReplacedTokenHead
 from electra_tf2.randomness import RIGHT_TO_LEFT_SITES, site_seed
 
@@ -257,6 +258,7 @@ def build_pair(
     two_tower_generator: bool = False,
     untied_generator: bool = True,
     untied_generator_embeddings: bool = False,
+    disentangled_embeddings: bool = False,
     generator_hidden_size: float = 0.25,
     generator_layers: float = 1.0,
     recompute: bool = False,
@@ -276,6 +278,9 @@ def build_pair(
         untied_generator: False uses the discriminator's encoder as the generator too.
         untied_generator_embeddings: give the generator its own embeddings, as wide as its hidden
             size, instead of the discriminator's.
+        disentangled_embeddings: give the embeddings to the generator, and to the discriminator the
+            sum of these and of its own, which alone it trains (`DisentangledEmbeddings`). For a
+            generator of its own with one tower.
         generator_hidden_size: generator width as a fraction of the discriminator's.
         generator_layers: generator depth as a fraction of the discriminator's.
         recompute: recompute activations in the backward pass, see `Encoder`.
@@ -283,7 +288,21 @@ def build_pair(
 
     Returns:
         The pair; variables have their random initial values.
+
+    Raises:
+        ValueError: the embeddings are to be disentangled in a pair that shares none.
     """
+    small = functools.partial(
+        generator_config,
+        config,
+        hidden_fraction=generator_hidden_size,
+        layers_fraction=generator_layers,
+    )
+    has_tower = with_discriminator and untied_generator and not uniform_generator
+    if disentangled_embeddings:
+        if not has_tower or two_tower_generator or untied_generator_embeddings:
+            raise ValueError("disentangled_embeddings needs a pair that would share embeddings")
+        return _disentangled_pair(config, small(), recompute, dtype)
     encoder = Encoder(config, recompute=recompute, dtype=dtype, name="electra")
     encoder.build()
     discriminator = None
@@ -291,15 +310,26 @@ def build_pair(
         discriminator = _with_head(Discriminator, encoder, dtype, "discriminator")
     if uniform_generator:
         generator = UniformGenerator(config.vocab_size, name="uniform_generator")
-    elif not (with_discriminator and untied_generator):
+    elif not has_tower:
         generator = _with_head(Generator, encoder, dtype, "masked_lm")
     else:
-        small = generator_config(
-            config, hidden_fraction=generator_hidden_size, layers_fraction=generator_layers
-        )
         build = _two_tower_generator if two_tower_generator else _small_generator
-        generator = build(encoder, small, untied_generator_embeddings, dtype)
+        generator = build(encoder, small(), untied_generator_embeddings, dtype)
     return Pair(generator, discriminator, encoder)
+
+
+def _disentangled_pair(
+    config: TransformerConfig, small: TransformerConfig, recompute: bool, dtype: str
+) -> Pair:
+    tower = Encoder(small, recompute=recompute, dtype=dtype, name="generator")
+    tower.build()
+    embeddings = DisentangledEmbeddings(config, tower.embeddings, dtype=dtype, name="embeddings")
+    encoder = Encoder(
+        config, embeddings=embeddings, recompute=recompute, dtype=dtype, name="electra"
+    )
+    encoder.build()
+    discriminator = _with_head(Discriminator, encoder, dtype, "discriminator")
+    return Pair(_with_head(Generator, tower, dtype, "generator"), discriminator, encoder)
 
 
 def _with_head(kind: type[_Headed], encoder: Encoder, dtype: str, name: str) -> _Headed:

@@ -142,6 +142,17 @@ class Embeddings(keras.layers.Layer):
         self.layer_norm = LayerNorm(dtype=self.dtype_policy, name="layer_norm")
 
     def build(self, input_shape=None):
+        self.add_tables("", truncated_normal(self.config.initializer_range))
+        self.layer_norm.build((None, None, self.config.embedding_size))
+        self.built = True
+
+    def add_tables(self, ending: str, initializer: Any) -> None:
+        """Adds the three tables as variables.
+
+        Args:
+            ending: of their names.
+            initializer: Keras's, or the name of one.
+        """
         config = self.config
         for name, rows in (
             ("word_embeddings", config.vocab_size),
@@ -150,13 +161,11 @@ class Embeddings(keras.layers.Layer):
         ):
             table = self.add_weight(
                 shape=(rows, config.embedding_size),
-                initializer=truncated_normal(config.initializer_range),
-                name=name,
+                initializer=initializer,
+                name=name + ending,
                 autocast=False,
             )
-            setattr(self, name, table)
-        self.layer_norm.build((None, None, config.embedding_size))
-        self.built = True
+            setattr(self, name + ending, table)
 
     def call(
         self, input_ids: tf.Tensor, segment_ids: tf.Tensor | None = None, seed=None
@@ -172,9 +181,9 @@ class Embeddings(keras.layers.Layer):
             [batch, length, embedding_size] in the compute type.
         """
         length = tf.shape(input_ids)[1]
-        word = tf.gather(tf.convert_to_tensor(self.word_embeddings), input_ids)
-        position = tf.convert_to_tensor(self.position_embeddings)[:length]
-        types = tf.convert_to_tensor(self.token_type_embeddings)
+        word = self.words(input_ids)
+        position = self.table("position_embeddings")[:length]
+        types = self.table("token_type_embeddings")
         if segment_ids is None:
             segment = types[0]
         else:
@@ -183,6 +192,52 @@ class Embeddings(keras.layers.Layer):
             segment = tf.einsum("blt,te->ble", one_hot, types)
         x = tf.cast(self.layer_norm(word + position + segment), self.compute_dtype)
         return dropout(x, self.config.hidden_dropout_prob, seed)
+
+    def words(self, input_ids: tf.Tensor) -> tf.Tensor:
+        """Returns the word embeddings of ids of any shape, float32 [..., embedding_size]."""
+        return tf.gather(self.table("word_embeddings"), input_ids)
+
+    def table(self, name: str) -> tf.Tensor:
+        """Returns a table, float32 [rows, embedding_size], by the name of its variable."""
+        return tf.convert_to_tensor(getattr(self, name))
+
+
+DELTA = "_delta"
+
+
+class DisentangledEmbeddings(Embeddings):
+    """Embeddings of another network that don't train it, and tables of their own added to them.
+
+    This is the gradient-disentangled embedding sharing of DeBERTaV3 (He et al. 2021, section 3.3):
+    table = stop_gradient(other's table) + delta, where delta is 0 at first. As in its program all
+    tables are shared so, and the LayerNorm is each network's own.
+
+    Args:
+        config: sizes; those of the tables are `base`'s.
+        base: the other network's embeddings, which are built. They are not a part of this layer.
+
+    Variables:
+        word_embeddings_delta, position_embeddings_delta, token_type_embeddings_delta,
+        layer_norm/gamma, layer_norm/beta: shapes as in `Embeddings`.
+    """
+
+    def __init__(self, config: TransformerConfig, base: Embeddings, **kwargs):
+        super().__init__(config, **kwargs)
+        # Past the tracking of attributes: its variables are not among this layer's.
+        object.__setattr__(self, "_base", base)
+
+    def build(self, input_shape=None):
+        self.add_tables(DELTA, "zeros")
+        self.layer_norm.build((None, None, self.config.embedding_size))
+        self.built = True
+
+    def words(self, input_ids: tf.Tensor) -> tf.Tensor:
+        # Two lookups, as the sum of the whole tables would be one of all words.
+        delta = tf.gather(super().table("word_embeddings" + DELTA), input_ids)
+        return tf.stop_gradient(self._base.words(input_ids)) + delta
+
+    def table(self, name: str) -> tf.Tensor:
+        return tf.stop_gradient(self._base.table(name)) + super().table(name + DELTA)
 
 
 @keras.saving.register_keras_serializable(package="electra_tf2")
@@ -254,7 +309,16 @@ class Encoder(keras.Model):
         self.built = True
 
     def get_config(self) -> dict[str, Any]:
-        """Returns what `from_config` builds an encoder from, with embeddings of its own."""
+        """Returns what `from_config` builds an encoder from, with embeddings of its own.
+
+        Raises:
+            ValueError: the embeddings are the sum of another network's and its own.
+        """
+        if isinstance(self.embeddings, DisentangledEmbeddings):
+            raise ValueError(
+                "A file of this network alone would lack the generator's embeddings, which it adds "
+                "its own to. Open the checkpoint of the pair (Encoder.from_pretrained)."
+            )
         config = {"config": self.config.to_dict(), "direction": self.direction}
         return {**super().get_config(), **config, "recompute": self.recompute}
 

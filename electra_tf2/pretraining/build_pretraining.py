@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from electra_tf2.errors import UserError
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.modeling.electra import Pair, build_pair
 from electra_tf2.pretraining.masking import Masking
@@ -40,11 +41,14 @@ def build_pretraining(
     Args:
         config: gives the objective and the generator's shape.
         network: the resolved sizes of the discriminator.
-        vocabulary: gives the ids of the special tokens.
+        vocabulary: gives the ids of the special tokens, and of pieces that continue a word.
         precision: "float32", "bfloat16" or "float16", the compute type; variables are float32.
 
     Returns:
         Objective and networks.
+
+    Raises:
+        UserError: whole words are to be masked, and no piece of the vocabulary continues one.
     """
     detection = config.electra_objective or config.electric_objective
     pair = build_pair(
@@ -54,6 +58,7 @@ def build_pretraining(
         two_tower_generator=config.two_tower_generator,
         untied_generator=config.untied_generator,
         untied_generator_embeddings=config.untied_generator_embeddings,
+        disentangled_embeddings=config.embedding_sharing == "gdes",
         generator_hidden_size=config.generator_hidden_size,
         generator_layers=config.generator_layers,
         recompute=config.recompute,
@@ -70,7 +75,10 @@ def build_objective(
     Args:
         config: the run's hparams, or a phase's; `recompute` is set in the networks.
         pair: the networks.
-        vocabulary: gives the ids of the special tokens.
+        vocabulary: gives the ids of the special tokens, and of pieces that continue a word.
+
+    Raises:
+        UserError: whole words are to be masked, and no piece of the vocabulary continues one.
     """
     pair.set_recompute(config.recompute)
     masking = Masking(
@@ -79,6 +87,8 @@ def build_objective(
         mask_prob=config.mask_prob,
         max_predictions=config.max_predictions_per_seq,
         with_replacement=config.mask_with_replacement,
+        unit=config.masking,
+        continuations=() if config.masking == "token" else _continuations(config, vocabulary),
     )
     if pair.discriminator is None:
         return MaskedLM(pair.generator, masking, gen_weight=config.gen_weight)
@@ -91,3 +101,14 @@ def build_objective(
         electric=config.electric_objective,
     )
     return ReplacedTokenDetection(pair.generator, pair.discriminator, masking, options)
+
+
+def _continuations(config: PretrainingConfig, vocabulary: Vocabulary) -> tuple[int, ...]:
+    if config.masking == "whole_word" and not vocabulary.continuation_ids:
+        raise UserError(
+            "No piece of the vocabulary continues a word, so each token is a word.",
+            where="hparam masking",
+            received=f"whole_word; none of the {len(vocabulary)} pieces begins with ##",
+            remedy="Set masking to token, which hides the same, or to span.",
+        )
+    return vocabulary.continuation_ids

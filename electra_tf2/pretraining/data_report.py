@@ -41,6 +41,8 @@ _FIRST_RECORDS = 1000
 # About two seconds; what is measured then hardly changes.
 _MOST_SENTENCES = 1_000_000
 _ALLOW = "Or train on it anyway: set the hparam allow_unknown to true."
+# Share of the tokens from which on words that can't be hidden as a whole are a warning.
+_LONG_WARNING = 0.05
 
 
 class EpochCuts(NamedTuple):
@@ -60,19 +62,28 @@ class EpochCuts(NamedTuple):
 
 
 def check_text(files: TrainingFiles, vocabulary: Vocabulary, config: PretrainingConfig) -> None:
-    """Refuses records that say next to nothing of their text.
+    """Refuses records that say next to nothing of their text, or whose words can't be hidden.
 
     Args:
         files: to train on.
         vocabulary: of their ids.
-        config: has `allow_unknown`.
+        config: the run's hparams, or a phase's.
 
     Raises:
-        UserError: nearly all of the text is [UNK], and `allow_unknown` is false.
+        UserError: nearly all of the text is [UNK], and `allow_unknown` is false; or nearly all is
+            in words of more tokens than may be hidden in an example, and whole words are to be.
     """
+    where = files.paths[0]
+    if (long := long_words(files, vocabulary, config)) >= NEARLY_ALL:
+        raise UserError(
+            "Nearly all of the text is in words that are too long to be hidden as a whole.",
+            where=where,
+            received=f"{_long_words_said(long, config)}; masking {config.masking}",
+            remedy="Set masking to token. Or put spaces between the words of the text and build "
+            "the records again (docs/languages.md).",
+        )
     if config.allow_unknown:
         return
-    where = files.paths[0]
     if files.metadata is not None and "unknown_characters" in files.metadata.counts:
         check_known(files.metadata, where, _ALLOW)
         return
@@ -108,6 +119,11 @@ def report_data(files: TrainingFiles, vocabulary: Vocabulary, phase: Phase) -> D
     """
     config = phase.config
     found, alarms = _text(files, vocabulary, config)
+    if (long := long_words(files, vocabulary, config)) > _LONG_WARNING:
+        alarms.append(
+            f"{_long_words_said(long, config)}, and never are: masking {config.masking} hides "
+            "whole words. Is it text without spaces (docs/languages.md)?"
+        )
     examples, trained_on = files.num_records, files.described
     if isinstance(files, DocumentFiles):
         cuts = epoch_cuts(files, config)
@@ -189,6 +205,35 @@ def epoch_cuts(files: DocumentFiles, config: PretrainingConfig) -> EpochCuts:
     )
 
 
+def long_words(files: TrainingFiles, vocabulary: Vocabulary, config: PretrainingConfig) -> float:
+    """Returns the share of the tokens that can't be hidden, as their words have too many.
+
+    Args:
+        files: the records, of which the first are looked into.
+        vocabulary: of their ids.
+        config: says what is hidden at a time, and how many tokens of an example at most.
+
+    Returns:
+        The share, in 0..1; 0 where single tokens are hidden.
+
+    Raises:
+        UserError: a record is damaged.
+    """
+    if config.masking == "token":
+        return 0.0
+    ids, _ = _first_ids(files)
+    starts = np.flatnonzero(~np.isin(ids, vocabulary.continuation_ids))
+    sizes = np.diff(starts, append=len(ids))
+    return float(sizes[sizes > config.max_predictions_per_seq].sum() / max(1, len(ids)))
+
+
+def _long_words_said(share: float, config: PretrainingConfig) -> str:
+    return (
+        f"{share:.1%} of the tokens in the first records are in words of more than "
+        f"{config.max_predictions_per_seq} pieces, the most that are hidden in an example"
+    )
+
+
 class _FirstRecords(NamedTuple):
     """The first records of a data set.
 
@@ -213,8 +258,16 @@ def first_records(files: TrainingFiles, vocabulary: Vocabulary) -> _FirstRecords
     Raises:
         UserError: a record is damaged.
     """
+    ids, count = _first_ids(files)
+    words = ids[(ids != vocabulary.cls_id) & (ids != vocabulary.sep_id)]
+    unknown = float(np.mean(words == vocabulary.unk_id)) if len(words) else 0.0
+    return _FirstRecords(count, len(ids), unknown)
+
+
+def _first_ids(files: TrainingFiles) -> tuple[np.ndarray, int]:
+    """The ids of the first records, without padding, and the number of these."""
     try:
-        ids, count = _first_ids(files)
+        return _read_first_ids(files)
     except tf.errors.OpError as error:
         if is_data_loss(files, error):
             raise explain_data_loss(files, error) from error
@@ -224,13 +277,9 @@ def first_records(files: TrainingFiles, vocabulary: Vocabulary) -> _FirstRecords
             received=str(error).partition("\n")[0],
             remedy="Give TFRecords that build_pretraining_dataset.py wrote.",
         ) from error
-    words = ids[(ids != vocabulary.cls_id) & (ids != vocabulary.sep_id)]
-    unknown = float(np.mean(words == vocabulary.unk_id)) if len(words) else 0.0
-    return _FirstRecords(count, len(ids), unknown)
 
 
-def _first_ids(files: TrainingFiles) -> tuple[np.ndarray, int]:
-    """The ids of the first records, without padding, and the number of these."""
+def _read_first_ids(files: TrainingFiles) -> tuple[np.ndarray, int]:
     there = [path for path, count in zip(files.paths, files.counts, strict=True) if count]
     records = list(tf.data.TFRecordDataset(there).take(_FIRST_RECORDS).as_numpy_iterator())
     if isinstance(files, DocumentFiles):

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import operator
+from typing import get_args
 
 import numpy as np
 import tensorflow as tf
 
 from electra_tf2.errors import UserError
 from electra_tf2.pretraining.batch import Inputs, MaskedInputs
+from electra_tf2.pretraining.word_masking import Unit, draw_words, find_words
 from electra_tf2.randomness import StepRandomness
 
 # Writes values at some positions of each row.
@@ -69,11 +72,17 @@ class Masking:
         pad_id: id of the padding, for batches that come without `input_mask`.
         vocab_size: number of token ids; needed for random tokens. If given, batches and the
             generator's logits are checked against it.
+        unit: what is hidden at a time: "token"; "whole_word", all pieces of a word; or "span", runs
+            of whole words as in SpanBERT, whose tokens show [MASK] together or not at all.
+        continuations: ids of the pieces that continue a word (`Vocabulary.continuation_ids`);
+            needed for whole words. Without them each token is a word of a span.
 
     Raises:
         TypeError: an id is not an integer.
-        ValueError: a share is not in 0..1, both together are over 1, or random tokens are asked for
-            without `vocab_size` or with `with_replacement` (where two slots may share a position).
+        ValueError: a share is not in 0..1, both together are over 1, random tokens are asked for
+            without `vocab_size` or with `with_replacement` (where two slots may share a position),
+            there is no such unit, whole words are to be hidden without `continuations`, or another
+            unit than tokens `with_replacement`.
         UserError: an id is not in the vocabulary.
     """
 
@@ -86,6 +95,8 @@ class Masking:
     random_token_prob: float = 0.0
     pad_id: int = 0
     vocab_size: int | None = None
+    unit: Unit = "token"
+    continuations: tuple[int, ...] = ()
 
     def __post_init__(self):
         self._make_ids_plain()
@@ -95,11 +106,16 @@ class Masking:
             "max_predictions": self.max_predictions is not None and self.max_predictions < 1,
             "replace_prob": not 0.0 <= self.replace_prob <= 1.0,
             "random_token_prob": not 0.0 <= self.random_token_prob <= 1.0 or shown > 1.0 + 1e-9,
+            "unit": self.unit not in get_args(Unit),
         }
         for name in (name for name, is_wrong in wrong.items() if is_wrong):
             raise ValueError(f"Masking.{name} is out of range. Received: {getattr(self, name)!r}")
         if self.random_token_prob > 0 and (self.vocab_size is None or self.with_replacement):
             raise ValueError("random_token_prob needs a vocab_size, and no with_replacement")
+        if self.unit != "token" and self.with_replacement:
+            raise ValueError(f"with_replacement draws single tokens. Received: unit={self.unit!r}")
+        if self.unit == "whole_word" and not self.continuations:
+            raise ValueError("unit 'whole_word' needs continuations")
         if self.vocab_size is not None:
             self.check_vocabulary(self.vocab_size)
 
@@ -110,7 +126,8 @@ class Masking:
         for name in ("max_predictions", "vocab_size"):
             value = getattr(self, name)
             object.__setattr__(self, name, None if value is None else operator.index(value))
-        object.__setattr__(self, "never_masked", tuple(map(operator.index, self.never_masked)))
+        for name in ("never_masked", "continuations"):
+            object.__setattr__(self, name, tuple(map(operator.index, getattr(self, name))))
 
     def check_vocabulary(self, vocab_size: int) -> None:
         """Refuses special ids that a vocabulary does not have.
@@ -147,6 +164,10 @@ class Masking:
         k = max(1, min(max_predictions, round(mask_prob x tokens))) positions are drawn uniformly
         among the candidates, `round` to even at a half; rows with fewer candidates hide fewer.
 
+        Words and spans of words come in a random order too. A word that has more tokens than are
+        left of the k is left out and the next one tried, so that nearly every row hides k tokens. A
+        row whose shortest word has more than k hides it alone, if it fits into the slots.
+
         Args:
             inputs: the batch.
             randomness: purposes "mask_positions" and "mask_replacement" are drawn, and
@@ -164,18 +185,34 @@ class Masking:
         n_tokens = tf.cast(tf.reduce_sum(inputs.input_mask, axis=-1), tf.float32)
         wanted = tf.cast(tf.round(n_tokens * tf.constant(self.mask_prob)), tf.int32)
         wanted = tf.maximum(1, tf.minimum(slots, wanted))
-        draw = _draw_with_replacement if self.with_replacement else _draw_without_replacement
-        positions, usable = draw(candidates, slots, batch, randomness)
-        used = usable & tf.sequence_mask(wanted, slots)
+        if self.unit == "token":
+            draw = _draw_with_replacement if self.with_replacement else _draw_without_replacement
+            positions, usable = draw(candidates, slots, batch, randomness)
+            used = usable & tf.sequence_mask(wanted, slots)
+            draws = randomness.uniform("mask_replacement", batch, slots)
+        else:
+            words = find_words(candidates, self._continues(inputs.input_ids))
+            positions, used, draws = draw_words(words, self.unit, slots, wanted, batch, randomness)
         positions = tf.where(used, positions, 0)
         ids = tf.where(used, tf.gather(inputs.input_ids, positions, batch_dims=1), 0)
-        shown_ids, changed = self._shown(positions, batch, slots, randomness)
+        shown_ids, changed = self._shown(positions, draws, batch, slots, randomness)
         input_ids, _ = scatter_positions(inputs.input_ids, shown_ids, positions, used & changed)
         return MaskedInputs(input_ids, positions, ids, tf.cast(used, tf.float32))
 
-    def _shown(self, positions, batch, slots, randomness):
+    def _continues(self, ids: tf.Tensor) -> tf.Tensor:
+        """Bool [batch, length]: whether a token continues a word."""
+        table = self._continuation_table
+        return tf.gather(table, tf.clip_by_value(ids, 0, len(table) - 1))
+
+    @functools.cached_property
+    def _continuation_table(self) -> np.ndarray:
+        """Whether an id is a continuation; the last entry stands for all larger ids."""
+        table = np.zeros(max(self.continuations, default=-1) + 2, bool)
+        table[list(self.continuations)] = True
+        return table
+
+    def _shown(self, positions, draws, batch, slots, randomness):
         """Which ids chosen positions show, and whether they show another than their own."""
-        draws = randomness.uniform("mask_replacement", batch, slots)
         masks = tf.fill(tf.shape(positions), self.mask_id)
         if not self.random_token_prob:
             return masks, draws < self.replace_prob

@@ -313,7 +313,7 @@ def _read_data(config: PretrainingConfig, phases: Sequence[Phase], compute_type:
                     casing, open_settings = _settled(casing, stated, open_settings), set()
                 opened.append(files)
                 if pattern == phase.config.pretrain_tfrecords and config.do_train:
-                    check_text(files, vocabulary, config)
+                    check_text(files, vocabulary, phase.config)
         train = opened[0] if patterns[0] == phase.config.pretrain_tfrecords else None
         identity = None if train is None else data_identity(train)
         records.append(PhaseData(train, opened[-1], identity))

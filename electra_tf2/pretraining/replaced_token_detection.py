@@ -118,6 +118,7 @@ class ReplacedTokenDetection(PretrainingObjective):
     Raises:
         UserError: a model does not meet the protocol, or a special token is not in the
             generator's vocabulary.
+        ValueError: Electric's objective with words or spans hidden as a whole.
 
     Example:
         >>> objective = ReplacedTokenDetection(generator, discriminator, Masking(mask_id=4))
@@ -153,6 +154,11 @@ class ReplacedTokenDetection(PretrainingObjective):
         if self.vocab_size is not None:
             masking.check_vocabulary(self.vocab_size)
         self.options = options or Options()
+        if self.options.electric and masking.unit != "token":
+            raise ValueError(
+                "electric's log-odds rest on tokens that are hidden independently of each other. "
+                f"Received: Masking(unit={masking.unit!r})"
+            )
         self.loss_weights = {
             "generator_loss": self.options.gen_weight,
             "discriminator_loss": self.options.disc_weight,

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from electra_tf2.errors import UserError, first_of
-from electra_tf2.formats.match import match_arrays
+from electra_tf2.formats.match import Shape, match_arrays
 from electra_tf2.formats.official import is_tf1_checkpoint, load_variables, read_tf1_checkpoint
+from electra_tf2.loading.disentangled import shared_shapes, unfolded
 from electra_tf2.loading.pretrained import (
     Pretrained,
     check_own_vocabulary,
@@ -70,7 +71,7 @@ def resume(trainer: Trainer, model_dir: str, say: Say, examples_at: Callable[[in
         return True
     if not is_tf1_checkpoint(model_dir):
         return False
-    weights, slots, global_step = _read_official(trainer, model_dir, say)
+    weights, slots, global_step = _read_official(_shapes(trainer), model_dir, say)
     if slots is None:
         slots = trainer.run.optimizer.slots.to_numpy()  # fresh ones
     state = {"examples_seen": examples_at(global_step)}
@@ -98,9 +99,10 @@ def initialize(trainer: Trainer, init_checkpoint: str, say: Say, check: Check) -
 
 def load_weights(trainer: Trainer, path: str, say: Say, check: Check) -> dict[str, np.ndarray]:
     """Reads the weights of the trainer's networks; arguments as `initialize`."""
+    shapes = _shapes(trainer)
     if is_tf1_checkpoint(path):
-        weights, _, _ = _read_official(trainer, path, say)
-        return weights
+        weights, _, _ = _read_official(shared_shapes(shapes), path, say)
+        return unfolded(weights, shapes)
     if not has_checkpoint(path):
         raise UserError(
             "There is no checkpoint to start from.",
@@ -110,44 +112,45 @@ def load_weights(trainer: Trainer, path: str, say: Say, check: Check) -> dict[st
             + no_model_advice(path),
         )
     pretrained = open_pretrained(path)
-    weights = _of_huggingface(pretrained, trainer, say)
+    weights = _of_huggingface(pretrained, unfolded(pretrained.arrays, shapes), shapes, say)
     _check_arrays(pretrained.path, weights, trainer)
     check(pretrained)
     say(f"Starting from the weights in {pretrained.path}")
     return weights
 
 
-def _of_huggingface(pretrained: Pretrained, trainer: Trainer, say: Say) -> dict[str, np.ndarray]:
+def _of_huggingface(
+    pretrained: Pretrained, arrays: dict[str, np.ndarray], shapes: Mapping[str, Shape], say: Say
+) -> dict[str, np.ndarray]:
     """Leaves out what a Hugging Face model has beside the run's networks, and says so.
 
     Embeddings of the generator's own are kept, so that a run whose two networks share theirs is
     refused; weights of this program are all needed.
     """
     if pretrained.format != "huggingface":
-        return pretrained.arrays
-    shapes = _shapes(trainer)
+        return arrays
     has_generator = any(name.startswith("generator/") for name in shapes)
     needed = {
         name: array
-        for name, array in pretrained.arrays.items()
+        for name, array in arrays.items()
         if name in shapes or (has_generator and name.startswith("generator/embeddings/"))
     }
-    unused = sorted(set(pretrained.arrays) - set(needed)) + list(pretrained.left_over)
+    unused = sorted(set(arrays) - set(needed)) + list(pretrained.left_over)
     if unused:
         say(f"Not used of {pretrained.path}: {first_of(unused, separator=', ')}.")
     return needed
 
 
-def _read_official(trainer: Trainer, path: str, say: Say):
+def _read_official(shapes: Mapping[str, Shape], path: str, say: Say):
     checkpoint = read_tf1_checkpoint(path)
-    weights, slots, report = load_variables(checkpoint, _shapes(trainer))
+    weights, slots, report = load_variables(checkpoint, shapes)
     say(str(report))
     if slots is not None:
         slots = {f"{name}/{slot}": a for name, by in slots.items() for slot, a in by.items()}
     return weights, slots, checkpoint.global_step
 
 
-def _shapes(trainer: Trainer) -> dict[str, tuple[int, ...]]:
+def _shapes(trainer: Trainer) -> dict[str, Shape]:
     variables = trainer.run.optimizer.variables
     shapes = {n: tuple(v.shape) for n, v in zip(variables.names, variables.variables, strict=True)}
     return shapes  # pyright: ignore[reportReturnType] # of a variable, all sizes are known

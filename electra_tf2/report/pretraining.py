@@ -155,11 +155,13 @@ def _data(folder: PretrainedFolder, pattern: str) -> str:
 def _objective(config: PretrainingConfig) -> str:
     if config.electric_objective:
         return "Electric: noise-contrastive estimation"
+    units = {"token": "", "whole_word": "; whole words hidden", "span": "; spans of words hidden"}
+    hidden = units[config.masking]
     if not config.electra_objective:
-        return "Masked language model"
+        return f"Masked language model{hidden}"
     return (
         f"ELECTRA: replaced-token detection (weights: {config.gen_weight:g} generator, "
-        f"{config.disc_weight:g} discriminator)"
+        f"{config.disc_weight:g} discriminator){hidden}"
     )
 
 
@@ -178,6 +180,7 @@ def _networks(config: PretrainingConfig, network: TransformerConfig) -> list[tup
             layers_fraction=config.generator_layers,
         )
         generator = _shape(shape) + (", two towers" if config.two_tower_generator else "")
+        generator += ", which the discriminator adds to" * (config.embedding_sharing == "gdes")
     return [("Discriminator", _shape(network)), ("Generator", generator)]
 
 

@@ -42,6 +42,11 @@ class Vocabulary:
         """Hexadecimal digest of the pieces joined by newlines: equal for equal vocabularies."""
         return hashlib.sha256("\n".join(self.tokens).encode("utf-8")).hexdigest()
 
+    @functools.cached_property
+    def continuation_ids(self) -> tuple[int, ...]:
+        """The ids of the pieces that continue a word, which begin with `##`."""
+        return tuple(i for i, token in enumerate(self.tokens) if token.startswith(CONTINUATION))
+
     @property
     def pad_id(self) -> int:
         """Id of [PAD], always 0 in a checked vocabulary."""

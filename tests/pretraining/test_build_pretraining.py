@@ -3,7 +3,9 @@
 import pytest
 
 from configure_pretraining import PretrainingConfig
+from electra_tf2.errors import UserError
 from electra_tf2.modeling.electra import Generator, TwoTowerGenerator, UniformGenerator
+from electra_tf2.modeling.encoder import DisentangledEmbeddings
 from electra_tf2.pretraining.build_pretraining import build_pretraining
 from electra_tf2.pretraining.objective import MaskedLM
 from electra_tf2.pretraining.replaced_token_detection import Options
@@ -74,6 +76,22 @@ def test_masking_and_memory(vocabulary):
     assert objective.masking.max_predictions == int(0.255 * 40)
     assert objective.masking.with_replacement
     assert pair.encoder.recompute and pair.generator.encoder.recompute
+
+
+def test_words_and_spans(vocabulary, tmp_path):
+    with pytest.raises(UserError, match="each token is a word") as error:
+        build(vocabulary, masking="whole_word")
+    assert error.value.where == "hparam masking" and "none of the 8 pieces" in error.value.received
+    assert build(vocabulary, masking="span")[0].masking.unit == "span"
+    (tmp_path / "vocab.txt").write_text("\n".join([*PIECES[:6], "##b", "##c"]) + "\n")
+    objective, _ = build(load_vocabulary(str(tmp_path / "vocab.txt")), masking="whole_word")
+    assert objective.masking.unit == "whole_word" and objective.masking.continuations == (6, 7)
+
+
+def test_embeddings_that_the_discriminator_adds_to(vocabulary):
+    objective, pair = build(vocabulary, embedding_sharing="gdes")
+    assert isinstance(pair.encoder.embeddings, DisentangledEmbeddings)
+    assert "electra/embeddings/word_embeddings_delta" in objective.named_variables()
 
 
 def test_masked_lm(vocabulary):

@@ -9,7 +9,14 @@ import tensorflow as tf
 from electra_tf2.data.input import open_training_files
 from electra_tf2.errors import UserError
 from electra_tf2.loading.folder import read_casing
-from electra_tf2.pretraining.data_report import check_text, epoch_cuts, first_records, report_data
+from electra_tf2.pretraining import data_report
+from electra_tf2.pretraining.data_report import (
+    check_text,
+    epoch_cuts,
+    first_records,
+    long_words,
+    report_data,
+)
 from electra_tf2.pretraining.phases import phases_of
 from electra_tf2.text.normalization import UNCASED, Casing
 from electra_tf2.text.vocabulary import load_vocabulary
@@ -139,3 +146,23 @@ def test_the_limit_for_long_words_comes_with_the_data(tmp_path):
     with pytest.raises(UserError, match="another max_word_characters") as caught:
         tiny.pretrain_here(tmp_path, "other", **run, max_word_characters=200)
     assert caught.value.where.endswith("metadata.json")
+
+
+@pytest.mark.parametrize("records", ["pretrain_tfrecords", "documents"])
+def test_words_that_are_too_long_to_be_hidden_as_a_whole(root, monkeypatch, records):
+    """The longest words have two pieces; of 32 tokens only one may be hidden at 3 %."""
+    segmentation = "dynamic" if records == "documents" else "static"
+    given = {"segmentation": segmentation, "mask_prob": 0.03}
+    files, vocabulary, phase = opened(root, records, masking="whole_word", **given)
+    share = long_words(files, vocabulary, phase.config)
+    ids, _ = data_report._first_ids(files)
+    pairs = np.isin(ids, vocabulary.continuation_ids).sum()
+    assert share == pytest.approx(2 * pairs / len(ids)) and share > 0.05
+    lines = report_data(files, vocabulary, phase).lines
+    assert any(f"{share:.1%} of the tokens" in line and "languages.md" in line for line in lines)
+    check_text(files, vocabulary, phase.config)
+    monkeypatch.setattr(data_report, "NEARLY_ALL", share)
+    with pytest.raises(UserError, match="too long to be hidden") as error:
+        check_text(files, vocabulary, phase.config)
+    assert error.value.where == files.paths[0] and "masking whole_word" in error.value.received
+    assert long_words(files, vocabulary, opened(root, records, **given)[2].config) == 0

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from electra_tf2.errors import UserError
 from electra_tf2.formats.official import official_name
+from electra_tf2.loading.folder import stored_config
 from electra_tf2.pretraining import run
 from electra_tf2.training.checkpoints import CheckpointStore
 from tests.pretraining import tiny
@@ -147,6 +148,31 @@ def test_new_run_from_an_official_checkpoint(official_data, started, form):
     weights, _ = official_arrays(trainer, CASE / "final")
     assert_same(trainer.run.optimizer.variables.to_numpy(), weights)
     assert_fresh_slots(trainer)
+
+
+def test_embeddings_to_add_to_begin_as_the_shared_ones(official_data, started, tmp_path):
+    """From an official pair, and from a pair of that kind, whose sums are taken apart again."""
+    hparams = OFFICIAL | {"embedding_sharing": "gdes"}
+    trainer, _ = started(official_data, "gdes", init_checkpoint=str(CASE / "final"), **hparams)
+    reader = tf.train.load_checkpoint(str(CASE / "final"))
+    variables = trainer.run.optimizer.variables.to_numpy()
+    for name, array in variables.items():
+        if name.endswith("_delta"):
+            assert not array.any(), name
+        else:
+            shared = name.replace("generator/embeddings/", "electra/embeddings/")
+            np.testing.assert_array_equal(array, reader.get_tensor(official_name(shared)))
+    added = {n: a + (0.01 if n.endswith("_delta") else 0) for n, a in variables.items()}
+    network = tiny.configure(official_data, **tiny.HPARAMS | hparams).network()
+    state = {"config": stored_config({}, network)}
+    CheckpointStore(str(tmp_path)).save(1, added, {}, state)
+    trainer, _ = started(official_data, "from_gdes", init_checkpoint=str(tmp_path), **hparams)
+    for name, array in trainer.run.optimizer.variables.to_numpy().items():
+        np.testing.assert_allclose(array, added[name], atol=1e-7, err_msg=name)
+    assert_fresh_slots(trainer)
+    with pytest.raises(UserError, match="another network") as error:
+        started(official_data, "shared", init_checkpoint=str(tmp_path), **OFFICIAL)
+    assert "generator/embeddings" in error.value.received
 
 
 @pytest.mark.parametrize("form", ["model folder", "checkpoint folder"])
