@@ -69,8 +69,8 @@ def shared_shapes(wanted: Mapping[str, Shape]) -> dict[str, Shape]:
     return {shared: wanted[name] for name, shared in names.items()}
 
 
-def _base_of(name: str) -> str | None:
-    """The name of the table that a delta is added to; None for other names."""
+def _base_of(name: str) -> str:
+    """The name of the table that a delta is added to; "" for other names."""
     if not (name.startswith(_OWN) and name.endswith(DELTA)):
-        return None
+        return ""
     return name.replace(_OWN, _BASE, 1).removesuffix(DELTA)

@@ -96,7 +96,7 @@ def draw_words(
     best, positions = tf.math.top_k(tf.where(words.candidates & is_taken, backwards, 0), k=slots)
     if unit == "whole_word":  # each token for itself, as in BERT's
         return positions, best > 0, randomness.uniform("mask_replacement", batch, slots)
-    first_words = tf.range(length) - order % _PLACES
+    first_words = tf.range(length) - tf.math.floormod(order, _PLACES)
     spans = tf.gather(first_words, tf.gather(words.numbers, positions, batch_dims=1), batch_dims=1)
     decisions = randomness.uniform("mask_replacement", batch, length)
     return positions, best > 0, tf.gather(decisions, spans, batch_dims=1)
