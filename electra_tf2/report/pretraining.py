@@ -106,6 +106,7 @@ def training_section(folder: PretrainedFolder, judged: Judged | None) -> Section
     )
     times = [r["wall_time"] for r in folder.reports if isinstance(r.get("wall_time"), int | float)]
     ended = time.strftime("%Y-%m-%d %H:%M", time.localtime(max(times))) if times else ""
+    units = {"token": "", "whole_word": ", in whole words", "span": ", in spans of whole words"}
     pairs = [
         ("Text", _data(folder, first.pretrain_tfrecords)),
         ("Records", config.pretrain_tfrecords),
@@ -116,7 +117,7 @@ def training_section(folder: PretrainedFolder, judged: Judged | None) -> Section
         ("Parameters", judged.parameters if judged else ""),
         ("Training", batches),
         ("Learning rate", f"{rate} ({config.optimizer})"),
-        ("Masked", f"{first.mask_prob:.0%} of the tokens"),
+        ("Masked", f"{first.mask_prob:.0%} of the tokens{units[config.masking]}"),
         ("Started from", config.init_checkpoint or "random weights"),
         ("Seed", str(config.seed)),
         ("Computed in", f"{config.precision}{device}"),
@@ -155,13 +156,11 @@ def _data(folder: PretrainedFolder, pattern: str) -> str:
 def _objective(config: PretrainingConfig) -> str:
     if config.electric_objective:
         return "Electric: noise-contrastive estimation"
-    units = {"token": "", "whole_word": "; whole words hidden", "span": "; spans of words hidden"}
-    hidden = units[config.masking]
     if not config.electra_objective:
-        return f"Masked language model{hidden}"
+        return "Masked language model"
     return (
         f"ELECTRA: replaced-token detection (weights: {config.gen_weight:g} generator, "
-        f"{config.disc_weight:g} discriminator){hidden}"
+        f"{config.disc_weight:g} discriminator)"
     )
 
 

@@ -101,8 +101,9 @@ def test_an_official_checkpoint(tmp_path, folder):
     assert check_networks(folder / "init", tmp_path / "out", vocab_file) == expected
 
 
-def test_a_model_of_this_program(tmp_path):
-    source, _ = own_model(tmp_path / "model")
+@pytest.mark.parametrize("pair", [{}, {"disentangled_embeddings": True}], ids=["shared", "gdes"])
+def test_a_model_of_this_program(tmp_path, pair):
+    source, _ = own_model(tmp_path / "model", **pair)
     export_huggingface(str(source), str(tmp_path / "out"), ExportOptions())
     assert check_networks(source, tmp_path / "out") == set(BUILDERS)
 

@@ -79,6 +79,13 @@ def test_other_objectives(data_dir, hparams, missing):
     assert "examples" not in page.text and "run_pretraining.py" in page.text["commands"]
 
 
+def test_settings_beyond_electra(data_dir):
+    page = read(write_pretrained(data_dir, masking="span", embedding_sharing="gdes"))
+    text = " ".join(page.text["training"].split())
+    assert "15% of the tokens, in spans of whole words" in text
+    assert "which the discriminator adds to" in text
+
+
 def test_a_folder_of_version_0_1_0(tmp_path, monkeypatch):
     zipfile.ZipFile(ARCHIVE).extractall(tmp_path)
     monkeypatch.chdir(tmp_path)
