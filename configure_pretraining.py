@@ -313,6 +313,7 @@ class PretrainingConfig(HParams):
             "untied_generator_embeddings": False,
             "uniform_generator": False,
             "two_tower_generator": False,
+            "optimizer": "adamw",  # LAMB's step is as small as the norm, which is 0 at first
         }
         wrong = {n: getattr(self, n) for n, v in needed.items() if getattr(self, n) != v}
         if self.electric_objective:
@@ -321,8 +322,8 @@ class PretrainingConfig(HParams):
             wrong["electra_objective"] = False
         if wrong:
             raise contradiction(
-                "gdes needs a discriminator, and beside it a generator of one tower, whose "
-                "embeddings the discriminator reads.",
+                "gdes needs a discriminator, beside it a generator of one tower with which it would "
+                "share its embeddings, and adamw: lamb hardly moves a table that begins at 0.",
                 {**self._values("embedding_sharing"), **wrong},
                 "Leave embedding_sharing out, or these at their defaults.",
             )

@@ -231,6 +231,7 @@ REFUSED = {
         {"embedding_sharing": "gdes", "untied_generator": False},
         "untied_generator = False",
     ),
+    "gdes, LAMB": ({"embedding_sharing": "gdes", "optimizer": "lamb"}, "optimizer = 'lamb'"),
     "gdes, nothing shared": (
         {"embedding_sharing": "gdes", "untied_generator_embeddings": True},
         "untied_generator_embeddings = True",

@@ -202,6 +202,7 @@ class Embeddings(keras.layers.Layer):
         return tf.convert_to_tensor(getattr(self, name))
 
 
+# Ending of the names of tables that are added to others.
 DELTA = "_delta"
 
 
