@@ -322,8 +322,8 @@ class PretrainingConfig(HParams):
             wrong["electra_objective"] = False
         if wrong:
             raise contradiction(
-                "gdes needs a discriminator, beside it a generator of one tower with which it would "
-                "share its embeddings, and adamw: lamb hardly moves a table that begins at 0.",
+                "gdes needs a discriminator, a generator of one tower that would share its "
+                "embeddings, and adamw: lamb hardly moves a table that begins at 0.",
                 {**self._values("embedding_sharing"), **wrong},
                 "Leave embedding_sharing out, or these at their defaults.",
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -142,16 +142,17 @@ class Embeddings(keras.layers.Layer):
         self.layer_norm = LayerNorm(dtype=self.dtype_policy, name="layer_norm")
 
     def build(self, input_shape=None):
-        self.add_tables("", truncated_normal(self.config.initializer_range))
+        self.add_tables("", lambda: truncated_normal(self.config.initializer_range))
         self.layer_norm.build((None, None, self.config.embedding_size))
         self.built = True
 
-    def add_tables(self, ending: str, initializer: Any) -> None:
+    def add_tables(self, ending: str, initializer: Callable[[], Any]) -> None:
         """Adds the three tables as variables.
 
         Args:
             ending: of their names.
-            initializer: Keras's, or the name of one.
+            initializer: makes Keras's for a table, or its name. Each table needs one of its own: a
+                Keras initializer has a seed, and draws the same numbers again.
         """
         config = self.config
         for name, rows in (
@@ -161,7 +162,7 @@ class Embeddings(keras.layers.Layer):
         ):
             table = self.add_weight(
                 shape=(rows, config.embedding_size),
-                initializer=initializer,
+                initializer=initializer(),
                 name=name + ending,
                 autocast=False,
             )
@@ -228,7 +229,7 @@ class DisentangledEmbeddings(Embeddings):
         object.__setattr__(self, "_base", base)
 
     def build(self, input_shape=None):
-        self.add_tables(DELTA, "zeros")
+        self.add_tables(DELTA, lambda: "zeros")
         self.layer_norm.build((None, None, self.config.embedding_size))
         self.built = True
 
