@@ -201,6 +201,8 @@ def test_initial_values():
             assert np.abs(values).max() <= 0.04 + 1e-6, name  # cut at two standard deviations
     table = encoder.embeddings.word_embeddings.numpy()
     assert table.std() == pytest.approx(0.02 * 0.88, rel=0.02)
+    positions = encoder.embeddings.position_embeddings.numpy()
+    assert not np.array_equal(positions, table[: len(positions)])  # drawn by itself
 
 
 # Parameters of the encoder, without heads, as in the released checkpoints (14M, 110M and 335M in
