@@ -37,6 +37,7 @@ from electra_tf2.modeling.config import TransformerConfig, default_attention_hea
 from electra_tf2.patterns import literal
 from electra_tf2.pretraining.guards import generator_size_warning
 from electra_tf2.pretraining.phases import check_phases, for_each_phase
+from electra_tf2.pretraining.resume_rules import decay_length
 
 
 class PretrainingConfig(HParams):
@@ -78,7 +79,11 @@ class PretrainingConfig(HParams):
     optimizer: Literal["adamw", "lamb"] = "adamw"  # Adam with decoupled decay, or LAMB
     learning_rate: PositiveFloat = 5e-4  # peak learning rate
     end_learning_rate: NonNegativeFloat = 0.0  # what the learning rate decays to
+    lr_schedule: Literal["polynomial", "cosine", "inverse_sqrt", "wsd"] = "polynomial"  # wsd: warm
+    # up, stay, and decay in the last lr_decay_steps; see docs/beyond_electra.md
     lr_decay_power: PositiveFloat = 1.0  # power of the polynomial decay; 1: linear
+    lr_decay_steps: NonNegativeInt | None = None  # of wsd; null: a tenth of the steps; 0: no decay
+    lr_decay_shape: Literal["1-sqrt", "linear"] = "1-sqrt"  # of the decay of wsd
     num_warmup_steps: NonNegativeInt = 10000  # linear warm-up, a factor on the decay; 0: none
     weight_decay_rate: NonNegativeFloat = 0.01  # not for LayerNorm and biases
     adam_beta_1: ProbabilityBelowOne = 0.9  # decay of the first moment
@@ -155,6 +160,8 @@ class PretrainingConfig(HParams):
     vocab_file: str = ""  # default: <data-dir>/vocab.txt
     allow_unknown: bool = False  # train even on records that are nearly all [UNK]
     init_checkpoint: str | None = None  # weights to start a new run from; null: random ones
+    branch_from: str | None = None  # a checkpoint of another model, <model>/checkpoints/step-…, to
+    # go on from in this one: weights, optimizer, step and place in the data
     model_dir: str = ""  # default: <data-dir>/models/<model-name>
     results_txt: str = ""  # default: <data-dir>/models/<model-name>/results/unsup_results.txt
     results_pkl: str = ""  # the same with .pkl; JSON is written, to this path with .json for .pkl
@@ -168,7 +175,7 @@ class PretrainingConfig(HParams):
         "eval_batch_size distribution worker_timeout xla compile_cache deterministic "
         "use_tpu num_tpu_cores tpu_job_name "
         "tpu_name tpu_zone gcp_project pretrain_tfrecords allow_other_data eval_tfrecords "
-        "vocab_file init_checkpoint model_dir results_txt results_pkl allow_unknown "
+        "vocab_file init_checkpoint branch_from model_dir results_txt results_pkl allow_unknown "
         "do_lower_case strip_accents max_word_characters".split()  # the tokenizer tells
     )
 
@@ -182,6 +189,11 @@ class PretrainingConfig(HParams):
     def max_predictions_per_seq(self) -> int:
         """Slots for masked positions in an example (official formula)."""
         return int((self.mask_prob + 0.005) * self.max_seq_length)
+
+    @property
+    def decay_length(self) -> int:
+        """Steps of the decay of the schedule "wsd"."""
+        return decay_length(self.num_train_steps, self.lr_decay_steps)
 
     def network(self) -> TransformerConfig:
         """The resolved sizes of the discriminator (the one network of a masked LM)."""
@@ -226,6 +238,7 @@ class PretrainingConfig(HParams):
 
     def _check_phase(self) -> None:
         self._check_run()
+        self._check_schedule()
         self._check_objective()
         self._check_masking()
         self._check_embedding_sharing()
@@ -247,11 +260,53 @@ class PretrainingConfig(HParams):
             raise contradiction(
                 "The seed is too large.", {"seed": self.seed}, "Choose one below 2**32."
             )
+        if self.branch_from is not None:
+            self._check_branch(self.branch_from)
         if not self.do_train and not self.do_eval:
             raise contradiction(
                 "There is nothing to do.",
                 {"do_train": False, "do_eval": False},
                 "Set do_train or do_eval to true.",
+            )
+
+    def _check_branch(self, path: str) -> None:
+        if self.init_checkpoint:
+            raise contradiction(
+                "A run starts from one checkpoint.",
+                self._values("branch_from", "init_checkpoint"),
+                "Leave init_checkpoint out to go on from a step of another run, or branch_from to "
+                "begin at step 0 with its weights.",
+            )
+        own = posixpath.normpath(self.model_dir)
+        if posixpath.normpath(path).startswith(f"{own}/"):
+            raise contradiction(
+                "A branch needs a model folder of its own.",
+                self._values("branch_from", "model_dir"),
+                "Choose another --model-name (or model_dir) for the branch.",
+            )
+
+    def _check_schedule(self) -> None:
+        """Refuses hparams of another schedule, and a decay that begins in the warm-up."""
+        published = PRESETS[self.preset].values if self.preset else {}
+        for name, schedule in _OF_A_SCHEDULE.items():
+            usual = {getattr(type(self), name)}
+            usual |= {published[name].value} if name in published else set()
+            is_own = name in self.given and getattr(self, name) not in usual
+            if is_own and self.lr_schedule != schedule:
+                raise contradiction(
+                    f"The hparam {name} belongs to the schedule {schedule}.",
+                    self._values(name, "lr_schedule"),
+                    f"Leave {name} out, or set lr_schedule to {schedule}.",
+                )
+        if self.lr_schedule != "wsd" or not self.do_train:
+            return
+        decay = self.decay_length
+        if decay and self.num_warmup_steps + decay > self.num_train_steps:
+            raise contradiction(
+                "The learning rate would decay before its warm-up ends.",
+                {**self._values("num_train_steps", "num_warmup_steps"), "lr_decay_steps": decay},
+                "Lower num_warmup_steps or lr_decay_steps, or raise num_train_steps: the two "
+                "together may have at most num_train_steps.",
             )
 
     def _check_objective(self) -> None:
@@ -408,6 +463,13 @@ class PretrainingConfig(HParams):
     def _values(self, *names: str) -> dict[str, Any]:
         return {name: getattr(self, name) for name in names}
 
+
+# Hparams that only one schedule reads.
+_OF_A_SCHEDULE = {
+    "lr_decay_power": "polynomial",
+    "lr_decay_steps": "wsd",
+    "lr_decay_shape": "wsd",
+}
 
 # What the paper has otherwise for each size of the model, besides batch and steps.
 _SETTINGS_OF_A_SIZE = ("learning_rate", "max_seq_length", "generator_hidden_size", "mask_prob")

@@ -78,6 +78,10 @@ OURS = {
     "adam_bias_correction": False,
     "max_grad_norm": 1.0,
     "end_learning_rate": 0.0,
+    "lr_schedule": "polynomial",
+    "lr_decay_steps": None,
+    "lr_decay_shape": "1-sqrt",
+    "branch_from": None,
     "recompute": False,
     "on_nonfinite": "stop",
     "require_gpu": False,
@@ -171,6 +175,20 @@ def test_vocab_size_may_come_with_the_overrides():
 
 
 REFUSED = {
+    "another schedule's hparam": (
+        {"lr_schedule": "cosine", "lr_decay_power": 2.0},
+        "lr_decay_power belongs to the schedule polynomial",
+    ),
+    "decay without wsd": ({"lr_decay_steps": 5}, "set lr_schedule to wsd"),
+    "decay in the warm-up": (
+        {"lr_schedule": "wsd", "num_train_steps": 50, "num_warmup_steps": 30, "lr_decay_steps": 21},
+        "lr_decay_steps = 21",
+    ),
+    "two starts": ({"branch_from": "a/step-1", "init_checkpoint": "b"}, "init_checkpoint = 'b'"),
+    "a branch from itself": (
+        {"branch_from": "/data/models/tiny/checkpoints/step-00000001"},
+        "model folder of its own",
+    ),
     "unknown": ({"lerning_rate": 1e-3}, "Did you mean 'learning_rate'?"),
     "wrong type": ({"num_train_steps": "4"}, "an integer at least 1"),
     "range": ({"mask_prob": 1.5}, "more than 0 and less than 1"),

@@ -102,8 +102,21 @@ def config_in_checkpoint(model_dir: str) -> StoredConfig | None:
         UserError: the checkpoint's state is damaged.
     """
     store = CheckpointStore(model_dir)
-    stored = store.newest_state().get("config")
-    return None if stored is None else _parse_config(stored, store.folder)
+    return config_of_state(store.newest_state(), store.folder)
+
+
+def config_of_state(state: Mapping[str, Any], path: str) -> StoredConfig | None:
+    """Returns the configuration in the state of a checkpoint; None in one of an older version.
+
+    Args:
+        state: see `CheckpointStore.newest_state`.
+        path: where it was read, for errors.
+
+    Raises:
+        UserError: the configuration is damaged.
+    """
+    stored = state.get("config")
+    return None if stored is None else _parse_config(stored, path)
 
 
 _CONFIG_TITLE = "The model's stored configuration"

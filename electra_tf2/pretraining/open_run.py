@@ -31,14 +31,9 @@ from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.modeling.electra import describe_parameters
 from electra_tf2.pretraining.build_pretraining import Pretraining, build_pretraining
 from electra_tf2.pretraining.data_report import check_text
-from electra_tf2.pretraining.phases import (
-    Phase,
-    changed_on_resume,
-    phase_to_train,
-    phase_trained,
-    phases_of,
-)
-from electra_tf2.pretraining.restore import saved_step
+from electra_tf2.pretraining.phases import Phase, phase_to_train, phase_trained, phases_of
+from electra_tf2.pretraining.restore import Start, open_branch, saved_step
+from electra_tf2.pretraining.resume_rules import changed_on_resume, decay_warning
 from electra_tf2.text.casing_files import read_stated_casing
 from electra_tf2.text.normalization import Casing
 from electra_tf2.text.vocabulary import Vocabulary, check_vocabulary_size, load_vocabulary
@@ -181,7 +176,7 @@ def _check_batches(config: PretrainingConfig, replicas: int) -> None:
 def open_data(
     config: PretrainingConfig, network: TransformerConfig, compute_type: Precision
 ) -> Data:
-    """Checks the data, and the model's folder if it holds a model, against the configuration.
+    """Checks the data, and the checkpoint to go on from if there is one, against the configuration.
 
     Args:
         config: gives the paths, the phases, and what the data must fit.
@@ -192,6 +187,20 @@ def open_data(
         UserError: something does not fit; the error names the phase, if there are several.
     """
     _check_places(config)
+    start = _find_start(config)
+    if start is not None:
+        hparams = {**config.to_dict(), "precision": compute_type}
+        _check_start(start, config, hparams, network)
+    data = _read_data(config, _phases_left(config, start.step if start else 0), compute_type)
+    if start is not None:
+        check_same_tokens(start.model_dir, data.vocabulary, data.casing, start.state)
+        if config.do_train and start.step < config.num_train_steps:
+            check_same_data(data, start.state.get("data"))
+    return data
+
+
+def _find_start(config: PretrainingConfig) -> Start | None:
+    """Finds the checkpoint to go on from: the model folder's own, or the one to branch from."""
     stored = read_config(config.model_dir)
     step = saved_step(config.model_dir)
     state = CheckpointStore(config.model_dir).newest_state()
@@ -199,21 +208,27 @@ def open_data(
         check_no_other_model(config.model_dir)
     if state and stored is None:
         raise _unknown_configuration(config.model_dir)
+    if step is None:
+        return open_branch(config) if config.branch_from and config.do_train else None
     # A lost or foreign config.json must not let other hparams pass.
-    for own in (stored, config_in_checkpoint(config.model_dir)):
-        if step is not None and own is not None:
-            check_same_model(
-                own,
-                {**config.to_dict(), "precision": compute_type},
-                network,
-                lambda old, new: changed_on_resume(type(config), old, new, step),
-            )
-    data = _read_data(config, _phases_left(config, step or 0), compute_type)
-    if step is not None:
-        check_same_tokens(config.model_dir, data.vocabulary, data.casing, state)
-    if config.do_train and step is not None and step < config.num_train_steps:
-        check_same_data(data, state.get("data"))
-    return data
+    configs = (stored, config_in_checkpoint(config.model_dir))
+    return Start(config.model_dir, step, state, [own for own in configs if own is not None])
+
+
+def _check_start(
+    start: Start,
+    config: PretrainingConfig,
+    hparams: Mapping[str, Any],
+    network: TransformerConfig,
+) -> None:
+    """Refuses a checkpoint of another configuration; warns of a learning rate that rises again."""
+    for own in start.configs:
+        rules = (type(config), own.hparams, hparams, start.step)
+        check_same_model(own, hparams, network, lambda *_, rules=rules: changed_on_resume(*rules))
+    if config.do_train and start.configs:
+        warning = decay_warning(type(config), start.configs[0].hparams, hparams, start.step)
+        if warning:
+            say(f"Warning: {warning}")
 
 
 def _check_places(config: PretrainingConfig) -> None:

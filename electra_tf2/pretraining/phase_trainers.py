@@ -19,7 +19,7 @@ from electra_tf2.training.checkpoints import CheckpointStore
 from electra_tf2.training.loop import Evaluator, LoopSettings
 from electra_tf2.training.optimizers import make_optimizer
 from electra_tf2.training.reports import RunLog, SilentLog
-from electra_tf2.training.schedule import PolynomialDecay
+from electra_tf2.training.schedule import pretraining_schedule
 from electra_tf2.training.trainer import Trainer, TrainingRun
 
 if TYPE_CHECKING:
@@ -146,13 +146,7 @@ class PhaseTrainers:
     def _make_trainer(self, objective: PretrainingObjective) -> Trainer:
         phase = self.phase
         config = phase.config
-        schedule = PolynomialDecay(
-            config.learning_rate,
-            config.num_train_steps,
-            config.num_warmup_steps,
-            config.lr_decay_power,
-            config.end_learning_rate,
-        )
+        schedule = pretraining_schedule(config)
         settings = LoopSettings.from_hparams(
             config,
             num_train_steps=phase.last_step,

@@ -1,16 +1,20 @@
-"""Where a run starts from: its own checkpoint, an official one, or other weights."""
+"""Where a run starts from: its own checkpoint, another run's, an official one, or other weights."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING
+import contextlib
+import posixpath
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from electra_tf2.errors import UserError, first_of
+from electra_tf2.files import exists
 from electra_tf2.formats.match import Shape, match_arrays
 from electra_tf2.formats.official import is_tf1_checkpoint, load_variables, read_tf1_checkpoint
 from electra_tf2.loading.disentangled import shared_shapes, unfolded
+from electra_tf2.loading.folder import StoredConfig, config_of_state, read_config
 from electra_tf2.loading.pretrained import (
     Pretrained,
     check_own_vocabulary,
@@ -21,7 +25,7 @@ from electra_tf2.loading.pretrained import (
 from electra_tf2.modeling.config import TransformerConfig, generator_config
 from electra_tf2.text.normalization import Casing
 from electra_tf2.text.vocabulary import load_vocabulary, vocabulary_difference
-from electra_tf2.training.checkpoints import Checkpoint, CheckpointStore
+from electra_tf2.training.checkpoints import STATE, Checkpoint, CheckpointStore
 from electra_tf2.training.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -78,6 +82,98 @@ def resume(trainer: Trainer, model_dir: str, say: Say, examples_at: Callable[[in
     trainer.restore(Checkpoint(global_step, weights, slots, state))
     say(f"Resuming the official checkpoint in {model_dir} at step {global_step}")
     return True
+
+
+class Start(NamedTuple):
+    """The checkpoint that a run goes on from.
+
+    Attributes:
+        model_dir: the folder of the model that it belongs to.
+        step: steps done.
+        state: what the trainer saved; {} of an official checkpoint.
+        configs: all that says how it was trained.
+    """
+
+    model_dir: str
+    step: int
+    state: dict[str, Any]
+    configs: Sequence[StoredConfig]
+
+
+def open_branch(config: PretrainingConfig) -> Start:
+    """Reads what the checkpoint to branch from says of itself.
+
+    Args:
+        config: gives `branch_from` and the steps.
+
+    Raises:
+        UserError: it is no checkpoint of this program, is damaged, does not say how it was trained,
+            or comes after the run's last step.
+    """
+    path = (config.branch_from or "").rstrip("/")
+    if not exists(posixpath.join(path, STATE)):
+        found = [f"step-{step:08d}" for step in CheckpointStore(path).steps()]
+        raise UserError(
+            "There is no checkpoint to branch from.",
+            where="hparam branch_from",
+            received=path,
+            remedy="Name the folder of a checkpoint, <model>/checkpoints/step-…"
+            + (f"; that model has {first_of(found[::-1], 8, ', ')}." if found else "."),
+        )
+    model_dir = _model_of(path)
+    with _remedied():
+        head = CheckpointStore(model_dir).head(path)
+    if head.step >= config.num_train_steps:
+        raise UserError(
+            "The branch would end before it begins.",
+            where="hparam num_train_steps",
+            received=f"{config.num_train_steps} steps, to branch from step {head.step}",
+            remedy=f"Set num_train_steps above {head.step}: the steps before the branch count.",
+        )
+    stored = config_of_state(head.state, path) or read_config(model_dir)
+    if stored is None:
+        raise UserError(
+            "The checkpoint does not say how it was trained, so no run can be compared with it.",
+            where=f"hparam branch_from, {path}",
+            received="a state.json without hparams, and no config.json in the model's folder",
+            remedy="Start a new run from its weights: leave branch_from out and set "
+            "init_checkpoint to this path.",
+        )
+    return Start(model_dir, head.step, head.state, [stored])
+
+
+def branch(trainer: Trainer, path: str, say: Say) -> None:
+    """Goes on from a checkpoint of another run: its weights, slots, step and place in the data.
+
+    Args:
+        trainer: takes all of that.
+        path: the checkpoint's folder, see `open_branch`.
+        say: prints a line.
+
+    Raises:
+        UserError: the checkpoint is damaged, or belongs to another network.
+    """
+    with _remedied():
+        checkpoint = CheckpointStore(_model_of(path)).load(path)
+    _check_arrays(path, checkpoint.weights, trainer, checkpoint.optimizer)
+    trainer.restore(checkpoint)
+    say(f"Branching off at step {trainer.step} from {path}")
+
+
+def _model_of(checkpoint: str) -> str:
+    """The model folder that a checkpoint lies in; of a copy that lies elsewhere, its own folder."""
+    above = posixpath.dirname(checkpoint.rstrip("/"))
+    return posixpath.dirname(above) if posixpath.basename(above) == "checkpoints" else checkpoint
+
+
+@contextlib.contextmanager
+def _remedied() -> Iterator[None]:
+    """Replaces advice on how to resume by what helps where a branch can't be read."""
+    try:
+        yield
+    except UserError as error:
+        remedy = "Restore the file from a copy, or branch from another checkpoint."
+        raise error.with_(remedy=remedy) from error
 
 
 def initialize(trainer: Trainer, init_checkpoint: str, say: Say, check: Check) -> None:

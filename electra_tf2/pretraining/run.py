@@ -29,7 +29,7 @@ from electra_tf2.pretraining.guards import discriminator_guard
 from electra_tf2.pretraining.open_run import Run, are_results_optional, open_run
 from electra_tf2.pretraining.phase_trainers import PhaseTrainers
 from electra_tf2.pretraining.phases import examples_at, phases_of
-from electra_tf2.pretraining.restore import check_start, initialize, resume
+from electra_tf2.pretraining.restore import branch, check_start, initialize, resume
 from electra_tf2.training.devices import open_devices
 from electra_tf2.training.trainer import Hooks, Interrupted, Trainer
 from electra_tf2.training.warning_log import WARNINGS, kept_warnings
@@ -68,7 +68,7 @@ def pretrain(config: PretrainingConfig) -> dict[str, float] | None:
 
 
 def _take_weights(run: Run, trainer: Trainer) -> None:
-    """Resumes the model folder's model, or starts from `init_checkpoint` if that is given."""
+    """Resumes the model folder's model, or starts from what `branch_from` or the like names."""
     config = run.config
     examples = functools.partial(examples_at, phases_of(config))
     if resume(trainer, config.model_dir, say, examples):
@@ -80,7 +80,9 @@ def _take_weights(run: Run, trainer: Trainer) -> None:
             received="no checkpoint",
             remedy="Train first (do_train true), or check --data-dir and --model-name.",
         )
-    if config.init_checkpoint:
+    if config.branch_from:
+        branch(trainer, config.branch_from, say)
+    elif config.init_checkpoint:
         check = functools.partial(check_start, config=config, casing=run.data.casing)
         initialize(trainer, config.init_checkpoint, say, check)
 

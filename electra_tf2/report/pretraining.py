@@ -118,7 +118,7 @@ def training_section(folder: PretrainedFolder, judged: Judged | None) -> Section
         ("Training", batches),
         ("Learning rate", f"{rate} ({config.optimizer})"),
         ("Masked", f"{first.mask_prob:.0%} of the tokens{units[config.masking]}"),
-        ("Started from", config.init_checkpoint or "random weights"),
+        ("Started from", config.branch_from or config.init_checkpoint or "random weights"),
         ("Seed", str(config.seed)),
         ("Computed in", f"{config.precision}{device}"),
         ("Libraries", _libraries(folder.state.get("libraries"))),

@@ -180,6 +180,18 @@ class CheckpointStore:
         """
         return self._record(path)["files"][WEIGHTS]._asdict()
 
+    def head(self, path: str) -> Checkpoint:
+        """Reads a checkpoint without its arrays.
+
+        Args:
+            path: its folder.
+
+        Raises:
+            UserError: its state.json is missing or corrupt.
+        """
+        record = self._record(path)
+        return Checkpoint(record["step"], {}, {}, _state(record), path)
+
     def newest_state(self) -> dict[str, Any]:
         """Returns the state of the newest complete checkpoint, without reading its arrays.
 

@@ -12,12 +12,12 @@ from electra_tf2.hparams.record import parse_hparams
 from electra_tf2.pretraining.phases import (
     PHASE_HPARAMS,
     PhaseSchedule,
-    changed_on_resume,
     examples_at,
     phase_to_train,
     phase_trained,
     phases_of,
 )
+from electra_tf2.pretraining.resume_rules import changed_on_resume
 
 DOCS = pathlib.Path(__file__).parents[2] / "docs"
 RECIPE = DOCS / "recipes" / "two_phase.json"

@@ -1,0 +1,58 @@
+"""What of a decaying learning rate may change where a run goes on."""
+
+import pytest
+
+from configure_pretraining import PretrainingConfig
+from electra_tf2.pretraining.resume_rules import changed_on_resume, decay_warning
+
+
+def wsd(steps=100, decay=20, **hparams):
+    given = {"num_train_steps": steps, "lr_decay_steps": decay, "num_warmup_steps": 5}
+    return PretrainingConfig("m", "/d", lr_schedule="wsd", **given | hparams).to_dict()
+
+
+OTHER_DECAY = {"lr_decay_shape": "linear", "end_learning_rate": 1e-5}
+
+
+@pytest.mark.parametrize(
+    "old, new, step, refused",
+    [
+        (wsd(), wsd(200, 50, **OTHER_DECAY), 80, []),
+        (wsd(100, 0), wsd(100, 30), 70, []),
+        (wsd(100, 0), wsd(100, 30), 71, ["lr_decay_steps"]),
+        (wsd(), wsd(90, 40), 51, ["lr_decay_steps"]),
+        (wsd(), wsd(100, 20, **OTHER_DECAY), 81, ["end_learning_rate", "lr_decay_shape"]),
+        (wsd(100, None), wsd(100, 10), 90, []),
+        (wsd(), wsd(learning_rate=1e-3), 10, ["learning_rate"]),
+        (wsd(), PretrainingConfig("m", "/d", num_warmup_steps=5).to_dict(), 10,
+         ["lr_schedule", "lr_decay_steps"]),
+        (wsd() | {"lr_decay_steps": "x"}, wsd(), 10, ["lr_decay_steps"]),
+    ],
+)  # fmt: skip
+def test_the_decay_may_change_until_it_begins(old, new, step, refused):
+    found = changed_on_resume(PretrainingConfig, old, new, step)
+    assert sorted(name for name, *_ in found) == sorted(refused)
+
+
+def test_other_schedules_may_not_change_their_end():
+    old, new = (PretrainingConfig("m", "/d", end_learning_rate=e).to_dict() for e in (0.0, 1e-5))
+    assert changed_on_resume(PretrainingConfig, old, new, 10) == [("end_learning_rate", 0.0, 1e-5)]
+
+
+def test_a_phase_has_a_decay_of_its_own():
+    def phases(decay):
+        second = {"num_train_steps": 100, "lr_schedule": "wsd", "lr_decay_steps": decay}
+        entries = [{"num_train_steps": 50}, second]
+        return PretrainingConfig("m", "/d", num_warmup_steps=5, phases=entries).to_dict()
+
+    same = lambda step: changed_on_resume(PretrainingConfig, phases(20), phases(40), step)  # noqa: E731
+    assert same(110) == []
+    assert same(111) == [("phase 2: lr_decay_steps", 20, 40)]
+
+
+@pytest.mark.parametrize("new, step, warns", [(150, 80, 0), (150, 81, 1), (100, 90, 0)])
+def test_a_rate_that_rises_again_is_said(new, step, warns):
+    warning = decay_warning(PretrainingConfig, wsd(), wsd(new), step)
+    assert bool(warning) == warns
+    if warning:
+        assert "since step 80" in warning and "branch_from" in warning
