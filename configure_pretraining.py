@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from electra_tf2.data.segments import MIN_SEQ_LENGTH
 from electra_tf2.hparams.presets import PresetName, preset_values, with_preset_overrides
+from electra_tf2.hparams.ramps import largest
 from electra_tf2.hparams.recipes import PRESETS
 from electra_tf2.hparams.record import HParams, contradiction
 from electra_tf2.hparams.shared_checks import (
@@ -30,6 +31,7 @@ from electra_tf2.hparams.types import (
     PositiveFloat,
     PositiveInt,
     ProbabilityBelowOne,
+    Ramp,
     Seconds,
     WordLimit,
 )
@@ -68,9 +70,9 @@ class PretrainingConfig(HParams):
     # loss functions
     electra_objective: bool = True  # train ELECTRA; if this and Electric are false, a masked LM
     electric_objective: bool = False  # train Electric; sets two_tower_generator
-    gen_weight: NonNegativeFloat = 1.0  # weight of the generator's (masked LM) loss
-    disc_weight: NonNegativeFloat = 50.0  # weight of the discriminator's loss
-    mask_prob: MaskProbability = 0.15  # share of the tokens to mask out and replace
+    gen_weight: NonNegativeFloat | Ramp = 1.0  # weight of the generator's (masked LM) loss
+    disc_weight: NonNegativeFloat | Ramp = 50.0  # weight of the discriminator's loss
+    mask_prob: MaskProbability | Ramp = 0.15  # share of the tokens to mask out and replace
     mask_with_replacement: bool = False  # draw positions as the official program does, some twice
     masking: Literal["token", "whole_word", "span"] = "token"  # what is hidden at a time: a token,
     # all pieces of a word, or one to ten words in a row (docs/beyond_electra.md)
@@ -124,11 +126,11 @@ class PretrainingConfig(HParams):
     generator_layers: PositiveFloat = 1.0  # its layers, as a share of the discriminator's
     generator_hidden_size: PositiveFloat = 0.25  # its hidden size, also a share
     disallow_correct: bool = False  # never sample the original token: 15 % are always fake
-    temperature: PositiveFloat = 1.0  # of the generator's samples; higher: more random
+    temperature: PositiveFloat | Ramp = 1.0  # of the generator's samples; higher: more random
 
     # batches
     max_seq_length: PositiveInt = 128  # tokens per example; has to be the data set's
-    train_batch_size: BatchSize = 128  # examples per step, over all devices
+    train_batch_size: BatchSize | Ramp = 128  # examples per step, over all devices
     eval_batch_size: BatchSize = 128  # examples per evaluation batch, over all devices
     shuffle_buffer_size: PositiveInt = 10000  # examples held in memory to mix nearby ones
     segmentation: Literal["static", "dynamic"] = "static"  # dynamic: cut afresh in every epoch
@@ -187,8 +189,8 @@ class PretrainingConfig(HParams):
 
     @property
     def max_predictions_per_seq(self) -> int:
-        """Slots for masked positions in an example (official formula)."""
-        return int((self.mask_prob + 0.005) * self.max_seq_length)
+        """Slots for masked positions in an example (official formula), for the largest share."""
+        return int((largest(self.mask_prob) + 0.005) * self.max_seq_length)
 
     @property
     def decay_length(self) -> int:
@@ -311,11 +313,17 @@ class PretrainingConfig(HParams):
 
     def _check_objective(self) -> None:
         detection = self.electra_objective or self.electric_objective
-        if not self.gen_weight and not (detection and self.disc_weight):
+        if not largest(self.gen_weight) and not (detection and largest(self.disc_weight)):
             raise contradiction(
                 "No loss has a weight: nothing would be learned.",
                 self._values("gen_weight", "disc_weight"),
                 "Give at least one of them a weight over 0.",
+            )
+        if self.electric_objective and isinstance(self.mask_prob, list):
+            raise contradiction(
+                "Electric scores text by the one share of tokens that it was trained on.",
+                self._values("electric_objective", "mask_prob"),
+                "Give mask_prob as a number.",
             )
         if self.electric_objective and not self.two_tower_generator:
             raise contradiction(

@@ -8,6 +8,7 @@ import unicodedata
 from typing import TYPE_CHECKING, Any, Literal
 
 from electra_tf2.errors import UserError, nearest_name_hint
+from electra_tf2.hparams.ramps import values_of
 from electra_tf2.hparams.record import HParams, contradiction
 from electra_tf2.hparams.types import (
     NumHeads,
@@ -83,7 +84,7 @@ def check_devices_and_batches(config: PretrainingConfig | FinetuningConfig) -> N
         )
     names = ("train_batch_size", "gradient_accumulation_steps")
     batch_size, parts = (getattr(config, name) for name in names)
-    if batch_size % parts:
+    if any(size % parts for size in values_of(batch_size)):
         raise contradiction(
             "The training batch can't be split evenly into micro-batches.",
             dict(zip(names, (batch_size, parts), strict=True)),

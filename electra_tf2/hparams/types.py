@@ -11,7 +11,7 @@ import sys
 import types
 import typing
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Union
 
 from electra_tf2.errors import UserError
 
@@ -76,6 +76,8 @@ ProbabilityBelowOne = Annotated[float, Range(0, 1, high_open=True)]
 DropoutRate = Annotated[float, Range(0, 0.99)]  # see electra_tf2.modeling.config
 MaskProbability = Annotated[float, Range(0, 1, low_open=True, high_open=True)]
 WordLimit = Annotated[int, Range(low=1, high=10**8)]  # LARGEST_WORD_LIMIT of text/wordpiece.py
+Ramp = list[list[float]]
+"""The points [[step, value], …] of a number that changes, see `electra_tf2.hparams.ramps`."""
 Distribution = Literal["auto", "one_device", "mirrored", "multi_worker", "tpu"]
 
 
@@ -99,6 +101,8 @@ def check_value(name: str, value: Any, annotation: Any) -> Any:
         base, bounds = _split_range(option)
         if not _is_a(value, base):
             continue
+        if base == Ramp:
+            return _checked_points(name, value, annotation)
         value_as = float(value) if base is float else value
         bounds = bounds or _ANY.get(base)
         is_lost = base is float and 0 < abs(value_as) < _SMALLEST_FLOAT
@@ -120,6 +124,27 @@ def check_value(name: str, value: Any, annotation: Any) -> Any:
         received=f"{shown_value(value)} ({_json_type(value)})",
         remedy=f"Give {type_name(annotation)}.{_spelling_hint(value, annotation)}",
     )
+
+
+def _checked_points(name: str, points: Ramp, annotation: Any) -> list[list[Any]]:
+    """Checks a ramp; its values have the types and ranges that the number beside it has."""
+    numbers = [option for option in _options(annotation) if _split_range(option)[0] != Ramp]
+    found: list[list[Any]] = []
+    for number, point in enumerate(points, 1):
+        where = f"{name}, point {number}"
+        if len(point) == 2:
+            step = check_value(f"{where}: step", point[0], NonNegativeInt)
+            found.append([step, check_value(f"{where}: value", point[1], Union[*numbers])])
+    steps = [step for step, _ in found]
+    if len(found) < len(points) or steps[:1] != [0] or steps != sorted(set(steps)):
+        raise UserError(
+            f"The hparam {name!r} is not a ramp.",
+            where=f"hparam {name}",
+            received=shown_value(points),
+            remedy="Give pairs [step, value], the first of step 0 and each of a later step than "
+            "the one before: [[0, 0.3], [10000, 0.15]].",
+        )
+    return found
 
 
 _DEEPEST = 50
@@ -186,6 +211,8 @@ def _compound_name(base: Any) -> str:
     origin = typing.get_origin(base)
     if origin is Literal:
         return " or ".join(f'"{v}"' if isinstance(v, str) else repr(v) for v in _values(base))
+    if base == Ramp:
+        return "a ramp [[step, value], …]"
     if origin is list:
         return f"a list (each {type_name(typing.get_args(base)[0])})"
     return _BASE_NAMES[origin]

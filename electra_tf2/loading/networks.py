@@ -290,7 +290,7 @@ class _Objective(NamedTuple):
     """Hparams of training, as they are taken to be where nothing beside the weights says them."""
 
     electric_objective: bool = True
-    mask_prob: float = 0.15
+    mask_prob: float | list = 0.15
 
 
 class Noise(NamedTuple):
@@ -343,7 +343,7 @@ def open_noise(source: Source, dtype: str, encoder: Encoder) -> Noise | None:
     trained = source.trained_with(_Objective)
     if not is_two_tower(source.pretrained) or not trained.electric_objective:
         return None
-    if not 0 < trained.mask_prob < 1:
+    if isinstance(trained.mask_prob, list) or not 0 < trained.mask_prob < 1:
         raise UserError(
             "The stored configuration does not say how many tokens were replaced.",
             where=f"{posixpath.join(source.pretrained.folder, CONFIG)}, hparams.mask_prob",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from electra_tf2.errors import UserError
+from electra_tf2.hparams.ramps import last
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.modeling.electra import Pair, build_pair
 from electra_tf2.pretraining.masking import Masking
@@ -73,7 +74,8 @@ def build_objective(
     """Builds the objective over networks that are there, for batches as a configuration has them.
 
     Args:
-        config: the run's hparams, or a phase's; `recompute` is set in the networks.
+        config: the run's hparams, or a phase's; `recompute` is set in the networks. Of a ramp the
+            last value counts, by which evaluations are made; the engine gives each step its own.
         pair: the networks.
         vocabulary: gives the ids of the special tokens, and of pieces that continue a word.
 
@@ -84,18 +86,18 @@ def build_objective(
     masking = Masking(
         mask_id=vocabulary.mask_id,
         never_masked=(vocabulary.cls_id, vocabulary.sep_id, vocabulary.mask_id),
-        mask_prob=config.mask_prob,
+        mask_prob=last(config.mask_prob),
         max_predictions=config.max_predictions_per_seq,
         with_replacement=config.mask_with_replacement,
         unit=config.masking,
         continuations=() if config.masking == "token" else _continuations(config, vocabulary),
     )
     if pair.discriminator is None:
-        return MaskedLM(pair.generator, masking, gen_weight=config.gen_weight)
+        return MaskedLM(pair.generator, masking, gen_weight=last(config.gen_weight))
     options = Options(
-        gen_weight=config.gen_weight,
-        disc_weight=config.disc_weight,
-        temperature=config.temperature,
+        gen_weight=last(config.gen_weight),
+        disc_weight=last(config.disc_weight),
+        temperature=last(config.temperature),
         disallow_correct=config.disallow_correct,
         all_candidates=config.two_tower_generator,
         electric=config.electric_objective,

@@ -132,7 +132,7 @@ def report_data(files: TrainingFiles, vocabulary: Vocabulary, phase: Phase) -> D
         alarms += _cut_alarms(files, cuts)
         examples, about = cuts.examples, "" if cuts.all_counted else "about "
         trained_on += f", {about}{examples:,} examples in the first epoch"
-    epochs = config.num_train_steps * config.train_batch_size / examples
+    epochs = phase.examples() / examples
     if warning := epochs_warning(epochs, examples):
         alarms.append(warning)
     passes = f"{epochs:.2g}" if epochs < 10 else f"{epochs:,.0f}"

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from electra_tf2.hparams.ramps import largest
 from electra_tf2.modeling.config import TransformerConfig, generator_config
 from electra_tf2.pretraining.phases import Phase
 
@@ -87,7 +88,7 @@ def likeliest_cause(
         return "the generator is too large: start a new run with generator_hidden_size 0.25"
     if is_adam and config.learning_rate > HIGHEST_RATE and network.hidden_size > NARROW:
         return f"the rate is too high: start a new run with learning_rate {HIGHEST_RATE:g} or less"
-    if config.train_batch_size < LEAST_BATCH:
+    if largest(config.train_batch_size) < LEAST_BATCH:
         return f"the batch is small: set train_batch_size to {2 * LEAST_BATCH} or more"
     return (
         "a small model on a hard corpus needs more steps (num_train_steps); if many have been "

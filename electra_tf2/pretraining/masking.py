@@ -158,7 +158,9 @@ class Masking:
             allowed &= inputs.input_ids != token_id
         return allowed
 
-    def mask(self, inputs: Inputs, randomness: StepRandomness) -> MaskedInputs:
+    def mask(
+        self, inputs: Inputs, randomness: StepRandomness, mask_prob: tf.Tensor | None = None
+    ) -> MaskedInputs:
         """Draws positions and hides them.
 
         k = max(1, min(max_predictions, round(mask_prob x tokens))) positions are drawn uniformly
@@ -172,6 +174,7 @@ class Masking:
             inputs: the batch.
             randomness: purposes "mask_positions" and "mask_replacement" are drawn, and
                 "random_tokens" where some are shown.
+            mask_prob: float32 scalar, the share in place of the attribute's; the slots stay.
 
         Returns:
             The masked batch.
@@ -183,7 +186,8 @@ class Masking:
         candidates = self.candidates(inputs)
         slots = self.slots(length)
         n_tokens = tf.cast(tf.reduce_sum(inputs.input_mask, axis=-1), tf.float32)
-        wanted = tf.cast(tf.round(n_tokens * tf.constant(self.mask_prob)), tf.int32)
+        share = tf.constant(self.mask_prob) if mask_prob is None else mask_prob
+        wanted = tf.cast(tf.round(n_tokens * share), tf.int32)
         wanted = tf.maximum(1, tf.minimum(slots, wanted))
         if self.unit == "token":
             draw = _draw_with_replacement if self.with_replacement else _draw_without_replacement

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple, Self
 
 import keras
 import numpy as np
@@ -34,6 +35,10 @@ class Prepared(NamedTuple):
     masked: MaskedInputs
 
 
+# Loss name -> the hparam that is its weight.
+_WEIGHTS = {"generator_loss": "gen_weight", "discriminator_loss": "disc_weight"}
+
+
 class PretrainingObjective:
     """Base of the objectives: masking, variables, and figures from sums.
 
@@ -50,6 +55,7 @@ class PretrainingObjective:
 
     loss_weights: Mapping[str, float]
     denominator_epsilon = DENOMINATOR_EPSILON
+    _values: Mapping[str, Any] = {}  # see `with_values`
 
     def __init__(self, masking: Masking, models: Mapping[str, keras.Model]):
         self.masking = masking
@@ -58,6 +64,21 @@ class PretrainingObjective:
     def named_variables(self) -> dict[str, keras.Variable]:
         """Returns name -> trainable variable; see `protocol.named_variables`."""
         return named_variables(self._models)
+
+    def with_values(self, values: Mapping[str, Any]) -> Self:
+        """Returns the same objective with the values that ramps have at a step.
+
+        Args:
+            values: name -> float32 scalar, of `mask_prob`, `temperature`, `gen_weight` and
+                `disc_weight`; what is not there stays.
+        """
+        own = copy.copy(self)
+        own._values = values
+        own.loss_weights = {
+            name: values.get(_WEIGHTS.get(name, ""), weight)
+            for name, weight in self.loss_weights.items()
+        }
+        return own
 
     def prepare(
         self, batch: Mapping[str, tf.Tensor], randomness: StepRandomness
@@ -73,7 +94,8 @@ class PretrainingObjective:
             The prepared batch, and loss name -> denominator (float32 scalar) of these rows.
         """
         inputs = as_inputs(batch, self.masking.pad_id)
-        prepared = Prepared(inputs, self.masking.mask(inputs, randomness))
+        mask_prob = self._values.get("mask_prob")
+        prepared = Prepared(inputs, self.masking.mask(inputs, randomness, mask_prob))
         return prepared, self.denominators(prepared)
 
     def compute(

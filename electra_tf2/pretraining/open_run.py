@@ -15,6 +15,7 @@ from electra_tf2.data.input import TrainingFiles, open_training_files
 from electra_tf2.data.open_records import verify_file
 from electra_tf2.data.position import changed_files, data_changes, data_identity
 from electra_tf2.errors import UserError
+from electra_tf2.hparams.ramps import largest, values_of
 from electra_tf2.hparams.shared_checks import check_network_fits
 from electra_tf2.loading.folder import (
     CONFIG,
@@ -150,9 +151,9 @@ def open_run(config: PretrainingConfig, devices: Devices) -> Run:
     workers.check_same_view("the data", data.fingerprint())
     for phase in data.phases:
         with phase.named_in_errors():
-            _check_batches(phase.config, strategy.num_replicas_in_sync)
+            check_batches(phase.config, strategy.num_replicas_in_sync)
     first = data.phases[0].config
-    say(describe(strategy, first.train_batch_size, workers))
+    say(describe(strategy, largest(first.train_batch_size), workers))
 
     keras.utils.set_random_seed(config.seed)
     with strategy.scope():
@@ -161,14 +162,19 @@ def open_run(config: PretrainingConfig, devices: Devices) -> Run:
     return Run(config, devices, network, data, pretraining)
 
 
-def _check_batches(config: PretrainingConfig, replicas: int) -> None:
+def check_batches(config: PretrainingConfig, replicas: int) -> None:
+    """Refuses batches that can't be divided over the replicas, those of a ramp among them.
+
+    Args:
+        config: a phase's hparams.
+        replicas: of the run.
+
+    Raises:
+        UserError: one of the sizes can't be divided; names it.
+    """
     if config.do_train:
-        check_batch_size(
-            "train_batch_size",
-            config.train_batch_size,
-            replicas,
-            config.gradient_accumulation_steps,
-        )
+        for size in values_of(config.train_batch_size):
+            check_batch_size("train_batch_size", size, replicas, config.gradient_accumulation_steps)
     if config.do_eval or config.eval_every_steps:
         check_batch_size("eval_batch_size", config.eval_batch_size, replicas)
 

@@ -19,7 +19,7 @@ from electra_tf2.training.checkpoints import CheckpointStore
 from electra_tf2.training.loop import Evaluator, LoopSettings
 from electra_tf2.training.optimizers import make_optimizer
 from electra_tf2.training.reports import RunLog, SilentLog
-from electra_tf2.training.schedule import pretraining_schedule
+from electra_tf2.training.schedule import LinearRamp, pretraining_schedule
 from electra_tf2.training.trainer import Trainer, TrainingRun
 
 if TYPE_CHECKING:
@@ -147,12 +147,14 @@ class PhaseTrainers:
         phase = self.phase
         config = phase.config
         schedule = pretraining_schedule(config)
+        sizes = phase.points("train_batch_size")
         settings = LoopSettings.from_hparams(
             config,
             num_train_steps=phase.last_step,
             tokens_per_example=config.max_seq_length,
             flops_per_example=self.compute.example(self._index).training_products,
             seed=config.seed,
+            batch_sizes=tuple(sizes) if len(sizes) > 1 else (),
         )
         run = TrainingRun(
             objective=objective,
@@ -165,6 +167,7 @@ class PhaseTrainers:
             description=", ".join(filter(None, [f"pre-training {config.model_name}", phase.title])),
             workers=self._devices.workers,
             totals=self.compute.figures,
+            ramps={name: LinearRamp(tuple(phase.points(name))) for name in phase.ramps},
             shown=("loss", "masked_lm_accuracy", "disc_auc"),
             identity=self._data.training_identity(self._network, phase),
         )

@@ -14,10 +14,11 @@ import contextlib
 import copy
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from electra_tf2.compute import PFS_DAY, Flops, example_flops, pretraining_flops, total
 from electra_tf2.errors import UserError, nearest_name_hint
+from electra_tf2.hparams.ramps import LINEAR, points_of
 from electra_tf2.hparams.record import contradiction
 from electra_tf2.hparams.types import check_value
 from electra_tf2.modeling.config import TransformerConfig
@@ -47,6 +48,20 @@ PHASE_HPARAMS = (
 )
 
 
+class Part(NamedTuple):
+    """Steps of a phase whose batches have one size, counted in the whole run.
+
+    Attributes:
+        first_step: steps before it.
+        last_step: the step at which it ends.
+        batch_size: examples a step, over all devices.
+    """
+
+    first_step: int
+    last_step: int
+    batch_size: int
+
+
 @dataclasses.dataclass(frozen=True)
 class Phase:
     """One phase of a run.
@@ -59,6 +74,8 @@ class Phase:
         first_example: examples that the phases before it train on.
         config: the run's configuration with this phase's hparams; `num_train_steps` is the number
             of its own steps.
+        stated: names of the hparams that the phase states itself. Their ramps count steps from its
+            start, those of others from the start of the run.
     """
 
     number: int
@@ -67,11 +84,53 @@ class Phase:
     last_step: int
     first_example: int
     config: PretrainingConfig
+    stated: frozenset[str] = frozenset()
+
+    def points(self, name: str) -> list[tuple[int, Any]]:
+        """Returns the points of an hparam's ramp, by steps of the whole run; one of a number."""
+        return points_of(getattr(self.config, name), self.first_step if name in self.stated else 0)
+
+    @property
+    def ramps(self) -> list[str]:
+        """Names of the hparams that a training step is given the value of."""
+        return [name for name in LINEAR if isinstance(getattr(self.config, name), list)]
+
+    def parts(self, step: int | None = None) -> list[Part]:
+        """Returns the parts of the phase that have begun, each with batches of one size.
+
+        Args:
+            step: steps done, those after the phase included; None: all of the phase.
+        """
+        step = self.last_step if step is None else step
+        points = self.points("train_batch_size")
+        ends = [start for start, _ in points[1:]] + [max(step, self.last_step)]
+        found = []
+        for (start, size), end in zip(points, ends, strict=True):
+            start, end = max(start, self.first_step), min(end, step)
+            if start < end:
+                found.append(Part(start, end, size))
+        return found
+
+    def examples(self, step: int | None = None) -> int:
+        """Returns the examples that the steps of the phase up to `step` train on; see `parts`."""
+        return sum(
+            (part.last_step - part.first_step) * part.batch_size for part in self.parts(step)
+        )
 
     @property
     def title(self) -> str:
         """ "phase 2 of 3", or "" in a run of one phase."""
         return f"phase {self.number} of {self.count}" if self.count > 1 else ""
+
+    def describe_ramps(self) -> list[str]:
+        """Returns a line of text for each hparam that changes over the run."""
+        lines = []
+        for name in (*LINEAR, "train_batch_size"):
+            points = self.points(name)
+            if len(points) > 1:
+                steps = ", ".join(f"{value:g} at step {step:,}" for step, value in points)
+                lines.append(f"Ramp of {name}: {steps}")
+        return lines
 
     @contextlib.contextmanager
     def named_in_errors(self) -> Iterator[None]:
@@ -117,8 +176,8 @@ def phases_of(config: PretrainingConfig) -> list[Phase]:
     for number, entry in enumerate(entries, 1):
         own = config if config.phases is None else _with_hparams(config, entry)
         last = step + own.num_train_steps
-        phases.append(Phase(number, len(entries), step, last, examples, own))
-        step, examples = last, examples + own.num_train_steps * own.train_batch_size
+        phases.append(Phase(number, len(entries), step, last, examples, own, frozenset(entry)))
+        step, examples = last, examples + phases[-1].examples()
     return phases
 
 
@@ -140,7 +199,7 @@ def phase_trained(phases: Sequence[Phase], step: int) -> Phase:
 def examples_at(phases: Sequence[Phase], step: int) -> int:
     """Returns the number of examples that the first `step` steps train on, over all phases."""
     phase = phase_trained(phases, step)
-    return phase.first_example + (step - phase.first_step) * phase.config.train_batch_size
+    return phase.first_example + phase.examples(step)
 
 
 def for_each_phase(config: PretrainingConfig, check: Callable[[PretrainingConfig], None]) -> None:
@@ -264,17 +323,15 @@ class RunCompute:
     def __init__(self, config: PretrainingConfig, network: TransformerConfig):
         self._phases = phases_of(config)
         self._networks = [pretraining_flops(phase.config, network) for phase in self._phases]
-        self._per_step = [
-            example_flops(networks).training * phase.config.train_batch_size
-            for networks, phase in zip(self._networks, self._phases, strict=True)
-        ]
 
     def flops(self, step: int) -> float:
         """Returns the operations of the first `step` steps, forward and backward."""
         done = 0.0
-        for phase, per_step in zip(self._phases, self._per_step, strict=True):
+        for phase, networks in zip(self._phases, self._networks, strict=True):
+            per_example = example_flops(networks).training
             end = step if phase is self._phases[-1] else min(step, phase.last_step)
-            done += max(0, end - phase.first_step) * per_step
+            for part in phase.parts(end):
+                done += (part.last_step - part.first_step) * (per_example * part.batch_size)
         return done
 
     def example(self, phase: int) -> Flops:

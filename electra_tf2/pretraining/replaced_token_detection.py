@@ -317,7 +317,7 @@ class ReplacedTokenDetection(PretrainingObjective):
         sums["sampled_masked_lm_accuracy"] = metrics.ratio(
             output.sampled_ids == masked.ids, masked.weights
         )
-        if self.options.disc_weight > 0:
+        if self.options.disc_weight > 0 or "disc_weight" in self._values:
             sums.update(_discriminator_metrics(inputs.input_mask, output))
         return numerators, sums
 
@@ -345,7 +345,7 @@ class ReplacedTokenDetection(PretrainingObjective):
         return sample_tokens(
             tf.stop_gradient(logits),
             tf.reshape(uniform, [batch, slots, 2]),
-            options.temperature,
+            self._values.get("temperature", options.temperature),
             masked.ids if options.disallow_correct else None,
         )
 

@@ -16,6 +16,7 @@ from electra_tf2.data.open_records import explain_data_loss, is_data_loss
 from electra_tf2.data.position import describe_places
 from electra_tf2.errors import UserError
 from electra_tf2.files import exists
+from electra_tf2.hparams.ramps import shown
 from electra_tf2.loading.folder import (
     CONFIG,
     check_results_paths,
@@ -132,14 +133,14 @@ def _run_phase(trainers: PhaseTrainers) -> None:
     config = phase.config
     order = {"seed": config.seed, "shuffle_buffer_size": config.shuffle_buffer_size}
     if phase.title:
-        batch = f"{config.train_batch_size} x {config.max_seq_length} tokens a step"
+        batch = f"{shown(config.train_batch_size)} x {config.max_seq_length} tokens a step"
         say(f"{phase.title.capitalize()}: {batch}")
     report = report_data(files, trainers.vocabulary, phase)
     say(
         f"Training from step {trainer.step} to {phase.last_step} on {report.trained_on}; "
         "the first step takes a while to compile."
     )
-    say(*report.lines)
+    say(*report.lines, *phase.describe_ramps())
     hooks = Hooks(
         evaluate=trainers.evaluate,
         explain=functools.partial(_explain, config, files),
@@ -147,7 +148,7 @@ def _run_phase(trainers: PhaseTrainers) -> None:
             files.places(
                 max_seq_length=config.max_seq_length,
                 position=position - phase.first_example,
-                count=config.train_batch_size,
+                count=trainer.batch_size,
                 **order,
             )
         ),
@@ -157,7 +158,7 @@ def _run_phase(trainers: PhaseTrainers) -> None:
         trainer.train(
             lambda position, context: files.training_dataset(
                 max_seq_length=config.max_seq_length,
-                global_batch_size=config.train_batch_size,
+                global_batch_size=trainer.batch_size,
                 position=position - phase.first_example,
                 input_context=context,
                 **order,

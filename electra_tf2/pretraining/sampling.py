@@ -16,7 +16,10 @@ _BLOCK = 256
 
 @compiled_if_large
 def sample_tokens(
-    logits: tf.Tensor, uniform: tf.Tensor, temperature: float, disallowed: tf.Tensor | None
+    logits: tf.Tensor,
+    uniform: tf.Tensor,
+    temperature: float | tf.Tensor,
+    disallowed: tf.Tensor | None,
 ) -> tf.Tensor:
     """Draws one token for every slot from softmax(logits / temperature).
 
@@ -28,7 +31,7 @@ def sample_tokens(
     Args:
         logits: float32 [batch, n, vocab_size].
         uniform: float32 [batch, n, 2] in [0, 1).
-        temperature: over 0; higher is closer to uniform.
+        temperature: over 0, a number or a float32 scalar; higher is closer to uniform.
         disallowed: int32 [batch, n], a token that must not come (its logit is lowered by 1000),
             or None.
 

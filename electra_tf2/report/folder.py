@@ -91,18 +91,20 @@ def open_folder(model_dir: str, make_config: type[PretrainingConfig]) -> Pretrai
 
 
 def tokens_by_phase(config: PretrainingConfig, step: int) -> Iterator[tuple[int, int, int]]:
-    """Yields the last step, the tokens a step and all tokens of each phase that has begun.
+    """Yields the last step, the tokens a step and all tokens of what has begun.
+
+    That are phases, and their parts where the batch has a ramp.
 
     Args:
         config: gives the phases.
         step: how far the run is.
     """
     for phase in phases_of(config):
-        own = phase.config
-        per_step = own.train_batch_size * own.max_seq_length
-        done = min(step, phase.last_step) - phase.first_step
-        if done > 0:
-            yield phase.last_step, per_step, done * per_step
+        for part in phase.parts():
+            per_step = part.batch_size * phase.config.max_seq_length
+            done = min(step, part.last_step) - part.first_step
+            if done > 0:
+                yield part.last_step, per_step, done * per_step
 
 
 def seconds_of(folder: PretrainedFolder) -> float:

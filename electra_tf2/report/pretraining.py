@@ -11,6 +11,7 @@ from electra_tf2.compute import PFS_DAY
 from electra_tf2.console import duration
 from electra_tf2.data.shards import read_metadata
 from electra_tf2.errors import UserError
+from electra_tf2.hparams.ramps import shown
 from electra_tf2.modeling.config import TransformerConfig, generator_config
 from electra_tf2.plots import Curve
 from electra_tf2.pretraining.phases import PFS_DAYS, phases_of
@@ -100,8 +101,8 @@ def training_section(folder: PretrainedFolder, judged: Judged | None) -> Section
     device = f", on {environment['device']}" if "device" in environment else ""
     rate = f"{first.learning_rate:g}, after {first.num_warmup_steps:,} steps of warm-up"
     batches = "; then ".join(
-        f"{phase.last_step - phase.first_step:,} steps of {phase.config.train_batch_size} examples "
-        f"of {phase.config.max_seq_length} tokens"
+        f"{phase.last_step - phase.first_step:,} steps of "
+        f"{shown(phase.config.train_batch_size)} examples of {phase.config.max_seq_length} tokens"
         for phase in phases
     )
     times = [r["wall_time"] for r in folder.reports if isinstance(r.get("wall_time"), int | float)]
@@ -117,7 +118,10 @@ def training_section(folder: PretrainedFolder, judged: Judged | None) -> Section
         ("Parameters", judged.parameters if judged else ""),
         ("Training", batches),
         ("Learning rate", f"{rate} ({config.optimizer})"),
-        ("Masked", f"{first.mask_prob:.0%} of the tokens{units[config.masking]}"),
+        (
+            "Masked",
+            f"{shown(first.mask_prob, '.0%')} of the tokens{units[config.masking]}",
+        ),
         ("Started from", config.branch_from or config.init_checkpoint or "random weights"),
         ("Seed", str(config.seed)),
         ("Computed in", f"{config.precision}{device}"),
@@ -159,8 +163,8 @@ def _objective(config: PretrainingConfig) -> str:
     if not config.electra_objective:
         return "Masked language model"
     return (
-        f"ELECTRA: replaced-token detection (weights: {config.gen_weight:g} generator, "
-        f"{config.disc_weight:g} discriminator)"
+        f"ELECTRA: replaced-token detection (weights: {shown(config.gen_weight)} generator, "
+        f"{shown(config.disc_weight)} discriminator)"
     )
 
 

@@ -7,6 +7,7 @@ import math
 from typing import Any, NamedTuple
 
 from electra_tf2.files import exists, write_json
+from electra_tf2.hparams.types import Ramp
 from electra_tf2.pretraining.guards import FIRST_STEPS, learns_nothing
 from electra_tf2.stored_json import read_record
 
@@ -68,7 +69,7 @@ class Sweep:
     hidden_size: int
     num_train_steps: int
     num_warmup_steps: int
-    train_batch_size: int
+    train_batch_size: int | Ramp
     max_seq_length: int
     evaluated_on: str
     electric: bool

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import tensorflow as tf
 
+from electra_tf2.hparams.ramps import largest
 from electra_tf2.randomness import seed_keys
 from electra_tf2.training.compile_cache import number_functions_afresh
 from electra_tf2.training.devices import compiled, is_deterministic, resolve_precision, resolve_xla
@@ -31,7 +32,8 @@ class LoopSettings:
 
     Attributes:
         num_train_steps: the step at which training ends.
-        global_batch_size: examples a step, over all replicas and micro-batches.
+        global_batch_size: examples a step, over all replicas and micro-batches; the most where
+            `batch_sizes` are given.
         tokens_per_example: for the tokens/s in the log, padding included; a mean where they differ.
         flops_per_example: for the log too, see `Throughput`.
         save_every: steps between checkpoints.
@@ -45,6 +47,8 @@ class LoopSettings:
         seed: the run's seed.
         jit_compile: whether XLA compiles the training step.
         precision: what the networks compute in.
+        batch_sizes: (steps done, examples a step from there on), by rising step, where the size
+            changes; empty where it does not.
     """
 
     num_train_steps: int
@@ -61,6 +65,7 @@ class LoopSettings:
     seed: int = 0
     jit_compile: bool = False
     precision: str = "float32"
+    batch_sizes: tuple[tuple[int, int], ...] = ()
 
     @classmethod
     def from_hparams(
@@ -71,11 +76,12 @@ class LoopSettings:
         tokens_per_example: float,
         flops_per_example: float,
         seed: int,
+        batch_sizes: tuple[tuple[int, int], ...] = (),
     ) -> LoopSettings:
         """Takes batch size, intervals and so on from a configuration; the rest are attributes."""
         return cls(
             num_train_steps=num_train_steps,
-            global_batch_size=config.train_batch_size,
+            global_batch_size=largest(config.train_batch_size),
             tokens_per_example=tokens_per_example,
             flops_per_example=flops_per_example,
             save_every=config.save_checkpoints_steps,
@@ -87,12 +93,19 @@ class LoopSettings:
             seed=seed,
             jit_compile=resolve_xla(config.xla),
             precision=resolve_precision(config.precision),
+            batch_sizes=batch_sizes,
         )
 
+    def batch_size(self, step: int) -> int:
+        """Returns the examples of the step that comes after `step` steps."""
+        begun = [size for start, size in self.batch_sizes if start <= step]
+        return begun[-1] if begun else self.global_batch_size
+
     def next_event(self, step: int) -> int:
-        """Returns the first step after `step` at which something is logged, saved or ended."""
+        """Returns the first step after `step` at which something is logged, saved or changed."""
+        changes = [start for start, _ in self.batch_sizes if start > step]
         intervals = [n for n in (self.log_every, self.save_every, self.eval_every) if n]
-        return min(self.num_train_steps, *((step // n + 1) * n for n in intervals))
+        return min(self.num_train_steps, *changes, *((step // n + 1) * n for n in intervals))
 
 
 class StepSums(NamedTuple):
@@ -175,6 +188,7 @@ class StepLoop:
         replica_function: (this replica's batch, `StepInputs`, whether the step counts) ->
             `StepResult`, the same on all replicas.
         schedule: the learning rate; None for an evaluation.
+        ramps: name -> (steps done -> value), what else a step is told.
         stop_at_nonfinite: whether steps after one that failed, see `StepResult.failed`, count for
             nothing. The loop then ends at most one step later.
         jit_compile: whether XLA compiles what happens between two batches: one program, if there
@@ -186,6 +200,7 @@ class StepLoop:
         strategy: tf.distribute.Strategy,
         replica_function: Callable[..., StepResult],
         schedule: Schedule | None = None,
+        ramps: Mapping[str, Schedule] | None = None,
         *,
         stop_at_nonfinite: bool,
         jit_compile: bool = False,
@@ -193,6 +208,7 @@ class StepLoop:
         self._strategy = strategy
         self._replica_function = replica_function
         self._schedule = schedule
+        self._ramps = dict(ramps or {})
         self._stop = stop_at_nonfinite
         self._is_compiled = jit_compile
         self._one_step = tf.function(self._step, autograph=False)
@@ -235,7 +251,9 @@ class StepLoop:
 
     def _inputs(self, step, keys) -> StepInputs:
         rate = tf.zeros([]) if self._schedule is None else self._schedule(step + 1)
-        return StepInputs(step, keys, rate)
+        return StepInputs(
+            step, keys, rate, {name: ramp(step) for name, ramp in self._ramps.items()}
+        )
 
     def _loop(self, iterator, first_step, n_steps, keys):
         if self._is_compiled:

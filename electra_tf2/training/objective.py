@@ -69,3 +69,15 @@ class Objective(Protocol):
     def summarize(self, sums: Mapping[str, np.ndarray]) -> dict[str, float]:
         """Returns metric name -> figure from metric name -> sums over many batches."""
         ...
+
+
+class RampedObjective(Objective, Protocol):
+    """An objective whose settings may change from step to step."""
+
+    def with_values(self, values: Mapping[str, tf.Tensor]) -> Objective:
+        """Returns the same objective with other values of its settings.
+
+        Args:
+            values: name -> float32 scalar, the names those of `TrainingRun.ramps`.
+        """
+        ...

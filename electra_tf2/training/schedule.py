@@ -170,6 +170,32 @@ def _warmup(step: int | tf.Tensor, num_warmup_steps: int) -> tf.Tensor:
     return _share(step, 0, num_warmup_steps) if num_warmup_steps > 0 else tf.ones([])
 
 
+@dataclasses.dataclass(frozen=True)
+class LinearRamp:
+    """A number that goes from point to point in a straight line, and stays after the last one.
+
+    Attributes:
+        points: (steps done, value), by rising step. Before the first the value is the first.
+    """
+
+    points: tuple[tuple[int, float], ...]
+
+    def __call__(self, step: int | tf.Tensor) -> tf.Tensor:
+        """Returns the value of a step, a float32 scalar.
+
+        Args:
+            step: the steps done before it, an int or a scalar tensor.
+        """
+        steps, values = zip(*self.points, strict=True)
+        step = tf.cast(step, tf.float64)
+        value = tf.constant(values[0], tf.float64)
+        for index in range(1, len(steps)):
+            start, rise = steps[index - 1], values[index] - values[index - 1]
+            share = (step - start) / (steps[index] - start)
+            value = tf.where(step > start, values[index - 1] + rise * tf.minimum(share, 1.0), value)
+        return tf.cast(value, tf.float32)
+
+
 def pretraining_schedule(config: PretrainingConfig) -> Schedule:
     """Returns the schedule that a configuration, or a phase's, asks for.
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple, cast
 
 import tensorflow as tf
 
 from electra_tf2.randomness import StepRandomness
 from electra_tf2.training.devices import compiled
 from electra_tf2.training.loss_scale import MIN, LossScale
-from electra_tf2.training.objective import Objective
+from electra_tf2.training.objective import Objective, RampedObjective
 from electra_tf2.training.optimizers import ReplicaOptimizer, global_norm
 
 
@@ -23,11 +24,14 @@ class StepInputs(NamedTuple):
             masks and samples follow from.
         keys: int64 [purposes], see `randomness.seed_keys`.
         learning_rate: float32 scalar; of no effect in an evaluation.
+        values: name -> float32 scalar, the objective's settings that have a ramp, see
+            `RampedObjective`.
     """
 
     step: tf.Tensor
     keys: tf.Tensor
     learning_rate: tf.Tensor
+    values: Mapping[str, tf.Tensor] = {}
 
 
 class StepResult(NamedTuple):
@@ -141,15 +145,17 @@ class ReplicaStep:
         scale = None if self._loss_scale is None else self._loss_scale.value(replica)
         gradients, sums = self._accumulate(prepared, denominators, scale, inputs, replica, rows)
         gradients, sums = all_reduce_sum((gradients, sums))
-        rate = inputs.learning_rate
-        return self._update_program(gradients, sums, denominators, scale, rate, active, replica)
+        own = (inputs.learning_rate, inputs.values)
+        return self._update_program(gradients, sums, denominators, scale, *own, active, replica)
 
-    def _update(self, gradients, sums, denominators, scale, rate, active, replica) -> StepResult:
+    def _update(
+        self, gradients, sums, denominators, scale, rate, values, active, replica
+    ) -> StepResult:
         """Checks the global batch's gradients, updates with them and returns the result."""
         assert self.optimizer is not None
         if scale is not None:
             gradients = [gradient / scale for gradient in gradients]
-        loss, losses = self._losses(sums.numerators, denominators)
+        loss, losses = self._losses(sums.numerators, denominators, values)
         norm = self.gradient_norm(gradients)
         finite = tf.math.is_finite(loss) & tf.math.is_finite(norm)
         self.optimizer.apply(replica, gradients, norm, rate, finite & active)
@@ -184,10 +190,11 @@ class ReplicaStep:
         place = self._place(replica, rows, 0)
         randomness = StepRandomness(inputs.keys, inputs.step, *place)
         prepared, denominators = self._prepare(batch, inputs, *place)
-        sums = Sums(*self.objective.compute(prepared, randomness, training=False))
+        objective = self._with_values(inputs.values)
+        sums = Sums(*objective.compute(prepared, randomness, training=False))
         denominators, sums = all_reduce_sum((denominators, sums))
         denominators = self._with_epsilon(denominators)
-        loss, losses = self._losses(sums.numerators, denominators)
+        loss, losses = self._losses(sums.numerators, denominators, inputs.values)
         # An evaluation must not skip anything: a NaN has to show in its figures.
         return StepResult(
             loss, losses, sums.metrics, tf.zeros([]), tf.constant(True), tf.constant(MIN)
@@ -201,23 +208,30 @@ class ReplicaStep:
 
     def _prepare(self, batch, inputs, first_row, stream):
         randomness = StepRandomness(inputs.keys, inputs.step, first_row, stream)
-        return self.objective.prepare(batch, randomness)
+        return self._with_values(inputs.values).prepare(batch, randomness)
+
+    def _with_values(self, values: Mapping[str, tf.Tensor]) -> Objective:
+        """The objective as it is at a step."""
+        return (
+            cast(RampedObjective, self.objective).with_values(values) if values else self.objective
+        )
 
     def _with_epsilon(self, denominators):
         epsilon = self.objective.denominator_epsilon
         return {name: value + epsilon for name, value in denominators.items()}
 
-    def _losses(self, numerators, denominators):
+    def _losses(self, numerators, denominators, values):
         losses = {name: numerators[name] / denominators[name] for name in numerators}
-        weights = self.objective.loss_weights
+        weights = self._with_values(values).loss_weights
         return tf.add_n([weights[name] * losses[name] for name in losses]), losses
 
     def _gradients(self, prepared, denominators, scale, inputs, first_row, stream):
         """Returns dense, scaled gradients of this part's share of the total loss, and its sums."""
         randomness = StepRandomness(inputs.keys, inputs.step, first_row, stream)
         with tf.GradientTape() as tape:
-            sums = Sums(*self.objective.compute(prepared, randomness, training=True))
-            loss, _ = self._losses(sums.numerators, denominators)
+            objective = self._with_values(inputs.values)
+            sums = Sums(*objective.compute(prepared, randomness, training=True))
+            loss, _ = self._losses(sums.numerators, denominators, inputs.values)
             if scale is not None:
                 loss *= scale
         gradients = tape.gradient(

@@ -41,7 +41,6 @@ class Throughput:
 
     Args:
         replicas: of the run.
-        batch_size: examples a step, over all replicas.
         tokens_per_example: padding included.
         flops_per_example: operations in matrix products, forward and backward; 0 if not known.
         precision: what the networks compute in.
@@ -51,21 +50,19 @@ class Throughput:
         self,
         *,
         replicas: int,
-        batch_size: int,
         tokens_per_example: float,
         flops_per_example: float,
         precision: str,
     ):
-        self._batch_size = batch_size
         self._tokens = tokens_per_example
         self._flops = flops_per_example
         self._peak = peak_of_devices(replicas, precision)
         self._reports = 0
         self._seconds = self._waited = 0.0
         self._has_warned = False
-        self._all = np.zeros(3)  # steps, seconds, seconds waited
+        self._all = np.zeros(3)  # examples, seconds, seconds waited
 
-    def figures(self, steps: int, seconds: float, waited: float) -> dict[str, float]:
+    def figures(self, examples: int, seconds: float, waited: float) -> dict[str, float]:
         """Returns the figures of some steps, by the names in `MEASURED`.
 
         `mfu`, model FLOP utilization, is the share of the devices' listed rate that the model's
@@ -73,7 +70,7 @@ class Throughput:
         once. It is left out where the rate or the operations aren't known.
 
         Args:
-            steps: made since the last call.
+            examples: trained on since the last call.
             seconds: that they took.
             waited: seconds of these in which the devices waited for data.
         """
@@ -81,8 +78,8 @@ class Throughput:
         if self._reports > 1:  # the first steps compile, and wait until the data's buffers are full
             self._seconds += seconds
             self._waited += waited
-            self._all += steps, seconds, waited
-        return self._figures(steps, seconds, waited)
+            self._all += examples, seconds, waited
+        return self._figures(examples, seconds, waited)
 
     def overall(self) -> dict[str, float]:
         """Returns the figures of all steps so far but those of the first report, if there are any.
@@ -91,8 +88,8 @@ class Throughput:
         """
         return self._figures(*self._all.tolist()) if self._all[0] else {}
 
-    def _figures(self, steps: float, seconds: float, waited: float) -> dict[str, float]:
-        rate = steps * self._batch_size / seconds
+    def _figures(self, examples: float, seconds: float, waited: float) -> dict[str, float]:
+        rate = examples / seconds
         found = {
             "examples_per_second": rate,
             "tokens_per_second": rate * self._tokens,

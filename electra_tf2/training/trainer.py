@@ -53,6 +53,8 @@ class TrainingRun:
         totals: steps done -> further figures of all of them, which go into reports and into the
             state of checkpoints.
         shown: names of the figures that a progress line shows.
+        ramps: name -> (steps done -> value) of the objective's settings that change from step to
+            step; with any, it has to be a `RampedObjective`. Reports have the last step's values.
         identity: what is trained on what, JSON values by name for the state of checkpoints. Whoever
             resumes the run compares them.
     """
@@ -68,6 +70,7 @@ class TrainingRun:
     workers: Workers = dataclasses.field(default_factory=Workers)
     totals: Callable[[int], Mapping[str, float]] | None = None
     shown: Collection[str] = ("loss",)
+    ramps: Mapping[str, Schedule] = dataclasses.field(default_factory=dict)
     identity: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
@@ -178,16 +181,17 @@ class Trainer:
         self.skipped = 0
         self.late_signal: int | None = None
         self._ends_early = False
+        self._examples_reported = 0
         self._saver = BackgroundSaver(run.store)
         settings = run.settings
         self._environment = describe_environment(run.strategy, jit_compile=settings.jit_compile)
-        if earlier is not None and earlier.run.schedule == run.schedule:
+        same = earlier and earlier.run.schedule == run.schedule and earlier.run.ramps == run.ramps
+        if earlier is not None and same:
             self._loop, self._is_compiled = earlier._loop, earlier._is_compiled
         else:
             self._loop, self._is_compiled = _make_loop(run), False
         self._throughput = Throughput(
             replicas=run.strategy.num_replicas_in_sync,
-            batch_size=settings.global_batch_size,
             tokens_per_example=settings.tokens_per_example,
             flops_per_example=settings.flops_per_example,
             precision=settings.precision,
@@ -221,6 +225,11 @@ class Trainer:
         """The figures of `Throughput.overall`; none if this trainer has made few steps or none."""
         return self._throughput.overall()
 
+    @property
+    def batch_size(self) -> int:
+        """Examples of the next step, over all replicas."""
+        return self.run.settings.batch_size(self.step)
+
     def save(self) -> str | None:
         """Writes a checkpoint of the present step; returns its folder once it is on the disk."""
         self._begin_save()
@@ -232,7 +241,8 @@ class Trainer:
         It ends earlier if the hook `evaluate` asks for it, on all workers alike.
 
         Args:
-            make_dataset: (position in examples, input context) -> the data from there on.
+            make_dataset: (position in examples, input context) -> the data from there on, in
+                batches of `batch_size`.
             hooks: what is called on the way.
 
         Raises:
@@ -243,11 +253,8 @@ class Trainer:
         settings, summarize = self.run.settings, self.run.objective.summarize
         if self._is_done():
             return
-        position = self.examples_seen
-        with _explained(hooks):  # finding a position may read the data
-            iterator = distributed_iterator(
-                self.run.strategy, lambda context: make_dataset(position, context)
-            )
+        iterator, batch_size = self._open_data(make_dataset, hooks), self.batch_size
+        self._examples_reported = self.examples_seen
         average = Average(summarize)
         with (
             StopRequest() as stop,
@@ -256,6 +263,9 @@ class Trainer:
         ):
             n_steps = 1
             while not self._is_done():
+                if self.batch_size != batch_size:
+                    iterator, batch_size = self._open_data(make_dataset, hooks), self.batch_size
+                    self._is_compiled = False  # for batches of this size
                 sums, seconds = self._call(iterator, n_steps, hooks, progress)
                 seconds_per_step = seconds / n_steps
                 self.run.workers.on_chief(self._saver.check)
@@ -268,6 +278,14 @@ class Trainer:
                     self._ends_early = hooks.evaluate() is True
                 self._save_if_due(stop)
                 n_steps = self._agreed_steps(seconds_per_step)
+
+    def _open_data(self, make_dataset: MakeDataset, hooks: Hooks) -> Iterator:
+        """Opens the data at the present position."""
+        position = self.examples_seen
+        with _explained(hooks):  # finding a position may read the data
+            return distributed_iterator(
+                self.run.strategy, lambda context: make_dataset(position, context)
+            )
 
     def _is_done(self) -> bool:
         return self._ends_early or self.step >= self.run.settings.num_train_steps
@@ -333,7 +351,7 @@ class Trainer:
 
     def _account(self, sums: StepSums, hooks: Hooks) -> None:
         """Advances the position, or stops at a result that is not finite."""
-        steps, batch_size = int(sums.steps), self.run.settings.global_batch_size
+        steps, batch_size = int(sums.steps), self.batch_size
         if sums.last.failed and self.run.settings.on_nonfinite == "stop":
             position = self.examples_seen + (steps - 1) * batch_size
             place = f", {hooks.locate(position)}" if hooks.locate else ""
@@ -373,10 +391,15 @@ class Trainer:
     def _figures(self, average: Average, sums: StepSums) -> dict[str, float]:
         figures = average.figures()
         figures["learning_rate"] = float(self.run.schedule(self.step))
+        figures |= {name: float(ramp(self.step - 1)) for name, ramp in self.run.ramps.items()}
+        if self.run.settings.batch_sizes:
+            figures["train_batch_size"] = self.run.settings.batch_size(self.step - 1)
         figures["gradient_norm"] = float(sums.last.gradient_norm)
         if self.run.optimizer.loss_scale is not None:
             figures["loss_scale"] = float(sums.last.loss_scale)
-        figures |= self._throughput.figures(average.steps, average.seconds, average.waited)
+        examples = self.examples_seen - self._examples_reported
+        self._examples_reported = self.examples_seen
+        figures |= self._throughput.figures(examples, average.seconds, average.waited)
         if self.skipped:
             figures["skipped_updates"] = self.skipped
         return {**figures, **self._totals()}
@@ -385,7 +408,7 @@ class Trainer:
         return {
             "examples_seen": self.examples_seen,
             "seed": self.run.settings.seed,
-            "global_batch_size": self.run.settings.global_batch_size,
+            "global_batch_size": self.run.settings.batch_size(self.step - 1),
             "skipped_updates": self.skipped,
             **self._totals(),
             "environment": self._environment,
@@ -409,6 +432,7 @@ def _make_loop(run: TrainingRun) -> StepLoop:
         run.strategy,
         step.train,
         run.schedule,
+        run.ramps,
         stop_at_nonfinite=settings.on_nonfinite == "stop",
         jit_compile=settings.jit_compile,
     )

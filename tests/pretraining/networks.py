@@ -80,13 +80,13 @@ def convolution_discriminator(embedding):
 class Engine:
     """The project's training engine over an objective and the toy language."""
 
-    def __init__(self, objective, n_steps, seed=0):
+    def __init__(self, objective, n_steps, seed=0, ramps=None):
         strategy = make_strategy("one_device")
         self.objective = objective
         self.optimizer = AdamW(strategy, objective.named_variables(), OptimizerSettings())
         schedule = PolynomialDecay(LEARNING_RATE, num_train_steps=10 * n_steps)
         step = ReplicaStep(objective, self.optimizer)
-        self._loop = StepLoop(strategy, step.train, schedule, stop_at_nonfinite=True)
+        self._loop = StepLoop(strategy, step.train, schedule, ramps, stop_at_nonfinite=True)
         self._seed = seed
         self.rows = counting_rows(n_steps)
 
@@ -99,6 +99,11 @@ class Engine:
         average = Average(self.objective.summarize)
         average.add(tf.nest.map_structure(lambda t: t.numpy(), window), 1.0)
         return average.figures()
+
+    @property
+    def traces(self):
+        """How often the loop was made into a program."""
+        return self._loop._many_steps.experimental_get_tracing_count()
 
     def state(self):
         """All weights and slots."""

@@ -7,7 +7,6 @@ import signal
 import pytest
 
 from electra_tf2.errors import UserError
-from electra_tf2.training.checkpoints import CheckpointStore
 from tests.faults.watched_runs import wait_for_step
 from tests.pretraining import tiny
 
@@ -21,20 +20,6 @@ STABLE = tiny.UNIFORM | {
     "log_every_steps": 1,
 }
 DECAY = STABLE | {"lr_decay_steps": 3, "num_train_steps": 7}
-
-
-def newest(data_dir, name):
-    store = CheckpointStore(str(data_dir / "models" / name))
-    return store.load(store.latest())
-
-
-def assert_same_end(data_dir, name, other):
-    found, expected = newest(data_dir, name), newest(data_dir, other)
-    assert found.step == expected.step and found.state == expected.state
-    for these, those in ((found.weights, expected.weights), (found.optimizer, expected.optimizer)):
-        assert these.keys() == those.keys()
-        for variable, array in those.items():
-            assert these[variable].tobytes() == array.tobytes(), variable
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +39,7 @@ def stable(tiny_data):
 def test_a_branch_is_the_run_that_had_begun_to_decay_there(straight, stable):
     _, shown = tiny.pretrain_here(straight, "branch", branch_from=stable, **DECAY)
     assert f"Branching off at step 4 from {stable}" in shown
-    assert_same_end(straight, "branch", "straight")
+    tiny.assert_same_end(straight, "branch", "straight")
     ours, theirs = (tiny.lines(straight / "models" / name) for name in ("branch", "straight"))
     names = ("step", "loss", "learning_rate", "pfs_days")
     rows = [[[line[name] for name in names] for line in log] for log in (ours, theirs[4:])]
@@ -73,7 +58,7 @@ def test_more_steps_from_the_stable_part_in_the_same_folder(straight, stable):
     shutil.copytree(straight / "models" / "stable", straight / "models" / "longer")
     _, shown = tiny.pretrain_here(straight, "longer", **DECAY)
     assert "Resuming at step 4" in shown and "Warning: the learning rate" not in shown
-    assert_same_end(straight, "longer", "straight")
+    tiny.assert_same_end(straight, "longer", "straight")
 
 
 @pytest.mark.slow
@@ -91,7 +76,7 @@ def test_a_branch_that_is_killed_goes_on(tiny_data, stable):
     code, shown = tiny.run(tiny_data, "killed", branch_from=stable, **long)
     begun += re.findall(r"Training from step (\d+)", shown)
     assert code == 0 and begun == ["4", "4", "30"]
-    assert_same_end(tiny_data, "killed", "undisturbed_branch")
+    tiny.assert_same_end(tiny_data, "killed", "undisturbed_branch")
 
 
 REFUSED = {

@@ -6,7 +6,7 @@ from configure_pretraining import PretrainingConfig
 from electra_tf2.pretraining.resume_rules import changed_on_resume, decay_warning
 
 
-def wsd(steps=100, decay=20, **hparams):
+def wsd(steps=100, decay: int | None = 20, **hparams):
     given = {"num_train_steps": steps, "lr_decay_steps": decay, "num_warmup_steps": 5}
     return PretrainingConfig("m", "/d", lr_schedule="wsd", **given | hparams).to_dict()
 

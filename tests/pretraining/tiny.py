@@ -127,3 +127,21 @@ def pretrain_here(data_dir, name="model", **hparams):
     with contextlib.redirect_stderr(io.StringIO()) as shown:
         figures = pretrain(configure(data_dir, name, **hparams))
     return figures, shown.getvalue()
+
+
+def newest(data_dir, name):
+    """The newest checkpoint of a model."""
+    from electra_tf2.training.checkpoints import CheckpointStore
+
+    store = CheckpointStore(str(data_dir / "models" / name))
+    return store.load(str(store.latest()))
+
+
+def assert_same_end(data_dir, name, other):
+    """Asserts that two models ended with the same step, state, weights and slots, bit for bit."""
+    found, expected = newest(data_dir, name), newest(data_dir, other)
+    assert found.step == expected.step and found.state == expected.state
+    for these, those in ((found.weights, expected.weights), (found.optimizer, expected.optimizer)):
+        assert these.keys() == those.keys()
+        for variable, array in those.items():
+            assert these[variable].tobytes() == array.tobytes(), variable

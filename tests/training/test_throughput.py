@@ -9,7 +9,7 @@ from electra_tf2.training.throughput import Throughput, listed_peak, peak_memory
 
 
 def make(**options):
-    settings = {"replicas": 2, "batch_size": 8, "tokens_per_example": 16.0}
+    settings = {"replicas": 2, "tokens_per_example": 16.0}
     settings |= {"flops_per_example": 0.0, "precision": "bfloat16"}
     return Throughput(**settings | options)
 
@@ -34,7 +34,7 @@ def test_listed_peaks(name, precision, tflops):
 
 
 def test_figures():
-    figures = make().figures(steps=10, seconds=2.0, waited=0.5)
+    figures = make().figures(examples=80, seconds=2.0, waited=0.5)
     assert figures["examples_per_second"] == 40.0
     assert figures["tokens_per_second"] == 640.0
     assert figures["input_wait"] == 0.25
@@ -44,17 +44,17 @@ def test_figures():
 
 def test_the_whole_training_without_its_first_report():
     speed = make()
-    speed.figures(steps=10, seconds=100.0, waited=90.0)
+    speed.figures(examples=80, seconds=100.0, waited=90.0)
     assert speed.overall() == {}
-    speed.figures(steps=10, seconds=2.0, waited=0.5)
-    speed.figures(steps=30, seconds=2.0, waited=0.0)
+    speed.figures(examples=80, seconds=2.0, waited=0.5)
+    speed.figures(examples=240, seconds=2.0, waited=0.0)
     assert speed.overall()["examples_per_second"] == 80.0
     assert speed.overall()["input_wait"] == 0.125
 
 
 def test_model_flop_utilization(monkeypatch):
     monkeypatch.setattr(throughput, "peak_of_devices", lambda replicas, precision: replicas * 1e12)
-    figures = make(flops_per_example=1e10).figures(steps=10, seconds=2.0, waited=0.0)
+    figures = make(flops_per_example=1e10).figures(examples=80, seconds=2.0, waited=0.0)
     assert figures["mfu"] == pytest.approx(40 * 1e10 / 2e12)
 
 
@@ -69,7 +69,7 @@ def warnings(*reports):
     speed = make()
     found = []
     for seconds, share in reports:
-        speed.figures(10, seconds, seconds * share)
+        speed.figures(80, seconds, seconds * share)
         found.append(speed.warning())
     return found
 
