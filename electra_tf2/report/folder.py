@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -112,7 +113,9 @@ def seconds_of(folder: PretrainedFolder) -> float:
     if folder.config is None:
         return 0.0
     phases = list(tokens_by_phase(folder.config, folder.step))
-    seconds, before = 0.0, 0
+    # A branch's own steps begin where it left the other run.
+    branched = re.search(r"step-(\d+)/?$", folder.config.branch_from or "")
+    seconds, before = 0.0, int(branched[1]) if branched else 0
     for report in folder.reports:
         rate = report.get("tokens_per_second")
         if report["split"] == "train" and rate and phases:

@@ -95,15 +95,17 @@ def test_documents_and_phases(tmp_path):
     tiny.write_data(tmp_path, records="documents", length=None, flags=flags)
     given = HPARAMS | {"segmentation": "dynamic", "eval_tfrecords": None}
     given |= {"pretrain_tfrecords": f"{tmp_path}/documents/{tiny.GLOB}", "mask_prob": 0.15}
-    first, second = {"num_train_steps": 5}, {"num_train_steps": 4, "mask_prob": RAMPS["mask_prob"]}
-    second["train_batch_size"] = [[0, 8], [2, 4]]
-    del given["num_train_steps"]
-    tiny.pretrain_here(tmp_path, "whole", **given, phases=[first, second])
-    for steps in (4, 5):
-        tiny.pretrain_here(tmp_path, "parts", **given, phases=[first | {"num_train_steps": steps}])
-    for steps in (1, 4):
-        last = second | {"num_train_steps": steps}
-        tiny.pretrain_here(tmp_path, "parts", **given, phases=[first, last])
+    second = {"mask_prob": RAMPS["mask_prob"], "train_batch_size": [[0, 8], [2, 4]]}
+
+    def train(name, *steps):
+        phases = [own | {"num_train_steps": n} for own, n in zip(({}, second), steps, strict=False)]
+        tiny.pretrain_here(
+            tmp_path, name, **given | {"phases": phases, "num_train_steps": sum(steps)}
+        )
+
+    train("whole", 5, 4)
+    for steps in ((4,), (5,), (5, 1), (5, 4)):
+        train("parts", *steps)
     assert log(tmp_path, "parts") == log(tmp_path, "whole")
     lines = log(tmp_path, "whole")
     assert [line["train_batch_size"] for line in lines] == [4, 4, 4, 8, 8, 8, 8, 4, 4]
