@@ -2,6 +2,7 @@
 
 Set them with `run_pretraining.py --hparams`, as JSON or as name=value pairs. Names, defaults and
 meanings are those of the official ELECTRA program, so its JSON files can be used as they are.
+Some numbers may change over the run: [[step, value], …] is a ramp (docs/beyond_electra.md).
 """
 
 from __future__ import annotations

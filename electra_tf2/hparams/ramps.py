@@ -1,9 +1,9 @@
 """Hparams that may change over a run: a number, or a ramp [[step, value], …].
 
 `mask_prob`, `temperature`, `gen_weight` and `disc_weight` go from point to point in a straight
-line; `train_batch_size` jumps at each. Before the first point there is nothing, as its step is 0;
-after the last one the value stays. A point's step is a number of steps done: the value at 1000
-begins with the 1001st step.
+line; `train_batch_size` jumps at each. The first point is at step 0, and after the last one the
+value stays. A point's step is a number of steps done: the value at 1000 begins with the 1001st
+step.
 
 `electra_tf2.hparams.types` checks the points.
 """

@@ -94,9 +94,22 @@ def _spans(config_class: type[HParams], hparams: Mapping[str, Any]) -> list[_Spa
         if not isinstance(entry, dict) or not isinstance(entry.get(STEPS), int):
             return []
         last = first + entry[STEPS]
-        spans.append(_Span(first, last, {**hparams, **entry}))
+        own = {name: _in_run(value, first) for name, value in entry.items()}
+        spans.append(_Span(first, last, {**hparams, **own}))
         first = last
     return spans
+
+
+def _in_run(value: Any, first: int) -> Any:
+    """A phase's ramp by steps of the run: the same points beside `phases` mean other steps."""
+    if not isinstance(value, list):
+        return value
+    return [
+        [first + point[0], *point[1:]]
+        if isinstance(point, list) and point and isinstance(point[0], int)
+        else point
+        for point in value
+    ]
 
 
 def decay_warning(

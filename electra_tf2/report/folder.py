@@ -94,7 +94,7 @@ def open_folder(model_dir: str, make_config: type[PretrainingConfig]) -> Pretrai
 def tokens_by_phase(config: PretrainingConfig, step: int) -> Iterator[tuple[int, int, int]]:
     """Yields the last step, the tokens a step and all tokens of what has begun.
 
-    That are phases, and their parts where the batch has a ramp.
+    A phase whose batch has a ramp is divided into parts.
 
     Args:
         config: gives the phases.

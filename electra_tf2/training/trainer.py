@@ -265,7 +265,7 @@ class Trainer:
             while not self._is_done():
                 if self.batch_size != batch_size:
                     iterator, batch_size = self._open_data(make_dataset, hooks), self.batch_size
-                    self._is_compiled = False  # for batches of this size
+                    self._is_compiled, n_steps = False, 1  # for batches of this size
                 sums, seconds = self._call(iterator, n_steps, hooks, progress)
                 seconds_per_step = seconds / n_steps
                 self.run.workers.on_chief(self._saver.check)

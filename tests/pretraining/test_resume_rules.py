@@ -50,6 +50,23 @@ def test_a_phase_has_a_decay_of_its_own():
     assert same(111) == [("phase 2: lr_decay_steps", 20, 40)]
 
 
+def test_a_ramp_that_moves_into_a_phase_is_another():
+    """Its steps count from the start of that phase."""
+    ramp = {"mask_prob": [[0, 0.3], [9, 0.2]]}
+    steps = {"num_train_steps": 50}
+    first, second = (
+        PretrainingConfig("m", "/d", num_warmup_steps=5, phases=phases, **beside).to_dict()
+        for phases, beside in (([steps | ramp, steps], {}), ([steps, steps | ramp], {}))
+    )
+    beside = PretrainingConfig(
+        "m", "/d", num_warmup_steps=5, phases=[steps, steps], **ramp
+    ).to_dict()
+    names = lambda *runs: [name for name, *_ in changed_on_resume(PretrainingConfig, *runs)]  # noqa: E731
+    assert names(beside, first, 40) == []
+    assert names(beside, first, 60) == ["phase 2: mask_prob"]
+    assert names(beside, second, 60) == ["phase 1: mask_prob", "phase 2: mask_prob"]
+
+
 @pytest.mark.parametrize("new, step, warns", [(150, 80, 0), (150, 81, 1), (100, 90, 0)])
 def test_a_rate_that_rises_again_is_said(new, step, warns):
     warning = decay_warning(PretrainingConfig, wsd(), wsd(new), step)
