@@ -165,7 +165,7 @@ def test_a_masked_lm_has_ramps_too():
 
 
 def test_one_program_serves_all_values():
-    """Each step is weighed by its own; a ramp that does not rise gives the numbers of the number."""
+    """Each step is weighed by its own; a flat ramp gives the numbers of the number."""
     objective = detection(networks.embedding_layer())
     plain = networks.Engine(objective, 4)
     start, first = plain.state(), plain.run(0, 1)
