@@ -74,6 +74,7 @@ class PretrainingConfig(HParams):
     gen_weight: NonNegativeFloat | Ramp = 1.0  # weight of the generator's (masked LM) loss
     disc_weight: NonNegativeFloat | Ramp = 50.0  # weight of the discriminator's loss
     mask_prob: MaskProbability | Ramp = 0.15  # share of the tokens to mask out and replace
+    # a ramp goes from point to point while training, see docs/beyond_electra.md
     mask_with_replacement: bool = False  # draw positions as the official program does, some twice
     masking: Literal["token", "whole_word", "span"] = "token"  # what is hidden at a time: a token,
     # all pieces of a word, or one to ten words in a row (docs/beyond_electra.md)
@@ -87,7 +88,7 @@ class PretrainingConfig(HParams):
     lr_decay_power: PositiveFloat = 1.0  # power of the polynomial decay; 1: linear
     lr_decay_steps: NonNegativeInt | None = None  # of wsd; null: a tenth of the steps; 0: no decay
     lr_decay_shape: Literal["1-sqrt", "linear"] = "1-sqrt"  # of the decay of wsd
-    num_warmup_steps: NonNegativeInt = 10000  # linear warm-up, a factor on the decay; 0: none
+    num_warmup_steps: NonNegativeInt = 10000  # linear warm-up, a factor on a polynomial; 0: none
     weight_decay_rate: NonNegativeFloat = 0.01  # not for LayerNorm and biases
     adam_beta_1: ProbabilityBelowOne = 0.9  # decay of the first moment
     adam_beta_2: ProbabilityBelowOne = 0.999  # decay of the second moment

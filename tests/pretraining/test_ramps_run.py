@@ -113,6 +113,28 @@ def test_documents_and_phases(tmp_path):
     assert [line["mask_prob"] for line in lines[5:]] == pytest.approx([0.3, 0.25, 0.2, 0.15])
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "devices, changed",
+    [("2", {"distribution": "mirrored"}), ("1", {"gradient_accumulation_steps": 2})],
+    ids=["replicas", "micro-batches"],
+)
+def test_divided_batches_give_the_same_losses(tiny_data, devices, changed):
+    """Without dropout, which differs between the parts of a batch."""
+    network = tiny.NETWORK | {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    given = HPARAMS | {"model_hparam_overrides": network}
+    if not (tiny_data / "models" / "undivided").exists():
+        tiny.pretrain_here(tiny_data, "undivided", **given)
+    name, script = f"divided_{devices}", tiny.ROOT / "tests" / "on_devices.py"
+    env = {"VIRTUAL_DEVICES": devices}
+    code, shown = tiny.run(tiny_data, name, script=script, env=env, **given | changed)
+    assert code == 0, shown
+    found, expected = (
+        [line["loss"] for line in log(tiny_data, own)] for own in (name, "undivided")
+    )
+    assert found == pytest.approx(expected, rel=1e-5)
+
+
 def test_every_size_has_to_divide_over_the_replicas():
     config = tiny.configure("/d", **HPARAMS | {"train_batch_size": [[0, 6], [3, 8]]})
     with pytest.raises(UserError) as info:

@@ -9,7 +9,9 @@ import pytest
 
 import report
 import run_pretraining
+from configure_pretraining import PretrainingConfig
 from electra_tf2.errors import UserError
+from electra_tf2.report.folder import open_folder, seconds_of
 from finetune.report.write import reported, write_report
 from tests.older_folders.test_version_0_1_0 import ARCHIVE
 from tests.pretraining import tiny
@@ -34,6 +36,18 @@ def test_a_stopped_run_that_was_not_evaluated(data_dir):
     assert "Not evaluated" in page.text["curves"]
     assert "Examples of text it was trained on" in page.text["discriminator"]
     assert "finetuning" not in page.text and "None are kept" in page.text["warnings"]
+
+
+def test_a_branch_with_ramps(data_dir):
+    ramps = {"train_batch_size": [[0, 4], [3, 8]], "mask_prob": [[0, 0.3], [5, 0.1]]}
+    ramps["disc_weight"] = [[0, 20.0], [9, 60.0]]
+    origin = "/model/checkpoints/step-00000002"
+    model_dir = write_pretrained(data_dir, branch_from=origin, **ramps)
+    shown = read(model_dir).text["training"]
+    for part in ("6 steps of 4 to 8 examples", "30% to 10% of the tokens", "20 to 60", origin):
+        assert part in shown
+    # Four steps of its own, up to 8 x 32 tokens each, at 4096 tokens a second.
+    assert seconds_of(open_folder(str(model_dir), PretrainingConfig)) == pytest.approx(0.25)
 
 
 def test_records_that_are_gone(data_dir):
