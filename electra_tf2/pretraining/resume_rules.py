@@ -115,7 +115,7 @@ def _in_run(value: Any, first: int) -> Any:
 def decay_warning(
     config_class: type[HParams], old: Mapping[str, Any], new: Mapping[str, Any], step: int
 ) -> str | None:
-    """Warns of a run of "wsd" that goes on after its learning rate began to decay.
+    """Warns of a run of "wsd" whose length changes in the middle of its decay.
 
     Args:
         config_class, old, new, step: as in `changed_on_resume`.
@@ -125,11 +125,19 @@ def decay_warning(
     """
     pairs = zip(_spans(config_class, old), _spans(config_class, new), strict=False)
     for span, theirs in pairs:
-        begun = theirs.first < step and theirs.hparams.get("lr_schedule") == "wsd"
-        if begun and span.last != theirs.last and span.decay_start < step < theirs.last:
+        going_on = theirs.first < step < theirs.last and span.last != theirs.last
+        if not going_on or theirs.hparams.get("lr_schedule") != "wsd":
+            continue
+        if span.decay_start < step:
             return (
-                f"the learning rate has decayed since step {span.decay_start:.0f}, and the longer "
-                "run raises it again. To go on as if it had not, set branch_from to a checkpoint "
-                "of that step or before."
+                f"the learning rate has decayed since step {span.decay_start:.0f}, and changes its "
+                "course with num_train_steps. To go on as if it had not, set branch_from to a "
+                "checkpoint of that step or before."
+            )
+        if theirs.decay_start < step:
+            return (
+                f"the learning rate drops to the middle of a decay from step "
+                f"{theirs.decay_start:.0f} on. For a whole decay set num_train_steps to "
+                f"{step + theirs.last - theirs.decay_start:.0f} or more, or lower lr_decay_steps."
             )
     return None
