@@ -137,7 +137,7 @@ def decay_warning(
         if theirs.decay_start < step:
             return (
                 f"the learning rate drops to the middle of a decay from step "
-                f"{theirs.decay_start:.0f} on. For a whole decay set num_train_steps to "
-                f"{step + theirs.last - theirs.decay_start:.0f} or more, or lower lr_decay_steps."
+                f"{theirs.decay_start:.0f} on. For a whole decay set lr_decay_steps to "
+                f"{theirs.last - step} or less, or raise num_train_steps."
             )
     return None

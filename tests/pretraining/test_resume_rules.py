@@ -74,9 +74,13 @@ def test_a_ramp_that_moves_into_a_phase_is_another():
         (150, 81, "since step 80"),
         (100, 90, None),
         (80, 60, None),
-        (80, 61, "num_train_steps to 81 "),
+        (80, 61, "lr_decay_steps to 19 or less"),
     ],
 )
 def test_a_decay_that_is_not_whole_is_said(new, step, warning):
     found = decay_warning(PretrainingConfig, wsd(), wsd(new), step)
     assert (found is None) if warning is None else warning in str(found)
+    if step == 61:  # what it advises
+        shorter = wsd(80, 19)
+        assert changed_on_resume(PretrainingConfig, wsd(), shorter, step) == []
+        assert decay_warning(PretrainingConfig, wsd(), shorter, step) is None
