@@ -11,7 +11,6 @@ from typing import Any, NoReturn
 
 from electra_tf2 import cli
 from electra_tf2.errors import UserError
-from electra_tf2.text.wordpiece import MAX_WORD_CHARACTERS
 
 CORPUS_FORMAT = """\
 The corpus is a folder of text files:
@@ -92,7 +91,7 @@ def add_build_flags(parser: argparse.ArgumentParser) -> None:
         default=1,
         help="processes that tokenize (default: 1); the result is the same for any number",
     )
-    _add_casing_flags(parser, are_taken=True)
+    _add_casing_flags(parser, where="of the vocabulary")
     parser.add_argument("--seed", type=int, default=0, help="seed of the random draws (default: 0)")
     parser.add_argument(
         "--num-out-files", type=int, default=1000, help="number of shards (default: 1000)"
@@ -196,6 +195,15 @@ docs/languages.md.
 For example:
 
     build_vocabulary.py --corpus-dir text --output-file data/vocab.txt --vocab-size 8000
+
+--extend adds pieces to a vocabulary that a model has: the old ones keep their lines, and so their
+ids, and the new ones, learned from the words that the old ones cut up, follow. The casing is the
+old vocabulary's, and --vocab-size the number of all pieces. grow_model.py then gives the model the
+new pieces:
+
+    build_vocabulary.py --extend bert/vocab.txt --corpus-dir law --output-file law_vocab.txt \\
+        --vocab-size 34000
+    grow_model.py --model-dir electra_small --new-pieces law_vocab.txt --output law_model
 """
 
 
@@ -215,7 +223,12 @@ def add_vocabulary_flags(parser: argparse.ArgumentParser) -> None:
         default=30522,
         help="number of pieces, special tokens included (default: 30522, the size of BERT's)",
     )
-    _add_casing_flags(parser, are_taken=False)
+    parser.add_argument(
+        "--extend",
+        metavar="OLD_VOCAB",
+        help="keep the pieces of this vocabulary and learn others in addition (default: none)",
+    )
+    _add_casing_flags(parser, where="of --extend")
     parser.add_argument(
         "--min-frequency",
         type=int,
@@ -228,7 +241,8 @@ def add_vocabulary_flags(parser: argparse.ArgumentParser) -> None:
         default=None,
         help="keep at most this many different characters, the most frequent ones; a word with "
         "another one becomes [UNK] (default: as many as cover 99.98 %% of the text, at least an "
-        "eighth of --vocab-size, 64 to 1000, as far as they fit)",
+        "eighth of --vocab-size, 64 to 1000, as far as they fit). With --extend: only these become "
+        "new pieces",
     )
     parser.add_argument(
         "--max-bytes",
@@ -249,15 +263,14 @@ def _add_as_plain_text(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_casing_flags(parser: argparse.ArgumentParser, *, are_taken: bool) -> None:
-    """Adds the settings of a `Casing`.
+def _add_casing_flags(parser: argparse.ArgumentParser, *, where: str) -> None:
+    """Adds the settings of a `Casing`; None for those that are not given.
 
     Args:
         parser: gets them.
-        are_taken: whether those that are not given are taken from the vocabulary's files.
+        where: which files say otherwise, for the help.
     """
-    default = None if are_taken else True
-    unless = ", unless a file of the vocabulary says otherwise" if are_taken else ""
+    unless = f", unless a file {where} says otherwise"
     for name, field, what in (
         ("lower-case", "do_lower_case", "lower-case the text"),
         ("strip-accents", "strip_accents", "remove accents where text is lower-cased"),
@@ -266,16 +279,15 @@ def _add_casing_flags(parser: argparse.ArgumentParser, *, are_taken: bool) -> No
             f"--do-{name}",
             dest=field,
             action="store_true",
-            default=default,
+            default=None,
             help=f"{what} (default{unless})",
         )
         parser.add_argument(
-            f"--no-{name}", dest=field, action="store_false", default=default, help=f"do not {what}"
+            f"--no-{name}", dest=field, action="store_false", default=None, help=f"do not {what}"
         )
     parser.add_argument(
         "--max-word-characters",
         type=int,
-        default=None if are_taken else MAX_WORD_CHARACTERS,
         help="longest word that is split into pieces; a longer one is one [UNK] (default: 200, as "
         f"BERT has it{unless}; 1000000 for DNA, proteins and scripts without spaces). Training, "
         "fine-tuning and exports take it from the data",

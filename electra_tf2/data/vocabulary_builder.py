@@ -6,7 +6,7 @@ import dataclasses
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import BinaryIO
 
 from electra_tf2 import files
@@ -21,11 +21,17 @@ from electra_tf2.data.corpus import (
 )
 from electra_tf2.errors import UserError
 from electra_tf2.outputs import check_output_paths, output_errors_explained
-from electra_tf2.text.casing_files import ENDING, as_flag, casing_file_content
+from electra_tf2.text.casing_files import (
+    ENDING,
+    as_flag,
+    casing_file_content,
+    settle_casing,
+)
 from electra_tf2.text.casing_fit import inspect_text, text_advice
-from electra_tf2.text.normalization import Casing
+from electra_tf2.text.normalization import UNCASED, Casing
 from electra_tf2.text.plain_text import HEAD_BYTES, check_plain_text
-from electra_tf2.text.vocabulary import SPECIAL_TOKENS, Vocabulary
+from electra_tf2.text.vocabulary import SPECIAL_TOKENS, Vocabulary, load_vocabulary
+from electra_tf2.text.vocabulary_extension import extend_vocabulary
 from electra_tf2.text.vocabulary_training import (
     MANY_UNKNOWN,
     TrainedVocabulary,
@@ -42,8 +48,10 @@ class VocabularyConfig:
     Attributes:
         corpus_dir: folder of text files (those in subfolders too).
         output_file: where the vocabulary goes.
-        vocab_size: number of pieces, special tokens included.
-        do_lower_case: whether text is lower-cased.
+        vocab_size: number of pieces, special tokens and those of `extend` included.
+        extend: path of a vocabulary whose pieces are kept, in front; None: all are learned.
+        do_lower_case: whether text is lower-cased; None, as for the next two: as the files of
+            `extend` say, or else as `UNCASED`.
         strip_accents: whether accents are removed (only when lower-casing).
         max_word_characters: characters of the longest word that pieces are learned from.
         min_frequency: characters and pairs that occur less often make no piece.
@@ -56,9 +64,10 @@ class VocabularyConfig:
     corpus_dir: str
     output_file: str
     vocab_size: int = 30522
-    do_lower_case: bool = True
-    strip_accents: bool = True
-    max_word_characters: int = MAX_WORD_CHARACTERS
+    extend: str | None = None
+    do_lower_case: bool | None = None
+    strip_accents: bool | None = None
+    max_word_characters: int | None = None
     min_frequency: int = 2
     limit_alphabet: int | None = None
     max_bytes: int = 1_000_000_000
@@ -79,30 +88,70 @@ def build_vocabulary(config: VocabularyConfig) -> Vocabulary:
 
     Raises:
         UserError: a value is out of range, the output file already exists, the corpus is empty or
-            not UTF-8, or it doesn't give a vocabulary of this size. Nothing is written then.
+            not UTF-8, it doesn't give a vocabulary of this size, or the one to extend can't be
+            read. Nothing is written then.
     """
     _check(config)
+    old = load_vocabulary(config.extend) if config.extend else None
+    casing = _casing(config, old)
+    check_word_limit(casing)
     corpus, hidden = find_files(config.corpus_dir, "--corpus-dir")
     total = sum(file.size for file in corpus)
     skipped = f" ({hidden} hidden entries left out)" if hidden else ""
     say(f"Corpus: {len(corpus)} files, {total / 1e6:.1f} MB{skipped}")
-    casing = Casing.from_hparams(config)
     sample = inspect_text(sample_text(corpus, as_plain_text=config.as_plain_text))
     for advice in text_advice(sample, casing, as_flag):
         say(f"warning: {advice}")
-    words = _count_words(config, corpus, total)
-    say(f"Learning {config.vocab_size} pieces from {len(words)} different words")
-    trained = train_vocabulary(
-        words,
-        config.vocab_size,
-        min_frequency=config.min_frequency,
-        limit_alphabet=config.limit_alphabet,
-        max_word_characters=config.max_word_characters,
-        show_progress=sys.stderr.isatty(),
+    words = _count_words(config, casing, corpus, total)
+    vocabulary, summary, warnings = _learn(config, casing, words, old)
+    _write(config.output_file, vocabulary, casing)
+    _print_summary(config, casing, vocabulary, summary)
+    say(*warnings)
+    return vocabulary
+
+
+def _casing(config: VocabularyConfig, old: Vocabulary | None) -> Casing:
+    given = {name: getattr(config, name) for name in UNCASED.settings()}
+    given = {name: value for name, value in given.items() if value is not None}
+    if old is not None and config.extend:
+        return settle_casing(given, config.extend, old, as_flag).casing
+    return Casing.from_settings(UNCASED.settings() | given)
+
+
+def _learn(
+    config: VocabularyConfig, casing: Casing, words: Mapping[str, int], old: Vocabulary | None
+) -> tuple[Vocabulary, list[str], list[str]]:
+    """Returns a new or an extended vocabulary, lines that say what it is like, and warnings."""
+    size, limit = config.vocab_size, casing.max_word_characters
+    options = {
+        "min_frequency": config.min_frequency,
+        "limit_alphabet": config.limit_alphabet,
+        "max_word_characters": limit,
+        "show_progress": sys.stderr.isatty(),
+    }
+    if old is None:
+        say(f"Learning {size} pieces from {len(words)} different words")
+        trained = train_vocabulary(words, size, **options)
+        unknown = trained.unknown_words / sum(words.values())
+        characters = f"{trained.alphabet_size} different characters"
+        return (
+            trained.vocabulary,
+            [f"{characters}. {unknown:.3%} of the words can't be spelled with them."],
+            _warnings(trained, limit),
+        )
+    say(f"Learning {size - len(old)} new pieces from {len(words)} different words")
+    extended = extend_vocabulary(words, old, size, **options)
+    return (
+        extended.vocabulary,
+        [
+            f"the {len(old)} of {config.extend} and {size - len(old)} new ones "
+            f"({extended.new_characters} new characters).",
+            f"A word of the text has {extended.pieces_after:.2f} pieces on average, before it had "
+            f"{extended.pieces_before:.2f}; {extended.unknown_after:.3%} of the words can't be "
+            f"spelled, before {extended.unknown_before:.3%}.",
+        ],
+        [],
     )
-    _write(config.output_file, trained.vocabulary, casing)
-    _print_summary(config, trained, sum(words.values()))
-    return trained.vocabulary
 
 
 def _write(path: str, vocabulary: Vocabulary, casing: Casing) -> None:
@@ -201,7 +250,6 @@ def _check(config: VocabularyConfig) -> None:
                 received=value,
                 remedy=f"Give at most {most}." if large else f"Give at least {least}.",
             )
-    check_word_limit(Casing.from_hparams(config))
     _check_output(config)
 
 
@@ -244,11 +292,11 @@ def _check_apart(config: VocabularyConfig) -> None:
 
 
 def _count_words(
-    config: VocabularyConfig, corpus: Sequence[CorpusFile], total: int
+    config: VocabularyConfig, casing: Casing, corpus: Sequence[CorpusFile], total: int
 ) -> dict[str, int]:
     if total > config.max_bytes:
         say(f"Reading an even sample of {config.max_bytes / 1e6:.1f} MB")
-    counter = WordCounter(Casing.from_hparams(config))
+    counter = WordCounter(casing)
     done = 0
     with Progress(
         min(total, config.max_bytes), description="Counting words", unit="byte"
@@ -268,28 +316,35 @@ def _count_words(
     return words
 
 
-def _print_summary(config: VocabularyConfig, trained: TrainedVocabulary, num_words: int) -> None:
-    settings = Casing.from_hparams(config).to_dict()
-    flags = " ".join(as_flag(name, value) for name, value in settings.items())
+def _print_summary(
+    config: VocabularyConfig, casing: Casing, vocabulary: Vocabulary, lines: list[str]
+) -> None:
+    flags = " ".join(as_flag(name, value) for name, value in casing.to_dict().items())
     if files.is_stream(config.output_file):  # which may be stdout, and has no file beside it
-        tell, casing = say, f"Give build_pretraining_dataset.py {flags}"
+        tell, taken = say, f"Give build_pretraining_dataset.py {flags}"
     else:
         tell = show
-        casing = f"build_pretraining_dataset.py takes {flags} from {config.output_file}{ENDING}"
+        taken = f"build_pretraining_dataset.py takes {flags} from {config.output_file}{ENDING}"
+    first, *more = lines
+    size = len(vocabulary)
     tell(
-        f"Wrote {config.output_file}: {len(trained.vocabulary)} pieces, "
-        f"{trained.alphabet_size} different characters. "
-        f"{trained.unknown_words / num_words:.3%} of the words can't be spelled with them.",
-        f"{casing}; give run_pretraining.py the hparam vocab_size = {len(trained.vocabulary)}.",
+        f"Wrote {config.output_file}: {size} pieces, {first}",
+        *more,
+        f"{taken}; give run_pretraining.py the hparam vocab_size = {size}.",
     )
+
+
+def _warnings(trained: TrainedVocabulary, limit: int) -> list[str]:
+    found = []
     if trained.unknown_characters - trained.overlong_characters > MANY_UNKNOWN:
-        say(
+        found.append(
             f"warning: {trained.unknown_characters:.1%} of the characters lie in words that can't "
             f"be spelled and become [UNK]. With {trained.advice} at most {MANY_UNKNOWN:.0%} do."
         )
     if trained.overlong_characters > MANY_UNKNOWN:
-        say(
+        found.append(
             f"warning: {trained.overlong_characters:.1%} of the characters lie in words of more "
-            f"than {config.max_word_characters:,} characters, which become [UNK]: put spaces into "
-            "them, or raise --max-word-characters (docs/languages.md)."
+            f"than {limit:,} characters, which become [UNK]: put spaces into them, or raise "
+            "--max-word-characters (docs/languages.md)."
         )
+    return found

@@ -111,6 +111,22 @@ def read_vocabulary_text(path: str) -> bytes:
 
 def parse_vocabulary(content: bytes, path: str) -> Vocabulary:
     """Checks the content of a vocabulary file; arguments and errors as in `load_vocabulary`."""
+    tokens = vocabulary_lines(content, path)
+    _check_special_tokens(tokens, path)
+    _check_unique(tokens, path)
+    return Vocabulary(tuple(tokens))
+
+
+def vocabulary_lines(content: bytes, path: str) -> list[str]:
+    """Returns the pieces in a file of one a line, special or not, with those that occur twice.
+
+    Args:
+        content: of the file.
+        path: for messages.
+
+    Raises:
+        UserError: it is not UTF-8 text, or its lines end as on an old Mac.
+    """
     lines = content.split(b"\n")
     if len(lines) == 1 and b"\r" in content.strip():
         file, new = shell_quoted(path), shell_quoted(f"{path}.new")
@@ -133,9 +149,7 @@ def parse_vocabulary(content: bytes, path: str) -> Vocabulary:
                 received=line[:40],
                 remedy="Save the file as UTF-8, one piece per line.",
             ) from error
-    _check_special_tokens(tokens, path)
-    _check_unique(tokens, path)
-    return Vocabulary(tuple(tokens))
+    return tokens
 
 
 def _piece(line: str) -> str:

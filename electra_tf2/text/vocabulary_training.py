@@ -116,17 +116,19 @@ def train_vocabulary(
     Raises:
         UserError: the text doesn't give that many pieces, or its characters alone give more.
     """
-    alphabet = _Alphabet(word_counts, max_word_characters)
+    alphabet = Alphabet(word_counts, max_word_characters)
     if not alphabet.words:
         raise _all_too_long(alphabet, max_word_characters)
     characters = alphabet.chosen(vocab_size, min_frequency, limit_alphabet)
     spelled = alphabet.spelled(characters)
-    pieces = _character_pieces(spelled)
+    pieces = character_pieces(spelled)
     reserved = [*SPECIAL_TOKENS, *pieces]
     if len(reserved) > vocab_size:
         received = f"{len(characters)} characters in {len(pieces)} pieces (alone and with ##)"
         raise _too_many_characters(alphabet, received, len(reserved), vocab_size, min_frequency)
-    tokens = _learn(_parts(spelled), vocab_size, min_frequency, reserved, show_progress)
+    tokens = learn_pieces(
+        parts_of_words(spelled), vocab_size, min_frequency, reserved, show_progress
+    )
     if len(tokens) < vocab_size:
         raise _too_few(alphabet, len(tokens), vocab_size, min_frequency, limit_alphabet)
     total = max(1, alphabet.total)
@@ -142,7 +144,7 @@ def train_vocabulary(
 
 
 def _too_many_characters(
-    alphabet: _Alphabet, received: str, needed: int, vocab_size: int, min_frequency: int
+    alphabet: Alphabet, received: str, needed: int, vocab_size: int, min_frequency: int
 ) -> UserError:
     """The error for a vocabulary that is too small for its `needed` reserved pieces."""
     fit = alphabet.fitting(vocab_size)
@@ -156,7 +158,7 @@ def _too_many_characters(
     )
 
 
-def _all_too_long(alphabet: _Alphabet, limit: int) -> UserError:
+def _all_too_long(alphabet: Alphabet, limit: int) -> UserError:
     return UserError(
         f"Every word of the text is longer than {limit} characters, and so unknown.",
         where="the corpus",
@@ -167,7 +169,7 @@ def _all_too_long(alphabet: _Alphabet, limit: int) -> UserError:
 
 
 def _too_few(
-    alphabet: _Alphabet, found: int, vocab_size: int, min_frequency: int, limit: int | None
+    alphabet: Alphabet, found: int, vocab_size: int, min_frequency: int, limit: int | None
 ) -> UserError:
     """The error for a text that gives too few pieces; what it advises was tried."""
 
@@ -175,11 +177,13 @@ def _too_few(
         size: int,
         frequency: int = min_frequency,
         limit: int | None = limit,
-        alphabet: _Alphabet = alphabet,
+        alphabet: Alphabet = alphabet,
     ) -> int:
         spelled = alphabet.spelled(alphabet.chosen(size, frequency, limit))
-        reserved = [*SPECIAL_TOKENS, *_character_pieces(spelled)]
-        return len(_learn(_parts(spelled), size, frequency, reserved, show_progress=False))
+        reserved = [*SPECIAL_TOKENS, *character_pieces(spelled)]
+        return len(
+            learn_pieces(parts_of_words(spelled), size, frequency, reserved, show_progress=False)
+        )
 
     # With fewer pieces the default alphabet may be smaller, and give fewer still.
     possible = found
@@ -201,7 +205,7 @@ def _too_few(
     )
 
 
-class _Alphabet:
+class Alphabet:
     """The characters of a text, the most frequent first, and which of them a vocabulary has.
 
     Args:
@@ -229,9 +233,9 @@ class _Alphabet:
         self.overlong = self.total - self._counts.total()
         self._ranked = sorted(self._counts, key=lambda char: (-self._counts[char], char))
 
-    def of_all_words(self) -> _Alphabet:
+    def of_all_words(self) -> Alphabet:
         """Returns that of the text with its long words."""
-        return _Alphabet(self._all_words, self.longest)
+        return Alphabet(self._all_words, self.longest)
 
     def chosen(self, vocab_size: int, min_frequency: int, limit: int | None) -> set[str]:
         """Returns the alphabet; arguments as in `train_vocabulary`."""
@@ -287,7 +291,7 @@ class _Alphabet:
         return " ".join(flags)
 
     def _num_pieces(self, characters: set[str]) -> int:
-        return len(SPECIAL_TOKENS) + len(_character_pieces(self.spelled(characters)))
+        return len(SPECIAL_TOKENS) + len(character_pieces(self.spelled(characters)))
 
     def _is_spelled(self, characters: set[str]) -> bool:
         return self.share_spelled(characters) >= 1 - MANY_UNKNOWN
@@ -303,7 +307,7 @@ class _Alphabet:
         return bisect.bisect_left(covered, COVERAGE * self._counts.total()) + 1
 
 
-def _parts(words: Mapping[str, int]) -> Mapping[str, int]:
+def parts_of_words(words: Mapping[str, int]) -> Mapping[str, int]:
     """Cuts very long words, all of whose letters would be gone through at each learned piece."""
     parts: collections.Counter[str] = collections.Counter()
     for word, count in words.items():
@@ -312,7 +316,7 @@ def _parts(words: Mapping[str, int]) -> Mapping[str, int]:
     return parts
 
 
-def _character_pieces(words: Mapping[str, int]) -> list[str]:
+def character_pieces(words: Mapping[str, int]) -> list[str]:
     """Every character alone, and with ## where it continues a word."""
     alone = {char for word in words for char in word}
     continuing = {CONTINUATION + char for word in words for char in word[1:]}
@@ -326,13 +330,26 @@ def _texts(words: Mapping[str, int]) -> Iterator[str]:
             yield " ".join([word] * min(_WORDS_OF_A_TEXT, count - done))
 
 
-def _learn(
+def learn_pieces(
     words: Mapping[str, int],
     vocab_size: int,
     min_frequency: int,
     reserved: list[str],
     show_progress: bool,
 ) -> list[str]:
+    """Learns pieces by byte-pair merges.
+
+    Args:
+        words: how often each word occurs.
+        vocab_size: number of pieces, the reserved ones included.
+        min_frequency: pairs that occur less often make no piece.
+        reserved: the special tokens, and all characters (see `character_pieces`), numbered so.
+        show_progress: whether to show bars on a terminal.
+
+    Returns:
+        The reserved pieces, then the others as they were learned; fewer where the words give no
+        more.
+    """
     # Imported here: only training needs it, and everything else works without.
     import tokenizers
 

@@ -15,6 +15,7 @@ def split_word(
     *,
     max_characters: int = MAX_WORD_CHARACTERS,
     longest_piece: int | None = None,
+    continues: bool = False,
 ) -> list[str] | None:
     """Splits one word into the longest pieces that the vocabulary has, from left to right.
 
@@ -24,6 +25,7 @@ def split_word(
         max_characters: characters of the longest word that is split.
         longest_piece: characters of the longest piece, or more. The time is then proportional to
             the word's length; None: to its square.
+        continues: whether the word is the rest of another: its first piece starts with `##` too.
 
     Returns:
         The pieces, or None if the word is longer than `max_characters` or some rest of it starts
@@ -35,7 +37,7 @@ def split_word(
     pieces = []
     start = 0
     while start < len(word):
-        prefix = CONTINUATION if start else ""
+        prefix = CONTINUATION if start or continues else ""
         end = min(len(word), start + longest)
         while end > start and prefix + word[start:end] not in vocabulary:
             end -= 1

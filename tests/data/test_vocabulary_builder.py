@@ -277,3 +277,27 @@ def test_as_a_program(corpus, tmp_path):
     assert "error: The text gives only" in failed.stderr
     assert "what to do:" in failed.stderr and "Traceback" not in failed.stderr
     assert not (tmp_path / "vocab.txt").exists()
+
+
+def test_extends_a_vocabulary(corpus, tmp_path, capsys):
+    old, new = tmp_path / "old.txt", tmp_path / "new.txt"
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "a.txt").write_text("Ships Café harbour\n" * 9, encoding="utf-8")
+    build(other, old, "--vocab-size", "40", "--no-lower-case")
+    capsys.readouterr()
+    build(corpus, new, "--extend", str(old), "--vocab-size", "60")
+    before, after = (load_vocabulary(str(path)).tokens for path in (old, new))
+    assert after[:40] == before and len(after) == 60
+    assert "The" in after  # the casing is the old vocabulary's
+    assert '"do_lower_case": false' in Path(f"{new}.casing.json").read_text()
+    summary, said = capsys.readouterr()
+    assert "Learning 20 new pieces" in said
+    assert "vocab_size = 60" in summary and "pieces on average" in summary
+
+
+def test_a_vocabulary_to_extend_that_is_not_there(corpus, tmp_path):
+    with pytest.raises(UserError, match="no vocabulary file") as caught:
+        build(corpus, tmp_path / "new.txt", "--extend", str(tmp_path / "old.txt"))
+    assert caught.value.where == str(tmp_path / "old.txt")
+    assert not (tmp_path / "new.txt").exists()
