@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import tensorflow as tf
 
 from electra_tf2.console import say
-from electra_tf2.errors import UserError
+from electra_tf2.errors import UserError, path_quoted
 from electra_tf2.hparams.shared_checks import check_network_fits
 from electra_tf2.loading.folder import check_results_paths, read_config
 from electra_tf2.loading.pretrained import Pretrained, has_checkpoint, open_pretrained
@@ -238,8 +238,22 @@ def check_length(config: FinetuningConfig, network: TransformerConfig) -> None:
             where="hparam max_seq_length",
             received=f"max_seq_length {config.max_seq_length}, max_position_embeddings "
             f"{network.max_position_embeddings}",
-            remedy=f"Set max_seq_length to at most {network.max_position_embeddings}.",
+            remedy=f"Set max_seq_length to at most {network.max_position_embeddings}"
+            + _growing_advice(config),
         )
+
+
+def _growing_advice(config: FinetuningConfig) -> str:
+    """How to make a model for longer sequences, to end a remedy."""
+    path, length = config.init_checkpoint, config.max_seq_length
+    if not path:
+        return ", or raise max_position_embeddings in model_hparam_overrides."
+    output = path_quoted(f"{path.rstrip('/')}-{length}")
+    return (
+        f", or make a model with more positions (python grow_model.py --model-dir "
+        f"{path_quoted(path)} --max-positions {length} --output {output}) and give that as "
+        "init_checkpoint."
+    )
 
 
 def _check_batches(config: FinetuningConfig, replicas: int) -> None:

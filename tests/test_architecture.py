@@ -21,7 +21,7 @@ STEPS = [
     {"plots"},
     {"formats"},
     {"loading"},
-    {"inference", "export", "pretraining"},
+    {"inference", "export", "growing", "pretraining"},
     {"sweep", "report"},
     {"configure"},
     {"finetune"},

@@ -135,7 +135,9 @@ def test_help_keeps_line_breaks(capsys):
     assert out.endswith("hparams:\n    a\n")
 
 
-@pytest.mark.parametrize("script", ["run_pretraining", "run_finetuning", "export_model"])
+@pytest.mark.parametrize(
+    "script", ["run_pretraining", "run_finetuning", "export_model", "grow_model"]
+)
 def test_help_does_not_wait_for_tensorflow(script):
     code = (
         f"import sys, {script}\nassert 'tensorflow' not in sys.modules\n{script}.main(['--help'])"

@@ -45,6 +45,8 @@ VOCABULARY = "vocab.txt"
 CASING = "casing.json"
 # The name that version 0.1.0 gave to casing.json.
 _FORMER_CASING = "tokenizer.json"
+WEIGHTS_ONLY = "weights_only"
+"""Field in the state of a checkpoint that holds no optimizer's slots: true."""
 
 
 class StoredConfig(NamedTuple):

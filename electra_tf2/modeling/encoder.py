@@ -362,7 +362,8 @@ class Encoder(keras.Model):
                 where="max_seq_length",
                 received=f"length {length}, max_position_embeddings "
                 f"{self.embeddings.config.max_position_embeddings}",
-                remedy="Use shorter sequences or a model with more positions.",
+                remedy="Use shorter sequences or a model with more positions, which grow_model.py "
+                "--max-positions makes of this one.",
             )
         if not training:
             seed = None

@@ -11,10 +11,10 @@ import numpy as np
 
 from electra_tf2.errors import UserError, first_of
 from electra_tf2.files import exists
-from electra_tf2.formats.match import Shape, match_arrays
+from electra_tf2.formats.match import Match, Shape, match_arrays
 from electra_tf2.formats.official import is_tf1_checkpoint, load_variables, read_tf1_checkpoint
 from electra_tf2.loading.disentangled import shared_shapes, unfolded
-from electra_tf2.loading.folder import StoredConfig, config_of_state, read_config
+from electra_tf2.loading.folder import WEIGHTS_ONLY, StoredConfig, config_of_state, read_config
 from electra_tf2.loading.pretrained import (
     Pretrained,
     check_own_vocabulary,
@@ -56,7 +56,8 @@ def resume(trainer: Trainer, model_dir: str, say: Say, examples_at: Callable[[in
     Args:
         trainer: takes weights, slots and step.
         model_dir: the model's folder. An official checkpoint in it is resumed too, at its step and
-            with its Adam slots where it has them.
+            with its Adam slots where it has them. So is one of weights alone, as grow_model.py
+            writes it, with fresh slots.
         say: prints a line.
         examples_at: steps -> the examples that they train on.
 
@@ -69,6 +70,9 @@ def resume(trainer: Trainer, model_dir: str, say: Say, examples_at: Callable[[in
     newest = trainer.run.store.latest()
     if newest is not None:
         checkpoint = trainer.run.store.load(newest)
+        if checkpoint.state.get(WEIGHTS_ONLY) is True:
+            say("The model holds weights alone: the optimizer starts afresh.")
+            checkpoint = checkpoint._replace(optimizer=trainer.run.optimizer.slots.to_numpy())
         _check_arrays(newest, checkpoint.weights, trainer, checkpoint.optimizer)
         trainer.restore(checkpoint)
         say(f"Resuming at step {trainer.step} from {newest}")
@@ -267,9 +271,19 @@ def _check_arrays(
     match.complete(
         "The checkpoint belongs to another network.",
         where=folder,
-        remedy="Use the hparams that the checkpoint was trained with, or another model name.",
+        remedy="Use the hparams that the checkpoint was trained with, or another model name."
+        + _growing_advice(match),
         more=(f"{name} is not part of the network" for name in match.left_over),
     )
+
+
+def _growing_advice(match: Match) -> str:
+    """What makes the checkpoint fit where only its tables are too short."""
+    tables = ("/word_embeddings", "/position_embeddings", "/output_bias")
+    short = [theirs[0] < ours[0] for theirs, ours in match.misshapen.values() if theirs and ours]
+    if not match.missing and all(short) and all(n.endswith(tables) for n in match.misshapen):
+        return " grow_model.py gives a model more pieces and positions (docs/beyond_electra.md)."
+    return ""
 
 
 # What the shapes of the weights don't show.

@@ -162,7 +162,7 @@ CASES = {
     "longer than the position table": (
         nothing,
         {"max_seq_length": 65},
-        ["max_seq_length 65", "max_position_embeddings 64"],
+        ["max_seq_length 65", "max_position_embeddings 64", "grow_model.py --model-dir"],
     ),
     "a model of single texts": (
         one_segment,

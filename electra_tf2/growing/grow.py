@@ -1,0 +1,356 @@
+"""A model's folder from another model, with more word pieces or more positions."""
+
+from __future__ import annotations
+
+import dataclasses
+import posixpath
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from electra_tf2.console import say
+from electra_tf2.errors import UserError, first_of
+from electra_tf2.files import replace_file
+from electra_tf2.growing.pieces import NewPieces, count_unused, grown_rows, read_new_pieces
+from electra_tf2.growing.positions import (
+    Filling,
+    MorePositions,
+    check_positions,
+    grown_positions,
+    trained_length,
+)
+from electra_tf2.hparams.shared_checks import HEADS
+from electra_tf2.loading.folder import (
+    VOCABULARY,
+    WEIGHTS_ONLY,
+    stored_config,
+    write_model_folder,
+)
+from electra_tf2.loading.pretrained import (
+    STRUCTURE,
+    Pretrained,
+    check_finite,
+    generator_network,
+    generator_scope,
+    open_pretrained,
+)
+from electra_tf2.loading.source import Source, open_source
+from electra_tf2.modeling.config import TransformerConfig
+from electra_tf2.outputs import check_free, new_folder
+from electra_tf2.training.checkpoints import CheckpointStore
+
+_ENCODERS = ("electra", "generator", "generator_ltr", "generator_rtl")
+_MASKED_LM = ("generator_predictions", "cloze_predictions")
+_SCOPES = (*_ENCODERS, *_MASKED_LM, "discriminator_predictions")
+_WORDS = {f"{scope}/embeddings/word_embeddings" for scope in _ENCODERS}
+_POSITIONS = {f"{scope}/embeddings/position_embeddings" for scope in _ENCODERS}
+_BIASES = {f"{scope}/output_bias" for scope in _MASKED_LM}
+_TASKS = "task_specific"
+
+
+@dataclasses.dataclass(frozen=True)
+class Growth:
+    """What a model gets, and what nothing beside it says.
+
+    Attributes:
+        new_pieces: path of the pieces to add, see `read_new_pieces`; None: no new ones.
+        reuse_unused: whether they take the places of the pieces [unused…] first.
+        max_positions: number of positions; None: as many as the model has.
+        positions: how the position table is filled, see `MorePositions`.
+        trained_positions: number of positions that were trained; None: the length of the longest
+            examples, where hparams of training lie beside the model, or else all.
+        vocab_file: the vocabulary, for a model that has none beside it.
+        do_lower_case: casing, for a model that does not say.
+        strip_accents: likewise for accents; None: as `do_lower_case`.
+        num_attention_heads: of an official checkpoint; None: one for 64 units of the hidden size.
+    """
+
+    new_pieces: str | None = None
+    reuse_unused: bool = False
+    max_positions: int | None = None
+    positions: Filling = "copy"
+    trained_positions: int | None = None
+    vocab_file: str | None = None
+    do_lower_case: bool | None = None
+    strip_accents: bool | None = None
+    num_attention_heads: int | None = None
+
+
+def grow_model(path: str, output: str, growth: Growth) -> None:
+    """Writes a model's folder with all networks of a model, grown.
+
+    Text without new pieces has the same ids as before, and the networks compute the same states and
+    logits for it (the generator over the old pieces), as long as it is not longer than the trained
+    positions and these are copied. The folder holds weights alone: an optimizer starts afresh.
+
+    Args:
+        path: anything that `open_pretrained` reads.
+        output: the folder to make.
+        growth: what the model gets.
+
+    Raises:
+        UserError: there is no model, it was fine-tuned, it can't grow so, or the output is not
+            free. Nothing is written then.
+    """
+    check_free(output)
+    _check_asked(growth)
+    source = _open(path, growth)
+    old, network = source.vocabulary, source.network
+    arrays = _networks_arrays(source.pretrained)
+    pieces = positions = None
+    if growth.new_pieces is not None:
+        pieces = read_new_pieces(
+            growth.new_pieces, old, source.casing, reuse_unused=growth.reuse_unused
+        )
+        arrays = _with_pieces(arrays, pieces, len(old), network.vocab_size, path)
+        rows = max(network.vocab_size, len(pieces.vocabulary))
+        network = dataclasses.replace(network, vocab_size=rows)
+    if growth.max_positions is not None:
+        positions = _more_positions(source, growth.max_positions, growth)
+        for name in _POSITIONS & arrays.keys():
+            arrays[name] = grown_positions(arrays[name], positions)
+        network = dataclasses.replace(network, max_position_embeddings=positions.rows)
+    with new_folder(output) as folder:
+        _write(folder, source, arrays, network, pieces)
+        _check_generator(source.pretrained, open_pretrained(folder), network)
+    _report(source, output, network, pieces, positions)
+
+
+def _check_asked(growth: Growth) -> None:
+    if growth.num_attention_heads is not None and growth.num_attention_heads < 1:
+        raise UserError(
+            "A network has one attention head or more.",
+            where="--num-attention-heads",
+            received=growth.num_attention_heads,
+            remedy="Leave it out for one head for 64 units of the hidden size.",
+        )
+    if growth.new_pieces is None and growth.max_positions is None:
+        raise UserError(
+            "There is nothing that the model should get.",
+            where="--new-pieces, --max-positions",
+            received="neither of them",
+            remedy="Give --new-pieces for word pieces, --max-positions for longer texts, or both.",
+        )
+    alone = {
+        "--reuse-unused": growth.reuse_unused and growth.new_pieces is None,
+        "--trained-positions": growth.trained_positions and growth.max_positions is None,
+    }
+    for flag, is_alone in alone.items():
+        if is_alone:
+            needed = "--new-pieces" if flag == "--reuse-unused" else "--max-positions"
+            raise UserError(
+                f"{flag} needs {needed} beside it.",
+                where=flag,
+                received=f"no {needed}",
+                remedy=f"Give {needed} as well, or leave {flag} out.",
+            )
+
+
+def _open(path: str, growth: Growth) -> Source:
+    heads = growth.num_attention_heads
+    try:
+        source = open_source(
+            path,
+            vocab_file=growth.vocab_file,
+            vocab_option="--vocab-file",
+            do_lower_case=growth.do_lower_case,
+            strip_accents=growth.strip_accents,
+            casing_option=lambda name, value: f"--{name.replace('_', '-')} {str(value).lower()}",
+            model_hparam_overrides=None if heads is None else {HEADS: heads},
+        )
+    except UserError as error:
+        if heads and HEADS in str(error.received):
+            raise error.with_(where="--num-attention-heads") from error
+        raise
+    pretrained = source.pretrained
+    if any(name.startswith(f"{_TASKS}/") for name in pretrained.arrays):
+        raise UserError(
+            "The model was fine-tuned: the heads of its tasks can't be taken along.",
+            where=pretrained.path,
+            received=f"weights below {_TASKS}/",
+            remedy="Give the pre-trained model, and fine-tune the grown one.",
+        )
+    _check_heads(pretrained, heads, source.network.num_attention_heads)
+    check_finite(pretrained, pretrained.arrays)
+    return source
+
+
+def _check_heads(pretrained: Pretrained, given: int | None, used: int) -> None:
+    """Refuses heads that are not the model's; says so where nothing states them."""
+    stated = pretrained.network
+    if stated is None and given is None:
+        say(
+            "Nothing beside the checkpoint says how many attention heads it has: "
+            f"{used} by the official rule (--num-attention-heads may say otherwise)."
+        )
+    if stated is not None and given not in (None, stated.num_attention_heads):
+        raise UserError(
+            "The model has another number of attention heads.",
+            where="--num-attention-heads",
+            received=f"{given}; the model has {stated.num_attention_heads}",
+            remedy="Leave it out: the model states its own.",
+        )
+
+
+def _networks_arrays(pretrained: Pretrained) -> dict[str, np.ndarray]:
+    """Returns the weights of the networks; what else the file holds is left behind, and named."""
+    arrays = {n: a for n, a in pretrained.arrays.items() if n.partition("/")[0] in _SCOPES}
+    others = [*sorted(pretrained.arrays.keys() - arrays.keys()), *pretrained.left_over]
+    if others:
+        say(f"Not taken over from {pretrained.path}: {first_of(others, separator=', ')}.")
+    return arrays
+
+
+def _with_pieces(
+    arrays: Mapping[str, np.ndarray], pieces: NewPieces, old_size: int, rows: int, path: str
+) -> dict[str, np.ndarray]:
+    """Gives all tables of embeddings, and the biases of masked LMs, rows for the new pieces."""
+    names = (_WORDS | _BIASES) & arrays.keys()
+    wrong = [f"{name} has {len(arrays[name])}" for name in names if len(arrays[name]) != rows]
+    if wrong:
+        raise UserError(
+            "The model's tables don't have a row for each of its embeddings.",
+            where=path,
+            received=f"{first_of(sorted(wrong))}, not {rows}",
+            remedy="Check that all of the model's files are its own.",
+        )
+    return {
+        name: grown_rows(array, pieces, old_size) if name in names else array
+        for name, array in arrays.items()
+    }
+
+
+def _more_positions(source: Source, rows: int, growth: Growth) -> MorePositions:
+    there = source.network.max_position_embeddings
+    trained = growth.trained_positions
+    if trained is None:
+        found = trained_length(source)
+        trained = there if found is None else min(found, there)
+        known = "as its hparams say" if found else "as nothing beside it says otherwise"
+        say(
+            f"The model was trained on examples of up to {trained} tokens, {known} "
+            "(--trained-positions states it)."
+        )
+    wanted = MorePositions(rows, trained, growth.positions)
+    check_positions(wanted, there)
+    return wanted
+
+
+def _write(
+    folder: str,
+    source: Source,
+    arrays: Mapping[str, np.ndarray],
+    network: TransformerConfig,
+    pieces: NewPieces | None,
+) -> None:
+    vocabulary = pieces.vocabulary if pieces else source.vocabulary
+    path = posixpath.join(folder, VOCABULARY)
+    replace_file(path, "".join(f"{token}\n" for token in vocabulary.tokens).encode())
+    hparams = _hparams(source, network)
+    write_model_folder(
+        folder, hparams=hparams, network=network, vocab_file=path, casing=source.casing
+    )
+    state = {
+        WEIGHTS_ONLY: True,
+        "examples_seen": 0,
+        "config": stored_config(hparams, network),
+        "vocab_sha256": vocabulary.sha256,
+        "casing": source.casing.to_dict(),
+    }
+    CheckpointStore(folder).save(0, arrays, {}, state)
+
+
+def _hparams(source: Source, network: TransformerConfig) -> dict[str, Any]:
+    """Returns the hparams that the weights were trained with, with the sizes that they have now."""
+    pretrained, hparams = source.pretrained, source.hparams()
+    if not hparams:
+        generator = pretrained.generator
+        if generator is None or generator_scope(pretrained) != "generator":
+            return {}
+        return {"generator_layers": generator.num_hidden_layers / network.num_hidden_layers}
+    sizes = {"max_position_embeddings": network.max_position_embeddings}
+    overrides = hparams.get("model_hparam_overrides")
+    if isinstance(overrides, dict):
+        if network.max_position_embeddings != source.network.max_position_embeddings:
+            overrides = overrides | sizes
+        if "vocab_size" in overrides:
+            overrides = overrides | {"vocab_size": network.vocab_size}
+        hparams["model_hparam_overrides"] = overrides
+    hparams.pop("vocab_file", None)
+    return {**hparams, "vocab_size": network.vocab_size, "init_checkpoint": pretrained.path}
+
+
+def _check_generator(before: Pretrained, after: Pretrained, network: TransformerConfig) -> None:
+    """Refuses a Hugging Face generator of a shape that a model's folder doesn't state."""
+    stated = before.generator
+    if stated is None or generator_scope(before) != "generator":
+        return
+    ours = generator_network(after, network)
+    grown = {"vocab_size", "max_position_embeddings"}
+    names = [name for name in (*STRUCTURE, "hidden_act") if name not in grown]
+    different = [
+        f"{name} {getattr(stated, name)}, not {getattr(ours, name)}"
+        for name in names
+        if getattr(stated, name) != getattr(ours, name)
+    ]
+    if different:
+        raise UserError(
+            "The generator has a shape that generators don't have here.",
+            where=before.path,
+            received=first_of(different),
+            remedy="Give the discriminator's folder alone.",
+        )
+
+
+def _report(
+    source: Source,
+    output: str,
+    network: TransformerConfig,
+    pieces: NewPieces | None,
+    positions: MorePositions | None,
+) -> None:
+    """Says what came out, and how to go on from it."""
+    say(f"Wrote {output}, from {source.pretrained.path}")
+    hparams = [f'"init_checkpoint": "{output}"', f'"vocab_size": {network.vocab_size}']
+    if pieces:
+        _report_pieces(source, network, pieces)
+    if positions:
+        hparams.append(
+            f'"model_hparam_overrides": {{"max_position_embeddings": {positions.rows}, …}}'
+        )
+        effect = {
+            "copy": f"outputs for texts of up to {positions.trained} tokens are as before",
+            "interpolate": "all outputs change, and training has to adapt to it",
+        }
+        say(
+            f"  {positions.rows} positions, of the {positions.trained} trained ones "
+            f"({positions.filling}): {effect[positions.filling]}"
+        )
+    vocab_file = posixpath.join(output, VOCABULARY)
+    say(
+        "It holds weights alone: training starts with a fresh optimizer. To pre-train further, "
+        f"build the data with --vocab-file {vocab_file}, and give run_pretraining.py a new "
+        f"--model-name and, beside the model's other hparams, {', '.join(hparams)}."
+    )
+
+
+def _report_pieces(source: Source, network: TransformerConfig, pieces: NewPieces) -> None:
+    new, old = pieces.spelled, source.vocabulary
+    alone = sum(not spelled for spelled in new.values())
+    say(
+        f"  {len(pieces.vocabulary):,} pieces, {len(new):,} of them new: {len(new) - alone:,} "
+        f"start as the mean of the pieces that spelled them, {alone:,} (which none spelled) as "
+        "the mean of all"
+    )
+    if pieces.known:
+        say(f"  {pieces.known:,} lines are left out: the model has the pieces already, or twice")
+    reused = sum(place < len(old) for place in new)
+    unused = count_unused(pieces.vocabulary)
+    if reused or unused:
+        say(f"  {reused:,} took the place of a piece [unused…]; {unused:,} such pieces stay")
+    spare = min(source.network.vocab_size, len(pieces.vocabulary)) - len(old)
+    if spare > 0:
+        say(f"  {spare:,} took embeddings that no text had so far")
+    if network.vocab_size == source.network.vocab_size:
+        say(f"  the table keeps its {network.vocab_size:,} rows")

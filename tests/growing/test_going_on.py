@@ -1,0 +1,93 @@
+"""A grown model is an ordinary one: it is trained further, fine-tuned and exported."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+import grow_model
+from electra_tf2.errors import UserError
+from electra_tf2.export.huggingface import ExportOptions, export_huggingface
+from electra_tf2.loading.pretrained import open_pretrained
+from electra_tf2.loading.source import open_source
+from tests.data.building import PIECES
+from tests.finetune import tiny_tasks
+from tests.pretraining import tiny
+
+NEW = ["ships", "##ers", "unknown"]
+POSITIONS = 48
+GROWN = tiny.UNIFORM | {
+    "vocab_size": len(PIECES) + len(NEW),
+    "max_seq_length": POSITIONS,
+    "model_hparam_overrides": tiny.NETWORK | {"max_position_embeddings": POSITIONS},
+}
+
+
+@pytest.fixture(scope="module")
+def grown_data(trained_for_three_steps, tmp_path_factory):
+    """A folder with a grown model, and data of its vocabulary and length."""
+    folder = tmp_path_factory.mktemp("grown")
+    (folder / "new.txt").write_text("\n".join(NEW))
+    model = folder / "models" / "grown"
+    flags = ["--new-pieces", folder / "new.txt", "--max-positions", POSITIONS, "--output", model]
+    grow_model.main(list(map(str, ["--model-dir", trained_for_three_steps, *flags])))
+    shutil.copy(model / "vocab.txt", folder)
+    tiny.write_data(folder, length=POSITIONS, shards=1)
+    return folder
+
+
+def test_pre_training_starts_from_it(grown_data):
+    grown = grown_data / "models" / "grown"
+    _, shown = tiny.pretrain_here(
+        grown_data, "further", **GROWN, num_train_steps=1, init_checkpoint=str(grown)
+    )
+    assert f"Starting from the weights in {grown}/checkpoints/step-00000000" in shown
+    before, after = (open_pretrained(str(grown_data / "models" / n)) for n in ("grown", "further"))
+    assert before.arrays.keys() == after.arrays.keys()
+    assert before.network == after.network and before.casing == after.casing
+
+
+@pytest.mark.slow
+def test_pre_training_under_its_own_name_has_a_fresh_optimizer(grown_data, tmp_path):
+    shutil.copytree(grown_data / "models" / "grown", tmp_path / "models" / "grown")
+    shutil.copytree(grown_data / "pretrain_tfrecords", tmp_path / "pretrain_tfrecords")
+    shutil.copy(grown_data / "vocab.txt", tmp_path)
+    with pytest.raises(UserError, match="another configuration") as error:
+        tiny.pretrain_here(tmp_path, "grown", **GROWN)
+    assert "max_seq_length" in error.value.received and "init_checkpoint" in error.value.remedy
+    same = GROWN | {"max_seq_length": tiny.LENGTH}  # as the remedy says
+    shutil.rmtree(tmp_path / "pretrain_tfrecords")
+    tiny.write_data(tmp_path)
+    _, shown = tiny.pretrain_here(tmp_path, "grown", **same, num_train_steps=1)
+    assert "weights alone: the optimizer starts afresh" in shown and "Resuming at step 0" in shown
+
+
+def test_a_run_whose_tables_are_longer_is_told_of_it(tiny_data, trained_for_three_steps):
+    with pytest.raises(UserError, match="belongs to another network") as error:
+        tiny.pretrain_here(
+            tiny_data,
+            "longer",
+            **tiny.UNIFORM | {"model_hparam_overrides": GROWN["model_hparam_overrides"]},
+            init_checkpoint=str(trained_for_three_steps),
+        )
+    assert "grow_model.py" in error.value.remedy
+
+
+@pytest.mark.slow
+def test_fine_tuning_starts_from_it(grown_data):
+    tiny_tasks.write_marks(grown_data, train=8, dev=8)
+    _, shown = tiny_tasks.finetune_here(
+        grown_data, model="grown", max_seq_length=POSITIONS, **tiny_tasks.SHORT
+    )
+    assert f"Weights from {grown_data}/models/grown/checkpoints/step-00000000" in shown
+
+
+def test_exports_know_it(grown_data, tmp_path):
+    grown = grown_data / "models" / "grown"
+    export_huggingface(str(grown), str(tmp_path / "exported"), ExportOptions())
+    own, exported = open_source(str(grown)), open_source(str(tmp_path / "exported"))
+    assert exported.vocabulary.tokens == (*PIECES, *NEW)
+    assert exported.network.max_position_embeddings == POSITIONS
+    name = "electra/embeddings/word_embeddings"
+    arrays = (source.pretrained.arrays[name] for source in (own, exported))
+    np.testing.assert_array_equal(*arrays)
