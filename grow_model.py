@@ -16,6 +16,7 @@ Examples:
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from electra_tf2 import cli
 from electra_tf2.console import quiet_libraries
@@ -103,7 +104,7 @@ def main(argv: list[str] | None = None) -> None:
         from electra_tf2.growing.grow import Growth, grow_model
 
         tf.config.list_physical_devices()
-    given = {name: _TRUTH.get(value, value) for name, value in vars(flags).items()}
+    given: dict[str, Any] = {n: _TRUTH.get(value, value) for n, value in vars(flags).items()}
     output = given.pop("output")
     for name in ("data_dir", "model_name", "model_dir"):
         given.pop(name)
