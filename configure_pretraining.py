@@ -39,7 +39,7 @@ from electra_tf2.hparams.types import (
 from electra_tf2.modeling.config import TransformerConfig, default_attention_heads
 from electra_tf2.patterns import literal
 from electra_tf2.pretraining.guards import generator_size_warning
-from electra_tf2.pretraining.phases import check_phases, for_each_phase
+from electra_tf2.pretraining.phases import check_phases, for_each_phase, phases_of
 from electra_tf2.pretraining.resume_rules import decay_length
 
 
@@ -137,6 +137,8 @@ class PretrainingConfig(HParams):
     shuffle_buffer_size: PositiveInt = 10000  # examples held in memory to mix nearby ones
     segmentation: Literal["static", "dynamic"] = "static"  # dynamic: cut afresh in every epoch
     phases: list[dict[str, Any]] | None = None  # what differs by phase, see docs/pretraining.md
+    copy_positions: PositiveInt | None = None  # before the first step, repeat the first so many
+    # position embeddings over all others: for examples that get longer, see docs/beyond_electra.md
 
     # devices and speed
     distribution: Distribution = "auto"  # auto: all GPUs of this machine, else its CPU
@@ -239,6 +241,13 @@ class PretrainingConfig(HParams):
         self.model_hparam_overrides = check_model_hparam_overrides(self.model_hparam_overrides)
         check_phases(self)
         for_each_phase(self, PretrainingConfig._check_phase)
+        first = phases_of(self)[0].config
+        if first.copy_positions is not None and not first.init_checkpoint:
+            raise contradiction(
+                "The positions to copy are not trained: the weights are random.",
+                first._values("copy_positions", "init_checkpoint"),
+                "Set copy_positions in a later phase, or set init_checkpoint.",
+            )
 
     def _check_phase(self) -> None:
         self._check_run()
@@ -404,6 +413,15 @@ class PretrainingConfig(HParams):
                     "max_position_embeddings": network.max_position_embeddings,
                 },
                 "Lower max_seq_length or set model_hparam_overrides.max_position_embeddings.",
+            )
+        if (self.copy_positions or 0) >= network.max_position_embeddings:
+            raise contradiction(
+                "There are no positions beyond those to copy.",
+                {
+                    **self._values("copy_positions"),
+                    "max_position_embeddings": network.max_position_embeddings,
+                },
+                "Set copy_positions to the length of the examples that were trained on so far.",
             )
         if self.segmentation == "dynamic" and self.max_seq_length < MIN_SEQ_LENGTH:
             raise contradiction(

@@ -100,6 +100,7 @@ OURS = {
     "segmentation": "static",
     "shuffle_buffer_size": 10000,
     "phases": None,
+    "copy_positions": None,
     "worker_timeout": 300,
     "preset": None,
 }
@@ -258,6 +259,15 @@ REFUSED = {
     "too long for the override": (
         {"model_hparam_overrides": {"max_position_embeddings": 64}},
         "max_position_embeddings = 64",
+    ),
+    "nothing beyond the positions to copy": (
+        {"copy_positions": 512, "init_checkpoint": "x"},
+        "copy_positions = 512, max_position_embeddings = 512",
+    ),
+    "random positions to copy": ({"copy_positions": 128}, "init_checkpoint = None"),
+    "random positions to copy, in the first phase": (
+        {"copy_positions": 128, "phases": [{"num_train_steps": 1}]},
+        "Set copy_positions in a later phase",
     ),
     "too short for documents": (
         {"segmentation": "dynamic", "max_seq_length": 4, "mask_prob": 0.5},

@@ -13,19 +13,19 @@ from electra_tf2.console import say
 from electra_tf2.errors import UserError, first_of
 from electra_tf2.files import replace_file
 from electra_tf2.growing.pieces import NewPieces, count_unused, grown_rows, read_new_pieces
-from electra_tf2.growing.positions import (
-    Filling,
-    MorePositions,
-    check_positions,
-    grown_positions,
-    trained_length,
-)
 from electra_tf2.hparams.shared_checks import HEADS
 from electra_tf2.loading.folder import (
     VOCABULARY,
     WEIGHTS_ONLY,
     stored_config,
     write_model_folder,
+)
+from electra_tf2.loading.positions import (
+    Filling,
+    MorePositions,
+    check_positions,
+    grown_positions,
+    trained_length,
 )
 from electra_tf2.loading.pretrained import (
     STRUCTURE,

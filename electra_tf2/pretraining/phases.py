@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 PHASE_HPARAMS = (
     "num_train_steps",
     "max_seq_length",
+    "copy_positions",
     "train_batch_size",
     "eval_batch_size",
     "gradient_accumulation_steps",

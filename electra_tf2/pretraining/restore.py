@@ -15,6 +15,7 @@ from electra_tf2.formats.match import Match, Shape, match_arrays
 from electra_tf2.formats.official import is_tf1_checkpoint, load_variables, read_tf1_checkpoint
 from electra_tf2.loading.disentangled import shared_shapes, unfolded
 from electra_tf2.loading.folder import WEIGHTS_ONLY, StoredConfig, config_of_state, read_config
+from electra_tf2.loading.positions import MorePositions, grown_positions
 from electra_tf2.loading.pretrained import (
     Pretrained,
     check_own_vocabulary,
@@ -195,6 +196,26 @@ def initialize(trainer: Trainer, init_checkpoint: str, say: Say, check: Check) -
         UserError: nothing readable is there, or it belongs to another network.
     """
     trainer.run.optimizer.variables.assign(load_weights(trainer, init_checkpoint, say, check))
+
+
+def copy_positions(trainer: Trainer, trained: int, say: Say) -> None:
+    """Repeats the first rows of all position tables over their other rows.
+
+    A second time it changes nothing, so a run may be resumed before its first step.
+
+    Args:
+        trainer: has the weights; its optimizer's slots stay.
+        trained: number of these rows.
+        say: prints a line.
+    """
+    variables = trainer.run.optimizer.variables
+    weights = variables.to_numpy()
+    tables = [name for name in weights if name.endswith("embeddings/position_embeddings")]
+    for name in tables:
+        rows = len(weights[name])
+        weights[name] = grown_positions(weights[name], MorePositions(rows, trained, "copy"))
+    variables.assign(weights)
+    say(f"The first {trained} position embeddings are copied over the others.")
 
 
 def load_weights(trainer: Trainer, path: str, say: Say, check: Check) -> dict[str, np.ndarray]:

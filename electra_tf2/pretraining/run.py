@@ -30,7 +30,13 @@ from electra_tf2.pretraining.guards import discriminator_guard
 from electra_tf2.pretraining.open_run import Run, are_results_optional, open_run
 from electra_tf2.pretraining.phase_trainers import PhaseTrainers
 from electra_tf2.pretraining.phases import examples_at, phases_of
-from electra_tf2.pretraining.restore import branch, check_start, initialize, resume
+from electra_tf2.pretraining.restore import (
+    branch,
+    check_start,
+    copy_positions,
+    initialize,
+    resume,
+)
 from electra_tf2.training.devices import open_devices
 from electra_tf2.training.trainer import Hooks, Interrupted, Trainer
 from electra_tf2.training.warning_log import WARNINGS, kept_warnings
@@ -135,6 +141,8 @@ def _run_phase(trainers: PhaseTrainers) -> None:
     if phase.title:
         batch = f"{shown(config.train_batch_size)} x {config.max_seq_length} tokens a step"
         say(f"{phase.title.capitalize()}: {batch}")
+    if config.copy_positions and trainer.step == phase.first_step:
+        copy_positions(trainer, config.copy_positions, say)
     report = report_data(files, trainers.vocabulary, phase)
     say(
         f"Training from step {trainer.step} to {phase.last_step} on {report.trained_on}; "

@@ -18,7 +18,7 @@ PROGRAMS = {
     "build_pretraining_dataset.py": build_pretraining_dataset.main,
     "grow_model.py": grow_model.main,
 }
-SIZE = len(PIECES) + 25
+SIZE = len(PIECES) + 22
 
 
 @pytest.fixture
@@ -32,21 +32,21 @@ def folder(tmp_path, monkeypatch):
 
 
 def run(folder, heading):
-    """Runs the calls of a section, of pre-training only its configuration; returns that."""
-    config = None
+    """Runs the calls of a section; returns the configurations of those of pre-training."""
+    configs = []
     for block in section(PAGE, heading).split("```\n")[1::2]:
         for script, *arguments in run_shell(block, folder):
             arguments = [argument.replace("34000", str(SIZE)) for argument in arguments]
             if script == "run_pretraining.py":
                 flags, _ = cli.parse_run_flags("", arguments)
-                config = PretrainingConfig(flags.model_name, flags.data_dir, **flags.hparams)
+                configs.append(PretrainingConfig(flags.model_name, flags.data_dir, **flags.hparams))
             else:
                 PROGRAMS[script](arguments)
-    return config
+    return configs
 
 
 def test_new_words(folder):
-    config = run(folder, "New words")
+    (config,) = run(folder, "New words")
     source = open_source(config.init_checkpoint)
     assert source.vocab_file == config.vocab_file
     assert source.network.vocab_size == config.vocab_size == SIZE
@@ -54,6 +54,7 @@ def test_new_words(folder):
 
 
 def test_longer_texts(folder):
-    config = run(folder, "Longer texts")
+    config, in_phases = run(folder, "Longer texts")
     positions = open_source(config.init_checkpoint).network.max_position_embeddings
     assert positions == config.network().max_position_embeddings == config.max_seq_length == 2048
+    assert in_phases.phases[1]["copy_positions"] == in_phases.phases[0]["max_seq_length"]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from electra_tf2.errors import UserError
-from electra_tf2.growing.positions import MorePositions, check_positions, grown_positions
+from electra_tf2.loading.positions import MorePositions, check_positions, grown_positions
 
 TABLE = np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32)
 
