@@ -172,7 +172,6 @@ def _open(path: str, growth: Growth) -> Source:
             remedy="Give the pre-trained model, and fine-tune the grown one.",
         )
     _check_heads(pretrained, heads, source.network.num_attention_heads)
-    check_finite(pretrained, pretrained.arrays)
     return source
 
 
@@ -194,11 +193,16 @@ def _check_heads(pretrained: Pretrained, given: int | None, used: int) -> None:
 
 
 def _networks_arrays(pretrained: Pretrained) -> dict[str, np.ndarray]:
-    """Returns the weights of the networks; what else the file holds is left behind, and named."""
+    """Returns the weights of the networks; what else the file holds is left behind, and named.
+
+    Raises:
+        UserError: some are not finite.
+    """
     arrays = {n: a for n, a in pretrained.arrays.items() if n.partition("/")[0] in _SCOPES}
     others = [*sorted(pretrained.arrays.keys() - arrays.keys()), *pretrained.left_over]
     if others:
         say(f"Not taken over from {pretrained.path}: {first_of(others, separator=', ')}.")
+    check_finite(pretrained, arrays)
     return arrays
 
 
@@ -340,11 +344,11 @@ def _report_pieces(source: Source, network: TransformerConfig, pieces: NewPieces
     alone = sum(not spelled for spelled in new.values())
     say(
         f"  {len(pieces.vocabulary):,} pieces, {len(new):,} of them new: {len(new) - alone:,} "
-        f"start as the mean of the pieces that spelled them, {alone:,} (which none spelled) as "
-        "the mean of all"
+        "start as the mean of the pieces that spelled them"
+        + (f", {alone:,}, which were [UNK], as the mean of all" if alone else "")
     )
     if pieces.known:
-        say(f"  {pieces.known:,} lines are left out: the model has the pieces already, or twice")
+        say(f"  {pieces.known:,} lines are left out: the model has the piece, or it stands twice")
     reused = sum(place < len(old) for place in new)
     unused = count_unused(pieces.vocabulary)
     if reused or unused:

@@ -80,7 +80,8 @@ def resolve_length(max_length: int | None, longest: int) -> int:
     check_positive("max_length", max_length, SHORTEST)
     if max_length > longest:
         raise ValueError(
-            f"max_length must be at most {longest}, the model's positions. Received: {max_length}"
+            f"max_length must be at most {longest}, the model's positions (grow_model.py gives it "
+            f"more). Received: {max_length}"
         )
     return max_length
 

@@ -82,26 +82,11 @@ def extend_vocabulary(
         UserError: the size is not larger than the old one's, or the text doesn't give that many
             pieces, or its new characters alone give more.
     """
-    room = vocab_size - len(old)
-    if room < 1:
-        raise UserError(
-            "The extended vocabulary has no room for new pieces.",
-            where="--vocab-size",
-            received=f"{vocab_size}; the old vocabulary has {len(old)} pieces",
-            remedy=f"Ask for the number of all pieces, old and new: {len(old) + 1} or more.",
-        )
     learner = _Learner(word_counts, old, limit_alphabet, max_word_characters)
     singles = learner.characters(vocab_size, min_frequency)
-    if len(singles) > room:
-        raise UserError(
-            "The new characters alone are more pieces than the extended vocabulary has room for.",
-            where="--vocab-size",
-            received=f"{vocab_size}, with {len(old)} old pieces and {len(singles)} for characters",
-            remedy=f"Ask for at least {len(old) + len(singles)} pieces, or keep the old alphabet "
-            "with --limit-alphabet 1.",
-        )
+    _check_room(len(old), len(singles), vocab_size)
     new = learner.learn(vocab_size, min_frequency, show_progress)
-    if len(new) < room:
+    if len(old) + len(new) < vocab_size:
         raise _too_few(learner, len(new), vocab_size, min_frequency)
     extended = Vocabulary((*old.tokens, *new))
     before, after = (_spell(learner.words, pieces) for pieces in (old.ids, extended.ids))
@@ -113,6 +98,25 @@ def extend_vocabulary(
         pieces_before=_pieces_of_a_word(word_counts, before),
         pieces_after=_pieces_of_a_word(word_counts, after),
     )
+
+
+def _check_room(old: int, singles: int, vocab_size: int) -> None:
+    """Refuses a size that leaves no room for new pieces beside the old ones and the characters."""
+    if vocab_size <= old:
+        raise UserError(
+            "The extended vocabulary has no room for new pieces.",
+            where="--vocab-size",
+            received=f"{vocab_size}; the old vocabulary has {old} pieces",
+            remedy=f"Ask for the number of all pieces, old and new: {old + 1} or more.",
+        )
+    if vocab_size < old + singles:
+        raise UserError(
+            "The new characters alone are more pieces than the extended vocabulary has room for.",
+            where="--vocab-size",
+            received=f"{vocab_size}, with {old} old pieces and {singles} for characters",
+            remedy=f"Ask for at least {old + singles} pieces, or keep the old alphabet with "
+            "--limit-alphabet 1.",
+        )
 
 
 def _too_few(learner: _Learner, found: int, vocab_size: int, min_frequency: int) -> UserError:

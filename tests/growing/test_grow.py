@@ -167,6 +167,25 @@ def test_padded_embeddings_are_used(tmp_path, capsys):
     assert "1 took embeddings that no text had" in capsys.readouterr().err
 
 
+def test_unused_pieces_give_their_places(tmp_path, capsys):
+    model = own(tmp_path)
+    tokens = ["[unused7]" if piece == "town" else piece for piece in PIECES]
+    (model / "vocab.txt").write_text("".join(f"{token}\n" for token in tokens))
+    flags = ["--new-pieces", pieces_file(tmp_path, "olders"), "--reuse-unused"]
+    before, after = open_source(str(model)), grow(model, tmp_path / "new", *flags)
+    place = PIECES.index("town")
+    assert after.network == before.network and after.vocabulary.ids["olders"] == place
+    assert "1 took the place of a piece [unused…]; 0 such" in capsys.readouterr().err
+    for name, array in before.pretrained.arrays.items():
+        new = after.pretrained.arrays[name]
+        changed = name.endswith(("/word_embeddings", "/output_bias"))
+        kept = np.delete(np.arange(len(array)), place) if changed else slice(None)
+        np.testing.assert_array_equal(new[kept], array[kept])
+        if changed:
+            spelled = [PIECES.index(piece) for piece in ("old", "##er", "##s")]
+            np.testing.assert_allclose(new[place], array[spelled].mean(axis=0), rtol=1e-5)
+
+
 def test_trained_positions_are_those_of_the_longest_examples(tmp_path, capsys):
     phases = [{"num_train_steps": 5, "max_seq_length": 24}, {"num_train_steps": 5}]
     model, arrays = own_model(tmp_path / "own", hparams={"max_seq_length": 8, "phases": phases})
