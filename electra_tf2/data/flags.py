@@ -221,7 +221,8 @@ def add_vocabulary_flags(parser: argparse.ArgumentParser) -> None:
         "--vocab-size",
         type=int,
         default=30522,
-        help="number of pieces, special tokens included (default: 30522, the size of BERT's)",
+        help="number of pieces, special tokens and those of --extend included (default: 30522, the "
+        "size of BERT's)",
     )
     parser.add_argument(
         "--extend",

@@ -10,6 +10,7 @@ import numpy as np
 from electra_tf2.errors import UserError, first_of
 
 Shape = tuple[int, ...]
+_TABLES = ("/word_embeddings", "/position_embeddings", "/output_bias")
 
 
 class Match(NamedTuple):
@@ -37,6 +38,17 @@ class Match(NamedTuple):
             f"{self._shown(name)} has shape {there}, not {needed}"
             for name, (there, needed) in self.misshapen.items()
         ]
+
+    @property
+    def growing_advice(self) -> str:
+        """What makes the arrays fit where all they lack is rows of tables; "" where it is more."""
+        short = [
+            name.endswith(_TABLES) and there[1:] == needed[1:] and there < needed
+            for name, (there, needed) in self.misshapen.items()
+        ]
+        if self.missing or not short or not all(short):
+            return ""
+        return " grow_model.py gives a model more pieces and positions (docs/beyond_electra.md)."
 
     def complete(
         self, what: str, *, where: str, remedy: str, more: Iterable[str] = ()

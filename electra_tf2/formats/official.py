@@ -284,7 +284,7 @@ def _remedy(match: Match) -> str:
             "The file's generator is larger than the run's. The released small model has one of "
             'full size: set "generator_hidden_size": 1.0.'
         )
-    return "Give the hparams that the checkpoint was trained with."
+    return "Give the hparams that the checkpoint was trained with." + match.growing_advice
 
 
 def _data_files(prefix: str) -> list[str]:

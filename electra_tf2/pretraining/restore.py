@@ -11,7 +11,7 @@ import numpy as np
 
 from electra_tf2.errors import UserError, first_of
 from electra_tf2.files import exists
-from electra_tf2.formats.match import Match, Shape, match_arrays
+from electra_tf2.formats.match import Shape, match_arrays
 from electra_tf2.formats.official import is_tf1_checkpoint, load_variables, read_tf1_checkpoint
 from electra_tf2.loading.disentangled import shared_shapes, unfolded
 from electra_tf2.loading.folder import WEIGHTS_ONLY, StoredConfig, config_of_state, read_config
@@ -293,18 +293,9 @@ def _check_arrays(
         "The checkpoint belongs to another network.",
         where=folder,
         remedy="Use the hparams that the checkpoint was trained with, or another model name."
-        + _growing_advice(match),
+        + match.growing_advice,
         more=(f"{name} is not part of the network" for name in match.left_over),
     )
-
-
-def _growing_advice(match: Match) -> str:
-    """What makes the checkpoint fit where only its tables are too short."""
-    tables = ("/word_embeddings", "/position_embeddings", "/output_bias")
-    short = [theirs[0] < ours[0] for theirs, ours in match.misshapen.values() if theirs and ours]
-    if not match.missing and all(short) and all(n.endswith(tables) for n in match.misshapen):
-        return " grow_model.py gives a model more pieces and positions (docs/beyond_electra.md)."
-    return ""
 
 
 # What the shapes of the weights don't show.

@@ -8,6 +8,7 @@ import pytest
 import grow_model
 from electra_tf2.errors import UserError
 from electra_tf2.export.huggingface import ExportOptions, export_huggingface
+from electra_tf2.formats.match import match_arrays
 from electra_tf2.loading.pretrained import open_pretrained
 from electra_tf2.loading.source import open_source
 from tests.data.building import PIECES
@@ -60,6 +61,21 @@ def test_pre_training_under_its_own_name_has_a_fresh_optimizer(grown_data, tmp_p
     tiny.write_data(tmp_path)
     _, shown = tiny.pretrain_here(tmp_path, "grown", **same, num_train_steps=1)
     assert "weights alone: the optimizer starts afresh" in shown and "Resuming at step 0" in shown
+
+
+def test_advice_is_for_tables_that_are_too_short():
+    tables = {"electra/embeddings/position_embeddings": (9, 4), "x/output_bias": (7,)}
+    arrays = {name: np.zeros((5, *shape[1:])) for name, shape in tables.items()}
+    assert "grow_model.py" in match_arrays(tables, arrays).growing_advice
+    name = "electra/embeddings/position_embeddings"
+    for other in (
+        match_arrays(tables, arrays | {name: np.zeros((5, 3))}),
+        match_arrays(tables, arrays | {name: np.zeros((12, 4))}),
+        match_arrays({**tables, "kernel": (2,)}, {**arrays, "kernel": np.zeros(1)}),
+        match_arrays({**tables, "kernel": (2,)}, arrays),
+        match_arrays({}, arrays),
+    ):
+        assert not other.growing_advice
 
 
 def test_a_run_whose_tables_are_longer_is_told_of_it(tiny_data, trained_for_three_steps):
