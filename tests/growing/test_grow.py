@@ -90,11 +90,6 @@ def huggingface(tmp_path):
     return tmp_path / "pair"
 
 
-def huggingface_untied(tmp_path):
-    write_pair(tmp_path / "pair", network=NETWORK, tied=False)
-    return tmp_path / "pair"
-
-
 def huggingface_bert(tmp_path):
     network = TransformerConfig(**{**NETWORK.to_dict(), "embedding_size": 16})
     write_model(tmp_path / "bert", "generator", network, family="bert")
@@ -110,7 +105,6 @@ MODELS = {
     "albert": albert,
     "padded": padded,
     "huggingface": huggingface,
-    "huggingface, own embeddings": huggingface_untied,
     "huggingface, bert": huggingface_bert,
 }
 
@@ -139,7 +133,7 @@ def test_old_text_has_the_outputs_that_it_had(tmp_path, kind):
             np.testing.assert_allclose(array[ids["##ser"]], mean, rtol=1e-6, atol=1e-7)
 
 
-@pytest.mark.parametrize("name", ["electra_train", "electric", "untied_embeddings"])
+@pytest.mark.parametrize("name", ["electra_train", "untied_embeddings"])
 def test_official_checkpoints(tmp_path, name, capsys):
     before, vocab = official.source(name), official.options(name)["vocab_file"]
     heads = before.network.num_attention_heads
