@@ -24,6 +24,7 @@ from electra_tf2.loading.pretrained import (
     open_pretrained,
 )
 from electra_tf2.modeling.config import TransformerConfig, generator_config
+from electra_tf2.modeling.encoder import DELTA
 from electra_tf2.text.normalization import Casing
 from electra_tf2.text.vocabulary import load_vocabulary, vocabulary_difference
 from electra_tf2.training.checkpoints import STATE, Checkpoint, CheckpointStore
@@ -73,7 +74,10 @@ def resume(trainer: Trainer, model_dir: str, say: Say, examples_at: Callable[[in
         checkpoint = trainer.run.store.load(newest)
         if checkpoint.state.get(WEIGHTS_ONLY) is True:
             say("The model holds weights alone: the optimizer starts afresh.")
-            checkpoint = checkpoint._replace(optimizer=trainer.run.optimizer.slots.to_numpy())
+            checkpoint = checkpoint._replace(
+                weights=unfolded(checkpoint.weights, _shapes(trainer)),
+                optimizer=trainer.run.optimizer.slots.to_numpy(),
+            )
         _check_arrays(newest, checkpoint.weights, trainer, checkpoint.optimizer)
         trainer.restore(checkpoint)
         say(f"Resuming at step {trainer.step} from {newest}")
@@ -134,6 +138,14 @@ def open_branch(config: PretrainingConfig) -> Start:
             where="hparam num_train_steps",
             received=f"{config.num_train_steps} steps, to branch from step {head.step}",
             remedy=f"Set num_train_steps above {head.step}: the steps before the branch count.",
+        )
+    if head.state.get(WEIGHTS_ONLY) is True:
+        raise UserError(
+            "The checkpoint holds weights alone, and no optimizer to go on with.",
+            where="hparam branch_from",
+            received=path,
+            remedy="Start a new run from its weights: leave branch_from out and set "
+            "init_checkpoint to this path.",
         )
     stored = config_of_state(head.state, path) or read_config(model_dir)
     if stored is None:
@@ -210,7 +222,8 @@ def copy_positions(trainer: Trainer, trained: int, say: Say) -> None:
     """
     variables = trainer.run.optimizer.variables
     weights = variables.to_numpy()
-    tables = [name for name in weights if name.endswith("embeddings/position_embeddings")]
+    table = "embeddings/position_embeddings"
+    tables = [name for name in weights if name.endswith((table, table + DELTA))]
     for name in tables:
         rows = len(weights[name])
         weights[name] = grown_positions(weights[name], MorePositions(rows, trained, "copy"))

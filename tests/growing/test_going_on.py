@@ -63,6 +63,38 @@ def test_pre_training_under_its_own_name_has_a_fresh_optimizer(grown_data, tmp_p
     assert "weights alone: the optimizer starts afresh" in shown and "Resuming at step 0" in shown
 
 
+def test_a_grown_model_has_no_optimizer_to_branch_from(grown_data):
+    grown = grown_data / "models" / "grown" / "checkpoints" / "step-00000000"
+    with pytest.raises(UserError) as error:
+        tiny.pretrain_here(grown_data, "branch", **GROWN, branch_from=str(grown))
+    assert error.value.where == "hparam branch_from" and "init_checkpoint" in error.value.remedy
+
+
+@pytest.mark.slow
+def test_disentangled_embeddings_grow_and_train_on(tiny_data, tmp_path):
+    """Its own folder holds the sums; the run takes the generator's tables from them again."""
+    still = {"learning_rate": 1e-12, "num_warmup_steps": 0}  # weights stay where they began
+    hparams = {"embedding_sharing": "gdes", "num_train_steps": 1, **still}
+    tiny.pretrain_here(tiny_data, "gdes", **hparams)
+    model = tmp_path / "models" / "grown"
+    before = open_pretrained(str(tiny_data / "models" / "gdes")).arrays
+    flags = ["--max-positions", POSITIONS, "--trained-positions", tiny.LENGTH, "--output", model]
+    grow_model.main(list(map(str, ["--model-dir", tiny_data / "models" / "gdes", *flags])))
+    for name in ("pretrain_tfrecords", "vocab.txt"):
+        (tmp_path / name).symlink_to(tiny_data / name)
+    hparams["model_hparam_overrides"] = GROWN["model_hparam_overrides"]
+    _, shown = tiny.pretrain_here(tmp_path, "grown", **hparams)
+    assert "optimizer starts afresh" in shown
+    copied = {"init_checkpoint": str(model), "copy_positions": 12}
+    tiny.pretrain_here(tmp_path, "further", **hparams, **copied)
+    for folder, period in ((model, tiny.LENGTH), (tmp_path / "models" / "further", 12)):
+        after = open_pretrained(str(folder)).arrays
+        for name, array in before.items():
+            if "position_embeddings" in name:
+                array = array[np.arange(POSITIONS) % period]
+            np.testing.assert_allclose(after[name], array, rtol=0, atol=1e-6, err_msg=name)
+
+
 def test_advice_is_for_tables_that_are_too_short():
     tables = {"electra/embeddings/position_embeddings": (9, 4), "x/output_bias": (7,)}
     arrays = {name: np.zeros((5, *shape[1:])) for name, shape in tables.items()}

@@ -99,6 +99,7 @@ def huggingface_bert(tmp_path):
 MODELS = {
     "tied": own,
     "own embeddings": lambda path: own(path, untied_generator_embeddings=True),
+    "disentangled": lambda path: own(path, disentangled_embeddings=True),
     "two towers": lambda path: own(path, two_tower_generator=True),
     "one encoder": lambda path: own(path, untied_generator=False),
     "no generator": lambda path: own(path, uniform_generator=True),
