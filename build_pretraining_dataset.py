@@ -1,4 +1,4 @@
-"""Builds pre-training data for ELECTRA: a folder of text files to sharded TFRecords."""
+"""Builds pre-training data for ELECTRA: a corpus to sharded TFRecords."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = cli.make_parser(
         f"{__doc__ or ''}\n\n{flags.CORPUS_FORMAT}", epilog=flags.RESULT_FORMAT
     )
-    parser.add_argument("--corpus-dir", required=True, help="folder of text files (see above)")
+    flags.add_corpus_flags(parser)
     parser.add_argument("--vocab-file", required=True, help="vocabulary, one word piece per line")
     parser.add_argument(
         "--output-dir", required=True, help="where the shards go; must be empty or missing"
@@ -28,9 +28,10 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--blanks-separate-docs",
         type=flags.boolean,
-        default=True,
+        default=None,
         metavar="{true,false}",
-        help="whether an empty line ends a document (default: true)",
+        help="whether an empty line ends a document (default: true in plain text, false in a "
+        "record)",
     )
     flags.add_build_flags(parser)
     build_dataset(BuildConfig(**flags.parse_build_flags(parser, argv)))

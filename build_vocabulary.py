@@ -1,4 +1,4 @@
-"""Builds a WordPiece vocabulary for ELECTRA from a folder of text files."""
+"""Builds a WordPiece vocabulary for ELECTRA from a corpus."""
 
 from __future__ import annotations
 

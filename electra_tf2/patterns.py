@@ -59,11 +59,13 @@ def _folder_there(pattern: str) -> str:
     return folder
 
 
-def matches(pattern: str) -> list[str]:
+def matches(pattern: str, *, deep: bool = False) -> list[str]:
     """Returns the paths that match a pattern.
 
     Args:
         pattern: one of those that `split` gives.
+        deep: whether `**` stands for folders in folders, and names that begin with a dot are left
+            out. On a remote file system, its own rules hold.
 
     Raises:
         OSError: a remote file system does not answer.
@@ -75,4 +77,4 @@ def matches(pattern: str) -> list[str]:
     folder = _folder_there(pattern)
     rest = pattern[len(folder) :].replace("[^", "[!")
     rest = _ESCAPED.sub(lambda match: match[1] or f"[{match[2]}]", rest)
-    return glob.glob(glob.escape(folder) + rest, include_hidden=True)
+    return glob.glob(glob.escape(folder) + rest, recursive=deep, include_hidden=not deep)

@@ -25,8 +25,8 @@ import numpy as np
 
 from electra_tf2 import files, outputs
 from electra_tf2.data.builders import Counts, Part
-from electra_tf2.data.corpus import CorpusFile
 from electra_tf2.data.shards import DealtRecords, Shard, shard_examples, shard_name
+from electra_tf2.data.sources.found import CorpusFile
 from electra_tf2.errors import UserError
 
 PIECE_BYTES = 64 << 20  # as much as the plain builder keeps in memory
@@ -333,7 +333,9 @@ class JobFolder:
         if not files.exists(os.path.join(self.path, _RESULT)):
             return None
         content = self._read_json(_RESULT)
-        return Counts(**content["counts"]), tuple(Shard(**shard) for shard in content["shards"])
+        counts = Counts(**content["counts"])
+        counts.bad_places = tuple(counts.bad_places)  # a list in JSON
+        return counts, tuple(Shard(**shard) for shard in content["shards"])
 
     def remove(self) -> None:
         """Removes the folder."""

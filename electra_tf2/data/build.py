@@ -16,7 +16,7 @@ from electra_tf2 import files, outputs
 from electra_tf2.console import Progress, say, show, silent_stderr
 from electra_tf2.data.beam_files import JobFolder
 from electra_tf2.data.builders import Counts, DocumentBuilder, Part, RecordBuilder
-from electra_tf2.data.corpus import Corpus, CorpusFile, TextCorpus, find_files
+from electra_tf2.data.corpus import Corpus, TextCorpus
 from electra_tf2.data.openwebtext import TarCorpus
 from electra_tf2.data.quality import check_known, figures, warnings
 from electra_tf2.data.segments import MIN_SEQ_LENGTH
@@ -28,6 +28,8 @@ from electra_tf2.data.shards import (
     ShardWriter,
     write_metadata,
 )
+from electra_tf2.data.sources.found import CorpusFile, find_files
+from electra_tf2.data.sources.reader import CorpusReader
 from electra_tf2.data.staging import StagedFolder
 from electra_tf2.data.vocabulary_builder import check_word_limit, sample_text
 from electra_tf2.data.worker_pool import PartMaker, WorkerPool
@@ -59,12 +61,15 @@ class BuildConfig:
     """What to build. The fields are the flags of `build_pretraining_dataset.py`.
 
     Attributes:
-        corpus_dir: folder of the corpus.
+        corpus_dir: the corpus: a folder, a file, a pattern or the name of a data set (see
+            `find_files`).
         vocab_file: WordPiece vocabulary: see `load_vocabulary`.
         output_dir: folder to write; must be empty or missing unless `overwrite`.
         max_seq_length: length of an example in tokens, at least 5; documents have none.
         num_processes: processes that tokenize. The result doesn't depend on it.
-        blanks_separate_docs: whether an empty line ends a document.
+        blanks_separate_docs: whether an empty line ends a document; None: in plain text it does,
+            and a record is one document.
+        text_field: the field of records (JSON lines, tables, Parquet, Arrow) that holds the text.
         do_lower_case: whether text is lower-cased; None: as the vocabulary's files say (see
             `electra_tf2.text.casing_files`), or else it is.
         strip_accents: whether accents are removed (only when lower-casing); None: likewise.
@@ -79,7 +84,7 @@ class BuildConfig:
         segmentation: "static" to write examples; "dynamic" to write documents, from which training
             cuts new examples every epoch.
         allow_unknown: build from text that is nearly all [UNK], too.
-        as_plain_text: take JSON lines, HTML and XML for the text that they are.
+        as_plain_text: take JSON lines, tables, HTML and XML for the text that they are.
         overwrite: replace an existing data set in `output_dir`.
         archives: the corpus is a folder of tar archives, each of whose files is a document.
         runner: Apache Beam's runner that builds instead of this program. The result doesn't depend
@@ -92,7 +97,8 @@ class BuildConfig:
     output_dir: str
     max_seq_length: int = 128
     num_processes: int = 1
-    blanks_separate_docs: bool = True
+    blanks_separate_docs: bool | None = None
+    text_field: str = "text"
     do_lower_case: bool | None = None
     strip_accents: bool | None = None
     max_word_characters: int | None = None
@@ -156,15 +162,18 @@ def build_dataset(config: BuildConfig) -> DatasetMetadata:
             raise UserError(
                 "The corpus has no usable text.",
                 where=config.corpus_dir,
-                received=f"{counts.lines} lines that are not blank, {counts.tokens} tokens in them",
+                received=f"{counts.lines} lines that are not blank, {counts.tokens} tokens in them"
+                + (f"; {counts.left_out}" if counts.bad_records else ""),
                 remedy="Give text files with a sentence or paragraph per line.",
             )
-        metadata = _describe(config, vocabulary, counts, len(corpus.files), shards)
+        metadata = _describe(config, vocabulary, counts, corpus, shards)
         if not config.allow_unknown:
             check_known(metadata, config.corpus_dir, _ALLOW_UNKNOWN)
         write_metadata(output.path, metadata)
         output.publish()
     _print_summary(config, metadata, time.monotonic() - started)
+    if counts.bad_records:
+        say(f"warning: {counts.left_out}")
     return metadata
 
 
@@ -271,7 +280,7 @@ def _say_what_is_lost(config: BuildConfig, corpus: Corpus) -> None:
         passages = (p for file in few for p in itertools.islice(corpus.passages(file), 8))
         texts = ("\n".join(passage.lines) for passage in passages)
     else:
-        texts = sample_text(corpus.files, as_plain_text=config.as_plain_text)
+        texts = sample_text(corpus.files, CorpusReader(config.text_field, config.as_plain_text))
     for advice in text_advice(inspect_text(texts), config.casing, as_flag):
         say(f"warning: {advice}")
 
@@ -298,7 +307,15 @@ def _open_corpus(config: BuildConfig) -> Corpus:
     length, split, seed = config.max_seq_length, config.split_long_lines, config.seed
     if config.archives:
         return TarCorpus(found, length, split, seed, config.as_plain_text)
-    return TextCorpus(found, length, split, seed, config.as_plain_text, config.blanks_separate_docs)
+    return TextCorpus(
+        found,
+        length,
+        split,
+        seed,
+        config.as_plain_text,
+        config.blanks_separate_docs,
+        config.text_field,
+    )
 
 
 def _warn_of_vocabulary(config: BuildConfig, found: Sequence[CorpusFile]) -> None:
@@ -347,7 +364,7 @@ def _build_here(
             progress.update(counts.source_bytes, note=f"{counts.examples:,} {noun}")
             if not checked and counts.characters >= _EARLY_CHARACTERS:
                 checked = True
-                so_far = _describe(config, vocabulary, counts, 0, ())
+                so_far = _describe(config, vocabulary, counts, corpus, ())
                 check_known(so_far, config.corpus_dir, _ALLOW_UNKNOWN)
     return counts, writer.finish()
 
@@ -404,7 +421,7 @@ def _describe(
     config: BuildConfig,
     vocabulary: Vocabulary,
     counts: Counts,
-    num_files: int,
+    corpus: Corpus,
     shards: tuple[Shard, ...],
 ) -> DatasetMetadata:
     kind = RECORD_KINDS[config.segmentation]
@@ -413,12 +430,14 @@ def _describe(
         vocab_size=len(vocabulary),
         max_seq_length=config.max_seq_length if kind.has_length else 0,
         **config.casing.settings(),
-        blanks_separate_docs=config.blanks_separate_docs,
+        blanks_separate_docs=corpus.ends_documents_at_blanks,
         sampling=config.sampling,
         seed=config.seed,
         num_examples=counts.examples,
         shards=shards,
-        counts={"files": num_files} | {name: getattr(counts, name) for name in kind.counts},
+        counts={"files": len(corpus.files)}
+        | {name: getattr(counts, name) for name in kind.counts}
+        | ({"bad_records": counts.bad_records} if counts.bad_records else {}),
         electra_tf2_version=electra_tf2.__version__,
         split_long_lines=config.split_long_lines,
         segmentation=config.segmentation,

@@ -58,6 +58,7 @@ class CorpusPassage(NamedTuple):
         blanks_separate: whether an empty line ends a document.
         ends_document: whether a document ends after the last line, as it does at the end of a file.
         source_bytes: bytes of the source that this passage completes, for the progress.
+        bad: records among them that are left out, each with its place and what is wrong.
     """
 
     stream: ExampleStream
@@ -65,6 +66,10 @@ class CorpusPassage(NamedTuple):
     blanks_separate: bool
     ends_document: bool
     source_bytes: int
+    bad: tuple[str, ...] = ()
+
+
+_NAMED_RECORDS = 5  # of those that are left out
 
 
 @dataclasses.dataclass
@@ -82,6 +87,8 @@ class Counts:
             that many.
         examples: records written: examples, or documents and pieces of long ones.
         source_bytes: bytes of the source.
+        bad_records: records that are left out.
+        bad_places: the first ones of them, each with its place and what is wrong.
     """
 
     documents: int = 0
@@ -97,6 +104,8 @@ class Counts:
     tokens_in_lines_over_512: int = 0
     examples: int = 0
     source_bytes: int = 0
+    bad_records: int = 0
+    bad_places: tuple[str, ...] = ()
 
     @classmethod
     def of_lines(cls, lines: Sequence[str], encoded: RaggedIds, counter: UnknownCounter) -> Counts:
@@ -108,6 +117,25 @@ class Counts:
         for field in dataclasses.fields(self):
             total = getattr(self, field.name) + getattr(other, field.name)
             setattr(self, field.name, total)
+        self.bad_places = self.bad_places[:_NAMED_RECORDS]
+
+    def add_source(self, passage: CorpusPassage) -> None:
+        """Adds what a passage says of its source."""
+        self.source_bytes += passage.source_bytes
+        self.add_bad(passage.bad)
+
+    def add_bad(self, places: Sequence[str]) -> None:
+        """Adds records that are left out, each with its place and what is wrong."""
+        self.bad_records += len(places)
+        self.bad_places = (*self.bad_places, *places)[:_NAMED_RECORDS]
+
+    @property
+    def left_out(self) -> str:
+        """How many records were left out, in words, and the first ones of them."""
+        total = self.documents + self.bad_records
+        more = "; …" if self.bad_records > len(self.bad_places) else ""
+        places = "; ".join(self.bad_places)
+        return f"{self.bad_records:,} of {total:,} documents were left out: {places}{more}"
 
 
 class Part(NamedTuple):
@@ -169,7 +197,7 @@ class RecordBuilder:
         plans = []
         for passage in batch:
             counts.documents += _plan(passage, sentences)
-            counts.source_bytes += passage.source_bytes
+            counts.add_source(passage)
             plans += passage.stream.planner.take_finished()
         last = batch[-1].stream
         waiting = [values[start : start + length] for start, length in last.planner.gathered]
@@ -297,5 +325,5 @@ class DocumentBuilder:
                 elif line is None or passage.blanks_separate:
                     close()
                     stream.in_document = False
-            counts.source_bytes += passage.source_bytes
+            counts.add_source(passage)
         return ends

@@ -13,16 +13,30 @@ from electra_tf2 import cli
 from electra_tf2.errors import UserError
 
 CORPUS_FORMAT = """\
-The corpus is a folder of text files:
-  * UTF-8; anything else is an error that names the file, the line and the byte. So is what
-    isn't plain text (JSON lines, HTML, compressed files, TFRecords): it says what it is.
-  * A line is a sentence or a paragraph. Lines end only at \\n.
-  * An empty line ends a document (--blanks-separate-docs false: each file is one document).
-    Books with an empty line after every paragraph need the latter.
-    The end of a file always ends a document.
-  * Files in subfolders are read too. Files and folders whose name begins with a dot are left out.
+The corpus is a folder of files, in any mixture. What a file is says the ending of its name:
 
-For example, a file with two documents:
+    .jsonl .ndjson .json    a JSON object per line; --text-field names the field with the text
+    .csv .tsv               tables whose first row names the columns; cells in quotes may hold
+                            line breaks
+    .parquet                tables of Parquet
+    .arrow .feather         tables of Arrow, also as the datasets library saves them to disk
+    anything else           plain text: UTF-8 with a sentence or paragraph per line
+
+  * Text, JSON lines, CSV and TSV may be packed: .gz, .bz2, .xz or .zst is added to the name.
+    (.zst, Parquet and Arrow: pip install 'electra-tf2[corpora]')
+  * In plain text, an empty line ends a document (--blanks-separate-docs false: each file is one
+    document). Books with an empty line after every paragraph need the latter.
+    The end of a file always ends a document. Lines end only at \\n.
+  * A record is one document, empty lines or not (--blanks-separate-docs true: empty lines in it
+    end documents, too). Its lines are those of its text. Records without a text in the field are
+    left out, counted and named; it is an error if a file has no other.
+  * Anything but UTF-8 is an error that names the file, the line and the byte. So is what isn't
+    text (HTML, PDF, TFRecords): it says what it is.
+  * Files in subfolders are read too. Files and folders whose name begins with a dot are left out.
+  * hf:NAME[,CONFIG][:SPLIT] is a data set of the Hugging Face Hub (pip install datasets), such as
+    hf:wikimedia/wikipedia,20231101.en:train.
+
+For example, a file of plain text with two documents:
 
     The harbour was built in 1871. It has two basins.
     Ships of up to 90 metres can enter.
@@ -44,8 +58,10 @@ the data were built; training checks it.
 The corpus is cut into chunks of about half a megabyte of whole documents, each with a random
 stream of its own, so the result does not depend on --num-processes. (A document of more than 4 MB,
 or of more than half a megabyte where blank lines do not separate documents, is cut at the end of a
-line.) --sampling official draws from one stream, as the official program does: the same examples
-in the same shards as its single process with Python's random seeded with --seed.
+line. Parquet is cut between row groups, Arrow between record batches. A packed file, CSV or TSV is
+not cut: one process reads all of it.) --sampling official draws from one stream, as the official
+program does: the same examples in the same shards as its single process with Python's random
+seeded with --seed.
 
 --segmentation dynamic writes tokenized documents instead of examples. Training with the hparam
 segmentation "dynamic" cuts new examples from them every epoch, at its own length. (A document of
@@ -73,6 +89,23 @@ def boolean(text: str) -> bool:
             f"received {text!r}; give true or false (or yes, no, 1, 0)"
         )
     return values[text.strip().lower()]
+
+
+def add_corpus_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags that say where the corpus is and how its records are read."""
+    parser.add_argument(
+        "--corpus-dir",
+        required=True,
+        metavar="CORPUS",
+        help="folder of the corpus, a file of it, a pattern in quotes ('data/**/*.jsonl.zst'; "
+        "several are joined by commas), or hf:NAME[,CONFIG][:SPLIT] (see above)",
+    )
+    parser.add_argument(
+        "--text-field",
+        default="text",
+        metavar="NAME",
+        help="the field or column of records that holds the text (default: text)",
+    )
 
 
 def add_build_flags(parser: argparse.ArgumentParser) -> None:
@@ -178,8 +211,9 @@ def _end(signal_number: int, frame: object) -> NoReturn:
 
 
 VOCABULARY_CORPUS_FORMAT = """\
-The corpus is the one that build_pretraining_dataset.py takes: UTF-8 text files, also in subfolders;
-names that begin with a dot are left out. Where lines and documents end doesn't matter here.
+The corpus is the one that build_pretraining_dataset.py takes (its --help has the kinds of files):
+a folder of plain text, JSON lines, CSV, TSV, Parquet and Arrow files, also in subfolders; names
+that begin with a dot are left out. Where lines and documents end doesn't matter here.
 """
 
 VOCABULARY_RESULT_FORMAT = """\
@@ -209,7 +243,7 @@ new pieces:
 
 def add_vocabulary_flags(parser: argparse.ArgumentParser) -> None:
     """Adds all flags; their names are the fields of `VocabularyConfig`."""
-    parser.add_argument("--corpus-dir", required=True, help="folder of text files (see above)")
+    add_corpus_flags(parser)
     parser.add_argument(
         "--output-file",
         "--vocab-file",
@@ -249,7 +283,8 @@ def add_vocabulary_flags(parser: argparse.ArgumentParser) -> None:
         "--max-bytes",
         type=int,
         default=1_000_000_000,
-        help="bytes of the corpus to read, about, evenly spread (default: 1000000000, 1 GB)",
+        help="bytes of the corpus to read, about, as they are on the disk, evenly spread (default: "
+        "1000000000, 1 GB)",
     )
     _add_as_plain_text(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace an existing output file")
@@ -259,8 +294,8 @@ def _add_as_plain_text(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--as-plain-text",
         action="store_true",
-        help="take JSON, HTML, XML and text without line feeds as they are, markup and all; they "
-        "are an error otherwise",
+        help="take JSON, CSV and TSV as they are, not for records; and HTML, XML and text without "
+        "line feeds, markup and all, which are an error otherwise",
     )
 
 

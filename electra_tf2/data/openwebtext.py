@@ -16,14 +16,9 @@ from typing import Any, NamedTuple
 
 from electra_tf2 import files
 from electra_tf2.data.builders import CorpusPassage
-from electra_tf2.data.corpus import (
-    Corpus,
-    CorpusFile,
-    chunk_stream,
-    shuffled,
-    split_lines,
-    unreadable,
-)
+from electra_tf2.data.corpus import Corpus, chunk_stream, shuffled
+from electra_tf2.data.sources.chunks import split_lines
+from electra_tf2.data.sources.found import CorpusFile, unreadable
 from electra_tf2.errors import UserError
 from electra_tf2.text.plain_text import HEAD_BYTES, check_plain_text, not_utf8, recognize
 

@@ -55,6 +55,11 @@ def figures(metadata: DatasetMetadata) -> list[Figure]:
             characters,
             f" of the characters are in words of more than {metadata.max_word_characters:,}",
         ),
+        "bad_records": (
+            "bad records",
+            counts.get("bad_records", 0) + counts.get("documents", 0),
+            " of the documents are left out",
+        ),
         "dropped_tokens": ("tokens dropped", tokens, ": no room in an example"),
         "example_tokens": ("example tokens", places, " of the examples' places are filled"),
         "tokens_in_lines_over_128": ("in long lines", tokens, " of the tokens: over 128 in a line"),

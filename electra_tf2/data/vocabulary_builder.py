@@ -1,4 +1,4 @@
-"""A folder of text files to a vocabulary file."""
+"""A corpus to a vocabulary file."""
 
 from __future__ import annotations
 
@@ -7,18 +7,14 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from typing import BinaryIO
 
 from electra_tf2 import files
 from electra_tf2.console import Progress, say, show
-from electra_tf2.data.corpus import (
-    Chunk,
-    CorpusFile,
-    find_files,
-    plan_chunks,
-    read_chunk,
-    unreadable,
-)
+from electra_tf2.data.builders import Counts
+from electra_tf2.data.sources.found import CorpusFile, find_files, unreadable
+from electra_tf2.data.sources.packed import PLAIN_TEXT
+from electra_tf2.data.sources.reader import CorpusReader
+from electra_tf2.data.sources.records import Batch
 from electra_tf2.errors import UserError
 from electra_tf2.outputs import check_output_paths, output_errors_explained
 from electra_tf2.text.casing_files import (
@@ -46,7 +42,8 @@ class VocabularyConfig:
     """What to build.
 
     Attributes:
-        corpus_dir: folder of text files (those in subfolders too).
+        corpus_dir: the corpus: a folder, a file, a pattern or the name of a data set (see
+            `find_files`).
         output_file: where the vocabulary goes.
         vocab_size: number of pieces, special tokens and those of `extend` included.
         extend: path of a vocabulary whose pieces are kept, in front; None: all are learned.
@@ -57,8 +54,10 @@ class VocabularyConfig:
         min_frequency: characters and pairs that occur less often make no piece.
         limit_alphabet: largest number of characters; None: see `train_vocabulary`.
         max_bytes: bytes of the corpus to read; a larger corpus is sampled evenly.
-        as_plain_text: whether JSON lines, HTML and XML are taken for the text that they are.
+        as_plain_text: whether JSON lines, tables, HTML and XML are taken for the text that they
+            are.
         overwrite: whether an existing file is replaced.
+        text_field: the field of records (JSON lines, tables, Parquet, Arrow) that holds the text.
     """
 
     corpus_dir: str
@@ -73,6 +72,7 @@ class VocabularyConfig:
     max_bytes: int = 1_000_000_000
     as_plain_text: bool = False
     overwrite: bool = False
+    text_field: str = "text"
 
 
 def build_vocabulary(config: VocabularyConfig) -> Vocabulary:
@@ -99,10 +99,11 @@ def build_vocabulary(config: VocabularyConfig) -> Vocabulary:
     total = sum(file.size for file in corpus)
     skipped = f" ({hidden} hidden entries left out)" if hidden else ""
     say(f"Corpus: {len(corpus)} files, {total / 1e6:.1f} MB{skipped}")
-    sample = inspect_text(sample_text(corpus, as_plain_text=config.as_plain_text))
+    reader = CorpusReader(config.text_field, config.as_plain_text)
+    sample = inspect_text(sample_text(corpus, reader))
     for advice in text_advice(sample, casing, as_flag):
         say(f"warning: {advice}")
-    words = _count_words(config, casing, corpus, total)
+    words = _count_words(config, casing, corpus, reader, total)
     vocabulary, summary, warnings = _learn(config, casing, words, old)
     _write(config.output_file, vocabulary, casing)
     _print_summary(config, casing, vocabulary, summary)
@@ -179,21 +180,37 @@ def check_word_limit(casing: Casing) -> None:
         )
 
 
-def sample_chunks(corpus: Sequence[CorpusFile], max_bytes: int) -> Iterator[Chunk]:
-    """Yields chunks of all files, or every so many chunks if the files are larger than `max_bytes`.
+def sample_batches(
+    corpus: Sequence[CorpusFile], reader: CorpusReader, max_bytes: int
+) -> Iterator[tuple[str, Batch]]:
+    """Yields the text of all files, or an even share of it if they are larger than `max_bytes`.
+
+    Of a file that is not divided all is read, and a share of what is read is yielded.
 
     Args:
         corpus: the files.
-        max_bytes: about how many bytes to take; one chunk at least.
+        reader: reads them.
+        max_bytes: about how many bytes of the files to take; one batch at least.
+
+    Yields:
+        The paths of files, each with a batch of its text.
     """
     share = min(1.0, max_bytes / max(1, sum(file.size for file in corpus)))
     due = 1.0
+
+    def is_due() -> bool:
+        nonlocal due
+        taken = due >= 1.0
+        due = due - taken + share
+        return taken
+
     for file in corpus:
-        for chunk in plan_chunks(file, at_blank_lines=False):
-            if due >= 1.0:
-                due -= 1.0
-                yield chunk
-            due += share
+        for chunk in reader.plan(file):
+            if reader.is_divided(file):
+                if is_due():
+                    yield from ((file.path, batch) for batch in reader.batches(chunk))
+            else:
+                yield from ((file.path, batch) for batch in reader.batches(chunk) if is_due())
 
 
 # Of so many files, evenly spread, as many bytes in all are looked at before the work begins.
@@ -203,34 +220,42 @@ _SAMPLED_BYTES = 1 << 19
 _PART_OF_A_WORD = re.compile(rf"\A\S{{0,{MAX_WORD_CHARACTERS}}}\s")
 
 
-def sample_text(corpus: Sequence[CorpusFile], *, as_plain_text: bool = False) -> Iterator[str]:
+def sample_text(corpus: Sequence[CorpusFile], reader: CorpusReader) -> Iterator[str]:
     """Yields a little text from all over a corpus, for a quick look at its language.
 
     Args:
-        corpus: text files; what is not UTF-8 in them is left out.
-        as_plain_text: take JSON lines, HTML and XML for the text that they are.
+        corpus: the files; what is not UTF-8 in plain text is left out.
+        reader: reads them.
 
     Raises:
-        UserError: a file can't be read, or is something else than text.
+        UserError: a file can't be read, or is something else than its name says.
     """
     files_of_it = corpus[:: -(-len(corpus) // _SAMPLED_FILES)]
     places = -(-_SAMPLED_FILES // len(files_of_it))
     size = _SAMPLED_BYTES // (len(files_of_it) * places)
     for file in files_of_it:
-        try:
-            with files.reported_as_os_errors(file.path), files.open_binary(file.path) as reader:
-                check_plain_text(file.path, reader.read(HEAD_BYTES), as_plain_text=as_plain_text)
-                yield from _windows(reader, file.size, places, size)
-        except OSError as error:
-            raise unreadable(file.path, error) from error
+        if reader.kind(file) == PLAIN_TEXT:
+            yield from _windows(file, places, size, reader.as_plain_text)
+        elif beginning := next(_batches_of(file, reader), None):
+            yield "\n".join(beginning.texts)[: places * size]
 
 
-def _windows(reader: BinaryIO, total: int, places: int, size: int) -> Iterator[str]:
-    last = max(0, total - size)
-    for start in sorted({last * i // max(1, places - 1) for i in range(places)}):
-        reader.seek(start)
-        text = reader.read(size).decode("utf-8", "ignore")
-        yield _PART_OF_A_WORD.sub("", text) if start else text
+def _batches_of(file: CorpusFile, reader: CorpusReader) -> Iterator[Batch]:
+    return (batch for chunk in reader.plan(file) for batch in reader.batches(chunk))
+
+
+def _windows(file: CorpusFile, places: int, size: int, as_plain_text: bool) -> Iterator[str]:
+    """Yields windows of plain text, evenly spread."""
+    last = max(0, file.size - size)
+    try:
+        with files.reported_as_os_errors(file.path), files.open_binary(file.path) as reader:
+            check_plain_text(file.path, reader.read(HEAD_BYTES), as_plain_text=as_plain_text)
+            for start in sorted({last * i // max(1, places - 1) for i in range(places)}):
+                reader.seek(start)
+                text = reader.read(size).decode("utf-8", "ignore")
+                yield _PART_OF_A_WORD.sub("", text) if start else text
+    except OSError as error:
+        raise unreadable(file.path, error) from error
 
 
 def _check(config: VocabularyConfig) -> None:
@@ -292,19 +317,30 @@ def _check_apart(config: VocabularyConfig) -> None:
 
 
 def _count_words(
-    config: VocabularyConfig, casing: Casing, corpus: Sequence[CorpusFile], total: int
+    config: VocabularyConfig,
+    casing: Casing,
+    corpus: Sequence[CorpusFile],
+    reader: CorpusReader,
+    total: int,
 ) -> dict[str, int]:
     if total > config.max_bytes:
         say(f"Reading an even sample of {config.max_bytes / 1e6:.1f} MB")
     counter = WordCounter(casing)
-    done = 0
+    counts, done = Counts(), 0
+    for file in corpus:
+        if files.is_local(file.path) and reader.kind(file) != PLAIN_TEXT:
+            reader.check(file)  # plain text is checked as it is read
     with Progress(
         min(total, config.max_bytes), description="Counting words", unit="byte"
     ) as progress:
-        for chunk in sample_chunks(corpus, config.max_bytes):
-            counter.add(read_chunk(chunk, as_plain_text=config.as_plain_text))
-            done += chunk.end - chunk.start
+        for path, batch in sample_batches(corpus, reader, config.max_bytes):
+            counter.add("\n".join(batch.texts))
+            counts.documents += len(batch.texts)
+            counts.add_bad(batch.bad_places(path))
+            done += batch.source_bytes
             progress.update(done)
+    if counts.bad_records:
+        say(f"warning: {counts.left_out}")
     words = counter.words()
     if not words:
         raise UserError(

@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 
 from electra_tf2.data.build import BuildConfig, build_dataset
-from electra_tf2.data.corpus import find_files, shuffled
+from electra_tf2.data.corpus import shuffled
+from electra_tf2.data.sources.found import find_files
 from tests.conformance.cases import Case
 
 

@@ -19,8 +19,10 @@ from electra_tf2.data import beam as beam_build
 from electra_tf2.data import beam_files, corpus
 from electra_tf2.data.beam_files import NOT_SHARED, JobFolder
 from electra_tf2.data.build import BuildConfig, build_dataset
-from electra_tf2.data.corpus import CHUNK_BYTES
 from electra_tf2.data.shards import read_metadata
+from electra_tf2.data.sources import reader
+from electra_tf2.data.sources.chunks import CHUNK_BYTES
+from electra_tf2.data.sources.found import find_files
 from electra_tf2.errors import UserError
 from tests.data.building import content, document, write_corpus, write_vocabulary
 
@@ -40,9 +42,9 @@ def small_steps(monkeypatch):
     monkeypatch.setattr(beam_steps, "SLICE_TASKS", 2)
     monkeypatch.setattr(beam_steps, "PIECE_BYTES", 3000)
     monkeypatch.setattr(corpus, "CHUNK_BYTES", 1000)
-    cut = corpus.plan_chunks
+    cut = reader.plan_chunks
     monkeypatch.setattr(
-        corpus, "plan_chunks", lambda file, **options: cut(file, chunk_bytes=700, **options)
+        reader, "plan_chunks", lambda file, **options: cut(file, chunk_bytes=700, **options)
     )
 
 
@@ -197,7 +199,7 @@ def test_bad_file_in_a_worker_process(tmp_path, capfd, bad_corpus):
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # of Beam's
 def test_worker_process_that_dies(tmp_path):
     folder = write_corpus(tmp_path / "corpus", [3000])
-    files, _ = corpus.find_files(folder, "--corpus-dir")
+    files, _ = find_files(folder, "--corpus-dir")
     job = beam_build.BeamJob("DirectRunner", TWO_PROCESSES)
 
     with pytest.raises(UserError, match="(?s)Beam job failed.*--runner DirectRunner"):

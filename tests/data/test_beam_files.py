@@ -11,8 +11,8 @@ from electra_tf2 import files
 from electra_tf2.data import beam_files
 from electra_tf2.data.beam_files import JobFolder, lay_out, write_pieces, write_shard
 from electra_tf2.data.builders import Counts, Part
-from electra_tf2.data.corpus import CorpusFile
 from electra_tf2.data.shards import Shard, ShardWriter
+from electra_tf2.data.sources.found import CorpusFile
 from electra_tf2.data.tfrecords import Records
 from electra_tf2.errors import UserError
 

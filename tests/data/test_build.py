@@ -16,8 +16,9 @@ import build_openwebtext_pretraining_dataset
 import build_pretraining_dataset
 from electra_tf2.data import corpus
 from electra_tf2.data.build import BuildConfig, build_dataset
-from electra_tf2.data.corpus import CHUNK_BYTES
 from electra_tf2.data.shards import read_metadata
+from electra_tf2.data.sources import reader
+from electra_tf2.data.sources.chunks import CHUNK_BYTES
 from electra_tf2.text.tokenizer import make_tokenizer
 from electra_tf2.text.vocabulary import load_vocabulary
 from tests.data.building import PIECES, content, document, write_corpus, write_vocabulary
@@ -116,8 +117,8 @@ def test_examples_are_dealt_in_turn_and_end_with_their_document(tmp_path):
 def test_any_number_of_processes_writes_the_same_bytes(tmp_path, monkeypatch):
     vocab = write_vocabulary(tmp_path)
     # One file of many chunks beside small ones. (The workers are told where the cuts are.)
-    small_chunks = functools.partial(corpus.plan_chunks, chunk_bytes=4000)
-    monkeypatch.setattr(corpus, "plan_chunks", small_chunks)
+    small_chunks = functools.partial(reader.plan_chunks, chunk_bytes=4000)
+    monkeypatch.setattr(reader, "plan_chunks", small_chunks)
     monkeypatch.setattr(corpus, "CHUNK_BYTES", 8000)
     folder = write_corpus(tmp_path / "corpus", [100, 100_000, 3000, 20_000, 1])
     results = []
@@ -202,11 +203,11 @@ def test_interrupted_build_leaves_nothing(tmp_path, number):
     folder = write_corpus(tmp_path / "corpus", [100])
     before = {path.name for path in tmp_path.iterdir()}
     code = (
-        "from electra_tf2.data import corpus, flags\n"
+        "from electra_tf2.data import flags\nfrom electra_tf2.data.sources import reader\n"
         "import build_pretraining_dataset, signal, sys, time\n"
         # A shell that starts the tests in the background has SIGINT ignored.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "corpus.check_utf8 = lambda file, **_: (print('under way', flush=True), time.sleep(60))\n"
+        "reader.check_utf8 = lambda file, **_: (print('under way', flush=True), time.sleep(60))\n"
         "flags.run_builder(lambda _: build_pretraining_dataset.main(sys.argv[1:]))\n"
     )
     process = subprocess.Popen(

@@ -6,14 +6,10 @@ import random
 import pytest
 
 from electra_tf2.data import corpus
-from electra_tf2.data.corpus import (
-    CorpusFile,
-    chunk_stream,
-    find_files,
-    plan_chunks,
-    read_chunk,
-    split_lines,
-)
+from electra_tf2.data.corpus import chunk_stream
+from electra_tf2.data.sources import chunks as plain_text
+from electra_tf2.data.sources.chunks import check_utf8, plan_chunks, read_chunk, split_lines
+from electra_tf2.data.sources.found import CorpusFile, find_files
 from electra_tf2.errors import UserError
 
 
@@ -94,7 +90,7 @@ def test_a_line_longer_than_a_chunk_stays_whole(tmp_path):
 
 @pytest.mark.parametrize("from_chunk", [False, True])
 def test_place_of_a_byte_that_is_not_utf8(tmp_path, monkeypatch, from_chunk):
-    monkeypatch.setattr(corpus, "_CHECKED_BLOCK_BYTES", 16)
+    monkeypatch.setattr(plain_text, "_CHECKED_BLOCK_BYTES", 16)
     content = "first line ü\nsecond\n\nfourth ".encode() + b"\xe9t\xe9\nlast\n"
     file = make_file(tmp_path, content)
     offset = content.index(b"\xe9")
@@ -104,7 +100,7 @@ def test_place_of_a_byte_that_is_not_utf8(tmp_path, monkeypatch, from_chunk):
             for chunk in plan_chunks(file, at_blank_lines=False, chunk_bytes=16):
                 read_chunk(chunk)
         else:
-            corpus.check_utf8(file)
+            check_utf8(file)
 
     assert caught.value.where == f"{file.path}, line 4, byte {offset} of the file (counted from 0)"
     assert "0xe9" in caught.value.received

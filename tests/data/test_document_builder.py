@@ -11,6 +11,7 @@ import build_pretraining_dataset
 from electra_tf2.data import builders, corpus
 from electra_tf2.data.build import BuildConfig, build_dataset
 from electra_tf2.data.shards import read_metadata
+from electra_tf2.data.sources import reader
 from electra_tf2.errors import UserError
 from electra_tf2.text.normalization import normalize
 from electra_tf2.text.tokenizer import make_tokenizer
@@ -150,8 +151,8 @@ def test_flags_that_documents_have_no_use_for(tmp_path, flags, message):
 @pytest.mark.slow
 def test_any_number_of_processes_writes_the_same_bytes(tmp_path, monkeypatch):
     vocab = write_vocabulary(tmp_path)
-    small_chunks = functools.partial(corpus.plan_chunks, chunk_bytes=4000)
-    monkeypatch.setattr(corpus, "plan_chunks", small_chunks)
+    small_chunks = functools.partial(reader.plan_chunks, chunk_bytes=4000)
+    monkeypatch.setattr(reader, "plan_chunks", small_chunks)
     monkeypatch.setattr(corpus, "CHUNK_BYTES", 8000)
     folder = write_corpus(tmp_path / "corpus", [100, 60_000, 3000, 20_000, 1])
     results = []

@@ -9,9 +9,10 @@ import pytest
 
 import build_pretraining_dataset
 import build_vocabulary
-from electra_tf2.data.corpus import find_files
 from electra_tf2.data.shards import read_metadata
-from electra_tf2.data.vocabulary_builder import sample_chunks, sample_text
+from electra_tf2.data.sources.found import find_files
+from electra_tf2.data.sources.reader import CorpusReader
+from electra_tf2.data.vocabulary_builder import sample_batches, sample_text
 from electra_tf2.errors import UserError
 from electra_tf2.formats.huggingface_tokenizer import tokenizer_files
 from electra_tf2.text.normalization import Casing
@@ -19,6 +20,7 @@ from electra_tf2.text.vocabulary import Vocabulary, load_vocabulary
 from tests.data.building import PIECES, write_corpus
 
 ROOT = Path(__file__).parents[2]
+READER = CorpusReader()
 SENTENCES = [
     "The harbour was built in 1871; it has two basins, and a Café.",
     "Ships of up to ninety metres can enter the larger basin.",
@@ -153,12 +155,14 @@ def test_samples_come_from_all_files(tmp_path):
         (tmp_path / f"{n:02}.txt").write_bytes(b"\xff " + f"word{n} more\n".encode() * 99)
     (tmp_path / "long.txt").write_text("".join(f"line{n} of text\n" for n in range(300_000)))
     corpus, _ = find_files(str(tmp_path), "--corpus-dir")
-    words = set(" ".join(sample_text(corpus)).split())
+    words = set(" ".join(sample_text(corpus, READER)).split())
     assert {"word0", "word69"} <= words and len([w for w in words if w[:4] == "word"]) > 20
     single, _ = find_files(str(tmp_path), "--corpus-dir")
-    words = set(" ".join(sample_text([file for file in single if file.size > 10**6])).split())
+    words = set(
+        " ".join(sample_text([file for file in single if file.size > 10**6], READER)).split()
+    )
     assert "line0" in words and "line299999" in words
-    assert sum(map(len, sample_text(corpus))) <= 1 << 19
+    assert sum(map(len, sample_text(corpus, READER))) <= 1 << 19
 
 
 @pytest.mark.parametrize("end", ["", "\n", "\u3000と"])
@@ -166,7 +170,7 @@ def test_samples_of_text_without_spaces(tmp_path, end):
     text = "ガラスの窓がある。" * 60_000 + end
     (tmp_path / "a.txt").write_text(text, encoding="utf-8")
     corpus, _ = find_files(str(tmp_path), "--corpus-dir")
-    assert len("".join(sample_text(corpus))) > 150_000
+    assert len("".join(sample_text(corpus, READER))) > 150_000
 
 
 def test_overwrite(corpus, tmp_path):
@@ -252,14 +256,14 @@ def test_samples_are_spread_over_the_corpus(tmp_path, monkeypatch):
     for name in ("a.txt", "b.txt"):
         (tmp_path / name).write_text("0123456789\n" * 300_000)
     corpus, _ = find_files(str(tmp_path), "--corpus-dir")
-    everything = list(sample_chunks(corpus, 10**9))
+    everything = list(sample_batches(corpus, READER, 10**9))
     total = sum(file.size for file in corpus)
-    assert sum(chunk.end - chunk.start for chunk in everything) == total
+    assert sum(batch.source_bytes for _, batch in everything) == total
 
-    half = list(sample_chunks(corpus, total // 2))
+    half = list(sample_batches(corpus, READER, total // 2))
     assert len(half) == pytest.approx(len(everything) / 2, abs=1)
-    assert {chunk.file.name for chunk in half} == {"a.txt", "b.txt"}
-    assert len(list(sample_chunks(corpus, 1))) == 1
+    assert {path for path, _ in half} == {file.path for file in corpus}
+    assert len(list(sample_batches(corpus, READER, 1))) == 1
 
 
 def test_as_a_program(corpus, tmp_path):

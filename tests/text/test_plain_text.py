@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
-from electra_tf2.data.corpus import find_files
+from electra_tf2.data.sources.found import find_files
 from electra_tf2.errors import UserError
 from electra_tf2.text.encodings import is_mostly_utf8, likely_encoding
 from electra_tf2.text.plain_text import check_plain_text, is_blank, not_utf8, recognize

@@ -1,0 +1,1 @@
+"""The files that a corpus may be made of: found, cut into parts, and read as text."""

@@ -1,0 +1,197 @@
+"""The files of a corpus: a folder's, those that match a pattern, or those of a data set."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import BinaryIO, NamedTuple
+
+from electra_tf2 import files, patterns
+from electra_tf2.data.sources.hub import HUB, hub_files
+from electra_tf2.errors import UserError, shell_quoted
+
+
+class CorpusFile(NamedTuple):
+    """A file: its `name` relative to the corpus folder, its `path` and its `size` in bytes."""
+
+    name: str
+    path: str
+    size: int
+
+
+def find_files(corpus: str, flag: str) -> tuple[list[CorpusFile], int]:
+    """Finds the files of a corpus.
+
+    Files and folders in a folder whose name begins with a dot are left out.
+
+    Args:
+        corpus: a folder, whose folders are searched too; a file; patterns of either (see
+            `electra_tf2.patterns`); or a data set by its name (see `electra_tf2.data.sources.hub`).
+        flag: the flag that named it, for messages.
+
+    Returns:
+        The files, and how many entries were left out. A file's name is relative to the folder, or
+        to the innermost folder that all files lie in; they are sorted by it.
+
+    Raises:
+        UserError: there is nothing of this name, it holds no file, an entry can't be read, or a
+            link leads back to a folder that it lies in.
+    """
+    found: list[CorpusFile] = []
+    hidden = 0
+    if corpus.startswith(HUB):
+        found += (
+            CorpusFile(os.path.basename(path), path, files.size(path))
+            for path in hub_files(corpus, flag)
+        )
+    elif files.is_dir(corpus):
+        hidden = _collect(corpus, "", found)
+    else:
+        hidden = _collect_matches(corpus, found)
+        if not found and not hidden:
+            raise UserError(
+                "The corpus folder does not exist.",
+                where=flag,
+                received=corpus,
+                remedy="Give the path of the folder that holds the corpus files, or a pattern of "
+                "such paths in quotes.",
+            )
+    if not found:
+        raise UserError(
+            "The corpus folder holds no files.",
+            where=corpus,
+            received=f"no file ({hidden} hidden)" if hidden else "an empty folder",
+            remedy=f"Put the corpus there, or give another folder with {flag}.",
+        )
+    return sorted(found), hidden
+
+
+def _collect_matches(corpus: str, found: list[CorpusFile]) -> int:
+    """Adds the files that patterns stand for; returns how many entries were left out."""
+    hidden = 0
+    try:
+        matched = [path for p in patterns.split(corpus) for path in patterns.matches(p, deep=True)]
+    except OSError as error:
+        raise unreadable(corpus, error) from error
+    paths: dict[str, CorpusFile] = {}
+    for path in matched:
+        inside: list[CorpusFile] = []
+        if files.is_dir(path):
+            hidden += _collect(path, "", inside)
+        else:
+            _add_file(path, path, inside)
+        paths |= {file.path: file for file in inside}
+    if paths:
+        above = os.path.commonpath([os.path.dirname(path) for path in paths])
+        found += (f._replace(name=os.path.relpath(p, above or ".")) for p, f in paths.items())
+    return hidden
+
+
+def _collect(
+    directory: str, prefix: str, found: list[CorpusFile], links: tuple[str, ...] = ()
+) -> int:
+    """Adds the files of a folder, and returns how many entries were left out.
+
+    Args:
+        directory: the folder.
+        prefix: of its files' names.
+        found: gets the files.
+        links: the real folders of the links on the way to it.
+    """
+    hidden = 0
+    path = directory
+    try:
+        names = files.list_dir(directory)
+        saved = _saved_files(directory, names)
+        for name in names:
+            if saved is not None and name not in saved:
+                continue
+            if name.startswith("."):
+                hidden += 1
+                continue
+            path = os.path.join(directory, name)
+            if files.is_dir(path):
+                way = _way_through(path, links) if os.path.islink(path) else links
+                hidden += _collect(path, f"{prefix}{name}/", found, way)
+            else:
+                _add_file(prefix + name, path, found)
+    except OSError as error:
+        raise unreadable(path, error) from error
+    return hidden
+
+
+def _add_file(name: str, path: str, found: list[CorpusFile]) -> None:
+    try:
+        if files.exists(path) and not files.is_file(path):
+            raise UserError(
+                "The corpus holds something that is neither a file nor a folder.",
+                where=path,
+                received="a pipe, a socket or a device",
+                remedy="Take it out of the corpus folder.",
+            )
+        found.append(CorpusFile(name, path, files.size(path)))
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def _saved_files(directory: str, names: list[str]) -> set[str] | None:
+    """Returns what belongs to the text of a folder that the `datasets` library saved; else None.
+
+    It writes JSON files beside the Arrow files, and keeps files there of other versions of the
+    data set.
+    """
+    if "dataset_dict.json" in names:
+        return {name for name in names if name != "dataset_dict.json"}
+    if not {"state.json", "dataset_info.json"} <= set(names):
+        return None
+    path = os.path.join(directory, "state.json")
+    remedy = "Save the data set again, or take the file out of the corpus folder."
+    state = files.read_json(path, "The state of a saved data set", remedy)
+    listed = state.get("_data_files")
+    if not isinstance(listed, list):
+        return None  # of something else
+    return {str(item.get("filename")) for item in listed if isinstance(item, dict)}
+
+
+def _way_through(link: str, links: tuple[str, ...]) -> tuple[str, ...]:
+    """Returns the real folders of links with that of another one, which must not lead back."""
+    way = (*links, os.path.realpath(os.path.dirname(link)))
+    target = os.path.realpath(link)
+    if any(os.path.commonpath([target, folder]) == target for folder in way):
+        raise UserError(
+            "A link in the corpus leads back to a folder that it lies in.",
+            where=link,
+            received=f"a link to {os.readlink(link)}",
+            remedy=f"Take the link out of the corpus folder: rm {shell_quoted(link)}",
+        )
+    return way
+
+
+@contextlib.contextmanager
+def opened(path: str) -> Iterator[BinaryIO]:
+    """Opens a corpus file for reading; if the system refuses, raises a `UserError`."""
+    try:
+        with files.reported_as_os_errors(path), files.open_binary(path) as reader:
+            yield reader
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: str, error: OSError) -> UserError:
+    """The error for a file or folder that the system refuses to read."""
+    received, remedy = files.reason(error), "Make it readable, or take it out of the corpus folder."
+    if os.path.islink(path):
+        received = f"a link to {os.readlink(path)}: {received}"
+        remedy = (
+            "Make the link lead to a file or folder that can be read, or take it out of the corpus "
+            "folder."
+        )
+    elif isinstance(error, FileNotFoundError):  # it was there when the folder was listed
+        remedy = "Leave the corpus as it is while the program runs, and start again."
+    return UserError(
+        "A part of the corpus can't be read.",
+        where=path,
+        received=received,
+        remedy=remedy,
+    )

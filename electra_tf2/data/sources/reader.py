@@ -1,0 +1,156 @@
+"""Reading any file of a corpus: checked, cut into chunks, and read in batches of texts."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+from collections.abc import Iterator
+
+from electra_tf2.data.sources.arrow import (
+    arrow_batches,
+    parquet_batches,
+    plan_arrow,
+    plan_parquet,
+)
+from electra_tf2.data.sources.chunks import (
+    Chunk,
+    check_utf8,
+    line_number,
+    plan_chunks,
+    read_chunk,
+)
+from electra_tf2.data.sources.found import CorpusFile
+from electra_tf2.data.sources.packed import PLAIN_TEXT, Kind, TextBlock, kind_of, text_blocks
+from electra_tf2.data.sources.records import Batch, json_batch, no_such_field, table_batches
+from electra_tf2.errors import UserError
+from electra_tf2.text.plain_text import HEAD_BYTES, check_plain_text, recognize
+
+_SEPARATORS = {"csv": ",", "tsv": "\t"}
+
+
+@dataclasses.dataclass(frozen=True)
+class CorpusReader:
+    """Reads the files of a corpus, each by its kind.
+
+    Attributes:
+        text_field: the field of records that holds the text.
+        as_plain_text: whether JSON lines, tables, HTML and XML are taken for the text that they
+            are.
+    """
+
+    text_field: str = "text"
+    as_plain_text: bool = False
+
+    def kind(self, file: CorpusFile) -> Kind:
+        """Returns what a file is."""
+        return kind_of(file.name, as_plain_text=self.as_plain_text)
+
+    def is_divided(self, file: CorpusFile) -> bool:
+        """Whether a file is cut into chunks, each of which can be read alone."""
+        kind = self.kind(file)
+        return not kind.packing and kind.format not in _SEPARATORS
+
+    def check(self, file: CorpusFile) -> None:
+        """Checks that a file can be used, as far as can be told without unpacking all of it.
+
+        Plain text is read once. Of other text the beginning is looked at, and of records as much as
+        it takes to find one with a text.
+
+        Raises:
+            UserError: it can't be read, is something else than its name says, is not UTF-8, or has
+                records, but none with a text in the field.
+        """
+        kind = self.kind(file)
+        if kind == PLAIN_TEXT:
+            check_utf8(file, as_plain_text=self.as_plain_text)
+            return
+        bad = None
+        for chunk in self.plan(file):
+            for batch in self.batches(chunk):
+                if batch.texts:
+                    return
+                with_fields = (record for record in batch.bad if record.fields is not None)
+                if bad is None or bad.fields is None:
+                    bad = next(with_fields, bad or next(iter(batch.bad), None))
+        if bad is not None:
+            if kind.format == "json":
+                self._check_lines(file)
+            if bad.fields is None:
+                raise UserError(
+                    "No record of the file can be read.",
+                    where=f"{file.path}, {bad.place}",
+                    received=bad.what,
+                    remedy="Take the file out of the corpus folder, or give it the ending of what "
+                    "it is: .txt is text.",
+                )
+            raise no_such_field(file.path, self.text_field, bad.fields, kind.format == "json")
+
+    def plan(self, file: CorpusFile, *, at_blank_lines: bool = False) -> Iterator[Chunk]:
+        """Cuts a file at places that depend on its content alone.
+
+        Args:
+            file: the file.
+            at_blank_lines: cut plain text after blank lines, where documents end; see
+                `plan_chunks`.
+
+        Yields:
+            Chunks that cover the file, in order: of what is not divided, one.
+
+        Raises:
+            UserError: it can't be read, or has no such field.
+        """
+        kind = self.kind(file)
+        if not file.size:
+            return
+        if not self.is_divided(file):
+            yield Chunk(file, 0, 0, file.size, False)
+        elif kind.format == "parquet":
+            yield from plan_parquet(file, self.text_field)
+        elif kind.format == "arrow":
+            yield from plan_arrow(file, self.text_field)
+        else:
+            yield from plan_chunks(file, at_blank_lines=at_blank_lines and kind.format == "text")
+
+    def batches(self, chunk: Chunk) -> Iterator[Batch]:
+        """Reads a chunk in batches of about half a megabyte of text.
+
+        Raises:
+            UserError: it can't be read, is damaged, or is not UTF-8.
+        """
+        kind = self.kind(chunk.file)
+        if kind.format == "parquet":
+            yield from parquet_batches(chunk, self.text_field)
+        elif kind.format == "arrow":
+            yield from arrow_batches(chunk, self.text_field)
+        elif kind.format in _SEPARATORS:
+            separator = _SEPARATORS[kind.format]
+            blocks = self._blocks(chunk, kind)
+            yield from table_batches(chunk.file, blocks, separator, self.text_field)
+        elif kind.format == "json":
+            lines_before = functools.cache(lambda: line_number(chunk.file, chunk.start) - 1)
+            for block in self._blocks(chunk, kind):
+                yield json_batch(block, self.text_field, lines_before)
+        else:
+            for block in self._blocks(chunk, kind):
+                yield Batch([block.text], block.source_bytes, block.is_last)
+
+    def _blocks(self, chunk: Chunk, kind: Kind) -> Iterator[TextBlock]:
+        """Reads the text of a chunk, whose lines are counted from its start."""
+        as_plain_text = self.as_plain_text or kind.has_records
+        if self.is_divided(chunk.file):
+            text = read_chunk(chunk, as_plain_text=as_plain_text)
+            yield TextBlock(text, 1, chunk.end - chunk.start, True)
+        else:
+            yield from text_blocks(chunk.file, kind, as_plain_text=as_plain_text)
+
+    def _check_lines(self, file: CorpusFile) -> None:
+        """Refuses JSON that is not in lines, with what makes text of it."""
+        kind = self.kind(file)
+        for block in text_blocks(file, kind, as_plain_text=True):
+            head = block.text.encode("utf-8")[:HEAD_BYTES]
+            found = recognize(head)
+            if found is not None and found.name == "JSON":
+                member = os.path.splitext(os.path.basename(file.path))[0] if kind.packing else None
+                check_plain_text(file.path, head, member=member)
+            return

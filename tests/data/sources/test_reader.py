@@ -1,0 +1,374 @@
+"""Files of every kind, read as documents: whole, in chunks, with bad records and damage."""
+
+import json
+import random
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+import zstandard
+
+from electra_tf2.data.corpus import TextCorpus
+from electra_tf2.data.sources import arrow, chunks, packed, reader, records
+from electra_tf2.data.sources.found import CorpusFile
+from electra_tf2.data.sources.reader import CorpusReader
+from electra_tf2.errors import UserError
+from tests.data.sources.corpora import (
+    PACKERS,
+    feather_bytes,
+    json_bytes,
+    parquet_bytes,
+    stream_bytes,
+    table_bytes,
+    text_bytes,
+)
+
+TEXTS = [
+    'The harbour was built in 1871.\nIt has "two" basins,\tand a Café.',
+    "One line",
+    "A paragraph.\n\n \nAnother one of the same document.\r\n\tIts end.\n",
+    "ガラスの窓がある。\nHalf of a pair: \ud83d, and a whole one: 😀".encode(
+        "utf-16", "surrogatepass"
+    ).decode("utf-16", "replace"),
+    "",
+    " \n\n",
+    "'Quotes'\n\"at a line's start\" and its end\"",
+]
+DOCUMENTS = [
+    [line.strip() for line in text.split("\n") if line.strip()] for text in TEXTS if text.strip()
+]
+FORMS = {
+    **{f"a.txt{ending}": text_bytes for ending in PACKERS},
+    **{f"a.jsonl{ending}": json_bytes for ending in PACKERS},
+    "a.NDJSON": json_bytes,
+    "a.json.gz": json_bytes,
+    "a.csv": table_bytes,
+    "a.csv.zst": table_bytes,
+    "a.tsv": lambda texts: table_bytes(texts, "\t"),
+    "a.tsv.xz": lambda texts: table_bytes(texts, "\t"),
+    "a.parquet": lambda texts: parquet_bytes(texts, 3),
+    "a.arrow": lambda texts: stream_bytes(texts, 3),
+    "a.feather": lambda texts: feather_bytes(texts, 3),
+}
+
+
+@pytest.fixture
+def small_parts(monkeypatch):
+    """Chunks, blocks and batches of some hundred bytes."""
+    for module in (arrow, packed, records, chunks):
+        monkeypatch.setattr(module, "CHUNK_BYTES", 300)
+    monkeypatch.setattr(arrow, "LARGEST_CHUNK_BYTES", 300)
+    cut = reader.plan_chunks
+    monkeypatch.setattr(
+        reader, "plan_chunks", lambda file, **options: cut(file, chunk_bytes=300, **options)
+    )
+
+
+def put(folder, name, data):
+    path = folder / name
+    ending = "." + name.rpartition(".")[2]
+    path.write_bytes(PACKERS.get(ending, bytes)(data))
+    return CorpusFile(name, str(path), path.stat().st_size)
+
+
+def passages_of(*files, **settings):
+    corpus = TextCorpus(files, 16, **settings)
+    corpus.check()
+    return [passage for task in corpus.tasks_of(files) for passage in corpus.passages(task)]
+
+
+def documents_of(passages):
+    """The documents as the builders divide them."""
+    documents = [[]]
+    for passage in passages:
+        for line in passage.lines:
+            if line:
+                documents[-1].append(line)
+            elif passage.blanks_separate:
+                documents.append([])
+        if passage.ends_document:
+            documents.append([])
+    return [document for document in documents if document]
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_every_kind_gives_the_same_documents(tmp_path, name):
+    file = put(tmp_path, name, FORMS[name](TEXTS))
+
+    passages = passages_of(file)
+
+    assert documents_of(passages) == DOCUMENTS
+    assert sum(passage.source_bytes for passage in passages) == file.size
+    assert not any(passage.bad for passage in passages)
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_files_are_read_in_parts(tmp_path, name, small_parts):
+    stream = random.Random(0)
+    texts = [
+        "\n".join(f"line {n} of {stream.random()}" for n in range(stream.randint(0, 9)))
+        for _ in range(99)
+    ]
+    file = put(tmp_path, name, FORMS[name](texts))
+    corpus = CorpusReader()
+
+    passages = passages_of(file)
+    parts = list(corpus.plan(file, at_blank_lines=True))
+
+    assert documents_of(passages) == [text.split("\n") for text in texts if text]
+    assert sum(passage.source_bytes for passage in passages) == file.size
+    assert len(passages) > 9
+    assert max(len("".join(passage.lines)) for passage in passages) < 2000
+    streams = {id(passage.stream) for passage in passages}
+    assert len(streams) == len(parts)
+    assert (len(parts) > 9) == corpus.is_divided(file)
+    assert [(part.number, part.start) for part in parts] == [
+        (n, parts[n - 1].end if n else 0) for n in range(len(parts))
+    ]
+    assert corpus.is_divided(file) == (
+        name.endswith(("txt", "jsonl", "NDJSON", "parquet", "arrow", "feather"))
+    )
+
+
+@pytest.mark.parametrize("separate", [None, False, True])
+@pytest.mark.parametrize("name", ["a.jsonl", "a.txt.gz"])
+def test_empty_lines_of_records_and_of_text(tmp_path, name, separate):
+    text = "one\n\ntwo"
+    file = put(tmp_path, name, json_bytes([text]) if "json" in name else text.encode())
+
+    documents = documents_of(passages_of(file, blanks_separate_docs=separate))
+
+    divided = separate if separate is not None else "txt" in name
+    assert documents == ([["one"], ["two"]] if divided else [["one", "two"]])
+    corpus = TextCorpus([file], 16, blanks_separate_docs=separate)
+    assert corpus.ends_documents_at_blanks == divided
+
+
+def test_a_very_long_record_comes_in_parts(tmp_path, monkeypatch):
+    monkeypatch.setattr("electra_tf2.data.corpus.LARGEST_CHUNK_BYTES", 50)
+    lines = [f"line number {n}" for n in range(40)]
+    file = put(tmp_path, "a.jsonl", json_bytes(["\n".join(lines), "next"]))
+    passages = passages_of(file)
+    assert len(passages) > 5 and documents_of(passages) == [lines, ["next"]]
+
+
+GOOD, OTHER = {"text": "good"}, {"id": 7}
+BAD_LINES = [
+    (json.dumps(OTHER), "no field 'text'"),
+    (json.dumps({"text": None}), "its field 'text' is null"),
+    (json.dumps({"text": ["a"]}), "type list"),
+    ('{"text": "cut off', "not JSON"),
+    ("[1, 2]", "a JSON list"),
+    ("[" * 100_000, "not JSON"),
+]
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.bz2"])
+def test_bad_lines_are_named_and_left_out(tmp_path, name, small_parts):
+    lines = [json.dumps(GOOD)] * 30
+    for line, _ in BAD_LINES:
+        lines += ["", line, json.dumps(GOOD)]
+    file = put(tmp_path, name, "\n".join(lines).encode())
+
+    passages = passages_of(file)
+
+    assert len(documents_of(passages)) == 30 + len(BAD_LINES)
+    bad = [place for passage in passages for place in passage.bad]
+    for number, (place, (_, what)) in enumerate(zip(bad, BAD_LINES, strict=True)):
+        assert place.startswith(f"{file.path}, line {32 + 3 * number}: ") and what in place
+
+
+def test_half_of_a_pair_becomes_a_sign_of_its_own(tmp_path):
+    file = put(tmp_path, "a.jsonl", rb'{"text": "a \ud83d b \ud83d\ude00"}')
+    assert documents_of(passages_of(file)) == [["a \ufffd b 😀"]]
+
+
+def test_bad_rows_are_named_and_left_out(tmp_path):
+    rows = ["id,text", "0,good", "1", '2,"good, in quotes"', '3,"is" not', "4,a,b", "", "5,good"]
+    file = put(tmp_path, "a.csv", ("\ufeff" + "\r\n".join(rows)).encode())
+
+    (passage,) = passages_of(file)
+
+    assert documents_of([passage]) == [["good"], ["good, in quotes"], ["good"]]
+    assert [place.removeprefix(f"{file.path}, record ")[:3] for place in passage.bad] == [
+        "2: ", "4: ", "5: "
+    ]  # fmt: skip
+    assert "1 cells, where the header has 2" in passage.bad[0]
+
+
+def test_a_quote_that_is_never_closed_does_not_fill_the_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "_MAX_CELL", 1000)
+    monkeypatch.setattr(
+        records.csv, "field_size_limit", lambda *_, set=records.csv.field_size_limit: set(1000)
+    )
+    text = 'id,text\n0,good\n1,"not closed\n' + "2,good\n" * 400
+    (passage,) = passages_of(put(tmp_path, "a.csv", text.encode()))
+    assert "record 2: not a row" in passage.bad[0] and "limit" in passage.bad[0]
+    assert 200 < len(documents_of([passage])) < 400
+
+
+@pytest.mark.parametrize("form", [parquet_bytes, stream_bytes, feather_bytes])
+def test_nulls_of_tables_are_named(tmp_path, form, small_parts):
+    texts = ["good " * 9] * 50
+    texts[3] = texts[41] = None
+    ending = {parquet_bytes: "parquet", stream_bytes: "arrow", feather_bytes: "feather"}[form]
+    file = put(tmp_path, f"a.{ending}", form(texts, 7))
+
+    passages = passages_of(file)
+
+    assert len(documents_of(passages)) == 48
+    assert [place for passage in passages for place in passage.bad] == [
+        f"{file.path}, record {n}: its field 'text' is null" for n in (4, 42)
+    ]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pyarrow.large_string(),
+        pyarrow.string_view(),
+        pyarrow.dictionary(pyarrow.int32(), pyarrow.string()),
+    ],
+)
+def test_columns_of_other_types_of_text(tmp_path, kind):
+    table = pyarrow.table({"text": pyarrow.array(["one\ntwo", "three"]).cast(kind)})
+    with pyarrow.ipc.new_stream(str(tmp_path / "a.arrow"), table.schema) as writer:
+        writer.write_table(table, max_chunksize=1)
+    path = tmp_path / "a.arrow"
+    file = CorpusFile("a.arrow", str(path), path.stat().st_size)
+    assert documents_of(passages_of(file)) == [["one", "two"], ["three"]]
+
+
+def test_text_of_a_table_that_is_not_utf8_is_a_bad_record(tmp_path):
+    texts = pyarrow.array([b"good", b"\xff", b"good"], pyarrow.binary()).view(pyarrow.string())
+    pyarrow.parquet.write_table(pyarrow.table({"text": texts}), tmp_path / "a.parquet")
+    path = tmp_path / "a.parquet"
+    (passage,) = passages_of(CorpusFile("a.parquet", str(path), path.stat().st_size))
+    assert len(documents_of([passage])) == 2 and "record 2: " in passage.bad[0]
+
+
+FIELDS = {"id": 1, "url": "a", "content": "the text of it"}
+NO_FIELD = {
+    "a.jsonl": lambda: (json.dumps(FIELDS) + "\n").encode() * 3,
+    "a.json.xz": lambda: (json.dumps(FIELDS) + "\n").encode() * 3,
+    "a.csv": lambda: b"id,url,content\n1,a,the text of it\n",
+    "a.tsv.gz": lambda: b"id\turl\tcontent\n1\ta\tthe text of it\n",
+    "a.parquet": lambda: parquet_of(FIELDS),
+}
+
+
+def parquet_of(fields):
+    buffer = pyarrow.BufferOutputStream()
+    pyarrow.parquet.write_table(pyarrow.table({"content": ["x"], "id": [fields["id"]]}), buffer)
+    return buffer.getvalue().to_pybytes()
+
+
+@pytest.mark.parametrize("name", NO_FIELD)
+def test_a_field_of_no_record_names_those_there_are(tmp_path, name):
+    file = put(tmp_path, name, NO_FIELD[name]())
+    with pytest.raises(UserError, match="'text'") as caught:
+        passages_of(file)
+    assert caught.value.where == file.path
+    assert "'id'" in caught.value.received and "'content'" in caught.value.received
+    assert "--text-field content" in caught.value.remedy
+    assert documents_of(passages_of(file, text_field="content"))
+    if "parquet" not in name:
+        assert "--as-plain-text" in caught.value.remedy
+        assert documents_of(passages_of(file, as_plain_text=True))
+
+
+def test_a_field_that_is_not_text(tmp_path):
+    file = put(tmp_path, "a.parquet", parquet_bytes(["a"]))
+    with pytest.raises(UserError, match="'id'") as caught:
+        passages_of(file, text_field="id")
+    assert "--text-field text" in caught.value.remedy
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.json.gz"])
+def test_json_that_is_not_in_lines_is_refused(tmp_path, name):
+    file = put(tmp_path, name, json.dumps([{"text": "a"}, {"text": "b"}]).encode())
+    with pytest.raises(UserError, match="not plain text but JSON") as caught:
+        passages_of(file)
+    assert caught.value.where == file.path and "write its texts beside it" in caught.value.remedy
+
+
+@pytest.mark.parametrize("ending", ["gz", "bz2", "xz", "zst"])
+@pytest.mark.parametrize("damage", ["cut off", "overwritten", "not packed"])
+def test_damaged_files_are_named(tmp_path, ending, damage):
+    text = "".join(f"{random.Random(n).random()}\n" for n in range(9000)).encode()
+    file = put(tmp_path, f"a.txt.{ending}", text)
+    data = bytearray((tmp_path / file.name).read_bytes())
+    if damage == "cut off":
+        del data[-100:]
+    elif damage == "overwritten":
+        data[len(data) // 2 : len(data) // 2 + 50] = bytes(50)
+    else:
+        data = text
+    (tmp_path / file.name).write_bytes(data)
+    with pytest.raises(UserError, match="or is damaged") as caught:
+        passages_of(file)
+    assert caught.value.where == file.path and " -t " in caught.value.remedy
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.arrow", "a.feather"])
+def test_damaged_tables_are_named(tmp_path, name):
+    file = put(tmp_path, name, FORMS[name](TEXTS * 50)[:-2000])
+    with pytest.raises(UserError, match="Parquet or Arrow") as caught:
+        passages_of(file)
+    assert caught.value.where == file.path
+
+
+def test_files_of_several_frames_and_streams(tmp_path):
+    for ending, pack in PACKERS.items():
+        if ending:
+            (tmp_path / f"a.txt{ending}").write_bytes(pack(b"one\n") + pack(b"two\n"))
+            path = tmp_path / f"a.txt{ending}"
+            file = CorpusFile(path.name, str(path), path.stat().st_size)
+            assert documents_of(passages_of(file)) == [["one", "two"]]
+
+
+def test_bytes_that_are_not_utf8_in_a_packed_file(tmp_path):
+    file = put(tmp_path, "a.txt.zst", b"one\ntwo \xff three\n")
+    with pytest.raises(UserError, match="not UTF-8") as caught:
+        passages_of(file)
+    assert caught.value.where.startswith(f"{file.path}, line 2, byte 8")
+
+
+def test_what_a_packed_file_holds_is_recognized(tmp_path):
+    with pytest.raises(UserError, match="a tar archive"):
+        passages_of(put(tmp_path, "a.tar.gz", bytes(257) + b"ustar" + bytes(250)))
+    with pytest.raises(UserError, match="a Parquet file"):
+        passages_of(put(tmp_path, "a.parquet.gz", parquet_bytes(["a"])))
+
+
+def test_empty_files_are_empty(tmp_path):
+    for name in FORMS:
+        path = tmp_path / name
+        path.write_bytes(b"")
+        assert passages_of(CorpusFile(name, str(path), 0)) == []
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_remote_files_are_read_alike(tmp_path, name):
+    file = put(tmp_path, name, FORMS[name](TEXTS))
+    remote = file._replace(path=f"file://{file.path}")
+    assert documents_of(passages_of(remote)) == DOCUMENTS
+
+
+def test_missing_packages_are_named(tmp_path, monkeypatch):
+    for name, package in (("a.parquet", "pyarrow"), ("a.txt.zst", "zstandard")):
+        file = put(tmp_path, name, FORMS[name](TEXTS))
+        monkeypatch.setitem(__import__("sys").modules, package, None)
+        with pytest.raises(UserError, match=package) as caught:
+            passages_of(file)
+        assert caught.value.where == file.path
+        assert caught.value.remedy == "pip install 'electra-tf2[corpora]'"
+
+
+def test_a_zstd_window_of_any_size(tmp_path):
+    parameters = zstandard.ZstdCompressionParameters(window_log=28, enable_ldm=True)
+    packed_text = zstandard.ZstdCompressor(compression_params=parameters).compress(b"one\n" * 99)
+    path = tmp_path / "a.txt.zst"
+    path.write_bytes(packed_text)
+    file = CorpusFile(path.name, str(path), len(packed_text))
+    assert len(documents_of(passages_of(file))[0]) == 99
