@@ -1,6 +1,7 @@
-"""Speed of building pre-training data: against plain Python, and of two processes against one.
+"""Speed of building pre-training data: against plain Python, of two processes, of kinds of files.
 
     python benchmarks/dataset.py [--copies 16] [--repeats 1]
+    python benchmarks/dataset.py --kinds [--copies 1] [--repeats 3]
 
 What is compared, in one run on one machine:
 
@@ -9,6 +10,10 @@ What is compared, in one run on one machine:
     does; it runs on a sample.
   * `build_pretraining_dataset.py` with one process and with two, on many files and on a single
     file with the same text.
+
+With `--kinds`, examples are made of the same documents as plain text, packed, as JSON lines, CSV,
+Parquet and Arrow, in one process and in turns, without start-up and writing: the processor time of
+each beside that of plain text (target: at most 1.2).
 
 The text is that of ../shared/data/corpus where it lies beside the repository (vocabulary
 vocab.txt), else docstrings of the standard library. It is repeated `--copies` times. Figures
@@ -20,7 +25,12 @@ processes together, tells what an idle machine would do where this one is busy w
 from __future__ import annotations
 
 import argparse
+import bz2
+import csv
+import gzip
 import importlib
+import json
+import lzma
 import os
 import pkgutil
 import random
@@ -62,9 +72,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--copies", type=int, default=16, help="times the text is repeated")
     parser.add_argument("--repeats", type=int, default=1, help="runs of each; the best counts")
+    parser.add_argument("--kinds", action="store_true", help="compare kinds of files, no more")
     flags = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         texts, vocab = corpus_texts(Path(folder))
+        if flags.kinds:
+            compare_kinds(Path(folder), texts * flags.copies, vocab, flags.repeats)
+            return
         size = sum(len(text.encode()) for text in texts) / 1e6
         print(f"{len(texts)} files, {size:.1f} MB; {flags.copies} copies; {os.cpu_count()} CPUs")
         plain = plain_python_rates(texts, vocab, Path(folder))
@@ -76,6 +90,68 @@ def main() -> None:
                 rates[layout, processes] = report(layout, processes, size, times, flags.copies)
         for layout in ("many files", "one file"):
             report_ratios(layout, plain, rates[layout, 1], rates[layout, 2])
+
+
+def compare_kinds(folder: Path, texts: list[str], vocab: str, repeats: int) -> None:
+    """Prints what each kind of file takes, and how often as much as plain text."""
+    from electra_tf2.data.builders import RecordBuilder
+    from electra_tf2.data.corpus import TextCorpus
+    from electra_tf2.data.sources.found import find_files
+    from electra_tf2.text.tokenizer import make_tokenizer
+    from electra_tf2.text.vocabulary import load_vocabulary
+
+    documents = [document for text in texts for document in text.split("\n\n")]
+    size = sum(len(document.encode()) + 2 for document in documents) / 1e6
+    names = write_kinds(folder / "kinds", documents)
+    builder = RecordBuilder(make_tokenizer(load_vocabulary(vocab)), MAX_SEQ_LENGTH)
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    for _ in range(repeats + 1):  # the first round warms up
+        for name in names:
+            started = time.process_time()
+            found, _ = find_files(str(folder / "kinds" / name), "--corpus-dir")
+            corpus = TextCorpus(found, MAX_SEQ_LENGTH)
+            corpus.check()
+            passages = (passage for task in corpus.tasks() for passage in corpus.passages(task))
+            for _ in builder.parts(passages):
+                pass
+            seconds[name].append(time.process_time() - started)
+    print(f"{len(documents):,} documents, {size:.1f} MB of text")
+    best = {name: min(times[1:]) for name, times in seconds.items()}
+    for name, time_ in best.items():
+        ratio = time_ / best["a.txt"]
+        print(f"{name:<14} {size / time_:6.2f} MB per CPU second, {ratio:.2f} x the time of text")
+
+
+def write_kinds(folder: Path, documents: list[str]) -> list[str]:
+    """Writes the documents as files of every kind; returns their names, plain text first."""
+    import pyarrow
+    import pyarrow.feather
+    import pyarrow.parquet
+    import zstandard
+
+    folder.mkdir()
+    packers = {
+        "": bytes,
+        ".gz": gzip.compress,
+        ".bz2": bz2.compress,
+        ".xz": lzma.compress,
+        ".zst": zstandard.compress,
+    }
+    rows = [[str(number), document] for number, document in enumerate(documents)]
+    lines = "".join(json.dumps({"id": n, "text": text}) + "\n" for n, text in rows).encode()
+    for ending, pack in packers.items():
+        (folder / f"a.txt{ending}").write_bytes(pack("\n\n".join(documents).encode()))
+        (folder / f"a.jsonl{ending}").write_bytes(pack(lines))
+    for name, separator in (("a.csv", ","), ("a.tsv", "\t")):
+        with open(folder / name, "w", newline="") as file:
+            csv.writer(file, delimiter=separator).writerows([["id", "text"], *rows])
+    table = pyarrow.table({"id": [row[0] for row in rows], "text": documents})
+    pyarrow.parquet.write_table(table, folder / "a.parquet", row_group_size=1000)
+    pyarrow.feather.write_feather(table, str(folder / "a.feather"), chunksize=1000)
+    with pyarrow.ipc.new_stream(str(folder / "a.arrow"), table.schema) as writer:
+        writer.write_table(table, max_chunksize=1000)
+    names = sorted(path.name for path in folder.iterdir())
+    return ["a.txt", *(name for name in names if name != "a.txt")]
 
 
 def report(

@@ -212,8 +212,8 @@ def _end(signal_number: int, frame: object) -> NoReturn:
 
 VOCABULARY_CORPUS_FORMAT = """\
 The corpus is the one that build_pretraining_dataset.py takes (its --help has the kinds of files):
-a folder of plain text, JSON lines, CSV, TSV, Parquet and Arrow files, also in subfolders; names
-that begin with a dot are left out. Where lines and documents end doesn't matter here.
+a folder of plain text in UTF-8, JSON lines, CSV, TSV, Parquet and Arrow files, also in subfolders;
+names that begin with a dot are left out. Where lines and documents end doesn't matter here.
 """
 
 VOCABULARY_RESULT_FORMAT = """\

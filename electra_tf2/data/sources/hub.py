@@ -36,7 +36,7 @@ def hub_files(corpus: str, flag: str) -> list[str]:
             remedy=f"Give {_FORM}, such as hf:wikimedia/wikipedia,20231101.en:train.",
         )
     try:
-        import datasets
+        import datasets  # pyright: ignore[reportMissingImports]
     except ModuleNotFoundError as error:
         if error.name != "datasets":
             raise
