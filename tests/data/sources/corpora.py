@@ -12,6 +12,9 @@ import pyarrow.feather
 import pyarrow.parquet
 import zstandard
 
+from electra_tf2.data import corpus
+from electra_tf2.data.sources import arrow, chunks, packed, reader, records
+
 PACKERS = {
     "": bytes,
     ".gz": lambda data: gzip.compress(data, mtime=0),
@@ -19,6 +22,17 @@ PACKERS = {
     ".xz": lzma.compress,
     ".zst": lambda data: zstandard.compress(data),
 }
+
+
+def cut_small(monkeypatch, size):
+    """Makes chunks, blocks, batches and tasks of so many bytes. In this process only."""
+    for module in (arrow, chunks, corpus, packed, records):
+        monkeypatch.setattr(module, "CHUNK_BYTES", size)
+    monkeypatch.setattr(arrow, "LARGEST_CHUNK_BYTES", size)
+    cut = reader.plan_chunks
+    monkeypatch.setattr(
+        reader, "plan_chunks", lambda file, **options: cut(file, chunk_bytes=size, **options)
+    )
 
 
 def text_bytes(texts):

@@ -9,12 +9,13 @@ import pytest
 import zstandard
 
 from electra_tf2.data.corpus import TextCorpus
-from electra_tf2.data.sources import arrow, chunks, packed, reader, records
+from electra_tf2.data.sources import records
 from electra_tf2.data.sources.found import CorpusFile
 from electra_tf2.data.sources.reader import CorpusReader
 from electra_tf2.errors import UserError
 from tests.data.sources.corpora import (
     PACKERS,
+    cut_small,
     feather_bytes,
     json_bytes,
     parquet_bytes,
@@ -54,14 +55,8 @@ FORMS = {
 
 @pytest.fixture
 def small_parts(monkeypatch):
-    """Chunks, blocks and batches of some hundred bytes."""
-    for module in (arrow, packed, records, chunks):
-        monkeypatch.setattr(module, "CHUNK_BYTES", 300)
-    monkeypatch.setattr(arrow, "LARGEST_CHUNK_BYTES", 300)
-    cut = reader.plan_chunks
-    monkeypatch.setattr(
-        reader, "plan_chunks", lambda file, **options: cut(file, chunk_bytes=300, **options)
-    )
+    """Parts of some hundred bytes."""
+    cut_small(monkeypatch, 300)
 
 
 def put(folder, name, data):
