@@ -313,7 +313,7 @@ What to try next:
     {command_line(finetuning_config(folder, MODEL_NAME, 1), python())}
   Pre-train for longer; the same model goes on from where it is:
     {again} --steps {2 * steps}
-  Your own text: a folder of text files, a sentence per line, a blank line between documents:
+  Your own text, a sentence per line, a blank line between documents (or JSON lines, Parquet, ...):
     {python()} build_vocabulary.py --corpus-dir TEXT --output-file data/vocab.txt --vocab-size 30522
     {python()} build_pretraining_dataset.py --corpus-dir TEXT --vocab-file data/vocab.txt \\
         --output-dir data/pretrain_tfrecords

@@ -41,12 +41,14 @@ class FileKind(NamedTuple):
             the builders leave out.
         is_markup: whether it is text that may be taken as it is.
         encoding: iconv's name of the encoding, where it is text in another one.
+        ending: that of the names of such files, which the builders know them by; "" if they don't.
     """
 
     name: str
     remedy: str = _NOT_TAKEN
     is_markup: bool = False
     encoding: str = ""
+    ending: str = ""
 
     def remedy_for(self, path: str) -> str:
         """Returns the remedy for a file."""
@@ -81,8 +83,17 @@ def check_plain_text(
         f"A file of the corpus is not plain text but {kind.name}.",
         where=path,
         received=f"it begins with {content[:24]!r}",
-        remedy=_remedy(kind.remedy, path, member),
+        remedy=_or_another_name(_remedy(kind.remedy, path, member), kind, path, member),
     )
+
+
+def _or_another_name(remedy: str, kind: FileKind, path: str, member: str | None) -> str:
+    """Returns a remedy with the one of a name by which the file is read as what it is, if any."""
+    if not kind.ending or member or path.lower().endswith(kind.ending):
+        return remedy
+    names = f"{path_quoted(path)} {path_quoted(path + kind.ending)}"
+    rename = f"Give it a name that ends in {kind.ending}, to be read as what it is (mv {names})."
+    return f"{rename} Or {remedy[0].lower()}{remedy[1:]}"
 
 
 def not_utf8(
@@ -223,9 +234,9 @@ def _shifted(encoding: str) -> FileKind:
     return kind._replace(remedy=remedy, is_markup=True)
 
 
-def _compressed(program: str) -> FileKind:
+def _compressed(program: str, ending: str = "") -> FileKind:
     unpack = f"{program} -dc < {{path}} > {{new}} && mv {{new}} {{path}}"
-    return FileKind(f"data compressed by {program}", f"Unpack it: {unpack}")
+    return FileKind(f"data compressed by {program}", f"Unpack it: {unpack}", ending=ending)
 
 
 _ZIP = FileKind(
@@ -245,17 +256,17 @@ _MAGIC = {
     codecs.BOM_UTF32_BE: _encoded("UTF-32 text", "UTF-32"),
     codecs.BOM_UTF16_LE: _encoded("UTF-16 text", "UTF-16"),
     codecs.BOM_UTF16_BE: _encoded("UTF-16 text", "UTF-16"),
-    b"\x1f\x8b": _compressed("gzip"),
-    b"BZh": _compressed("bzip2"),
-    b"\xfd7zXZ\x00": _compressed("xz"),
-    b"\x28\xb5\x2f\xfd": _compressed("zstd"),
+    b"\x1f\x8b": _compressed("gzip", ".gz"),
+    b"BZh": _compressed("bzip2", ".bz2"),
+    b"\xfd7zXZ\x00": _compressed("xz", ".xz"),
+    b"\x28\xb5\x2f\xfd": _compressed("zstd", ".zst"),
     b"\x04\x22\x4d\x18": _compressed("lz4"),
     b"PK\x03\x04": _ZIP,
     b"7z\xbc\xaf\x27\x1c": FileKind("a 7z archive"),
     b"Rar!\x1a\x07": FileKind("a RAR archive"),
-    b"PAR1": FileKind("a Parquet file", _EXPORT),
-    b"ARROW1": FileKind("an Arrow file", _EXPORT),
-    b"\xff\xff\xff\xff": FileKind("an Arrow stream, or binary data", _EXPORT),
+    b"PAR1": FileKind("a Parquet file", _EXPORT, ending=".parquet"),
+    b"ARROW1": FileKind("an Arrow file", _EXPORT, ending=".arrow"),
+    b"\xff\xff\xff\xff": FileKind("an Arrow stream, or binary data", _EXPORT, ending=".arrow"),
     b"SQLite format 3\x00": FileKind("a SQLite database", _EXPORT),
     b"\x89HDF": FileKind("an HDF5 file", _EXPORT),
     b"\x93NUMPY": FileKind("a NumPy array", _EXPORT),
@@ -318,7 +329,8 @@ def _json(start: bytes) -> FileKind:
     name = "JSON" if spread or is_list else "JSON lines"
     if spread or field == "":
         return _export(name)
-    return _texts_in_json(name, f"item[{json.dumps(field or 'text')}]", _ITEMS[is_list])
+    kind = _texts_in_json(name, f"item[{json.dumps(field or 'text')}]", _ITEMS[is_list])
+    return kind if is_list else kind._replace(ending=".jsonl")
 
 
 _ITEMS = ("(json.loads(line) for line in sys.stdin if line.strip())", "json.load(sys.stdin)")

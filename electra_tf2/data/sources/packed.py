@@ -78,8 +78,6 @@ def kind_of(name: str, *, as_plain_text: bool = False) -> Kind:
     found = _FORMATS.get(ending, "text")
     if found in _MARKUP and as_plain_text:
         found = "text"
-    if packing and found in ("parquet", "arrow"):  # they are packed inside; a message says so
-        found = "text"
     return Kind(found, packing)
 
 

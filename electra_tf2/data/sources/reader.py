@@ -23,7 +23,7 @@ from electra_tf2.data.sources.chunks import (
 from electra_tf2.data.sources.found import CorpusFile
 from electra_tf2.data.sources.packed import PLAIN_TEXT, Kind, TextBlock, kind_of, text_blocks
 from electra_tf2.data.sources.records import Batch, json_batch, no_such_field, table_batches
-from electra_tf2.errors import UserError
+from electra_tf2.errors import UserError, path_quoted
 from electra_tf2.text.plain_text import HEAD_BYTES, check_plain_text, recognize
 
 _SEPARATORS = {"csv": ",", "tsv": "\t"}
@@ -103,6 +103,13 @@ class CorpusReader:
         kind = self.kind(file)
         if not file.size:
             return
+        if kind.packing and kind.format in ("parquet", "arrow"):
+            raise UserError(
+                "Parquet and Arrow files are not read from within another packed file.",
+                where=file.path,
+                received=f"a file packed by {kind.packing}",
+                remedy=f"Unpack it: {kind.packing} -d {path_quoted(file.path)}",
+            )
         if not self.is_divided(file):
             yield Chunk(file, 0, 0, file.size, False)
         elif kind.format == "parquet":

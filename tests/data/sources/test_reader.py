@@ -2,6 +2,8 @@
 
 import json
 import random
+import re
+import subprocess
 
 import pyarrow
 import pyarrow.parquet
@@ -10,7 +12,7 @@ import zstandard
 
 from electra_tf2.data.corpus import TextCorpus
 from electra_tf2.data.sources import records
-from electra_tf2.data.sources.found import CorpusFile
+from electra_tf2.data.sources.found import CorpusFile, find_files
 from electra_tf2.data.sources.reader import CorpusReader
 from electra_tf2.errors import UserError
 from tests.data.sources.corpora import (
@@ -332,8 +334,21 @@ def test_bytes_that_are_not_utf8_in_a_packed_file(tmp_path):
 def test_what_a_packed_file_holds_is_recognized(tmp_path):
     with pytest.raises(UserError, match="a tar archive"):
         passages_of(put(tmp_path, "a.tar.gz", bytes(257) + b"ustar" + bytes(250)))
-    with pytest.raises(UserError, match="a Parquet file"):
+    with pytest.raises(UserError, match="packed file") as caught:
         passages_of(put(tmp_path, "a.parquet.gz", parquet_bytes(["a"])))
+    assert caught.value.remedy.endswith(f"gzip -d {tmp_path}/a.parquet.gz")
+
+
+@pytest.mark.parametrize("ending", ["gz", "bz2", "xz", "zst", "jsonl", "parquet", "arrow"])
+def test_following_the_remedy_for_a_file_without_its_ending(tmp_path, ending):
+    name = f"a.txt.{ending}" if f".{ending}" in PACKERS else f"a.{ending}"
+    put(tmp_path, name, FORMS[name](TEXTS))
+    path = (tmp_path / name).rename(tmp_path / "it's text")
+    with pytest.raises(UserError, match="not plain text but") as caught:
+        passages_of(CorpusFile(path.name, str(path), path.stat().st_size))
+    subprocess.run(re.search(r"\((mv .*?)\)\.", caught.value.remedy)[1], shell=True, check=True)
+    found, _ = find_files(str(tmp_path), "--corpus-dir")
+    assert documents_of(passages_of(*found)) == DOCUMENTS
 
 
 def test_empty_files_are_empty(tmp_path):
