@@ -20,6 +20,8 @@ from electra_tf2.data.sources.records import BadRecord, Batch, checked_text, no_
 from electra_tf2.errors import UserError
 
 _BATCH_ROWS = 256
+# Without, and with `pre_buffer`, the column of a row group would be read as a whole.
+_BUFFER_BYTES = 1 << 20
 _INDEXED = b"ARROW1"
 
 
@@ -218,10 +220,10 @@ def _decoded(value: bytes | None) -> str | bytes | None:
 @contextlib.contextmanager
 def _opened_parquet(file: CorpusFile, field: str) -> Iterator[Any]:
     """Opens a Parquet file that has a column of texts of this name."""
-    with _opened_source(file) as source:
+    with _opened_source(file, mapped=False) as source:
         import pyarrow.parquet
 
-        parquet = pyarrow.parquet.ParquetFile(source)
+        parquet = pyarrow.parquet.ParquetFile(source, pre_buffer=False, buffer_size=_BUFFER_BYTES)
         _check_column(parquet.schema_arrow, field, file.path)
         yield parquet
 
@@ -233,7 +235,7 @@ def _opened_arrow(file: CorpusFile, field: str) -> Iterator[tuple[Any, Any]]:
     Yields:
         The reader of a file with an index, or None; and the file, in a stream behind its schema.
     """
-    with _opened_source(file) as source:
+    with _opened_source(file, mapped=True) as source:
         import pyarrow
 
         is_indexed = source.read(len(_INDEXED)) == _INDEXED
@@ -245,18 +247,24 @@ def _opened_arrow(file: CorpusFile, field: str) -> Iterator[tuple[Any, Any]]:
 
 
 @contextlib.contextmanager
-def _opened_source(file: CorpusFile) -> Iterator[Any]:
-    """Opens a file for pyarrow; what goes wrong with it becomes an error that names it."""
+def _opened_source(file: CorpusFile, *, mapped: bool) -> Iterator[Any]:
+    """Opens a file for pyarrow; what goes wrong with it becomes an error that names it.
+
+    Args:
+        file: the file.
+        mapped: whether a local file is mapped into memory: what is skipped is not read then.
+    """
     try:
         import pyarrow  # an extra
     except ModuleNotFoundError as error:
         raise missing_extra("pyarrow", file.path, error) from error
     with opened(file.path) as raw:
         try:
-            # Mapped, what a stream holds between the texts is not read.
-            is_local = files.is_local(file.path)
-            remote = pyarrow.PythonFile(_Seekable(raw), "r")
-            with pyarrow.memory_map(file.path) if is_local else remote as source:
+            if not files.is_local(file.path):
+                source = pyarrow.PythonFile(_Seekable(raw), "r")
+            else:
+                source = pyarrow.memory_map(file.path) if mapped else pyarrow.OSFile(file.path)
+            with source:
                 yield source
         except (pyarrow.ArrowException, OSError) as error:
             if isinstance(error, OSError) and error.errno is not None:

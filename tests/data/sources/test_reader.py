@@ -236,6 +236,18 @@ def test_columns_of_other_types_of_text(tmp_path, kind):
     assert documents_of(passages_of(file)) == [["one", "two"], ["three"]]
 
 
+def test_a_large_row_group_is_not_read_as_a_whole(tmp_path):
+    text = random.Random(0).randbytes(5000).hex()
+    table = pyarrow.table({"text": [f"{n} {text[n:]}" for n in range(5000)]})
+    path = tmp_path / "a.parquet"
+    pyarrow.parquet.write_table(table, path, compression="none", use_dictionary=False)
+    file, corpus = CorpusFile(path.name, str(path), path.stat().st_size), CorpusReader()
+    (chunk,) = corpus.plan(file)
+    before = pyarrow.total_allocated_bytes()
+    held = [pyarrow.total_allocated_bytes() - before for _ in corpus.batches(chunk)]
+    assert file.size > 35_000_000 and max(held) < 30_000_000
+
+
 def test_text_of_a_table_that_is_not_utf8_is_a_bad_record(tmp_path):
     texts = pyarrow.array([b"good", b"\xff", b"good"], pyarrow.binary()).view(pyarrow.string())
     pyarrow.parquet.write_table(pyarrow.table({"text": texts}), tmp_path / "a.parquet")
