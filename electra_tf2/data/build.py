@@ -69,7 +69,6 @@ class BuildConfig:
         num_processes: processes that tokenize. The result doesn't depend on it.
         blanks_separate_docs: whether an empty line ends a document; None: in plain text it does,
             and a record is one document.
-        text_field: the field of records (JSON lines, tables, Parquet, Arrow) that holds the text.
         do_lower_case: whether text is lower-cased; None: as the vocabulary's files say (see
             `electra_tf2.text.casing_files`), or else it is.
         strip_accents: whether accents are removed (only when lower-casing); None: likewise.
@@ -90,6 +89,7 @@ class BuildConfig:
         runner: Apache Beam's runner that builds instead of this program. The result doesn't depend
             on it.
         beam_options: Beam's pipeline options, as on a command line.
+        text_field: the field of records (JSON lines, tables, Parquet, Arrow) that holds the text.
     """
 
     corpus_dir: str
@@ -98,7 +98,6 @@ class BuildConfig:
     max_seq_length: int = 128
     num_processes: int = 1
     blanks_separate_docs: bool | None = None
-    text_field: str = "text"
     do_lower_case: bool | None = None
     strip_accents: bool | None = None
     max_word_characters: int | None = None
@@ -113,6 +112,7 @@ class BuildConfig:
     archives: bool = False
     runner: str | None = None
     beam_options: tuple[str, ...] = ()
+    text_field: str = "text"
 
     @property
     def casing(self) -> Casing:

@@ -13,7 +13,7 @@ from electra_tf2 import cli
 from electra_tf2.errors import UserError
 
 CORPUS_FORMAT = """\
-The corpus is a folder of files, in any mixture. What a file is says the ending of its name:
+The corpus is a folder of files, in any mixture. The ending of its name says what a file is:
 
     .jsonl .ndjson .json    a JSON object per line; --text-field names the field with the text
     .csv .tsv               tables whose first row names the columns; cells in quotes may hold

@@ -182,7 +182,7 @@ def check_word_limit(casing: Casing) -> None:
 
 def sample_batches(
     corpus: Sequence[CorpusFile], reader: CorpusReader, max_bytes: int
-) -> Iterator[tuple[str, Batch]]:
+) -> Iterator[tuple[CorpusFile, Batch]]:
     """Yields the text of all files, or an even share of it if they are larger than `max_bytes`.
 
     Of a file that is not divided all is read, and a share of what is read is yielded.
@@ -193,7 +193,7 @@ def sample_batches(
         max_bytes: about how many bytes of the files to take; one batch at least.
 
     Yields:
-        The paths of files, each with a batch of its text.
+        Files, each with a batch of its text.
     """
     share = min(1.0, max_bytes / max(1, sum(file.size for file in corpus)))
     due = 1.0
@@ -208,9 +208,9 @@ def sample_batches(
         for chunk in reader.plan(file):
             if reader.is_divided(file):
                 if is_due():
-                    yield from ((file.path, batch) for batch in reader.batches(chunk))
+                    yield from ((file, batch) for batch in reader.batches(chunk))
             else:
-                yield from ((file.path, batch) for batch in reader.batches(chunk) if is_due())
+                yield from ((file, batch) for batch in reader.batches(chunk) if is_due())
 
 
 # Of so many files, evenly spread, as many bytes in all are looked at before the work begins.
@@ -333,10 +333,11 @@ def _count_words(
     with Progress(
         min(total, config.max_bytes), description="Counting words", unit="byte"
     ) as progress:
-        for path, batch in sample_batches(corpus, reader, config.max_bytes):
+        for file, batch in sample_batches(corpus, reader, config.max_bytes):
             counter.add("\n".join(batch.texts))
-            counts.documents += len(batch.texts)
-            counts.add_bad(batch.bad_places(path))
+            if reader.kind(file).has_records:
+                counts.documents += len(batch.texts)
+                counts.add_bad(batch.bad_places(file.path))
             done += batch.source_bytes
             progress.update(done)
     if counts.bad_records:

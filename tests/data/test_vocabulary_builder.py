@@ -262,7 +262,7 @@ def test_samples_are_spread_over_the_corpus(tmp_path, monkeypatch):
 
     half = list(sample_batches(corpus, READER, total // 2))
     assert len(half) == pytest.approx(len(everything) / 2, abs=1)
-    assert {path for path, _ in half} == {file.path for file in corpus}
+    assert {file for file, _ in half} == set(corpus)
     assert len(list(sample_batches(corpus, READER, 1))) == 1
 
 
