@@ -184,9 +184,8 @@ def test_bad_file_is_named_before_anything_is_built(tmp_path, capsys, bad_corpus
 
 
 def test_bad_file_that_comes_to_light_late(tmp_path, capsys, bad_corpus, monkeypatch):
-    monkeypatch.setattr(
-        corpus, "check_utf8", lambda file, **_: None
-    )  # as for files that aren't local
+    # As for files that aren't local.
+    monkeypatch.setattr(reader, "check_utf8", lambda file, **_: None)
     check_failure(tmp_path, capsys, bad_corpus, "--runner", "DirectRunner")
 
 

@@ -143,7 +143,12 @@ def arrow_batches(chunk: Chunk, field: str) -> Iterator[Batch]:
                 before = _stream_batches(source, 0, first) if first else ()
             return sum(batch.num_rows for batch in before)
 
-        columns = (batch.column(field) for batch in batches)
+        # A record batch may have any number of rows.
+        columns = (
+            batch.column(field).slice(row, _BATCH_ROWS)
+            for batch in batches
+            for row in range(0, batch.num_rows, _BATCH_ROWS)
+        )
         yield from _batches(columns, field, rows_before, chunk.end - chunk.start)
 
 

@@ -83,8 +83,8 @@ def _collect_matches(corpus: str, found: list[CorpusFile]) -> int:
             _add_file(path, path, inside)
         paths |= {file.path: file for file in inside}
     if paths:
-        above = os.path.commonpath([os.path.dirname(path) for path in paths])
-        found += (f._replace(name=os.path.relpath(p, above or ".")) for p, f in paths.items())
+        above = os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in paths])
+        found += (f._replace(name=os.path.relpath(p, above)) for p, f in paths.items())
     return hidden
 
 

@@ -1,7 +1,6 @@
 """Which files a corpus is: folders, patterns, saved data sets, data sets by name."""
 
 import json
-import os
 import sys
 import types
 
@@ -15,7 +14,7 @@ from tests.data.sources.corpora import json_bytes, stream_bytes, write_saved
 
 def names_of(corpus):
     found, _ = find_files(str(corpus), "--corpus-dir")
-    assert all(os.path.isfile(file.path) and file.size for file in found)
+    assert all(file.size for file in found)
     return [file.name for file in found]
 
 
@@ -41,6 +40,8 @@ def test_patterns(folder, monkeypatch):
     assert names_of(joined) == ["a/x.jsonl", "b/m, n.txt", "b/x.txt"]
     monkeypatch.chdir(folder / "b")
     assert names_of("x*") == names_of("../b/x*") == ["x.txt"]
+    assert names_of(f"x*,{folder}/a/*.jsonl") == ["a/x.jsonl", "b/x.txt"]
+    assert names_of(f"file://{folder}/a/*.jsonl") == ["x.jsonl"]
 
 
 @pytest.mark.parametrize("corpus", ["*.parquet", "nowhere", "b/x.txt/more"])
