@@ -158,14 +158,7 @@ def build_dataset(config: BuildConfig) -> DatasetMetadata:
             counts, shards = job.build_shards(corpus, make_maker, config.num_out_files, folder)
         else:
             counts, shards = _build_here(config, corpus, vocabulary, make_maker, output.path)
-        if not counts.examples:
-            raise UserError(
-                "The corpus has no usable text.",
-                where=config.corpus_dir,
-                received=f"{counts.lines} lines that are not blank, {counts.tokens} tokens in them"
-                + (f"; {counts.left_out}" if counts.bad_records else ""),
-                remedy="Give text files with a sentence or paragraph per line.",
-            )
+        _check_text(config, counts)
         metadata = _describe(config, vocabulary, counts, corpus, shards)
         if not config.allow_unknown:
             check_known(metadata, config.corpus_dir, _ALLOW_UNKNOWN)
@@ -175,6 +168,20 @@ def build_dataset(config: BuildConfig) -> DatasetMetadata:
     if counts.bad_records:
         say(f"warning: {counts.left_out}")
     return metadata
+
+
+def _check_text(config: BuildConfig, counts: Counts) -> None:
+    """Refuses a corpus of which no example could be made."""
+    if not counts.examples:
+        received = f"{counts.lines} lines that are not blank, {counts.tokens} tokens in them"
+        if counts.bad_records:
+            received += f"; {counts.left_out}"
+        raise UserError(
+            "The corpus has no usable text.",
+            where=config.corpus_dir,
+            received=received,
+            remedy="Give text files with a sentence or paragraph per line.",
+        )
 
 
 def _casing_flags(config: BuildConfig) -> dict[str, Any]:

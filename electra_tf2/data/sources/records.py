@@ -164,21 +164,16 @@ def table_batches(
             yield from io.StringIO(text, newline="")
 
     # strict: what is around quotes that are no marks would silently become part of the text.
-    rows = csv.reader(lines(), delimiter=separator, strict=True)
-    header: list[str] | None = None
-    column = number = characters = 0
+    rows = _rows(csv.reader(lines(), delimiter=separator, strict=True))
+    header, _ = next(rows, ([field], ""))
+    if field not in header:
+        example, _ = next(rows, ([], ""))
+        fields = dict.fromkeys(header) | dict(zip(header, example, strict=False))
+        raise no_such_field(file.path, field, fields, as_text=True)
+    column, characters = header.index(field), 0
     texts: list[str] = []
     bad: list[BadRecord] = []
-    for cells, problem in _rows(rows):
-        if header is None:
-            header = cells
-            if field not in header:
-                example, _ = next(_rows(rows), ([], ""))
-                fields = dict.fromkeys(header) | dict(zip(header, example, strict=False))
-                raise no_such_field(file.path, field, fields, as_text=True)
-            column = header.index(field)
-            continue
-        number += 1
+    for number, (cells, problem) in enumerate(rows, 1):
         if not problem and len(cells) != len(header):
             problem = f"{len(cells)} cells, where the header has {len(header)}"
         if problem:
