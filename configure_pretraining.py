@@ -7,12 +7,14 @@ Some numbers may change over the run: [[step, value], …] is a ramp (docs/beyon
 
 from __future__ import annotations
 
+import os
 import posixpath
 from typing import Any, Literal
 
 from electra_tf2.data.segments import MIN_SEQ_LENGTH
+from electra_tf2.files import is_local
 from electra_tf2.hparams.presets import PresetName, preset_values, with_preset_overrides
-from electra_tf2.hparams.ramps import largest
+from electra_tf2.hparams.ramps import largest, last
 from electra_tf2.hparams.recipes import PRESETS
 from electra_tf2.hparams.record import HParams, contradiction
 from electra_tf2.hparams.shared_checks import (
@@ -241,8 +243,16 @@ class PretrainingConfig(HParams):
         self.model_hparam_overrides = check_model_hparam_overrides(self.model_hparam_overrides)
         check_phases(self)
         for_each_phase(self, PretrainingConfig._check_phase)
-        first = phases_of(self)[0].config
-        if first.copy_positions is not None and not first.init_checkpoint:
+        phases = [phase.config for phase in phases_of(self)]
+        shares = {str(phase.mask_prob): phase.mask_prob for phase in (self, *phases)}
+        if self.electric_objective and len(shares) > 1:
+            raise contradiction(
+                "Electric scores text by the one share of tokens that it was trained on.",
+                {"electric_objective": True, "mask_prob of the phases": list(shares.values())},
+                "Set mask_prob beside phases, and not in them.",
+            )
+        first = phases[0]
+        if first.copy_positions is not None and not (first.init_checkpoint or first.branch_from):
             raise contradiction(
                 "The positions to copy are not trained: the weights are random.",
                 first._values("copy_positions", "init_checkpoint"),
@@ -290,8 +300,14 @@ class PretrainingConfig(HParams):
                 "Leave init_checkpoint out to go on from a step of another run, or branch_from to "
                 "begin at step 0 with its weights.",
             )
-        own = posixpath.normpath(self.model_dir)
-        if posixpath.normpath(path).startswith(f"{own}/"):
+        if not path:
+            raise contradiction(
+                "There is no checkpoint to branch from.",
+                self._values("branch_from"),
+                "Name one, <model>/checkpoints/step-…, or leave branch_from out.",
+            )
+        own, other = map(_absolute, (self.model_dir, path))
+        if other.startswith(f"{own}/"):
             raise contradiction(
                 "A branch needs a model folder of its own.",
                 self._values("branch_from", "model_dir"),
@@ -324,7 +340,7 @@ class PretrainingConfig(HParams):
 
     def _check_objective(self) -> None:
         detection = self.electra_objective or self.electric_objective
-        if not largest(self.gen_weight) and not (detection and largest(self.disc_weight)):
+        if not last(self.gen_weight) and not (detection and last(self.disc_weight)):
             raise contradiction(
                 "No loss has a weight: nothing would be learned.",
                 self._values("gen_weight", "disc_weight"),
@@ -490,6 +506,11 @@ class PretrainingConfig(HParams):
 
     def _values(self, *names: str) -> dict[str, Any]:
         return {name: getattr(self, name) for name in names}
+
+
+def _absolute(path: str) -> str:
+    """A local path from the root, so that two can be compared; others as they are."""
+    return os.path.abspath(path) if is_local(path) else posixpath.normpath(path)
 
 
 # Hparams that only one schedule reads.

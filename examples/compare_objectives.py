@@ -37,7 +37,8 @@ from electra_tf2.compute import example_flops, pretraining_flops
 from electra_tf2.console import brief, quiet_libraries, say, show
 from electra_tf2.errors import UserError
 from electra_tf2.files import is_dir, replace_file
-from electra_tf2.hparams.record import parse_hparams
+from electra_tf2.hparams.ramps import LINEAR
+from electra_tf2.hparams.record import contradiction, parse_hparams
 from electra_tf2.loading.folder import json_path
 from finetune.results import read_results
 
@@ -61,7 +62,7 @@ FINETUNING: dict[str, Any] = {
     "log_every_steps": 100,
 }
 PRESET = "electra_tiny"
-_SIZES = ("model_size", "model_hparam_overrides", "embedding_size", "vocab_size")
+_SIZES = ("encoder", "model_size", "model_hparam_overrides", "embedding_size", "vocab_size")
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -80,6 +81,7 @@ def main(argv: list[str] | None = None) -> None:
     flags, more = cli.parse_run_flags(
         __doc__, argv, hparams_help=PretrainingConfig.describe(), add_flags=add_flags
     )
+    more.seeds = list(dict.fromkeys(more.seeds))
     comparison = Comparison(flags, more)
     with quiet_libraries():
         import tensorflow as tf
@@ -87,7 +89,7 @@ def main(argv: list[str] | None = None) -> None:
         tf.config.list_physical_devices()
     for seed in more.seeds:
         comparison.run(seed)
-    cells = [cell for seed in more.seeds for cell in read_cells(comparison.path(seed))]
+    cells = [cell for seed in more.seeds for cell in comparison.read(seed)]
     text = table(cells)
     replace_file(posixpath.join(comparison.folder, "results.md"), text.encode())
     show(*text.rstrip("\n").split("\n"))
@@ -115,6 +117,15 @@ class Comparison:
         self._finetuning = parse_hparams(more.finetune, "--finetune")
         self.folder = posixpath.join(flags.data_dir, "models", f"{flags.model_name}_comparison")
         self._tasks = more.tasks or self._tasks_there()
+        _check_hparams(flags.hparams)
+        steps = self._make("replaced tokens", more.seeds[0], {}).num_train_steps
+        if not 1 <= more.points <= steps:
+            raise UserError(
+                "The number of points is out of range.",
+                where="--points",
+                received=more.points,
+                remedy=f"Give one of 1 to {steps}, the steps of pre-training.",
+            )
         for objective in OBJECTIVES:  # refuses what does not fit before anything is trained
             self._pretraining(objective, more.seeds[0])
 
@@ -122,12 +133,33 @@ class Comparison:
         """The file of a seed's figures."""
         return posixpath.join(self.folder, f"seed_{seed}.json")
 
+    def read(self, seed: int) -> list[Cell]:
+        """Reads the cells of a seed that were scored so far.
+
+        Raises:
+            UserError: they were trained or fine-tuned with other hparams.
+        """
+        stored = read_cells(self.path(seed))
+        if stored is not None and stored.settings != self._settings():
+            raise UserError(
+                "The scores of this comparison were made with other hparams.",
+                where=self.path(seed),
+                received=f"{self._settings()}; there {stored.settings}",
+                remedy="Give those, or choose another --model-name.",
+            )
+        return stored.cells if stored else []
+
+    def _settings(self) -> dict[str, Any]:
+        """What all cells have in common."""
+        own = {"hparams": self._flags.hparams, "finetune": self._finetuning}
+        return {**own, "points": self._points}
+
     def run(self, seed: int) -> None:
         """Trains and scores all models of a seed; writes its file after each score.
 
         The ends of training come first: they are compared; the points before draw the curves.
         """
-        cells = {cell.place: cell for cell in read_cells(self.path(seed))}
+        cells = {cell.place: cell for cell in self.read(seed)}
         for point in range(self._points, 0, -1):
             for objective in OBJECTIVES:
                 self._run_point(objective, seed, point, cells)
@@ -176,8 +208,8 @@ class Comparison:
         hparams = {
             "preset": PRESET,
             "eval_tfrecords": posixpath.join(self._flags.data_dir, "heldout/*.tfrecord*"),
-            "do_eval": True,
             **self._flags.hparams,
+            "do_eval": True,
             **OBJECTIVES[objective],
             "seed": seed,
             "keep_checkpoint_max": 0,
@@ -203,8 +235,21 @@ class Comparison:
                 (trial,) = finetune(config)
             metric = _main_metric(config, task)
             cell = cells[cell.place] = cell.with_score(task, metric, trial.scores[task][metric])
-            write_cells(self.path(cell.seed), cells.values())
+            write_cells(self.path(cell.seed), self._settings(), cells.values())
             gc.collect()  # the networks refer to themselves in circles
+
+
+def _check_hparams(hparams: Mapping[str, Any]) -> None:
+    """Refuses what would not be the same for objectives that train for other numbers of steps."""
+    given = {name: hparams[name] for name in ("phases", "lr_decay_steps") if name in hparams}
+    ramps = (*LINEAR, "train_batch_size")
+    given |= {n: hparams[n] for n in ramps if isinstance(hparams.get(n), list)}
+    if given:
+        raise contradiction(
+            "Objectives that train for other numbers of steps can't be compared with these.",
+            given,
+            "Leave them out, or give plain numbers.",
+        )
 
 
 def _flops_per_step(config: PretrainingConfig) -> float:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from electra_tf2.files import exists, read_json, write_json
+from electra_tf2.files import exists, write_json
 from electra_tf2.plots import load_pyplot, save_figure
+from electra_tf2.stored_json import read_record
 
 NOT_PRETRAINED = "no pre-training"
 
@@ -58,21 +59,34 @@ class Cell:
         )
 
 
-def read_cells(path: str) -> list[Cell]:
-    """Reads a seed's cells; none if there is no file yet.
+class SeedCells(NamedTuple):
+    """The file of a seed.
+
+    Attributes:
+        settings: what was trained and fine-tuned with.
+        cells: the models that have been scored.
+    """
+
+    settings: dict[str, Any]
+    cells: list[Cell]
+
+
+def read_cells(path: str) -> SeedCells | None:
+    """Reads a seed's file; None if there is none yet.
 
     Raises:
         UserError: it can't be read.
     """
     if not exists(path):
-        return []
-    stored = read_json(path, "The file of a seed's figures", "Remove it: scores are found again.")
-    return [Cell(**cell) for cell in stored["cells"]]
+        return None
+    what = "The file of a seed's figures"
+    return read_record(SeedCells, path, what, "Remove it: scores are found again.")
 
 
-def write_cells(path: str, cells: Iterable[Cell]) -> None:
-    """Writes a seed's cells in one step."""
-    write_json(path, {"cells": [dataclasses.asdict(cell) for cell in cells]})
+def write_cells(path: str, settings: Mapping[str, Any], cells: Iterable[Cell]) -> None:
+    """Writes a seed's file in one step."""
+    found = [dataclasses.asdict(cell) for cell in cells]
+    write_json(path, {"settings": dict(settings), "cells": found})
 
 
 class Spread(NamedTuple):

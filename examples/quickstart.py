@@ -39,7 +39,9 @@ from electra_tf2.console import brief, quiet_libraries
 from electra_tf2.data.build import BuildConfig, build_dataset
 from electra_tf2.data.vocabulary_builder import VocabularyConfig, build_vocabulary
 from electra_tf2.errors import UserError, path_quoted
+from electra_tf2.files import write_json
 from electra_tf2.hparams.recipes import PRESETS
+from electra_tf2.stored_json import read_record
 
 MODEL_NAME = "quickstart"
 PRESET = "electra_tiny"
@@ -78,6 +80,7 @@ def main(argv: list[str] | None = None) -> None:
     steps, precision = make_plan(flags)
     config = make_config(flags.output_dir, steps, precision)
     check_recipe(config)
+    write_plan(flags.output_dir, Plan(steps, precision))
     headline(f"4. Pre-training for {steps:,} steps")
     with brief():
         figures = pretrain(config)
@@ -150,20 +153,36 @@ class Plan(NamedTuple):
 
 def make_plan(flags: argparse.Namespace) -> Plan:
     """Decides on the steps as asked, or as planned before, or as the time allows."""
-    path = flags.output_dir / "plan.json"
-    before = Plan(**json.loads(path.read_text("utf-8"))) if path.exists() else None
+    before = read_plan(flags.output_dir)
     precision = before.precision if before else fastest_precision()
     if flags.steps is not None:
         steps = flags.steps
     elif before is not None:
         steps = before.steps
+        if flags.minutes is not None:
+            print(f"{steps:,} steps, as planned before (--steps changes that)")
     elif flags.minutes is not None:
         steps = steps_in(flags, precision)
     else:
         steps = RECIPE["num_train_steps"]
-    plan = Plan(steps, precision)
-    path.write_text(json.dumps(plan._asdict()) + "\n", "utf-8")
-    return plan
+    return Plan(steps, precision)
+
+
+def read_plan(folder: Path) -> Plan | None:
+    """Reads a folder's plan, or what its model was trained by; None in a new folder."""
+    path = folder / "plan.json"
+    if path.exists():
+        return read_record(Plan, str(path), "The plan of the quickstart", "Remove the file.")
+    config = folder / "models" / MODEL_NAME / "config.json"
+    if config.exists():
+        stored = json.loads(config.read_text("utf-8"))["hparams"]
+        return Plan(stored["num_train_steps"], stored["precision"])
+    return None
+
+
+def write_plan(folder: Path, plan: Plan) -> None:
+    """Writes the plan that later runs in this folder go by."""
+    write_json(str(folder / "plan.json"), plan._asdict())
 
 
 def fastest_precision() -> str:

@@ -206,6 +206,22 @@ REFUSED = {
         {"gradient_accumulation_steps": 3},
         "multiple of gradient_accumulation_steps",
     ),
+    "electric, another share in a phase": (
+        {"electric_objective": True, "phases": [{"num_train_steps": 9, "mask_prob": 0.25}]},
+        "mask_prob of the phases",
+    ),
+    "electric, two shares": (
+        {
+            "electric_objective": True,
+            "phases": [{"num_train_steps": 9}, {"num_train_steps": 9, "mask_prob": 0.3}],
+        },
+        "mask_prob of the phases",
+    ),
+    "a branch of nothing": ({"branch_from": ""}, "branch_from = ''"),
+    "losses that end": (
+        {"gen_weight": 0, "disc_weight": [[0, 50], [100, 0]]},
+        "disc_weight",
+    ),
     "electric, one tower": (
         {"electric_objective": True, "two_tower_generator": False},
         "Electric needs the two-tower generator",
@@ -389,3 +405,15 @@ def test_hparams_of_the_conformance_cases_are_accepted(case):
     for name, value in case["hparams"].items():
         assert getattr(accepted, name) == value
     assert accepted.vocab_size == case["bert_config"]["vocab_size"]
+
+
+def test_a_branch_goes_on_where_positions_were_copied():
+    branch = config(branch_from="a/checkpoints/step-00000001", copy_positions=12)
+    assert branch.copy_positions == 12
+
+
+def test_a_branch_of_the_model_itself_by_another_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = str(tmp_path / "data" / "models" / "own" / "checkpoints" / "step-00000001")
+    with pytest.raises(UserError, match="folder of its own"):
+        PretrainingConfig("own", "data", branch_from=path)

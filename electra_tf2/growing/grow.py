@@ -282,6 +282,7 @@ def _hparams(source: Source, network: TransformerConfig) -> dict[str, Any]:
             overrides = overrides | {"vocab_size": network.vocab_size}
         hparams["model_hparam_overrides"] = overrides
     hparams.pop("vocab_file", None)
+    hparams |= {name: None for name in ("branch_from", "copy_positions") if name in hparams}
     return {**hparams, "vocab_size": network.vocab_size, "init_checkpoint": pretrained.path}
 
 

@@ -81,6 +81,10 @@ def _largest_state(states: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
 _POOLINGS = {"none": _all_states, "cls": _first_state, "mean": _mean_state, "max": _largest_state}
 
 
+# Programs that are kept: each has a copy of the kernels, in the order that products read them.
+_MOST_FORWARDS = 2
+
+
 class _Asked(NamedTuple):
     """What is computed of a batch: the layers from 0, those of the embeddings, up."""
 
@@ -207,6 +211,8 @@ class Encoder(FromPretrained):
 
     def _forward(self, asked: _Asked) -> Forward:
         if asked not in self._forwards:
+            if len(self._forwards) > _MOST_FORWARDS - 1:
+                self._forwards.pop(next(iter(self._forwards)))
 
             def function(batch):
                 inputs = batch["input_ids"], batch["input_mask"], batch["segment_ids"]

@@ -291,6 +291,12 @@ class _Objective(NamedTuple):
 
     electric_objective: bool = True
     mask_prob: float | list = 0.15
+    phases: list[dict[str, Any]] | None = None
+
+    @property
+    def last_mask_prob(self) -> Any:
+        """The share that the training ended with."""
+        return (self.phases or [{}])[-1].get("mask_prob", self.mask_prob)
 
 
 class Noise(NamedTuple):
@@ -343,11 +349,12 @@ def open_noise(source: Source, dtype: str, encoder: Encoder) -> Noise | None:
     trained = source.trained_with(_Objective)
     if not is_two_tower(source.pretrained) or not trained.electric_objective:
         return None
-    if isinstance(trained.mask_prob, list) or not 0 < trained.mask_prob < 1:
+    mask_prob = trained.last_mask_prob
+    if not isinstance(mask_prob, int | float) or not 0 < mask_prob < 1:
         raise UserError(
             "The stored configuration does not say how many tokens were replaced.",
             where=f"{posixpath.join(source.pretrained.folder, CONFIG)}, hparams.mask_prob",
-            received=trained.mask_prob,
+            received=mask_prob,
             remedy="Restore the file.",
         )
-    return Noise(build_generator(source, dtype, encoder), trained.mask_prob)
+    return Noise(build_generator(source, dtype, encoder), mask_prob)

@@ -161,8 +161,13 @@ def discriminator_guard(phase: Phase) -> Callable[[int, Mapping[str, float]], st
     config = phase.config
     if config.electric_objective:
         return lambda step, figures: None
+    # With a ramp, from where the discriminator's loss counts in full.
+    weights = phase.points("disc_weight")
+    heaviest = next(step for step, weight in weights if weight == largest(config.disc_weight))
     first_step = max(
-        phase.first_step + config.num_warmup_steps, min(FIRST_STEPS, phase.last_step // 2)
+        phase.first_step + config.num_warmup_steps,
+        min(FIRST_STEPS, phase.last_step // 2),
+        heaviest,
     )
     cause = likeliest_cause(config, config.network(), is_first_phase=phase.first_step == 0)
     return DiscriminatorGuard(first_step, cause)

@@ -131,8 +131,9 @@ def decay_warning(
         if span.decay_start < step:
             return (
                 f"the learning rate has decayed since step {span.decay_start:.0f}, and changes its "
-                "course with num_train_steps. To go on as if it had not, set branch_from to a "
-                "checkpoint of that step or before."
+                "course with num_train_steps. To go on as if it had not, branch off under another "
+                "--model-name: set branch_from to a checkpoint of that step or before, if one was "
+                "kept (keep_checkpoint_max)."
             )
         if theirs.decay_start < step:
             return (

@@ -39,6 +39,8 @@ def test_python_api(place):
     write_trial(tuned, ["places"])
     names = run_python(DOCS / "python_api.md")
     assert names["encoded"].states.shape[0] == len(names["encoded"].tokens) == 2
+    assert names["looked_into"].states.shape[:2] == (1, 2)
+    assert names["looked_into"].attentions.ndim == 5
     assert names["vectors"].shape == (2, 32)
     assert names["pairs"].shape == (1, 32)
     assert len(names["detection"].tokens) == len(names["detection"].probabilities)

@@ -44,6 +44,22 @@ def test_objectives_take_the_same_compute(tmp_path):
     assert not configs["masked LM"].electra_objective and configs["Electric"].electric_objective
 
 
+@pytest.mark.parametrize(
+    "hparams, points, where",
+    [
+        ({"phases": [{"num_train_steps": 9}]}, 1, "phases"),
+        ({"train_batch_size": [[0, 8], [9, 16]]}, 1, "train_batch_size"),
+        ({"lr_schedule": "wsd", "lr_decay_steps": 9}, 1, "lr_decay_steps"),
+        ({}, 0, "--points"),
+        ({"num_train_steps": 9}, 10, "--points"),
+    ],
+)
+def test_what_can_not_be_compared(tmp_path, hparams, points, where):
+    more = argparse.Namespace(points=points, finetune="{}", tasks=["cola"], seeds=[1])
+    with pytest.raises(UserError, match=where):
+        Comparison(RunFlags(str(tmp_path), NAME, {"preset": "electra_tiny", **hparams}), more)
+
+
 def test_no_task(tmp_path):
     more = argparse.Namespace(points=1, finetune="{}", tasks=None, seeds=[1])
     with pytest.raises(UserError) as info:
@@ -81,9 +97,9 @@ def test_the_table():
 
 def test_the_file_and_the_plot(tmp_path):
     path = str(tmp_path / "seed_1.json")
-    assert read_cells(path) == []
-    write_cells(path, cells())
-    assert read_cells(path) == cells()
+    assert read_cells(path) is None
+    write_cells(path, {"points": 2}, cells())
+    assert read_cells(path) == ({"points": 2}, cells())
     objective_table.plot(cells(), str(tmp_path / "compute.png"))
     assert (tmp_path / "compute.png").read_bytes().startswith(b"\x89PNG")
     Path(path).write_text("{")
@@ -127,7 +143,7 @@ def test_a_run_that_was_halted(tiny_data, monkeypatch, capsys):
     compare(tiny_data)
     printed = capsys.readouterr()
     assert stamps.items() <= changed(folder).items()
-    found = read_cells(str(folder / "seed_1.json"))
+    found = read_cells(str(folder / "seed_1.json")).cells
     assert [(cell.objective, cell.steps) for cell in found[:3]] == [
         (name, steps) for name, steps in zip(OBJECTIVES, (6, 8, 4), strict=True)
     ]
@@ -140,6 +156,9 @@ def test_a_run_that_was_halted(tiny_data, monkeypatch, capsys):
     stamps = changed(folder)
     compare(tiny_data)
     assert len(stamps) >= 13 and changed(folder) == stamps
+    with pytest.raises(UserError) as info:
+        compare(tiny_data, "--points", "1")
+    assert info.value.where == str(folder / "seed_1.json")
 
 
 def changed(folder):

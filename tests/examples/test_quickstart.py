@@ -124,20 +124,38 @@ def test_the_number_of_steps_follows_from_the_time_and_is_kept(tmp_path, monkeyp
     monkeypatch.setattr(run, "pretrain", pretrain)
     monkeypatch.setattr(quickstart, "fastest_precision", lambda: "float32")
     flags = argparse.Namespace(output_dir=tmp_path, minutes=2.0, steps=None)
-    assert quickstart.make_plan(flags) == (1200, "float32")
+    plan = quickstart.make_plan(flags)
+    assert plan == (1200, "float32")
+    quickstart.write_plan(tmp_path, plan)
     monkeypatch.setattr(quickstart, "fastest_precision", lambda: "bfloat16")
     flags.minutes = None
     assert quickstart.make_plan(flags) == (1200, "float32") and len(trials) == 1
     flags.steps = 7
     assert quickstart.make_plan(flags) == (7, "float32")
+    (tmp_path / "plan.json").unlink()
     flags.steps = None
-    assert quickstart.make_plan(flags) == (7, "float32")
-    (tmp_path / "plan.json").unlink()
     assert quickstart.make_plan(flags) == (quickstart.RECIPE["num_train_steps"], "bfloat16")
-    (tmp_path / "plan.json").unlink()
     flags.minutes = 1e308
     assert quickstart.make_plan(flags).steps == quickstart.STEPS_AT_MOST
-    assert [path.name for path in tmp_path.iterdir()] == ["plan.json"]
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_without_a_plan_goes_by_its_model(tmp_path, monkeypatch):
+    import quickstart
+
+    from electra_tf2.errors import UserError
+
+    monkeypatch.setattr(quickstart, "fastest_precision", lambda: "bfloat16")
+    config = quickstart.make_config(tmp_path, 300, "float32")
+    stored = Path(config.model_dir, "config.json")
+    stored.parent.mkdir(parents=True)
+    stored.write_text(json.dumps({"hparams": config.to_dict()}))
+    flags = argparse.Namespace(output_dir=tmp_path, minutes=None, steps=None)
+    assert quickstart.make_plan(flags) == (300, "float32")
+    (tmp_path / "plan.json").write_text('{"steps": "many"}')
+    with pytest.raises(UserError) as info:
+        quickstart.make_plan(flags)
+    assert info.value.where.startswith(str(tmp_path / "plan.json"))
 
 
 @pytest.mark.parametrize("slower, precision", [("float32", "bfloat16"), ("bfloat16", "float32")])

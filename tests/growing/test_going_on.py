@@ -75,11 +75,11 @@ def test_disentangled_embeddings_grow_and_train_on(tiny_data, tmp_path):
     """Its own folder holds the sums; the run takes the generator's tables from them again."""
     still = {"learning_rate": 1e-12, "num_warmup_steps": 0}  # weights stay where they began
     hparams = {"embedding_sharing": "gdes", "num_train_steps": 1, **still}
-    tiny.pretrain_here(tiny_data, "gdes", **hparams)
+    tiny.pretrain_here(tiny_data, "gdes_to_grow", **hparams)
     model = tmp_path / "models" / "grown"
-    before = open_pretrained(str(tiny_data / "models" / "gdes")).arrays
+    before = open_pretrained(str(tiny_data / "models" / "gdes_to_grow")).arrays
     flags = ["--max-positions", POSITIONS, "--trained-positions", tiny.LENGTH, "--output", model]
-    grow_model.main(list(map(str, ["--model-dir", tiny_data / "models" / "gdes", *flags])))
+    grow_model.main(list(map(str, ["--model-dir", tiny_data / "models" / "gdes_to_grow", *flags])))
     for name in ("pretrain_tfrecords", "vocab.txt"):
         (tmp_path / name).symlink_to(tiny_data / name)
     hparams["model_hparam_overrides"] = GROWN["model_hparam_overrides"]

@@ -203,12 +203,18 @@ def test_interpolation_says_that_outputs_change(tmp_path, capsys):
 
 
 def test_the_folder_states_what_it_holds(tmp_path):
-    hparams = {"model_hparam_overrides": {"vocab_size": 25, "max_position_embeddings": 64}}
+    hparams = {
+        "model_hparam_overrides": {"vocab_size": 25, "max_position_embeddings": 64},
+        "branch_from": "/elsewhere/step-00000001",
+        "copy_positions": 12,
+    }
     model, _ = own_model(tmp_path / "own", hparams=hparams)
     flags = ["--new-pieces", pieces_file(tmp_path), "--max-positions", 100]
     grow(model, tmp_path / "new", *flags)
     stored = json.loads((tmp_path / "new" / "config.json").read_text())
     assert stored["hparams"]["vocab_size"] == 28
+    # Its weights are where the training begins, and their positions are to stay.
+    assert stored["hparams"]["branch_from"] is stored["hparams"]["copy_positions"] is None
     assert stored["hparams"]["model_hparam_overrides"] == {
         "vocab_size": 28,
         "max_position_embeddings": 100,

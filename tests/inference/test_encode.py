@@ -216,3 +216,10 @@ def test_layers_that_are_not_there(encoder, layers):
 def test_layers_that_are_no_numbers(encoder, layers):
     with pytest.raises(TypeError, match="layers"):
         encoder.encode(["a"], layers=layers)
+
+
+def test_few_programs_are_kept(encoder):
+    """Each holds a copy of the weights."""
+    for layer in range(encoder.network.config.num_hidden_layers + 1):
+        encoder.encode(["a"], layers=layer)
+    assert len(encoder._forwards) == 2

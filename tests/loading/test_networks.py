@@ -101,3 +101,12 @@ def test_weights_are_in_memory_once():
     kernel.assign(tf.zeros_like(kernel))
     for name, array in arrays.items():  # what becomes of the variables doesn't reach the arrays
         np.testing.assert_array_equal(array, before[name], err_msg=name)
+
+
+@pytest.mark.parametrize("phases, share", [(None, 0.15), ([{}, {"mask_prob": 0.25}], 0.25)])
+def test_the_noise_has_the_share_that_training_ended_with(phases, share, monkeypatch):
+    source = official.source("electric")
+    stored = {"electric_objective": True, "mask_prob": 0.15, "phases": phases}
+    monkeypatch.setattr(type(source), "hparams", lambda self: stored)
+    noise = open_noise(source, "float32", build_discriminator(source).encoder)
+    assert noise.mask_prob == share

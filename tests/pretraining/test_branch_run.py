@@ -55,10 +55,10 @@ def test_a_branch_is_the_run_that_had_begun_to_decay_there(straight, stable):
 
 @pytest.mark.slow
 def test_more_steps_from_the_stable_part_in_the_same_folder(straight, stable):
-    shutil.copytree(straight / "models" / "stable", straight / "models" / "longer")
-    _, shown = tiny.pretrain_here(straight, "longer", **DECAY)
+    shutil.copytree(straight / "models" / "stable", straight / "models" / "longer_stable")
+    _, shown = tiny.pretrain_here(straight, "longer_stable", **DECAY)
     assert "Resuming at step 4" in shown and "Warning: the learning rate" not in shown
-    tiny.assert_same_end(straight, "longer", "straight")
+    tiny.assert_same_end(straight, "longer_stable", "straight")
 
 
 @pytest.mark.slow

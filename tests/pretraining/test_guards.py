@@ -136,3 +136,12 @@ def test_when_the_guard_of_a_phase_begins():
     assert first_warning(electric) is None
     (brief,) = phases_of(PretrainingConfig("tiny", "/data", preset="electra_tiny"))
     assert first_warning(brief) == 1000 + guards.SPAN
+
+
+def test_a_discriminator_is_judged_once_its_loss_counts_in_full():
+    ramp = [[0, 0], [30000, 0], [40000, 50]]
+    hparams = {"disc_weight": ramp, "num_train_steps": 100000, "num_warmup_steps": 1000}
+    (phase,) = phases_of(PretrainingConfig("some", "data", **hparams))
+    guard = discriminator_guard(phase)
+    said = [step for step in range(500, 60000, 500) if guard(step, {"disc_auc": 0.5})]
+    assert said and said[0] > 40000
