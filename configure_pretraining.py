@@ -243,6 +243,7 @@ class PretrainingConfig(HParams):
         self.model_hparam_overrides = check_model_hparam_overrides(self.model_hparam_overrides)
         check_phases(self)
         for_each_phase(self, PretrainingConfig._check_phase)
+        self._warn_of_unfinished_ramps()
         phases = [phase.config for phase in phases_of(self)]
         shares = {str(phase.mask_prob): phase.mask_prob for phase in (self, *phases)}
         if self.electric_objective and len(shares) > 1:
@@ -503,6 +504,20 @@ class PretrainingConfig(HParams):
             self.warnings.append(
                 "eval_tfrecords is not set: the evaluation is on the training data."
             )
+
+    def _warn_of_unfinished_ramps(self) -> None:
+        """Evaluations are made with a ramp's last value, which training may not reach."""
+        phases, found = phases_of(self), []
+        for phase in phases if self.do_train else []:
+            for name in phase.ramps:
+                end = phase.last_step if name in phase.stated else phases[-1].last_step
+                step, value = phase.points(name)[-1]
+                if step > end:
+                    found.append(
+                        f"the ramp of {name} ends at step {step:,}, and training at {end:,}: it "
+                        f"doesn't reach {value:g}, which evaluations are made with."
+                    )
+        self.warnings += dict.fromkeys(found)
 
     def _values(self, *names: str) -> dict[str, Any]:
         return {name: getattr(self, name) for name in names}

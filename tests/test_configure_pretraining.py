@@ -417,3 +417,14 @@ def test_a_branch_of_the_model_itself_by_another_path(tmp_path, monkeypatch):
     path = str(tmp_path / "data" / "models" / "own" / "checkpoints" / "step-00000001")
     with pytest.raises(UserError, match="folder of its own"):
         PretrainingConfig("own", "data", branch_from=path)
+
+
+def test_ramps_that_end_after_the_training():
+    ramp = [[0, 0.3], [2000, 0.15]]
+    steps = {"num_train_steps": 1000, "num_warmup_steps": 10}
+    (warning,) = config(mask_prob=ramp, **steps).warnings
+    assert "mask_prob ends at step 2,000, and training at 1,000" in warning
+    phases = [{"num_train_steps": 1500}, {"num_train_steps": 1500, "mask_prob": ramp}]
+    (warning,) = config(temperature=ramp, phases=phases, num_warmup_steps=10).warnings
+    assert "mask_prob ends at step 3,500, and training at 3,000" in warning
+    assert config(mask_prob=ramp, num_train_steps=2000, num_warmup_steps=10).warnings == []
