@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import posixpath
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import keras
@@ -196,13 +197,30 @@ def open_data(
     start = _find_start(config)
     if start is not None:
         hparams = {**config.to_dict(), "precision": compute_type}
-        _check_start(start, config, hparams, network)
+        with _remedied(start, config):
+            _check_start(start, config, hparams, network)
     data = _read_data(config, _phases_left(config, start.step if start else 0), compute_type)
     if start is not None:
-        check_same_tokens(start.model_dir, data.vocabulary, data.casing, start.state)
-        if config.do_train and start.step < config.num_train_steps:
-            check_same_data(data, start.state.get("data"))
+        with _remedied(start, config):
+            check_same_tokens(start.model_dir, data.vocabulary, data.casing, start.state)
+            if config.do_train and start.step < config.num_train_steps:
+                check_same_data(data, start.state.get("data"))
     return data
+
+
+@contextlib.contextmanager
+def _remedied(start: Start, config: PretrainingConfig) -> Iterator[None]:
+    """Replaces advice on how to resume, where a run branches from another one."""
+    try:
+        yield
+    except UserError as error:
+        if start.model_dir == config.model_dir:
+            raise
+        remedy = (
+            "Give what the run has that you branch from. Or start a new run with its weights: "
+            "leave branch_from out and set init_checkpoint."
+        )
+        raise error.with_(remedy=remedy) from error
 
 
 def _find_start(config: PretrainingConfig) -> Start | None:

@@ -109,6 +109,7 @@ def test_refused(stable, tiny_data, path, changed, where, keyword):
         tiny.pretrain_here(tiny_data, "refused", branch_from=fill(path), **given)
     assert where in info.value.where
     assert keyword in f"{info.value.received} {info.value.remedy}"
+    assert "--model-name" not in info.value.remedy  # a branch has one of its own
     assert not (tiny_data / "models" / "refused").exists()
 
 
