@@ -41,7 +41,12 @@ from electra_tf2.hparams.types import (
 from electra_tf2.modeling.config import TransformerConfig, default_attention_heads
 from electra_tf2.patterns import literal
 from electra_tf2.pretraining.guards import generator_size_warning
-from electra_tf2.pretraining.phases import check_phases, for_each_phase, phases_of
+from electra_tf2.pretraining.phases import (
+    check_copied_positions,
+    check_phases,
+    for_each_phase,
+    phases_of,
+)
 from electra_tf2.pretraining.resume_rules import decay_length
 
 
@@ -243,6 +248,7 @@ class PretrainingConfig(HParams):
         self.model_hparam_overrides = check_model_hparam_overrides(self.model_hparam_overrides)
         check_phases(self)
         for_each_phase(self, PretrainingConfig._check_phase)
+        check_copied_positions(self)
         self._warn_of_unfinished_ramps()
         phases = [phase.config for phase in phases_of(self)]
         shares = {str(phase.mask_prob): phase.mask_prob for phase in (self, *phases)}
@@ -438,7 +444,8 @@ class PretrainingConfig(HParams):
                     **self._values("copy_positions"),
                     "max_position_embeddings": network.max_position_embeddings,
                 },
-                "Set copy_positions to the length of the examples that were trained on so far.",
+                "Set copy_positions to the length of the examples that were trained on so far, or "
+                "leave it out if they were as long as the table.",
             )
         if self.segmentation == "dynamic" and self.max_seq_length < MIN_SEQ_LENGTH:
             raise contradiction(

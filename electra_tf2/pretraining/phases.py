@@ -169,6 +169,9 @@ class PhaseSchedule:
 def phases_of(config: PretrainingConfig) -> list[Phase]:
     """Returns the phases of a configuration, at least one.
 
+    They take what they don't state from the configuration, but for `copy_positions`: beside
+    `phases` it is the first phase's. Copied again, it would replace rows that were trained since.
+
     Args:
         config: its `phases` have been checked.
     """
@@ -176,6 +179,8 @@ def phases_of(config: PretrainingConfig) -> list[Phase]:
     phases, step, examples = [], 0, 0
     for number, entry in enumerate(entries, 1):
         own = config if config.phases is None else _with_hparams(config, entry)
+        if number > 1 and _COPIED not in entry:
+            own.copy_positions = None
         last = step + own.num_train_steps
         phases.append(Phase(number, len(entries), step, last, examples, own, frozenset(entry)))
         step, examples = last, examples + phases[-1].examples()
@@ -239,6 +244,7 @@ def _with_hparams(config: PretrainingConfig, hparams: Mapping[str, Any]) -> Pret
 
 
 STEPS = "num_train_steps"
+_COPIED = "copy_positions"
 
 
 def check_phases(config: PretrainingConfig) -> None:
@@ -302,6 +308,39 @@ def _checked(number: int, entry: Mapping[str, Any], hints: Mapping[str, Any]) ->
         name: check_value(f"phases, phase {number}: {name}", value, hints[name])
         for name, value in entry.items()
     }
+
+
+def check_copied_positions(config: PretrainingConfig) -> None:
+    """Refuses copies, before a later phase, that spoil what the phases before it have trained.
+
+    Fewer positions than those would replace trained ones, more would copy random ones. Weights
+    that the run starts from may have been trained on longer examples.
+
+    Args:
+        config: its phases have been checked one by one.
+
+    Raises:
+        UserError: names the phase and the number that it should have.
+    """
+    start = config.init_checkpoint or config.branch_from
+    trained = 0
+    for phase in phases_of(config):
+        copied = phase.config.copy_positions if phase.number > 1 else None
+        if copied is not None and (copied < trained or (copied > trained and not start)):
+            rows = phase.config.network().max_position_embeddings
+            leave_out = f"Leave copy_positions out of phase {phase.number}"
+            remedy = f"{leave_out}, or set it there to {trained}."
+            if trained == rows:
+                remedy = f"{leave_out}: all {rows} positions are trained."
+            with phase.named_in_errors():
+                raise contradiction(
+                    "The copies would replace positions that earlier phases have trained."
+                    if copied < trained
+                    else "Some of the positions to copy are not trained: they are random.",
+                    {_COPIED: copied, "longest max_seq_length of earlier phases": trained},
+                    remedy,
+                )
+        trained = max(trained, phase.config.max_seq_length)
 
 
 # The compute that a pre-training run has used, from its configuration and its step.

@@ -150,6 +150,22 @@ REFUSED = {
         {"phases": [{**SHORT, "gradient_accumulation_steps": 3}, LONG]},
         ["micro-batches", "phase 1 of 2", "= 128", "multiple"],
     ),
+    "random positions copied": (
+        {"phases": [SHORT, {**LONG, "copy_positions": 256}]},
+        ["are random", "phase 2 of 2", "copy_positions = 256", "= 128", "set it there to 128"],
+    ),
+    "trained positions copied over": (
+        {"phases": [{**LONG, "max_seq_length": 256}, SHORT, {**LONG, "copy_positions": 128}]},
+        ["replace positions", "phase 3 of 3", "= 128", "= 256", "set it there to 256"],
+    ),
+    "all positions are trained": (
+        {"phases": [LONG, {**LONG, "copy_positions": 64}]},
+        ["replace positions", "phase 2 of 2", "= 64", "Leave copy_positions out of phase 2: all"],
+    ),
+    "fewer copied than trained since the start": (
+        {"phases": [SHORT, {**LONG, "copy_positions": 64}], "init_checkpoint": "x"},
+        ["replace positions", "phase 2 of 2", "copy_positions = 64", "set it there to 128"],
+    ),
     "nothing masked": (
         {"phases": [SHORT, {**LONG, "mask_prob": 0.0001, "max_seq_length": 64}]},
         ["masked tokens", "phase 2 of 2", "mask_prob = 0.0001", "at least 1"],
@@ -163,6 +179,19 @@ def test_refused(hparams, expected):
         configure(**hparams)
     for part in expected:
         assert part in str(info.value)
+
+
+def test_copied_positions_beside_the_phases_are_those_of_the_first():
+    stated = {**LONG, "copy_positions": 256}
+    middle = {**LONG, "max_seq_length": 256}
+    config = configure(SHORT, middle, stated, copy_positions=128, init_checkpoint="x")
+    assert [phase.config.copy_positions for phase in phases_of(config)] == [128, None, 256]
+
+
+@pytest.mark.parametrize("copied, given", [(128, {}), (256, {"init_checkpoint": "x"})])
+def test_positions_that_a_later_phase_may_copy(copied, given):
+    config = configure(SHORT, {**LONG, "copy_positions": copied}, **given)
+    assert phases_of(config)[1].config.copy_positions == copied
 
 
 def test_the_total_may_be_given_too():
