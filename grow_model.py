@@ -29,10 +29,10 @@ its bias in the generator's output layer, are the mean of those of the old piece
 where a word was [UNK], the mean of all.
 
 Positions: a table that was trained on examples of 128 tokens has 512 rows, of which the last 384
-are still random. --trained-positions says how many were trained; of a model of run_pretraining.py
-it is known. --positions copy repeats the trained rows, so that the outputs for shorter texts stay
-as they are. --positions interpolate stretches them over all rows, which changes all outputs until
-the model is trained further.
+are still random. --trained-positions says how many were trained; of a model that
+run_pretraining.py trained from random weights it is known. --positions copy repeats the trained
+rows, so that the outputs for shorter texts stay as they are. --positions interpolate stretches
+them over all rows, which changes all outputs until the model is trained further.
 
 docs/beyond_electra.md says when to use which.
 """
@@ -81,14 +81,13 @@ def add_grow_flags(parser: argparse.ArgumentParser) -> None:
     positions.add_argument(
         "--positions",
         choices=("copy", "interpolate"),
-        default="copy",
         help="how the trained positions become more (default: copy)",
     )
     positions.add_argument(
         "--trained-positions",
         type=int,
         help="how many of the model's positions were trained, from the first; default: the length "
-        "of its examples where its hparams say it, or else all",
+        "of its examples where it is known, or else all",
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import posixpath
 from collections.abc import Mapping
 from typing import Any
@@ -21,11 +22,12 @@ from electra_tf2.loading.folder import (
     write_model_folder,
 )
 from electra_tf2.loading.positions import (
+    TRAINED_POSITIONS,
     Filling,
     MorePositions,
     check_positions,
     grown_positions,
-    trained_length,
+    trained_positions,
 )
 from electra_tf2.loading.pretrained import (
     STRUCTURE,
@@ -57,9 +59,9 @@ class Growth:
         new_pieces: path of the pieces to add, see `read_new_pieces`; None: no new ones.
         reuse_unused: whether they take the places of the pieces [unused…] first.
         max_positions: number of positions; None: as many as the model has.
-        positions: how the position table is filled, see `MorePositions`.
-        trained_positions: number of positions that were trained; None: the length of the longest
-            examples, where hparams of training lie beside the model, or else all.
+        positions: how the position table is filled, see `MorePositions`; None: "copy".
+        trained_positions: number of positions that were trained; None: see `trained_positions` in
+            electra_tf2/loading/positions.py.
         vocab_file: the vocabulary, for a model that has none beside it.
         do_lower_case: casing, for a model that does not say.
         strip_accents: likewise for accents; None: as `do_lower_case`.
@@ -69,7 +71,7 @@ class Growth:
     new_pieces: str | None = None
     reuse_unused: bool = False
     max_positions: int | None = None
-    positions: Filling = "copy"
+    positions: Filling | None = None
     trained_positions: int | None = None
     vocab_file: str | None = None
     do_lower_case: bool | None = None
@@ -112,7 +114,7 @@ def grow_model(path: str, output: str, growth: Growth) -> None:
             arrays[name] = grown_positions(arrays[name], positions)
         network = dataclasses.replace(network, max_position_embeddings=positions.rows)
     with new_folder(output) as folder:
-        _write(folder, source, arrays, network, pieces)
+        _write(folder, source, arrays, network, pieces, positions)
         _check_generator(source.pretrained, open_pretrained(folder), network)
     _report(source, output, network, pieces, positions)
 
@@ -132,9 +134,11 @@ def _check_asked(growth: Growth) -> None:
             received="neither of them",
             remedy="Give --new-pieces for word pieces, --max-positions for longer texts, or both.",
         )
+    is_as_long = growth.max_positions is None
     alone = {
         "--reuse-unused": growth.reuse_unused and growth.new_pieces is None,
-        "--trained-positions": growth.trained_positions and growth.max_positions is None,
+        "--trained-positions": growth.trained_positions is not None and is_as_long,
+        "--positions": growth.positions is not None and is_as_long,
     }
     for flag, is_alone in alone.items():
         if is_alone:
@@ -226,18 +230,15 @@ def _with_pieces(
 
 
 def _more_positions(source: Source, rows: int, growth: Growth) -> MorePositions:
-    there = source.network.max_position_embeddings
     trained = growth.trained_positions
     if trained is None:
-        found = trained_length(source)
-        trained = there if found is None else min(found, there)
-        known = "as its hparams say" if found else "as nothing beside it says otherwise"
+        trained, reason, _ = trained_positions(source)
         say(
-            f"The model was trained on examples of up to {trained} tokens, {known} "
-            "(--trained-positions states it)."
+            f"The model's first {trained} positions count as trained: {reason} "
+            "(--trained-positions states their number)."
         )
-    wanted = MorePositions(rows, trained, growth.positions)
-    check_positions(wanted, there)
+    wanted = MorePositions(rows, trained, growth.positions or "copy")
+    check_positions(wanted, source.network.max_position_embeddings)
     return wanted
 
 
@@ -247,6 +248,7 @@ def _write(
     arrays: Mapping[str, np.ndarray],
     network: TransformerConfig,
     pieces: NewPieces | None,
+    positions: MorePositions | None,
 ) -> None:
     vocabulary = pieces.vocabulary if pieces else source.vocabulary
     path = posixpath.join(folder, VOCABULARY)
@@ -261,8 +263,18 @@ def _write(
         "config": stored_config(hparams, network),
         "vocab_sha256": vocabulary.sha256,
         "casing": source.casing.to_dict(),
+        **_trained_now(source, positions),
     }
     CheckpointStore(folder).save(0, arrays, {}, state)
+
+
+def _trained_now(source: Source, positions: MorePositions | None) -> dict[str, int]:
+    """Returns what the state says of the positions: hparams of training don't know of growth."""
+    if positions is None:
+        trained = trained_positions(source)
+        return {TRAINED_POSITIONS: trained.positions} if trained.is_known else {}
+    is_copy = positions.filling == "copy"
+    return {TRAINED_POSITIONS: positions.trained if is_copy else positions.rows}
 
 
 def _hparams(source: Source, network: TransformerConfig) -> dict[str, Any]:
@@ -317,13 +329,9 @@ def _report(
 ) -> None:
     """Says what came out, and how to go on from it."""
     say(f"Wrote {output}, from {source.pretrained.path}")
-    hparams = [f'"init_checkpoint": "{output}"', f'"vocab_size": {network.vocab_size}']
     if pieces:
         _report_pieces(source, network, pieces)
     if positions:
-        hparams.append(
-            f'"model_hparam_overrides": {{"max_position_embeddings": {positions.rows}, …}}'
-        )
         effect = {
             "copy": f"outputs for texts of up to {positions.trained} tokens are as before",
             "interpolate": "all outputs change, and training has to adapt to it",
@@ -333,10 +341,21 @@ def _report(
             f"({positions.filling}): {effect[positions.filling]}"
         )
     vocab_file = posixpath.join(output, VOCABULARY)
+    hparams = {
+        "init_checkpoint": output,
+        "vocab_file": vocab_file,
+        "vocab_size": network.vocab_size,
+    }
+    if positions:
+        rows = {"max_position_embeddings": positions.rows}
+        overrides = _hparams(source, network).get("model_hparam_overrides")
+        own = overrides if isinstance(overrides, dict) else {}
+        hparams["model_hparam_overrides"] = own | rows
     say(
         "It holds weights alone: training starts with a fresh optimizer. To pre-train further, "
         f"build the data with --vocab-file {vocab_file}, and give run_pretraining.py a new "
-        f"--model-name and, beside the model's other hparams, {', '.join(hparams)}."
+        "--model-name and, beside the model's other hparams, "
+        f"{json.dumps(hparams, ensure_ascii=False)}."
     )
 
 

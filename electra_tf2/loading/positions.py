@@ -9,8 +9,11 @@ import numpy as np
 from electra_tf2.errors import UserError
 from electra_tf2.hparams.shared_checks import LARGEST_SIZES
 from electra_tf2.loading.source import Source
+from electra_tf2.training.checkpoints import CheckpointStore
 
 Filling = Literal["copy", "interpolate"]
+TRAINED_POSITIONS = "trained_positions"
+"""Field in the state of a grown model's checkpoints: how many positions are trained."""
 
 
 class MorePositions(NamedTuple):
@@ -28,30 +31,77 @@ class MorePositions(NamedTuple):
     filling: Filling
 
 
+class Trained(NamedTuple):
+    """How many of a model's positions were trained.
+
+    Attributes:
+        positions: number of the first rows.
+        reason: what says so, for a message.
+        is_known: whether something does; otherwise `positions` are all rows.
+    """
+
+    positions: int
+    reason: str
+    is_known: bool = True
+
+
 class _Lengths(NamedTuple):
     """Hparams of training that say how long the examples were."""
 
     max_seq_length: int | None = None
     phases: list[dict[str, Any]] | None = None
+    init_checkpoint: str | None = None
+    branch_from: str | None = None
 
 
-def trained_length(source: Source) -> int | None:
-    """Returns the length of the longest examples that a model was trained on.
+class _State(NamedTuple):
+    """What the state of a checkpoint says of its positions."""
+
+    trained_positions: int | None = None
+
+
+def trained_positions(source: Source) -> Trained:
+    """Returns how many positions of a model were trained.
+
+    A checkpoint of a grown model states it. Of others of `run_pretraining.py` it is the length of
+    the longest examples up to the checkpoint's step, unless the run began with other weights, which
+    may have been trained on longer ones: no trained row is ever taken for an untrained one.
 
     Args:
         source: the model.
 
-    Returns:
-        None where no hparams of training lie beside it, as with other programs' models.
-
     Raises:
-        UserError: the hparams are not what they should be.
+        UserError: hparams or state are not what they should be.
     """
-    trained = source.trained_with(_Lengths)
-    if trained.max_seq_length is None:
-        return None
-    lengths = [phase.get("max_seq_length") for phase in trained.phases or [{}]]
-    return max(n if isinstance(n, int) else trained.max_seq_length for n in lengths)
+    rows, pretrained = source.network.max_position_embeddings, source.pretrained
+    stated, step = None, None
+    if pretrained.format == "electra_tf2":
+        head = CheckpointStore(pretrained.folder).head(pretrained.path)
+        stated, step = head.part(_State).trained_positions, head.step
+    hparams = source.trained_with(_Lengths)
+    longest = _longest(hparams, step)
+    if stated is not None:
+        return Trained(min(max(stated, longest), rows), "its checkpoint says so")
+    if not longest:
+        return Trained(rows, "nothing beside it says otherwise", is_known=False)
+    start = hparams.init_checkpoint or hparams.branch_from
+    if start and longest < rows:
+        reason = f"it began as {start}, and how long the examples of that were is not known"
+        return Trained(rows, reason, is_known=False)
+    return Trained(min(longest, rows), "its examples were no longer, as its hparams say")
+
+
+def _longest(hparams: _Lengths, step: int | None) -> int:
+    """Returns the greatest length of the phases that had begun at a step; None: of all; 0: none."""
+    longest = first = 0
+    for phase in hparams.phases or [{}]:
+        if step is not None and first >= step:
+            break
+        length, steps = phase.get("max_seq_length"), phase.get("num_train_steps")
+        length = length if isinstance(length, int) else hparams.max_seq_length
+        longest = max(longest, length or 0)
+        first += steps if isinstance(steps, int) else 0
+    return longest
 
 
 def check_positions(wanted: MorePositions, rows: int) -> None:

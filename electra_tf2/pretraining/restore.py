@@ -15,7 +15,7 @@ from electra_tf2.formats.match import Shape, match_arrays
 from electra_tf2.formats.official import is_tf1_checkpoint, load_variables, read_tf1_checkpoint
 from electra_tf2.loading.disentangled import shared_shapes, unfolded
 from electra_tf2.loading.folder import WEIGHTS_ONLY, StoredConfig, config_of_state, read_config
-from electra_tf2.loading.positions import MorePositions, grown_positions
+from electra_tf2.loading.positions import TRAINED_POSITIONS, MorePositions, grown_positions
 from electra_tf2.loading.pretrained import (
     Pretrained,
     check_own_vocabulary,
@@ -79,7 +79,7 @@ def resume(trainer: Trainer, model_dir: str, say: Say, examples_at: Callable[[in
                 optimizer=trainer.run.optimizer.slots.to_numpy(),
             )
         _check_arrays(newest, checkpoint.weights, trainer, checkpoint.optimizer)
-        trainer.restore(checkpoint)
+        _restore(trainer, checkpoint)
         say(f"Resuming at step {trainer.step} from {newest}")
         return True
     if not is_tf1_checkpoint(model_dir):
@@ -91,6 +91,13 @@ def resume(trainer: Trainer, model_dir: str, say: Say, examples_at: Callable[[in
     trainer.restore(Checkpoint(global_step, weights, slots, state))
     say(f"Resuming the official checkpoint in {model_dir} at step {global_step}")
     return True
+
+
+def _restore(trainer: Trainer, checkpoint: Checkpoint) -> None:
+    """Restores a trainer, which hands on how many positions of a grown model are trained."""
+    trainer.restore(checkpoint)
+    if TRAINED_POSITIONS in checkpoint.state:
+        trainer.notes = {TRAINED_POSITIONS: checkpoint.state[TRAINED_POSITIONS]}
 
 
 class Start(NamedTuple):
@@ -173,7 +180,7 @@ def branch(trainer: Trainer, path: str, say: Say) -> None:
     with _remedied():
         checkpoint = CheckpointStore(_model_of(path)).load(path)
     _check_arrays(path, checkpoint.weights, trainer, checkpoint.optimizer)
-    trainer.restore(checkpoint)
+    _restore(trainer, checkpoint)
     say(f"Branching off at step {trainer.step} from {path}")
 
 

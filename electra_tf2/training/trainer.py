@@ -170,6 +170,7 @@ class Trainer:
         step: steps done.
         examples_seen: examples that these steps took, which is the position in the data.
         skipped: steps without an update, as their loss or gradient was not finite.
+        notes: further fields of the checkpoints' state, which a caller hands on to them.
         late_signal: a signal that came in the last step. Training was complete, so `train` did not
             raise; a program that has more to do should stop.
     """
@@ -179,6 +180,7 @@ class Trainer:
         self.step = 0
         self.examples_seen = 0
         self.skipped = 0
+        self.notes: dict[str, Any] = {}
         self.late_signal: int | None = None
         self._ends_early = False
         self._examples_reported = 0
@@ -202,6 +204,7 @@ class Trainer:
         self.step = previous.step
         self.examples_seen = previous.examples_seen
         self.skipped = previous.skipped
+        self.notes = previous.notes
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Takes weights, slots and position from a checkpoint; warns of another environment."""
@@ -413,6 +416,7 @@ class Trainer:
             **self._totals(),
             "environment": self._environment,
             **self.run.identity,
+            **self.notes,
         }
 
     def _totals(self) -> Mapping[str, float]:

@@ -9,6 +9,7 @@ import grow_model
 from electra_tf2.errors import UserError
 from electra_tf2.export.huggingface import ExportOptions, export_huggingface
 from electra_tf2.formats.match import match_arrays
+from electra_tf2.loading.positions import TRAINED_POSITIONS
 from electra_tf2.loading.pretrained import open_pretrained
 from electra_tf2.loading.source import open_source
 from tests.data.building import PIECES
@@ -61,6 +62,9 @@ def test_pre_training_under_its_own_name_has_a_fresh_optimizer(grown_data, tmp_p
     tiny.write_data(tmp_path)
     _, shown = tiny.pretrain_here(tmp_path, "grown", **same, num_train_steps=1)
     assert "weights alone: the optimizer starts afresh" in shown and "Resuming at step 0" in shown
+    # Its checkpoints still say which positions are trained, whatever its hparams do.
+    state = tiny.newest(tmp_path, "grown").state
+    assert state[TRAINED_POSITIONS] == tiny.LENGTH
 
 
 def test_a_grown_model_has_no_optimizer_to_branch_from(grown_data):

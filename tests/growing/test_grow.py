@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import grow_model
+from configure_pretraining import PretrainingConfig
 from electra_tf2.errors import UserError
 from electra_tf2.loading.networks import (
     build_discriminator,
@@ -27,6 +28,7 @@ from tests.inference import official_models as official
 
 NEW = ["shipbread", "##ser", "ж"]
 LENGTH = 12
+POSITIONS = "electra/embeddings/position_embeddings"
 
 
 def grow(model, output, *flags):
@@ -188,9 +190,60 @@ def test_trained_positions_are_those_of_the_longest_examples(tmp_path, capsys):
     table = source.pretrained.arrays["electra/embeddings/position_embeddings"]
     old = arrays["electra/embeddings/position_embeddings"]
     np.testing.assert_array_equal(table[:48], np.concatenate([old[:24], old[:24]]))
-    assert "up to 24 tokens, as its hparams say" in capsys.readouterr().err
+    assert "first 24 positions count as trained: its examples" in capsys.readouterr().err
     grow(tmp_path / "new", tmp_path / "newer", "--max-positions", 128)  # it is still known
-    assert "up to 24 tokens" in capsys.readouterr().err
+    assert "first 24 positions count as trained: its checkpoint" in capsys.readouterr().err
+
+
+def test_a_phase_that_has_not_begun_has_trained_no_positions(tmp_path, capsys):
+    phases = [{"num_train_steps": 10}, {"num_train_steps": 5, "max_seq_length": 48}]
+    model, arrays = own_model(tmp_path / "own", hparams={"max_seq_length": 16, "phases": phases})
+    source = grow(model, tmp_path / "new", "--max-positions", 96)  # the checkpoint is of step 10
+    old = arrays[POSITIONS][:16]
+    np.testing.assert_array_equal(source.pretrained.arrays[POSITIONS], np.tile(old, (6, 1)))
+    assert "first 16 positions count as trained" in capsys.readouterr().err
+
+
+def test_stretched_positions_are_all_trained(tmp_path, capsys):
+    model, _ = own_model(tmp_path / "own", hparams={"max_seq_length": 16})
+    flags = ["--max-positions", 96, "--positions", "interpolate"]
+    stretched = grow(model, tmp_path / "new", *flags).pretrained.arrays[POSITIONS]
+    capsys.readouterr()
+    # Word pieces alone change nothing about it.
+    grow(tmp_path / "new", tmp_path / "pieces", "--new-pieces", pieces_file(tmp_path))
+    longer = grow(tmp_path / "pieces", tmp_path / "longer", "--max-positions", 192)
+    np.testing.assert_array_equal(longer.pretrained.arrays[POSITIONS], np.tile(stretched, (2, 1)))
+    assert "first 96 positions count as trained" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("start", ["init_checkpoint", "branch_from"])
+def test_no_row_of_other_weights_is_lost(tmp_path, capsys, start):
+    """The run's own examples are short, but nothing says how long those before it were."""
+    model, arrays = own_model(tmp_path / "own", hparams={"max_seq_length": 16, start: "older"})
+    source = grow(model, tmp_path / "new", "--max-positions", 100)
+    rows = NETWORK.max_position_embeddings
+    np.testing.assert_array_equal(source.pretrained.arrays[POSITIONS][:rows], arrays[POSITIONS])
+    said = capsys.readouterr().err
+    assert f"first {rows} positions count as trained: it began as older" in said
+    flags = ["--max-positions", 100, "--trained-positions", 16]
+    source = grow(model, tmp_path / "stated", *flags)
+    table = source.pretrained.arrays[POSITIONS]
+    np.testing.assert_array_equal(table[16:32], arrays[POSITIONS][:16])
+
+
+def test_the_hparams_that_are_printed_lead_on(tmp_path, capsys):
+    """Beside a folder whose vocabulary is the old one, and with the model's other sizes."""
+    sizes = {"vocab_size": len(PIECES), "num_hidden_layers": 3, "max_position_embeddings": 64}
+    model, _ = own_model(tmp_path / "own", hparams={"model_hparam_overrides": sizes})
+    flags = ["--new-pieces", pieces_file(tmp_path), "--max-positions", 200]
+    source = grow(model, tmp_path / "new", *flags)
+    printed = capsys.readouterr().err.split("the model's other hparams, ")[1].strip()
+    config = PretrainingConfig("further", str(tmp_path), **json.loads(printed.removesuffix(".")))
+    assert load_vocabulary(config.vocab_file).tokens == source.vocabulary.tokens
+    assert config.init_checkpoint == str(tmp_path / "new")
+    network = config.network()
+    assert network.vocab_size == config.vocab_size == len(PIECES) + len(NEW)
+    assert (network.max_position_embeddings, network.num_hidden_layers) == (200, 3)
 
 
 def test_interpolation_says_that_outputs_change(tmp_path, capsys):
@@ -231,6 +284,13 @@ ERRORS = {
     "nothing asked": ([], "--new-pieces, --max-positions"),
     "unused alone": (["--reuse-unused", "--max-positions", "99"], "--reuse-unused"),
     "trained alone": (["--trained-positions", "9", "--new-pieces", "x"], "--trained-positions"),
+    "none trained alone": (
+        ["--trained-positions", "0", "--new-pieces", "x"],
+        "--trained-positions",
+    ),
+    "no trained ones": (["--trained-positions", "0", "--max-positions", "99"], "--trained-pos"),
+    "filling alone": (["--positions", "interpolate", "--new-pieces", "x"], "--positions"),
+    "default filling alone": (["--positions", "copy", "--new-pieces", "x"], "--positions"),
     "too few positions": (["--max-positions", "9"], "--max-positions"),
     "other heads": (["--max-positions", "99", "--num-attention-heads", "4"], "--num-att"),
     "no heads": (["--max-positions", "99", "--num-attention-heads", "0"], "--num-att"),
