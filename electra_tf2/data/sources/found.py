@@ -32,11 +32,13 @@ def find_files(corpus: str, flag: str) -> tuple[list[CorpusFile], int]:
 
     Returns:
         The files, and how many entries were left out. A file's name is relative to the folder, or
-        to the innermost folder that all files lie in; they are sorted by it.
+        to the innermost folder that all files lie in; they are sorted by it. Of patterns, a local
+        file that several paths lead to is there once.
 
     Raises:
-        UserError: there is nothing of this name, it holds no file, an entry can't be read, or a
-            link leads back to a folder that it lies in.
+        UserError: there is nothing of this name or of one of the patterns, it holds no file, an
+            entry can't be read, a saved data set has lost a file, or a link in a folder leads back
+            to a folder that it lies in.
     """
     found: list[CorpusFile] = []
     hidden = 0
@@ -48,15 +50,7 @@ def find_files(corpus: str, flag: str) -> tuple[list[CorpusFile], int]:
     elif files.is_dir(corpus):
         hidden = _collect(corpus, "", found)
     else:
-        hidden = _collect_matches(corpus, found)
-        if not found and not hidden:
-            raise UserError(
-                "The corpus folder does not exist.",
-                where=flag,
-                received=corpus,
-                remedy="Give the path of the folder that holds the corpus files, or a pattern of "
-                "such paths in quotes.",
-            )
+        hidden = _collect_matches(corpus, flag, found)
     if not found:
         raise UserError(
             "The corpus folder holds no files.",
@@ -67,25 +61,82 @@ def find_files(corpus: str, flag: str) -> tuple[list[CorpusFile], int]:
     return sorted(found), hidden
 
 
-def _collect_matches(corpus: str, found: list[CorpusFile]) -> int:
-    """Adds the files that patterns stand for; returns how many entries were left out."""
+def _collect_matches(corpus: str, flag: str, found: list[CorpusFile]) -> int:
+    """Adds the files that patterns stand for, each once; returns how many entries were left out."""
     hidden = 0
-    try:
-        matched = [path for p in patterns.split(corpus) for path in patterns.matches(p, deep=True)]
-    except OSError as error:
-        raise unreadable(corpus, error) from error
-    paths: dict[str, CorpusFile] = {}
-    for path in matched:
+    by_real_path: dict[str, CorpusFile] = {}
+    parts = patterns.split(corpus)
+    for part in parts:
         inside: list[CorpusFile] = []
-        if files.is_dir(path):
-            hidden += _collect(path, "", inside)
-        else:
-            _add_file(path, path, inside)
-        paths |= {file.path: file for file in inside}
+        hidden_here = 0
+        for path in _matches(part):
+            if files.is_dir(path):
+                hidden_here += _collect(path, "", inside)
+            else:
+                _add_file(path, path, inside)
+        if not inside and not hidden_here:
+            raise _nothing_matches(part, flag, alone=len(parts) == 1)
+        hidden += hidden_here
+        # Of several paths of a file, the shortest one names it, in whatever order they are found.
+        for file in sorted(inside, key=lambda file: (file.path.count("/"), file.path)):
+            by_real_path.setdefault(real_path(file.path), file)
+    paths = [file.path for file in by_real_path.values()]
     if paths:
         above = os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in paths])
-        found += (f._replace(name=os.path.relpath(p, above)) for p, f in paths.items())
+        found += (
+            file._replace(name=os.path.relpath(file.path, above)) for file in by_real_path.values()
+        )
     return hidden
+
+
+def _matches(pattern: str) -> Iterator[str]:
+    """Yields the paths that match a pattern, but for files a saved data set has no use for."""
+    try:
+        matched = patterns.matches(pattern, deep=True)
+        saved: dict[str, set[str] | None] = {}
+        for path in matched:
+            folder, name = os.path.split(path)
+            if path != pattern and name:
+                if folder not in saved:
+                    saved[folder] = _saved_files(folder, files.list_dir(folder or "."))
+                listed = saved[folder]
+                if listed is not None and name not in listed:
+                    continue
+            yield path
+    except OSError as error:
+        raise unreadable(pattern, error) from error
+
+
+def _nothing_matches(part: str, flag: str, *, alone: bool) -> UserError:
+    """The error for a corpus, or for one of its joined parts, of which there is no file."""
+    if part.startswith(HUB):
+        return UserError(
+            "A data set by name can't be joined with other parts of a corpus.",
+            where=flag,
+            received=part,
+            remedy="Give it alone; or save it with datasets.load_dataset(NAME, split='train')"
+            ".save_to_disk(FOLDER), and give FOLDER in its place.",
+        )
+    if alone:
+        return UserError(
+            "The corpus folder does not exist.",
+            where=flag,
+            received=part,
+            remedy="Give the path of the folder that holds the corpus files, or a pattern of "
+            "such paths in quotes.",
+        )
+    return UserError(
+        "A part of the corpus does not exist, or holds no file.",
+        where=flag,
+        received=part,
+        remedy="Correct this path or pattern, or leave it out. A comma that belongs to a name is "
+        "written [,].",
+    )
+
+
+def real_path(path: str) -> str:
+    """Returns the path without links of a local file; of a remote one, the path."""
+    return os.path.realpath(path) if files.is_local(path) else path
 
 
 def _collect(
@@ -151,7 +202,15 @@ def _saved_files(directory: str, names: list[str]) -> set[str] | None:
     listed = state.get("_data_files")
     if not isinstance(listed, list):
         return None  # of something else
-    return {str(item.get("filename")) for item in listed if isinstance(item, dict)}
+    saved = {str(item.get("filename")) for item in listed if isinstance(item, dict)}
+    if missing := sorted(saved - set(names)):
+        raise UserError(
+            "A saved data set lacks files that its state.json lists.",
+            where=path,
+            received=", ".join(missing[:5]) + (", …" if len(missing) > 5 else ""),
+            remedy="Copy these files into its folder, or save the data set again.",
+        )
+    return saved
 
 
 def _way_through(link: str, links: tuple[str, ...]) -> tuple[str, ...]:

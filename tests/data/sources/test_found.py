@@ -51,6 +51,32 @@ def test_what_is_not_there(folder, corpus):
     assert caught.value.where == "--corpus-dir" and "pattern" in caught.value.remedy
 
 
+@pytest.mark.parametrize("part", ["boooks", "b/*.parquet", "empty", "hf:imdb"])
+def test_every_part_of_a_joined_corpus_has_to_be_there(folder, part, monkeypatch):
+    monkeypatch.chdir(folder)
+    (folder / "empty").mkdir()
+    for corpus in (f"a/*.jsonl,{part}", f"b,{part},a"):
+        with pytest.raises(UserError, match="joined" if ":" in part else "part") as caught:
+            find_files(corpus, "--corpus-dir")
+        assert caught.value.where == "--corpus-dir" and caught.value.received == part
+    assert names_of("a/*.jsonl,b/m[,] n.txt") == ["a/x.jsonl", "b/m, n.txt"]
+
+
+def test_a_part_of_hidden_files_is_there(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    (folder / "c").mkdir()
+    (folder / "c" / ".x.txt").write_text("text\n")
+    found, hidden = find_files("b/x.txt,c", "--corpus-dir")
+    assert len(found) == 1 and hidden == 1
+
+
+def test_a_file_that_several_paths_lead_to_is_read_once(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    (folder / "a" / "back").symlink_to(folder / "a")
+    assert names_of("a/**/*.jsonl") == ["deep/y.jsonl", "x.jsonl"]
+    assert names_of(f"b,./b,{folder}/b/*,b/x.txt") == ["m, n.txt", "x.txt"]
+
+
 def test_a_saved_data_set_is_the_files_of_its_state(tmp_path):
     write_saved(tmp_path / "one", ["a", "b", "c"])
     assert names_of(tmp_path / "one") == ["data-00000-of-00002.arrow", "data-00001-of-00002.arrow"]
@@ -61,6 +87,24 @@ def test_a_saved_data_set_is_the_files_of_its_state(tmp_path):
     with pytest.raises(UserError, match="can't be read") as caught:
         find_files(str(tmp_path), "--corpus-dir")
     assert caught.value.where == str(tmp_path / "one" / "state.json")
+
+
+def test_patterns_leave_out_what_a_saved_data_set_has_no_use_for(tmp_path):
+    write_saved(tmp_path / "train", ["a", "b", "c"])
+    shards = ["data-00000-of-00002.arrow", "data-00001-of-00002.arrow"]
+    for pattern in ("**/*.arrow", "train/*", "*/*.arrow", "**"):
+        assert names_of(tmp_path / pattern) == shards
+    assert names_of(tmp_path / "train" / "cache-1f2e.arrow") == ["cache-1f2e.arrow"]
+
+
+@pytest.mark.parametrize("corpus", ["train", "*", "train/*.arrow"])
+def test_a_saved_data_set_that_has_lost_a_file(tmp_path, corpus):
+    write_saved(tmp_path / "train", ["a", "b", "c"])
+    (tmp_path / "train" / "data-00001-of-00002.arrow").unlink()
+    with pytest.raises(UserError, match="lacks files") as caught:
+        find_files(f"{tmp_path}/{corpus}", "--corpus-dir")
+    assert caught.value.where == str(tmp_path / "train" / "state.json")
+    assert caught.value.received == "data-00001-of-00002.arrow"
 
 
 @pytest.fixture
