@@ -324,4 +324,5 @@ def _check_column(schema: Any, field: str, path: str) -> None:
     index = schema.get_field_index(field)
     if index < 0 or not holds_text(schema.field(index).type):
         fields = {column.name: "" if holds_text(column.type) else None for column in schema}
-        raise no_such_field(path, field, fields, as_text=False)
+        found_type = "" if index < 0 else str(schema.field(index).type)
+        raise no_such_field(path, field, fields, as_text=False, found_type=found_type)

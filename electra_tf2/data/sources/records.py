@@ -17,6 +17,8 @@ from electra_tf2.errors import UserError, shell_quoted
 # never closed, so much text is lost.
 _MAX_CELL = 1 << 24
 _NAMED = 20  # fields in a message
+_AS_TEXT = "If it is plain text: --as-plain-text, or a name that ends in .txt."
+_SEPARATORS = {"\t": "tabs", ";": "semicolons", "|": "bars", ",": "commas"}
 
 
 class BadRecord(NamedTuple):
@@ -53,7 +55,9 @@ class Batch(NamedTuple):
         return tuple(f"{path}, {record.place}: {record.what}" for record in self.bad)
 
 
-def no_such_field(path: str, field: str, fields: Mapping[str, Any], as_text: bool) -> UserError:
+def no_such_field(
+    path: str, field: str, fields: Mapping[str, Any], as_text: bool, found_type: str = ""
+) -> UserError:
     """The error for a file none of whose records has a text in the field.
 
     Args:
@@ -61,18 +65,26 @@ def no_such_field(path: str, field: str, fields: Mapping[str, Any], as_text: boo
         field: the field.
         fields: those that are there; the value of one is of some record, or None.
         as_text: whether the file can be taken as the text that it is.
+        found_type: the type of the field; "": that of its value.
     """
     texts = [name for name, value in fields.items() if isinstance(value, str) and name != field]
     # Where one field holds the text, it is the longest.
     likely = max(texts, key=lambda name: len(fields[name]), default="FIELD")
     names = ", ".join(map(repr, list(fields)[:_NAMED])) + (", …" if len(fields) > _NAMED else "")
     remedy = f"Name the field that holds the text: --text-field {shell_quoted(likely)}."
+    received = f"the fields {names}" if fields else "no fields"
+    if field in fields:
+        value = fields[field]
+        of_type = "null" if value is None else f"of the type {type(value).__name__}, not a text"
+        received += f"; {field!r} is {f'of the type {found_type}' if found_type else of_type}"
+        if not texts:
+            remedy = f"Write the file again with text in the field {field!r}, a text per record."
     if as_text:
-        remedy += " If it is plain text: --as-plain-text, or a name that ends in .txt."
+        remedy += " " + _AS_TEXT
     return UserError(
         f"No record of the file has a text in the field {field!r}.",
         where=path,
-        received=f"the fields {names}" if fields else "no fields",
+        received=received,
         remedy=remedy,
     )
 
@@ -165,8 +177,17 @@ def table_batches(
 
     # strict: what is around quotes that are no marks would silently become part of the text.
     rows = _rows(csv.reader(lines(), delimiter=separator, strict=True))
-    header, _ = next(rows, ([field], ""))
+    header, problem = next(rows, ([field], ""))
+    if problem:
+        raise UserError(
+            "The header of the table can't be read.",
+            where=f"{file.path}, first row",
+            received=problem,
+            remedy="Take the quotation marks out of the names of the columns. " + _AS_TEXT,
+        )
     if field not in header:
+        if len(header) == 1:
+            _check_separator(file, header[0], separator)
         example, _ = next(rows, ([], ""))
         fields = dict.fromkeys(header) | dict(zip(header, example, strict=False))
         raise no_such_field(file.path, field, fields, as_text=True)
@@ -176,6 +197,8 @@ def table_batches(
     for number, (cells, problem) in enumerate(rows, 1):
         if not problem and len(cells) != len(header):
             problem = f"{len(cells)} cells, where the header has {len(header)}"
+        if not problem and separator == "\t":
+            problem = _merged_rows(cells)
         if problem:
             bad.append(BadRecord(f"record {number}", problem))
         else:
@@ -185,6 +208,49 @@ def table_batches(
             yield Batch(texts, source_bytes, bad=bad)
             texts, bad, characters, source_bytes = [], [], 0, 0
     yield Batch(texts, source_bytes, bad=bad)
+
+
+def _check_separator(file: CorpusFile, header: str, separator: str) -> None:
+    """Refuses a header of one cell in which something else separates the columns."""
+    found = next((mark for mark in _SEPARATORS if mark != separator and mark in header), None)
+    if found is None:
+        return
+    wanted = _SEPARATORS[separator]
+    if found == "\t":
+        remedy = "Give the file a name with .tsv in place of .csv"
+    elif found == ",":
+        remedy = "Give the file a name with .csv in place of .tsv"
+    else:
+        remedy = f"Write the table again with {wanted} between the columns"
+    raise UserError(
+        f"The columns are separated by {_SEPARATORS[found]}, not by {wanted}.",
+        where=f"{file.path}, first row",
+        received=header,
+        remedy=f"{remedy}. {_AS_TEXT}",
+    )
+
+
+def _merged_rows(cells: Sequence[str]) -> str:
+    """Says what is wrong with a row of which a cell looks like the rest of some rows of TSV.
+
+    Many write TSV without quoting: a quotation mark that begins a cell is text then, and takes all
+    up to the next one into the cell. Most of the lines in it have as many tabs as rows have.
+    """
+    for column, cell in enumerate(cells):
+        if "\n" not in cell or "\t" not in cell:
+            continue
+        first, *more = cell.split("\n")
+        tabs = [line.count("\t") for line in (first, *filter(str.strip, more))]
+        last = len(cells) - 1
+        expected = [last - column, *([last] * (len(tabs) - 2)), column]
+        fits = [count == right for count, right in zip(tabs, expected, strict=False)]
+        if fits[0] and sum(fits[1:]) > len(fits[1:]) / 2:
+            return (
+                f"{len(tabs)} lines in one cell look like rows: if the quotation mark before "
+                f"{cell[:20]!r} is text, put the cell in quotes and double the mark, or leave it "
+                "out"
+            )
+    return ""
 
 
 def _rows(reader: Iterator[list[str]]) -> Iterator[tuple[list[str], str]]:

@@ -27,7 +27,7 @@ from tests.data.sources.corpora import (
 )
 
 TEXTS = [
-    'The harbour was built in 1871.\nIt has "two" basins,\tand a Café.',
+    'The harbour was built in 1871.\nIt has "two" basins,\t\tand a Café.',
     "One line",
     "A paragraph.\n\n \nAnother one of the same document.\r\n\tIts end.\n",
     "ガラスの窓がある。\nHalf of a pair: \ud83d, and a whole one: 😀".encode(
@@ -284,6 +284,68 @@ def test_a_field_of_no_record_names_those_there_are(tmp_path, name):
     if "parquet" not in name:
         assert "--as-plain-text" in caught.value.remedy
         assert documents_of(passages_of(file, as_plain_text=True))
+
+
+@pytest.mark.parametrize("mark", [";", "|", "\t", ","])
+def test_columns_with_another_separator(tmp_path, mark):
+    name = "a.tsv" if mark == "," else "a.csv"
+    file = put(tmp_path, name, f"id{mark}text\n1{mark}one, two\n".encode())
+    with pytest.raises(UserError, match="columns are separated") as caught:
+        passages_of(file)
+    assert caught.value.where.startswith(file.path) and "--text-field" not in caught.value.remedy
+    said = {",": "with .csv", "\t": "with .tsv"}.get(mark, "with commas")
+    assert said in caught.value.remedy
+    if mark == "\t":
+        renamed = put(tmp_path, "a.tsv", f"id{mark}text\n1{mark}one, two\n".encode())
+        assert documents_of(passages_of(renamed)) == [["one, two"]]
+
+
+def test_a_header_that_is_not_a_row(tmp_path):
+    file = put(tmp_path, "a.csv", b'id,"te"xt,text\n1,a,b\n')
+    with pytest.raises(UserError, match="header") as caught:
+        passages_of(file)
+    assert caught.value.where.startswith(file.path) and "not a row" in caught.value.received
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        'id\ttext\n1\t"I came.\n2\tI looked around.\n\n3\tI saw."\n4\tgood\n',
+        'text\tid\n"I came.\t1\nI looked around.\t2\nI saw."\t3\ngood\t4\n',
+        'id\ttitle\ttext\n1\t"A\tI came.\nbad\n2\tB\tI saw.\n3\tC"\tno\n4\tD\tgood\n',
+    ],
+)
+def test_rows_of_tsv_that_a_quotation_mark_would_merge_are_bad(tmp_path, rows):
+    (passage,) = passages_of(put(tmp_path, "a.tsv", rows.encode()))
+    assert documents_of([passage]) == [["good"]]
+    (bad,) = passage.bad
+    assert "record 1: " in bad and "quotation mark" in bad and "double the mark" in bad
+
+
+def test_quotation_marks_of_tsv_that_are_text_are_doubled(tmp_path):
+    rows = 'id\ttext\n1\t"""I came."\n2\tI saw."\n3\t"A list:\n\tone\n\ntwo\n"\n'
+    file = put(tmp_path, "a.tsv", rows.encode())
+    assert documents_of(passages_of(file)) == [['"I came.'], ['I saw."'], ["A list:", "one", "two"]]
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "kind"),
+    [
+        ("a.jsonl", b'{"text": ["a"]}\n', "list"),
+        ("a.jsonl", b'{"text": null}\n', "null"),
+        ("a.parquet", None, "binary"),
+    ],
+)
+def test_the_type_of_a_field_without_texts_is_named(tmp_path, name, data, kind):
+    if data is None:
+        table, buffer = pyarrow.table({"text": [b"a"]}), pyarrow.BufferOutputStream()
+        pyarrow.parquet.write_table(table, buffer)
+        data = buffer.getvalue().to_pybytes()
+    file = put(tmp_path, name, data)
+    with pytest.raises(UserError, match="'text'") as caught:
+        passages_of(file)
+    assert caught.value.where == file.path and kind in caught.value.received
+    assert "--text-field FIELD" not in caught.value.remedy
 
 
 def test_a_field_that_is_not_text(tmp_path):
