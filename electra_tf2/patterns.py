@@ -6,7 +6,9 @@ isn't such a folder is a pattern. `literal` makes a pattern of a folder that nee
 
 from __future__ import annotations
 
+import fnmatch
 import glob
+import os
 import posixpath
 import re
 
@@ -74,7 +76,38 @@ def matches(pattern: str, *, deep: bool = False) -> list[str]:
         return [pattern]
     if not files.is_local(pattern):
         return files.remote_matches(pattern)
+    folder, rest = _folder_and_glob(pattern)
+    return glob.glob(glob.escape(folder) + rest, recursive=deep, include_hidden=not deep)
+
+
+def covers(patterns: str, path: str) -> bool:
+    """Whether patterns match a local path, there or not yet, or a folder that it lies in.
+
+    Args:
+        patterns: globs, with `**` for folders in folders.
+        path: the path.
+    """
+    target = os.path.realpath(path)
+    for pattern in filter(files.is_local, split(patterns)):
+        folder, rest = (pattern, "") if files.exists(pattern) else _folder_and_glob(pattern)
+        folder = os.path.realpath(folder)
+        if os.path.commonpath([folder, target]) == folder:
+            names = os.path.relpath(target, folder).split("/")
+            if _covers(rest.strip("/").split("/") if rest else [], names):
+                return True
+    return False
+
+
+def _covers(globs: list[str], names: list[str]) -> bool:
+    if not globs or not names:
+        return not globs
+    if globs[0] == "**":
+        return any(_covers(globs[1:], names[n:]) for n in range(len(names) + 1))
+    return fnmatch.fnmatchcase(names[0], globs[0]) and _covers(globs[1:], names[1:])
+
+
+def _folder_and_glob(pattern: str) -> tuple[str, str]:
+    """Divides a pattern into the folder there by its very name and what `glob` takes after it."""
     folder = _folder_there(pattern)
     rest = pattern[len(folder) :].replace("[^", "[!")
-    rest = _ESCAPED.sub(lambda match: match[1] or f"[{match[2]}]", rest)
-    return glob.glob(glob.escape(folder) + rest, recursive=deep, include_hidden=not deep)
+    return folder, _ESCAPED.sub(lambda match: match[1] or f"[{match[2]}]", rest)

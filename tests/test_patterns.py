@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from electra_tf2.patterns import literal, matches, plain, split
+from electra_tf2.patterns import covers, literal, matches, plain, split
 
 FOLDERS = [
     "[v2]", "a,b", "q?x", "*", "back\\slash", "\\[x\\]", "~", " a b ", "[!a]", "[", "é", "\udcff",
@@ -54,3 +54,31 @@ def test_patterns_of_folders_stay_patterns(root):
     assert matches(f"{root}/\\[v2\\]/r-0") == [f"{root}/[v2]/r-0"]
     assert split("a/x*, b/y*,,c/z*") == ["a/x*", "b/y*", "c/z*"]
     assert plain("a/*") is None and plain("a/b") == "a/b"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("plain", True),
+        ("plain/*", True),
+        ("pl*", True),
+        ("**/new*", True),
+        ("**", True),
+        ("a/*,plain/n[!x]w.t?t", True),
+        ("plain/**/new.txt", True),
+        ("./a/../plain/new.txt", True),
+        ("*", True),
+        ("*.txt", False),
+        ("plain/*.json", False),
+        ("plain/*/*", False),
+        ("plain/r-0", False),
+        ("a,b", False),
+    ],
+)
+def test_what_a_pattern_would_match_need_not_be_there(tmp_path, pattern, expected, monkeypatch):
+    for name in ("plain", "a", "b"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "link").symlink_to("plain")
+    monkeypatch.chdir(tmp_path)
+    for path in ("plain/new.txt", tmp_path / "plain" / "new.txt", "link/new.txt"):
+        assert covers(pattern, str(path)) is expected

@@ -6,13 +6,12 @@ import contextlib
 import dataclasses
 import functools
 import itertools
-import os
 import time
 from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import electra_tf2
-from electra_tf2 import files, outputs
+from electra_tf2 import files, outputs, patterns
 from electra_tf2.console import Progress, say, show, silent_stderr
 from electra_tf2.data.beam_files import JobFolder
 from electra_tf2.data.builders import Counts, DocumentBuilder, Part, RecordBuilder
@@ -28,7 +27,7 @@ from electra_tf2.data.shards import (
     ShardWriter,
     write_metadata,
 )
-from electra_tf2.data.sources.found import CorpusFile, find_files
+from electra_tf2.data.sources.found import CorpusFile, find_files, real_path
 from electra_tf2.data.sources.reader import CorpusReader
 from electra_tf2.data.staging import StagedFolder
 from electra_tf2.data.vocabulary_builder import check_word_limit, sample_text
@@ -327,25 +326,22 @@ def _open_corpus(config: BuildConfig) -> Corpus:
 
 def _warn_of_vocabulary(config: BuildConfig, found: Sequence[CorpusFile]) -> None:
     """Says so where the vocabulary is one of the corpus's files."""
-    name = os.path.relpath(os.path.realpath(config.vocab_file), os.path.realpath(config.corpus_dir))
-    if files.is_local(config.corpus_dir) and any(file.name == name for file in found):
+    vocabulary = real_path(config.vocab_file)
+    if any(real_path(file.path) == vocabulary for file in found):
         say(
-            f"warning: the vocabulary, {config.vocab_file}, lies in the corpus folder and is taken "
-            "for text: move it elsewhere."
+            f"warning: the vocabulary, {config.vocab_file}, lies in the corpus and is taken for "
+            "text: move it elsewhere."
         )
 
 
 def _check_apart(config: BuildConfig, flag: str) -> None:
     """The output must not become a part of the corpus."""
-    if not files.is_local(config.output_dir) or not files.is_local(config.corpus_dir):
-        return
-    corpus, output = os.path.realpath(config.corpus_dir), os.path.realpath(config.output_dir)
-    if os.path.commonpath([corpus, output]) == corpus:
+    if files.is_local(config.output_dir) and patterns.covers(config.corpus_dir, config.output_dir):
         raise UserError(
-            "The output folder lies in the corpus folder.",
+            "The output folder lies in the corpus folder, or a pattern of the corpus matches it.",
             where="--output-dir",
             received=config.output_dir,
-            remedy=f"Choose an output folder outside of {config.corpus_dir} ({flag}).",
+            remedy=f"Choose an output folder outside of what {flag} names: {config.corpus_dir}",
         )
 
 

@@ -62,7 +62,7 @@ class Corpus(abc.ABC):
 
     @abc.abstractmethod
     def check(self) -> None:
-        """Raises a `UserError` if a local file can't be used, as far as a quick look shows."""
+        """Raises a `UserError` if a file can't be used, as far as a quick look shows."""
 
     @abc.abstractmethod
     def tasks_of(self, ordered: Iterable[CorpusFile]) -> Iterator[Any]:
@@ -111,14 +111,14 @@ class TextCorpus(Corpus):
         return CorpusReader(self.text_field, self.as_plain_text)
 
     def check(self) -> None:
-        """Checks the local files; see `CorpusReader.check`.
+        """Checks local files and, of remote ones, those with records; see `CorpusReader.check`.
 
         Raises:
             UserError: a file can't be read, is something else than its name says, is not UTF-8, or
                 has no record with a text in the field.
         """
         for file in self.files:
-            if files.is_local(file.path):
+            if files.is_local(file.path) or self.reader.kind(file).has_records:
                 self.reader.check(file)
 
     def tasks_of(self, ordered: Iterable[CorpusFile]) -> Iterator[tuple[Chunk, ...]]:

@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 
-from electra_tf2 import files
+from electra_tf2 import files, patterns
 from electra_tf2.console import Progress, say, show
 from electra_tf2.data.builders import Counts
 from electra_tf2.data.sources.found import CorpusFile, find_files, unreadable
@@ -27,7 +27,7 @@ from electra_tf2.text.casing_fit import inspect_text, text_advice
 from electra_tf2.text.normalization import UNCASED, Casing
 from electra_tf2.text.plain_text import HEAD_BYTES, check_plain_text
 from electra_tf2.text.vocabulary import SPECIAL_TOKENS, Vocabulary, load_vocabulary
-from electra_tf2.text.vocabulary_extension import extend_vocabulary
+from electra_tf2.text.vocabulary_extension import check_room, extend_vocabulary
 from electra_tf2.text.vocabulary_training import (
     MANY_UNKNOWN,
     TrainedVocabulary,
@@ -93,6 +93,8 @@ def build_vocabulary(config: VocabularyConfig) -> Vocabulary:
     """
     _check(config)
     old = load_vocabulary(config.extend) if config.extend else None
+    if old is not None:
+        check_room(len(old), config.vocab_size)
     casing = _casing(config, old)
     check_word_limit(casing)
     corpus, hidden = find_files(config.corpus_dir, "--corpus-dir")
@@ -303,16 +305,16 @@ def _check_output(config: VocabularyConfig) -> None:
 
 def _check_apart(config: VocabularyConfig) -> None:
     """The output must not become a part of the corpus."""
-    if not files.is_local(config.output_file) or not files.is_local(config.corpus_dir):
+    if not files.is_local(config.output_file):
         return
-    corpus, output = os.path.realpath(config.corpus_dir), os.path.realpath(config.output_file)
-    if os.path.commonpath([corpus, output]) == corpus:
+    written = (config.output_file, config.output_file + ENDING)
+    if any(patterns.covers(config.corpus_dir, path) for path in written):
         raise UserError(
-            "The vocabulary would lie in the corpus folder and be taken for text by the next "
-            "program.",
+            "The vocabulary would lie in the corpus folder, or match a pattern of the corpus, and "
+            "be taken for text by the next program.",
             where="--output-file",
             received=config.output_file,
-            remedy=f"Choose a file outside of {config.corpus_dir} (--corpus-dir).",
+            remedy=f"Choose a file outside of what --corpus-dir names: {config.corpus_dir}",
         )
 
 
@@ -328,8 +330,9 @@ def _count_words(
     counter = WordCounter(casing)
     counts, done = Counts(), 0
     for file in corpus:
-        if files.is_local(file.path) and reader.kind(file) != PLAIN_TEXT:
-            reader.check(file)  # plain text is checked as it is read
+        kind = reader.kind(file)  # plain text is checked as it is read
+        if kind.has_records or (kind.packing and files.is_local(file.path)):
+            reader.check(file)
     with Progress(
         min(total, config.max_bytes), description="Counting words", unit="byte"
     ) as progress:

@@ -84,7 +84,7 @@ def extend_vocabulary(
     """
     learner = _Learner(word_counts, old, limit_alphabet, max_word_characters)
     singles = learner.characters(vocab_size, min_frequency)
-    _check_room(len(old), len(singles), vocab_size)
+    check_room(len(old), vocab_size, len(singles))
     new = learner.learn(vocab_size, min_frequency, show_progress)
     if len(old) + len(new) < vocab_size:
         raise _too_few(learner, len(new), vocab_size, min_frequency)
@@ -100,8 +100,17 @@ def extend_vocabulary(
     )
 
 
-def _check_room(old: int, singles: int, vocab_size: int) -> None:
-    """Refuses a size that leaves no room for new pieces beside the old ones and the characters."""
+def check_room(old: int, vocab_size: int, singles: int = 0) -> None:
+    """Refuses a size that leaves no room for new pieces beside the old ones and the characters.
+
+    Args:
+        old: pieces of the old vocabulary.
+        vocab_size: pieces in all.
+        singles: pieces for new characters.
+
+    Raises:
+        UserError: it is too small.
+    """
     if vocab_size <= old:
         raise UserError(
             "The extended vocabulary has no room for new pieces.",

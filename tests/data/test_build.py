@@ -82,6 +82,16 @@ def test_a_vocabulary_in_the_corpus_is_told(tmp_path, capsys):
     assert f"the vocabulary, {vocab}, lies in the corpus" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("pattern", ["*.txt", "**/*.txt", "../link/voc*"])
+def test_a_vocabulary_that_a_pattern_matches_is_told(tmp_path, capsys, pattern):
+    folder = write_corpus(tmp_path / "corpus", [3000])
+    vocab = write_vocabulary(tmp_path / "corpus")
+    (tmp_path / "link").symlink_to("corpus")
+    corpus = f"{folder}/{pattern},{folder}/*0*"
+    build_dataset(BuildConfig(corpus, vocab, str(tmp_path / "out"), max_seq_length=32))
+    assert f"the vocabulary, {vocab}, lies in the corpus" in capsys.readouterr().err
+
+
 def test_examples_are_dealt_in_turn_and_end_with_their_document(tmp_path):
     stream = random.Random(1)
     documents = [document(stream, 20) for _ in range(12)]

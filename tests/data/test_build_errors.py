@@ -133,6 +133,10 @@ TEXT_CASES = {
         None, ["--output-dir", "{root}/corpus/out"],
         ["lies in the corpus", "--output-dir", "{root}/corpus/out", "outside of"],
     ),
+    "an output folder that a pattern matches": (
+        None, ["--corpus-dir", "{root}/corp*/*", "--output-dir", "{root}/corpus/out"],
+        ["pattern of the corpus matches it", "--output-dir", "{root}/corpus/out", "outside of"],
+    ),
     "a length without room": (
         None, ["--max-seq-length", "4"],
         ["max_seq_length is too small", "--max-seq-length", "4", "at least 5"],

@@ -212,6 +212,20 @@ def test_bad_values_change_nothing(corpus, tmp_path, flags, where, message):
     assert files_under(tmp_path) == before and not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("pattern", ["*.txt", "../corp*", "**/*.txt", "a.txt,{0}/v*", "*.json"])
+def test_a_vocabulary_that_a_pattern_of_the_corpus_matches(corpus, pattern):
+    before = files_under(corpus)
+    with pytest.raises(UserError, match="match a pattern") as caught:
+        build(corpus / pattern.format(corpus), corpus / "vocab.txt", "--vocab-size", "120")
+    assert caught.value.where == "--output-file" and "outside of" in caught.value.remedy
+    assert files_under(corpus) == before
+
+
+def test_a_vocabulary_beside_the_files_that_a_pattern_matches(corpus):
+    build(corpus / "*" / "*.txt", corpus / "vocab.txt", "--vocab-size", "80")
+    assert len(load_vocabulary(str(corpus / "vocab.txt"))) == 80
+
+
 def test_no_vocabulary_without_its_casing(corpus, tmp_path):
     (tmp_path / "vocab.txt.casing.json").mkdir()
     with pytest.raises(UserError) as caught:
@@ -298,6 +312,26 @@ def test_extends_a_vocabulary(corpus, tmp_path, capsys):
     summary, said = capsys.readouterr()
     assert "Learning 40 new pieces" in said
     assert "vocab_size = 80" in summary and "pieces on average" in summary
+
+
+def test_a_size_that_is_too_small_to_extend_is_told_before_the_corpus_is_read(
+    corpus, tmp_path, capsys
+):
+    old = tmp_path / "old.txt"
+    build(corpus, old, "--vocab-size", "80")
+    capsys.readouterr()
+    with pytest.raises(UserError, match="no room") as caught:
+        build(corpus, tmp_path / "new.txt", "--extend", str(old), "--vocab-size", "75")
+    assert caught.value.where == "--vocab-size" and capsys.readouterr().err == ""
+
+
+def test_records_of_remote_files_need_the_field_too(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"content": "Some words"}\n' * 9)
+    with pytest.raises(UserError, match="'text'") as caught:
+        build_vocabulary.main(
+            ["--corpus-dir", f"file://{tmp_path}", "--output-file", str(tmp_path / "vocab.txt")]
+        )
+    assert caught.value.where.endswith("a.jsonl") and "content" in caught.value.remedy
 
 
 def test_a_vocabulary_to_extend_that_is_not_there(corpus, tmp_path):

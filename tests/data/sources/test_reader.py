@@ -236,6 +236,21 @@ def test_columns_of_other_types_of_text(tmp_path, kind):
     assert documents_of(passages_of(file)) == [["one", "two"], ["three"]]
 
 
+@pytest.mark.parametrize(("kind", "chunks"), [(pyarrow.string(), 3), ("dictionary", 1)])
+def test_a_dictionary_in_any_column_makes_a_stream_one_chunk(tmp_path, kind, chunks, monkeypatch):
+    cut_small(monkeypatch, 1)
+    if kind == "dictionary":
+        kind = pyarrow.dictionary(pyarrow.int32(), pyarrow.string())
+    names = pyarrow.array(["x", "y", "x"]).cast(kind)
+    table = pyarrow.table({"text": ["one", "two", "three"], "source": names})
+    with pyarrow.ipc.new_stream(str(tmp_path / "a.arrow"), table.schema) as writer:
+        writer.write_table(table, max_chunksize=1)
+    path = tmp_path / "a.arrow"
+    file = CorpusFile("a.arrow", str(path), path.stat().st_size)
+    assert len(list(CorpusReader().plan(file))) == chunks
+    assert documents_of(passages_of(file)) == [["one"], ["two"], ["three"]]
+
+
 def test_a_large_row_group_is_not_read_as_a_whole(tmp_path):
     text = random.Random(0).randbytes(5000).hex()
     table = pyarrow.table({"text": [f"{n} {text[n:]}" for n in range(5000)]})
@@ -280,6 +295,8 @@ def test_a_field_of_no_record_names_those_there_are(tmp_path, name):
     assert caught.value.where == file.path
     assert "'id'" in caught.value.received and "'content'" in caught.value.received
     assert "--text-field content" in caught.value.remedy
+    with pytest.raises(UserError, match="'text'"):
+        passages_of(file._replace(path=f"file://{file.path}"))
     assert documents_of(passages_of(file, text_field="content"))
     if "parquet" not in name:
         assert "--as-plain-text" in caught.value.remedy
