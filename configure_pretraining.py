@@ -7,22 +7,17 @@ Some numbers may change over the run: [[step, value], …] is a ramp (docs/beyon
 
 from __future__ import annotations
 
-import os
 import posixpath
 from typing import Any, Literal
 
-from electra_tf2.data.segments import MIN_SEQ_LENGTH
-from electra_tf2.files import is_local
 from electra_tf2.hparams.presets import PresetName, preset_values, with_preset_overrides
-from electra_tf2.hparams.ramps import largest, last
+from electra_tf2.hparams.ramps import largest
 from electra_tf2.hparams.recipes import PRESETS
 from electra_tf2.hparams.record import HParams, contradiction
 from electra_tf2.hparams.shared_checks import (
-    LARGEST_SIZES,
     check_devices_and_batches,
     check_model_hparam_overrides,
     check_model_name,
-    check_one_vocab_size,
     resolved_network,
 )
 from electra_tf2.hparams.types import (
@@ -38,9 +33,18 @@ from electra_tf2.hparams.types import (
     Seconds,
     WordLimit,
 )
-from electra_tf2.modeling.config import TransformerConfig, default_attention_heads
+from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.patterns import literal
 from electra_tf2.pretraining.guards import generator_size_warning
+from electra_tf2.pretraining.hparam_checks import (
+    check_across_phases,
+    check_branch,
+    check_embedding_sharing,
+    check_masking,
+    check_objective,
+    check_schedule,
+    check_sizes,
+)
 from electra_tf2.pretraining.phases import (
     check_copied_positions,
     check_phases,
@@ -250,29 +254,15 @@ class PretrainingConfig(HParams):
         for_each_phase(self, PretrainingConfig._check_phase)
         check_copied_positions(self)
         self._warn_of_unfinished_ramps()
-        phases = [phase.config for phase in phases_of(self)]
-        shares = {str(phase.mask_prob): phase.mask_prob for phase in (self, *phases)}
-        if self.electric_objective and len(shares) > 1:
-            raise contradiction(
-                "Electric scores text by the one share of tokens that it was trained on.",
-                {"electric_objective": True, "mask_prob of the phases": list(shares.values())},
-                "Set mask_prob beside phases, and not in them.",
-            )
-        first = phases[0]
-        if first.copy_positions is not None and not (first.init_checkpoint or first.branch_from):
-            raise contradiction(
-                "The positions to copy are not trained: the weights are random.",
-                first._values("copy_positions", "init_checkpoint"),
-                "Set copy_positions in a later phase, or set init_checkpoint.",
-            )
+        check_across_phases(self)
 
     def _check_phase(self) -> None:
         self._check_run()
-        self._check_schedule()
-        self._check_objective()
-        self._check_masking()
-        self._check_embedding_sharing()
-        self._check_sizes()
+        check_schedule(self)
+        check_objective(self)
+        check_masking(self)
+        check_embedding_sharing(self)
+        check_sizes(self)
         self._warn_of_small_settings()
         self._warn_of_steps()
         if self.do_train and (warning := generator_size_warning(self, self.network())):
@@ -291,200 +281,12 @@ class PretrainingConfig(HParams):
                 "The seed is too large.", {"seed": self.seed}, "Choose one below 2**32."
             )
         if self.branch_from is not None:
-            self._check_branch(self.branch_from)
+            check_branch(self, self.branch_from)
         if not self.do_train and not self.do_eval:
             raise contradiction(
                 "There is nothing to do.",
                 {"do_train": False, "do_eval": False},
                 "Set do_train or do_eval to true.",
-            )
-
-    def _check_branch(self, path: str) -> None:
-        if self.init_checkpoint:
-            raise contradiction(
-                "A run starts from one checkpoint.",
-                self._values("branch_from", "init_checkpoint"),
-                "Leave init_checkpoint out to go on from a step of another run, or branch_from to "
-                "begin at step 0 with its weights.",
-            )
-        if not path:
-            raise contradiction(
-                "There is no checkpoint to branch from.",
-                self._values("branch_from"),
-                "Name one, <model>/checkpoints/step-…, or leave branch_from out.",
-            )
-        own, other = map(_absolute, (self.model_dir, path))
-        if other.startswith(f"{own}/"):
-            raise contradiction(
-                "A branch needs a model folder of its own.",
-                self._values("branch_from", "model_dir"),
-                "Choose another --model-name (or model_dir) for the branch.",
-            )
-
-    def _check_schedule(self) -> None:
-        """Refuses hparams of another schedule, and a decay that begins in the warm-up."""
-        published = PRESETS[self.preset].values if self.preset else {}
-        for name, schedule in _OF_A_SCHEDULE.items():
-            usual = {getattr(type(self), name)}
-            usual |= {published[name].value} if name in published else set()
-            is_own = name in self.given and getattr(self, name) not in usual
-            if is_own and self.lr_schedule != schedule:
-                raise contradiction(
-                    f"The hparam {name} belongs to the schedule {schedule}.",
-                    self._values(name, "lr_schedule"),
-                    f"Leave {name} out, or set lr_schedule to {schedule}.",
-                )
-        if self.lr_schedule != "wsd" or not self.do_train:
-            return
-        decay = self.decay_length
-        if decay and self.num_warmup_steps + decay > self.num_train_steps:
-            raise contradiction(
-                "The learning rate would decay before its warm-up ends.",
-                {**self._values("num_train_steps", "num_warmup_steps"), "lr_decay_steps": decay},
-                "Lower num_warmup_steps or lr_decay_steps, or raise num_train_steps: the two "
-                "together may have at most num_train_steps.",
-            )
-
-    def _check_objective(self) -> None:
-        detection = self.electra_objective or self.electric_objective
-        if not last(self.gen_weight) and not (detection and last(self.disc_weight)):
-            raise contradiction(
-                "No loss has a weight: nothing would be learned.",
-                self._values("gen_weight", "disc_weight"),
-                "Give at least one of them a weight over 0.",
-            )
-        if self.electric_objective and isinstance(self.mask_prob, list):
-            raise contradiction(
-                "Electric scores text by the one share of tokens that it was trained on.",
-                self._values("electric_objective", "mask_prob"),
-                "Give mask_prob as a number.",
-            )
-        if self.electric_objective and not self.two_tower_generator:
-            raise contradiction(
-                "Electric needs the two-tower generator.",
-                self._values("electric_objective", "two_tower_generator"),
-                "Leave two_tower_generator out.",
-            )
-        if self.uniform_generator and not detection:
-            raise contradiction(
-                "A masked LM is the generator itself: with a uniform one nothing is trained.",
-                self._values("uniform_generator", "electra_objective"),
-                "Set electra_objective to true or uniform_generator to false.",
-            )
-        needed = {"uniform_generator": False, "untied_generator": True}
-        wrong = {n: getattr(self, n) for n, v in needed.items() if getattr(self, n) != v}
-        if self.two_tower_generator and wrong:
-            raise contradiction(
-                "The two-tower generator is a network of its own.",
-                {**self._values("two_tower_generator", "electric_objective"), **wrong},
-                "Leave uniform_generator and untied_generator at their defaults.",
-            )
-        if self.two_tower_generator and not detection:
-            raise contradiction(
-                "A masked LM has no generator beside it, so no two-tower one.",
-                self._values("two_tower_generator", "electra_objective", "electric_objective"),
-                "Set electra_objective or electric_objective to true.",
-            )
-
-    def _check_masking(self) -> None:
-        if self.masking == "token":
-            return
-        if self.mask_with_replacement:
-            raise contradiction(
-                "Words can't be drawn twice; mask_with_replacement draws single tokens.",
-                self._values("masking", "mask_with_replacement"),
-                "Leave mask_with_replacement out, or set masking to token.",
-            )
-        if self.electric_objective:
-            raise contradiction(
-                "Electric's scores rest on tokens that are hidden independently of each other.",
-                self._values("masking", "electric_objective"),
-                "Set masking to token or electric_objective to false.",
-            )
-
-    def _check_embedding_sharing(self) -> None:
-        if self.embedding_sharing == "shared":
-            return
-        needed = {
-            "untied_generator": True,
-            "untied_generator_embeddings": False,
-            "uniform_generator": False,
-            "two_tower_generator": False,
-            "optimizer": "adamw",  # LAMB's step is as small as the norm, which is 0 at first
-        }
-        wrong = {n: getattr(self, n) for n, v in needed.items() if getattr(self, n) != v}
-        if self.electric_objective:
-            wrong["electric_objective"] = True
-        elif not self.electra_objective:
-            wrong["electra_objective"] = False
-        if wrong:
-            raise contradiction(
-                "gdes needs a discriminator, a generator of one tower that would share its "
-                "embeddings, and adamw: lamb hardly moves a table that begins at 0.",
-                {**self._values("embedding_sharing"), **wrong},
-                "Leave embedding_sharing out, or these at their defaults.",
-            )
-
-    def _check_sizes(self) -> None:
-        check_one_vocab_size(self)
-        network = self.network()
-        if self.max_seq_length > network.max_position_embeddings:
-            raise contradiction(
-                "The sequences are longer than the position embeddings reach.",
-                {
-                    **self._values("max_seq_length"),
-                    "max_position_embeddings": network.max_position_embeddings,
-                },
-                "Lower max_seq_length or set model_hparam_overrides.max_position_embeddings.",
-            )
-        if (self.copy_positions or 0) >= network.max_position_embeddings:
-            raise contradiction(
-                "There are no positions beyond those to copy.",
-                {
-                    **self._values("copy_positions"),
-                    "max_position_embeddings": network.max_position_embeddings,
-                },
-                "Set copy_positions to the length of the examples that were trained on so far, or "
-                "leave it out if they were as long as the table.",
-            )
-        if self.segmentation == "dynamic" and self.max_seq_length < MIN_SEQ_LENGTH:
-            raise contradiction(
-                "Documents can't be cut into examples this short.",
-                self._values("max_seq_length", "segmentation"),
-                f"Set max_seq_length to {MIN_SEQ_LENGTH} or more.",
-            )
-        if not 1 <= self.max_predictions_per_seq <= self.max_seq_length:
-            raise contradiction(
-                "An example can't hold int((mask_prob + 0.005) * max_seq_length) masked tokens.",
-                self._values("mask_prob", "max_seq_length", "max_predictions_per_seq"),
-                "Choose values that give at least 1 and at most max_seq_length.",
-            )
-        if self.untied_generator and not self.uniform_generator:
-            self._check_generator(network)
-
-    def _check_generator(self, network: TransformerConfig) -> None:
-        hidden_size = int(round(network.hidden_size * self.generator_hidden_size))
-        layers = int(round(network.num_hidden_layers * self.generator_layers))
-        heads = default_attention_heads(hidden_size)
-        for name, size in (("hidden_size", hidden_size), ("num_hidden_layers", layers)):
-            share = f"generator_{name.removeprefix('num_hidden_')}"
-            if size > LARGEST_SIZES[name]:
-                raise contradiction(
-                    "The generator is too large.",
-                    {share: getattr(self, share), name: size},
-                    f"Choose a share that gives at most {LARGEST_SIZES[name]}.",
-                )
-        if layers < 1 or hidden_size < 1 or hidden_size % heads:
-            raise contradiction(
-                "The generator's shape is impossible.",
-                {
-                    **self._values("generator_hidden_size", "generator_layers"),
-                    "hidden size": hidden_size,
-                    "layers": layers,
-                    "attention heads": heads,
-                },
-                "Choose shares that give at least one layer and a hidden size that its heads, "
-                "max(1, hidden size // 64), divide.",
             )
 
     def _warn_of_small_settings(self) -> None:
@@ -526,21 +328,6 @@ class PretrainingConfig(HParams):
                     )
         self.warnings += dict.fromkeys(found)
 
-    def _values(self, *names: str) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in names}
-
-
-def _absolute(path: str) -> str:
-    """A local path from the root, so that two can be compared; others as they are."""
-    return os.path.abspath(path) if is_local(path) else posixpath.normpath(path)
-
-
-# Hparams that only one schedule reads.
-_OF_A_SCHEDULE = {
-    "lr_decay_power": "polynomial",
-    "lr_decay_steps": "wsd",
-    "lr_decay_shape": "wsd",
-}
 
 # What the paper has otherwise for each size of the model, besides batch and steps.
 _SETTINGS_OF_A_SIZE = ("learning_rate", "max_seq_length", "generator_hidden_size", "mask_prob")

@@ -47,16 +47,7 @@ def add_grow_flags(parser: argparse.ArgumentParser) -> None:
         "instead of the two: a model's folder, a checkpoint in it, an official checkpoint, or a "
         "Hugging Face folder (two, joined by a comma, for discriminator and generator)",
     )
-    model.add_argument("--vocab-file", help="the vocabulary, where none lies beside the model")
-    for name, meaning in (
-        ("--do-lower-case", "whether text is lower-cased"),
-        ("--strip-accents", "whether accents are removed"),
-    ):
-        model.add_argument(
-            name,
-            choices=("true", "false"),
-            help=f"{meaning}, where nothing beside the model says it; default: true",
-        )
+    cli.add_text_flags(model)
     model.add_argument(
         "--num-attention-heads",
         type=int,

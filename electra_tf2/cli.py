@@ -189,6 +189,24 @@ def add_model_flags(parser: argparse._ActionsContainer, model_dir_help: str) -> 
     parser.add_argument("--model-dir", help=model_dir_help)
 
 
+def add_text_flags(parser: argparse._ActionsContainer) -> None:
+    """Adds `--vocab-file`, `--do-lower-case` and `--strip-accents`, of a model that is opened.
+
+    Args:
+        parser: a parser, or a group of one.
+    """
+    parser.add_argument("--vocab-file", help="the vocabulary, where none lies beside the model")
+    for name, meaning in (
+        ("--do-lower-case", "whether text is lower-cased"),
+        ("--strip-accents", "whether accents are removed"),
+    ):
+        parser.add_argument(
+            name,
+            choices=("true", "false"),
+            help=f"{meaning}, where nothing beside the model says it; default: true",
+        )
+
+
 def named_model(flags: argparse.Namespace, purpose: str) -> str:
     """Returns the path of the model that flags name, see `add_model_flags`.
 

@@ -254,7 +254,7 @@ def _check_hparams(hparams: Mapping[str, Any]) -> None:
 
 def _flops_per_step(config: PretrainingConfig) -> float:
     flops = example_flops(pretraining_flops(config, config.network()))
-    return (flops.forward + flops.backward) * config.train_batch_size
+    return flops.training * config.train_batch_size
 
 
 def _pretrain(config: PretrainingConfig) -> dict[str, float]:

@@ -116,13 +116,4 @@ def add_export_flags(parser: argparse.ArgumentParser) -> None:
         choices=("electra", "bert", "albert"),
         help="default: the one that fits. bert: for embeddings as wide as the hidden size",
     )
-    options.add_argument("--vocab-file", help="the vocabulary, where none lies beside the model")
-    for name, meaning in (
-        ("--do-lower-case", "whether text is lower-cased"),
-        ("--strip-accents", "whether accents are removed"),
-    ):
-        options.add_argument(
-            name,
-            choices=("true", "false"),
-            help=f"{meaning}, where nothing beside the model says it; default: true",
-        )
+    cli.add_text_flags(options)

@@ -3,25 +3,18 @@
 import json
 import shutil
 
-import numpy as np
 import pytest
 
 from electra_tf2.errors import UserError
 from electra_tf2.loading.folder import check_same_model, read_config
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.pretraining.phases import RunCompute
-from electra_tf2.training.checkpoints import CheckpointStore
 from tests.pretraining import tiny
 
 ALBERT = {
     "encoder": "albert",
     "model_hparam_overrides": tiny.NETWORK | {"num_hidden_layers": 3},
 }
-
-
-def newest(model_dir):
-    store = CheckpointStore(str(model_dir))
-    return store.load(store.latest())
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +28,7 @@ def test_each_network_has_one_layer(trained):
     folder, _, shown = trained
     stored = json.loads((folder / "config.json").read_text())
     assert stored["network"]["encoder"] == stored["hparams"]["encoder"] == "albert"
-    weights = newest(folder).weights
+    weights = tiny.newest(folder.parents[1], folder.name).weights
     assert not any("/layer_0/" in name for name in weights)
     for scope in ("electra", "generator"):
         assert f"{scope}/shared_layer/output/kernel" in weights
@@ -50,12 +43,7 @@ def test_a_resumed_run_is_the_same(trained, tiny_data):
     shutil.rmtree(again / "checkpoints" / "step-00000006")
     _, shown = tiny.pretrain_here(tiny_data, again.name, **ALBERT)
     assert "Resuming at step 3" in shown
-    whole, resumed = newest(folder), newest(again)
-    for arrays in ("weights", "optimizer"):
-        expected, found = getattr(whole, arrays), getattr(resumed, arrays)
-        assert found.keys() == expected.keys()
-        for name, array in expected.items():
-            np.testing.assert_array_equal(found[name], array, err_msg=name)
+    tiny.assert_same_end(tiny_data, again.name, folder.name)
     assert tiny.lines(again)[-1]["loss"] == tiny.lines(folder, "train")[-1]["loss"]
 
 
@@ -84,7 +72,8 @@ def test_compute_is_reported_as_it_is_spent(trained):
     spent = [run.figures(line["step"])["pfs_days"] for line in lines]
     assert [line["pfs_days"] for line in lines] == pytest.approx(spent)
     assert lines[-1]["step"] == 6 and spent[-1] == pytest.approx(3 * spent[0])
-    assert figures["pfs_days"] == newest(folder).state["pfs_days"] == spent[-1]
+    state = tiny.newest(folder.parents[1], folder.name).state
+    assert figures["pfs_days"] == state["pfs_days"] == spent[-1]
     stored = json.loads((folder / "results" / "unsup_results.json").read_text())
     assert stored["pfs_days"] == spent[-1]
     assert "\n".join(run.describe()) in shown

@@ -148,26 +148,40 @@ def check_utf8(file: CorpusFile, *, as_plain_text: bool = False) -> None:
     Raises:
         UserError: it can't be read, is something else than text, or is not UTF-8.
     """
-    offset = 0
-    line = 1
-    content = b""
+    offset, line = 0, 1
+    with opened(file.path) as reader:
+        while block := reader.read(_CHECKED_BLOCK_BYTES):
+            content = block + reader.readline()
+            if not offset:
+                check_plain_text(file.path, content, as_plain_text=as_plain_text)
+            if not content.isascii():
+                decoded(file.path, content, line=line, offset=offset)
+            offset += len(content)
+            line += content.count(b"\n")
+
+
+def decoded(path: str, content: bytes, *, line: int, offset: int, member: str | None = None) -> str:
+    """Decodes some lines of a file.
+
+    Args:
+        path: the file.
+        content: the lines in UTF-8.
+        line, offset: number of the first one, from 1, and of its first byte, from 0.
+        member: name of the text in a packed file; None where the file is the text.
+
+    Raises:
+        UserError: they are not UTF-8; names line and byte.
+    """
     try:
-        with opened(file.path) as reader:
-            while block := reader.read(_CHECKED_BLOCK_BYTES):
-                content = block + reader.readline()
-                if not offset:
-                    check_plain_text(file.path, content, as_plain_text=as_plain_text)
-                if not content.isascii():
-                    content.decode("utf-8")
-                offset += len(content)
-                line += content.count(b"\n")
+        return content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise not_utf8(
-            file.path,
+            path,
             line=line + content.count(b"\n", 0, error.start),
             offset=offset + error.start,
             before=content[: error.start],
             content=content[error.start :],
+            member=member,
         ) from error
 
 

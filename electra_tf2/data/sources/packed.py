@@ -12,10 +12,10 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, Literal, NamedTuple
 
-from electra_tf2.data.sources.chunks import CHUNK_BYTES
+from electra_tf2.data.sources.chunks import CHUNK_BYTES, decoded
 from electra_tf2.data.sources.found import CorpusFile, opened
 from electra_tf2.errors import UserError, path_quoted
-from electra_tf2.text.plain_text import check_plain_text, not_utf8
+from electra_tf2.text.plain_text import check_plain_text
 
 Format = Literal["text", "json", "csv", "tsv", "parquet", "arrow"]
 Packing = Literal["", "gzip", "bzip2", "xz", "zstd"]
@@ -121,17 +121,7 @@ def text_blocks(file: CorpusFile, kind: Kind, *, as_plain_text: bool) -> Iterato
                 check_plain_text(file.path, content, as_plain_text=as_plain_text, member=member)
             following = _read_block(stream)
             position = raw.tell() if following else file.size
-            try:
-                text = content.decode("utf-8")
-            except UnicodeDecodeError as error:
-                raise not_utf8(
-                    file.path,
-                    line=line + content.count(b"\n", 0, error.start),
-                    offset=offset + error.start,
-                    before=content[: error.start],
-                    content=content[error.start :],
-                    member=member,
-                ) from error
+            text = decoded(file.path, content, line=line, offset=offset, member=member)
             yield TextBlock(text, line, position - reported, not following)
             offset, line = offset + len(content), line + content.count(b"\n")
             content, reported = following, position
