@@ -81,8 +81,9 @@ class FinetuningConfig(HParams):
     model_size: Literal["small", "base", "large"] = "small"  # 256 x 12, 768 x 12 or 1024 x 24
     model_hparam_overrides: dict[str, Any] = {}  # see electra_tf2/hparams/shared_checks.py
     embedding_size: PositiveInt | None = None  # null: 128 for small, else the hidden size
-    # albert: 128
-    encoder: Literal["bert", "albert"] = "bert"  # albert: one layer's weights serve all layers
+    # albert: 128; modern: the hidden size
+    encoder: Literal["bert", "albert", "modern"] = "bert"  # albert: one layer's weights serve all
+    # layers; modern: ModernBERT's layers (docs/beyond_electra.md)
     vocab_size: PositiveInt = 30522  # number of tokens in the vocabulary
     do_lower_case: bool = True  # lower-case the text
     strip_accents: bool = True  # remove accents from lower-cased text
@@ -267,7 +268,8 @@ class FinetuningConfig(HParams):
         if self.model_size == "large" and not self._preset:
             self.learning_rate = 5e-5
             self.layerwise_lr_decay = 0.9
-        if self.model_size == "small" or self.encoder == "albert":
+        small = self.model_size == "small" and self.encoder != "modern"
+        if small or self.encoder == "albert":
             self.embedding_size = 128
         if self.report:
             self.class_report = True

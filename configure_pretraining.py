@@ -122,8 +122,9 @@ class PretrainingConfig(HParams):
     model_size: Literal["small", "base", "large"] = "small"  # 256 x 12, 768 x 12 or 1024 x 24
     model_hparam_overrides: dict[str, Any] = {}  # see electra_tf2/hparams/shared_checks.py
     embedding_size: PositiveInt | None = None  # null: 128 for small, else the hidden size
-    # albert: 128
-    encoder: Literal["bert", "albert"] = "bert"  # albert: one layer's weights serve all layers
+    # albert: 128; modern: the hidden size
+    encoder: Literal["bert", "albert", "modern"] = "bert"  # albert: one layer's weights serve all
+    # layers; modern: ModernBERT's layers (docs/beyond_electra.md)
     vocab_size: PositiveInt = 30522  # number of tokens in the vocabulary
     do_lower_case: bool = True  # whether text is lower-cased; taken from the data set unless given
     strip_accents: bool = True  # whether accents are stripped; taken from the data set unless given
@@ -238,8 +239,8 @@ class PretrainingConfig(HParams):
             self.iterations_per_loop = 1
             self.num_eval_steps = 2
             self.phases = None
-        short = self.model_size == "small" or self.encoder == "albert"
-        if short and "embedding_size" not in self._preset:
+        small = self.model_size == "small" and self.encoder != "modern"
+        if (small or self.encoder == "albert") and "embedding_size" not in self._preset:
             self.embedding_size = 128
         if self.electric_objective:
             self.two_tower_generator = True

@@ -72,9 +72,9 @@ def total(parts: Iterable[Flops]) -> Flops:
     return sum(parts, Flops())
 
 
-def dense(inputs: int, outputs: int) -> Flops:
-    """Returns the operations of a dense layer with a bias for one position."""
-    return Flops(2 * inputs * outputs, outputs)
+def dense(inputs: int, outputs: int, has_bias: bool = True) -> Flops:
+    """Returns the operations of a dense layer for one position."""
+    return Flops(2 * inputs * outputs, outputs if has_bias else 0)
 
 
 # Operations of an encoder and of the heads on it, part by part.
@@ -86,12 +86,15 @@ def dense(inputs: int, outputs: int) -> Flops:
 _HALF_BLOCK_END = DROPOUT + 1 + LAYER_NORM
 # For a pair of positions and a head: scale, add the mask, softmax, dropout.
 _ATTENTION_WEIGHT = 2 + SOFTMAX + DROPOUT
+# Rotary positions, for an element of a query or a key: two products and their sum.
+_ROTATION = 3
 
 
 def encoder_flops(config: TransformerConfig, length: int) -> dict[str, Flops]:
     """Returns the operations of an encoder for one example.
 
-    Whether the layers share their weights makes no difference: each pass is computed.
+    Whether the layers share their weights makes no difference: each pass is computed. Nor does it
+    whether attention is local: products of all pairs of positions are computed, then masked.
 
     Args:
         config: its sizes.
@@ -103,14 +106,18 @@ def encoder_flops(config: TransformerConfig, length: int) -> dict[str, Flops]:
     """
     hidden, intermediate = config.hidden_size, config.intermediate_size
     rows = config.num_hidden_layers * length  # positions, over all layers
-    projections = dense(hidden, hidden) * 4 + Flops(0, _HALF_BLOCK_END * hidden)
+    has_bias = not config.is_modern
+    projections = dense(hidden, hidden, has_bias) * 4 + Flops(0, _HALF_BLOCK_END * hidden)
     scores = Flops(4 * hidden * length, _ATTENTION_WEIGHT * config.num_attention_heads * length)
     feed_forward = (
-        dense(hidden, intermediate)
+        dense(hidden, intermediate, has_bias)
         + Flops(0, GELU * intermediate)
-        + dense(intermediate, hidden)
+        + dense(intermediate, hidden, has_bias)
         + Flops(0, _HALF_BLOCK_END * hidden)
     )
+    if config.is_modern:
+        projections += Flops(0, 2 * _ROTATION * hidden)
+        feed_forward += dense(hidden, intermediate, has_bias) + Flops(0, intermediate)  # the gate
     return {
         "embeddings": _embedding_flops(config) * length,
         "attention_projections": projections * rows,
@@ -122,10 +129,18 @@ def encoder_flops(config: TransformerConfig, length: int) -> dict[str, Flops]:
 def _embedding_flops(config: TransformerConfig) -> Flops:
     """For one position. Words and positions are looked up, which computes nothing."""
     size = config.embedding_size
+    if config.is_modern:  # the words' alone; as many LayerNorms as elsewhere, one at the end
+        post = Flops(0, (LAYER_NORM + DROPOUT) * size)
+        return post + _projection(config)
     segments = Flops(2 * config.type_vocab_size * size, 0)  # a product with one-hot rows
     post = Flops(0, (2 + LAYER_NORM + DROPOUT) * size)
-    same = size == config.hidden_size
-    return segments + post + (Flops() if same else dense(size, config.hidden_size))
+    return segments + post + _projection(config)
+
+
+def _projection(config: TransformerConfig) -> Flops:
+    if config.embedding_size == config.hidden_size:
+        return Flops()
+    return dense(config.embedding_size, config.hidden_size, not config.is_modern)
 
 
 def masked_lm_head_flops(config: TransformerConfig, positions: int, width: int) -> Flops:
@@ -137,7 +152,7 @@ def masked_lm_head_flops(config: TransformerConfig, positions: int, width: int) 
         width: of the states that it sees.
     """
     size, vocabulary = config.embedding_size, config.vocab_size
-    hidden = dense(width, size) + Flops(0, (GELU + LAYER_NORM) * size)
+    hidden = dense(width, size, not config.is_modern) + Flops(0, (GELU + LAYER_NORM) * size)
     loss = Flops(0, (SOFTMAX + CROSS_ENTROPY) * vocabulary)
     return (hidden + dense(size, vocabulary) + loss) * positions
 
@@ -149,8 +164,9 @@ def replaced_token_head_flops(config: TransformerConfig, length: int) -> Flops:
         config: the discriminator's sizes.
         length: positions.
     """
-    hidden = config.hidden_size
-    return (dense(hidden, hidden) + Flops(0, GELU * hidden) + dense(hidden, 1)) * length
+    hidden, modern = config.hidden_size, config.is_modern
+    elementwise = Flops(0, (GELU + LAYER_NORM * modern) * hidden)
+    return (dense(hidden, hidden, not modern) + elementwise + dense(hidden, 1)) * length
 
 
 # The count of the official flops_computation.py, which the published figures are by.
@@ -253,7 +269,8 @@ def pretraining_flops(config: PretrainingConfig, network: TransformerConfig) -> 
         head = replaced_token_head_flops(network, length)
         networks["discriminator"] = {**encoder_flops(network, length), "head": head}
         if config.embedding_sharing == "gdes":  # words and positions are sums of two tables'
-            sums = Flops(0, 2 * network.embedding_size) * length
+            tables = 1 if network.is_modern else 2
+            sums = Flops(0, tables * network.embedding_size) * length
             networks["discriminator"]["embeddings"] += sums
     return networks
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 _EMBEDDINGS = re.compile(r"electra/(embeddings|embeddings_project)/")
 _LAYER = re.compile(r"electra/layer_(\d+)/")
-_SHARED_LAYER = re.compile(r"electra/shared_layer/")
+_LAST_LAYER = re.compile(r"electra/(shared_layer|final_layer_norm)/")
 _HEAD = re.compile(r"task_specific/")
 
 
@@ -25,7 +25,8 @@ def learning_rate_factors(
     and the task's head has depth `top`. In the paper (arXiv:2003.10555, appendix) the head is one
     step above the last layer, whose factor is then decay; in the official program it is two steps
     above, and the last layer's factor is decay squared. The shared layer of an ALBERT-style encoder
-    has the depth of the last layer: no pass then learns faster than in a stack.
+    has the depth of the last layer: no pass then learns faster than in a stack. So has the LayerNorm
+    that follows a modern encoder's last layer.
 
     Args:
         names: of the variables.
@@ -52,7 +53,7 @@ def _depth(name: str, last_layer: int, top: int) -> int:
         return 0
     if layer := _LAYER.match(name):
         return int(layer[1]) + 1
-    if _SHARED_LAYER.match(name):
+    if _LAST_LAYER.match(name):
         return last_layer
     if _HEAD.match(name):
         return top

@@ -239,14 +239,14 @@ def check_length(config: FinetuningConfig, network: TransformerConfig) -> None:
             received=f"max_seq_length {config.max_seq_length}, max_position_embeddings "
             f"{network.max_position_embeddings}",
             remedy=f"Set max_seq_length to at most {network.max_position_embeddings}"
-            + _growing_advice(config),
+            + _growing_advice(config, network),
         )
 
 
-def _growing_advice(config: FinetuningConfig) -> str:
+def _growing_advice(config: FinetuningConfig, network: TransformerConfig) -> str:
     """How to make a model for longer sequences, to end a remedy."""
     path, length = config.init_checkpoint, config.max_seq_length
-    if not path:
+    if not path or network.is_modern:
         return ", or raise max_position_embeddings in model_hparam_overrides."
     output = path_quoted(f"{path.rstrip('/')}-{length}")
     return (

@@ -38,6 +38,7 @@ from finetune.model import FinetuningModel
 if TYPE_CHECKING:
     from configure_finetuning import FinetuningConfig
 
+_POSITIONS = "max_position_embeddings"
 _LARGE = 1024  # hidden size from which on a model is a large one
 _LEARNING_RATES = {"model_size", "preset", "learning_rate"}  # hparams that choose one
 
@@ -56,9 +57,9 @@ def resolve_network(config: FinetuningConfig, pretrained: Pretrained | None) -> 
     heads = overrides.get(HEADS)
     stored = pretrained.encoder_config(heads) if pretrained else None
     if config.heads_of_checkpoint:  # they need not divide the hidden size of the hparams
-        said = {**network.to_dict(), HEADS: heads}
+        said = {**dataclasses.asdict(network), HEADS: heads}
     else:
-        said = network.to_dict()
+        said = dataclasses.asdict(network)
     if pretrained is None or stored is None:
         return TransformerConfig(**said)
     if pretrained.network is None and heads is None:
@@ -68,11 +69,12 @@ def resolve_network(config: FinetuningConfig, pretrained: Pretrained | None) -> 
             "otherwise)."
         )
     stated = stated_sizes(config)
-    if stored.encoder == "albert" and "embedding_size" not in config.given:
-        stated.discard("embedding_size")  # with albert, model_size doesn't say it
+    if stored.encoder != "bert" and "embedding_size" not in config.given:
+        stated.discard("embedding_size")  # with the others, model_size alone doesn't say it
+    structure = [n for n in STRUCTURE if not (stored.is_modern and n == _POSITIONS)]
     different = [
         f"{name}: the checkpoint has {getattr(stored, name)}, the hparams say {said[name]}"
-        for name in STRUCTURE
+        for name in structure
         if name in stated and said[name] != getattr(stored, name)
     ]
     if different:
@@ -84,7 +86,7 @@ def resolve_network(config: FinetuningConfig, pretrained: Pretrained | None) -> 
             "model_hparam_overrides out: the checkpoint's are then used.",
         )
     _warn_of_another_size(config, stored.hidden_size, network.hidden_size)
-    rates = {name: getattr(network, name) for name in overrides if name not in STRUCTURE}
+    rates = {name: getattr(network, name) for name in overrides if name not in structure}
     return dataclasses.replace(stored, **rates)
 
 

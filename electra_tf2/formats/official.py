@@ -278,6 +278,11 @@ def _remedy(match: Match) -> str:
             'Official checkpoints have no shared layer: set "encoder": "bert", or start from '
             "random weights."
         )
+    if any("/gate/" in name for name in match.missing):
+        return (
+            'Official checkpoints have no encoder of this kind: set "encoder": "bert", or start '
+            "from random weights."
+        )
     generators = [s for path, s in match.misshapen.items() if path.startswith("generator")]
     if generators and all(np.prod(theirs) > np.prod(ours) for theirs, ours in generators):
         return (

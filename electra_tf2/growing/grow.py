@@ -109,6 +109,7 @@ def grow_model(path: str, output: str, growth: Growth) -> None:
         rows = max(network.vocab_size, len(pieces.vocabulary))
         network = dataclasses.replace(network, vocab_size=rows)
     if growth.max_positions is not None:
+        _check_table(source)
         positions = _more_positions(source, growth.max_positions, growth)
         for name in _POSITIONS & arrays.keys():
             arrays[name] = grown_positions(arrays[name], positions)
@@ -229,6 +230,18 @@ def _with_pieces(
     }
 
 
+def _check_table(source: Source) -> None:
+    if source.network.is_modern:
+        raise UserError(
+            "The model has no table of positions that could grow: its positions are rotary.",
+            where="--max-positions",
+            received=f'a model with the encoder "modern", {source.pretrained.path}',
+            remedy="Leave --max-positions out, and give the model longer texts as it is "
+            "(max_seq_length, and max_position_embeddings in model_hparam_overrides for more than "
+            f"{source.network.max_position_embeddings} tokens).",
+        )
+
+
 def _more_positions(source: Source, rows: int, growth: Growth) -> MorePositions:
     trained = growth.trained_positions
     if trained is None:
@@ -270,6 +283,8 @@ def _write(
 
 def _trained_now(source: Source, positions: MorePositions | None) -> dict[str, int]:
     """Returns what the state says of the positions: hparams of training don't know of growth."""
+    if source.network.is_modern:
+        return {}
     if positions is None:
         trained = trained_positions(source)
         return {TRAINED_POSITIONS: trained.positions} if trained.is_known else {}

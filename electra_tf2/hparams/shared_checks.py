@@ -12,6 +12,7 @@ from electra_tf2.hparams.ramps import values_of
 from electra_tf2.hparams.record import HParams, contradiction
 from electra_tf2.hparams.types import (
     NumHeads,
+    PositiveFloat,
     PositiveInt,
     ProbabilityBelowOne,
     StandardDeviation,
@@ -120,14 +121,21 @@ class TransformerHParams(HParams):
     hidden_size: PositiveInt | None = None  # width of the hidden states
     num_hidden_layers: PositiveInt | None = None  # number of transformer blocks
     num_attention_heads: NumHeads | None = None  # default: max(1, hidden_size // 64)
-    intermediate_size: PositiveInt | None = None  # feed-forward width; default: 4 x hidden_size
+    intermediate_size: PositiveInt | None = None  # feed-forward width; default: 4 x hidden_size,
+    # of modern, which has three matrices in place of two: 8 x round(hidden_size / 3)
     hidden_act: Literal["gelu", "relu", "tanh", "linear"] = "gelu"  # activation; gelu has the erf
     hidden_dropout_prob: ProbabilityBelowOne = 0.1  # dropout of embeddings and layer outputs
     attention_probs_dropout_prob: ProbabilityBelowOne = 0.1  # dropout of attention probabilities
-    max_position_embeddings: PositiveInt = 512  # longest sequence
+    max_position_embeddings: PositiveInt = 512  # longest sequence; default of modern: 8192
     type_vocab_size: PositiveInt = 2  # number of segment ids
     vocab_size: PositiveInt | None = None  # better set as the hparam of this name
     initializer_range: StandardDeviation = 0.02  # standard deviation of the truncated normal
+    # of the encoder "modern" alone (docs/beyond_electra.md)
+    global_attention_every: PositiveInt = 3  # every so many layers see the whole text, from the
+    # first one on; the others see what is near
+    local_attention: PositiveInt = 128  # tokens that those see, half of them on either side
+    global_rope_theta: PositiveFloat = 160000.0  # base of rotary positions' wave lengths; over 1
+    local_rope_theta: PositiveFloat = 10000.0  # the same where attention is local
 
 
 # The network that debug mode trains, whatever model_size and model_hparam_overrides say (official).
@@ -182,9 +190,12 @@ def check_network_fits(network: TransformerConfig) -> None:
         UserError: there is not enough memory.
     """
     hidden, layers = network.hidden_size, network.num_hidden_layers
-    block = 4 * hidden * hidden + 2 * hidden * network.intermediate_size
-    rows = network.vocab_size + network.max_position_embeddings + network.type_vocab_size
-    weights = (layers if network.encoder == "bert" else 1) * block + rows * network.embedding_size
+    matrices = 3 if network.is_modern else 2
+    block = 4 * hidden * hidden + matrices * hidden * network.intermediate_size
+    rows = network.vocab_size
+    if not network.is_modern:
+        rows += network.max_position_embeddings + network.type_vocab_size
+    weights = (1 if network.encoder == "albert" else layers) * block + rows * network.embedding_size
     memory = _memory_bytes()
     if memory is not None and 4 * weights > memory:
         raise UserError(

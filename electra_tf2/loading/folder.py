@@ -308,7 +308,7 @@ def check_same_model(
     differences += [
         (name, old[name], new)
         for name, new in sorted(network.to_dict().items())
-        if name not in names and old[name] != new
+        if name not in names and name in old and old[name] != new
     ]
     if differences:
         raise UserError(

@@ -26,7 +26,11 @@ from electra_tf2.loading.folder import (
     read_casing,
     read_config,
 )
-from electra_tf2.modeling.config import TransformerConfig, default_attention_heads
+from electra_tf2.modeling.config import (
+    MODERN_FIELDS,
+    TransformerConfig,
+    default_attention_heads,
+)
 from electra_tf2.stored_json import shown
 from electra_tf2.text.casing_files import (
     Option,
@@ -55,7 +59,9 @@ STRUCTURE = (
     "embedding_size",
     "max_position_embeddings",
     "type_vocab_size",
+    *MODERN_FIELDS,
 )
+"""A modern encoder's `max_position_embeddings` is not one of them: it has no table."""
 _HUB_NAME = re.compile(r"(\w[\w.-]*/)?\w[\w.-]*")
 _LAYER = re.compile(r"electra/layer_(\d+)/")
 

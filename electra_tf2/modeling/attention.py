@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from electra_tf2.modeling.config import TransformerConfig
@@ -16,25 +17,55 @@ MASKED_SCORE = -10000.0
 Direction = Literal["both", "left_to_right", "right_to_left"]
 
 
-def attention_mask(input_mask: tf.Tensor, direction: Direction = "both") -> tf.Tensor:
+def attention_mask(
+    input_mask: tf.Tensor, direction: Direction = "both", reach: int | None = None
+) -> tf.Tensor:
     """Turns a padding mask into what is added to the attention scores.
 
     Args:
         input_mask: [batch, length], 1 for tokens and 0 for padding.
         direction: "both"; "left_to_right" (a position sees itself and what precedes it) or
             "right_to_left" (itself and what follows).
+        reach: how many positions away, in either direction, a position sees; None: all.
 
     Returns:
         float32 [batch, 1, 1 or length, length]: 0 where attention is allowed, -10000 elsewhere.
-        Padding and direction are multiplied first, so -10000 is added at most once.
+        Padding, direction and reach are multiplied first, so -10000 is added at most once.
     """
     allowed = tf.cast(input_mask, tf.float32)[:, tf.newaxis, tf.newaxis, :]
+    length = tf.shape(input_mask)[1]
     if direction != "both":
-        length = tf.shape(input_mask)[1]
         ones = tf.ones([length, length])
         band = (-1, 0) if direction == "left_to_right" else (0, -1)
         allowed *= tf.linalg.band_part(ones, *band)
+    if reach is not None:
+        positions = tf.range(length)
+        distances = tf.abs(positions[:, tf.newaxis] - positions)
+        allowed *= tf.cast(distances <= reach, tf.float32)
     return (1.0 - allowed) * MASKED_SCORE
+
+
+def rotated(x: tf.Tensor, theta: float) -> tf.Tensor:
+    """Turns queries or keys by their positions, so that a product tells how far apart they are.
+
+    These are rotary positions (RoFormer, arXiv:2104.09864). Dimension i and i + size / 2 of a head
+    are a pair, as in transformers; at position p it is turned by p theta^(-2 i / size).
+
+    Args:
+        x: [batch, heads, length, size], an even size.
+        theta: base of the wave lengths.
+
+    Returns:
+        The shape and type of `x`; the arithmetic is float32.
+    """
+    half = x.shape[-1] // 2
+    frequencies = theta ** -(np.arange(half, dtype=np.float64) / half)
+    positions = tf.range(tf.shape(x)[-2], dtype=tf.float32)
+    angles = positions[:, tf.newaxis] * tf.constant(frequencies, tf.float32)
+    cos, sin = tf.cos(angles), tf.sin(angles)
+    first, second = tf.split(tf.cast(x, tf.float32), 2, axis=-1)
+    turned = tf.concat([first * cos - second * sin, second * cos + first * sin], axis=-1)
+    return tf.cast(turned, x.dtype)
 
 
 class SelfAttention(keras.layers.Layer):
@@ -45,29 +76,46 @@ class SelfAttention(keras.layers.Layer):
 
     Args:
         config: sizes and rates.
+        rope_theta: of rotary positions, see `rotated`; None: the states know their positions.
+        has_layer_norm: whether there is one.
 
     Variables:
         query, key, value, output: kernel [hidden, hidden] and bias [hidden] each;
-        layer_norm: gamma and beta [hidden].
+        layer_norm: gamma and beta [hidden]. In a modern encoder there are no biases and no beta.
     """
 
-    def __init__(self, config: TransformerConfig, **kwargs):
+    def __init__(
+        self,
+        config: TransformerConfig,
+        rope_theta: float | None = None,
+        has_layer_norm: bool = True,
+        **kwargs,
+    ):
         super().__init__(autocast=False, **kwargs)
         self.config = config
+        self.rope_theta = rope_theta
         self.query, self.key, self.value, self.projection = (
             keras.layers.Dense(
                 config.hidden_size,
-                kernel_initializer=truncated_normal(config.initializer_range),
+                use_bias=not config.is_modern,
+                kernel_initializer=truncated_normal(
+                    config.residual_range if name == "output" else config.initializer_range
+                ),
                 dtype=self.dtype_policy,
                 name=name,
             )
             for name in ("query", "key", "value", "output")
         )
-        self.layer_norm = LayerNorm(dtype=self.dtype_policy, name="layer_norm")
+        self.layer_norm = None
+        if has_layer_norm:
+            self.layer_norm = LayerNorm(
+                config.is_modern, dtype=self.dtype_policy, name="layer_norm"
+            )
 
     def build(self, input_shape):
         for layer in (self.query, self.key, self.value, self.projection, self.layer_norm):
-            layer.build(input_shape)
+            if layer is not None:
+                layer.build(input_shape)
         self.built = True
 
     def call(self, x: tf.Tensor, mask: tf.Tensor, seed=None) -> tf.Tensor:
@@ -109,10 +157,14 @@ class SelfAttention(keras.layers.Layer):
         # One product for query, key and value: [rows, hidden] x [hidden, 3 hidden].
         layers = (self.query, self.key, self.value)
         kernel = tf.concat([tf.cast(layer.kernel, x.dtype) for layer in layers], axis=1)
-        bias = tf.concat([tf.cast(layer.bias, x.dtype) for layer in layers], axis=0)
-        qkv = tf.nn.bias_add(tf.matmul(tf.reshape(x, [-1, hidden]), kernel), bias)
+        qkv = tf.matmul(tf.reshape(x, [-1, hidden]), kernel)
+        if self.query.use_bias:
+            bias = tf.concat([tf.cast(layer.bias, x.dtype) for layer in layers], axis=0)
+            qkv = tf.nn.bias_add(qkv, bias)
         qkv = tf.transpose(tf.reshape(qkv, [batch, length, 3, heads, size]), [2, 0, 3, 1, 4])
         query, key, value = tf.unstack(qkv, axis=0)
+        if self.rope_theta is not None:
+            query, key = rotated(query, self.rope_theta), rotated(key, self.rope_theta)
         scores = tf.matmul(query, key, transpose_b=True)
         drop = dropout_mask(
             tf.stack([batch, heads, length, length]), config.attention_probs_dropout_prob, seed

@@ -20,6 +20,7 @@ from electra_tf2.modeling.layers import (
     dropout_mask,
     truncated_normal,
 )
+from electra_tf2.modeling.modern import ModernBlock, normalized
 from electra_tf2.randomness import SITES_PER_BLOCK, site_seed
 
 # One transformer block: attention, then a feed-forward network, each with LayerNorm after it.
@@ -97,6 +98,10 @@ class TransformerBlock(keras.layers.Layer):
         )
         return tf.reshape(output, tf.shape(x))
 
+    def attention_probabilities(self, x: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+        """Returns the attention of the block, see `SelfAttention.probabilities`."""
+        return self.attention.probabilities(x, mask)
+
     def _intermediate(self, rows, biased_gelu) -> tf.Tensor:
         product = tf.matmul(rows, tf.cast(self.intermediate.kernel, rows.dtype))
         if self.config.hidden_act == "gelu":
@@ -123,6 +128,9 @@ class TransformerBlock(keras.layers.Layer):
 class Embeddings(keras.layers.Layer):
     """LayerNorm(word + position + segment embedding), then dropout.
 
+    Those of a modern encoder are of words alone: attention knows the positions, and [SEP] tells the
+    two texts of a pair apart.
+
     Towers are tied by handing the same `Embeddings` to both: in ELECTRA generator and
     discriminator share all three tables **and** the LayerNorm.
 
@@ -134,12 +142,13 @@ class Embeddings(keras.layers.Layer):
         position_embeddings: [max_position_embeddings, embedding_size].
         token_type_embeddings: [type_vocab_size, embedding_size].
         layer_norm/gamma, layer_norm/beta: [embedding_size].
+        Modern ones have no positions, token types and beta.
     """
 
     def __init__(self, config: TransformerConfig, **kwargs):
         super().__init__(autocast=False, **kwargs)
         self.config = config
-        self.layer_norm = LayerNorm(dtype=self.dtype_policy, name="layer_norm")
+        self.layer_norm = LayerNorm(config.is_modern, dtype=self.dtype_policy, name="layer_norm")
 
     def build(self, input_shape=None):
         self.add_tables("", lambda: truncated_normal(self.config.initializer_range))
@@ -147,7 +156,7 @@ class Embeddings(keras.layers.Layer):
         self.built = True
 
     def add_tables(self, ending: str, initializer: Callable[[], Any]) -> None:
-        """Adds the three tables as variables.
+        """Adds the tables as variables: three, or the words' alone.
 
         Args:
             ending: of their names.
@@ -155,11 +164,14 @@ class Embeddings(keras.layers.Layer):
                 Keras initializer has a seed, and draws the same numbers again.
         """
         config = self.config
-        for name, rows in (
-            ("word_embeddings", config.vocab_size),
-            ("position_embeddings", config.max_position_embeddings),
-            ("token_type_embeddings", config.type_vocab_size),
-        ):
+        tables = {
+            "word_embeddings": config.vocab_size,
+            "position_embeddings": config.max_position_embeddings,
+            "token_type_embeddings": config.type_vocab_size,
+        }
+        for name, rows in tables.items():
+            if config.is_modern and name != "word_embeddings":
+                continue
             table = self.add_weight(
                 shape=(rows, config.embedding_size),
                 initializer=initializer(),
@@ -181,18 +193,20 @@ class Embeddings(keras.layers.Layer):
         Returns:
             [batch, length, embedding_size] in the compute type.
         """
-        length = tf.shape(input_ids)[1]
-        word = self.words(input_ids)
-        position = self.table("position_embeddings")[:length]
+        x = self.words(input_ids)
+        if not self.config.is_modern:
+            x += self.table("position_embeddings")[: tf.shape(input_ids)[1]]
+            x += self._segments(segment_ids)
+        x = tf.cast(self.layer_norm(x), self.compute_dtype)
+        return dropout(x, self.config.hidden_dropout_prob, seed)
+
+    def _segments(self, segment_ids: tf.Tensor | None) -> tf.Tensor:
         types = self.table("token_type_embeddings")
         if segment_ids is None:
-            segment = types[0]
-        else:
-            # A product with one-hot rows: its gradient is a small product too, not a scatter.
-            one_hot = tf.one_hot(segment_ids, self.config.type_vocab_size, dtype=types.dtype)
-            segment = tf.einsum("blt,te->ble", one_hot, types)
-        x = tf.cast(self.layer_norm(word + position + segment), self.compute_dtype)
-        return dropout(x, self.config.hidden_dropout_prob, seed)
+            return types[0]
+        # A product with one-hot rows: its gradient is a small product too, not a scatter.
+        one_hot = tf.one_hot(segment_ids, self.config.type_vocab_size, dtype=types.dtype)
+        return tf.einsum("blt,te->ble", one_hot, types)
 
     def words(self, input_ids: tf.Tensor) -> tf.Tensor:
         """Returns the word embeddings of ids of any shape, float32 [..., embedding_size]."""
@@ -247,7 +261,8 @@ class Encoder(keras.Model):
     """Embeddings, an optional projection to the hidden size, and a stack of transformer blocks.
 
     In an ALBERT-style encoder (`config.encoder`) all blocks are one, run again and again; each pass
-    has dropout of its own. There is no pooler: the state of [CLS] is used as it is.
+    has dropout of its own. In a modern one a LayerNorm follows the last block. There is no pooler:
+    the state of [CLS] is used as it is.
 
     Args:
         config: sizes and rates.
@@ -283,16 +298,24 @@ class Encoder(keras.Model):
         if embedding_size != config.hidden_size:
             self.embeddings_project = keras.layers.Dense(
                 config.hidden_size,
+                use_bias=not config.is_modern,
                 kernel_initializer="glorot_uniform",
                 dtype=self.dtype_policy,
                 name="embeddings_project",
             )
         names = config.block_names
-        blocks = {
-            name: TransformerBlock(config, dtype=self.dtype_policy, name=name)
-            for name in dict.fromkeys(names)
-        }
+        blocks = {name: self._block(i, name) for i, name in enumerate(dict.fromkeys(names))}
         self.blocks = [blocks[name] for name in names]
+        self.final_layer_norm = None
+        if config.is_modern:
+            self.final_layer_norm = LayerNorm(
+                modern=True, dtype=self.dtype_policy, name="final_layer_norm"
+            )
+
+    def _block(self, layer: int, name: str) -> TransformerBlock | ModernBlock:
+        if self.config.is_modern:
+            return ModernBlock(self.config, layer, dtype=self.dtype_policy, name=name)
+        return TransformerBlock(self.config, dtype=self.dtype_policy, name=name)
 
     def parts(self) -> Iterator[tuple[keras.layers.Layer, tuple[int | None, ...] | None]]:
         """Yields the layers in the order that they run in, each once, and its input's shape."""
@@ -303,6 +326,8 @@ class Encoder(keras.Model):
         # All passes of an ALBERT-style encoder run the same block.
         for block in dict.fromkeys(self.blocks):
             yield block, (None, None, self.config.hidden_size)
+        if self.final_layer_norm is not None:
+            yield self.final_layer_norm, (None, None, self.config.hidden_size)
 
     def build(self, input_shape=None):
         for layer, shape in self.parts():
@@ -345,7 +370,7 @@ class Encoder(keras.Model):
         Args:
             input_ids: int32 [batch, length].
             input_mask: [batch, length], 1 for tokens and 0 for padding; all tokens if None.
-            segment_ids: int32 [batch, length]; zeros if None.
+            segment_ids: int32 [batch, length]; zeros if None. A modern encoder ignores them.
             training: whether dropout is on; it needs a `seed` then.
             seed: int64 [2]; the same seed drops the same elements.
 
@@ -355,26 +380,31 @@ class Encoder(keras.Model):
         Raises:
             UserError: the sequence is longer than the position table.
         """
-        length = input_ids.shape[1]
-        if length is not None and length > self.embeddings.config.max_position_embeddings:
-            raise UserError(
-                "The sequence is longer than the model's position table.",
-                where="max_seq_length",
-                received=f"length {length}, max_position_embeddings "
-                f"{self.embeddings.config.max_position_embeddings}",
-                remedy="Use shorter sequences or a model with more positions, which grow_model.py "
-                "--max-positions makes of this one.",
-            )
+        self._check_length(input_ids.shape[1])
         if not training:
             seed = None
-        x, mask = self._embed(input_ids, input_mask, segment_ids, site_seed(seed, 0))
-        for i, block in enumerate(self.blocks):
+        x, masks = self._embed(input_ids, input_mask, segment_ids, site_seed(seed, 0))
+        for i, (block, mask) in enumerate(zip(self.blocks, masks, strict=True)):
             block_seed = site_seed(seed, 1 + i * SITES_PER_BLOCK)
             if self.recompute and training:
                 x = _run_frugally(block, x, mask, block_seed)
             else:
                 x = block(x, mask, seed=block_seed)
-        return x
+        return self._finish(x)
+
+    def _check_length(self, length: int | None) -> None:
+        rows = self.embeddings.config.max_position_embeddings
+        if length is not None and length > rows and not self.config.is_modern:
+            raise UserError(
+                "The sequence is longer than the model's position table.",
+                where="max_seq_length",
+                received=f"length {length}, max_position_embeddings {rows}",
+                remedy="Use shorter sequences or a model with more positions, which grow_model.py "
+                "--max-positions makes of this one.",
+            )
+
+    def _finish(self, x: tf.Tensor) -> tf.Tensor:
+        return x if self.final_layer_norm is None else normalized(self.final_layer_norm, x)
 
     def trace(
         self, input_ids: tf.Tensor, input_mask: tf.Tensor, segment_ids: tf.Tensor
@@ -385,27 +415,33 @@ class Encoder(keras.Model):
             input_ids, input_mask, segment_ids: see `call`.
 
         Returns:
-            The states that go into the first block and those that come out of each, [batch, length,
-            hidden_size] each; and the attention of each block, [batch, heads, length, length].
+            The states that go into the first block and those that come out of each, the last ones
+            as `call` returns them, [batch, length, hidden_size] each; and the attention of each
+            block, [batch, heads, length, length].
         """
-        x, mask = self._embed(input_ids, input_mask, segment_ids, None)
+        x, masks = self._embed(input_ids, input_mask, segment_ids, None)
         states, attentions = [x], []
-        for block in self.blocks:
-            attentions.append(block.attention.probabilities(states[-1], mask))
+        for block, mask in zip(self.blocks, masks, strict=True):
+            attentions.append(block.attention_probabilities(states[-1], mask))
             states.append(block(states[-1], mask))
-        return states, attentions
+        return [*states[:-1], self._finish(states[-1])], attentions
 
-    def _embed(self, input_ids, input_mask, segment_ids, seed) -> tuple[tf.Tensor, tf.Tensor]:
-        """The first block's input, and what is added to the attention scores."""
+    def _embed(self, input_ids, input_mask, segment_ids, seed) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """The first block's input, and what is added to the attention scores of each block."""
         if input_mask is None:
             input_mask = tf.ones_like(input_ids)
         x = self.embeddings(input_ids, segment_ids, seed=seed)
         if self.embeddings_project is not None:
             x = self.embeddings_project(x)
-        return x, attention_mask(input_mask, self.direction)
+        everywhere = attention_mask(input_mask, self.direction)
+        layers = [self.config.is_global(i) for i in range(len(self.blocks))]
+        if all(layers):
+            return x, [everywhere] * len(layers)
+        nearby = attention_mask(input_mask, self.direction, self.config.local_attention // 2)
+        return x, [everywhere if is_global else nearby for is_global in layers]
 
 
-def _run_frugally(block: TransformerBlock, x, mask, seed):
+def _run_frugally(block: TransformerBlock | ModernBlock, x, mask, seed):
     """Runs a block and keeps only its input for the backward pass."""
 
     # In a graph `recompute_grad` takes positional tensors only: the seed, which may be None, is

@@ -119,6 +119,35 @@ def _has_fused_products() -> bool:
     )
 
 
+@compiled_if_large
+def _gated_gelu_forward(x, gate):
+    z = _f32(x)
+    return tf.cast(0.5 * z * (1.0 + tf.math.erf(z * _SQRT_HALF)) * _f32(gate), x.dtype)
+
+
+@compiled_if_large
+def _gated_gelu_backward(x, gate, upstream):
+    z, up = _f32(x), _f32(upstream)
+    cdf = 0.5 * (1.0 + tf.math.erf(z * _SQRT_HALF))
+    density = tf.exp(-0.5 * z * z) * _INV_SQRT_2PI
+    dz = up * _f32(gate) * (cdf + z * density)
+    return tf.cast(dz, x.dtype), tf.cast(up * z * cdf, gate.dtype)
+
+
+@tf.custom_gradient
+def gated_gelu(x: tf.Tensor, gate: tf.Tensor):
+    """Exact GELU of `x`, times `gate` (GeGLU, arXiv:2002.05202).
+
+    Args:
+        x: [rows, width] activations, any float type.
+        gate: the shape and type of `x`.
+
+    Returns:
+        [rows, width], the type of `x`.
+    """
+    return _gated_gelu_forward(x, gate), lambda upstream: _gated_gelu_backward(x, gate, upstream)
+
+
 def _normalize(z, epsilon):
     mean = tf.reduce_mean(z, axis=-1, keepdims=True)
     centered = z - mean
@@ -140,6 +169,38 @@ def _dropped(z, keep, threshold, scale):
     if keep is None:
         return z
     return tf.where(keep >= threshold, z * scale, 0.0)
+
+
+@compiled_if_large
+def _layer_norm_forward(x, gamma, epsilon):
+    normalized, inverse = _normalize(_f32(x), epsilon)
+    return tf.cast(normalized * gamma, x.dtype), tf.cast(normalized, x.dtype), inverse
+
+
+@compiled_if_large
+def _layer_norm_backward(normalized, inverse, gamma, upstream):
+    dz, dgamma, _ = _normalize_backward(_f32(normalized), inverse, gamma, _f32(upstream))
+    return tf.cast(dz, upstream.dtype), dgamma
+
+
+def scaled_layer_norm(x: tf.Tensor, gamma: tf.Tensor, *, epsilon: float) -> tf.Tensor:
+    """LayerNorm without a shift, the beginning of both halves of a pre-LayerNorm block.
+
+    Args:
+        x: [rows, width], any float type.
+        gamma: float32 [width], its scale.
+        epsilon: added to the variance.
+
+    Returns:
+        [rows, width], the type of `x`.
+    """
+
+    @tf.custom_gradient
+    def apply(x, gamma):
+        y, normalized, inverse = _layer_norm_forward(x, gamma, epsilon)
+        return y, lambda upstream: _layer_norm_backward(normalized, inverse, gamma, upstream)
+
+    return apply(x, gamma)  # pyright: ignore[reportReturnType] # no stub
 
 
 @compiled_if_large

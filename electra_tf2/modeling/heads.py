@@ -13,6 +13,8 @@ from electra_tf2.modeling.layers import LayerNorm, activation, truncated_normal
 class MaskedLMHead(keras.layers.Layer):
     """Hidden states to vocabulary logits: dense, activation, LayerNorm, embedding table, bias.
 
+    On a modern encoder the dense layer has no bias and the LayerNorm no beta.
+
     Args:
         config: sizes; vocabulary and activation.
         embeddings: the layer whose word embedding table is the output matrix.
@@ -27,12 +29,13 @@ class MaskedLMHead(keras.layers.Layer):
         self.embeddings = embeddings
         self.dense = keras.layers.Dense(
             embeddings.config.embedding_size,
+            use_bias=not config.is_modern,
             activation=activation(config.hidden_act),
             kernel_initializer=truncated_normal(config.initializer_range),
             dtype=self.dtype_policy,
             name="dense",
         )
-        self.layer_norm = LayerNorm(dtype=self.dtype_policy, name="layer_norm")
+        self.layer_norm = LayerNorm(config.is_modern, dtype=self.dtype_policy, name="layer_norm")
 
     def build(self, input_shape):
         if not self.embeddings.built:
@@ -68,31 +71,43 @@ class MaskedLMHead(keras.layers.Layer):
 class ReplacedTokenHead(keras.layers.Layer):
     """Hidden states to one logit a token: dense, activation, dense.
 
+    On a modern encoder the first layer has no bias, and a LayerNorm comes before the second one, as
+    in ModernBERT's heads.
+
     Args:
         config: width, activation and initializer.
 
     Variables:
-        dense/{kernel,bias}, logit/{kernel,bias}.
+        dense/{kernel,bias}, logit/{kernel,bias}; of a modern one no dense/bias, layer_norm/gamma.
     """
 
     def __init__(self, config: TransformerConfig, **kwargs):
         super().__init__(autocast=False, **kwargs)
         self.dense = keras.layers.Dense(
             config.hidden_size,
+            use_bias=not config.is_modern,
             activation=activation(config.hidden_act),
             kernel_initializer=truncated_normal(config.initializer_range),
             dtype=self.dtype_policy,
             name="dense",
         )
+        self.layer_norm = None
+        if config.is_modern:
+            self.layer_norm = LayerNorm(modern=True, dtype=self.dtype_policy, name="layer_norm")
         self.logit = keras.layers.Dense(
             1, kernel_initializer="glorot_uniform", dtype=self.dtype_policy, name="logit"
         )
 
     def build(self, input_shape):
         self.dense.build(input_shape)
+        if self.layer_norm is not None:
+            self.layer_norm.build((*input_shape[:-1], self.dense.units))
         self.logit.build((*input_shape[:-1], self.dense.units))
         self.built = True
 
     def call(self, states: tf.Tensor) -> tf.Tensor:
         """Args: states: [batch, length, width]. Returns float32 logits [batch, length]."""
-        return tf.cast(tf.squeeze(self.logit(self.dense(states)), -1), tf.float32)
+        hidden = self.dense(states)
+        if self.layer_norm is not None:
+            hidden = self.layer_norm(hidden)
+        return tf.cast(tf.squeeze(self.logit(hidden), -1), tf.float32)

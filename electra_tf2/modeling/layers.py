@@ -14,6 +14,8 @@ from electra_tf2.errors import UserError
 from electra_tf2.randomness import random_words
 
 EPSILON = 1e-12
+MODERN_EPSILON = 1e-5
+"""What LayerNorm adds to the variance, in ELECTRA's and in modern encoders."""
 
 
 class LayerNorm(keras.layers.Layer):
@@ -21,19 +23,29 @@ class LayerNorm(keras.layers.Layer):
 
     The weights stay float32 under mixed precision, and so does the arithmetic.
 
+    Args:
+        modern: whether it is ModernBERT's, which doesn't shift.
+
     Variables:
         gamma: float32 [width], ones at first.
-        beta: float32 [width], zeros at first.
+        beta: float32 [width], zeros at first; not in a modern one.
     """
+
+    def __init__(self, modern: bool = False, **kwargs):
+        super().__init__(**kwargs)
+        self.epsilon = MODERN_EPSILON if modern else EPSILON
+        self.beta = None
+        self._shifts = not modern
 
     def build(self, input_shape):
         width = input_shape[-1]
         self.gamma = self.add_weight(
             shape=(width,), initializer="ones", name="gamma", autocast=False
         )
-        self.beta = self.add_weight(
-            shape=(width,), initializer="zeros", name="beta", autocast=False
-        )
+        if self._shifts:
+            self.beta = self.add_weight(
+                shape=(width,), initializer="zeros", name="beta", autocast=False
+            )
         self.built = True
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
@@ -42,8 +54,8 @@ class LayerNorm(keras.layers.Layer):
         mean = tf.reduce_mean(z, axis=-1, keepdims=True)
         centered = z - mean
         variance = tf.reduce_mean(centered * centered, axis=-1, keepdims=True)
-        normalized = centered * tf.math.rsqrt(variance + EPSILON)
-        return tf.cast(normalized * self.gamma + self.beta, x.dtype)
+        scaled = centered * tf.math.rsqrt(variance + self.epsilon) * self.gamma
+        return tf.cast(scaled if self.beta is None else scaled + self.beta, x.dtype)
 
 
 # Activation functions by their official names.

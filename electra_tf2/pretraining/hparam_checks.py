@@ -12,7 +12,11 @@ from electra_tf2.hparams.ramps import last
 from electra_tf2.hparams.recipes import PRESETS
 from electra_tf2.hparams.record import contradiction
 from electra_tf2.hparams.shared_checks import LARGEST_SIZES, check_one_vocab_size
-from electra_tf2.modeling.config import TransformerConfig, default_attention_heads
+from electra_tf2.modeling.config import (
+    MODERN_FIELDS,
+    TransformerConfig,
+    default_attention_heads,
+)
 from electra_tf2.pretraining.phases import phases_of
 
 if TYPE_CHECKING:
@@ -184,6 +188,7 @@ def check_sizes(config: PretrainingConfig) -> None:
     """Refuses lengths and shares that the networks can't have."""
     check_one_vocab_size(config)
     network = config.network()
+    _check_encoder(config)
     if config.max_seq_length > network.max_position_embeddings:
         raise contradiction(
             "The sequences are longer than the position embeddings reach.",
@@ -219,6 +224,23 @@ def check_sizes(config: PretrainingConfig) -> None:
         _check_generator(config, network)
 
 
+def _check_encoder(config: PretrainingConfig) -> None:
+    """Refuses what one kind of encoder has and another lacks."""
+    others = [name for name in config.model_hparam_overrides if name in MODERN_FIELDS]
+    if others and config.encoder != "modern":
+        raise contradiction(
+            f"Only the encoder modern has {others[0]}.",
+            _values(config, "encoder", "model_hparam_overrides"),
+            f"Leave {others[0]} out of model_hparam_overrides, or set encoder to modern.",
+        )
+    if config.encoder == "modern" and config.copy_positions is not None:
+        raise contradiction(
+            "The encoder modern has no table of positions to copy: its positions are rotary.",
+            _values(config, "encoder", "copy_positions"),
+            "Leave copy_positions out: longer examples need no new weights.",
+        )
+
+
 def _check_generator(config: PretrainingConfig, network: TransformerConfig) -> None:
     hidden_size = int(round(network.hidden_size * config.generator_hidden_size))
     layers = int(round(network.num_hidden_layers * config.generator_layers))
@@ -231,7 +253,8 @@ def _check_generator(config: PretrainingConfig, network: TransformerConfig) -> N
                 {share: getattr(config, share), name: size},
                 f"Choose a share that gives at most {LARGEST_SIZES[name]}.",
             )
-    if layers < 1 or hidden_size < 1 or hidden_size % heads:
+    is_odd = network.is_modern and hidden_size // heads % 2 == 1
+    if layers < 1 or hidden_size < 1 or hidden_size % heads or is_odd:
         raise contradiction(
             "The generator's shape is impossible.",
             {
@@ -241,7 +264,8 @@ def _check_generator(config: PretrainingConfig, network: TransformerConfig) -> N
                 "attention heads": heads,
             },
             "Choose shares that give at least one layer and a hidden size that its heads, "
-            "max(1, hidden size // 64), divide.",
+            "max(1, hidden size // 64), divide"
+            + (" into even parts." if network.is_modern else "."),
         )
 
 

@@ -320,6 +320,8 @@ def _check_arrays(
 
 # What the shapes of the weights don't show.
 _UNSEEN = ("num_attention_heads", "num_hidden_layers", "hidden_act")
+# The same of a modern encoder. The wave lengths of its positions may be changed for longer texts.
+_UNSEEN_WINDOWS = ("global_attention_every", "local_attention")
 
 
 def check_start(pretrained: Pretrained, config: PretrainingConfig, casing: Casing) -> None:
@@ -336,6 +338,7 @@ def check_start(pretrained: Pretrained, config: PretrainingConfig, casing: Casin
     network = config.network()
     # Where nothing is stored, the activation is unknown.
     names = [name for name in _UNSEEN if pretrained.network or name != "hidden_act"]
+    names += _UNSEEN_WINDOWS if network.is_modern else ()
     different = _network_differences("", names, pretrained.encoder_config(), network)
     if _has_small_generator(config):
         small = generator_config(
