@@ -25,8 +25,8 @@ def learning_rate_factors(
     and the task's head has depth `top`. In the paper (arXiv:2003.10555, appendix) the head is one
     step above the last layer, whose factor is then decay; in the official program it is two steps
     above, and the last layer's factor is decay squared. The shared layer of an ALBERT-style encoder
-    has the depth of the last layer: no pass then learns faster than in a stack. So has the LayerNorm
-    that follows a modern encoder's last layer.
+    has the depth of the last layer: no pass then learns faster than in a stack. A LayerNorm that
+    follows the last layer has its depth too.
 
     Args:
         names: of the variables.

@@ -196,7 +196,7 @@ REFUSED = {
     "optimizer": ({"optimizer": "adam"}, 'Give "adamw" or "lamb"'),
     "precision": ({"precision": "half"}, '"float32" or "tf32" or "bfloat16" or "float16"'),
     "strategy": ({"distribution": "horovod"}, '"mirrored" or "multi_worker" or "tpu"'),
-    "encoder": ({"encoder": "roberta"}, 'Give "bert" or "albert"'),
+    "encoder": ({"encoder": "roberta"}, 'Give "bert" or "albert" or "modern"'),
     "segmentation": ({"segmentation": "random"}, 'Give "static" or "dynamic"'),
     "size": ({"model_size": "huge"}, '"small" or "base" or "large"'),
     "preset": ({"preset": "electra_bse"}, "Did you mean 'electra_base'?"),

@@ -19,6 +19,7 @@ from electra_tf2.formats.huggingface_names import (
     DISCRIMINATOR_HEAD,
     GENERATOR_HEAD,
     HEAD_SHAPES,
+    MODERNBERT,
     Architecture,
     added_projection,
     encoder_names,
@@ -57,7 +58,7 @@ class ExportOptions:
     """
 
     network: Literal["discriminator", "generator", "both"] | None = None
-    architecture: Literal["electra", "bert", "albert"] | None = None
+    architecture: Literal["electra", "bert", "albert", "modernbert"] | None = None
     vocab_file: str | None = None
     do_lower_case: bool | None = None
     strip_accents: bool | None = None
@@ -139,11 +140,23 @@ def networks_of(source: Source, options: ExportOptions) -> list[ConvertedNetwork
         )
     if two_towers:
         say("The generator is left out: transformers has no equivalent of Electric's two towers.")
+    if options.network is None and len(names) > 1 and not _fits(source):
+        say(
+            "The generator is left out: transformers' ModernBERT has no layer that projects the "
+            "embeddings it shares with the discriminator to its own width."
+        )
+        names.remove("generator")
     if _holds(arrays, _TASKS):
         say("The heads of tasks are left out: nothing beside them says what they are.")
     makers = {"discriminator": _discriminator, "generator": _generator}
     models = [makers[name](source, options) for name in names]
     return models or [bare_encoder(source, options)]
+
+
+def _fits(source: Source) -> bool:
+    """Whether there is an equivalent of the generator: a modern one may have none."""
+    network = generator_network(source.pretrained, source.network)
+    return not network.is_modern or network.embedding_size == network.hidden_size
 
 
 def bare_encoder(source: Source, options: ExportOptions, *notes: str) -> ConvertedNetwork:
@@ -222,7 +235,12 @@ def _write(source: Source, model: ConvertedNetwork, folder: str) -> None:
     write_arrays(posixpath.join(folder, WEIGHTS), model.tensors, {"format": "pt"})
     longest = model.config["max_position_embeddings"]
     files = {
-        **tokenizer_files(source.vocabulary, source.casing, longest),
+        **tokenizer_files(
+            source.vocabulary,
+            source.casing,
+            longest,
+            has_segments=model.config["model_type"] != MODERNBERT,
+        ),
         CONFIG: json_bytes(model.config, indent=2),
         "README.md": model_card(source, model).encode(),
     }
@@ -240,7 +258,13 @@ def _discriminator(source: Source, options: ExportOptions) -> ConvertedNetwork:
         return bare_encoder(source, options, note)._replace(kind="discriminator")
     tensors = encoder_tensors(source, architecture)
     tensors |= _head(source.pretrained, DISCRIMINATOR_HEAD, source.network, architecture)
-    return exported("discriminator", "discriminator", architecture, source.network, tensors)
+    notes, config = (), {}
+    if architecture.model_type == MODERNBERT:
+        notes = ("The sigmoid of a token's one logit is the probability that it was replaced.",)
+        config = {"num_labels": 1, "id2label": {"0": "replaced"}, "label2id": {"replaced": 0}}
+    return exported(
+        "discriminator", "discriminator", architecture, source.network, tensors, *notes, **config
+    )
 
 
 def _generator(source: Source, options: ExportOptions) -> ConvertedNetwork:
@@ -295,14 +319,21 @@ def _head(
 
 
 def _renamed(pretrained: Pretrained, wanted: Mapping[str, tuple[str, tuple[int, ...]]]) -> Tensors:
-    """Takes arrays by their names here, (name there, shape here), and turns kernels round."""
+    """Takes arrays by their names here, (name there, shape here), and turns kernels round.
+
+    Those of one name there are put one below another.
+    """
     shapes = {ours: shape for ours, (_, shape) in wanted.items()}
     arrays = match_arrays(shapes, pretrained.arrays).complete(
         "The model lacks parts of the network to export.",
         where=pretrained.path,
         remedy="Check that its files are complete and its config.json is its own.",
     )
-    return {wanted[n][0]: a.T if is_kernel(n) else a for n, a in arrays.items()}
+    parts: dict[str, list[np.ndarray]] = {}
+    for ours, (theirs, _) in wanted.items():
+        array = arrays[ours]
+        parts.setdefault(theirs, []).append(array.T if is_kernel(ours) else array)
+    return {n: own[0] if len(own) == 1 else np.concatenate(own) for n, own in parts.items()}
 
 
 def _holds(arrays: Mapping[str, np.ndarray], scope: str) -> bool:

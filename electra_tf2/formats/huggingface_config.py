@@ -9,9 +9,14 @@ from typing import Any
 
 from electra_tf2.errors import UserError
 from electra_tf2.files import read_json
-from electra_tf2.formats.huggingface_names import ARCHITECTURES, COPY_AGAIN, Architecture
+from electra_tf2.formats.huggingface_names import (
+    ARCHITECTURES,
+    COPY_AGAIN,
+    MODERNBERT,
+    Architecture,
+)
 from electra_tf2.modeling.config import TransformerConfig
-from electra_tf2.modeling.layers import ACTIVATIONS, EPSILON
+from electra_tf2.modeling.layers import ACTIVATIONS, EPSILON, MODERN_EPSILON
 from electra_tf2.stored_json import LARGEST, shown
 
 CONFIG = "config.json"
@@ -92,13 +97,13 @@ def read_huggingface_config(folder: str) -> dict[str, Any]:
     path = posixpath.join(folder, CONFIG)
     config = read_json(path, "The model's configuration", COPY_AGAIN)
     model_type = config.get("model_type")
-    if not isinstance(model_type, str) or model_type not in ARCHITECTURES:
+    if not isinstance(model_type, str) or model_type not in _DEFAULTS:
         raise UserError(
             "The Hugging Face model is of another architecture.",
             where=path,
             received=f"model_type {shown(model_type)}, architectures "
             f"{shown(config.get('architectures'))}",
-            remedy=f"Models of the types {', '.join(ARCHITECTURES)} can be read.",
+            remedy=f"Models of the types {', '.join(_DEFAULTS)} can be read.",
         )
     return config
 
@@ -161,6 +166,8 @@ def huggingface_config(
         model_class: the class of transformers that loads the model.
         **more: other fields, such as those of a task's head.
     """
+    if architecture.model_type == MODERNBERT:
+        return _modernbert_config(network, model_class, **more)
     fields = dataclasses.asdict(network)
     config = {name: fields[name] for name in _FIELDS}
     if architecture.model_type == "bert":
@@ -180,18 +187,57 @@ def huggingface_config(
     }
 
 
+def _modernbert_config(network: TransformerConfig, model_class: str, **more: Any) -> dict[str, Any]:
+    """Names of layers' kinds and of wave lengths are those that all versions of transformers read.
+
+    Dropout is in nearly the same places there, for further training.
+    """
+    names = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads")
+    names += ("intermediate_size", "max_position_embeddings", "initializer_range")
+    names += ("local_attention", "global_rope_theta", "local_rope_theta")
+    return {
+        "architectures": [model_class],
+        "model_type": MODERNBERT,
+        **{name: getattr(network, name) for name in names},
+        "global_attn_every_n_layers": network.global_attention_every,
+        "hidden_activation": network.hidden_act,
+        "classifier_activation": network.hidden_act,
+        "embedding_dropout": network.hidden_dropout_prob,
+        "mlp_dropout": network.hidden_dropout_prob,
+        "attention_dropout": network.attention_probs_dropout_prob,
+        "norm_eps": MODERN_EPSILON,
+        **dict.fromkeys(("norm_bias", "attention_bias", "mlp_bias", "classifier_bias"), False),
+        "decoder_bias": True,
+        "tie_word_embeddings": True,
+        # transformers' defaults of special tokens are those of another vocabulary.
+        **dict.fromkeys(("bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id")),
+        "pad_token_id": 0,
+        "dtype": "float32",
+        **more,
+    }
+
+
 def architecture_for(network: TransformerConfig, asked: str | None = None) -> Architecture:
     """Returns the family of models that an encoder is exported as.
 
     Args:
         network: the encoder's sizes.
-        asked: "electra", "bert" or "albert"; None for the one that fits.
+        asked: "electra", "bert", "albert" or "modernbert"; None for the one that fits.
 
     Raises:
-        UserError: the encoder does not fit the one that was asked for.
+        UserError: the encoder does not fit the one that was asked for, or fits none.
     """
-    name = asked or ("albert" if network.encoder == "albert" else "electra")
+    name = asked or _FAMILIES.get(network.encoder, "electra")
     problem = _misfit(name, network)
+    if problem and asked is None:
+        raise UserError(
+            f"transformers has no equivalent of this network: {problem}.",
+            where="--format huggingface",
+            received=f"hidden_size {network.hidden_size}, embedding_size "
+            f"{network.embedding_size}, encoder {network.encoder!r}",
+            remedy="Export it with --format savedmodel or keras, or train a model with an "
+            "embedding_size that is its hidden size (a generator: untied_generator_embeddings).",
+        )
     if problem:
         raise UserError(
             f"The model can't be exported as {name}: {problem}.",
@@ -201,6 +247,10 @@ def architecture_for(network: TransformerConfig, asked: str | None = None) -> Ar
             remedy="Leave --architecture out for the one that fits.",
         )
     return ARCHITECTURES[name]
+
+
+# Kind of encoder -> family of transformers' models.
+_FAMILIES = {"albert": "albert", "modern": MODERNBERT}
 
 
 def _check_types(stated: Mapping[str, Any], where: str) -> None:
@@ -230,7 +280,12 @@ def _misfit(name: str, network: TransformerConfig) -> str:
     reasons = (
         (shared and name != "albert", "all of its layers are one"),
         (not shared and name == "albert", "its layers have weights of their own"),
-        (projected and name == "bert", "its embeddings are projected to the hidden size"),
+        (network.is_modern and name != MODERNBERT, "its layers are those of ModernBERT"),
+        (not network.is_modern and name == MODERNBERT, "its layers are not those of ModernBERT"),
+        (
+            projected and name in ("bert", MODERNBERT),
+            "its embeddings are projected to the hidden size",
+        ),
     )
     return "; ".join(reason for applies, reason in reasons if applies)
 

@@ -2,7 +2,8 @@
 
 Ours are below a scope ("electra", "generator", "generator_predictions", …), theirs below the
 model's prefix ("electra.") for the encoder and complete for the heads. `{i}` stands for a layer's
-number. A dense kernel is [in, out] here and the transposed `weight` there.
+number. A dense kernel is [in, out] here and the transposed `weight` there. Where several of ours
+have one name there, that tensor has theirs one below another, in the order of the table.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ DISCRIMINATOR_HEAD = "discriminator_predictions"
 _TABLE = {"": ".weight"}
 _DENSE = {"/kernel": ".weight", "/bias": ".bias"}
 _NORM = {"/gamma": ".weight", "/beta": ".bias"}
+_KERNEL = {"/kernel": ".weight"}
+_SCALE = {"/gamma": ".weight"}
 
 
 def _names(*rows: tuple[Mapping[str, str], str, str]) -> dict[str, str]:
@@ -62,6 +65,22 @@ _SHARED_LAYER = (
 )
 
 
+_MODERN = (
+    (_TABLE, "embeddings/word_embeddings", "embeddings.tok_embeddings"),
+    (_SCALE, "embeddings/layer_norm", "embeddings.norm"),
+    (_SCALE, "layer_{i}/attention/layer_norm", "layers.{i}.attn_norm"),
+    (_KERNEL, "layer_{i}/attention/query", "layers.{i}.attn.Wqkv"),
+    (_KERNEL, "layer_{i}/attention/key", "layers.{i}.attn.Wqkv"),
+    (_KERNEL, "layer_{i}/attention/value", "layers.{i}.attn.Wqkv"),
+    (_KERNEL, "layer_{i}/attention/output", "layers.{i}.attn.Wo"),
+    (_SCALE, "layer_{i}/layer_norm", "layers.{i}.mlp_norm"),
+    (_KERNEL, "layer_{i}/intermediate", "layers.{i}.mlp.Wi"),
+    (_KERNEL, "layer_{i}/gate", "layers.{i}.mlp.Wi"),
+    (_KERNEL, "layer_{i}/output", "layers.{i}.mlp.Wo"),
+    (_SCALE, "final_layer_norm", "final_norm"),
+)
+
+
 class Architecture(NamedTuple):
     """How a family of Hugging Face models names what ours has.
 
@@ -84,8 +103,11 @@ class Architecture(NamedTuple):
     @property
     def prefix(self) -> str:
         """What the names of a model with a head have before the encoder's."""
-        return f"{self.model_type}."
+        return "model." if self.model_type == MODERNBERT else f"{self.model_type}."
 
+
+MODERNBERT = "modernbert"
+"""The one type of models that is written and not read: released ones have no WordPiece."""
 
 ARCHITECTURES: dict[str, Architecture] = {
     "electra": Architecture(
@@ -163,6 +185,27 @@ ARCHITECTURES: dict[str, Architecture] = {
             "answers": "AlbertForQuestionAnswering",
         },
     ),
+    MODERNBERT: Architecture(
+        MODERNBERT,
+        "layer_{i}",
+        _names(*_MODERN),
+        {
+            **_names(
+                (_KERNEL, f"{GENERATOR_HEAD}/dense", "head.dense"),
+                (_SCALE, f"{GENERATOR_HEAD}/layer_norm", "head.norm"),
+                (_KERNEL, f"{DISCRIMINATOR_HEAD}/dense", "head.dense"),
+                (_SCALE, f"{DISCRIMINATOR_HEAD}/layer_norm", "head.norm"),
+                (_DENSE, f"{DISCRIMINATOR_HEAD}/logit", "classifier"),
+            ),
+            f"{GENERATOR_HEAD}/output_bias": "decoder.bias",
+        },
+        {"decoder.weight": "model.embeddings.tok_embeddings.weight"},
+        {
+            "encoder": "ModernBertModel",
+            "generator": "ModernBertForMaskedLM",
+            "discriminator": "ModernBertForTokenClassification",
+        },
+    ),
 }
 """Model type -> its names. What a table lacks (BERT's and ALBERT's replaced-token head) has no
 equivalent in transformers."""
@@ -224,6 +267,8 @@ def encoder_shapes(network: TransformerConfig) -> Shapes:
     A table, so that a large model is read and written without building its layers.
     """
     hidden, width = network.hidden_size, network.embedding_size
+    if network.is_modern:
+        return _modern_shapes(network)
     shapes: Shapes = {
         "embeddings/word_embeddings": (network.vocab_size, width),
         "embeddings/position_embeddings": (network.max_position_embeddings, width),
@@ -242,25 +287,56 @@ def encoder_shapes(network: TransformerConfig) -> Shapes:
     return shapes
 
 
+def _modern_shapes(network: TransformerConfig) -> Shapes:
+    hidden, width, inner = network.hidden_size, network.embedding_size, network.intermediate_size
+    shapes: Shapes = {
+        "embeddings/word_embeddings": (network.vocab_size, width),
+        "embeddings/layer_norm/gamma": (width,),
+    }
+    if width != hidden:
+        shapes["embeddings_project/kernel"] = (width, hidden)
+    for i, block in enumerate(network.block_names):
+        if i > 0:
+            shapes[f"{block}/attention/layer_norm/gamma"] = (hidden,)
+        for name in ("query", "key", "value", "output"):
+            shapes[f"{block}/attention/{name}/kernel"] = (hidden, hidden)
+        shapes[f"{block}/layer_norm/gamma"] = (hidden,)
+        shapes[f"{block}/intermediate/kernel"] = shapes[f"{block}/gate/kernel"] = (hidden, inner)
+        shapes[f"{block}/output/kernel"] = (inner, hidden)
+    return shapes | {"final_layer_norm/gamma": (hidden,)}
+
+
 def generator_head_shapes(network: TransformerConfig) -> Shapes:
     """Returns path -> shape of the masked-LM head on an encoder."""
     return {
-        **_dense(f"{GENERATOR_HEAD}/dense", network.hidden_size, network.embedding_size),
-        **_norm(f"{GENERATOR_HEAD}/layer_norm", network.embedding_size),
+        **_hidden_layer(f"{GENERATOR_HEAD}/dense", network, network.embedding_size),
+        **_head_norm(GENERATOR_HEAD, network, network.embedding_size),
         f"{GENERATOR_HEAD}/output_bias": (network.vocab_size,),
     }
 
 
 def discriminator_head_shapes(network: TransformerConfig) -> Shapes:
     """Returns path -> shape of the replaced-token head on an encoder."""
+    norm = _head_norm(DISCRIMINATOR_HEAD, network, network.hidden_size)
     return {
-        **_dense(f"{DISCRIMINATOR_HEAD}/dense", network.hidden_size, network.hidden_size),
+        **_hidden_layer(f"{DISCRIMINATOR_HEAD}/dense", network, network.hidden_size),
+        **(norm if network.is_modern else {}),
         **_dense(f"{DISCRIMINATOR_HEAD}/logit", network.hidden_size, 1),
     }
 
 
 HEAD_SHAPES = {GENERATOR_HEAD: generator_head_shapes, DISCRIMINATOR_HEAD: discriminator_head_shapes}
 """Scope of a head -> its shapes."""
+
+
+def _hidden_layer(path: str, network: TransformerConfig, outputs: int) -> Shapes:
+    shapes = _dense(path, network.hidden_size, outputs)
+    return {n: s for n, s in shapes.items() if not (network.is_modern and n.endswith("/bias"))}
+
+
+def _head_norm(scope: str, network: TransformerConfig, width: int) -> Shapes:
+    shapes = _norm(f"{scope}/layer_norm", width)
+    return {n: s for n, s in shapes.items() if not (network.is_modern and n.endswith("/beta"))}
 
 
 def _dense(path: str, inputs: int, outputs: int) -> Shapes:

@@ -162,7 +162,9 @@ def check_one_vocabulary(folder: str) -> None:
         )
 
 
-def tokenizer_files(vocabulary: Vocabulary, casing: Casing, max_length: int) -> dict[str, bytes]:
+def tokenizer_files(
+    vocabulary: Vocabulary, casing: Casing, max_length: int, has_segments: bool = True
+) -> dict[str, bytes]:
     """Returns the files of a tokenizer for transformers.
 
     The special tokens are registered, so that "[MASK]" in a text is the mask; in this program every
@@ -172,6 +174,7 @@ def tokenizer_files(vocabulary: Vocabulary, casing: Casing, max_length: int) -> 
         vocabulary: the pieces.
         casing: what becomes of capitals and accents.
         max_length: tokens that the model takes.
+        has_segments: whether it takes token types.
 
     Returns:
         File name -> content.
@@ -180,7 +183,11 @@ def tokenizer_files(vocabulary: Vocabulary, casing: Casing, max_length: int) -> 
         # With this class transformers takes tokenizer.json as it is. Its BERT class would build a
         # tokenizer of its own, to which words of over 100 characters (here: 200) are unknown.
         "tokenizer_class": "PreTrainedTokenizerFast",
-        "model_input_names": ["input_ids", "token_type_ids", "attention_mask"],
+        "model_input_names": [
+            "input_ids",
+            *(["token_type_ids"] if has_segments else []),
+            "attention_mask",
+        ],
         "model_max_length": max_length,
         "do_lower_case": casing.lower_case,
         "strip_accents": casing.removes_accents,

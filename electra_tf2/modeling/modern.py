@@ -18,9 +18,9 @@ _ATTENTION, _ATTENTION_OUTPUT, _OUTPUT = range(SITES_PER_BLOCK)
 class ModernBlock(keras.layers.Layer):
     """Pre-LayerNorm block with rotary positions, a gated feed-forward network and no biases.
 
-    Both halves add to the states: x + dropout(attention(norm(x))), then x + dropout(W (act(U norm(x))
-    * V norm(x))). The first block's attention has no LayerNorm, as that of the embeddings comes
-    right before it.
+    Both halves add to the states: x + dropout(attention(norm(x))), and after it, with y = norm(x),
+    x + dropout(W (activation(U y) * V y)). The first block's attention has no LayerNorm, as that of
+    the embeddings comes right before it.
 
     Args:
         config: sizes and rates.

@@ -113,7 +113,7 @@ def add_export_flags(parser: argparse.ArgumentParser) -> None:
     )
     options.add_argument(
         "--architecture",
-        choices=("electra", "bert", "albert"),
+        choices=("electra", "bert", "albert", "modernbert"),
         help="default: the one that fits. bert: for embeddings as wide as the hidden size",
     )
     cli.add_text_flags(options)

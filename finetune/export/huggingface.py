@@ -24,7 +24,7 @@ from electra_tf2.export.huggingface import (
     write_models,
 )
 from electra_tf2.formats.huggingface_config import architecture_for
-from electra_tf2.formats.huggingface_names import Architecture
+from electra_tf2.formats.huggingface_names import MODERNBERT, Architecture
 from electra_tf2.loading.source import Source
 from finetune.classification.multilabel import DEFAULT_THRESHOLD
 from finetune.classification.regression import trained_scaling
@@ -145,7 +145,9 @@ def _head(source: Source, task: str) -> dict[str, np.ndarray]:
 
 def _task_model(source: Source, options: ExportOptions, trained: TrainedTask) -> ConvertedNetwork:
     architecture = architecture_for(source.network, options.architecture)
-    result = _maker(trained)(source, architecture, trained)
+    result: ConvertedNetwork | str = "transformers' ModernBERT has a LayerNorm in its heads"
+    if architecture.model_type != MODERNBERT:
+        result = _maker(trained)(source, architecture, trained)
     if isinstance(result, str):
         note = f"The encoder alone, without the head of {trained.name}: {result}."
         result = bare_encoder(source, options, note)

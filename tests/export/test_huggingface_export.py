@@ -229,6 +229,45 @@ def test_a_generator_that_is_no_bert_is_exported_as_what_it_is(tmp_path, capsys)
         export(source, tmp_path / "other", architecture="bert", network="generator")
 
 
+def modern_network(**changed):
+    return TransformerConfig(**{**NETWORK.to_dict(), "encoder": "modern", **changed})
+
+
+def test_a_modern_discriminator_and_no_generator_that_is_projected(tmp_path, capsys):
+    """Of one name there, ours are put one below another."""
+    source, weights = own_model(tmp_path / "model", modern_network(embedding_size=16))
+    out = export(source, tmp_path / "out")
+    assert "generator is left out" in capsys.readouterr().err
+    config = json.loads((out / "config.json").read_text())
+    assert config["architectures"] == ["ModernBertForTokenClassification"]
+    assert (config["global_attn_every_n_layers"], config["local_attention"]) == (3, 128)
+    tokenizer = json.loads((out / "tokenizer_config.json").read_text())
+    assert "token_type_ids" not in tokenizer["model_input_names"]
+    tensors = stored(out)
+    for name, parts in (("attn.Wqkv", ("attention/query", "attention/key", "attention/value")),
+                        ("mlp.Wi", ("intermediate", "gate"))):  # fmt: skip
+        kernels = [weights[f"electra/layer_1/{part}/kernel"] for part in parts]
+        theirs = tensors[f"model.layers.1.{name}.weight"]
+        np.testing.assert_array_equal(theirs, np.concatenate(kernels, axis=1).T)
+    assert "model.layers.0.attn_norm.weight" not in tensors
+    assert len(tensors) == 2 + 2 * 6 - 1 + 1 + 4
+    with pytest.raises(UserError, match="projected to the hidden size") as error:
+        export(source, tmp_path / "other", network="generator")
+    assert error.value.where == "--format huggingface"
+
+
+def test_a_modern_model_is_written_as_no_other_and_not_read(tmp_path):
+    source, _ = own_model(
+        tmp_path / "model", modern_network(embedding_size=16), with_discriminator=False
+    )
+    with pytest.raises(UserError, match="those of ModernBERT"):
+        export(source, tmp_path / "out", architecture="electra")
+    out = export(source, tmp_path / "out")
+    assert json.loads((out / "config.json").read_text())["architectures"][0].endswith("MaskedLM")
+    with pytest.raises(UserError, match="another architecture"):
+        open_pretrained(str(out))
+
+
 def test_two_towers_are_left_out(tmp_path, capsys):
     source, _ = own_model(tmp_path / "model", two_tower_generator=True)
     out = export(source, tmp_path / "out")
@@ -263,6 +302,9 @@ BAD_EXPORTS = {
     ),
     "a shared layer that is not": (
         lambda folder: {"architecture": "albert"}, ["exported as albert", "weights of their own"],
+    ),
+    "a modern one that is not": (
+        lambda folder: {"architecture": "modernbert"}, ["exported as modernbert", "layers are not"],
     ),
     "a vocabulary of another size": (
         lambda folder: {"vocab_file": other_vocabulary(folder, lambda text: f"{text}more\n")},

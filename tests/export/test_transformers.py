@@ -130,6 +130,56 @@ def test_other_families(tmp_path, architecture, changed, tying):
     assert_close(build_generator(opened)(*inputs), theirs(model, *inputs), inputs[1])
 
 
+MODERN = dataclasses.replace(
+    NETWORK,
+    encoder="modern",
+    embedding_size=16,
+    num_hidden_layers=4,
+    local_attention=6,
+    global_attention_every=3,
+    global_rope_theta=500.0,
+    hidden_act="relu",
+)
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+@pytest.mark.parametrize("changed", [{}, {"hidden_act": "gelu", "global_attention_every": 2}])
+def test_a_modern_model(tmp_path, changed, attention):
+    """Padded and longer than the windows; the heads too, and the encoder alone without them."""
+    stream = np.random.default_rng(0)
+
+    def shake(weights):
+        for array in weights.values():
+            array += stream.normal(scale=0.2, size=array.shape).astype(np.float32)
+
+    network = dataclasses.replace(MODERN, **changed)
+    source, _ = own_model(tmp_path / "m", network, change=shake, untied_generator_embeddings=True)
+    export_huggingface(str(source), str(tmp_path / "out"), ExportOptions())
+    opened = open_source(str(source))
+    mask = (np.arange(150) < np.array([150, 90, 3])[:, None]).astype(np.int32)
+    ids = stream.integers(5, network.vocab_size, mask.shape).astype(np.int32) * mask
+    places = {
+        "discriminator": ("ModernBertForTokenClassification", build_discriminator),
+        "generator": ("ModernBertForMaskedLM", build_generator),
+        "encoder": ("AutoModel", build_encoder),
+    }
+    for kind, (name, build) in places.items():
+        folder = tmp_path / "out" / kind.replace("encoder", "discriminator")
+        kwargs = {"attn_implementation": attention, "output_loading_info": True}
+        model, info = getattr(transformers, name).from_pretrained(folder, **kwargs)
+        assert not info["missing_keys"] and not info["mismatched_keys"]
+        assert kind == "encoder" or not info["unexpected_keys"]
+        inputs = {"input_ids": torch.tensor(ids), "attention_mask": torch.tensor(mask)}
+        with torch.no_grad():
+            found = model.eval()(**inputs)[0].numpy()
+        found = found[..., 0] if kind == "discriminator" else found
+        assert_close(build(opened)(ids, mask), found, mask)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "out" / "discriminator")
+    inputs = tokenizer("a ship", "an old harbour", return_tensors="pt")
+    assert set(inputs) == {"input_ids", "attention_mask"}
+    assert model(**inputs)[0].shape[-1] == network.hidden_size
+
+
 def small(**changed):
     """ELECTRA-small's shape with a tiny vocabulary."""
     return transformers.ElectraConfig(vocab_size=len(VOCABULARY), **changed)

@@ -194,6 +194,15 @@ def test_other_families(tmp_path, capsys, architecture, changed):
     assert "has a tanh layer" in capsys.readouterr().err
 
 
+def test_of_a_modern_model_the_encoder(tmp_path, capsys):
+    network = dataclasses.replace(tiny_tasks.NETWORK, encoder="modern", embedding_size=16)
+    trial, _, _ = write_fine_tuned(tmp_path, ["marks", "places"], network)
+    out = export(trial, tmp_path / "out")
+    for task in ("marks", "places"):
+        assert read(out / task)[0]["architectures"] == ["ModernBertModel"]
+    assert "LayerNorm in its heads" in capsys.readouterr().err
+
+
 def test_the_card_tells_of_the_training(tmp_path):
     trial, _, _ = write_fine_tuned(tmp_path, ["marks"])
     card = (export(trial, tmp_path / "out") / "README.md").read_text()

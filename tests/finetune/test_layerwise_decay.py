@@ -36,6 +36,12 @@ def test_a_shared_layer_is_trained_as_fast_as_the_last_one(scheme, power):
     assert list(factors.values()) == pytest.approx([0.8 ** (6 + power), 0.8**power])
 
 
+def test_the_last_layer_norm_is_trained_as_fast_as_the_last_layer():
+    names = ["electra/layer_5/gate/kernel", "electra/final_layer_norm/gamma"]
+    factors = learning_rate_factors(names, num_hidden_layers=6, decay=0.8)
+    assert list(factors.values()) == pytest.approx([0.8**2] * 2)
+
+
 @pytest.mark.parametrize("decay", [0.8, None])
 def test_a_variable_without_a_rule_is_an_error(decay):
     with pytest.raises(ValueError, match="pooler"):

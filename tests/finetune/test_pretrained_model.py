@@ -57,6 +57,28 @@ def test_a_trial_from_an_albert_style_model(data_dir, model_dir):
     assert row.startswith("| marks | accuracy |") and row.endswith(f"| {cost:.3g} |")
 
 
+def test_a_trial_from_a_modern_model(data_dir):
+    """With layer-wise decay; texts may be longer than those of pre-training."""
+    modern = dataclasses.replace(
+        tiny_tasks.NETWORK, encoder="modern", num_hidden_layers=3, local_attention=8
+    )
+    folder = tiny_tasks.write_model(data_dir, modern, "modern_tiny")
+    length = modern.max_position_embeddings
+    longer = {"model_hparam_overrides": {"max_position_embeddings": 2 * length}}
+    tiny_tasks.finetune_here(
+        data_dir, model="modern_tiny", num_train_epochs=1.0, max_seq_length=length + 8, **longer
+    )
+    trial = folder / "finetuning_models" / "marks_model_1"
+    expected = dataclasses.replace(modern, max_position_embeddings=2 * length)
+    assert read_config(str(trial)).network == expected
+    before, after = newest(folder).weights, newest(trial).weights
+    for name in ("layer_2/gate/kernel", "final_layer_norm/gamma"):
+        assert not np.array_equal(before[f"electra/{name}"], after[f"electra/{name}"])
+    with pytest.raises(UserError, match="local_attention: the checkpoint has 8"):
+        other = {"model_hparam_overrides": {"local_attention": 16}}
+        tiny_tasks.finetune_here(data_dir, model="modern_tiny", **other)
+
+
 def test_another_encoder_is_refused(data_dir, model_dir):
     problem = "encoder: the checkpoint has albert, the hparams say bert"
     with pytest.raises(UserError, match=problem):
