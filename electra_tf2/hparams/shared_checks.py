@@ -130,7 +130,8 @@ class TransformerHParams(HParams):
     type_vocab_size: PositiveInt = 2  # number of segment ids
     vocab_size: PositiveInt | None = None  # better set as the hparam of this name
     initializer_range: StandardDeviation = 0.02  # standard deviation of the truncated normal
-    # of the encoder "modern" alone (docs/beyond_electra.md)
+
+    # of the encoder "modern" alone, see docs/beyond_electra.md
     global_attention_every: PositiveInt = 3  # every so many layers see the whole text, from the
     # first one on; the others see what is near
     local_attention: PositiveInt = 128  # tokens that those see, half of them on either side

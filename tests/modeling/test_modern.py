@@ -1,6 +1,8 @@
 """The modern encoder: what it computes, who sees whom, its pairs, sizes and settings."""
 
 import dataclasses
+import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ import tensorflow as tf
 from configure_finetuning import FinetuningConfig
 from configure_pretraining import PretrainingConfig
 from electra_tf2.errors import UserError
+from electra_tf2.formats.huggingface_names import encoder_shapes
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.modeling.electra import build_pair, count_parameters
 from electra_tf2.modeling.encoder import Encoder
@@ -16,6 +19,7 @@ from electra_tf2.modeling.fused import gated_gelu, scaled_layer_norm
 from electra_tf2.training.optimizers import NOT_DECAYED
 from tests.modeling.reference import encode_modern, weights_of
 
+PAGE = (Path(__file__).parents[2] / "docs" / "beyond_electra.md").read_text(encoding="utf-8")
 LENGTH, TOKENS = 11, 8
 CONFIG = TransformerConfig(
     vocab_size=40,
@@ -236,6 +240,23 @@ def test_sizes_are_about_those_of_bert(size, hidden, inner):
             encoder.build()
             counts.append(count_parameters(encoder) - count_parameters(encoder.embeddings))
         assert counts[0] == pytest.approx(counts[1], rel=0.01)
+
+
+@pytest.mark.parametrize("size", ["small", "base", "large"])
+def test_parameters_that_the_page_names(size):
+    counts = []
+    for encoder in ("bert", "modern"):
+        config = PretrainingConfig("m", "d", encoder=encoder, model_size=size)
+        network = dataclasses.replace(config.network(), embedding_size=config.network().hidden_size)
+        counts.append(sum(map(math.prod, encoder_shapes(network).values())))
+    assert f"| {size} | {counts[0]:,} | {counts[1]:,} |" in PAGE
+
+
+def test_the_table_of_shapes_is_what_is_built():
+    for config in (CONFIG, dataclasses.replace(CONFIG, embedding_size=8)):
+        network = built(config)
+        found = {v.path.removeprefix("electra/"): v.shape for v in network.trainable_variables}
+        assert found == encoder_shapes(config)
 
 
 @pytest.mark.parametrize(
