@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -93,8 +94,8 @@ _ROTATION = 3
 def encoder_flops(config: TransformerConfig, length: int) -> dict[str, Flops]:
     """Returns the operations of an encoder for one example.
 
-    Whether the layers share their weights makes no difference: each pass is computed. Nor does it
-    whether attention is local: products of all pairs of positions are computed, then masked.
+    Whether the layers share their weights makes no difference: each pass is computed. Local
+    attention takes less than global attention where it is computed in blocks.
 
     Args:
         config: its sizes.
@@ -108,7 +109,6 @@ def encoder_flops(config: TransformerConfig, length: int) -> dict[str, Flops]:
     rows = config.num_hidden_layers * length  # positions, over all layers
     has_bias = not config.is_modern
     projections = dense(hidden, hidden, has_bias) * 4 + Flops(0, _HALF_BLOCK_END * hidden)
-    scores = Flops(4 * hidden * length, _ATTENTION_WEIGHT * config.num_attention_heads * length)
     feed_forward = (
         dense(hidden, intermediate, has_bias)
         + Flops(0, GELU * intermediate)
@@ -121,9 +121,20 @@ def encoder_flops(config: TransformerConfig, length: int) -> dict[str, Flops]:
     return {
         "embeddings": _embedding_flops(config) * length,
         "attention_projections": projections * rows,
-        "attention_scores": scores * rows,
+        "attention_scores": _score_flops(config, length),
         "feed_forward": feed_forward * rows,
     }
+
+
+def _score_flops(config: TransformerConfig, length: int) -> Flops:
+    """Of all layers. In blocks each sees three of them, and the last one is filled up."""
+    pair = Flops(4 * config.hidden_size, _ATTENTION_WEIGHT * config.num_attention_heads)
+    layers, reach = config.num_hidden_layers, config.reach
+    if not config.attends_in_blocks(length):
+        return pair * (length * length * layers)
+    everywhere = sum(map(config.is_global, range(layers)))
+    filled = math.ceil(length / reach) * reach
+    return pair * (length * length * everywhere + filled * 3 * reach * (layers - everywhere))
 
 
 def _embedding_flops(config: TransformerConfig) -> Flops:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from electra_tf2.formats.match import Shape
-from electra_tf2.modeling.encoder import DELTA
+from electra_tf2.modeling.embeddings import DELTA
 
 _OWN, _BASE = "electra/embeddings/", "generator/embeddings/"
 

@@ -24,7 +24,8 @@ from electra_tf2.loading.pretrained import (
 from electra_tf2.loading.source import Source
 from electra_tf2.modeling.attention import Direction
 from electra_tf2.modeling.electra import Discriminator, Generator, TwoTowerGenerator
-from electra_tf2.modeling.encoder import Embeddings, Encoder
+from electra_tf2.modeling.embeddings import Embeddings
+from electra_tf2.modeling.encoder import Encoder
 from electra_tf2.modeling.heads import MaskedLMHead, ReplacedTokenHead
 from electra_tf2.modeling.layers import weights_follow
 

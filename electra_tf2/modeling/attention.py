@@ -45,6 +45,46 @@ def attention_mask(
     return (1.0 - allowed) * MASKED_SCORE
 
 
+# Local attention in blocks: as many positions as are seen in one direction are a block of queries,
+# whose keys are in that block and the two beside it.
+
+
+def blocked_attention_mask(input_mask: tf.Tensor, direction: Direction, reach: int) -> tf.Tensor:
+    """Turns a padding mask into what is added to the scores of local attention in blocks.
+
+    Args:
+        input_mask: see `attention_mask`; its length is known.
+        direction, reach: see `attention_mask`.
+
+    Returns:
+        float32 [batch, 1, blocks, reach, 3 reach], the mask of each block's queries and keys; the
+        last block is filled up. Where a text has ended it is -10000.
+    """
+    allowed = tf.cast(input_mask, tf.float32)[:, tf.newaxis, :, tf.newaxis]
+    blocks = -(-input_mask.shape[1] // reach)
+    keys = tf.squeeze(_with_neighbours(_in_blocks(allowed, blocks, reach)), -1)
+    keys = keys[:, :, :, tf.newaxis]
+    # How far right of a query a key is; the first key is that of the block before.
+    offsets = np.arange(3 * reach) - reach - np.arange(reach)[:, np.newaxis]
+    least = 0 if direction == "right_to_left" else -reach
+    most = 0 if direction == "left_to_right" else reach
+    band = ((offsets >= least) & (offsets <= most)).astype(np.float32)
+    return (1.0 - keys * band) * MASKED_SCORE
+
+
+def _in_blocks(x: tf.Tensor, blocks: int, size: int) -> tf.Tensor:
+    """[batch, heads, length, width] -> [batch, heads, blocks, size, width], filled up with 0."""
+    missing = blocks * size - tf.shape(x)[2]
+    padded = tf.pad(x, [[0, 0], [0, 0], [0, missing], [0, 0]])
+    return tf.reshape(padded, [tf.shape(x)[0], x.shape[1], blocks, size, x.shape[3]])
+
+
+def _with_neighbours(blocks: tf.Tensor) -> tf.Tensor:
+    """Puts the blocks before and after beside each: [batch, heads, blocks, 3 size, width]."""
+    ends = tf.pad(blocks, [[0, 0], [0, 0], [1, 1], [0, 0], [0, 0]])
+    return tf.concat([ends[:, :, :-2], blocks, ends[:, :, 2:]], axis=3)
+
+
 def rotated(x: tf.Tensor, theta: float) -> tf.Tensor:
     """Turns queries or keys by their positions, so that a product tells how far apart they are.
 
@@ -123,7 +163,8 @@ class SelfAttention(keras.layers.Layer):
 
         Args:
             x: [batch, length, hidden].
-            mask: float32 [batch, 1, 1 or length, length], see `attention_mask`.
+            mask: float32 [batch, 1, 1 or length, length], see `attention_mask`; or that of
+                attention in blocks, see `blocked_attention_mask`.
             seed: int64 [2] for dropout of the probabilities, or None.
 
         Returns:
@@ -131,7 +172,11 @@ class SelfAttention(keras.layers.Layer):
         """
         hidden = self.config.hidden_size
         probs, value = self._attend(x, mask, seed)
-        context = tf.transpose(tf.matmul(probs, value), [0, 2, 1, 3])
+        context = tf.matmul(probs, value)
+        if mask.shape.rank == 5:  # the blocks one after another, without what fills the last one
+            shape = [tf.shape(x)[0], value.shape[1], -1, value.shape[-1]]
+            context = tf.reshape(context, shape)[:, :, : tf.shape(x)[1]]
+        context = tf.transpose(context, [0, 2, 1, 3])
         return tf.matmul(
             tf.reshape(context, [-1, hidden]), tf.cast(self.projection.kernel, x.dtype)
         )
@@ -149,7 +194,7 @@ class SelfAttention(keras.layers.Layer):
         return self._attend(x, mask, None)[0]
 
     def _attend(self, x: tf.Tensor, mask: tf.Tensor, seed) -> tuple[tf.Tensor, tf.Tensor]:
-        """The probabilities, and the values [batch, heads, length, size]."""
+        """The probabilities, and the values [batch, heads, length, size], or both in blocks."""
         config = self.config
         batch, length, hidden = tf.shape(x)[0], tf.shape(x)[1], config.hidden_size
         heads = config.num_attention_heads
@@ -165,8 +210,12 @@ class SelfAttention(keras.layers.Layer):
         query, key, value = tf.unstack(qkv, axis=0)
         if self.rope_theta is not None:
             query, key = rotated(query, self.rope_theta), rotated(key, self.rope_theta)
+        if mask.shape.rank == 5:
+            blocks, size_of_block = mask.shape[2:4]
+            query, key, value = (
+                _in_blocks(part, blocks, size_of_block) for part in (query, key, value)
+            )
+            key, value = _with_neighbours(key), _with_neighbours(value)
         scores = tf.matmul(query, key, transpose_b=True)
-        drop = dropout_mask(
-            tf.stack([batch, heads, length, length]), config.attention_probs_dropout_prob, seed
-        )
+        drop = dropout_mask(tf.shape(scores), config.attention_probs_dropout_prob, seed)
         return attention_probs(scores, mask, factor=size**-0.5, dropout=drop), value

@@ -152,6 +152,21 @@ class TransformerConfig:
         return not self.is_modern or layer % self.global_attention_every == 0
 
     @property
+    def reach(self) -> int:
+        """How many positions away, in either direction, local attention sees."""
+        return self.local_attention // 2
+
+    def attends_in_blocks(self, length: int | None) -> bool:
+        """Whether local attention is computed in blocks: where that at least halves its products.
+
+        Each block of `reach` positions is then compared with itself and the two beside it.
+
+        Args:
+            length: of the texts; None where it is not known when the graph is built.
+        """
+        return self.is_modern and length is not None and length >= 6 * self.reach > 0
+
+    @property
     def residual_range(self) -> float:
         """Standard deviation of the initial matrices whose products are added to the states.
 

@@ -10,7 +10,8 @@ import keras
 import tensorflow as tf
 
 from electra_tf2.modeling.config import TransformerConfig, generator_config
-from electra_tf2.modeling.encoder import DisentangledEmbeddings, Encoder
+from electra_tf2.modeling.embeddings import DisentangledEmbeddings
+from electra_tf2.modeling.encoder import Encoder
 from electra_tf2.modeling.heads import MaskedLMHead, ReplacedTokenHead
 from electra_tf2.randomness import RIGHT_TO_LEFT_SITES, site_seed
 

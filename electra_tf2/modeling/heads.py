@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from electra_tf2.modeling.config import TransformerConfig
-from electra_tf2.modeling.encoder import Embeddings
+from electra_tf2.modeling.embeddings import Embeddings
 from electra_tf2.modeling.layers import LayerNorm, activation, truncated_normal
 
 

@@ -24,7 +24,7 @@ from electra_tf2.loading.pretrained import (
     open_pretrained,
 )
 from electra_tf2.modeling.config import TransformerConfig, generator_config
-from electra_tf2.modeling.encoder import DELTA
+from electra_tf2.modeling.embeddings import DELTA
 from electra_tf2.text.normalization import Casing
 from electra_tf2.text.vocabulary import load_vocabulary, vocabulary_difference
 from electra_tf2.training.checkpoints import STATE, Checkpoint, CheckpointStore

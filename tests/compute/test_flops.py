@@ -114,6 +114,7 @@ VARIANTS = {
     "albert": {"encoder": "albert"},
     "modern": {"encoder": "modern"},
     "modern, without projection": {"encoder": "modern", "embedding_size": 16},
+    "modern, in blocks": {"encoder": "modern", "model_hparam_overrides": {"local_attention": 10}},
     "no projection": {"embedding_size": 16},
     "masked LM": {"electra_objective": False},
     "tied": {"untied_generator": False},
@@ -133,7 +134,7 @@ def test_products_are_those_that_tensorflow_runs(variant):
     hparams = {"generator_hidden_size": 0.5, "max_seq_length": 32, **variant}
     config = PretrainingConfig("m", "d", **hparams)
     sizes = {n: v for n, v in variant.items() if n in ("encoder", "embedding_size")}
-    shape = dataclasses.replace(SIZES, **sizes)
+    shape = dataclasses.replace(SIZES, **sizes, **config.model_hparam_overrides)
     ways = {n: v for n, v in hparams.items() if "generator" in n}
     pair = build_pair(shape, with_discriminator=config.electra_objective, **ways)
     ids = tf.ones([1, 32], tf.int32)

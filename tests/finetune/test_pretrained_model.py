@@ -57,6 +57,7 @@ def test_a_trial_from_an_albert_style_model(data_dir, model_dir):
     assert row.startswith("| marks | accuracy |") and row.endswith(f"| {cost:.3g} |")
 
 
+@pytest.mark.slow
 def test_a_trial_from_a_modern_model(data_dir):
     """With layer-wise decay; texts may be longer than those of pre-training."""
     modern = dataclasses.replace(
@@ -74,9 +75,19 @@ def test_a_trial_from_a_modern_model(data_dir):
     before, after = newest(folder).weights, newest(trial).weights
     for name in ("layer_2/gate/kernel", "final_layer_norm/gamma"):
         assert not np.array_equal(before[f"electra/{name}"], after[f"electra/{name}"])
+
+
+def test_what_may_be_stated_of_a_modern_model(data_dir):
+    """Positions have no table; the windows of attention are the model's."""
+    modern = dataclasses.replace(tiny_tasks.NETWORK, encoder="modern", local_attention=8)
+    pretrained = Pretrained("p", "p", {}, modern, None)
+    longer = {"max_position_embeddings": 999, "local_attention": 8}
+    config = tiny_tasks.configure(data_dir, model_hparam_overrides=longer)
+    expected = dataclasses.replace(modern, max_position_embeddings=999)
+    assert resolve_network(config, pretrained) == expected
+    other = tiny_tasks.configure(data_dir, model_hparam_overrides={"local_attention": 16})
     with pytest.raises(UserError, match="local_attention: the checkpoint has 8"):
-        other = {"model_hparam_overrides": {"local_attention": 16}}
-        tiny_tasks.finetune_here(data_dir, model="modern_tiny", **other)
+        resolve_network(other, pretrained)
 
 
 def test_another_encoder_is_refused(data_dir, model_dir):

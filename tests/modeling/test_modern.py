@@ -71,6 +71,37 @@ def test_it_computes_what_the_formulas_say(encoder, changed):
     np.testing.assert_allclose(network(IDS, MASK).numpy()[REAL], expected[REAL], atol=2e-5)
 
 
+@pytest.mark.parametrize("direction", ["both", "left_to_right", "right_to_left"])
+@pytest.mark.parametrize("length", [24, 27])
+def test_attention_in_blocks_is_the_same(length, direction):
+    """Texts as long as some blocks, and others; forward, backward, compiled and recomputed."""
+    config = dataclasses.replace(CONFIG, attention_probs_dropout_prob=0.0, hidden_dropout_prob=0.0)
+    assert config.attends_in_blocks(length) and not config.attends_in_blocks(None)
+    network = built(config, direction=direction)
+    ids = RNG.integers(5, 40, (3, length)).astype(np.int32)
+    mask = (np.arange(length) < np.array([[length], [9], [2]])).astype(np.int32)
+    weights = tf.constant(RNG.normal(size=(*mask.shape, 16)) * mask[..., None], tf.float32)
+
+    def run(ids, mask):
+        with tf.GradientTape() as tape:
+            states = network(ids, mask, training=True, seed=tf.constant(SEED))
+            loss = tf.reduce_sum(weights * states)
+        return states, tape.gradient(loss, [v.value for v in network.trainable_variables])
+
+    unknown = [tf.TensorSpec([None, None], tf.int32)] * 2
+    expected, theirs = tf.function(run, input_signature=unknown)(ids, mask)
+    if direction == "both":
+        formulas = encode_modern(config, weights_of(network), ids, mask)
+        np.testing.assert_allclose(expected.numpy()[mask > 0], formulas[mask > 0], atol=2e-5)
+    for recompute in (False, True):
+        network.recompute = recompute
+        states, ours = tf.function(run, jit_compile=True)(ids, mask)
+        np.testing.assert_allclose(states.numpy()[mask > 0], expected.numpy()[mask > 0], atol=2e-5)
+        for one, other in zip(ours, theirs, strict=True):
+            one, other = (tf.convert_to_tensor(gradient) for gradient in (one, other))
+            np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
+
+
 def test_its_variables(encoder):
     shapes = {v.path: tuple(v.shape) for v in encoder.trainable_variables}
     block = {f"attention/{name}/kernel": (16, 16) for name in ("query", "key", "value", "output")}

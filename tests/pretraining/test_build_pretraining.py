@@ -5,7 +5,7 @@ import pytest
 from configure_pretraining import PretrainingConfig
 from electra_tf2.errors import UserError
 from electra_tf2.modeling.electra import Generator, TwoTowerGenerator, UniformGenerator
-from electra_tf2.modeling.encoder import DisentangledEmbeddings
+from electra_tf2.modeling.embeddings import DisentangledEmbeddings
 from electra_tf2.pretraining.build_pretraining import build_pretraining
 from electra_tf2.pretraining.objective import MaskedLM
 from electra_tf2.pretraining.replaced_token_detection import Options

@@ -108,8 +108,8 @@ def test_pairs_of_texts_are_told_apart_by_sep_alone(source):
 def test_discriminator_and_generator(trained):
     detected = Discriminator.from_pretrained(trained[0]).detect(TEXTS)
     assert len(detected) == 2
-    filled = Generator.from_pretrained(trained[0]).fill_mask(["the [MASK] harbour"])
-    assert filled[0]
+    (filled,) = Generator.from_pretrained(trained[0]).fill_mask("the [MASK] harbour")
+    assert filled
 
 
 @pytest.mark.slow
