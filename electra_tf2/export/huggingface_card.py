@@ -42,7 +42,9 @@ def model_card(source: Source, model: ConvertedNetwork) -> str:
         model: the exported network.
     """
     ending = next(e for e in _PURPOSES if model.model_class.endswith(e))
-    purpose, task = _PURPOSES[ending]
+    # A modern discriminator is of a class that has other uses, too.
+    is_detector = model.kind == "discriminator" and ending == "ForTokenClassification"
+    purpose, task = _PURPOSES["ForPreTraining" if is_detector else ending]
     family = model.model_class.removesuffix(ending).upper()
     text = "lower-cased" if source.casing.lower_case else "cased"
     accents = "without accents" if source.casing.removes_accents else "with accents"

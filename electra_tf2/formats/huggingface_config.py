@@ -227,9 +227,10 @@ def architecture_for(network: TransformerConfig, asked: str | None = None) -> Ar
     Raises:
         UserError: the encoder does not fit the one that was asked for, or fits none.
     """
-    name = asked or _FAMILIES.get(network.encoder, "electra")
+    own = _FAMILIES.get(network.encoder, "electra")
+    name = asked or own
     problem = _misfit(name, network)
-    if problem and asked is None:
+    if problem and name == own:
         raise UserError(
             f"transformers has no equivalent of this network: {problem}.",
             where="--format huggingface",

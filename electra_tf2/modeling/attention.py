@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -61,7 +61,8 @@ def blocked_attention_mask(input_mask: tf.Tensor, direction: Direction, reach: i
         last block is filled up. Where a text has ended it is -10000.
     """
     allowed = tf.cast(input_mask, tf.float32)[:, tf.newaxis, :, tf.newaxis]
-    blocks = -(-input_mask.shape[1] // reach)
+    length: Any = input_mask.shape[1]
+    blocks = -(-length // reach)
     keys = tf.squeeze(_with_neighbours(_in_blocks(allowed, blocks, reach)), -1)
     keys = keys[:, :, :, tf.newaxis]
     # How far right of a query a key is; the first key is that of the block before.
@@ -75,8 +76,8 @@ def blocked_attention_mask(input_mask: tf.Tensor, direction: Direction, reach: i
 def _in_blocks(x: tf.Tensor, blocks: int, size: int) -> tf.Tensor:
     """[batch, heads, length, width] -> [batch, heads, blocks, size, width], filled up with 0."""
     missing = blocks * size - tf.shape(x)[2]
-    padded = tf.pad(x, [[0, 0], [0, 0], [0, missing], [0, 0]])
-    return tf.reshape(padded, [tf.shape(x)[0], x.shape[1], blocks, size, x.shape[3]])
+    added: Any = [[0, 0], [0, 0], [0, missing], [0, 0]]
+    return tf.reshape(tf.pad(x, added), [tf.shape(x)[0], x.shape[1], blocks, size, x.shape[3]])
 
 
 def _with_neighbours(blocks: tf.Tensor) -> tf.Tensor:
@@ -98,7 +99,8 @@ def rotated(x: tf.Tensor, theta: float) -> tf.Tensor:
     Returns:
         The shape and type of `x`; the arithmetic is float32.
     """
-    half = x.shape[-1] // 2
+    size: Any = x.shape[-1]
+    half = size // 2
     frequencies = theta ** -(np.arange(half, dtype=np.float64) / half)
     positions = tf.range(tf.shape(x)[-2], dtype=tf.float32)
     angles = positions[:, tf.newaxis] * tf.constant(frequencies, tf.float32)
@@ -211,10 +213,8 @@ class SelfAttention(keras.layers.Layer):
         if self.rope_theta is not None:
             query, key = rotated(query, self.rope_theta), rotated(key, self.rope_theta)
         if mask.shape.rank == 5:
-            blocks, size_of_block = mask.shape[2:4]
-            query, key, value = (
-                _in_blocks(part, blocks, size_of_block) for part in (query, key, value)
-            )
+            cut: Any = mask.shape[2:4]
+            query, key, value = (_in_blocks(part, *cut) for part in (query, key, value))
             key, value = _with_neighbours(key), _with_neighbours(value)
         scores = tf.matmul(query, key, transpose_b=True)
         drop = dropout_mask(tf.shape(scores), config.attention_probs_dropout_prob, seed)

@@ -241,6 +241,7 @@ def test_a_modern_discriminator_and_no_generator_that_is_projected(tmp_path, cap
     config = json.loads((out / "config.json").read_text())
     assert config["architectures"] == ["ModernBertForTokenClassification"]
     assert (config["global_attn_every_n_layers"], config["local_attention"]) == (3, 128)
+    assert "which tokens of a text were replaced" in (out / "README.md").read_text()
     tokenizer = json.loads((out / "tokenizer_config.json").read_text())
     assert "token_type_ids" not in tokenizer["model_input_names"]
     tensors = stored(out)
@@ -251,9 +252,10 @@ def test_a_modern_discriminator_and_no_generator_that_is_projected(tmp_path, cap
         np.testing.assert_array_equal(theirs, np.concatenate(kernels, axis=1).T)
     assert "model.layers.0.attn_norm.weight" not in tensors
     assert len(tensors) == 2 + 2 * 6 - 1 + 1 + 4
-    with pytest.raises(UserError, match="projected to the hidden size") as error:
-        export(source, tmp_path / "other", network="generator")
-    assert error.value.where == "--format huggingface"
+    for asked in (None, "modernbert"):
+        with pytest.raises(UserError, match="projected to the hidden size") as error:
+            export(source, tmp_path / "other", network="generator", architecture=asked)
+        assert error.value.where == "--format huggingface"
 
 
 def test_a_modern_model_is_written_as_no_other_and_not_read(tmp_path):

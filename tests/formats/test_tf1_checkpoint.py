@@ -11,6 +11,7 @@ import tensorflow as tf
 from electra_tf2.errors import UserError
 from electra_tf2.formats.official import (
     OFFICIAL_NAMES,
+    Tf1Checkpoint,
     checkpoint_prefix,
     is_tf1_checkpoint,
     load_variables,
@@ -182,6 +183,16 @@ def test_a_larger_generator_is_hinted_at(trained):
     with pytest.raises(UserError) as error:
         load_variables(trained, wanted)
     assert '"generator_hidden_size": 1.0' in error.value.remedy
+
+
+def test_a_modern_encoder_has_no_official_names():
+    """No official file can start a run of one; the remedy names the encoder that has some."""
+    checkpoint = Tf1Checkpoint("model.ckpt-1", 1, {}, {})
+    for name in ("electra/layer_0/gate/kernel", "electra/final_layer_norm/gamma"):
+        assert official_name(name) is None
+    with pytest.raises(UserError, match="does not fit the model") as error:
+        load_variables(checkpoint, {"electra/layer_0/gate/kernel": (2, 2)})
+    assert '"encoder": "bert"' in str(error.value.remedy)
 
 
 def test_left_over_variables_are_reported(trained):

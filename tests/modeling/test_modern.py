@@ -71,10 +71,17 @@ def test_it_computes_what_the_formulas_say(encoder, changed):
     np.testing.assert_allclose(network(IDS, MASK).numpy()[REAL], expected[REAL], atol=2e-5)
 
 
-@pytest.mark.parametrize("direction", ["both", "left_to_right", "right_to_left"])
-@pytest.mark.parametrize("length", [24, 27])
-def test_attention_in_blocks_is_the_same(length, direction):
-    """Texts as long as some blocks, and others; forward, backward, compiled and recomputed."""
+@pytest.mark.parametrize(
+    "length, direction, way",
+    [
+        (24, "both", "compiled"),
+        (27, "both", "recomputed"),
+        (27, "left_to_right", ""),
+        (27, "right_to_left", ""),
+    ],
+)
+def test_attention_in_blocks_is_the_same(length, direction, way):
+    """Texts as long as some blocks, and others; forward and backward."""
     config = dataclasses.replace(CONFIG, attention_probs_dropout_prob=0.0, hidden_dropout_prob=0.0)
     assert config.attends_in_blocks(length) and not config.attends_in_blocks(None)
     network = built(config, direction=direction)
@@ -93,13 +100,12 @@ def test_attention_in_blocks_is_the_same(length, direction):
     if direction == "both":
         formulas = encode_modern(config, weights_of(network), ids, mask)
         np.testing.assert_allclose(expected.numpy()[mask > 0], formulas[mask > 0], atol=2e-5)
-    for recompute in (False, True):
-        network.recompute = recompute
-        states, ours = tf.function(run, jit_compile=True)(ids, mask)
-        np.testing.assert_allclose(states.numpy()[mask > 0], expected.numpy()[mask > 0], atol=2e-5)
-        for one, other in zip(ours, theirs, strict=True):
-            one, other = (tf.convert_to_tensor(gradient) for gradient in (one, other))
-            np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
+    network.recompute = way == "recomputed"
+    states, ours = tf.function(run, jit_compile=way == "compiled")(ids, mask)
+    np.testing.assert_allclose(states.numpy()[mask > 0], expected.numpy()[mask > 0], atol=2e-5)
+    for one, other in zip(ours, theirs, strict=True):
+        one, other = (tf.convert_to_tensor(gradient) for gradient in (one, other))
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
 
 
 def test_its_variables(encoder):
