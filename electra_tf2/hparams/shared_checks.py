@@ -12,9 +12,9 @@ from electra_tf2.hparams.ramps import values_of
 from electra_tf2.hparams.record import HParams, contradiction
 from electra_tf2.hparams.types import (
     NumHeads,
-    PositiveFloat,
     PositiveInt,
     ProbabilityBelowOne,
+    RotaryBase,
     StandardDeviation,
     check_value,
 )
@@ -135,8 +135,8 @@ class TransformerHParams(HParams):
     global_attention_every: PositiveInt = 3  # every so many layers see the whole text, from the
     # first one on; the others see what is near
     local_attention: PositiveInt = 128  # tokens that those see, half of them on either side
-    global_rope_theta: PositiveFloat = 160000.0  # base of rotary positions' wave lengths; over 1
-    local_rope_theta: PositiveFloat = 10000.0  # the same where attention is local
+    global_rope_theta: RotaryBase = 160000.0  # base of the wave lengths of rotary positions
+    local_rope_theta: RotaryBase = 10000.0  # the same where attention is local
 
 
 # The network that debug mode trains, whatever model_size and model_hparam_overrides say (official).

@@ -71,6 +71,7 @@ NumHeads = Annotated[int, Range(low=1, limit=10**4)]
 BeamSize = Annotated[int, Range(low=1, limit=1000)]
 Seconds = Annotated[int, Range(low=1, limit=10**6)]
 StandardDeviation = Annotated[float, Range(low=0, low_open=True, limit=1000)]
+RotaryBase = Annotated[float, Range(low=1, low_open=True, limit=1e10)]
 Epochs = Annotated[float, Range(low=0, low_open=True, limit=1e6)]
 ProbabilityBelowOne = Annotated[float, Range(0, 1, high_open=True)]
 DropoutRate = Annotated[float, Range(0, 0.99)]  # see electra_tf2.modeling.config
