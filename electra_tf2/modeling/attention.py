@@ -40,7 +40,7 @@ def attention_mask(
         allowed *= tf.linalg.band_part(ones, *band)
     if reach is not None:
         positions = tf.range(length)
-        distances = tf.abs(positions[:, tf.newaxis] - positions)
+        distances = tf.abs(tf.expand_dims(positions, 1) - positions)
         allowed *= tf.cast(distances <= reach, tf.float32)
     return (1.0 - allowed) * MASKED_SCORE
 
@@ -103,7 +103,7 @@ def rotated(x: tf.Tensor, theta: float) -> tf.Tensor:
     half = size // 2
     frequencies = theta ** -(np.arange(half, dtype=np.float64) / half)
     positions = tf.range(tf.shape(x)[-2], dtype=tf.float32)
-    angles = positions[:, tf.newaxis] * tf.constant(frequencies, tf.float32)
+    angles = tf.expand_dims(positions, 1) * tf.constant(frequencies, tf.float32)
     cos, sin = tf.cos(angles), tf.sin(angles)
     first, second = tf.split(tf.cast(x, tf.float32), 2, axis=-1)
     turned = tf.concat([first * cos - second * sin, second * cos + first * sin], axis=-1)
