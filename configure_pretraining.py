@@ -7,6 +7,7 @@ Some numbers may change over the run: [[step, value], …] is a ramp (docs/beyon
 
 from __future__ import annotations
 
+import dataclasses
 import posixpath
 from typing import Any, Literal
 
@@ -33,13 +34,14 @@ from electra_tf2.hparams.types import (
     Seconds,
     WordLimit,
 )
-from electra_tf2.modeling.config import TransformerConfig
+from electra_tf2.modeling.config import TransformerConfig, generator_config
 from electra_tf2.patterns import literal
 from electra_tf2.pretraining.guards import generator_size_warning
 from electra_tf2.pretraining.hparam_checks import (
     check_across_phases,
     check_branch,
     check_embedding_sharing,
+    check_generator_start,
     check_masking,
     check_objective,
     check_schedule,
@@ -136,9 +138,13 @@ class PretrainingConfig(HParams):
     untied_generator_embeddings: bool = False  # give the generator embeddings of its own
     embedding_sharing: Literal["shared", "gdes"] = "shared"  # gdes: the discriminator reads the
     # generator's embeddings but trains only what it adds to them (docs/beyond_electra.md)
+    generator_embedding_size: PositiveInt | None = None  # width of those; null: its hidden size
     untied_generator: bool = True  # false: one full-size network is generator and discriminator
     generator_layers: PositiveFloat = 1.0  # its layers, as a share of the discriminator's
     generator_hidden_size: PositiveFloat = 0.25  # its hidden size, also a share
+    init_generator: str | None = None  # a masked LM to take the generator's weights from
+    train_generator: bool = True  # false: it stays as it is (Fast-ELECTRA, docs/beyond_electra.md),
+    # with embeddings of its own
     disallow_correct: bool = False  # never sample the original token: 15 % are always fake
     temperature: PositiveFloat | Ramp = 1.0  # of the generator's samples; higher: more random
 
@@ -193,7 +199,8 @@ class PretrainingConfig(HParams):
         "eval_batch_size distribution worker_timeout xla compile_cache deterministic "
         "use_tpu num_tpu_cores tpu_job_name "
         "tpu_name tpu_zone gcp_project pretrain_tfrecords allow_other_data eval_tfrecords "
-        "vocab_file init_checkpoint branch_from model_dir results_txt results_pkl allow_unknown "
+        "vocab_file init_checkpoint init_generator branch_from model_dir results_txt "
+        "results_pkl allow_unknown "
         "do_lower_case strip_accents max_word_characters".split()  # the tokenizer tells
     )
 
@@ -217,6 +224,18 @@ class PretrainingConfig(HParams):
         """The resolved sizes of the discriminator (the one network of a masked LM)."""
         return resolved_network(self)
 
+    def generator_network(self) -> TransformerConfig:
+        """The resolved sizes of a generator of its own, with those of its embeddings."""
+        small = generator_config(
+            self.network(),
+            hidden_fraction=self.generator_hidden_size,
+            layers_fraction=self.generator_layers,
+        )
+        if not self.untied_generator_embeddings:
+            return small
+        width = self.generator_embedding_size or small.hidden_size
+        return dataclasses.replace(small, embedding_size=width)
+
     def prepare(self) -> None:
         """Sets default paths, so that another model_dir leaves results_txt, and the preset."""
         check_model_name(self.model_name, elsewhere="model_dir")
@@ -231,7 +250,7 @@ class PretrainingConfig(HParams):
             setattr(self, name, value)
 
     def resolve(self) -> None:
-        """Sets what follows from debug, model_size, electric_objective and optimizer."""
+        """Sets what follows from debug, model_size, the objective, the generator and optimizer."""
         if self.debug:
             self.train_batch_size = 8
             self.num_train_steps = 20
@@ -244,6 +263,8 @@ class PretrainingConfig(HParams):
             self.embedding_size = 128
         if self.electric_objective:
             self.two_tower_generator = True
+        if not self.train_generator and self.embedding_sharing == "shared":
+            self.untied_generator_embeddings = True
         if "adam_bias_correction" not in self._preset:
             self.adam_bias_correction = self.optimizer == "lamb"  # as in its publication
         self.vocab_size = self.model_hparam_overrides.get("vocab_size", self.vocab_size)
@@ -263,6 +284,7 @@ class PretrainingConfig(HParams):
         check_objective(self)
         check_masking(self)
         check_embedding_sharing(self)
+        check_generator_start(self)
         check_sizes(self)
         self._warn_of_small_settings()
         self._warn_of_steps()

@@ -32,15 +32,20 @@ class Flops:
         products: in matrix products, a multiplication and an addition each: m x k times k x n
             takes 2 m k n.
         elementwise: in everything else.
+        constant_products: products that no backward pass follows, as the weights stay.
+        constant_elementwise: everything else that none follows.
     """
 
     products: float = 0.0
     elementwise: float = 0.0
+    constant_products: float = 0.0
+    constant_elementwise: float = 0.0
 
     @property
     def forward(self) -> float:
         """Operations of the forward pass."""
-        return self.products + self.elementwise
+        trained = self.products + self.elementwise
+        return trained + self.constant_products + self.constant_elementwise
 
     @property
     def backward(self) -> float:
@@ -54,7 +59,7 @@ class Flops:
     @property
     def training_products(self) -> float:
         """Operations in matrix products of both passes."""
-        return 3 * self.products
+        return 3 * self.products + self.constant_products
 
     @property
     def training(self) -> float:
@@ -62,10 +67,15 @@ class Flops:
         return self.forward + self.backward
 
     def __add__(self, other: Flops) -> Flops:
-        return Flops(self.products + other.products, self.elementwise + other.elementwise)
+        pairs = zip(dataclasses.astuple(self), dataclasses.astuple(other), strict=True)
+        return Flops(*(one + another for one, another in pairs))
 
     def __mul__(self, times: float) -> Flops:
-        return Flops(self.products * times, self.elementwise * times)
+        return Flops(*(count * times for count in dataclasses.astuple(self)))
+
+    def without_backward(self) -> Flops:
+        """Returns the same operations in a network that is not trained."""
+        return Flops(0.0, 0.0, self.products, self.elementwise)
 
 
 def total(parts: Iterable[Flops]) -> Flops:
@@ -295,12 +305,15 @@ def _generator(config: PretrainingConfig, network: TransformerConfig, detection:
             layers_fraction=config.generator_layers,
         )
         if config.untied_generator_embeddings:
-            network = dataclasses.replace(network, embedding_size=network.hidden_size)
+            width = config.generator_embedding_size or network.hidden_size
+            network = dataclasses.replace(network, embedding_size=width)
     towers = 2 if config.two_tower_generator else 1
     # Two towers see no [MASK], so they are trained on every token.
     positions = length if config.two_tower_generator else config.max_predictions_per_seq
     parts = {name: flops * towers for name, flops in encoder_flops(network, length).items()}
     parts["head"] = masked_lm_head_flops(network, positions, towers * network.hidden_size)
+    if not config.train_generator:
+        return {name: flops.without_backward() for name, flops in parts.items()}
     return parts
 
 

@@ -26,7 +26,7 @@ _PURPOSES = {
 _HPARAMS = """
     task_names electra_objective electric_objective mask_prob masking gen_weight
     disc_weight uniform_generator two_tower_generator untied_generator
-    untied_generator_embeddings embedding_sharing
+    untied_generator_embeddings embedding_sharing train_generator
     generator_hidden_size generator_layers temperature max_seq_length segmentation
     train_batch_size num_train_steps num_train_epochs phases optimizer learning_rate
     num_warmup_steps warmup_proportion layerwise_lr_decay weight_decay_rate adam_beta_1

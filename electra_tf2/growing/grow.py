@@ -309,7 +309,8 @@ def _hparams(source: Source, network: TransformerConfig) -> dict[str, Any]:
             overrides = overrides | {"vocab_size": network.vocab_size}
         hparams["model_hparam_overrides"] = overrides
     hparams.pop("vocab_file", None)
-    hparams |= {name: None for name in ("branch_from", "copy_positions") if name in hparams}
+    ended = ("branch_from", "init_generator", "copy_positions")
+    hparams |= {name: None for name in ended if name in hparams}
     return {**hparams, "vocab_size": network.vocab_size, "init_checkpoint": pretrained.path}
 
 

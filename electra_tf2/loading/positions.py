@@ -51,6 +51,7 @@ class _Lengths(NamedTuple):
     max_seq_length: int | None = None
     phases: list[dict[str, Any]] | None = None
     init_checkpoint: str | None = None
+    init_generator: str | None = None
     branch_from: str | None = None
 
 
@@ -84,7 +85,7 @@ def trained_positions(source: Source) -> Trained:
         return Trained(min(max(stated, longest), rows), "its checkpoint says so")
     if not longest:
         return Trained(rows, "nothing beside it says otherwise", is_known=False)
-    start = hparams.init_checkpoint or hparams.branch_from
+    start = hparams.init_checkpoint or hparams.branch_from or hparams.init_generator
     if start and longest < rows:
         reason = f"it began as {start}, and how long the examples of that were is not known"
         return Trained(rows, reason, is_known=False)

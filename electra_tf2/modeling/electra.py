@@ -259,6 +259,7 @@ def build_pair(
     two_tower_generator: bool = False,
     untied_generator: bool = True,
     untied_generator_embeddings: bool = False,
+    generator_embedding_size: int | None = None,
     disentangled_embeddings: bool = False,
     generator_hidden_size: float = 0.25,
     generator_layers: float = 1.0,
@@ -277,8 +278,9 @@ def build_pair(
         uniform_generator: sample replacements uniformly; no generator variables.
         two_tower_generator: Electric's generator.
         untied_generator: False uses the discriminator's encoder as the generator too.
-        untied_generator_embeddings: give the generator its own embeddings, as wide as its hidden
-            size, instead of the discriminator's.
+        untied_generator_embeddings: give the generator its own embeddings instead of the
+            discriminator's.
+        generator_embedding_size: width of its own ones; None: its hidden size.
         disentangled_embeddings: give the embeddings to the generator, and to the discriminator the
             sum of these and of its own, which alone it trains (`DisentangledEmbeddings`). For a
             generator of its own with one tower.
@@ -315,7 +317,10 @@ def build_pair(
         generator = _with_head(Generator, encoder, dtype, "masked_lm")
     else:
         build = _two_tower_generator if two_tower_generator else _small_generator
-        generator = build(encoder, small(), untied_generator_embeddings, dtype)
+        tower = small()
+        width = generator_embedding_size or tower.hidden_size
+        own_width = width if untied_generator_embeddings else None
+        generator = build(encoder, tower, own_width, dtype)
     return Pair(generator, discriminator, encoder)
 
 
@@ -343,12 +348,12 @@ def _with_head(kind: type[_Headed], encoder: Encoder, dtype: str, name: str) -> 
 
 
 def _tower(
-    encoder: Encoder, config: TransformerConfig, untied_embeddings: bool, dtype: str, **kwargs
+    encoder: Encoder, config: TransformerConfig, own_width: int | None, dtype: str, **kwargs
 ) -> Encoder:
-    """Builds a generator encoder with its own embeddings or those of `encoder`."""
-    if untied_embeddings:
-        config = _with_embedding_size(config, config.hidden_size)
-    embeddings = None if untied_embeddings else encoder.embeddings
+    """Builds a generator encoder with embeddings of its own, of a width, or those of `encoder`."""
+    if own_width is not None:
+        config = _with_embedding_size(config, own_width)
+    embeddings = None if own_width is not None else encoder.embeddings
     tower = Encoder(
         config, embeddings=embeddings, recompute=encoder.recompute, dtype=dtype, **kwargs
     )
@@ -361,17 +366,17 @@ def _with_embedding_size(config: TransformerConfig, size: int) -> TransformerCon
 
 
 def _small_generator(
-    encoder: Encoder, config: TransformerConfig, untied_embeddings: bool, dtype: str
+    encoder: Encoder, config: TransformerConfig, own_width: int | None, dtype: str
 ) -> Generator:
-    tower = _tower(encoder, config, untied_embeddings, dtype, name="generator")
+    tower = _tower(encoder, config, own_width, dtype, name="generator")
     return _with_head(Generator, tower, dtype, "generator")
 
 
 def _two_tower_generator(
-    encoder: Encoder, config: TransformerConfig, untied_embeddings: bool, dtype: str
+    encoder: Encoder, config: TransformerConfig, own_width: int | None, dtype: str
 ) -> TwoTowerGenerator:
     left, right = (
-        _tower(encoder, config, untied_embeddings, dtype, name=name, direction=direction)
+        _tower(encoder, config, own_width, dtype, name=name, direction=direction)
         for name, direction in (
             ("generator_ltr", "left_to_right"),
             ("generator_rtl", "right_to_left"),
@@ -394,15 +399,21 @@ def count_parameters(*networks: keras.Model | None) -> int:
     return sum(math.prod(variable.shape) for variable in variables.values())
 
 
-def describe_parameters(pair: Pair) -> str:
-    """Returns the number of parameters of a pair, in all and by network, as a line of text."""
+def describe_parameters(pair: Pair, trains_generator: bool = True) -> str:
+    """Returns the number of parameters of a pair, in all and by network, as a line of text.
+
+    Args:
+        pair: the networks.
+        trains_generator: whether the generator's parameters are among those that are trained.
+    """
     generator, discriminator = (count_parameters(n) for n in (pair.generator, pair.discriminator))
     total = count_parameters(pair.generator, pair.discriminator)
     parts = [f"{generator:,} generator"] if generator else []
     parts += [f"{discriminator:,} discriminator"] if discriminator else []
     if shared := generator + discriminator - total:
         parts.append(f"{shared:,} of these in both")
-    return f"{total:,} parameters ({', '.join(parts)}); {describe_encoder(pair.encoder)}"
+    trained = "" if trains_generator else f", {total - generator:,} of them trained"
+    return f"{total:,} parameters{trained} ({', '.join(parts)}); {describe_encoder(pair.encoder)}"
 
 
 def describe_encoder(encoder: Encoder) -> str:

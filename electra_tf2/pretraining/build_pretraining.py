@@ -59,6 +59,7 @@ def build_pretraining(
         two_tower_generator=config.two_tower_generator,
         untied_generator=config.untied_generator,
         untied_generator_embeddings=config.untied_generator_embeddings,
+        generator_embedding_size=config.generator_embedding_size,
         disentangled_embeddings=config.embedding_sharing == "gdes",
         generator_hidden_size=config.generator_hidden_size,
         generator_layers=config.generator_layers,
@@ -101,6 +102,7 @@ def build_objective(
         disallow_correct=config.disallow_correct,
         all_candidates=config.two_tower_generator,
         electric=config.electric_objective,
+        train_generator=config.train_generator,
     )
     return ReplacedTokenDetection(pair.generator, pair.discriminator, masking, options)
 

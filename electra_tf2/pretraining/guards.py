@@ -24,6 +24,13 @@ FIRST_STEPS = 5000
 SPAN = 500
 
 
+# By whether the generator is trained.
+_SMALLER = {
+    True: "Lower generator_hidden_size or generator_layers",
+    False: "Raise temperature, or name a smaller masked LM as init_generator",
+}
+
+
 def generator_size_warning(config: PretrainingConfig, network: TransformerConfig) -> str | None:
     """Warns of a generator that is half as large as the discriminator, or larger.
 
@@ -58,7 +65,7 @@ def generator_size_warning(config: PretrainingConfig, network: TransformerConfig
     return (
         f"the generator is large: hidden size {width} of {network.hidden_size}, {depth} of "
         f"{network.num_hidden_layers} layers, {share:.0%} of the discriminator. Its samples become "
-        f"too good to tell from the text; {best}. Lower generator_hidden_size or generator_layers."
+        f"too good to tell from the text; {best}. {_SMALLER[config.train_generator]}."
     )
 
 
@@ -85,6 +92,8 @@ def likeliest_cause(
     if not config.untied_generator:
         return "the generator is too large: start a new run with untied_generator true"
     if generator_size_warning(config, network):
+        if not config.train_generator:
+            return f"the generator is too good. {_SMALLER[False]}, in a new run"
         return "the generator is too large: start a new run with generator_hidden_size 0.25"
     if is_adam and config.learning_rate > HIGHEST_RATE and network.hidden_size > NARROW:
         return f"the rate is too high: start a new run with learning_rate {HIGHEST_RATE:g} or less"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import posixpath
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from electra_tf2.data.segments import MIN_SEQ_LENGTH
@@ -51,12 +52,13 @@ def check_across_phases(config: PretrainingConfig) -> None:
 
 def check_branch(config: PretrainingConfig, path: str) -> None:
     """Refuses a branch from nothing, from two starts, or from the model itself."""
-    if config.init_checkpoint:
+    others = [name for name in ("init_checkpoint", "init_generator") if getattr(config, name)]
+    if others:
         raise contradiction(
             "A run starts from one checkpoint.",
-            _values(config, "branch_from", "init_checkpoint"),
-            "Leave init_checkpoint out to go on from a step of another run, or branch_from to "
-            "begin at step 0 with its weights.",
+            _values(config, "branch_from", *others),
+            f"Leave {' and '.join(others)} out to go on from a step of another run, or branch_from "
+            "to begin at step 0 with its weights.",
         )
     if not path:
         raise contradiction(
@@ -163,24 +165,93 @@ def check_embedding_sharing(config: PretrainingConfig) -> None:
     """Refuses to disentangle embeddings that no two networks would share."""
     if config.embedding_sharing == "shared":
         return
+    # LAMB's step is as small as the norm, which is 0 at first.
+    needed = {"untied_generator_embeddings": False, "optimizer": "adamw"}
+    if wrong := _unlike_a_pair(config, needed):
+        raise contradiction(
+            "gdes needs a discriminator, a generator of one tower that would share its "
+            "embeddings, and adamw: lamb hardly moves a table that begins at 0.",
+            {**_values(config, "embedding_sharing"), **wrong},
+            "Leave embedding_sharing out, or these at their defaults.",
+        )
+
+
+def _unlike_a_pair(config: PretrainingConfig, needed: Mapping[str, Any]) -> dict[str, Any]:
+    """The hparams that keep a run from having a discriminator and a generator of one tower.
+
+    Args:
+        config: the hparams.
+        needed: further hparams and their values.
+    """
     needed = {
         "untied_generator": True,
-        "untied_generator_embeddings": False,
         "uniform_generator": False,
         "two_tower_generator": False,
-        "optimizer": "adamw",  # LAMB's step is as small as the norm, which is 0 at first
+        **needed,
     }
     wrong = {n: getattr(config, n) for n, v in needed.items() if getattr(config, n) != v}
     if config.electric_objective:
         wrong["electric_objective"] = True
     elif not config.electra_objective:
         wrong["electra_objective"] = False
-    if wrong:
+    return wrong
+
+
+def check_generator_start(config: PretrainingConfig) -> None:
+    """Refuses weights for a generator that there is not, and one that can't stay as it is."""
+    if config.generator_embedding_size is not None and not config.untied_generator_embeddings:
         raise contradiction(
-            "gdes needs a discriminator, a generator of one tower that would share its "
-            "embeddings, and adamw: lamb hardly moves a table that begins at 0.",
-            {**_values(config, "embedding_sharing"), **wrong},
-            "Leave embedding_sharing out, or these at their defaults.",
+            "Only embeddings of the generator's own have a width of their own.",
+            _values(config, "generator_embedding_size", "untied_generator_embeddings"),
+            "Leave generator_embedding_size out, or set untied_generator_embeddings to true.",
+        )
+    if not config.init_generator and config.train_generator:
+        return
+    if wrong := _unlike_a_pair(config, {}):
+        raise contradiction(
+            "init_generator and train_generator are about a generator of one tower beside a "
+            "discriminator.",
+            {**_values(config, "init_generator", "train_generator"), **wrong},
+            "Leave init_generator and train_generator out, or the others at their defaults. (A "
+            "masked LM alone starts from init_checkpoint.)",
+        )
+    own = config.untied_generator_embeddings or config.embedding_sharing == "gdes"
+    if config.init_generator and config.init_checkpoint and not own:
+        raise contradiction(
+            "Both models would give the embeddings that the two networks share.",
+            _values(config, "init_checkpoint", "init_generator", "untied_generator_embeddings"),
+            "Leave one of the two models out, or set untied_generator_embeddings to true.",
+        )
+    if not config.train_generator:
+        _check_constant_generator(config, own)
+
+
+def _check_constant_generator(config: PretrainingConfig, has_embeddings: bool) -> None:
+    if not has_embeddings:
+        raise contradiction(
+            "A generator that stays as it is can't share embeddings with a discriminator that "
+            "trains them.",
+            _values(config, "train_generator", "untied_generator_embeddings"),
+            "Leave untied_generator_embeddings out, or set train_generator to true.",
+        )
+    starts = ("init_generator", "init_checkpoint", "branch_from")
+    if config.do_train and not any(getattr(config, name) for name in starts):
+        raise contradiction(
+            "A generator that is not trained needs weights that are.",
+            _values(config, "train_generator", "init_generator"),
+            "Set init_generator to the folder of a masked LM, or train_generator to true.",
+        )
+    if config.gen_weight != type(config).gen_weight:
+        raise contradiction(
+            "The loss of a generator that is not trained has no weight.",
+            _values(config, "train_generator", "gen_weight"),
+            "Leave gen_weight out, or set train_generator to true.",
+        )
+    if not last(config.disc_weight):
+        raise contradiction(
+            "No loss has a weight: nothing would be learned.",
+            _values(config, "train_generator", "disc_weight"),
+            "Give disc_weight a weight over 0, or set train_generator to true.",
         )
 
 
@@ -245,13 +316,17 @@ def _check_generator(config: PretrainingConfig, network: TransformerConfig) -> N
     hidden_size = int(round(network.hidden_size * config.generator_hidden_size))
     layers = int(round(network.num_hidden_layers * config.generator_layers))
     heads = default_attention_heads(hidden_size)
-    for name, size in (("hidden_size", hidden_size), ("num_hidden_layers", layers)):
+    for name, size in (
+        ("hidden_size", hidden_size),
+        ("num_hidden_layers", layers),
+        ("embedding_size", config.generator_embedding_size or 1),
+    ):
         share = f"generator_{name.removeprefix('num_hidden_')}"
         if size > LARGEST_SIZES[name]:
             raise contradiction(
                 "The generator is too large.",
                 {share: getattr(config, share), name: size},
-                f"Choose a share that gives at most {LARGEST_SIZES[name]}.",
+                f"Choose one that gives at most {LARGEST_SIZES[name]}.",
             )
     is_odd = network.is_modern and hidden_size // heads % 2 == 1
     if layers < 1 or hidden_size < 1 or hidden_size % heads or is_odd:

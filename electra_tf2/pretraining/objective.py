@@ -65,6 +65,10 @@ class PretrainingObjective:
         """Returns name -> trainable variable; see `protocol.named_variables`."""
         return named_variables(self._models)
 
+    def named_constants(self) -> dict[str, keras.Variable]:
+        """Returns name -> variable of what a checkpoint holds beside the trained variables."""
+        return {}
+
     def with_values(self, values: Mapping[str, Any]) -> Self:
         """Returns the same objective with the values that ramps have at a step.
 

@@ -159,7 +159,8 @@ def open_run(config: PretrainingConfig, devices: Devices) -> Run:
     keras.utils.set_random_seed(config.seed)
     with strategy.scope():
         pretraining = build_pretraining(first, network, data.vocabulary, precision=compute_type)
-    say(f"Model: {describe_parameters(pretraining.pair)}; computing in {compute_type}")
+    parameters = describe_parameters(pretraining.pair, config.train_generator)
+    say(f"Model: {parameters}; computing in {compute_type}")
     return Run(config, devices, network, data, pretraining)
 
 

@@ -103,7 +103,10 @@ class PhaseTrainers:
         self._devices, self._pair, self._data = devices, pretraining.pair, run.data
         self._network = run.network
         self._optimizer = make_optimizer(
-            config, devices.strategy, pretraining.objective.named_variables()
+            config,
+            devices.strategy,
+            pretraining.objective.named_variables(),
+            constants=pretraining.objective.named_constants(),
         )
         self._store = CheckpointStore(config.model_dir, config.keep_checkpoint_max)
         # A model that is only evaluated may lie where nothing can be written.

@@ -50,6 +50,9 @@ class Options:
         electric: Electric's noise-contrastive objective: the labels are the masked positions
             themselves, and the generator's log-probability of the token (at temperature 1) and the
             log-odds of masking are added to the discriminator's logit. Needs `all_candidates`.
+        train_generator: False: the generator's variables stay as they are, those that it shares
+            with the discriminator too; it runs forward only, without dropout, and its loss is
+            reported but doesn't count (Fast-ELECTRA, arXiv:2310.07347).
 
     Raises:
         ValueError: `electric` without `all_candidates`, a negative weight, or a temperature that is
@@ -62,6 +65,7 @@ class Options:
     disallow_correct: bool = False
     all_candidates: bool = False
     electric: bool = False
+    train_generator: bool = True
 
     def __post_init__(self):
         if self.electric and not self.all_candidates:
@@ -160,7 +164,7 @@ class ReplacedTokenDetection(PretrainingObjective):
                 f"Received: Masking(unit={masking.unit!r})"
             )
         self.loss_weights = {
-            "generator_loss": self.options.gen_weight,
+            "generator_loss": self.options.gen_weight if self.options.train_generator else 0.0,
             "discriminator_loss": self.options.disc_weight,
         }
 
@@ -171,10 +175,21 @@ class ReplacedTokenDetection(PretrainingObjective):
 
     def named_variables(self) -> dict[str, keras.Variable]:
         """Returns name -> trainable variable, without those that no loss depends on."""
-        kept = {id(v) for v in self.generator.model.trainable_variables}
-        unused = {id(v) for v in self.discriminator.unused} - kept
+        kept = self._generator_ids()
+        unused = {id(v) for v in self.discriminator.unused}
+        left_out = unused - kept if self.options.train_generator else unused | kept
         named = super().named_variables()
-        return {name: v for name, v in named.items() if id(v) not in unused}
+        return {name: v for name, v in named.items() if id(v) not in left_out}
+
+    def named_constants(self) -> dict[str, keras.Variable]:
+        """Returns name -> variable of a generator that is not trained; {} of one that is."""
+        if self.options.train_generator:
+            return {}
+        kept, named = self._generator_ids(), super().named_variables()
+        return {name: v for name, v in named.items() if id(v) in kept}
+
+    def _generator_ids(self) -> set[int]:
+        return {id(v) for v in self.generator.model.trainable_variables}
 
     @property
     def trainable_variables(self) -> list[keras.Variable]:
@@ -323,6 +338,11 @@ class ReplacedTokenDetection(PretrainingObjective):
 
     def _generator_logits(self, prepared, training, seed):
         """Logits at the masked positions, and everywhere where the objective needs those."""
+        if not self.options.train_generator:
+            return tf.nest.map_structure(tf.stop_gradient, self._logits(prepared, False, None))
+        return self._logits(prepared, training, seed)
+
+    def _logits(self, prepared, training, seed):
         inputs, masked = prepared
         if self.options.all_candidates:
             everywhere = self.generator.logits(inputs, None, training=training, seed=seed)

@@ -13,7 +13,7 @@ from electra_tf2.errors import UserError, first_of
 from electra_tf2.files import exists
 from electra_tf2.formats.match import Shape, match_arrays
 from electra_tf2.formats.official import is_tf1_checkpoint, load_variables, read_tf1_checkpoint
-from electra_tf2.loading.disentangled import shared_shapes, unfolded
+from electra_tf2.loading.disentangled import folded, shared_shapes, unfolded
 from electra_tf2.loading.folder import WEIGHTS_ONLY, StoredConfig, config_of_state, read_config
 from electra_tf2.loading.positions import TRAINED_POSITIONS, MorePositions, grown_positions
 from electra_tf2.loading.pretrained import (
@@ -23,7 +23,7 @@ from electra_tf2.loading.pretrained import (
     no_model_advice,
     open_pretrained,
 )
-from electra_tf2.modeling.config import TransformerConfig, generator_config
+from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.modeling.embeddings import DELTA
 from electra_tf2.text.normalization import Casing
 from electra_tf2.text.vocabulary import load_vocabulary, vocabulary_difference
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], None]
 Check = Callable[[Pretrained], None]
+Arrays = Mapping[str, np.ndarray]
+_NONE: Arrays = {}
 
 
 def saved_step(model_dir: str) -> int | None:
@@ -200,25 +202,34 @@ def _remedied() -> Iterator[None]:
         raise error.with_(remedy=remedy) from error
 
 
-def initialize(trainer: Trainer, init_checkpoint: str, say: Say, check: Check) -> None:
+def initialize(
+    trainer: Trainer, init_checkpoint: str | None, say: Say, check: Check, generator: Arrays = _NONE
+) -> None:
     """Takes over weights for a new run: step 0, fresh optimizer.
 
     Args:
         trainer: takes the weights.
         init_checkpoint: an official checkpoint (prefix or folder), a model folder of this
             program, one checkpoint folder in it, or a Hugging Face model with all the networks
-            (see `open_pretrained`).
+            (see `open_pretrained`); None: the random weights, but for the generator's.
         say: prints a line.
         check: raises a UserError for weights that are not what the run needs though they fit.
+        generator: variables that come from another model, see `load_generator`.
 
     Raises:
         UserError: nothing readable is there, or it belongs to another network.
     """
-    trainer.run.optimizer.variables.assign(load_weights(trainer, init_checkpoint, say, check))
+    variables = trainer.run.optimizer.variables
+    if init_checkpoint:
+        weights = load_weights(trainer, init_checkpoint, say, check, generator)
+    else:
+        weights = {**variables.to_numpy(), **generator}
+        _check_arrays("hparam init_generator", weights, trainer)
+    variables.assign(weights)
 
 
 def copy_positions(trainer: Trainer, trained: int, say: Say) -> None:
-    """Repeats the first rows of all position tables over their other rows.
+    """Repeats the first rows of all position tables that are trained over their other rows.
 
     A second time it changes nothing, so a run may be resumed before its first step.
 
@@ -229,21 +240,27 @@ def copy_positions(trainer: Trainer, trained: int, say: Say) -> None:
     """
     variables = trainer.run.optimizer.variables
     weights = variables.to_numpy()
+    constants = trainer.run.optimizer.constants
+    if constants:  # a sum's rows, not those of what is added to a table that stays
+        weights = folded(weights)
     table = "embeddings/position_embeddings"
     tables = [name for name in weights if name.endswith((table, table + DELTA))]
-    for name in tables:
+    for name in [name for name in tables if name not in constants]:
         rows = len(weights[name])
         weights[name] = grown_positions(weights[name], MorePositions(rows, trained, "copy"))
-    variables.assign(weights)
+    variables.assign(unfolded(weights, _shapes(trainer)) if constants else weights)
     say(f"The first {trained} position embeddings are copied over the others.")
 
 
-def load_weights(trainer: Trainer, path: str, say: Say, check: Check) -> dict[str, np.ndarray]:
+def load_weights(
+    trainer: Trainer, path: str, say: Say, check: Check, generator: Arrays = _NONE
+) -> dict[str, np.ndarray]:
     """Reads the weights of the trainer's networks; arguments as `initialize`."""
     shapes = _shapes(trainer)
     if is_tf1_checkpoint(path):
-        weights, _, _ = _read_official(shared_shapes(shapes), path, say)
-        return unfolded(weights, shapes)
+        others = {name: shape for name, shape in shapes.items() if name not in generator}
+        weights, _, _ = _read_official(shared_shapes(others), path, say)
+        return unfolded({**weights, **generator}, shapes)
     if not has_checkpoint(path):
         raise UserError(
             "There is no checkpoint to start from.",
@@ -253,7 +270,11 @@ def load_weights(trainer: Trainer, path: str, say: Say, check: Check) -> dict[st
             + no_model_advice(path),
         )
     pretrained = open_pretrained(path)
-    weights = _of_huggingface(pretrained, unfolded(pretrained.arrays, shapes), shapes, say)
+    arrays = pretrained.arrays
+    if generator:
+        own = {name: array for name, array in arrays.items() if not name.startswith("generator")}
+        arrays = {**own, **generator}
+    weights = _of_huggingface(pretrained, unfolded(arrays, shapes), shapes, say)
     _check_arrays(pretrained.path, weights, trainer)
     check(pretrained)
     say(f"Starting from the weights in {pretrained.path}")
@@ -340,15 +361,35 @@ def check_start(pretrained: Pretrained, config: PretrainingConfig, casing: Casin
     names = [name for name in _UNSEEN if pretrained.network or name != "hidden_act"]
     names += _UNSEEN_WINDOWS if network.is_modern else ()
     different = _network_differences("", names, pretrained.encoder_config(), network)
-    if _has_small_generator(config):
-        small = generator_config(
-            network,
-            hidden_fraction=config.generator_hidden_size,
-            layers_fraction=config.generator_layers,
-        )
+    if _has_small_generator(config) and not config.init_generator:
+        small = config.generator_network()
         different += _network_differences("the generator's ", _UNSEEN, pretrained.generator, small)
+    different += text_differences(pretrained, config, casing)
+    if different:
+        raise UserError(
+            "The weights to start from belong to another model than this run trains.",
+            where=f"hparam init_checkpoint, {pretrained.path}",
+            received="; ".join(different),
+            remedy="Use the hparams, the vocabulary and data of the kind that the weights were "
+            "trained with.",
+        )
+
+
+def text_differences(
+    pretrained: Pretrained, config: PretrainingConfig, casing: Casing
+) -> list[str]:
+    """Returns how the casing and the vocabulary of a model differ from a run's, in words.
+
+    Args:
+        pretrained: the model; what nothing beside it says is not compared.
+        config: gives the run's vocabulary.
+        casing: of the run's data.
+
+    Raises:
+        UserError: the vocabulary beside the model is not the one that it was saved with.
+    """
     there = pretrained.casing or casing
-    different += [
+    different = [
         f"{name}: {theirs} there, {ours} here"
         for name, theirs, ours in (
             ("do_lower_case", there.lower_case, casing.lower_case),
@@ -361,14 +402,7 @@ def check_start(pretrained: Pretrained, config: PretrainingConfig, casing: Casin
         check_own_vocabulary(pretrained, theirs, pretrained.vocab_file)
         if difference := vocabulary_difference(theirs, ours):
             different.append(f"the vocabulary: {pretrained.vocab_file}, {difference}")
-    if different:
-        raise UserError(
-            "The weights to start from belong to another model than this run trains.",
-            where=f"hparam init_checkpoint, {pretrained.path}",
-            received="; ".join(different),
-            remedy="Use the hparams, the vocabulary and data of the kind that the weights were "
-            "trained with.",
-        )
+    return different
 
 
 def _has_small_generator(config: PretrainingConfig) -> bool:

@@ -27,6 +27,7 @@ from electra_tf2.loading.folder import (
 from electra_tf2.outputs import folder_lock
 from electra_tf2.pretraining.data_report import report_data
 from electra_tf2.pretraining.guards import discriminator_guard
+from electra_tf2.pretraining.init_generator import load_generator
 from electra_tf2.pretraining.open_run import Run, are_results_optional, open_run
 from electra_tf2.pretraining.phase_trainers import PhaseTrainers
 from electra_tf2.pretraining.phases import examples_at, phases_of
@@ -89,9 +90,11 @@ def _take_weights(run: Run, trainer: Trainer) -> None:
         )
     if config.branch_from:
         branch(trainer, config.branch_from, say)
-    elif config.init_checkpoint:
+    elif config.init_checkpoint or config.init_generator:
         check = functools.partial(check_start, config=config, casing=run.data.casing)
-        initialize(trainer, config.init_checkpoint, say, check)
+        names = trainer.run.optimizer.variables.names
+        generator = load_generator(config, run.data.casing, names, say)
+        initialize(trainer, config.init_checkpoint, say, check, generator)
 
 
 def train(run: Run, trainers: PhaseTrainers) -> None:

@@ -99,7 +99,7 @@ def judge(
         p_shown=likelihood(shown),
         p_original=likelihood(original),
         p_replaced=replaced,
-        parameters=describe_parameters(pair),
+        parameters=describe_parameters(pair, config.train_generator),
     )
 
 
@@ -122,7 +122,7 @@ def _load(objective: PretrainingObjective, model_dir: str) -> None:
     newest = store.latest()
     assert newest is not None  # the caller has its step
     weights = store.load(newest, with_optimizer=False).weights
-    variables = objective.named_variables()
+    variables = {**objective.named_variables(), **objective.named_constants()}
     wrong = [n for n, v in variables.items() if n not in weights or weights[n].shape != v.shape]
     if wrong:
         raise UserError(

@@ -12,7 +12,7 @@ from electra_tf2.console import duration
 from electra_tf2.data.shards import read_metadata
 from electra_tf2.errors import UserError
 from electra_tf2.hparams.ramps import shown
-from electra_tf2.modeling.config import TransformerConfig, generator_config
+from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.plots import Curve
 from electra_tf2.pretraining.phases import PFS_DAYS, phases_of
 from electra_tf2.report.curves import Plot, draw
@@ -122,7 +122,7 @@ def training_section(folder: PretrainedFolder, judged: Judged | None) -> Section
             "Masked",
             f"{shown(first.mask_prob, '.0%')} of the tokens{units[config.masking]}",
         ),
-        ("Started from", config.branch_from or config.init_checkpoint or "random weights"),
+        ("Started from", _start(config)),
         ("Seed", str(config.seed)),
         ("Computed in", f"{config.precision}{device}"),
         ("Libraries", _libraries(folder.state.get("libraries"))),
@@ -168,6 +168,11 @@ def _objective(config: PretrainingConfig) -> str:
     )
 
 
+def _start(config: PretrainingConfig) -> str:
+    start = config.branch_from or config.init_checkpoint or "random weights"
+    return start + (f"; generator: {config.init_generator}" if config.init_generator else "")
+
+
 def _networks(config: PretrainingConfig, network: TransformerConfig) -> list[tuple[str, str]]:
     detection = config.electra_objective or config.electric_objective
     if not detection:
@@ -177,13 +182,10 @@ def _networks(config: PretrainingConfig, network: TransformerConfig) -> list[tup
     elif not config.untied_generator:
         generator = "the discriminator with another head"
     else:
-        shape = generator_config(
-            network,
-            hidden_fraction=config.generator_hidden_size,
-            layers_fraction=config.generator_layers,
-        )
+        shape = config.generator_network()
         generator = _shape(shape) + (", two towers" if config.two_tower_generator else "")
         generator += ", which the discriminator adds to" * (config.embedding_sharing == "gdes")
+        generator += "; not trained" * (not config.train_generator)
     return [("Discriminator", _shape(network)), ("Generator", generator)]
 
 

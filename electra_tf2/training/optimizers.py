@@ -75,10 +75,12 @@ class ReplicaOptimizer:
         settings: constants.
         learning_rate_factors: name -> factor of the learning rate; 1 for names not in it.
         loss_scale: of a run in float16; its state is saved with the slots.
+        constants: name -> variable that stays as it is, and that checkpoints hold all the same.
 
     Attributes:
         settings_type: the settings of the class, with its defaults.
-        variables: the variables.
+        constants: the names of what is not trained.
+        variables: all variables that a checkpoint holds, those that are not trained among them.
         slots: what a checkpoint keeps besides: the moments, named `<variable>/adam_m` and
             `<variable>/adam_v`; with bias correction `updates`, int64, the number of updates so
             far, without skipped steps; and the loss scale's state.
@@ -94,13 +96,16 @@ class ReplicaOptimizer:
         settings: OptimizerSettings,
         learning_rate_factors: Mapping[str, float] | None = None,
         loss_scale: LossScale | None = None,
+        constants: Mapping[str, keras.Variable] | None = None,
     ):
         self.settings = settings
         self.loss_scale = loss_scale
         factors = learning_rate_factors or {}
         self._factors = [factors.get(name, 1.0) for name in variables]
         self._excluded = [bool(NOT_DECAYED.search(name)) for name in variables]
-        self.variables = ReplicaVariables(strategy, variables)
+        self._trained = ReplicaVariables(strategy, variables)
+        self.constants = frozenset(constants or {})
+        self.variables = ReplicaVariables(strategy, {**variables, **(constants or {})})
         moments, count = {}, {}
         with strategy.scope():
             for slot in SLOTS:
@@ -151,7 +156,7 @@ class ReplicaOptimizer:
             learning_rate: float32 scalar.
             active: bool scalar; False leaves everything as it is.
         """
-        variables = self.variables.local(replica_id)
+        variables = self._trained.local(replica_id)
         moments = self._moments.local(replica_id)
         n = len(variables)
         clip = self.settings.max_grad_norm / tf.maximum(norm, self.settings.max_grad_norm)
@@ -265,6 +270,7 @@ def make_optimizer(
     strategy: tf.distribute.Strategy,
     variables: Mapping[str, keras.Variable],
     learning_rate_factors: Mapping[str, float] | None = None,
+    constants: Mapping[str, keras.Variable] | None = None,
 ) -> ReplicaOptimizer:
     """Builds the optimizer by the hparams, with a loss scale if `precision` is "float16".
 
@@ -274,6 +280,7 @@ def make_optimizer(
         strategy: the strategy under whose scope the slots are made.
         variables: name -> trainable variable.
         learning_rate_factors: name -> factor of the learning rate; 1 for names not in it.
+        constants: name -> variable that stays as it is, see `ReplicaOptimizer`.
 
     Returns:
         The optimizer, its slots at 0.
@@ -285,4 +292,5 @@ def make_optimizer(
         optimizer.settings_type.from_hparams(config),
         learning_rate_factors,
         LossScale(strategy) if config.precision == "float16" else None,
+        constants,
     )

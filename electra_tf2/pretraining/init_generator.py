@@ -1,0 +1,156 @@
+"""A generator that begins as an existing masked LM: the hparam `init_generator`.
+
+Source: Fast-ELECTRA (Dong et al. 2023, arXiv:2310.07347), whose generator then is not trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from electra_tf2.errors import UserError, first_of
+from electra_tf2.loading.masked_lm import EMBEDDINGS, HEAD, TOWER, masked_lm_of
+from electra_tf2.loading.pretrained import (
+    STRUCTURE,
+    Pretrained,
+    has_checkpoint,
+    no_model_advice,
+    open_pretrained,
+)
+from electra_tf2.modeling.config import TransformerConfig, default_attention_heads
+from electra_tf2.pretraining.restore import text_differences
+from electra_tf2.text.normalization import Casing
+
+if TYPE_CHECKING:
+    from configure_pretraining import PretrainingConfig
+
+
+_OVERRIDE = "model_hparam_overrides."
+
+
+def load_generator(
+    config: PretrainingConfig, casing: Casing, names: Collection[str], say: Callable[[str], None]
+) -> dict[str, np.ndarray]:
+    """Reads the generator's weights from the model that the hparam `init_generator` names.
+
+    Args:
+        config: gives the path, the generator's sizes and the vocabulary.
+        casing: of the run's data.
+        names: of the run's variables. Where the two networks share their embeddings, those are the
+            generator's too.
+        say: prints a line.
+
+    Returns:
+        Name -> array of the run's variables that the model gives; {} without the hparam.
+
+    Raises:
+        UserError: there is no model, it can't be read, holds no masked LM, or its sizes, casing or
+            vocabulary are not the run's.
+    """
+    path = config.init_generator
+    if not path:
+        return {}
+    if not has_checkpoint(path):
+        raise UserError(
+            "There is no masked LM to take the generator from.",
+            where="hparam init_generator",
+            received=path,
+            remedy=no_model_advice(path),
+        )
+    pretrained = open_pretrained(path)
+    found = masked_lm_of(pretrained)
+    if different := text_differences(pretrained, config, casing):
+        raise UserError(
+            "The masked LM reads other text than this run trains on.",
+            where=f"hparam init_generator, {pretrained.path}",
+            received="; ".join(different),
+            remedy="Choose a masked LM with this vocabulary and casing, or build the data with "
+            "those of the masked LM and set vocab_file to its vocabulary.",
+        )
+    _check_sizes(pretrained, found.network, config)
+    own = shared = TOWER + EMBEDDINGS
+    if not any(name.startswith(own) for name in names):
+        shared = "electra/" + EMBEDDINGS
+    arrays = {name.replace(own, shared, 1): array for name, array in found.arrays.items()}
+    missing = [n for n in names if n.startswith((TOWER, HEAD, shared)) and n not in arrays]
+    if missing:
+        raise UserError(
+            "The masked LM lacks parts of the generator.",
+            where=f"hparam init_generator, {pretrained.path}",
+            received=f"no {first_of(missing, separator=', ')}",
+            remedy="Check that all of the model's files are there.",
+        )
+    say(f"The generator begins as the masked LM in {pretrained.path}")
+    return arrays
+
+
+def _check_sizes(
+    pretrained: Pretrained, there: TransformerConfig, config: PretrainingConfig
+) -> None:
+    """Refuses a masked LM of other sizes; names the hparams that would give the generator these.
+
+    Args:
+        pretrained: the model.
+        there: sizes of its masked LM.
+        config: gives the generator's.
+    """
+    here = config.generator_network()
+    names = ["encoder", *STRUCTURE]
+    if pretrained.network is not None:  # where nothing is stored, the activation is unknown
+        names.append("hidden_act")
+    different = [n for n in dict.fromkeys(names) if getattr(there, n) != getattr(here, n)]
+    if not different:
+        return
+    hidden = there.hidden_size
+    usual = {
+        "intermediate_size": 4 * hidden,
+        "num_attention_heads": default_attention_heads(hidden),
+    }
+    unusual = [f"{name} {size}" for name, size in usual.items() if getattr(there, name) != size]
+    if unusual:
+        remedy = (
+            "Choose another masked LM: a generator of this width has "
+            + " and ".join(unusual)
+            + ", whatever the hparams."
+        )
+    else:
+        remedy = f"Set {', '.join(_settings(there, config))}."
+    raise UserError(
+        "The masked LM has other sizes than the generator of this run.",
+        where=f"hparam init_generator, {pretrained.path}",
+        received="; ".join(
+            f"{name}: {getattr(there, name)} there, {getattr(here, name)} here"
+            for name in different
+        ),
+        remedy=remedy,
+    )
+
+
+def _settings(there: TransformerConfig, config: PretrainingConfig) -> list[str]:
+    """The hparams, with their values, that give a generator the sizes of a masked LM."""
+    network, hidden, width = config.network(), there.hidden_size, there.embedding_size
+    found = []
+    if hidden != config.generator_network().hidden_size:
+        found.append(f"generator_hidden_size to {_share(hidden, network.hidden_size)}")
+    if there.num_hidden_layers != config.generator_network().num_hidden_layers:
+        share = _share(there.num_hidden_layers, network.num_hidden_layers)
+        found.append(f"generator_layers to {share}")
+    if config.untied_generator_embeddings:
+        if width != (config.generator_embedding_size or hidden):
+            found.append(f"generator_embedding_size to {width}")
+    elif width != network.embedding_size:
+        found.append(f"embedding_size to {width}")
+    of_both = {"encoder": "", "vocab_size": "", "max_position_embeddings": _OVERRIDE}
+    of_both |= {"type_vocab_size": _OVERRIDE, "hidden_act": _OVERRIDE}
+    for name, prefix in of_both.items():
+        if getattr(there, name) != getattr(network, name):
+            found.append(f"{prefix}{name} to {getattr(there, name)}")
+    return found
+
+
+def _share(size: int, of: int) -> str:
+    """The shortest decimal fraction that makes one size of another."""
+    texts = (f"{size / of:.{digits}g}" for digits in range(1, 17))
+    return next(text for text in texts if int(round(of * float(text))) == size)
