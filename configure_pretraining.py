@@ -136,9 +136,9 @@ class PretrainingConfig(HParams):
     uniform_generator: bool = False  # replace by tokens drawn uniformly: no generator network
     two_tower_generator: bool = False  # a left-to-right and a right-to-left transformer
     untied_generator_embeddings: bool = False  # give the generator embeddings of its own
+    generator_embedding_size: PositiveInt | None = None  # width of those; null: its hidden size
     embedding_sharing: Literal["shared", "gdes"] = "shared"  # gdes: the discriminator reads the
     # generator's embeddings but trains only what it adds to them (docs/beyond_electra.md)
-    generator_embedding_size: PositiveInt | None = None  # width of those; null: its hidden size
     untied_generator: bool = True  # false: one full-size network is generator and discriminator
     generator_layers: PositiveFloat = 1.0  # its layers, as a share of the discriminator's
     generator_hidden_size: PositiveFloat = 0.25  # its hidden size, also a share

@@ -97,6 +97,9 @@ OURS = {
     "mask_with_replacement": False,
     "masking": "token",
     "embedding_sharing": "shared",
+    "generator_embedding_size": None,
+    "init_generator": None,
+    "train_generator": True,
     "segmentation": "static",
     "shuffle_buffer_size": 10000,
     "phases": None,
@@ -271,6 +274,50 @@ REFUSED = {
         {"embedding_sharing": "gdes", "untied_generator_embeddings": True},
         "untied_generator_embeddings = True",
     ),
+    "a width of shared embeddings": (
+        {"generator_embedding_size": 64},
+        "untied_generator_embeddings to true",
+    ),
+    "a generator for a masked LM": (
+        {"init_generator": "x", "electra_objective": False},
+        "electra_objective = False",
+    ),
+    "a constant generator, Electric": (
+        {"train_generator": False, "electric_objective": True},
+        "two_tower_generator = True, electric_objective = True",
+    ),
+    "a constant generator, uniform": (
+        {"train_generator": False, "uniform_generator": True},
+        "uniform_generator = True",
+    ),
+    "a constant generator, one network": (
+        {"init_generator": "x", "untied_generator": False},
+        "untied_generator = False",
+    ),
+    "a constant generator, random": (
+        {"train_generator": False},
+        "Set init_generator to the folder of a masked LM",
+    ),
+    "a constant generator, shared embeddings": (
+        {"train_generator": False, "init_generator": "x", "untied_generator_embeddings": False},
+        "Leave untied_generator_embeddings out",
+    ),
+    "a constant generator, its loss": (
+        {"train_generator": False, "init_generator": "x", "gen_weight": [[0, 1.0], [9, 0.5]]},
+        "Leave gen_weight out",
+    ),
+    "a constant generator, no other loss": (
+        {"train_generator": False, "init_generator": "x", "disc_weight": 0},
+        "disc_weight = 0",
+    ),
+    "two models' embeddings": (
+        {"init_generator": "x", "init_checkpoint": "y"},
+        "set untied_generator_embeddings to true",
+    ),
+    "a branch and a generator": (
+        {"branch_from": "a/step-1", "init_generator": "b"},
+        "Leave init_generator out",
+    ),
     "too long": ({"max_seq_length": 513}, "max_position_embeddings = 512"),
     "too long for the override": (
         {"model_hparam_overrides": {"max_position_embeddings": 64}},
@@ -428,3 +475,19 @@ def test_ramps_that_end_after_the_training():
     (warning,) = config(temperature=ramp, phases=phases, num_warmup_steps=10).warnings
     assert "mask_prob ends at step 3,500, and training at 3,000" in warning
     assert config(mask_prob=ramp, num_train_steps=2000, num_warmup_steps=10).warnings == []
+
+
+def test_a_generator_that_stays_has_embeddings_of_its_own():
+    given = {"train_generator": False, "init_generator": "x"}
+    kept = config(**given)
+    assert kept.untied_generator_embeddings
+    assert kept.generator_network().embedding_size == kept.generator_network().hidden_size == 64
+    assert config(**given, generator_embedding_size=32).generator_network().embedding_size == 32
+    summed = config(**given, embedding_sharing="gdes")
+    assert not summed.untied_generator_embeddings
+    assert summed.generator_network().embedding_size == 128
+    assert config(**kept.to_dict()).to_dict() == kept.to_dict()
+    # To evaluate it, or to go on from it, nothing has to be named.
+    config(train_generator=False, do_train=False, do_eval=True)
+    config(train_generator=False, init_checkpoint="y")
+    assert config(**given, init_checkpoint="y").untied_generator_embeddings

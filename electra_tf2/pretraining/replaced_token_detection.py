@@ -338,25 +338,20 @@ class ReplacedTokenDetection(PretrainingObjective):
 
     def _generator_logits(self, prepared, training, seed):
         """Logits at the masked positions, and everywhere where the objective needs those."""
-        if not self.options.train_generator:
-            return tf.nest.map_structure(tf.stop_gradient, self._logits(prepared, False, None))
-        return self._logits(prepared, training, seed)
-
-    def _logits(self, prepared, training, seed):
         inputs, masked = prepared
         if self.options.all_candidates:
-            everywhere = self.generator.logits(inputs, None, training=training, seed=seed)
-            check_logits(everywhere, self.masking, self.generator.where)
-            at_positions = tf.gather(everywhere, masked.positions, batch_dims=1)
-            return at_positions, everywhere
+            everywhere = self._ask_generator(inputs, None, training, seed)
+            return tf.gather(everywhere, masked.positions, batch_dims=1), everywhere
+        hidden = inputs._replace(input_ids=masked.input_ids)
+        return self._ask_generator(hidden, masked.positions, training, seed), None
+
+    def _ask_generator(self, inputs, positions, training, seed) -> tf.Tensor:
+        is_trained = self.options.train_generator
         logits = self.generator.logits(
-            inputs._replace(input_ids=masked.input_ids),
-            masked.positions,
-            training=training,
-            seed=seed,
+            inputs, positions, training=training and is_trained, seed=seed if is_trained else None
         )
         check_logits(logits, self.masking, self.generator.where)
-        return logits, None
+        return logits if is_trained else tf.stop_gradient(logits)
 
     def _sample(self, logits, masked, randomness) -> tf.Tensor:
         options = self.options

@@ -83,6 +83,8 @@ def _check_hparams(hparams: Mapping[str, Any]) -> None:
             ("untied_generator", bool),
             ("electra_objective", lambda value: value or hparams.get("electric_objective")),
             ("disc_weight", bool),
+            ("init_generator", lambda value: not value),
+            ("train_generator", bool),
         )
         if name in hparams and not fits(hparams[name])
     }

@@ -130,11 +130,7 @@ def _check_same_training(config: PretrainingConfig, data: Data, step: int) -> No
     stored = read_config(config.model_dir)
     before = stored.hparams if stored else {}
     # Of models of older versions only the path of the data is known.
-    for name in (
-        "init_checkpoint",
-        "init_generator",
-        *(["pretrain_tfrecords"] if trained_on is None else []),
-    ):
+    for name in ("init_checkpoint", *(["pretrain_tfrecords"] if trained_on is None else [])):
         now = getattr(config, name)
         if name in before and before[name] != now:
             raise UserError(

@@ -119,6 +119,7 @@ VARIANTS = {
     "masked LM": {"electra_objective": False},
     "tied": {"untied_generator": False},
     "untied embeddings": {"untied_generator_embeddings": True},
+    "embeddings of a width": {"untied_generator_embeddings": True, "generator_embedding_size": 12},
     "uniform": {"uniform_generator": True},
     "two towers": {"two_tower_generator": True},
     "shallow generator": {"generator_layers": 0.5},
@@ -147,8 +148,8 @@ def test_products_are_those_that_tensorflow_runs(variant):
     # Without segment ids, no product with one-hot rows.
     towers = 2 if config.two_tower_generator else 1
     embedded = len(calls) + (towers - 1)
-    own = config.untied_generator_embeddings
-    segments = 2 * 2 * 32 * (shape.embedding_size * (embedded - own) + 8 * own)
+    own, width = config.untied_generator_embeddings, config.generator_embedding_size or 8
+    segments = 2 * 2 * 32 * (shape.embedding_size * (embedded - own) + width * own)
     if shape.is_modern:
         segments = 0
     with counted_products() as forward, tf.GradientTape() as tape:
@@ -165,6 +166,21 @@ def test_forward_and_backward():
     flops = Flops(10.0, 3.0) + Flops(2.0, 1.0) * 2
     assert (flops.forward, flops.backward, flops.training) == (19.0, 33.0, 52.0)
     assert total([flops, flops]) == flops * 2
+
+
+def test_a_generator_that_is_not_trained_has_no_backward_pass():
+    given = {"untied_generator_embeddings": True, "generator_embedding_size": 128}
+    trained = PretrainingConfig("m", "d", **given)
+    kept = PretrainingConfig("m", "d", **given, train_generator=False, init_generator="x")
+    ours, theirs = (pretraining_flops(own, own.network()) for own in (kept, trained))
+    assert ours["discriminator"] == theirs["discriminator"]
+    generator, before = (total(networks["generator"].values()) for networks in (ours, theirs))
+    assert generator.forward == generator.training == before.forward
+    assert generator.backward == 0 and generator.training_products == before.products
+    example, of_both = example_flops(ours), example_flops(theirs)
+    assert of_both.training - example.training == before.backward
+    assert of_both.training_products - example.training_products == 2 * before.products
+    assert (example * 2).forward == 2 * example.forward == 2 * of_both.forward
 
 
 def test_small_by_hand():

@@ -3,16 +3,19 @@
 import dataclasses
 import json
 import pathlib
+import types
 
 import numpy as np
 import pytest
 
 from configure_pretraining import PretrainingConfig
 from electra_tf2.errors import UserError
-from electra_tf2.loading.networks import build_generator
+from electra_tf2.loading.networks import build_discriminator, build_generator
 from electra_tf2.loading.source import open_source
+from electra_tf2.modeling.electra import build_pair
 from electra_tf2.pretraining.build_pretraining import build_pretraining
 from electra_tf2.pretraining.init_generator import load_generator
+from electra_tf2.pretraining.restore import load_weights
 from electra_tf2.text.normalization import UNCASED, Casing
 from electra_tf2.text.vocabulary import load_vocabulary
 from tests.data.building import write_vocabulary
@@ -102,6 +105,33 @@ def test_the_generator_computes_what_the_masked_lm_does(tmp_path, vocab_file, wr
     if config.embedding_sharing == "gdes":  # the discriminator begins with the same tables
         table = pair.encoder.embeddings.table("word_embeddings")
         np.testing.assert_array_equal(table, pair.generator.encoder.embeddings.word_embeddings)
+
+
+@pytest.mark.parametrize(
+    "pair", [OWN, {"disentangled_embeddings": True}], ids=["own embeddings", "gdes"]
+)
+@pytest.mark.parametrize("is_official", [False, True], ids=["transformers", "official"])
+def test_a_discriminator_from_another_model(tmp_path, pair, is_official):
+    """Each network from its own source, whatever generator the discriminator's has."""
+    path, vocabulary = CASES / "electra_train" / "final", CASES / "vocab.txt"
+    if not is_official:
+        path, vocabulary = tmp_path / "other", None
+        huggingface_models.write_model(path, "discriminator", DISCRIMINATOR)
+    source = open_source(path, vocab_file=vocabulary)
+    built = build_pair(source.network, generator_hidden_size=0.5, **pair)
+    variables = {v.path: v for part in built[:2] for v in part.trainable_variables}
+    given = {v.path: np.full(v.shape, 0.5, "float32") for v in built.generator.trainable_variables}
+    named = types.SimpleNamespace(names=list(variables), variables=list(variables.values()))
+    run = types.SimpleNamespace(optimizer=types.SimpleNamespace(variables=named))
+    stub = types.SimpleNamespace(run=run)
+    found = load_weights(stub, str(path), lambda line: None, lambda pretrained: None, given)
+    assert found.keys() == variables.keys()
+    for name, variable in variables.items():
+        variable.assign(found[name])
+    assert all((found[name] == 0.5).all() for name in given)
+    ids = np.arange(5, 17, dtype=np.int32)[np.newaxis]
+    expected = build_discriminator(source)(ids)
+    np.testing.assert_allclose(built.discriminator(ids), expected, atol=1e-5)
 
 
 def refused(config, casing=UNCASED):

@@ -79,6 +79,8 @@ def test_a_size_of_which_the_default_is_impossible():
         ({"untied_generator": False}, "no generator beside a discriminator"),
         ({"electra_objective": False}, "no generator beside a discriminator"),
         ({"disc_weight": 0.0}, "no generator beside a discriminator"),
+        ({"init_generator": "a/model"}, "no generator beside a discriminator"),
+        ({"train_generator": False}, "no generator beside a discriminator"),
         ({"distribution": "multi_worker"}, "one process"),
         ({"lerning_rate": 1}, "Unknown hparam"),
         ({"generator_layers": 0.01}, "shape is impossible"),
