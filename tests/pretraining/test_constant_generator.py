@@ -89,6 +89,7 @@ def optimizer_of(objective):
     )
 
 
+@pytest.mark.slow
 def test_an_update_leaves_it_as_it_is():
     """Weight decay and accumulation included; what is trained changes."""
     _, objective = objective_of(PAIRS["gdes"])

@@ -37,9 +37,9 @@ def vocab_file(tmp_path_factory):
     return folder / "vocab.txt"
 
 
-def configure(vocab_file, path, **hparams):
-    hparams = {"vocab_file": str(vocab_file), "init_generator": str(path)} | hparams
-    return tiny.configure(vocab_file.parent, **hparams)
+def configure(vocabulary, path, **hparams):
+    hparams = {"vocab_file": str(vocabulary), "init_generator": str(path)} | hparams
+    return tiny.configure(vocabulary.parent, **hparams)
 
 
 def taken(config, casing=UNCASED):
@@ -150,8 +150,8 @@ def test_other_sizes_and_the_hparams_that_give_them(tmp_path, vocab_file):
     error = refused(configure(vocab_file, tmp_path / "larger", train_generator=False))
     assert "hidden_size: 20 there, 8 here; num_hidden_layers: 3 there, 1 here" in error.received
     assert error.remedy == (
-        "Set generator_hidden_size to 1.2, generator_layers to 3, generator_embedding_size to 4."
-    ), error.remedy
+        "Set generator_hidden_size to 1.25, generator_layers to 3, generator_embedding_size to 4."
+    )
     words = error.remedy.removesuffix(".").removeprefix("Set ").split(", ")
     hparams = {name: json.loads(value) for name, value in (w.split(" to ") for w in words)}
     taken(configure(vocab_file, tmp_path / "larger", train_generator=False, **hparams))
