@@ -330,11 +330,14 @@ def _check_arrays(
         slots = trainer.run.optimizer.slots
         shapes |= {n: tuple(v.shape) for n, v in zip(slots.names, slots.variables, strict=True)}
     match = match_arrays(shapes, {**weights, **(stored_slots or {})})
+    lacks_embeddings = any(name.startswith("generator/embeddings/") for name in match.missing)
+    advice = " Or set init_generator to it too, which gives the generator embeddings of its own."
     match.complete(
         "The checkpoint belongs to another network.",
         where=folder,
         remedy="Use the hparams that the checkpoint was trained with, or another model name."
-        + match.growing_advice,
+        + match.growing_advice
+        + advice * (lacks_embeddings and stored_slots is None),
         more=(f"{name} is not part of the network" for name in match.left_over),
     )
 

@@ -162,10 +162,9 @@ def _objective(config: PretrainingConfig) -> str:
         return "Electric: noise-contrastive estimation"
     if not config.electra_objective:
         return "Masked language model"
-    return (
-        f"ELECTRA: replaced-token detection (weights: {shown(config.gen_weight)} generator, "
-        f"{shown(config.disc_weight)} discriminator)"
-    )
+    generator = f"{shown(config.gen_weight)} generator, " * config.train_generator
+    weights = f"{generator}{shown(config.disc_weight)} discriminator"
+    return f"ELECTRA: replaced-token detection (weights: {weights})"
 
 
 def _start(config: PretrainingConfig) -> str:

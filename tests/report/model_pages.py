@@ -67,7 +67,8 @@ def write_pretrained(data_dir, name="page", *, reported=STEPS, warnings=(), **hp
         vocab_file=config.vocab_file,
         casing=UNCASED,
     )
-    weights = {n: 3 * np.asarray(v) for n, v in objective.named_variables().items()}
+    variables = {**objective.named_variables(), **objective.named_constants()}
+    weights = {n: 3 * np.asarray(v) for n, v in variables.items()}
     CheckpointStore(config.model_dir).save(reported, weights, {}, {"environment": {"device": "A"}})
     log = RunLog(config.model_dir)
     for step in range(2, reported + 1, 2):

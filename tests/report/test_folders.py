@@ -100,6 +100,14 @@ def test_settings_beyond_electra(data_dir):
     assert "which the discriminator adds to" in text
 
 
+def test_a_generator_that_is_not_trained(data_dir):
+    given = {"train_generator": False, "init_generator": "a/masked_lm"}
+    page = read(write_pretrained(data_dir, **given, generator_embedding_size=4))
+    text = " ".join(page.text["training"].split())
+    assert "embeddings of 4; not trained" in text and "(weights: 50 discriminator)" in text
+    assert "random weights; generator: a/masked_lm" in text and "of them trained" in text
+
+
 def test_a_folder_of_version_0_1_0(tmp_path, monkeypatch):
     zipfile.ZipFile(ARCHIVE).extractall(tmp_path)
     monkeypatch.chdir(tmp_path)
