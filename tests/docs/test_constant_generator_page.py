@@ -19,8 +19,8 @@ def test_the_commands_fit_each_other(tmp_path):
     sizes = [dataclasses.asdict(n) for n in (masked_lm.network(), fast.generator_network())]
     assert sizes[0] == sizes[1]
     # The ramp is as near to an exponential decay as the page says.
-    assert "stays within .03\nof 1 + (2 − 1) · e^(−10 u)" in text
+    assert "stays within .04\nof 1 + (2 − 1) · e^(−10 u)" in text
     steps = np.linspace(0, fast.num_train_steps, 1001)
     ramp = np.interp(steps, *zip(*fast.temperature, strict=True))
     decay = 1 + np.exp(-10 * steps / fast.num_train_steps)
-    assert np.abs(ramp - decay).max() < 0.03
+    assert np.abs(ramp - decay).max() < 0.04

@@ -107,6 +107,22 @@ def test_the_generator_computes_what_the_masked_lm_does(tmp_path, vocab_file, wr
         np.testing.assert_array_equal(table, pair.generator.encoder.embeddings.word_embeddings)
 
 
+def trainer_of(pair):
+    """As much of a trainer as loading needs, and the variables by name."""
+    variables = {v.path: v for part in pair[:2] for v in part.trainable_variables}
+    named = types.SimpleNamespace(names=list(variables), variables=list(variables.values()))
+    run = types.SimpleNamespace(optimizer=types.SimpleNamespace(variables=named))
+    return types.SimpleNamespace(run=run), variables
+
+
+def test_a_checkpoint_whose_networks_share_embeddings(tmp_path, vocab_file):
+    write_model(tmp_path / "shared", vocab_file, DISCRIMINATOR, **SMALL)
+    stub, _ = trainer_of(build_pair(DISCRIMINATOR, generator_hidden_size=0.5, **UNTIED))
+    with pytest.raises(UserError, match="belongs to another network") as info:
+        load_weights(stub, str(tmp_path / "shared"), print, lambda pretrained: None)
+    assert "set init_generator to it too" in info.value.remedy
+
+
 @pytest.mark.parametrize(
     "pair", [OWN, {"disentangled_embeddings": True}], ids=["own embeddings", "gdes"]
 )
@@ -119,11 +135,8 @@ def test_a_discriminator_from_another_model(tmp_path, pair, is_official):
         huggingface_models.write_model(path, "discriminator", DISCRIMINATOR)
     source = open_source(path, vocab_file=vocabulary)
     built = build_pair(source.network, generator_hidden_size=0.5, **pair)
-    variables = {v.path: v for part in built[:2] for v in part.trainable_variables}
+    stub, variables = trainer_of(built)
     given = {v.path: np.full(v.shape, 0.5, "float32") for v in built.generator.trainable_variables}
-    named = types.SimpleNamespace(names=list(variables), variables=list(variables.values()))
-    run = types.SimpleNamespace(optimizer=types.SimpleNamespace(variables=named))
-    stub = types.SimpleNamespace(run=run)
     found = load_weights(stub, str(path), lambda line: None, lambda pretrained: None, given)
     assert found.keys() == variables.keys()
     for name, variable in variables.items():
