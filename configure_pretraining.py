@@ -32,6 +32,7 @@ from electra_tf2.hparams.types import (
     ProbabilityBelowOne,
     Ramp,
     Seconds,
+    Weights,
     WordLimit,
 )
 from electra_tf2.modeling.config import TransformerConfig, generator_config
@@ -43,6 +44,7 @@ from electra_tf2.pretraining.hparam_checks import (
     check_embedding_sharing,
     check_generator_start,
     check_masking,
+    check_mixture,
     check_objective,
     check_schedule,
     check_sizes,
@@ -178,7 +180,8 @@ class PretrainingConfig(HParams):
     gcp_project: str | None = None  # its project
 
     # files; globs may be joined by commas
-    pretrain_tfrecords: str = ""  # default: <data-dir>/pretrain_tfrecords/pretrain_data.tfrecord*
+    pretrain_tfrecords: str | Weights = ""  # {"globs": weight, …}: a mixture of corpora, see
+    # docs/beyond_electra.md; default: <data-dir>/pretrain_tfrecords/pretrain_data.tfrecord*
     allow_other_data: bool = False  # resume even if those records have changed since the last step
     eval_tfrecords: str | None = None  # held-out records; null: evaluate on the training records
     vocab_file: str = ""  # default: <data-dir>/vocab.txt
@@ -283,6 +286,7 @@ class PretrainingConfig(HParams):
         check_schedule(self)
         check_objective(self)
         check_masking(self)
+        check_mixture(self)
         check_embedding_sharing(self)
         check_generator_start(self)
         check_sizes(self)

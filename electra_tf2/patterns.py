@@ -11,6 +11,7 @@ import glob
 import os
 import posixpath
 import re
+from collections.abc import Iterable, Mapping
 
 from electra_tf2 import files
 
@@ -18,6 +19,7 @@ _SPECIAL = re.compile(r"[*?\[\\,]|^\s")
 _LITERAL = re.compile(r"\[([*?\[\\,\s])\]")
 # A special character after a backslash, which TensorFlow's globs take for itself.
 _ESCAPED = re.compile(r"(\[\\\])|\\([*?\[\]\\,])")
+_NOT_IN_A_NAME = re.compile(r"\.tfrecord.*|[^\w.-]")
 _COMMA = re.compile(r"(?<!\[),|,(?!\])")
 
 
@@ -46,6 +48,39 @@ def split(patterns: str) -> list[str]:
         found.append(joined[count])
         parts = parts[count:]
     return [part for part in found if part]
+
+
+def weighted(patterns: str | Mapping[str, float]) -> dict[str, float]:
+    """Returns the weight of each corpus by its patterns; of a single corpus it is 1.
+
+    Args:
+        patterns: those of one corpus, or the weights of a mixture by theirs.
+    """
+    return {patterns: 1.0} if isinstance(patterns, str) else dict(patterns)
+
+
+def short_names(patterns: Iterable[str]) -> list[str]:
+    """Returns a short name for each of several patterns: the parts of it that tell it from others.
+
+    Args:
+        patterns: all different, such as `data/wiki/*.tfrecord*` and `data/code/*.tfrecord*`.
+
+    Returns:
+        Names of letters, digits, ".", "-" and "_", all different, such as "wiki" and "code".
+    """
+    parts = [[own for own in pattern.split("/") if own] or [pattern] for pattern in patterns]
+    files_are_alike = len({own[-1] for own in parts}) == 1 and all(len(own) > 1 for own in parts)
+    names = [own[:-1] if files_are_alike else own for own in parts]
+    while len(names) > 1 and len({own[0] for own in names}) == 1 and min(map(len, names)) > 1:
+        names = [own[1:] for own in names]
+    while len(names) > 1 and len({own[-1] for own in names}) == 1 and min(map(len, names)) > 1:
+        names = [own[:-1] for own in names]
+    names = [own[-1:] for own in names] if len(names) == 1 else names
+    found: list[str] = []
+    for number, own in enumerate(names, 1):
+        name = _NOT_IN_A_NAME.sub("", "_".join(own)).strip(".-_")
+        found.append(name if name and name not in found else f"corpus_{number}")
+    return found
 
 
 def _is_there(path: str) -> bool:

@@ -44,6 +44,9 @@ PURPOSES = {
     "random_tokens": 5,
 }
 
+# Of numbers that belong to a position in a stream and to no step.
+_CORPORA = 100
+
 
 def _mix(seed: int, purpose: int) -> int:
     """Returns a 64-bit Philox key for (seed, purpose), by the SplitMix64 finalizer."""
@@ -91,6 +94,21 @@ def random_words(key: tf.Tensor, counter: tf.Tensor, n_words) -> tf.Tensor:
         alg=_PHILOX,
         dtype=tf.uint32,
     )
+
+
+def corpus_words(seed: int, block, n_words) -> tf.Tensor:
+    """Draws what decides which corpus of a mixture the example at a position comes from.
+
+    Args:
+        seed: of the run.
+        block: positions before the first, in fours, an int or an int64 scalar.
+        n_words: how many positions, an int or an int32 scalar.
+
+    Returns:
+        uint32 [n_words].
+    """
+    key = tf.constant(_as_int64(_mix(seed, _CORPORA)), tf.int64)
+    return random_words(key, tf.stack([tf.cast(block, tf.int64), 0]), n_words)
 
 
 def words_to_uniform(words: tf.Tensor) -> tf.Tensor:

@@ -179,6 +179,24 @@ def test_vocab_size_may_come_with_the_overrides():
 
 
 REFUSED = {
+    "a mixture of nothing": ({"pretrain_tfrecords": {}}, "pretrain_tfrecords = {}"),
+    "a weight of 0": (
+        {"pretrain_tfrecords": {"a/*": 1, "b/*": 0}},
+        "hparam pretrain_tfrecords: b/*",
+    ),
+    "a weight that is not a number": (
+        {"pretrain_tfrecords": {"a/*": float("inf")}},
+        "inf (not a finite number)",
+    ),
+    "a weight that is never drawn": ({"pretrain_tfrecords": {"a/*": 1, "b/*": 1e-10}}, "of b/*"),
+    "a mixture to evaluate on": (
+        {"pretrain_tfrecords": {"a/*": 1}, "eval_every_steps": 5},
+        "Set eval_tfrecords",
+    ),
+    "an empty mixture in a phase": (
+        {"phases": [{"num_train_steps": 5, "pretrain_tfrecords": {}}]},
+        "phase 1 of 1",
+    ),
     "another schedule's hparam": (
         {"lr_schedule": "cosine", "lr_decay_power": 2.0},
         "lr_decay_power belongs to the schedule polynomial",

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from electra_tf2.patterns import covers, literal, matches, plain, split
+from electra_tf2.patterns import covers, literal, matches, plain, short_names, split
 
 FOLDERS = [
     "[v2]", "a,b", "q?x", "*", "back\\slash", "\\[x\\]", "~", " a b ", "[!a]", "[", "é", "\udcff",
@@ -82,3 +82,19 @@ def test_what_a_pattern_would_match_need_not_be_there(tmp_path, pattern, expecte
     monkeypatch.chdir(tmp_path)
     for path in ("plain/new.txt", tmp_path / "plain" / "new.txt", "link/new.txt"):
         assert covers(pattern, str(path)) is expected
+
+
+@pytest.mark.parametrize(
+    "patterns, names",
+    [
+        (["d/wiki/*.tfrecord*", "d/code/*.tfrecord*"], ["wiki", "code"]),
+        (["gs://b/wiki_v2/en/x.tfrecord*", "/c/en/x.tfrecord*"], ["gs_b_wiki_v2", "c"]),
+        (["d/wiki-*.tfrecord*", "d/code-[0-4].tfrecord-*"], ["wiki", "code-0-4"]),
+        (["d/*.tfrecord*", "d/more/*.tfrecord*"], ["d", "d_more"]),
+        (["d/?", "d/*"], ["corpus_1", "corpus_2"]),
+        (["data/law/*"], ["law"]),
+        (["*"], ["corpus_1"]),
+    ],
+)
+def test_short_names_tell_patterns_apart(patterns, names):
+    assert short_names(patterns) == names

@@ -39,6 +39,7 @@ EVALUATION_SEED = EVALUATION_EPOCH = 0
 _DOCUMENTS_AT_A_TIME = 256
 _QUEUED_WINDOWS = 4
 _SECONDS_TO_STOP = 30
+Arrays = tuple[np.ndarray, ...]
 _FIRST_PLACE = ExamplePlace(0, 0, 0, 0)
 _window_order = tf.function(window_order, autograph=False)  # many small operations
 
@@ -82,13 +83,41 @@ class DocumentFiles(RecordFiles):
         From a position other than 0, the sentence lengths of the data set are read first, to find
         it.
         """
-        share = replica_rows(global_batch_size, input_context)
-        rule = self.rule(seed, max_seq_length)
-        window_size = max(1, shuffle_buffer_size)
-        start = _find_start(self, rule, position, window_size)
-        producer = BackgroundProducer(
-            lambda: _windows(self, rule, start, window_size), _specs(self, max_seq_length)
+        make_windows = self.windows(
+            max_seq_length=max_seq_length,
+            seed=seed,
+            position=position,
+            shuffle_buffer_size=shuffle_buffer_size,
         )
+        return self.dataset_of(
+            make_windows,
+            max_seq_length=max_seq_length,
+            global_batch_size=global_batch_size,
+            input_context=input_context,
+        )
+
+    def windows(
+        self, *, max_seq_length: int, seed: int, position: int, shuffle_buffer_size: int
+    ) -> Callable[[], Iterator[Arrays]]:
+        """Finds a position in training; returns what makes the permuted windows from there on.
+
+        The windows have no end; each is (input_ids, first_lengths, lengths), see `Examples`.
+        """
+        rule, window_size = self.rule(seed, max_seq_length), max(1, shuffle_buffer_size)
+        start = _find_start(self, rule, position, window_size)
+        return lambda: _windows(self, rule, start, window_size)
+
+    def dataset_of(
+        self,
+        make_windows: Callable[[], Iterator[Arrays]],
+        *,
+        max_seq_length: int,
+        global_batch_size: int,
+        input_context: tf.distribute.InputContext | None,
+    ) -> tf.data.Dataset:
+        """Cuts windows, which a thread makes that `close` stops, into training batches."""
+        share = replica_rows(global_batch_size, input_context)
+        producer = BackgroundProducer(make_windows, _specs(self, max_seq_length))
         self._producers.append(producer)
         batches = producer.dataset().rebatch(global_batch_size, drop_remainder=True)
         return _replica_batches(batches, share, max_seq_length)
@@ -172,7 +201,7 @@ class BackgroundProducer:
 
     def __init__(
         self,
-        make_arrays: Callable[[], Iterator[tuple[np.ndarray, ...]]],
+        make_arrays: Callable[[], Iterator[Arrays]],
         specs: Sequence[tf.TensorSpec],
     ):
         self.failure: Exception | None = None
@@ -257,7 +286,7 @@ def _specs(files: DocumentFiles, max_seq_length: int) -> list[tf.TensorSpec]:
 
 def _windows(
     files: DocumentFiles, rule: CutRule, start: _Start, window_size: int
-) -> Iterator[tuple[np.ndarray, ...]]:
+) -> Iterator[Arrays]:
     """Yields the permuted windows of all epochs from the start on."""
     while True:
         yield from _epoch_windows(files, rule, start, window_size)
@@ -266,25 +295,23 @@ def _windows(
 
 def _epoch_windows(
     files: DocumentFiles, rule: CutRule, start: _Start, window_size: int
-) -> Iterator[tuple[np.ndarray, ...]]:
+) -> Iterator[Arrays]:
     order = file_order(rule.seed, start.epoch, len(files.paths))[start.place.rank :]
     window, passed = start.window, start.passed
     for parts in _in_windows(_cut(files, order, rule, start), window_size):
         size = sum(len(part[0]) for part in parts)
         place = (tf.constant(number) for number in (start.epoch, window, size))
         chosen = _window_order(rule.seed, *place).numpy()
-        yield tuple(_permuted(arrays, chosen)[passed:] for arrays in zip(*parts, strict=True))
+        yield tuple(permuted(arrays, chosen)[passed:] for arrays in zip(*parts, strict=True))
         window, passed = window + 1, 0
 
 
-def _in_windows(
-    batches: Iterator[tuple[np.ndarray, ...]], size: int
-) -> Iterator[list[tuple[np.ndarray, ...]]]:
+def _in_windows(batches: Iterator[Arrays], size: int) -> Iterator[list[Arrays]]:
     """Cuts a stream of batches of any sizes into windows, lists of parts of these batches.
 
     The last window may be smaller.
     """
-    waiting: list[tuple[np.ndarray, ...]] = []
+    waiting: list[Arrays] = []
     room = size
     for batch in batches:
         while len(batch[0]) >= room:
@@ -298,7 +325,7 @@ def _in_windows(
         yield waiting
 
 
-def _permuted(parts: Sequence[np.ndarray], order: np.ndarray) -> np.ndarray:
+def permuted(parts: Sequence[np.ndarray], order: np.ndarray) -> np.ndarray:
     """Returns `np.concatenate(parts)[order]`, but copies every row only once."""
     places = np.empty_like(order)
     places[order] = np.arange(len(order))
@@ -325,9 +352,7 @@ def _first_examples(
     return tuple(np.concatenate(part)[:wanted].astype(np.int32) for part in parts)
 
 
-def _cut(
-    files: DocumentFiles, order: tf.Tensor, rule: CutRule, start: _Start
-) -> Iterator[tuple[np.ndarray, ...]]:
+def _cut(files: DocumentFiles, order: tf.Tensor, rule: CutRule, start: _Start) -> Iterator[Arrays]:
     """Reads documents and cuts them.
 
     Args:

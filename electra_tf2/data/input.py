@@ -3,22 +3,27 @@
 Every worker walks the same stream of serialized records (see `order.py`), cuts it into global
 batches, keeps the rows of its own replicas and only then parses. So replica r of R always gets the
 rows [r * b, (r + 1) * b) of a global batch of R * b rows, however replicas are spread over workers.
+
+A mixture of corpora is one such stream, which draws the corpus of each example.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection
+import os
+from collections.abc import Collection, Iterator, Sequence
 from typing import Literal
 
+import numpy as np
 import tensorflow as tf
 
-from electra_tf2.data.document_input import DocumentFiles
+from electra_tf2.data.document_input import Arrays, DocumentFiles, permuted
 from electra_tf2.data.open_records import RecordFiles, open_records
-from electra_tf2.data.order import ordered_records, replica_rows
+from electra_tf2.data.order import CorpusDraws, corpus_draws, ordered_records, replica_rows
 from electra_tf2.data.position import record_places
 from electra_tf2.data.tfrecords import FEATURES
-from electra_tf2.files import native
+from electra_tf2.errors import UserError
+from electra_tf2.files import is_local, native
 from electra_tf2.text.normalization import Casing
 from electra_tf2.text.vocabulary import Vocabulary
 
@@ -58,10 +63,16 @@ class ExampleFiles(RecordFiles):
         Raises:
             UserError: the global batch can't be divided among the replicas.
         """
-        records = ordered_records(
-            self.paths, self.counts, seed=seed, position=position, window_size=shuffle_buffer_size
+        records = self.records(
+            seed=seed, position=position, shuffle_buffer_size=shuffle_buffer_size
         )
         return _replica_batches(records, max_seq_length, global_batch_size, input_context)
+
+    def records(self, *, seed: int, position: int, shuffle_buffer_size: int) -> tf.data.Dataset:
+        """The endless serialized examples that `training_dataset` reads, scalar strings."""
+        return ordered_records(
+            self.paths, self.counts, seed=seed, position=position, window_size=shuffle_buffer_size
+        )
 
     def evaluation_dataset(
         self,
@@ -128,6 +139,175 @@ class ExampleFiles(RecordFiles):
 
 
 TrainingFiles = ExampleFiles | DocumentFiles
+
+
+@dataclasses.dataclass(frozen=True)
+class Corpus:
+    """One of the corpora of a mixture.
+
+    Attributes:
+        name: short, for what is printed and logged.
+        files: its records.
+        weight: positive; its share is this weight's of the sum over the mixture.
+        passed: its examples that the run has trained on before the mixture begins.
+    """
+
+    name: str
+    files: TrainingFiles
+    weight: float
+    passed: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Mixture(RecordFiles):
+    """Several corpora, from which the examples of training are drawn by weight.
+
+    Each corpus has the order that it has alone, and goes round its own epochs. Methods take and
+    return what those of `ExampleFiles` do.
+
+    Attributes:
+        paths, counts: of all corpora, one after the other.
+        metadata: of the first file of all.
+        corpora: all of static or all of dynamic data.
+    """
+
+    corpora: tuple[Corpus, ...]
+
+    @staticmethod
+    def of(corpora: Sequence[Corpus]) -> Mixture:
+        """Makes a mixture.
+
+        Args:
+            corpora: opened with the same settings.
+
+        Raises:
+            UserError: a file is in two of them.
+        """
+        owners: dict[str, str] = {}
+        for corpus in corpora:
+            for path in corpus.files.paths:
+                real = os.path.realpath(path) if is_local(path) else path
+                if owners.setdefault(real, corpus.name) != corpus.name:
+                    raise UserError(
+                        "A file is in two corpora of the mixture.",
+                        where=path,
+                        received=f"it is in {owners[real]} and in {corpus.name}",
+                        remedy="Make a pattern of pretrain_tfrecords narrower, so that each file "
+                        "matches one of them. (A larger weight repeats a corpus more often.)",
+                    )
+        files = [corpus.files for corpus in corpora]
+        return Mixture(
+            tuple(path for own in files for path in own.paths),
+            tuple(count for own in files for count in own.counts),
+            files[0].metadata,
+            tuple(corpora),
+        )
+
+    @property
+    def described(self) -> str:
+        """How many records of what kind there are, and in how many corpora."""
+        return f"{super().described} in {len(self.corpora)} corpora"
+
+    @property
+    def shares(self) -> list[float]:
+        """The probabilities that an example comes from each corpus."""
+        return self._draws(0).shares.tolist()
+
+    def drawn(self, seed: int, position: int) -> list[int]:
+        """Counts the examples of each corpus before a position, `passed` ones included.
+
+        Args:
+            seed: the run's seed.
+            position: number of examples since the mixture began.
+        """
+        counts = self._draws(seed).counts(position).tolist()
+        return [own.passed + count for own, count in zip(self.corpora, counts, strict=True)]
+
+    def training_dataset(
+        self,
+        *,
+        max_seq_length: int,
+        global_batch_size: int,
+        seed: int,
+        position: int,
+        shuffle_buffer_size: int,
+        input_context: tf.distribute.InputContext | None = None,
+    ) -> tf.data.Dataset:
+        """The endless training data from a position on; windows are of each corpus."""
+        order = {"seed": seed, "shuffle_buffer_size": shuffle_buffer_size}
+        batches = {"global_batch_size": global_batch_size, "input_context": input_context}
+        draws, streams, windows = self._draws(seed), [], []
+        for own, at in zip(self.corpora, self.drawn(seed, position), strict=True):
+            if isinstance(own.files, ExampleFiles):
+                streams.append(own.files.records(position=at, **order))
+            else:
+                length = {"max_seq_length": max_seq_length}
+                windows.append(own.files.windows(position=at, **length, **order))
+        first = self.corpora[0].files
+        if isinstance(first, ExampleFiles):
+            records = tf.data.Dataset.choose_from_datasets(streams, draws.dataset(position))
+            return _replica_batches(records, max_seq_length, **batches)
+        return first.dataset_of(
+            lambda: _mixed([make() for make in windows], draws.batches(position)),
+            max_seq_length=max_seq_length,
+            **batches,
+        )
+
+    def places(
+        self,
+        *,
+        max_seq_length: int,
+        seed: int,
+        position: int,
+        count: int,
+        shuffle_buffer_size: int,
+    ) -> list[tuple[str, int]]:
+        """Finds the (file, number of the record in it) of `count` examples in training."""
+        corpora = self._draws(seed).drawn(position, count)
+        found: list[Iterator[tuple[str, int]]] = []
+        for number, at in enumerate(self.drawn(seed, position)):
+            own = self.corpora[number].files.places(
+                max_seq_length=max_seq_length,
+                seed=seed,
+                position=at,
+                count=int(np.count_nonzero(corpora == number)),
+                shuffle_buffer_size=shuffle_buffer_size,
+            )
+            found.append(iter(own))
+        return [next(found[number]) for number in corpora]
+
+    @property
+    def failure(self) -> Exception | None:
+        """The error that has ended a training dataset, where the dataset can't say it itself."""
+        return next(
+            (own.files.failure for own in self.corpora if own.files.failure is not None), None
+        )
+
+    def close(self) -> None:
+        """Stops what makes training datasets in the background; these end in an error then."""
+        for own in self.corpora:
+            own.files.close()
+
+    def _draws(self, seed: int) -> CorpusDraws:
+        return corpus_draws(seed, tuple(own.weight for own in self.corpora))
+
+
+def _mixed(windows: list[Iterator[Arrays]], drawn: Iterator[np.ndarray]) -> Iterator[Arrays]:
+    """Yields the rows of several streams of windows in the order in which corpora are drawn."""
+    rest: list[Arrays] = [()] * len(windows)
+    for corpora in drawn:
+        parts: list[Arrays] = []
+        for number, count in enumerate(np.bincount(corpora, minlength=len(windows)).tolist()):
+            while count:
+                if not rest[number] or not len(rest[number][0]):
+                    rest[number] = next(windows[number])
+                parts.append(tuple(array[:count] for array in rest[number]))
+                rest[number] = tuple(array[count:] for array in rest[number])
+                count -= len(parts[-1][0])
+        # The rows now lie corpus by corpus; each one's place is among those of its corpus.
+        places = np.empty_like(corpora)
+        places[np.argsort(corpora, kind="stable")] = np.arange(len(corpora))
+        yield tuple(permuted(arrays, places) for arrays in zip(*parts, strict=True))
 
 
 def open_training_files(

@@ -9,20 +9,29 @@ its number of replicas, sees the same order.
 
 The draws are Philox numbers keyed by (seed, purpose, epoch, window), sorted: no generator state, no
 Python hash, no dependence on threads.
+
+In a mixture, each corpus has such an order of its own and goes round its own epochs. Which corpus
+comes next is a draw that belongs to the position in the stream; how far each corpus is at a
+position is counted from the draws before it.
 """
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from electra_tf2.data.open_records import RecordFiles
 from electra_tf2.errors import UserError
 from electra_tf2.files import native
+from electra_tf2.randomness import corpus_words
 
 _FILES, _WINDOW = 1, 2
 _SEED_MASK = (1 << 63) - 1
+_DRAWS_AT_A_TIME, _COUNTED_AT_A_TIME = 1 << 12, 1 << 22  # multiples of 4
 
 
 def file_order(seed: int, epoch: tf.Tensor | int, num_files: int) -> tf.Tensor:
@@ -115,6 +124,80 @@ def _epoch_records(
 
     windows = records.batch(window_size).enumerate(start=first_window).map(permute).prefetch(1)
     return windows.unbatch().skip(offset - window_start)
+
+
+class CorpusDraws:
+    """Which corpus of a mixture the example at each position comes from.
+
+    Args:
+        seed: the run's seed.
+        weights: of the corpora, positive; an example comes from one with probability weight / sum.
+
+    Attributes:
+        shares: these probabilities as they are drawn, multiples of 2^-32; float64 `[corpora]`.
+    """
+
+    def __init__(self, seed: int, weights: Sequence[float]):
+        ends = np.cumsum(np.array(weights, np.float64) / max(weights))
+        # A word below the first end is the first corpus, and so on.
+        self._ends = np.rint(ends / ends[-1] * 2.0**32).astype(np.int64)
+        self.shares = np.diff(self._ends, prepend=0) / 2.0**32
+        self._seed = seed
+        self._counted = 0, np.zeros(len(weights), np.int64)
+
+    def drawn(self, first: int, count: int) -> np.ndarray:
+        """Returns the corpora of `count` positions from `first` on, int64 `[count]`."""
+        return np.searchsorted(self._ends, self._words(first, count), side="right")
+
+    def batches(self, position: int) -> Iterator[np.ndarray]:
+        """Yields the corpora of all positions from one on, many at a time."""
+        while True:
+            yield self.drawn(position, _DRAWS_AT_A_TIME)
+            position += _DRAWS_AT_A_TIME
+
+    def dataset(self, position: int) -> tf.data.Dataset:
+        """Returns the same, one by one, as a dataset of int64 scalars without an end."""
+        ends, at_a_time = tf.constant(self._ends), _DRAWS_AT_A_TIME
+
+        def draw(batch: tf.Tensor) -> tf.Tensor:
+            words = corpus_words(self._seed, batch * (at_a_time // 4), at_a_time)
+            return tf.searchsorted(ends, tf.cast(words, tf.int64), side="right", out_type=tf.int64)
+
+        first, passed = divmod(position, at_a_time)
+        return tf.data.Dataset.range(first, tf.int64.max).map(draw).unbatch().skip(passed)
+
+    def counts(self, position: int) -> np.ndarray:
+        """Counts the examples of each corpus before a position, int64 `[corpora]`.
+
+        Counted on from the last call where it can be; else a hundred million take about a second.
+        """
+        at, found = self._counted
+        if position < at:
+            at, found = 0, np.zeros_like(found)
+        while at < position:
+            count = min(_COUNTED_AT_A_TIME, position - at)
+            words = self._words(at, count)
+            below = [np.count_nonzero(words < end) for end in self._ends[:-1]]
+            found = found + np.diff(np.array([0, *below, count], np.int64))
+            at += count
+        self._counted = at, found
+        return found
+
+    def _words(self, first: int, count: int) -> np.ndarray:
+        block, passed = divmod(first, 4)
+        with tf.device("CPU"):  # where there is a GPU, this would go there, and come back
+            return corpus_words(self._seed, block, passed + count).numpy()[passed:]
+
+
+@functools.lru_cache(maxsize=16)
+def corpus_draws(seed: int, weights: tuple[float, ...]) -> CorpusDraws:
+    """Returns the draws of a mixture, the same object each time, which knows what it has counted.
+
+    Args:
+        seed: the run's seed.
+        weights: of the corpora.
+    """
+    return CorpusDraws(seed, weights)
 
 
 def numbered_records(

@@ -264,6 +264,7 @@ def data_identity(files: RecordFiles) -> dict[str, Any]:
         kind), `shards` (number of files), `contents` (a hash of each file in order, separated by
         spaces; of more than 1 GiB together, a hash of their sizes, beginnings, middles and ends),
         `build` (how the program that builds data sets was called, as far as metadata.json says).
+        Of a mixture, its caller adds `corpora`: what decides how its corpora are mixed.
     """
     whole = sum(map(files_lib.size, files.paths)) <= _WHOLLY_READ_BYTES
     with concurrent.futures.ThreadPoolExecutor(_READING_THREADS) as threads:
@@ -329,15 +330,30 @@ def data_changes(
     built = before.get("build")
     built = built if isinstance(built, dict) else {}
     rebuilt = [name for name, value in now["build"].items() if built.get(name, value) != value]
+    mixed = before.get("corpora") != now.get("corpora")
     # Of documents this decides how they are cut; the rest of `build` shows in the contents.
-    if theirs == ours and "split_long_lines" not in rebuilt:
+    if theirs == ours and "split_long_lines" not in rebuilt and not mixed:
         return []
     changes = [
         f"{name}: {before.get(name)} before, {now[name]} now"
         for name in ("records", "shards")
         if before.get(name) != now[name]
     ]
+    if mixed:
+        told = " before, ".join(_mixture_in_words(own.get("corpora")) for own in (before, now))
+        changes.append(f"mixture: {told} now")
     changes += [f"{name}: {built[name]} before, {now['build'][name]} now" for name in rebuilt]
     changed = changed_files(before, now, paths)
     what = "the same shards in another order" if sorted(theirs) == sorted(ours) else "contents"
     return changes + ([f"{what}: {first_of(changed, 3, ', ')}"] if changed else [])
+
+
+def _mixture_in_words(corpora: object) -> str:
+    """Says how corpora are mixed, from what an identity states of them."""
+    words = []
+    for own in corpora if isinstance(corpora, list) else []:
+        if isinstance(own, dict) and isinstance(own.get("share"), float):
+            split = ", long lines split" if own.get("split_long_lines") else ""
+            passed = f" after {own['passed']} examples" if own.get("passed") else ""
+            words.append(f"{own['share']:.6g} of {own.get('shards')} shards{passed}{split}")
+    return " + ".join(words) or "none"

@@ -23,6 +23,9 @@ FILL_WARNING = 2 / 3
 """Share of the examples' places that hold tokens, under which it is a warning."""
 MANY_EPOCHS = 1000
 """Passes over the same examples from which on it is a warning."""
+REPEATED_CORPUS = 4
+"""Passes over a corpus of a mixture beyond which it is a warning: up to so many are hardly worse
+than new text (Muennighoff et al. 2023, https://arxiv.org/abs/2305.16264)."""
 _HIGH_LIMIT = 1_000_000  # characters of a word
 
 
@@ -210,6 +213,20 @@ def epochs_warning(epochs: float, examples: int) -> str | None:
     return (
         f"each of the {examples:,} examples is seen {epochs:,.0f} times: the model will know them "
         "by heart and little else. Add text, or lower num_train_steps or train_batch_size."
+    )
+
+
+def repeated_warning(epochs: float) -> str | None:
+    """Returns the warning of a corpus that a mixture repeats too often, or None.
+
+    Args:
+        epochs: passes over the corpus.
+    """
+    if epochs <= REPEATED_CORPUS:
+        return None
+    return (
+        f"its examples are seen {epochs:,.1f} times, and beyond {REPEATED_CORPUS} times they teach "
+        "less and less. Lower its weight in pretrain_tfrecords, or add text."
     )
 
 

@@ -77,6 +77,7 @@ ProbabilityBelowOne = Annotated[float, Range(0, 1, high_open=True)]
 DropoutRate = Annotated[float, Range(0, 0.99)]  # see electra_tf2.modeling.config
 MaskProbability = Annotated[float, Range(0, 1, low_open=True, high_open=True)]
 WordLimit = Annotated[int, Range(low=1, high=10**8)]  # LARGEST_WORD_LIMIT of text/wordpiece.py
+Weights = dict[str, PositiveFloat]
 Ramp = list[list[float]]
 """The points [[step, value], …] of a number that changes, see `electra_tf2.hparams.ramps`."""
 Distribution = Literal["auto", "one_device", "mirrored", "multi_worker", "tpu"]
@@ -104,6 +105,8 @@ def check_value(name: str, value: Any, annotation: Any) -> Any:
             continue
         if base == Ramp:
             return _checked_points(name, value, annotation)
+        if typing.get_origin(base) is dict and (element := typing.get_args(base)[1]) is not Any:
+            return {key: check_value(f"{name}: {key}", own, element) for key, own in value.items()}
         value_as = float(value) if base is float else value
         bounds = bounds or _ANY.get(base)
         is_lost = base is float and 0 < abs(value_as) < _SMALLEST_FLOAT
@@ -216,6 +219,8 @@ def _compound_name(base: Any) -> str:
         return "a ramp [[step, value], …]"
     if origin is list:
         return f"a list (each {type_name(typing.get_args(base)[0])})"
+    if origin is dict and (element := typing.get_args(base)[1]) is not Any:
+        return f"an object (each value {type_name(element)})"
     return _BASE_NAMES[origin]
 
 

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from electra_tf2.data.document_input import DocumentFiles
 from electra_tf2.data.documents import example_lengths, find_cuts
-from electra_tf2.data.input import TrainingFiles
+from electra_tf2.data.input import Mixture, TrainingFiles
 from electra_tf2.data.open_records import explain_data_loss, is_data_loss
 from electra_tf2.data.position import sentence_lengths
 from electra_tf2.data.quality import (
@@ -25,6 +25,7 @@ from electra_tf2.data.quality import (
     epochs_warning,
     figures,
     fill_warning,
+    repeated_warning,
     unknown_warnings,
     warnings,
 )
@@ -97,19 +98,53 @@ def check_text(files: TrainingFiles, vocabulary: Vocabulary, config: Pretraining
         )
 
 
+class CorpusEpochs(NamedTuple):
+    """How often a run passes over each corpus of a phase's mixture.
+
+    Attributes:
+        mixture: what the phase is trained on.
+        phase: gives the steps.
+        sizes: examples of an epoch of each corpus; of documents, of the first one.
+    """
+
+    mixture: Mixture
+    phase: Phase
+    sizes: list[int]
+
+    def passes(self, step: int) -> dict[str, float]:
+        """Returns the epochs of each corpus by its name, those of earlier phases included.
+
+        Args:
+            step: steps done, counted in the whole run.
+        """
+        drawn = self.mixture.drawn(self.phase.config.seed, self.phase.examples(step))
+        corpora = zip(self.mixture.corpora, drawn, self.sizes, strict=True)
+        return {own.name: count / size for own, count, size in corpora}
+
+    def figures(self, step: int) -> dict[str, float]:
+        """Returns the same for reports, by names such as `epochs_wiki`."""
+        return {f"epochs_{name}": epochs for name, epochs in self.passes(step).items()}
+
+    def describe(self, step: int) -> str:
+        """Returns the same in words, such as "wiki 0.41, code 3.20"."""
+        return ", ".join(f"{name} {epochs:.2f}" for name, epochs in self.passes(step).items())
+
+
 class DataReport(NamedTuple):
     """What to print before a phase is trained.
 
     Attributes:
         trained_on: such as "1,200 examples (10.7 epochs)".
         lines: figures, and warnings.
+        epochs: of the corpora of a mixture; None of a single data set.
     """
 
     trained_on: str
     lines: list[str]
+    epochs: CorpusEpochs | None = None
 
 
-def report_data(files: TrainingFiles, vocabulary: Vocabulary, phase: Phase) -> DataReport:
+def report_data(files: TrainingFiles | Mixture, vocabulary: Vocabulary, phase: Phase) -> DataReport:
     """Looks at the data of a phase.
 
     Args:
@@ -117,7 +152,47 @@ def report_data(files: TrainingFiles, vocabulary: Vocabulary, phase: Phase) -> D
         vocabulary: of their ids.
         phase: gives the steps, and how documents are cut.
     """
-    config = phase.config
+    if isinstance(files, Mixture):
+        return _report_mixture(files, vocabulary, phase)
+    found = _look_at(files, vocabulary, phase.config)
+    epochs, alarms = phase.examples() / found.examples, found.alarms
+    if warning := epochs_warning(epochs, found.examples):
+        alarms.append(warning)
+    return DataReport(
+        f"{found.described} ({_passes_said(epochs)} epochs)",
+        [f"Data: {'; '.join(found.figures)}", *(f"Warning: {alarm}" for alarm in alarms)],
+    )
+
+
+def _report_mixture(files: Mixture, vocabulary: Vocabulary, phase: Phase) -> DataReport:
+    found = [_look_at(own.files, vocabulary, phase.config) for own in files.corpora]
+    epochs = CorpusEpochs(files, phase, [own.examples for own in found])
+    lines, warnings = [], []
+    passes = epochs.passes(phase.last_step).items()
+    for (name, count), share, own in zip(passes, files.shares, found, strict=True):
+        told = [f"{share:.1%} of what is drawn", *own.figures]
+        lines.append(
+            f"Corpus {name}: {own.described} ({_passes_said(count)} epochs); {'; '.join(told)}"
+        )
+        alarms = [*own.alarms, *filter(None, [repeated_warning(count)])]
+        warnings += [f"Warning: corpus {name}: {alarm}" for alarm in alarms]
+    return DataReport(files.described, [*lines, *warnings], epochs)
+
+
+def _passes_said(epochs: float) -> str:
+    return f"{epochs:.2g}" if epochs < 10 else f"{epochs:,.0f}"
+
+
+class _Look(NamedTuple):
+    """What a look at a data set finds: examples of an epoch, in words, figures and warnings."""
+
+    examples: int
+    described: str
+    figures: list[str]
+    alarms: list[str]
+
+
+def _look_at(files: TrainingFiles, vocabulary: Vocabulary, config: PretrainingConfig) -> _Look:
     found, alarms = _text(files, vocabulary, config)
     if (long := long_words(files, vocabulary, config)) > _LONG_WARNING:
         alarms.append(
@@ -132,14 +207,7 @@ def report_data(files: TrainingFiles, vocabulary: Vocabulary, phase: Phase) -> D
         alarms += _cut_alarms(files, cuts)
         examples, about = cuts.examples, "" if cuts.all_counted else "about "
         trained_on += f", {about}{examples:,} examples in the first epoch"
-    epochs = phase.examples() / examples
-    if warning := epochs_warning(epochs, examples):
-        alarms.append(warning)
-    passes = f"{epochs:.2g}" if epochs < 10 else f"{epochs:,.0f}"
-    return DataReport(
-        f"{trained_on} ({passes} epochs)",
-        [f"Data: {'; '.join(found)}", *(f"Warning: {alarm}" for alarm in alarms)],
-    )
+    return _Look(examples, trained_on, found, alarms)
 
 
 def _text(

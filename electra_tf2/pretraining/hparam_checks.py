@@ -161,6 +161,37 @@ def check_masking(config: PretrainingConfig) -> None:
         )
 
 
+# A draw has 32 bits.
+_SMALLEST_SHARE = 1e-9
+
+
+def check_mixture(config: PretrainingConfig) -> None:
+    """Refuses mixtures without corpora, with shares too small to be drawn, or to evaluate on."""
+    weights = config.pretrain_tfrecords
+    if isinstance(weights, str):
+        return
+    if not weights:
+        raise contradiction(
+            "The mixture has no corpus.",
+            _values(config, "pretrain_tfrecords"),
+            'Give globs and weights, {"data/wiki/*.tfrecord*": 0.7, "data/code/*.tfrecord*": 0.3}, '
+            "or a string of globs.",
+        )
+    smallest = min(weights, key=weights.__getitem__)
+    if weights[smallest] / max(weights.values()) < _SMALLEST_SHARE:
+        raise contradiction(
+            f"The weight of {smallest} is too small beside the others: it would never be drawn.",
+            _values(config, "pretrain_tfrecords"),
+            "Leave it out, or give it a larger weight.",
+        )
+    if (config.do_eval or config.eval_every_steps) and not config.eval_tfrecords:
+        raise contradiction(
+            "A mixture can't be evaluated on: it has no end.",
+            _values(config, "pretrain_tfrecords", "eval_tfrecords", "do_eval", "eval_every_steps"),
+            "Set eval_tfrecords to held-out records, globs joined by commas.",
+        )
+
+
 def check_embedding_sharing(config: PretrainingConfig) -> None:
     """Refuses to disentangle embeddings that no two networks would share."""
     if config.embedding_sharing == "shared":

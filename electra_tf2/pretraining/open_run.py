@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import keras
 
 from electra_tf2.console import say
-from electra_tf2.data.input import TrainingFiles, open_training_files
+from electra_tf2.data.input import Corpus, Mixture, TrainingFiles, open_training_files
 from electra_tf2.data.open_records import verify_file
+from electra_tf2.data.order import corpus_draws
 from electra_tf2.data.position import changed_files, data_changes, data_identity
 from electra_tf2.errors import UserError
 from electra_tf2.hparams.ramps import largest, values_of
@@ -31,6 +32,7 @@ from electra_tf2.loading.folder import (
 )
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.modeling.electra import describe_parameters
+from electra_tf2.patterns import short_names, weighted
 from electra_tf2.pretraining.build_pretraining import Pretraining, build_pretraining
 from electra_tf2.pretraining.data_report import check_text
 from electra_tf2.pretraining.phases import Phase, phase_to_train, phase_trained, phases_of
@@ -57,12 +59,12 @@ class PhaseData(NamedTuple):
 
     Attributes:
         train: None if the run only evaluates and has held-out records.
-        evaluation: what to evaluate on.
+        evaluation: what to evaluate on; None if the run only trains, on a mixture.
         identity: tells the records to train on from others, see `data_identity`; None without them.
     """
 
-    train: TrainingFiles | None
-    evaluation: TrainingFiles
+    train: TrainingFiles | Mixture | None
+    evaluation: TrainingFiles | None
     identity: Mapping[str, Any] | None
 
 
@@ -307,12 +309,15 @@ def check_same_data(data: Data, stored: object) -> None:
     if phase.config.allow_other_data:
         say(f"Warning: training resumes on other data (allow_other_data): {'; '.join(changes)}")
         return
+    patterns = weighted(phase.config.pretrain_tfrecords)
     with phase.named_in_errors():
         raise UserError(
             "The training data are not those that this model was trained on so far.",
-            where=f"hparam pretrain_tfrecords, {phase.config.pretrain_tfrecords}",
+            where=f"hparam pretrain_tfrecords, {', '.join(patterns)}",
             received="; ".join(changes),
-            remedy="Give the former records to resume the run. To resume on these at the same "
+            remedy="Give the former records"
+            + (" and weights, in the former order," if len(patterns) > 1 else "")
+            + " to resume the run. To resume on these at the same "
             "number of examples (or after a damaged shard was replaced), set allow_other_data to "
             "true. For a new model, choose another --model-name.",
         )
@@ -330,47 +335,111 @@ def _read_data(config: PretrainingConfig, phases: Sequence[Phase], compute_type:
     vocabulary = load_vocabulary(config.vocab_file)
     is_given = "vocab_size" in config.given
     check_vocabulary_size(vocabulary, config.vocab_size, config.vocab_file, may_be_more=is_given)
-    # Each setting is settled by the hparam if it was given, else by the first metadata, or for
-    # records without any by the vocabulary's files.
-    casing = Casing.from_hparams(config)
-    open_settings = set(casing.settings()) - config.given
+    opener = _Opener(vocabulary, Casing.from_hparams(config), config.given)
     records = []
     for phase in phases:
+        own = phase.config
         evaluates = config.eval_every_steps or (config.do_eval and phase is phases[-1])
-        patterns, opened = _patterns(phase.config, bool(evaluates)), []
+        train = evaluation = None
         with phase.named_in_errors():
-            for pattern in patterns:
-                files = open_training_files(
-                    pattern,
-                    segmentation=phase.config.segmentation,
-                    max_seq_length=phase.config.max_seq_length,
-                    vocabulary=vocabulary,
-                    casing=casing,
-                    taken=open_settings,
-                )
-                if open_settings and files.metadata is not None:
-                    stated = Casing.from_hparams(files.metadata)
-                    casing, open_settings = _settled(casing, stated, open_settings), set()
-                opened.append(files)
-                if pattern == phase.config.pretrain_tfrecords and config.do_train:
-                    check_text(files, vocabulary, phase.config)
-        train = opened[0] if patterns[0] == phase.config.pretrain_tfrecords else None
-        identity = None if train is None else data_identity(train)
-        records.append(PhaseData(train, opened[-1], identity))
-    if open_settings and (found := read_stated_casing(config.vocab_file, vocabulary)):
-        casing = _settled(casing, found.casing, open_settings)
+            if config.do_train or not own.eval_tfrecords:
+                train = opener.open_to_train(config, phase)
+                evaluation = None if isinstance(train, Mixture) else train
+            if own.eval_tfrecords and evaluates:
+                evaluation = opener.open(own.eval_tfrecords, own)
+        records.append(PhaseData(train, evaluation, None if train is None else _identity(train)))
+    if opener.unsettled and (found := read_stated_casing(config.vocab_file, vocabulary)):
+        opener.settle(found.casing)
+    casing = opener.casing
     hparams = {**config.to_dict(), **casing.settings(), "precision": compute_type}
     return Data(vocabulary, list(phases), records, casing, hparams)
 
 
-def _settled(casing: Casing, stated: Casing, open_settings: Collection[str]) -> Casing:
-    """Takes over those settings of a stated casing that are open."""
-    taken = {name: value for name, value in stated.settings().items() if name in open_settings}
-    return Casing.from_settings(casing.settings() | taken)
+class _Opener:
+    """Opens the data sets of a run, which have to agree in their casing.
+
+    Args:
+        vocabulary: of the records.
+        casing: as the hparams say.
+        given: names of the hparams that the user set.
+
+    Attributes:
+        casing: the run's.
+        unsettled: its settings that the hparams leave open. The first metadata settles them, or for
+            records without any the vocabulary's files.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, casing: Casing, given: Collection[str]):
+        self.casing, self.unsettled = casing, set(casing.settings()) - set(given)
+        self._vocabulary = vocabulary
+
+    def settle(self, stated: Casing) -> None:
+        """Takes over the open settings of a stated casing."""
+        taken = {name: own for name, own in stated.settings().items() if name in self.unsettled}
+        self.casing, self.unsettled = Casing.from_settings(self.casing.settings() | taken), set()
+
+    def open(self, patterns: str, config: PretrainingConfig) -> TrainingFiles:
+        """Opens a data set for a phase's configuration."""
+        files = open_training_files(
+            patterns,
+            segmentation=config.segmentation,
+            max_seq_length=config.max_seq_length,
+            vocabulary=self._vocabulary,
+            casing=self.casing,
+            taken=self.unsettled,
+        )
+        if self.unsettled and files.metadata is not None:
+            self.settle(Casing.from_hparams(files.metadata))
+        return files
+
+    def open_to_train(self, config: PretrainingConfig, phase: Phase) -> TrainingFiles | Mixture:
+        """Opens what a phase of a run trains on."""
+        given, own = phase.config.pretrain_tfrecords, phase.config
+        weights, opened = weighted(given), []
+        for patterns in weights:
+            opened.append(self.open(patterns, own))
+            if config.do_train:
+                check_text(opened[-1], self._vocabulary, own)
+        if isinstance(given, str):
+            return opened[0]
+        before = _examples_before(config, phase)
+        corpora = zip(short_names(weights), opened, weights.values(), before, strict=True)
+        return Mixture.of([Corpus(*corpus) for corpus in corpora])
 
 
-def _patterns(config: PretrainingConfig, evaluates: bool) -> list[str]:
-    """The records to train on, then those that are held out, as far as the run needs them."""
-    held_out = config.eval_tfrecords
-    needed = [] if held_out and not config.do_train else [config.pretrain_tfrecords]
-    return [*needed, held_out] if held_out and evaluates else needed
+def _examples_before(config: PretrainingConfig, phase: Phase) -> list[int]:
+    """Examples of a mixture's corpora that the phases before have trained on.
+
+    In other lengths, documents are cut into other examples: such phases don't count.
+    """
+    found = dict.fromkeys(weighted(phase.config.pretrain_tfrecords), 0)
+    for earlier in phases_of(config)[: phase.number - 1]:
+        weights = weighted(earlier.config.pretrain_tfrecords)
+        if (
+            earlier.config.max_seq_length != phase.config.max_seq_length
+            or not found.keys() & weights.keys()
+        ):
+            continue
+        draws = corpus_draws(config.seed, tuple(weights.values()))
+        for patterns, count in zip(weights, draws.counts(earlier.examples()).tolist(), strict=True):
+            if patterns in found:
+                found[patterns] += count
+    return list(found.values())
+
+
+def _identity(train: TrainingFiles | Mixture) -> dict[str, Any]:
+    """What tells the records of a phase from others, and how they are mixed."""
+    found = data_identity(train)
+    if isinstance(train, Mixture):
+        found["corpora"] = [
+            {
+                "share": share,
+                "shards": len(own.files.paths),
+                "passed": own.passed,
+                "split_long_lines": bool(
+                    own.files.metadata and own.files.metadata.split_long_lines
+                ),
+            }
+            for own, share in zip(train.corpora, train.shares, strict=True)
+        ]
+    return found

@@ -11,6 +11,7 @@ from electra_tf2.data.input import TrainingFiles
 from electra_tf2.data.open_records import explain_data_loss, is_data_loss
 from electra_tf2.outputs import folder_problem
 from electra_tf2.pretraining.build_pretraining import build_objective
+from electra_tf2.pretraining.data_report import CorpusEpochs
 from electra_tf2.pretraining.objective import EVALUATION_SEED_OFFSET, PretrainingObjective
 from electra_tf2.pretraining.open_run import PhaseData, Run
 from electra_tf2.pretraining.phases import Phase, PhaseSchedule, RunCompute
@@ -34,10 +35,10 @@ class HeldOutScores:
     Args:
         config: gives the batches, of which at most `num_eval_steps` are scored, and the seed.
         trainer: has the weights.
-        files: the records.
+        files: the records; None if it is never called.
     """
 
-    def __init__(self, config: PretrainingConfig, trainer: Trainer, files: TrainingFiles):
+    def __init__(self, config: PretrainingConfig, trainer: Trainer, files: TrainingFiles | None):
         self._config = config
         self._trainer = trainer
         self._files = files
@@ -54,19 +55,21 @@ class HeldOutScores:
         Raises:
             UserError: the records are no longer what they were when they were opened.
         """
+        files = self._files
+        assert files is not None  # there are some wherever a run evaluates
         if self._step != self._trainer.step:
             try:
-                figures = self._compute()
+                figures = self._compute(files)
             except tf.errors.OpError as error:
-                if not is_data_loss(self._files, error):
+                if not is_data_loss(files, error):
                     raise
-                raise explain_data_loss(self._files, error) from error
+                raise explain_data_loss(files, error) from error
             self._step, self._figures = self._trainer.step, figures
             self._trainer.run.log.write(self._step, self._figures, split="eval")
         return dict(self._figures)
 
-    def _compute(self) -> dict[str, float]:
-        config, files = self._config, self._files
+    def _compute(self, files: TrainingFiles) -> dict[str, float]:
+        config = self._config
         wanted = config.num_eval_steps * config.eval_batch_size
         n_examples = files.evaluation_size(config.max_seq_length, wanted)
         n_batches = math.ceil(n_examples / config.eval_batch_size)
@@ -96,6 +99,7 @@ class PhaseTrainers:
         trainer: its trainer.
         compute: counts the operations of the run's steps.
         evaluate: scores the present weights on its records.
+        epochs: of the corpora of the phase's mixture, for its reports; None until they are known.
     """
 
     def __init__(self, run: Run):
@@ -115,6 +119,7 @@ class PhaseTrainers:
         )
         self._log = RunLog(config.model_dir) if logs else SilentLog()
         self._index = 0
+        self.epochs: CorpusEpochs | None = None
         self.compute = RunCompute(config, pretraining.pair.encoder.config)
         self.trainer = self._make_trainer(pretraining.objective)
         self.evaluate = HeldOutScores(self.phase.config, self.trainer, self.records.evaluation)
@@ -140,6 +145,7 @@ class PhaseTrainers:
         if self._index + 1 == len(self._data.phases):
             return False
         self._index += 1
+        self.epochs = None
         objective = build_objective(self.phase.config, self._pair, self._data.vocabulary)
         previous, self.trainer = self.trainer, self._make_trainer(objective)
         self.trainer.continue_from(previous)
@@ -169,9 +175,13 @@ class PhaseTrainers:
             log=self._log,
             description=", ".join(filter(None, [f"pre-training {config.model_name}", phase.title])),
             workers=self._devices.workers,
-            totals=self.compute.figures,
+            totals=self._totals,
             ramps={name: LinearRamp(tuple(phase.points(name))) for name in phase.ramps},
             shown=("loss", "masked_lm_accuracy", "disc_auc"),
             identity=self._data.training_identity(self._network, phase),
         )
         return Trainer(run)
+
+    def _totals(self, step: int) -> dict[str, float]:
+        epochs = self.epochs.figures(step) if self.epochs else {}
+        return {**self.compute.figures(step), **epochs}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import tensorflow as tf
 
 from electra_tf2.console import say
-from electra_tf2.data.input import TrainingFiles
+from electra_tf2.data.input import Mixture, TrainingFiles
 from electra_tf2.data.open_records import explain_data_loss, is_data_loss
 from electra_tf2.data.position import describe_places
 from electra_tf2.errors import UserError
@@ -25,6 +25,7 @@ from electra_tf2.loading.folder import (
     write_results,
 )
 from electra_tf2.outputs import folder_lock
+from electra_tf2.patterns import weighted
 from electra_tf2.pretraining.data_report import report_data
 from electra_tf2.pretraining.guards import discriminator_guard
 from electra_tf2.pretraining.init_generator import load_generator
@@ -147,6 +148,7 @@ def _run_phase(trainers: PhaseTrainers) -> None:
     if config.copy_positions and trainer.step == phase.first_step:
         copy_positions(trainer, config.copy_positions, say)
     report = report_data(files, trainers.vocabulary, phase)
+    trainers.epochs = report.epochs
     say(
         f"Training from step {trainer.step} to {phase.last_step} on {report.trained_on}; "
         "the first step takes a while to compile."
@@ -177,11 +179,15 @@ def _run_phase(trainers: PhaseTrainers) -> None:
             hooks,
         )
     say(f"Trained to step {trainer.step}: {trainer.run.store.latest()}")
+    if report.epochs:
+        say(f"Epochs: {report.epochs.describe(trainer.step)}")
     if trainer.late_signal and phase.number < phase.count:
         raise Interrupted(trainer.late_signal, trainer.step, trainer.run.store.latest())
 
 
-def _explain(config: PretrainingConfig, files: TrainingFiles, error: Exception) -> UserError | None:
+def _explain(
+    config: PretrainingConfig, files: TrainingFiles | Mixture, error: Exception
+) -> UserError | None:
     """Explains an error of the input that the checks at the start could not see.
 
     Raises:
@@ -197,7 +203,7 @@ def _explain(config: PretrainingConfig, files: TrainingFiles, error: Exception) 
         reason = re.search(r"Key: .*", "" if unreadable else str(error))
         return UserError(
             f"A record is not an example of {config.max_seq_length} tokens.",
-            where=config.pretrain_tfrecords,
+            where=", ".join(weighted(config.pretrain_tfrecords)),
             received=reason[0] if reason else "bytes that can't be parsed",
             remedy="Build the data again; training then continues from its last checkpoint.",
         )

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from electra_tf2.errors import UserError
 from electra_tf2.loading.folder import VOCABULARY
 from electra_tf2.modeling.config import TransformerConfig
+from electra_tf2.patterns import weighted
 from electra_tf2.pretraining.phases import phase_trained, phases_of
 from electra_tf2.report.folder import PretrainedFolder, casing_of, places_of
 from electra_tf2.report.judged import Judged, judge
@@ -55,7 +56,8 @@ def _judge(folder: PretrainedFolder, network: TransformerConfig) -> tuple[Judged
     config = phase_trained(phases_of(folder.config), folder.step).config
     vocabulary = load_vocabulary(posixpath.join(folder.model_dir, VOCABULARY))
     tries = [(own, True) for own in places_of(folder, config.eval_tfrecords or "") if own]
-    tries += [(own, False) for own in places_of(folder, config.pretrain_tfrecords)]
+    for patterns in weighted(config.pretrain_tfrecords):
+        tries += [(own, False) for own in places_of(folder, patterns)]
     failure: UserError | None = None
     for pattern, is_held_out in tries:
         try:

@@ -109,8 +109,7 @@ def training_section(folder: PretrainedFolder, judged: Judged | None) -> Section
     ended = time.strftime("%Y-%m-%d %H:%M", time.localtime(max(times))) if times else ""
     units = {"token": "", "whole_word": ", in whole words", "span": ", in spans of whole words"}
     pairs = [
-        ("Text", _data(folder, first.pretrain_tfrecords)),
-        ("Records", config.pretrain_tfrecords),
+        *_data_of(folder, first),
         ("Held-out records", config.eval_tfrecords or "none"),
         ("Vocabulary", f"{network.vocab_size:,} tokens, {_in_words(casing_of(folder))}"),
         ("Objective", _objective(config)),
@@ -140,6 +139,20 @@ def _in_words(casing: Casing) -> str:
     if not casing.lower_case:
         return "cased"
     return "lower-cased, " + ("without accents" if casing.strip_accents else "with accents")
+
+
+def _data_of(folder: PretrainedFolder, first: PretrainingConfig) -> list[tuple[str, str]]:
+    """The text and the records of a run, or those of each corpus of its mixture."""
+    assert folder.config is not None
+    if isinstance(first.pretrain_tfrecords, str):
+        records = ", ".join(patterns.weighted(folder.config.pretrain_tfrecords))
+        return [("Text", _data(folder, first.pretrain_tfrecords)), ("Records", records)]
+    weights = first.pretrain_tfrecords
+    total, found = sum(weights.values()), []
+    for name, (own, weight) in zip(patterns.short_names(weights), weights.items(), strict=True):
+        found += [(f"Text of {name} ({weight / total:.1%})", _data(folder, own))]
+        found += [(f"Records of {name}", own)]
+    return found
 
 
 def _data(folder: PretrainedFolder, pattern: str) -> str:
