@@ -31,7 +31,7 @@ from electra_tf2.randomness import corpus_words
 
 _FILES, _WINDOW = 1, 2
 _SEED_MASK = (1 << 63) - 1
-_DRAWS_AT_A_TIME, _COUNTED_AT_A_TIME = 1 << 12, 1 << 22  # multiples of 4
+_DRAWS_AT_A_TIME, _COUNTED_AT_A_TIME = 1 << 10, 1 << 22  # multiples of 4
 
 
 def file_order(seed: int, epoch: tf.Tensor | int, num_files: int) -> tf.Tensor:

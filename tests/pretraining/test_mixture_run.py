@@ -19,7 +19,7 @@ from tests.pretraining import tiny
 def root(tiny_data):
     """The tiny data with a second, small corpus beside it, and documents."""
     tiny.write_data(tiny_data, sizes=(1500,), seed=5, shards=1, records="small")
-    for name, size, seed in (("documents", 6000, 0), ("small_documents", 1500, 5)):
+    for name, size, seed in (("documents", 6000, 0), ("small_documents", 3000, 5)):
         flags = ("--segmentation", "dynamic")
         options = {"sizes": (size,), "seed": seed, "records": name, "length": None, "flags": flags}
         tiny.write_data(tiny_data, **options)
