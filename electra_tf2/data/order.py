@@ -157,11 +157,12 @@ class CorpusDraws:
 
     def dataset(self, position: int) -> tf.data.Dataset:
         """Returns the same, one by one, as a dataset of int64 scalars without an end."""
-        ends, at_a_time = tf.constant(self._ends), _DRAWS_AT_A_TIME
+        at_a_time = _DRAWS_AT_A_TIME
 
         def draw(batch: tf.Tensor) -> tf.Tensor:
             words = corpus_words(self._seed, batch * (at_a_time // 4), at_a_time)
-            return tf.searchsorted(ends, tf.cast(words, tf.int64), side="right", out_type=tf.int64)
+            words = tf.cast(words, tf.int64)
+            return tf.searchsorted(self._ends, words, side="right", out_type=tf.int64)
 
         first, passed = divmod(position, at_a_time)
         return tf.data.Dataset.range(first, tf.int64.max).map(draw).unbatch().skip(passed)
