@@ -194,8 +194,8 @@ REFUSED = {
         "Set eval_tfrecords",
     ),
     "an empty mixture in a phase": (
-        {"phases": [{"num_train_steps": 5, "pretrain_tfrecords": {}}]},
-        "phase 1 of 1",
+        {"phases": [{"num_train_steps": 5}, {"num_train_steps": 5, "pretrain_tfrecords": {}}]},
+        "phase 2 of 2",
     ),
     "another schedule's hparam": (
         {"lr_schedule": "cosine", "lr_decay_power": 2.0},
