@@ -10,6 +10,7 @@ from electra_tf2.hparams.types import (
     PositiveFloat,
     PositiveInt,
     ProbabilityBelowOne,
+    Weights,
     check_value,
     type_name,
 )
@@ -212,6 +213,12 @@ def test_check_runs_last():
 def test_type_names():
     assert type_name(PositiveInt | None) == "an integer at least 1 or null"
     assert check_value("x", 3, int | None) == 3
+    assert type_name(str | Weights) == "a string or an object (each value a number more than 0)"
+    kept = check_value("x", {"a": 1, "b": 0.5}, str | Weights)
+    assert kept == {"a": 1.0, "b": 0.5} and isinstance(kept["a"], float)
+    with pytest.raises(UserError, match="out of range") as error:
+        check_value("x", {"a": 1, "b": -0.5}, str | Weights)
+    assert error.value.where == "hparam x: b"
 
 
 def test_fields_take_their_comments_from_the_source():

@@ -78,6 +78,7 @@ DropoutRate = Annotated[float, Range(0, 0.99)]  # see electra_tf2.modeling.confi
 MaskProbability = Annotated[float, Range(0, 1, low_open=True, high_open=True)]
 WordLimit = Annotated[int, Range(low=1, high=10**8)]  # LARGEST_WORD_LIMIT of text/wordpiece.py
 Weights = dict[str, PositiveFloat]
+"""Corpora of a mixture: how much each counts, by its patterns of files."""
 Ramp = list[list[float]]
 """The points [[step, value], …] of a number that changes, see `electra_tf2.hparams.ramps`."""
 Distribution = Literal["auto", "one_device", "mirrored", "multi_worker", "tpu"]
