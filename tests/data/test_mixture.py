@@ -17,9 +17,9 @@ from tests.data.building import write_corpus, write_vocabulary
 from tests.data.conftest import serialize
 
 LENGTH, SEED, WINDOW = 4, 3, 4
-COUNTS = {"large": (20, 0, 11), "small": (2, 3), "tiny": (1,)}
-WEIGHTS = {"large": 5.0, "small": 4.0, "tiny": 1.0}
-STARTS = {"large": 0, "small": 100, "tiny": 200}  # numbers of the examples
+COUNTS = {"large": (20, 0, 11), "small": (2, 3)}
+WEIGHTS = {"large": 5.0, "small": 4.0}
+STARTS = {"large": 0, "small": 100}  # numbers of the examples
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def mixture(corpora):
     return mixed(corpora)
 
 
-def mixed(corpora, weights=WEIGHTS, passed=(0, 0, 0)):
+def mixed(corpora, weights=WEIGHTS, passed=(0, 0)):
     given = zip(weights.items(), passed, strict=False)
     return Mixture.of([Corpus(name, corpora[name], own, at) for (name, own), at in given])
 
@@ -114,11 +114,11 @@ def test_far_positions_are_counted_in_pieces(monkeypatch):
 
 
 def test_each_corpus_has_the_order_that_it_has_alone(corpora, mixture):
-    """Over several epochs of the small ones; and nothing is lost."""
-    found = numbers(mixture, 200)
+    """Over several epochs of the small one; and nothing is lost."""
+    found = numbers(mixture, 100)
     names = list(WEIGHTS)
     origins = [names[np.searchsorted(list(STARTS.values()), n, side="right") - 1] for n in found]
-    drawn = CorpusDraws(SEED, list(WEIGHTS.values())).drawn(0, 200)
+    drawn = CorpusDraws(SEED, list(WEIGHTS.values())).drawn(0, 100)
     assert origins == [names[number] for number in drawn]
     for name, files in corpora.items():
         own = [n for n, origin in zip(found, origins, strict=True) if origin == name]
@@ -131,22 +131,18 @@ def test_a_single_corpus_is_read_as_without_a_mixture(corpora):
 
 
 def test_resuming_at_any_position_continues_the_same_stream(mixture):
-    """Positions inside and at the first border of the small corpus's epochs."""
+    """Positions around the first border of the small corpus's epochs; in other batches too."""
     drawn = CorpusDraws(SEED, list(WEIGHTS.values())).drawn(0, 60)
     border = int(np.flatnonzero(np.cumsum(drawn == 1) == 5)[0])  # its last example is here
     found = numbers(mixture, 80)
-    for position in (border - 1, border, border + 1, 57):
-        assert numbers(mixture, 20, position=position) == found[position : position + 20], position
+    for position, batch in ((border - 1, 1), (border, 6), (border + 1, 1)):
+        resumed = numbers(mixture, 18, position=position, batch=batch)
+        assert resumed == found[position : position + 18], position
 
 
 def test_resuming_far_ahead_reads_only_what_is_needed(mixture):
     far = 2_000_003
     assert numbers(mixture, 9, position=far + 6) == numbers(mixture, 15, position=far)[6:]
-
-
-def test_the_batch_size_may_change_on_resuming(mixture):
-    found = numbers(mixture, 30, batch=3)
-    assert numbers(mixture, 18, position=12, batch=6) == found[12:]
 
 
 def rows_of_workers(files, workers, replicas, global_batch, steps, **options):
@@ -163,17 +159,16 @@ def rows_of_workers(files, workers, replicas, global_batch, steps, **options):
     return np.concatenate([rows[place] for place in sorted(rows)])
 
 
-@pytest.mark.parametrize(("workers", "replicas"), [(1, 2), (2, 4)])
-def test_workers_and_replicas_divide_the_rows_of_one_device(mixture, workers, replicas):
-    found = rows_of_workers(mixture, workers, replicas, 8, 5)
+def test_two_workers_divide_the_rows_of_one_device(mixture):
+    found = rows_of_workers(mixture, 2, 4, 8, 5)
     assert found[:, 0].tolist() == numbers(mixture, 40)
 
 
 def test_examples_of_earlier_phases_are_passed_over(corpora):
-    later = mixed(corpora, passed=(7, 3, 0))
-    assert later.drawn(SEED, 0) == [7, 3, 0]
+    later = mixed(corpora, passed=(7, 3))
+    assert later.drawn(SEED, 0) == [7, 3]
     found = np.array(numbers(later, 60))
-    for name, first in (("large", 7), ("small", 3), ("tiny", 0)):
+    for name, first in (("large", 7), ("small", 3)):
         own = found[(found >= STARTS[name]) & (found < STARTS[name] + 100)].tolist()
         assert own == numbers(corpora[name], len(own), position=first)
 
@@ -209,7 +204,7 @@ def documents(tmp_path_factory):
     """Two corpora of documents, opened for examples of `LONG` tokens."""
     folder = tmp_path_factory.mktemp("documents")
     vocab, found = write_vocabulary(folder), {}
-    for name, sizes, seed in (("large", [9000, 4000], 0), ("small", [800], 1)):
+    for name, sizes, seed in (("large", [9000, 4000], 0), ("small", [1000], 1)):
         corpus = write_corpus(folder / f"{name}_text", sizes, seed)
         settings = {"segmentation": "dynamic", "num_out_files": 2, "max_seq_length": LONG}
         build_dataset(BuildConfig(corpus, vocab, str(folder / name), **settings))
@@ -229,25 +224,25 @@ def documents(tmp_path_factory):
 @pytest.fixture
 def few_at_a_time(monkeypatch):
     """A thread prepares few examples: those of small corpora are many epochs."""
-    monkeypatch.setattr("electra_tf2.data.order._DRAWS_AT_A_TIME", 32)
+    monkeypatch.setattr("electra_tf2.data.order._DRAWS_AT_A_TIME", 8)
 
 
 def test_documents(documents, few_at_a_time):
     """Rows come from each corpus in its own order, on any workers, from any position."""
-    weights = {"large": 2.0, "small": 3.0}
-    mixture, count = mixed(documents, weights), 120
+    weights = {"large": 1.0, "small": 3.0}
+    mixture, count = mixed(documents, weights), 80
     found = stream(mixture, count, length=LONG)
-    drawn = CorpusDraws(SEED, (2.0, 3.0)).drawn(0, count)
+    drawn = CorpusDraws(SEED, (1.0, 3.0)).drawn(0, count)
     for number, name in enumerate(weights):
         own = found[drawn == number]
         assert (own == stream(documents[name], len(own), length=LONG)).all()
     epoch = documents["small"].evaluation_size(LONG, 10**9)
-    assert np.count_nonzero(drawn) > 2 * epoch
+    assert np.count_nonzero(drawn) > 1.5 * epoch
     border = int(np.flatnonzero(np.cumsum(drawn) == epoch)[0])  # of the small corpus's first epoch
-    for position in (border - 1, border, border + 2):
-        resumed = stream(mixture, 30, position=position, length=LONG)
-        assert (resumed == found[position : position + 30]).all(), position
-    assert (rows_of_workers(mixture, 2, 4, 8, 5, length=LONG) == found[:40]).all()
+    resumed = stream(mixture, 16, position=border, length=LONG)
+    assert (resumed == found[border : border + 16]).all()
+    by_workers = rows_of_workers(mixture, 2, 4, 8, 2, position=border - 1, length=LONG)
+    assert (by_workers == found[border - 1 : border + 15]).all()
     options = {"max_seq_length": LONG, "seed": SEED, "shuffle_buffer_size": WINDOW}
     places = mixture.places(position=border - 5, count=12, **options)
     owners = [path in documents["small"].paths for path, _ in places]
