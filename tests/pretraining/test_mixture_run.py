@@ -6,10 +6,13 @@ import signal
 
 import pytest
 
+from configure_pretraining import PretrainingConfig
 from electra_tf2.data.input import Mixture
 from electra_tf2.errors import UserError
 from electra_tf2.pretraining.data_report import report_data
 from electra_tf2.pretraining.open_run import open_data
+from electra_tf2.report.folder import open_folder
+from electra_tf2.report.pretraining import training_section
 from tests.faults.watched_runs import wait_for_step
 from tests.pretraining import tiny
 
@@ -68,6 +71,15 @@ def mixture_of(data, phase=0):
     files = data.records[phase].train
     assert isinstance(files, Mixture)
     return files.corpora
+
+
+def test_a_page_names_the_corpora(root, trained):
+    folder = open_folder(str(root / "models" / "mixture"), PretrainingConfig)
+    content = str(training_section(folder, None).content)
+    size = mixture_of(opened(root, "new", **single(root)))[1].files.num_records
+    assert "Text of pretrain_tfrecords (75.0%)" in content
+    assert "Text of small (25.0%)" in content and f"{size:,} examples" in content
+    assert f"{root}/small/" in content
 
 
 def test_a_later_phase_goes_on_in_each_corpus(root, phases):
