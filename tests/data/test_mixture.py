@@ -73,6 +73,12 @@ def numbers(files, count, **options):
     return stream(files, count, **options)[:, 0].tolist()
 
 
+@pytest.fixture(scope="module")
+def found(mixture):
+    """The numbers of its first examples."""
+    return numbers(mixture, 100)
+
+
 def test_shares_are_those_of_the_weights_within_sampling_error():
     weights, count = (0.5, 3.0, 1e-3, 7.0), 1_000_000
     draws = CorpusDraws(11, weights)
@@ -113,9 +119,8 @@ def test_far_positions_are_counted_in_pieces(monkeypatch):
     assert (CorpusDraws(SEED, (2.0, 1.0)).counts(5_000_001) == far).all()
 
 
-def test_each_corpus_has_the_order_that_it_has_alone(corpora, mixture):
+def test_each_corpus_has_the_order_that_it_has_alone(corpora, found):
     """Over several epochs of the small one; and nothing is lost."""
-    found = numbers(mixture, 100)
     names = list(WEIGHTS)
     origins = [names[np.searchsorted(list(STARTS.values()), n, side="right") - 1] for n in found]
     drawn = CorpusDraws(SEED, list(WEIGHTS.values())).drawn(0, 100)
@@ -130,11 +135,10 @@ def test_a_single_corpus_is_read_as_without_a_mixture(corpora):
     assert numbers(mixed(corpora, {"large": 0.3}), 70) == numbers(corpora["large"], 70)
 
 
-def test_resuming_at_any_position_continues_the_same_stream(mixture):
+def test_resuming_at_any_position_continues_the_same_stream(mixture, found):
     """Positions around the first border of the small corpus's epochs; in other batches too."""
     drawn = CorpusDraws(SEED, list(WEIGHTS.values())).drawn(0, 60)
     border = int(np.flatnonzero(np.cumsum(drawn == 1) == 5)[0])  # its last example is here
-    found = numbers(mixture, 80)
     for position, batch in ((border - 1, 1), (border, 6), (border + 1, 1)):
         resumed = numbers(mixture, 18, position=position, batch=batch)
         assert resumed == found[position : position + 18], position
@@ -159,9 +163,9 @@ def rows_of_workers(files, workers, replicas, global_batch, steps, **options):
     return np.concatenate([rows[place] for place in sorted(rows)])
 
 
-def test_two_workers_divide_the_rows_of_one_device(mixture):
-    found = rows_of_workers(mixture, 2, 4, 8, 5)
-    assert found[:, 0].tolist() == numbers(mixture, 40)
+def test_two_workers_divide_the_rows_of_one_device(mixture, found):
+    by_workers = rows_of_workers(mixture, 2, 4, 8, 5)
+    assert by_workers[:, 0].tolist() == found[:40]
 
 
 def test_examples_of_earlier_phases_are_passed_over(corpora):
@@ -173,9 +177,8 @@ def test_examples_of_earlier_phases_are_passed_over(corpora):
         assert own == numbers(corpora[name], len(own), position=first)
 
 
-def test_places(mixture):
+def test_places(mixture, found):
     """The files hold the numbered examples in their order."""
-    found = numbers(mixture, 50, position=9)
     options = {"max_seq_length": LENGTH, "seed": SEED, "shuffle_buffer_size": WINDOW}
     places = mixture.places(position=9, count=50, **options)
     firsts, ends = {}, dict(STARTS)
@@ -183,7 +186,7 @@ def test_places(mixture):
         for path, count in zip(corpus.files.paths, corpus.files.counts, strict=True):
             firsts[path] = ends[corpus.name]
             ends[corpus.name] += count
-    assert [firsts[path] + number for path, number in places] == found
+    assert [firsts[path] + number for path, number in places] == found[9:59]
 
 
 def test_a_file_in_two_corpora_is_refused(corpora, tmp_path):

@@ -162,7 +162,7 @@ def test_killed_in_the_middle_it_ends_bit_for_bit_alike(root, kind):
     names = ("pretrain_tfrecords", "small")
     if kind == "dynamic":
         names = ("documents", "small_documents")
-        for name, size in zip(names, (6000, 3000), strict=True):
+        for name, size in zip(names, (9000, 6000), strict=True):
             options = {"sizes": (size,), "length": None, "flags": ("--segmentation", "dynamic")}
             tiny.write_data(root, records=name, **options)
     first = {"num_train_steps": 8, "pretrain_tfrecords": weights(root, 0.5, 0.5, *names)}
