@@ -37,6 +37,8 @@ from electra_tf2.hparams.types import (
     PositiveInt,
     ProbabilityBelowOne,
     Seconds,
+    ShareAboveZero,
+    Temperature,
     WordLimit,
 )
 from electra_tf2.modeling.config import TransformerConfig
@@ -109,6 +111,11 @@ class FinetuningConfig(HParams):
     max_grad_norm: PositiveFloat = 1.0  # clip the whole batch's gradient to this global norm
     gradient_accumulation_steps: PositiveInt = 1  # micro-batches per training batch
     on_nonfinite: Literal["stop", "skip"] = "stop"  # at a NaN or infinity: stop, or skip the update
+
+    # distillation: see docs/beyond_electra.md
+    teacher: str | None = None  # folder of a fine-tuned model of the same tasks to learn from, too
+    distillation_weight: ShareAboveZero = 0.5  # share of the distance from the teacher in the loss
+    distillation_temperature: Temperature = 2.0  # what the logits of both are divided by
 
     # logs, evaluations and checkpoints, in steps
     log_every_steps: PositiveInt = 10  # a line of losses this often
@@ -295,9 +302,11 @@ class FinetuningConfig(HParams):
     ) -> list[tuple[str, Any, Any]]:
         """Hparams that differ although a resumed run has to keep them; see the base class.
 
-        With `patience`, the steps at which the dev split is scored decide when training ends.
+        With `patience`, the steps at which the dev split is scored decide when training ends. A
+        teacher may have been moved; its weights are compared by the trial.
         """
         changed = super().changed_on_resume(old, new)
+        changed = [(n, *values) for n, *values in changed if n != "teacher" or None in values]
         every = [values.get("eval_every_steps", 0) for values in (old, new)]
         if new.get("patience") and every[0] != every[1]:
             changed.append(("eval_every_steps", *every))
@@ -367,6 +376,13 @@ class FinetuningConfig(HParams):
                     "The dev split is not scored during training.",
                     {name: getattr(self, name), "eval_every_steps": 0},
                     "Set eval_every_steps to the number of steps between evaluations.",
+                )
+        for name in ("distillation_weight", "distillation_temperature"):
+            if not self.teacher and getattr(self, name) != getattr(type(self), name):
+                raise contradiction(
+                    "There is no teacher to distill.",
+                    {name: getattr(self, name), "teacher": None},
+                    "Set teacher to the folder of a fine-tuned model, or leave the other out.",
                 )
         if self.seed + max(self.num_trials, 1) > 1 << 32:
             raise contradiction(

@@ -75,7 +75,7 @@ class Evaluation:
         self._model = model
         self._strategy = strategy
         self._fixed_weights = fixed_weights
-        self._predictors: dict[str, Predictor] = {}
+        self._predictors: dict[tuple[str, bool], Predictor] = {}
 
     def outputs(self, task: Task, table: FeatureTable, batch_size: int) -> Iterator[Outputs]:
         """Yields the head's outputs and the `eid` of each example, in no particular order.
@@ -87,20 +87,32 @@ class Evaluation:
             table: the examples' features.
             batch_size: examples a batch, over all replicas.
         """
-        yield from task.join_rows(self._rows(task, table, batch_size))
+        eids = table.scalars["eid"]
+        rows = self._rows(task, table, batch_size, self._predictor(task))
+        yield from task.join_rows({**outputs, "eid": eids[row]} for row, outputs in rows)
 
-    def _rows(self, task: Task, table: FeatureTable, batch_size: int) -> Iterator[Outputs]:
+    def teach(self, task: Task, table: FeatureTable) -> Iterator[tuple[int, Outputs]]:
+        """Yields each row's number and the head's outputs for a student, see `TaskHead.teach`.
+
+        Args:
+            task: whose head.
+            table: the examples' features.
+        """
+        predictor = self._predictor(task, teaches=True)
+        yield from self._rows(task, table, self._config.eval_batch_size, predictor)
+
+    def _rows(
+        self, task: Task, table: FeatureTable, batch_size: int, predictor: Predictor
+    ) -> Iterator[tuple[int, Outputs]]:
         data = TaskData([task.name], [table], [task.get_feature_specs()])
         batching = Batching(batch_size, self._config.max_seq_length, self._config.pad_to_max_length)
-        eids = table.scalars["eid"]
         n_batches = batching.batches_per_epoch(table.num_rows)
-        predictor = self._predictor(task)
         for batch in predictor.batches(
             lambda context: scoring_dataset(data, batching, context), n_batches
         ):
             rows = batch.pop("row")
             for i in np.flatnonzero(rows != NO_ROW):
-                yield {**{name: value[i] for name, value in batch.items()}, "eid": eids[rows[i]]}
+                yield int(rows[i]), {name: value[i] for name, value in batch.items()}
 
     def score(self, task: Task, split: str, table: FeatureTable) -> SplitScore:
         """Scores a split; arguments as `outputs`."""
@@ -110,17 +122,21 @@ class Evaluation:
             scorer.update(example)
         return SplitScore(scorer, outputs)
 
-    def _predictor(self, task: Task) -> Predictor:
-        if task.name not in self._predictors:
+    def _predictor(self, task: Task, teaches: bool = False) -> Predictor:
+        if (task.name, teaches) not in self._predictors:
 
             def forward(batch):
-                result = self._model(batch, only=task.name)[task.name]
-                return {**result.outputs, "row": batch["row"]}
+                if teaches:
+                    outputs = self._model.teach(batch, task.name)
+                else:
+                    outputs = self._model(batch, only=task.name)[task.name].outputs
+                return {**outputs, "row": batch["row"]}
 
             encoder = self._model.encoder
             constants = constant_kernels(self._strategy, encoder) if self._fixed_weights else ()
-            self._predictors[task.name] = Predictor(self._strategy, forward, constants)
-        return self._predictors[task.name]
+            predictor = Predictor(self._strategy, forward, constants)
+            self._predictors[task.name, teaches] = predictor
+        return self._predictors[task.name, teaches]
 
 
 def metrics_of(scores: Sequence[tuple[DevSplit, SplitScore]]) -> dict[str, dict[str, float]]:

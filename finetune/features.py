@@ -2,6 +2,7 @@
 
 <preprocessed_data_dir>/<task>_<split>-<key>-<version>.safetensors    the cache; versions are raised
                                                         when features of a key come out otherwise
+<preprocessed_data_dir>/<task>_teacher-<key>-<version>.safetensors    a teacher's outputs likewise
 
 The key is a hash of all that the features depend on: the data file, the tokenizer, the task's
 settings and labels. Features made from anything else have another name, so stale ones are never
@@ -15,7 +16,7 @@ import hashlib
 import json
 import posixpath
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -38,7 +39,7 @@ class Ragged(NamedTuple):
     """Rows of unequal length.
 
     Attributes:
-        values: [total], the rows one after the other.
+        values: [total] or, of features with a size, [total, size]; the rows one after the other.
         splits: int64 [rows + 1]; row i is `values[splits[i]:splits[i + 1]]`.
     """
 
@@ -212,6 +213,7 @@ class TaskData:
     def _gathered(self, parts, empty_before, dtype) -> tuple[np.ndarray, np.ndarray]:
         """Values and splits of a column over all rows; the rows of other tasks are empty."""
         values = [table.ragged[name].values for table, name in parts]
+        more = np.zeros((1, *values[0].shape[1:]))  # which an empty row's index points at
         lengths = []
         for (table, name), empty in zip(parts, empty_before, strict=True):
             lengths += [np.zeros(empty, np.int64), table.ragged[name].lengths]
@@ -219,8 +221,7 @@ class TaskData:
         splits = np.zeros(self.num_rows + 1, np.int64)
         splits[1 : len(lengths) + 1] = np.cumsum(lengths)
         splits[len(lengths) + 1 :] = splits[len(lengths)]
-        # One value more, which an empty row's index points at.
-        return np.concatenate([*values, np.zeros(1)]).astype(dtype), splits
+        return np.concatenate([*values, more]).astype(dtype), splits
 
     def batch(self, rows: np.ndarray, length: int) -> dict[str, np.ndarray]:
         """Gathers a batch; see `gather`."""
@@ -235,7 +236,8 @@ class TaskData:
             length: int64 scalar, tokens to pad to, at least the longest example's.
 
         Returns:
-            Feature name -> [batch], [batch, size] or [batch, length], int32 or float32.
+            Feature name -> [batch], [batch, size], [batch, length] or [batch, length, size], int32
+            or float32.
         """
         if self._tensors is None:
             with tf.init_scope(), tf.device("/cpu:0"):  # not part of the pipeline's graph
@@ -256,7 +258,8 @@ class TaskData:
             count = tf.where(there, tf.gather(splits, safe + 1) - start, 0)
             inside = columns < count[:, None]
             index = tf.where(inside, start[:, None] + columns, 0)
-            batch[name] = tf.where(inside, tf.gather(values, index), tf.zeros([], values.dtype))
+            known = inside if values.shape.rank == 1 else inside[..., None]
+            batch[name] = tf.where(known, tf.gather(values, index), tf.zeros([], values.dtype))
             if name == "input_ids":
                 batch["input_mask"] = tf.cast(inside, tf.int32)
         return batch
@@ -290,21 +293,34 @@ class Preprocessor:
         Raises:
             UserError: the data can't be read, or no row is left.
         """
-        key = feature_key(task, split)
-        version = f"{_CACHE_FORMAT}.{task.features_version}"
-        name = f"{task.name}_{split}-{key}-{version}.safetensors"
-        path = posixpath.join(self._folder, name)
-        table = self._cached(path) if self._read_cache else None
-        if table is None:
+
+        def make() -> FeatureTable:
             say(f"Preparing {task.name}, {split}: {task.data_file(split)}")
-            table = self._make(task, task.get_examples(split), split)
-            _write(path, table)
+            return self._make(task, task.get_examples(split), split)
+
+        key = feature_key(task, split)
+        table = self.kept(f"{task.name}_{split}-{key}", task.features_version, make)
         _warn_of_cuts(task, split, table)
         ids = table.ragged["input_ids"].values
         vocabulary = task.tokenizer.vocabulary
         warn_of_unknown(f"{task.name}, {split}", ids, vocabulary, UNKNOWN_WARNING)
         if split == "train" and self._log_examples:
             say(*describe_example(task, table).split("\n"))
+        return table
+
+    def kept(self, name: str, version: int, make: Callable[[], FeatureTable]) -> FeatureTable:
+        """Returns a table from the cache, or makes it and puts it there.
+
+        Args:
+            name: of its file, with a hash of all that it depends on.
+            version: raised when the table comes out otherwise.
+            make: makes it.
+        """
+        path = posixpath.join(self._folder, f"{name}-{_CACHE_FORMAT}.{version}.safetensors")
+        table = self._cached(path) if self._read_cache else None
+        if table is None:
+            table = make()
+            _write(path, table)
         return table
 
     def make(self, task: Task, examples: Sequence[Any], split: str) -> FeatureTable:

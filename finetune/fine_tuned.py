@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -20,7 +20,7 @@ from finetune.classification.multilabel import MultilabelTask
 from finetune.classification.regression import RegressionTask
 from finetune.classification.tasks import ClassificationTask, InputExample, SingleOutputTask
 from finetune.evaluation import Evaluation
-from finetune.features import Preprocessor
+from finetune.features import FeatureTable, Preprocessor
 from finetune.model import FinetuningModel
 from finetune.open_run import check_length
 from finetune.qa.annotations import split_words
@@ -238,6 +238,18 @@ class FineTuned:
         outputs = list(self._evaluation.outputs(chosen, table, min(batch_size, most)))
         records = chosen.prediction_records("predict", outputs, examples)
         return [kind.make_prediction(record) for record in records]
+
+    def teach(self, task: str, table: FeatureTable) -> Iterator[tuple[int, Mapping[str, Any]]]:
+        """Yields what a student learns from, see `finetune.task.SoftTargets`.
+
+        Args:
+            task: the task's name.
+            table: the features of examples with their labels.
+
+        Yields:
+            Each row's number and output name -> array, in no particular order.
+        """
+        return self._evaluation.teach(self.task(task), table)
 
 
 def _stored_config(source: Source, hparams: dict[str, Any]) -> FinetuningConfig:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -64,26 +65,29 @@ class FinetuningModel(keras.Model):
         Returns:
             Task name -> losses and outputs.
         """
-        shared = {name: batch[name] for name in _SHARED}
-        states = self.encoder(
-            shared["input_ids"],
-            shared["input_mask"],
-            shared["segment_ids"],
-            training=training,
-            seed=seed,
-        )
+        states = self._states(batch, training, seed)
         results = {}
         for i, (name, head) in enumerate(zip(self.task_names, self.heads, strict=True)):
             if only not in (None, name):
                 continue
-            own = {
-                key.removeprefix(f"{name}/"): value
-                for key, value in batch.items()
-                if key.startswith(f"{name}/")
-            }
+            features = features_of_task(batch, name)
             head_seed = site_seed(seed, HEAD_SITES + i) if training else None
-            results[name] = head(states, {**shared, **own}, training=training, seed=head_seed)
+            results[name] = head(states, features, training=training, seed=head_seed)
         return results
+
+    def teach(self, batch: Mapping[str, tf.Tensor], task: str) -> Mapping[str, tf.Tensor]:
+        """Returns a task's outputs for a student to learn from; the batch as in `call`."""
+        head = self.heads[self.task_names.index(task)]
+        return head.teach(self._states(batch), features_of_task(batch, task))
+
+    def _states(
+        self,
+        batch: Mapping[str, tf.Tensor],
+        training: bool = False,
+        seed: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        ids, mask, segments = (batch[name] for name in _SHARED)
+        return self.encoder(ids, mask, segments, training=training, seed=seed)
 
     def named_variables(self) -> dict[str, keras.Variable]:
         """Returns name -> trainable variable: `electra/…` and `task_specific/<task>/…`."""
@@ -105,9 +109,31 @@ class FinetuningModel(keras.Model):
         }
 
 
+def features_of_task(batch: Mapping[str, tf.Tensor], task: str) -> dict[str, tf.Tensor]:
+    """Returns the shared features of a batch and a task's own, by the names of its specs."""
+    own = {
+        key.removeprefix(f"{task}/"): value
+        for key, value in batch.items()
+        if key.startswith(f"{task}/")
+    }
+    return {**{name: batch[name] for name in _SHARED}, **own}
+
+
 def own_path(layer: keras.layers.Layer, variable: keras.Variable) -> str:
     """Returns a variable's path below the layer, which is built, that it is part of."""
     return variable.path.removeprefix(f"{layer.path}/")
+
+
+class Distillation(NamedTuple):
+    """How much a student learns from its teacher, see `finetune.distillation`.
+
+    Attributes:
+        weight: share of the distance from the teacher in the loss.
+        temperature: what the logits of both are divided by.
+    """
+
+    weight: float
+    temperature: float
 
 
 class FinetuningObjective:
@@ -118,12 +144,14 @@ class FinetuningObjective:
 
     Args:
         model: encoder and heads.
+        distillation: how the examples' teacher counts; None if they have none.
     """
 
     denominator_epsilon = 0.0
 
-    def __init__(self, model: FinetuningModel):
+    def __init__(self, model: FinetuningModel, distillation: Distillation | None = None):
         self.model = model
+        self._distillation = distillation
         self.loss_weights = {f"{name}_loss": 1.0 for name in model.task_names}
 
     def named_variables(self) -> dict[str, keras.Variable]:
@@ -150,21 +178,37 @@ class FinetuningObjective:
 
         Returns:
             `<task>_loss` -> sum of the losses of the task's examples; and the sums behind
-            `mean_loss`, the loss per example.
+            `mean_loss`, the loss per example, and with a teacher `mean_teacher_loss`, the distance
+            from it.
         """
         seed = randomness.dropout_seed() if training else None
         results = self.model(prepared, training=training, seed=seed)
-        numerators, count = {}, tf.zeros([])
+        numerators, count, distances = {}, tf.zeros([]), []
         for i, (name, result) in enumerate(results.items()):
             own = prepared["task_id"] == i
+            losses = result.losses
+            if self._distillation is not None:
+                losses, distance = self._taught(i, result, prepared)
+                distances.append(tf.reduce_sum(tf.where(own, distance, 0.0)))
             # Not a product with 0 or 1: a row of another task may have any loss.
-            losses = tf.where(own, result.losses, 0.0)
+            losses = tf.where(own, losses, 0.0)
             numerators[f"{name}_loss"] = tf.reduce_sum(losses)
             count += tf.reduce_sum(tf.cast(own, tf.float32))
-        total = tf.add_n(list(numerators.values()))
-        return numerators, {"mean_loss": tf.stack([total, count])}
+        sums = {"mean_loss": tf.stack([tf.add_n(list(numerators.values())), count])}
+        if distances:
+            sums["mean_teacher_loss"] = tf.stack([tf.add_n(distances), count])
+        return numerators, sums
+
+    def _taught(
+        self, task: int, result: HeadOutput, prepared: Mapping[str, tf.Tensor]
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns the losses with the teacher's share, and the distances; both [batch]."""
+        assert self._distillation is not None
+        weight, temperature = self._distillation
+        features = features_of_task(prepared, self.model.task_names[task])
+        distances = self.model.heads[task].soft_losses(result.outputs, features, temperature)
+        return (1.0 - weight) * result.losses + weight * distances, distances
 
     def summarize(self, sums: Mapping[str, np.ndarray]) -> dict[str, float]:
-        """Returns the loss per example."""
-        total, count = sums["mean_loss"]
-        return {"mean_loss": float(total / max(count, 1.0))}
+        """Returns the loss per example, and with a teacher the distance from it."""
+        return {name: float(total / max(count, 1.0)) for name, (total, count) in sums.items()}

@@ -340,15 +340,20 @@ def _check_segments(network: TransformerConfig, train: TaskData) -> None:
 
 
 def _check_start_is_kept(run: Run) -> None:
-    """Refuses to train from a model that the run would replace."""
-    if run.start is None:
-        return
+    """Refuses to train from a model, or to learn from one, that the run would replace."""
+    used = {"teacher": [f"{run.config.teacher}/" if run.config.teacher else ""]}
+    if run.start is not None:
+        used["init_checkpoint"] = [run.start.path, run.vocab_file]
     for trial in run.folders.numbers():
         folder = f"{run.folders.path(trial)}/"
-        if run.start.path.startswith(folder) or run.vocab_file.startswith(folder):
-            raise UserError(
-                "The model to start from is one of those to be overwritten.",
-                where="hparam init_checkpoint",
-                received=run.start.path,
-                remedy="Set model_dir, results_txt and results_pkl to other paths.",
-            )
+        for name, paths in used.items():
+            if any(path.startswith(folder) for path in paths):
+                raise UserError(
+                    f"The model {_USE[name]} is one of those to be overwritten.",
+                    where=f"hparam {name}",
+                    received=paths[0],
+                    remedy="Set model_dir, results_txt and results_pkl to other paths.",
+                )
+
+
+_USE = {"teacher": "to learn from", "init_checkpoint": "to start from"}

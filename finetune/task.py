@@ -34,8 +34,8 @@ class FeatureSpec:
         per_token: a row of values, at most as many as the example has tokens, padded with 0 to the
             length of the batch (True), or a single value (False).
         is_int_feature: int32 (True) or float32 (False).
-        size: number of values of an example, of a feature that is not `per_token`; None: a single
-            one without an axis of its own.
+        size: number of values of an example, or of a token; None: a single one without an axis of
+            its own.
     """
 
     name: str
@@ -50,7 +50,7 @@ class FeatureSpec:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of an example's value, of a feature that is not `per_token`."""
+        """Shape of an example's value, or of a token's."""
         return () if self.size is None else (self.size,)
 
 
@@ -62,6 +62,9 @@ SHARED_SPECS = (
 """The features of every example: token ids, as many segment ids, and its number, which is unique
 within its task and split. The mask of tokens follows from their number.
 """
+
+TEACHER = "teacher_"
+"""Begins the names of the features that hold a teacher's outputs, see `SoftTargets`."""
 
 CUT = "cut"
 """What `Task.featurize` may give besides: how many of an example's tokens don't fit into its row,
@@ -129,6 +132,21 @@ class HeadOutput(NamedTuple):
     outputs: dict[str, tf.Tensor]
 
 
+class SoftTargets(NamedTuple):
+    """The outputs of a task's head that the head of another model can learn from.
+
+    Attributes:
+        specs: of these outputs, by their names.
+        meaning: what they stand for; JSON values, which teacher and student must have in common.
+        along: the feature that says what the values of a row belong to: a student's row must begin
+            the teacher's. None where all of a row has one output.
+    """
+
+    specs: Sequence[FeatureSpec]
+    meaning: Mapping[str, Any]
+    along: str | None = None
+
+
 class TaskHead(keras.layers.Layer):
     """The layers that a task puts on top of the encoder."""
 
@@ -156,9 +174,64 @@ class TaskHead(keras.layers.Layer):
         """
         raise NotImplementedError
 
+    def teach(
+        self, states: tf.Tensor, features: Mapping[str, tf.Tensor]
+    ) -> Mapping[str, tf.Tensor]:
+        """Returns the outputs for a student to learn from; arguments as `call`."""
+        return self(states, features).outputs
+
+    def soft_losses(
+        self,
+        outputs: Mapping[str, tf.Tensor],
+        features: Mapping[str, tf.Tensor],
+        temperature: float,
+    ) -> tf.Tensor:
+        """Computes how far the outputs are from a teacher's.
+
+        Args:
+            outputs: of `call` in training.
+            features: as in `call`; also the teacher's outputs, `TEACHER` before their names.
+            temperature: what logits are divided by, see `finetune.distillation`.
+
+        Returns:
+            float32 [batch], in the unit of the head's own loss.
+        """
+        raise NotImplementedError
+
     def official_names(self) -> dict[str, str]:
         """Returns own variable path -> official name, both below the task's scope."""
         raise NotImplementedError
+
+
+def softened_divergence(student: tf.Tensor, teacher: tf.Tensor, temperature: float) -> tf.Tensor:
+    """The divergence of a student's distribution from its teacher's, both softened.
+
+    T² KL(softmax(teacher / T) ‖ softmax(student / T)), in nats (Hinton et al. 2015,
+    arXiv:1503.02531, section 2). T² keeps the size of the gradients, which fall with it.
+
+    Args:
+        student: logits, float32 [..., classes].
+        teacher: logits of the same shape.
+        temperature: T, above 0.
+
+    Returns:
+        float32 [...], 0 where both agree.
+    """
+    log_teacher = tf.nn.log_softmax(teacher / temperature)
+    difference = log_teacher - tf.nn.log_softmax(student / temperature)
+    return temperature**2 * tf.reduce_sum(tf.exp(log_teacher) * difference, axis=-1)
+
+
+def softened_binary_divergence(
+    student: tf.Tensor, teacher: tf.Tensor, temperature: float
+) -> tf.Tensor:
+    """`softened_divergence` of yes-or-no questions with one logit each; of the logits' shape."""
+    yes = tf.sigmoid(teacher / temperature)
+    crossed, own = (
+        tf.nn.sigmoid_cross_entropy_with_logits(labels=yes, logits=logits / temperature)
+        for logits in (student, teacher)
+    )
+    return temperature**2 * (crossed - own)
 
 
 class Task(abc.ABC):
@@ -253,6 +326,10 @@ class Task(abc.ABC):
             encoder: the encoder's sizes.
             dtype: Keras dtype policy, such as "float32" or "mixed_bfloat16".
         """
+
+    def soft_targets(self) -> SoftTargets | None:
+        """Returns what a student can learn from the task's head; None if it can't."""
+        return None
 
     @abc.abstractmethod
     def get_scorer(self, split: str = "dev") -> Scorer:

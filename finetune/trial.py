@@ -29,7 +29,7 @@ from finetune.batches import Batching, describe_batch, training_dataset
 from finetune.evaluation import DevSplit, Evaluation, is_better, score_all
 from finetune.features import TaskData
 from finetune.layerwise_decay import learning_rate_factors
-from finetune.model import FinetuningModel, FinetuningObjective
+from finetune.model import Distillation, FinetuningModel, FinetuningObjective
 from finetune.open_run import Run, RunData
 from finetune.pretrained_model import initialize
 from finetune.results import Best
@@ -413,7 +413,8 @@ def _what_is_trained(
 ) -> tuple[Objective, ReplicaOptimizer]:
     """The model and an optimizer, or an earlier trainer's with the weights of the model."""
     if earlier is None:
-        objective = FinetuningObjective(model)
+        taught = Distillation(run.config.distillation_weight, run.config.distillation_temperature)
+        objective = FinetuningObjective(model, taught if run.config.teacher else None)
         return objective, _make_optimizer(run, objective.named_variables())
     objective, optimizer = earlier.run.objective, earlier.run.optimizer
     optimizer.variables.assign(ReplicaVariables(run.strategy, model.named_variables()).to_numpy())

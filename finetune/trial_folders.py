@@ -209,7 +209,7 @@ def training_origin(arrays: Mapping[str, np.ndarray] | None, tasks: Sequence[Tas
         tasks: the tasks.
     """
     data = {f"training data of {task.name}": feature_key(task, "train") for task in tasks}
-    return {"pre-trained model": _arrays_hash(arrays) if arrays else "random weights", **data}
+    return {"pre-trained model": arrays_hash(arrays) if arrays else "random weights", **data}
 
 
 def scoring_origin(splits: Sequence[tuple[Task, str]]) -> Origin:
@@ -217,7 +217,8 @@ def scoring_origin(splits: Sequence[tuple[Task, str]]) -> Origin:
     return {f"{split} data of {task.name}": feature_key(task, split) for task, split in splits}
 
 
-def _arrays_hash(arrays: Mapping[str, np.ndarray]) -> str:
+def arrays_hash(arrays: Mapping[str, np.ndarray]) -> str:
+    """Fingerprints a model's weights, given by name."""
     digest = hashlib.sha256()
     for name in sorted(arrays):
         digest.update(f"{name} {arrays[name].shape} {arrays[name].dtype}".encode())

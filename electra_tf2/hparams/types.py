@@ -75,6 +75,8 @@ RotaryBase = Annotated[float, Range(low=1, low_open=True, limit=1e10)]
 Epochs = Annotated[float, Range(low=0, low_open=True, limit=1e6)]
 ProbabilityBelowOne = Annotated[float, Range(0, 1, high_open=True)]
 DropoutRate = Annotated[float, Range(0, 0.99)]  # see electra_tf2.modeling.config
+ShareAboveZero = Annotated[float, Range(0, 1, low_open=True)]
+Temperature = Annotated[float, Range(0.01, limit=1000)]  # of a distribution that is softened
 MaskProbability = Annotated[float, Range(0, 1, low_open=True, high_open=True)]
 WordLimit = Annotated[int, Range(low=1, high=10**8)]  # LARGEST_WORD_LIMIT of text/wordpiece.py
 Weights = dict[str, PositiveFloat]

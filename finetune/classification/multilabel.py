@@ -19,7 +19,17 @@ from finetune.classification.tasks import (
     SingleOutputHead,
     saved_labels,
 )
-from finetune.task import FeatureSpec, HeadOutput, Scorer, TaskHead, other_kind, unlike_model
+from finetune.task import (
+    TEACHER,
+    FeatureSpec,
+    HeadOutput,
+    Scorer,
+    SoftTargets,
+    TaskHead,
+    other_kind,
+    softened_binary_divergence,
+    unlike_model,
+)
 
 if TYPE_CHECKING:
     from configure_finetuning import FinetuningConfig
@@ -51,6 +61,17 @@ class MultilabelHead(SingleOutputHead):
             "unknown_labels": features["unknown_labels"],
         }
         return HeadOutput(losses, outputs)
+
+    def soft_losses(
+        self,
+        outputs: Mapping[str, tf.Tensor],
+        features: Mapping[str, tf.Tensor],
+        temperature: float,
+    ) -> tf.Tensor:
+        """Computes the mean over the labels of their divergences from the teacher's."""
+        teacher = features[f"{TEACHER}logits"]
+        each = softened_binary_divergence(outputs["logits"], teacher, temperature)
+        return tf.reduce_mean(each, axis=-1)
 
 
 class MultilabelTask(LabelledTask):
@@ -105,6 +126,11 @@ class MultilabelTask(LabelledTask):
     def make_head(self, encoder: TransformerConfig, dtype: str) -> TaskHead:
         """Builds a head with a logit for each label."""
         return MultilabelHead(len(self.label_list), self.config.head_dropout_prob, dtype=dtype)
+
+    def soft_targets(self) -> SoftTargets:
+        """Returns the logits."""
+        spec = FeatureSpec("logits", is_int_feature=False, size=len(self.label_list))
+        return self._soft_targets(spec, {"labels": list(self.label_list)})
 
     def get_scorer(self, split: str = "dev") -> Scorer:
         """Returns a fresh scorer; it tunes the threshold where a run trains and asks for it."""

@@ -14,7 +14,16 @@ from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.text.tokenizer import Tokenizer
 from finetune.classification.metrics import RegressionScorer
 from finetune.classification.tasks import InputExample, SingleOutputHead, SingleOutputTask
-from finetune.task import FeatureSpec, HeadOutput, Scorer, TaskHead, other_kind, unlike_model
+from finetune.task import (
+    TEACHER,
+    FeatureSpec,
+    HeadOutput,
+    Scorer,
+    SoftTargets,
+    TaskHead,
+    other_kind,
+    unlike_model,
+)
 
 if TYPE_CHECKING:
     from configure_finetuning import FinetuningConfig
@@ -109,6 +118,16 @@ class RegressionHead(SingleOutputHead):
         outputs = {"loss": losses, "predictions": predictions, "targets": targets}
         return HeadOutput(losses, outputs)
 
+    def soft_losses(
+        self,
+        outputs: Mapping[str, tf.Tensor],
+        features: Mapping[str, tf.Tensor],
+        temperature: float,
+    ) -> tf.Tensor:
+        """Computes the squared distance from the teacher's number; it has no temperature."""
+        del temperature
+        return tf.square(outputs["predictions"] - features[f"{TEACHER}predictions"])
+
 
 class RegressionTask(SingleOutputTask):
     """A task whose output is a score.
@@ -165,6 +184,11 @@ class RegressionTask(SingleOutputTask):
     def make_head(self, encoder: TransformerConfig, dtype: str) -> TaskHead:
         """Builds a head with one output."""
         return RegressionHead(self.config.head_dropout_prob, dtype=dtype)
+
+    def soft_targets(self) -> SoftTargets:
+        """Returns the normalized score."""
+        spec = FeatureSpec("predictions", is_int_feature=False)
+        return self._soft_targets(spec, {"lowest score and scale": list(self.scaling)})
 
     def get_scorer(self, split: str = "dev") -> Scorer:
         """Returns a fresh scorer of correlations."""

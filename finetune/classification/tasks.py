@@ -25,12 +25,15 @@ from finetune.classification.windows import Join, Windows, join_outputs
 from finetune.data_files import outputs_by_eid
 from finetune.task import (
     CUT,
+    TEACHER,
     FeatureSpec,
     HeadOutput,
     Scorer,
+    SoftTargets,
     Task,
     TaskHead,
     other_kind,
+    softened_divergence,
     unlike_model,
 )
 
@@ -184,6 +187,10 @@ class SingleOutputTask(Task):
                     **own,
                 }
 
+    def _soft_targets(self, spec: FeatureSpec, meaning: Mapping[str, Any]) -> SoftTargets:
+        # The windows of a text have to be those of the teacher.
+        return SoftTargets([spec], meaning, None if self.windows is None else "input_ids")
+
     def window_sizes(self) -> Windows:
         """Returns how a long text is cut, where the task has `windows`."""
         return Windows.of(self.config.max_seq_length, self.config.doc_stride)
@@ -299,6 +306,15 @@ class ClassificationHead(SingleOutputHead):
             losses = losses * features["weights"]
         return HeadOutput(losses, outputs)
 
+    def soft_losses(
+        self,
+        outputs: Mapping[str, tf.Tensor],
+        features: Mapping[str, tf.Tensor],
+        temperature: float,
+    ) -> tf.Tensor:
+        """Computes the divergence from the teacher's classes, without `weights`."""
+        return softened_divergence(outputs["logits"], features[f"{TEACHER}logits"], temperature)
+
 
 class ClassificationTask(LabelledTask):
     """A task whose output is one of several classes.
@@ -380,6 +396,11 @@ class ClassificationTask(LabelledTask):
     def make_head(self, encoder: TransformerConfig, dtype: str) -> TaskHead:
         """Builds a head with a logit for each class."""
         return ClassificationHead(len(self.label_list), self.config.head_dropout_prob, dtype=dtype)
+
+    def soft_targets(self) -> SoftTargets:
+        """Returns the logits."""
+        spec = FeatureSpec("logits", is_int_feature=False, size=len(self.label_list))
+        return self._soft_targets(spec, {"classes": list(self.label_list)})
 
     def get_scorer(self, split: str = "dev") -> Scorer:
         """Returns a fresh scorer of accuracy."""

@@ -11,7 +11,13 @@ import tensorflow as tf
 
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.modeling.layers import activation
-from finetune.task import HeadOutput, TaskHead
+from finetune.task import (
+    TEACHER,
+    HeadOutput,
+    TaskHead,
+    softened_binary_divergence,
+    softened_divergence,
+)
 
 if TYPE_CHECKING:
     from configure_finetuning import FinetuningConfig
@@ -168,6 +174,32 @@ class QAHead(TaskHead):
             "end_positions": end_positions,
         }
         return HeadOutput(losses, outputs | beams)
+
+    def teach(
+        self, states: tf.Tensor, features: Mapping[str, tf.Tensor]
+    ) -> Mapping[str, tf.Tensor]:
+        """Returns the outputs for a student; with joint prediction the end's given the start."""
+        return self(states, features, training=True).outputs  # there is no dropout
+
+    def soft_losses(
+        self,
+        outputs: Mapping[str, tf.Tensor],
+        features: Mapping[str, tf.Tensor],
+        temperature: float,
+    ) -> tf.Tensor:
+        """Computes the divergences from the teacher's start, end and answerability.
+
+        They are added like the head's own losses.
+        """
+        losses = tf.zeros_like(outputs["loss"])
+        for name in ("start_logits", "end_logits"):
+            teacher = tf.where(features["input_mask"] > 0, features[TEACHER + name], _MASKED)
+            losses += softened_divergence(outputs[name], teacher, temperature) / 2.0
+        if self._classifies:
+            losses += self.config.answerable_weight * softened_binary_divergence(
+                outputs["answerable_logit"], features[f"{TEACHER}answerable_logit"], temperature
+            )
+        return losses
 
     def _logits(self, layer: keras.layers.Dense, states: tf.Tensor) -> tf.Tensor:
         return tf.squeeze(layer(tf.cast(states, tf.float32)), -1)

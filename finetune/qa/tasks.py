@@ -29,7 +29,7 @@ from finetune.qa.question_files import (
     read_mrqa,
     read_squad,
 )
-from finetune.task import FeatureSpec, Task
+from finetune.task import FeatureSpec, SoftTargets, Task
 
 if TYPE_CHECKING:
     from configure_finetuning import FinetuningConfig
@@ -130,6 +130,18 @@ class QATask(Task):
     def make_head(self, encoder: TransformerConfig, dtype: str) -> QAHead:
         """Builds the head; see `Task.make_head`."""
         return QAHead(self.config, encoder, dtype=dtype)
+
+    def soft_targets(self) -> SoftTargets:
+        """Returns the logits of start and end at each token, and those of "no answer"."""
+        specs = [
+            FeatureSpec(name, per_token=True, is_int_feature=False)
+            for name in ("start_logits", "end_logits")
+        ]
+        names = ("joint_prediction", "answerable_classifier")
+        meaning = {name: getattr(self.config, name) for name in names}
+        if self.config.answerable_classifier:
+            specs.append(FeatureSpec("answerable_logit", is_int_feature=False))
+        return SoftTargets(specs, meaning, along="input_ids")
 
     def get_scorer(self, split: str = "dev") -> SpanBasedQAScorer:
         """Returns a fresh scorer for a split."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import keras
 import tensorflow as tf
 
-from finetune.task import HeadOutput, TaskHead
+from finetune.task import TEACHER, HeadOutput, TaskHead, softened_divergence
 
 
 class TaggingHead(TaskHead):
@@ -71,6 +71,19 @@ class TaggingHead(TaskHead):
             "labels_mask": mask,
         }
         return HeadOutput(losses, outputs)
+
+    def soft_losses(
+        self,
+        outputs: Mapping[str, tf.Tensor],
+        features: Mapping[str, tf.Tensor],
+        temperature: float,
+    ) -> tf.Tensor:
+        """Computes the sum over the words of their divergences from the teacher's tags."""
+        words = tf.shape(outputs["logits"])[1]
+        # Padded to the number of tokens, as are all features of tokens.
+        teacher = features[f"{TEACHER}logits"][:, :words]
+        each = softened_divergence(outputs["logits"], teacher, temperature)
+        return tf.reduce_sum(each * outputs["labels_mask"], axis=-1)
 
     def official_names(self) -> dict[str, str]:
         """Returns own variable path -> official name, both below the task's scope."""

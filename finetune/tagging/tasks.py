@@ -34,7 +34,7 @@ from finetune.tagging.metrics import SpanScorer, WordAccuracyScorer, predicted_t
 from finetune.tagging.notation import BARE, MARKS, Notation, recognize_notation
 from finetune.tagging.spans import Span, official_spans, seqeval_spans
 from finetune.tagging.words import word_ids
-from finetune.task import FeatureSpec, Scorer, Task, TaskHead, other_kind
+from finetune.task import FeatureSpec, Scorer, SoftTargets, Task, TaskHead, other_kind
 
 if TYPE_CHECKING:
     from configure_finetuning import FinetuningConfig
@@ -194,6 +194,12 @@ class TaggingTask(Task):
     def make_head(self, encoder: TransformerConfig, dtype: str) -> TaskHead:
         """Builds the head."""
         return TaggingHead(len(self.labels), encoder.hidden_size, dtype=dtype)
+
+    def soft_targets(self) -> SoftTargets:
+        """Returns each word's logits."""
+        spec = FeatureSpec("logits", per_token=True, is_int_feature=False, size=len(self.labels))
+        meaning = {"tags": self.labels, "tags mark spans": not self.is_token_level}
+        return SoftTargets([spec], meaning, along="labels")
 
     def get_scorer(self, split: str = "dev") -> Scorer:
         """Returns a fresh scorer, which knows all tags of the split's sentences."""
