@@ -60,6 +60,7 @@ benchmarks: $(VENV)/.installed-interop
 	$(PYTHON) benchmarks/pretraining_step.py
 	$(PYTHON) benchmarks/finetuning.py
 	$(PYTHON) benchmarks/encode.py
+	$(PYTHON) benchmarks/latency.py
 	$(PYTHON) benchmarks/distribution.py
 	$(PYTHON) benchmarks/memory.py
 	$(PYTHON) benchmarks/saving.py

@@ -306,7 +306,7 @@ class FinetuningConfig(HParams):
         teacher may have been moved; its weights are compared by the trial.
         """
         changed = super().changed_on_resume(old, new)
-        changed = [(n, *values) for n, *values in changed if n != "teacher" or None in values]
+        changed = [(n, *both) for n, *both in changed if n != "teacher" or None in both]
         every = [values.get("eval_every_steps", 0) for values in (old, new)]
         if new.get("patience") and every[0] != every[1]:
             changed.append(("eval_every_steps", *every))

@@ -1,4 +1,4 @@
-"""Exports a model: to Hugging Face's transformers, as a SavedModel, or as a Keras file.
+"""Exports a model: to Hugging Face's transformers, as a SavedModel, TFLite or Keras file.
 
 Takes a model of run_pretraining.py, a trial of run_finetuning.py, an official checkpoint or a
 Hugging Face folder, and writes it in another format. Nothing is trained, and the model stays as it

@@ -26,7 +26,7 @@ from electra_tf2.console import say
 from electra_tf2.errors import UserError, first_of, nearest_name_hint
 from finetune.features import FeatureTable, Preprocessor, Ragged, TaskData, feature_key
 from finetune.fine_tuned import FineTuned
-from finetune.open_run import Run, RunData
+from finetune.open_run import Run, RunData, open_data
 from finetune.task import TEACHER, SoftTargets, Task
 from finetune.trial_folders import arrays_hash, stored_in
 
@@ -35,41 +35,41 @@ _WHERE = "hparam teacher"
 _VERSION = 1
 
 
-def with_teacher(run: Run, data: RunData) -> RunData:
-    """Adds the outputs of the run's teacher to the training examples.
+def open_training_data(run: Run) -> RunData:
+    """Opens the examples of a run that trains, with the outputs of its teacher, if it has one.
 
     Args:
-        run: its hparam `teacher` names the teacher's folder; without one the data stay as they are.
-        data: the examples.
+        run: its hparam `teacher` names the teacher's folder.
 
     Returns:
-        The data, whose origin has the teacher's weights too.
+        The data; the origin has the teacher's weights too.
 
     Raises:
-        UserError: the teacher can't be opened, has other tasks or labels, or reads the examples
-            otherwise.
+        UserError: see `open_data`; or the teacher can't be opened, has other tasks or labels, or
+            reads the examples otherwise.
     """
     folder = run.config.teacher
     if not folder:
-        return data
+        return open_data(run)
     with stored_in(_WHERE):
         teacher = FineTuned.from_pretrained(folder, precision=run.compute_type)
     say(f"Teacher: {folder}")
     weights = arrays_hash(teacher.source.pretrained.arrays)
-    tables, specs = [], []
-    for task, table, own in zip(run.tasks, data.train.tables, data.train.specs, strict=True):
-        teaching = _Teaching(run, task, teacher, weights)
-        tables.append(teaching.taught(table))
-        specs.append([*own, *teaching.features])
-    origin = {"teacher": weights}
+    lessons = [_Lesson(run, task, teacher, weights) for task in run.tasks]
+    data, origin = open_data(run), {"teacher": weights}
+    train = data.train
     return data._replace(
-        train=TaskData(data.train.names, tables, specs),
+        train=TaskData(
+            train.names,
+            [own.taught(table) for own, table in zip(lessons, train.tables, strict=True)],
+            [[*s, *own.features] for own, s in zip(lessons, train.specs, strict=True)],
+        ),
         origin={**data.origin, **origin},
         whole_origin={**data.whole_origin, **origin},
     )
 
 
-class _Teaching:
+class _Lesson:
     """What a teacher teaches of one task.
 
     Args:

@@ -19,7 +19,7 @@ from electra_tf2.outputs import check_output_paths, folder_lock
 from electra_tf2.training.devices import open_devices
 from electra_tf2.training.warning_log import kept_warnings
 from finetune.classification.class_report import report_path, write_class_report
-from finetune.distillation import with_teacher
+from finetune.distillation import open_training_data
 from finetune.evaluation import (
     DevScores,
     DevSplit,
@@ -33,7 +33,7 @@ from finetune.evaluation import (
 )
 from finetune.features import Preprocessor
 from finetune.model_scores import write_model_scores
-from finetune.open_run import Run, RunData, open_data, open_run
+from finetune.open_run import Run, RunData, open_run
 from finetune.predictions import (
     predict_examples,
     predictions_path,
@@ -88,7 +88,7 @@ def train(run: Run) -> list[TrialResult]:
             was stopped by a signal.
     """
     config, workers = run.config, run.workers
-    data = workers.together(lambda: with_teacher(run, open_data(run)))
+    data = workers.together(lambda: open_training_data(run))
     workers.together(lambda: _open_results(run, data))  # before the folder is touched
     workers.check_same_view("data and model", json.dumps(data.whole_origin))
     with contextlib.ExitStack() as until_done:

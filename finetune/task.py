@@ -196,7 +196,7 @@ class TaskHead(keras.layers.Layer):
         Returns:
             float32 [batch], in the unit of the head's own loss.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} learns from no teacher.")
 
     def official_names(self) -> dict[str, str]:
         """Returns own variable path -> official name, both below the task's scope."""

@@ -146,6 +146,9 @@ def test_many_names_are_too_long_for_one_file():
         ({"model_dir": ""}, "model_dir"),
         ({"patience": 3}, "eval_every_steps"),
         ({"best_metric": "loss"}, "eval_every_steps"),
+        ({"distillation_weight": 0.9}, "no teacher"),
+        ({"distillation_temperature": 4.0}, "no teacher"),
+        ({"distillation_weight": 0.0, "teacher": "t"}, "out of range"),
     ],
 )
 def test_contradictions(hparams, words):
@@ -160,3 +163,12 @@ def test_with_patience_a_resumed_run_scores_the_dev_split_at_the_same_steps():
     old, new = {**old, "patience": 3}, {"eval_every_steps": 20, "patience": 3}
     assert changed(old, new) == [("eval_every_steps", 10, 20)]
     assert changed(old, old) == []
+
+
+def test_a_teacher_may_be_moved_but_not_given_or_taken_later():
+    changed = FinetuningConfig.changed_on_resume
+    assert changed({"teacher": "a"}, {"teacher": "b"}) == []
+    assert changed({"teacher": "a"}, {"teacher": None}) == [("teacher", "a", None)]
+    assert changed({}, {"teacher": "b"}) == [("teacher", None, "b")]
+    old, new = ({"teacher": "a", "distillation_weight": weight} for weight in (0.5, 0.7))
+    assert changed(old, new) == [("distillation_weight", 0.5, 0.7)]

@@ -125,9 +125,7 @@ def save(
             received=output,
             remedy="Give a folder with another name, all folders above it included.",
         )
-    module: Any = tf.Module()  # what its attributes hold is saved with it
-    variables = {id(v): v.value for network in networks for v in network.variables}
-    module.weights = list(variables.values())
+    module = module_with(networks)
     functions = {
         name: tf.function(
             signature.function, input_signature=signature.inputs, autograph=False
@@ -149,6 +147,14 @@ def save(
         )
         tf.io.gfile.rmtree(sources)
         _forget_custom_gradients(posixpath.join(folder, "saved_model.pb"))
+
+
+def module_with(networks: Iterable[keras.Model]) -> Any:
+    """Returns a `tf.Module` with the networks' variables: what it holds is saved with it."""
+    module: Any = tf.Module()
+    variables = {id(v): v.value for network in networks for v in network.variables}
+    module.weights = list(variables.values())
+    return module
 
 
 def _forget_custom_gradients(path: str) -> None:
@@ -191,6 +197,13 @@ def _pretrained_signatures(source: Source) -> tuple[Signatures, list[keras.Model
         signatures |= _generation(tokenizer, generator, length)
         networks.append(generator)
     return signatures, networks
+
+
+def encoder_signatures(source: Source, encoder: keras.Model) -> Signatures:
+    """Returns the signatures of a model's encoder, see `export_saved_model`."""
+    length = source.network.max_position_embeddings
+    signatures = _encoding(GraphTokenizer(source.tokenizer), _states(encoder), length)
+    return of_segments(signatures, source.network)
 
 
 def features_of(input_ids: tf.Tensor, input_mask: tf.Tensor, segment_ids: tf.Tensor) -> Features:

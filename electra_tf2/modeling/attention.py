@@ -32,7 +32,8 @@ def attention_mask(
         float32 [batch, 1, 1 or length, length]: 0 where attention is allowed, -10000 elsewhere.
         Padding, direction and reach are multiplied first, so -10000 is added at most once.
     """
-    allowed = tf.cast(input_mask, tf.float32)[:, tf.newaxis, tf.newaxis, :]
+    # (Not tf.newaxis: TFLite has no slices that add axes.)
+    allowed = tf.expand_dims(tf.expand_dims(tf.cast(input_mask, tf.float32), 1), 1)
     length = tf.shape(input_mask)[1]
     if direction != "both":
         ones = tf.ones([length, length])

@@ -9,11 +9,13 @@ Arithmetic is float32 inside, whatever the type of the activations.
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import functools
 import math
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import tensorflow as tf
@@ -102,11 +104,27 @@ def bias_gelu_of_product(product: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
     Returns:
         [rows, width], the type of `product`.
     """
-    if not _has_fused_products():
+    if _plain.get() or not _has_fused_products():
         return bias_gelu(product, bias)  # pyright: ignore[reportReturnType] # no stub
     z = tf.nn.bias_add(product, tf.cast(bias, product.dtype))
     half, root = (tf.constant(value, z.dtype) for value in (0.5, _SQRT_HALF))
     return (tf.math.erf(z * root) + tf.constant(1.0, z.dtype)) * (z * half)
+
+
+_plain: contextvars.ContextVar[bool] = contextvars.ContextVar("plain", default=False)
+
+
+@contextlib.contextmanager
+def without_fused_products() -> Iterator[None]:
+    """A context in which graphs are built for other programs than TensorFlow.
+
+    There `bias_gelu_of_product` is written as TFLite recognizes a GELU, which has no `Erf`.
+    """
+    token = _plain.set(True)
+    try:
+        yield
+    finally:
+        _plain.reset(token)
 
 
 @functools.cache

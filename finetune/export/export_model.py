@@ -22,6 +22,14 @@ EXPORTERS: dict[str, tuple[str, str]] = {
         "electra_tf2.export.saved_model:export_saved_model",
         "finetune.export.saved_model:export_saved_model",
     ),
+    "tflite": (
+        "electra_tf2.export.tflite:export_tflite",
+        "finetune.export.tflite:export_tflite",
+    ),
+    "tflite-int8": (
+        "electra_tf2.export.tflite:export_tflite_int8",
+        "finetune.export.tflite:export_tflite_int8",
+    ),
     "keras": (
         "electra_tf2.export.keras_file:export_keras",
         "electra_tf2.export.keras_file:export_keras",
@@ -74,7 +82,7 @@ def is_fine_tuned(path: str) -> bool:
     return files.exists(posixpath.join(folder, TASKS))
 
 
-FORMATS = ("huggingface", "savedmodel", "keras")
+FORMATS = ("huggingface", "savedmodel", "tflite", "tflite-int8", "keras")
 
 EPILOG = """\
 What comes out:
@@ -85,6 +93,9 @@ What comes out:
                finder; where transformers has no head like ours the encoder is written, and the
                output says so.
   savedmodel   a TensorFlow SavedModel that takes raw strings, pre-trained or fine-tuned
+  tflite       a folder with a file for LiteRT for each task of a fine-tuned model, or for the
+               encoder of a pre-trained one, with token ids as inputs
+  tflite-int8  the same, a quarter as large: weights of 8 bits, so outputs differ a little
   keras        a folder with encoder.keras, discriminator.keras and generator.keras, with token ids
                as inputs
 

@@ -79,6 +79,17 @@ def export_saved_model(source: str, output: str) -> None:
             be made.
     """
     model = FineTuned.from_pretrained(source)
+    signatures, assets = task_signatures(model)
+    vocabulary = model.source.tokenizer.vocabulary
+    save(output, signatures, [model.network], vocabulary, next(iter(signatures)), assets)
+
+
+def task_signatures(model: FineTuned) -> tuple[Signatures, dict[str, str]]:
+    """Returns the signatures of all of a model's tasks, and the texts of the files of labels.
+
+    Raises:
+        UserError: one of the tasks has no such form.
+    """
     signatures: Signatures = {}
     assets = {}
     for task in model.tasks.values():
@@ -87,8 +98,7 @@ def export_saved_model(source: str, output: str) -> None:
         signatures |= exported.signatures
         if exported.labels:
             assets[f"{task.name}_labels.txt"] = "".join(f"{x}\n" for x in exported.labels)
-    vocabulary = model.source.tokenizer.vocabulary
-    save(output, signatures, [model.network], vocabulary, next(iter(signatures)), assets)
+    return signatures, assets
 
 
 def _check_names(task: Task, names: Iterable[str], taken: Iterable[str]) -> None:
@@ -109,7 +119,7 @@ def _exporter_of(task: Task) -> Callable[[FineTuned, Any], TaskSignatures]:
             return exporter
     kind = "question answering" if isinstance(task, QATask) else type(task).__name__
     raise UserError(
-        "A task has no SavedModel that takes raw strings.",
+        "A task has neither a SavedModel that takes raw strings nor a TFLite file.",
         where=f"task {task.name}",
         received=kind,
         remedy="Use FineTuned.predict."
@@ -141,7 +151,7 @@ def _names(task: Task, labels: Sequence[str]) -> tf.Tensor:
     for label in labels:
         if problem := label_problem(label):
             raise UserError(
-                "A label can't be written to a SavedModel.",
+                "A label can't be written to a file of labels.",
                 where=f"task {task.name}",
                 received=f"{label!r}: {problem}",
                 remedy="Rename it in the data and fine-tune again, or export with --format "

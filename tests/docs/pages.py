@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -55,19 +56,19 @@ def run_shell(block: str, folder: Path) -> list[list[str]]:
     return calls
 
 
-def run_python(path: Path, *, without: str = "\0") -> dict:
+def run_python(path: Path, *, without: Sequence[str] = ()) -> dict:
     """Runs the Python blocks of a page one after the other, as a reader would.
 
     Args:
         path: the page.
-        without: a word; blocks with it are left out.
+        without: words; blocks with one of them are left out.
 
     Returns:
         The names that they define.
     """
     names = {"__name__": "__main__"}
     for number, block in enumerate(blocks(path, "python"), 1):
-        if without in block:
+        if any(word in block for word in without):
             continue
         exec(compile(block, f"{path.name}, block {number}", "exec"), names)
     return names

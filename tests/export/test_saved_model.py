@@ -213,7 +213,7 @@ def test_assets(called):
 
 def test_what_can_not_be_exported(models, called, tmp_path):
     folder = write_trial(tmp_path / "qa", ["reviews", "manuals"])
-    with pytest.raises(UserError, match="no SavedModel that takes raw strings") as caught:
+    with pytest.raises(UserError, match="SavedModel that takes raw strings") as caught:
         export_fine_tuned(folder, str(tmp_path / "out"))
     assert caught.value.where == "task manuals"
     assert not (tmp_path / "out").exists()

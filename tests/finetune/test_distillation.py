@@ -20,11 +20,11 @@ from electra_tf2.training.devices import open_devices
 from finetune.classification.multilabel import MultilabelHead
 from finetune.classification.regression import RegressionHead
 from finetune.classification.tasks import ClassificationHead
-from finetune.distillation import with_teacher
+from finetune.distillation import open_training_data
 from finetune.features import TaskData
 from finetune.fine_tuned import FineTuned
 from finetune.model import Distillation, FinetuningObjective
-from finetune.open_run import open_data, open_run
+from finetune.open_run import open_run
 from finetune.qa.head import QAHead
 from finetune.tagging.head import TaggingHead
 from finetune.trial import build_model
@@ -67,8 +67,7 @@ def open_student(data_dir, names, **hparams):
 
 
 def taught_data(data_dir, names, **hparams):
-    run = open_student(data_dir, names, **hparams)
-    return with_teacher(run, open_data(run))
+    return open_training_data(open_student(data_dir, names, **hparams))
 
 
 def refusal(data_dir, names, **hparams):
@@ -91,7 +90,7 @@ def all_tasks(tiny_finetuning, tmp_path_factory):
             tiny_tasks.write_table(tasks / name / f"{split}.tsv", rows)
     teacher = write_teacher(data_dir / "teacher", NAMES)
     run = open_student(data_dir, NAMES, teacher=teacher)
-    return data_dir, teacher, run, with_teacher(run, open_data(run))
+    return data_dir, teacher, run, open_training_data(run)
 
 
 def losses_of(model, distillation, batch):
