@@ -140,13 +140,14 @@ def write_models(folder: str) -> None:
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
+    from electra_tf2.export.huggingface import ExportOptions
     from finetune.export.huggingface import export_huggingface
     from finetune.export.saved_model import export_saved_model
 
     work = Path(folder)
     _write_trial(work)
     export_saved_model(f"{work}/ours", f"{work}/saved")
-    export_huggingface(f"{work}/ours", f"{work}/huggingface")
+    export_huggingface(f"{work}/ours", f"{work}/huggingface", ExportOptions())
     convert = "import sys, tensorflow_text, tf2onnx.convert; tf2onnx.convert.main()"
     run_python("-c", convert, "--saved-model", f"{work}/saved", "--signature_def",
                f"{_TASK}_ids", "--output", f"{work}/model.onnx")  # fmt: skip

@@ -262,7 +262,7 @@ def _states(encoder: keras.Model) -> States:
 def _encoding(tokenizer: GraphTokenizer, states_of: States, length: int) -> Signatures:
     def encode(features: Features) -> dict[str, tf.Tensor]:
         mask, states = features["input_mask"], states_of(features)
-        states *= tf.cast(mask, states.dtype)[:, :, tf.newaxis]
+        states *= tf.expand_dims(tf.cast(mask, states.dtype), 2)  # which TFLite has, too
         return {"states": states, "input_ids": features["input_ids"], "mask": mask}
 
     return on_features("encode", tokenizer, length, encode)

@@ -79,7 +79,7 @@ def refusal(data_dir, names, **hparams):
 
 @pytest.fixture(scope="module")
 def all_tasks(tiny_finetuning, tmp_path_factory):
-    """(data folder, teacher's folder, run, its data with the teacher's outputs), of all kinds."""
+    """(data folder, teacher, run, its data with the teacher's outputs), of tasks of all kinds."""
     data_dir = tmp_path_factory.mktemp("distillation") / "data"
     shutil.copytree(tiny_finetuning, data_dir)
     texts = [text for text, _ in tiny_tasks.sentences(12)]
@@ -90,7 +90,7 @@ def all_tasks(tiny_finetuning, tmp_path_factory):
             tiny_tasks.write_table(tasks / name / f"{split}.tsv", rows)
     teacher = write_teacher(data_dir / "teacher", NAMES)
     run = open_student(data_dir, NAMES, teacher=teacher)
-    return data_dir, teacher, run, open_training_data(run)
+    return data_dir, FineTuned.from_pretrained(teacher), run, open_training_data(run)
 
 
 def losses_of(model, distillation, batch):
@@ -109,8 +109,7 @@ def some_of_each(data):
 
 
 def test_the_features_are_the_teacher_s_outputs_row_by_row(all_tasks):
-    _, folder, _, data = all_tasks
-    teacher = FineTuned.from_pretrained(folder)
+    _, teacher, _, data = all_tasks
     per_token = {"chunk": ["logits"], "squad": ["start_logits", "end_logits"]}
     single = {"marks": "logits", "grades": "predictions", "topics": "logits"}
     single["squad"] = "answerable_logit"
@@ -135,9 +134,8 @@ def test_the_features_are_the_teacher_s_outputs_row_by_row(all_tasks):
 
 
 def test_a_student_like_its_teacher_has_nothing_to_learn_from_it(all_tasks):
-    _, folder, _, data = all_tasks
-    batch = some_of_each(data.train)
-    network = FineTuned.from_pretrained(folder).network
+    _, teacher, _, data = all_tasks
+    batch, network = some_of_each(data.train), teacher.network
     losses, sums = losses_of(network, Distillation(1.0, T), batch)
     assert losses == pytest.approx(dict.fromkeys(losses, 0.0), abs=1e-4)
     labels, _ = losses_of(network, None, batch)
@@ -163,8 +161,8 @@ def test_the_weight_is_the_teacher_s_share_of_the_loss(all_tasks):
 
 
 def test_the_outputs_are_kept_beside_the_features(all_tasks, capsys):
-    data_dir, folder, _, data = all_tasks
-    again = taught_data(data_dir, NAMES, teacher=folder)
+    _, _, run, data = all_tasks
+    again = open_training_data(run)
     assert "Computing" not in capsys.readouterr().err
     for old, new in zip(data.train.tables, again.train.tables, strict=True):
         arrays = new.to_arrays()
@@ -254,7 +252,7 @@ def test_a_tagger_may_read_more_of_a_sentence_than_its_student(all_tasks):
 
 
 def test_teachers_that_do_not_fit(all_tasks, tmp_path):
-    data_dir, teacher, *_ = all_tasks
+    data_dir, *_ = all_tasks
     pretrained = refusal(data_dir, ["marks"], teacher=str(model_of(data_dir)))
     assert "not fine-tuned" in pretrained.what
     marks = write_teacher(tmp_path / "marks")
@@ -264,11 +262,12 @@ def test_teachers_that_do_not_fit(all_tasks, tmp_path):
     folder = write_teacher(tmp_path / "turned", states=turned)
     labels = refusal(data_dir, ["marks"], teacher=folder)
     assert '["good", "bad"]' in labels.received and '["bad", "good"]' in labels.received
-    joint = refusal(data_dir, ["squad"], teacher=teacher, joint_prediction=False)
+    both = str(data_dir / "teacher/model_1")
+    joint = refusal(data_dir, ["squad"], teacher=both, joint_prediction=False)
     assert "joint_prediction" in joint.received
 
 
-@pytest.mark.parametrize("name", ["chunk", "squad"])
+@pytest.mark.parametrize("name", ["chunk", pytest.param("squad", marks=pytest.mark.slow)])
 def test_words_and_tokens_have_to_be_the_teacher_s(name, all_tasks, tmp_path):
     data_dir, *_ = all_tasks
     short = write_teacher(tmp_path / "short", [name], max_seq_length=12, max_query_length=4)
