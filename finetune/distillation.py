@@ -26,7 +26,7 @@ from electra_tf2.console import say
 from electra_tf2.errors import UserError, first_of, nearest_name_hint
 from finetune.features import FeatureTable, Preprocessor, Ragged, TaskData, feature_key
 from finetune.fine_tuned import FineTuned
-from finetune.open_run import Run, RunData, open_data
+from finetune.open_run import Run, RunData, check_segments, open_data
 from finetune.task import TEACHER, SoftTargets, Task
 from finetune.trial_folders import arrays_hash, stored_in
 
@@ -126,6 +126,8 @@ class _Lesson:
         name = self._task.name
         say(f"Computing the teacher's outputs for {table.num_rows:,} examples of {name}")
         read = self._read_by_teacher(table)
+        with stored_in(_WHERE):
+            check_segments(self._teacher.source.network, {name: read})
         along = self._targets.along
         lengths = table.ragged[along].lengths if along else np.zeros(table.num_rows, np.int64)
         found: dict[str, list[Any]] = {
@@ -139,12 +141,23 @@ class _Lesson:
         splits = np.concatenate([[0], np.cumsum(lengths)])
         for spec in self._targets.specs:
             values = found[spec.name]
+            joined = (np.concatenate if spec.per_token else np.stack)(values).astype(spec.dtype)
+            self._check_finite(joined)
             if spec.per_token:
-                joined = np.concatenate(values).astype(spec.dtype)
                 ragged[TEACHER + spec.name] = Ragged(joined, splits)
             else:
-                scalars[TEACHER + spec.name] = np.asarray(values, spec.dtype)
+                scalars[TEACHER + spec.name] = joined
         return FeatureTable(scalars, ragged, table.cut)
+
+    def _check_finite(self, values: np.ndarray) -> None:
+        if not np.isfinite(values).all():
+            raise UserError(
+                "The teacher's outputs are not numbers.",
+                where=_WHERE,
+                received=f"NaN or infinity for examples of {self._task.name!r}",
+                remedy="Give a teacher whose scores are good; this one's training has diverged, or "
+                "set precision to float32.",
+            )
 
     def _read_by_teacher(self, table: FeatureTable) -> FeatureTable:
         """Returns the same examples as the teacher reads them: with its vocabulary and length."""
@@ -162,7 +175,7 @@ class _Lesson:
                 first = others.splits[row]
                 there = others.values[first : min(first + end - start, others.splits[row + 1])]
                 if not np.array_equal(own.values[start:end], there):
-                    raise self._reads_otherwise(f"example {table.scalars['eid'][row]}")
+                    raise self._reads_otherwise(f"row {row}")
         return read
 
     def _reads_otherwise(self, what: str) -> UserError:

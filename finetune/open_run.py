@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import posixpath
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import tensorflow as tf
@@ -28,7 +29,7 @@ from electra_tf2.training.devices import (
 from electra_tf2.training.workers import Workers
 from finetune.classification.class_report import report_path
 from finetune.evaluation import DevSplit, open_dev_splits
-from finetune.features import Preprocessor, TaskData
+from finetune.features import FeatureTable, Preprocessor, TaskData
 from finetune.pretrained_model import resolve_casing, resolve_network, resolve_vocabulary
 from finetune.task import Task
 from finetune.task_builder import get_tasks
@@ -295,7 +296,7 @@ def open_data(run: Run) -> RunData:
         [task.get_feature_specs() for task in tasks],
     )
     _check_steps(config, train)
-    _check_segments(run.network, train)
+    check_segments(run.network, dict(zip(train.names, train.tables, strict=True)))
     scores = config.do_eval or config.eval_every_steps
     dev = open_dev_splits(preprocessor, tasks) if scores else []
     if config.write_test_outputs:
@@ -323,11 +324,15 @@ def _check_steps(config: FinetuningConfig, train: TaskData) -> None:
         )
 
 
-def _check_segments(network: TransformerConfig, train: TaskData) -> None:
-    """Refuses tasks with texts of a segment that the network has no embedding of."""
+def check_segments(network: TransformerConfig, tables: Mapping[str, FeatureTable]) -> None:
+    """Refuses tasks with texts of a segment that the network has no embedding of.
+
+    Args:
+        network: the encoder's sizes.
+        tables: task -> its examples.
+    """
     highest = {
-        name: int(table.ragged["segment_ids"].values.max())
-        for name, table in zip(train.names, train.tables, strict=True)
+        name: int(table.ragged["segment_ids"].values.max()) for name, table in tables.items()
     }
     tasks = [name for name, segment in highest.items() if segment >= network.type_vocab_size]
     if tasks:

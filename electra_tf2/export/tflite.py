@@ -100,7 +100,7 @@ def write_tflite(
             replace_file(posixpath.join(folder, name), text.encode())
 
 
-# What the caller has or can make of the others.
+# What the caller has given.
 _LEFT_OUT = ("input_ids", "mask")
 
 

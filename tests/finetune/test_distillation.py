@@ -262,6 +262,9 @@ def test_teachers_that_do_not_fit(all_tasks, tmp_path):
     folder = write_teacher(tmp_path / "turned", states=turned)
     labels = refusal(data_dir, ["marks"], teacher=folder)
     assert '["good", "bad"]' in labels.received and '["bad", "good"]' in labels.received
+    one_segment = dataclasses.replace(STILL, type_vocab_size=1)
+    folder = write_teacher(tmp_path / "one_segment", ["chunk"], one_segment)
+    assert "type_vocab_size 1" in refusal(data_dir, ["chunk"], teacher=folder).where
     both = str(data_dir / "teacher/model_1")
     joint = refusal(data_dir, ["squad"], teacher=both, joint_prediction=False)
     assert "joint_prediction" in joint.received
