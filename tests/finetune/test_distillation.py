@@ -29,6 +29,7 @@ from finetune.qa.head import QAHead
 from finetune.tagging.head import TaggingHead
 from finetune.trial import build_model
 from tests.data.building import PIECES
+from tests.docs.pages import DOCS, block_with, run_shell
 from tests.finetune import tiny_tasks
 from tests.finetune.fine_tuned_models import TABLES, write_fine_tuned
 from tests.finetune.tiny_tasks import SHORT, model_of
@@ -169,6 +170,13 @@ def test_the_outputs_are_kept_beside_the_features(all_tasks, capsys):
         for name, array in old.to_arrays().items():
             np.testing.assert_array_equal(array, arrays[name])
     assert again.origin["teacher"] == data.origin["teacher"]
+
+
+def test_the_page_s_commands(tmp_path):
+    calls = run_shell(block_with(DOCS / "beyond_electra.md", '"teacher"'), tmp_path)
+    hparams = [json.loads(call[call.index("--hparams") + 1]) for call in calls]
+    first, second = (FinetuningConfig("base", "data", **given) for given in hparams)
+    assert second.teacher == f"{first.model_dir}_1"
 
 
 def divergence(student, teacher):
