@@ -32,6 +32,8 @@ from finetune.task_builder import get_tasks
 from finetune.trial_folders import TASKS, restore_tuned, stored_in, stored_states
 
 _ROWS = 32
+# Of batches of few rows: a request with a single text would take as long as one with 32.
+_SIZES = (1, 8, _ROWS)
 
 
 class Label(NamedTuple):
@@ -234,7 +236,8 @@ class FineTuned:
                 f"{known})."
             )
         # Batches have all their rows, filled up; every other number of rows is another graph.
-        most = max(_ROWS, 1 << (table.num_rows - 1).bit_length())
+        powers = 1 << (table.num_rows - 1).bit_length()
+        most = next((size for size in _SIZES if size >= table.num_rows), powers)
         outputs = list(self._evaluation.outputs(chosen, table, min(batch_size, most)))
         records = chosen.prediction_records("predict", outputs, examples)
         return [kind.make_prediction(record) for record in records]

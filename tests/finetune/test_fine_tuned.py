@@ -171,6 +171,23 @@ def test_batches_are_no_larger_than_the_inputs_need(model):
     assert one == other
 
 
+@pytest.mark.parametrize(
+    "count, rows", [(1, 1), (2, 8), (8, 8), (9, 32), (32, 32), (33, 64), (70, 100)]
+)
+def test_few_inputs_are_few_rows(model, monkeypatch, count, rows):
+    """A single text doesn't take as long as 32."""
+    asked = []
+
+    def outputs(task, table, batch_size):
+        asked.append(batch_size)
+        return []
+
+    monkeypatch.setattr(model._evaluation, "outputs", outputs)
+    monkeypatch.setattr(model.task("points"), "prediction_records", lambda *given: [])
+    model.predict(["the river"] * count, task="points", batch_size=100)
+    assert asked == [rows]
+
+
 def test_the_only_task_needs_no_name(tmp_path):
     model = finetune.FineTuned.from_pretrained(write_trial(tmp_path / "one", ["reviews"]))
     (prediction,) = model.predict(["the river"])
