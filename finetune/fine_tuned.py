@@ -32,7 +32,7 @@ from finetune.task_builder import get_tasks
 from finetune.trial_folders import TASKS, restore_tuned, stored_in, stored_states
 
 _ROWS = 32
-# Of batches of few rows: a request with a single text would take as long as one with 32.
+# Sizes of batches for few inputs: a single text must not take as long as 32.
 _SIZES = (1, 8, _ROWS)
 
 
