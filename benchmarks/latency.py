@@ -13,6 +13,7 @@ with ours. The contenders are
     transformers, sdpa              the export for Hugging Face, tokenizer and model, PyTorch
     onnxruntime                     docs/saved_model.md's recipe, Hugging Face's tokenizer
     onnxruntime, int8               the same, weights quantized with `quantize_dynamic`
+    TFLite, int8                    the export `tflite-int8`, Hugging Face's tokenizer
 
 each in a process of its own, one after the other and around again, so that whatever else the
 machine does falls on all of them. Needs `pip install .[interop]`.
@@ -24,6 +25,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 import time
@@ -128,7 +130,7 @@ def report(milliseconds: dict[str, dict[str, list[float]]], work: Path) -> None:
               f"{same} of {len(ours)} labels are the same")  # fmt: skip
         if "int8" not in name and not difference < TOLERANCE:
             sys.exit(f"error: {name} computes something else.")
-    for name in ("model.onnx", "model.int8.onnx"):
+    for name in ("model.onnx", "model.int8.onnx", f"tflite/{_TASK}.tflite"):
         print(f"{name}: {(work / name).stat().st_size / 1e6:.1f} MB")
 
 
@@ -136,17 +138,20 @@ def write_models(folder: str) -> None:
     """Writes a fine-tuned ELECTRA-small with random weights, and its exports.
 
     Args:
-        folder: gets `ours`, `saved`, `huggingface`, `model.onnx` and `model.int8.onnx`.
+        folder: gets `ours`, its exports `saved`, `tflite` and `huggingface`, `model.onnx` and
+            `model.int8.onnx`.
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     from electra_tf2.export.huggingface import ExportOptions
     from finetune.export.huggingface import export_huggingface
     from finetune.export.saved_model import export_saved_model
+    from finetune.export.tflite import export_tflite_int8
 
     work = Path(folder)
     _write_trial(work)
     export_saved_model(f"{work}/ours", f"{work}/saved")
+    export_tflite_int8(f"{work}/ours", f"{work}/tflite")
     export_huggingface(f"{work}/ours", f"{work}/huggingface", ExportOptions())
     convert = "import sys, tensorflow_text, tf2onnx.convert; tf2onnx.convert.main()"
     run_python("-c", convert, "--saved-model", f"{work}/saved", "--signature_def",
@@ -232,24 +237,41 @@ def open_transformers(work: Path) -> Classify:
 def open_onnx(work: Path, name: str = "model.onnx") -> Classify:
     """Opens an ONNX file as docs/saved_model.md says."""
     import onnxruntime
+
+    session = onnxruntime.InferenceSession(work / name, providers=["CPUExecutionProvider"])
+    inputs_of = _tokenizer(work)
+    return lambda texts: session.run(["probabilities"], inputs_of(texts))[0]
+
+
+def open_tflite(work: Path) -> Classify:
+    """Opens the TFLite file in 8 bits."""
+    import tensorflow as tf
+
+    path = f"{work}/tflite/{_TASK}.tflite"
+    threads = len(os.sched_getaffinity(0))
+    classify = tf.lite.Interpreter(path, num_threads=threads).get_signature_runner()
+    inputs_of = _tokenizer(work)
+    return lambda texts: classify(**inputs_of(texts))["probabilities"]
+
+
+def _tokenizer(work: Path) -> Callable[[list[str]], dict[str, np.ndarray]]:
+    """Returns what makes the inputs of a graph with token ids, as docs/saved_model.md says."""
     from tokenizers import BertWordPieceTokenizer
 
     tokenizer = BertWordPieceTokenizer.from_file(f"{work}/vocab.txt", lowercase=True)
     tokenizer.enable_padding()
     tokenizer.enable_truncation(LENGTH)
-    session = onnxruntime.InferenceSession(work / name, providers=["CPUExecutionProvider"])
 
-    def classify(texts: Sequence[str]) -> np.ndarray:
+    def inputs_of(texts: list[str]) -> dict[str, np.ndarray]:
         rows = tokenizer.encode_batch(texts)
         inputs = {
             "input_ids": [row.ids for row in rows],
             "input_mask": [row.attention_mask for row in rows],
             "segment_ids": [row.type_ids for row in rows],
         }
-        inputs = {name: np.array(value, np.int32) for name, value in inputs.items()}
-        return session.run(["probabilities"], inputs)[0]
+        return {name: np.array(value, np.int32) for name, value in inputs.items()}
 
-    return classify
+    return inputs_of
 
 
 CONTENDERS: dict[str, Callable[[Path], Classify]] = {
@@ -258,6 +280,7 @@ CONTENDERS: dict[str, Callable[[Path], Classify]] = {
     "transformers, sdpa": open_transformers,
     "onnxruntime": open_onnx,
     "onnxruntime, int8": lambda work: open_onnx(work, "model.int8.onnx"),
+    "TFLite, int8": open_tflite,
 }
 
 
