@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from electra_tf2.errors import UserError, nearest_name_hint
 from electra_tf2.hparams.record import HParams
-from electra_tf2.hparams.types import NonNegativeInt, ProbabilityBelowOne
+from electra_tf2.hparams.types import NonNegativeInt, PositiveFloat, ProbabilityBelowOne
 from finetune.classification.labels import find_label, label_problem, label_text
 from finetune.classification.tables import SUFFIXES, table_suffix
 
@@ -205,14 +205,80 @@ class RegressionDefinition(TableDefinition):
 
     min: float | None = None  # lowest score; null: the lowest of the training file
     max: float | None = None  # highest score; null: the highest of the training file
+    loss: Literal["squared", "logistic"] = "squared"  # squared error, or cross-entropy with a
+    # sigmoid: for labels that are 0 or 1, or probabilities
+    ranking: bool = False  # whether rows with the same text are one query's candidates: MRR and MAP
+    # are reported
 
     def check(self) -> None:
-        """Refuses an empty range, and one too wide to be scaled to [0, 1]."""
+        """Refuses an empty range, and a ranking of single texts."""
         super().check()
+        if self.ranking and self.text_b is None:
+            remedy = "Name the column of a query's candidates in text_b, or leave ranking out."
+            raise refusal("ranking", "needs pairs: there is no text_b", self.ranking, remedy)
         if self.min is None or self.max is None:
             return
         if not self.min < self.max:
             raise refusal("max", "is not above min", self.max, f"Choose more than {self.min:g}.")
+
+
+class EmbeddingDefinition(TableDefinition):
+    """A task of sentence embeddings: texts and what belongs to them."""
+
+    negative: Column | None = None  # column of the training file's texts that are similar to text
+    # but do not belong to it
+    label: Column | None = None  # column of the dev file's scores of similarity; null: texts look
+    # for their text_b among all of the dev file
+    scale: PositiveFloat = 20.0  # what cosines are multiplied by before the softmax
+
+    def check(self) -> None:
+        """Refuses windows, a missing second text, and one column for two texts."""
+        if self.windows is not None:
+            raise refusal("windows", "is not for embeddings", self.windows, "Leave it out.")
+        if self.text_b is None:
+            remedy = "Name the column of the texts that belong to those in text."
+            raise refusal("text_b", "is missing", None, remedy)
+        super().check()
+        if self.text_b == self.text:
+            remedy = "Name another column; every text belongs to itself."
+            raise refusal("text_b", "is the same column as text", self.text_b, remedy)
+
+    def columns_of_labels(self) -> list[tuple[str, Column]]:
+        """Returns the columns that the checks of labels are for, each with its key."""
+        columns = {"negative": self.negative, "label": self.label}
+        return [(key, column) for key, column in columns.items() if column is not None]
+
+
+class ChoiceDefinition(TableDefinition):
+    """A multiple-choice task; `text_b` is the question."""
+
+    choices: str | list[str | int] = ""  # columns of the choices, or the one that holds lists of
+    # them; required
+    first_number: NonNegativeInt = 0  # what labels that are numbers call the first choice
+
+    def check(self) -> None:
+        """Refuses windows, and columns of choices that are missing or are others' too."""
+        if self.windows is not None:
+            raise refusal("windows", "is not for choices", self.windows, "Leave it out.")
+        super().check()
+        columns = self.columns_of_choices()
+        taken = {self.text, self.text_b, self.label}
+        remedy = "Name two columns of choices or more, each once, or the one that holds lists."
+        if not columns or any(isinstance(c, str) and not c.strip() for c in columns):
+            raise refusal("choices", "is missing", self.choices or None, remedy)
+        if isinstance(self.choices, list) and len(set(columns)) != max(len(columns), 2):
+            raise refusal("choices", "is not a list of different columns", columns, remedy)
+        if taken & set(columns):
+            raise refusal("choices", "has a column of another key", self.choices, remedy)
+        if not self.header and any(isinstance(column, str) for column in columns):
+            remedy = "Give the columns' numbers, from 0."
+            raise refusal("choices", "names columns, but there is no header", columns, remedy)
+        if any(isinstance(column, int) and column < 0 for column in columns):
+            raise refusal("choices", "has a number below 0", columns, "Count columns from 0.")
+
+    def columns_of_choices(self) -> list[str | int]:
+        """Returns the columns of the choices, or the one that holds lists of them."""
+        return self.choices if isinstance(self.choices, list) else [self.choices]
 
 
 class TaggingDefinition(TaskDefinition):
@@ -247,6 +313,8 @@ DEFINITIONS: dict[str, type[TaskDefinition]] = {
     "classification": ClassificationDefinition,
     "multilabel": MultilabelDefinition,
     "regression": RegressionDefinition,
+    "embedding": EmbeddingDefinition,
+    "choice": ChoiceDefinition,
     "tagging": TaggingDefinition,
     "qa": QADefinition,
 }

@@ -29,7 +29,7 @@ from electra_tf2.errors import UserError
 from electra_tf2.outputs import write_problem
 from electra_tf2.text.unknown import UNKNOWN_WARNING, warn_of_unknown
 from electra_tf2.training.array_files import read_arrays, write_arrays
-from finetune.task import CUT, SHARED_SPECS, FeatureSpec, Task
+from finetune.task import CUT, MORE_IDS, MORE_MASK, SHARED_SPECS, FeatureSpec, Task
 
 if TYPE_CHECKING:
     from configure_finetuning import FinetuningConfig
@@ -67,7 +67,8 @@ class FeatureTable:
 
     Attributes:
         scalars: feature name -> [rows] or, of features with a size, [rows, size].
-        ragged: feature name -> rows of values, of the `per_token` features.
+        ragged: feature name -> rows of values, of the `per_token` features; of features with
+            several rows an example, those of one example after the other.
         cut: int32 [rows], tokens of each example that did not fit into its row.
     """
 
@@ -108,7 +109,7 @@ class FeatureTable:
                 for spec in specs
                 if not spec.per_token
             },
-            ragged={name: _ragged(collected[name], spec.dtype) for name, spec in per_token.items()},
+            ragged={n: _ragged(_rows(collected[n], s), s.dtype) for n, s in per_token.items()},
             cut=np.asarray(cut, np.int32),
         )
 
@@ -119,15 +120,30 @@ class FeatureTable:
 
     @property
     def lengths(self) -> np.ndarray:
-        """int64 [rows], tokens of each example."""
-        return self.ragged["input_ids"].lengths
+        """int64 [rows], tokens of each example; of several texts, of the longest one."""
+        lengths = self.ragged["input_ids"].lengths
+        if not self.rows_each(MORE_IDS):
+            return lengths
+        more = self.ragged[MORE_IDS].lengths.reshape(self.num_rows, -1)
+        return np.maximum(lengths, more.max(axis=1))
+
+    @property
+    def num_tokens(self) -> int:
+        """Number of tokens of all examples."""
+        texts = (name for name in ("input_ids", MORE_IDS) if name in self.ragged)
+        return sum(len(self.ragged[name].values) for name in texts)
+
+    def rows_each(self, name: str) -> int:
+        """Returns the number of rows that each example has of a ragged feature."""
+        return len(self.ragged[name].lengths) // self.num_rows if name in self.ragged else 0
 
     def head(self, num_rows: int) -> FeatureTable:
         """Returns the first rows."""
+        ends = {name: num_rows * self.rows_each(name) for name in self.ragged}
         return FeatureTable(
             {name: values[:num_rows] for name, values in self.scalars.items()},
             {
-                name: Ragged(values[: splits[num_rows]], splits[: num_rows + 1])
+                name: Ragged(values[: splits[ends[name]]], splits[: ends[name] + 1])
                 for name, (values, splits) in self.ragged.items()
             },
             self.cut[:num_rows],
@@ -152,6 +168,17 @@ class FeatureTable:
         return cls(parts["scalar"], ragged, arrays["cut"])
 
 
+def _rows(values: list, spec: FeatureSpec) -> list:
+    """Returns the rows of a `per_token` feature, which an example has one of, or several."""
+    if not spec.several:
+        return values
+    if len(counts := {len(rows) for rows in values}) > 1:
+        raise ValueError(
+            f"Examples must have equally many rows of {spec.name}. Received: {sorted(counts)}"
+        )
+    return [row for rows in values for row in rows]
+
+
 def _ragged(rows: list, dtype) -> Ragged:
     splits = np.zeros(len(rows) + 1, np.int64)
     np.cumsum([len(row) for row in rows], out=splits[1:])
@@ -169,7 +196,7 @@ class TaskData:
 
     A batch has the shared features, `task_id` (the index in `names`; the number of tasks in rows
     without an example), `row` and every task's own features as `<task>/<feature>`, 0 in the rows of
-    the other tasks.
+    the other tasks. Features that no example has a row of are left out.
 
     Args:
         names: the tasks.
@@ -180,6 +207,8 @@ class TaskData:
         names, tables, specs: as given.
         num_rows: number of examples of all tasks.
         lengths: int64 [rows], tokens of each example.
+        num_texts: what the network encodes for each example: a text, and the further ones that
+            examples of any of the tasks have.
     """
 
     def __init__(
@@ -194,15 +223,21 @@ class TaskData:
         self.lengths = np.concatenate([table.lengths for table in tables])
         first = np.cumsum([0, *counts])
         task_ids = np.repeat(np.arange(len(tables), dtype=np.int32), counts)
+        self.num_texts = 1 + sum(table.rows_each(MORE_IDS) for table in tables)
         self._scalars: dict[str, np.ndarray] = {"task_id": task_ids}
         self._ragged = {
             name: self._gathered([(t, name) for t in tables], [0] * len(tables), np.int32)
             for name in _SHARED
         }
+        self._rows_each: dict[str, int] = {}  # of features with several rows an example
         for i, (task, table, own) in enumerate(zip(names, tables, specs, strict=True)):
             for spec in own:
                 key = f"{task}/{spec.name}"
-                if spec.per_token:
+                if spec.several:
+                    self._rows_each[key] = each = table.rows_each(spec.name)
+                    column = self._gathered([(table, spec.name)], [first[i]], spec.dtype, each)
+                    self._ragged[key] = column
+                elif spec.per_token:
                     self._ragged[key] = self._gathered([(table, spec.name)], [first[i]], spec.dtype)
                 else:
                     column = np.zeros((self.num_rows, *spec.shape), spec.dtype)
@@ -210,15 +245,15 @@ class TaskData:
                     self._scalars[key] = column
         self._tensors: tuple[dict, dict] | None = None
 
-    def _gathered(self, parts, empty_before, dtype) -> tuple[np.ndarray, np.ndarray]:
+    def _gathered(self, parts, empty_before, dtype, each=1) -> tuple[np.ndarray, np.ndarray]:
         """Values and splits of a column over all rows; the rows of other tasks are empty."""
         values = [table.ragged[name].values for table, name in parts]
         more = np.zeros((1, *values[0].shape[1:]))  # which an empty row's index points at
         lengths = []
         for (table, name), empty in zip(parts, empty_before, strict=True):
-            lengths += [np.zeros(empty, np.int64), table.ragged[name].lengths]
+            lengths += [np.zeros(empty * each, np.int64), table.ragged[name].lengths]
         lengths = np.concatenate(lengths)
-        splits = np.zeros(self.num_rows + 1, np.int64)
+        splits = np.zeros(self.num_rows * each + 1, np.int64)
         splits[1 : len(lengths) + 1] = np.cumsum(lengths)
         splits[len(lengths) + 1 :] = splits[len(lengths)]
         return np.concatenate([*values, more]).astype(dtype), splits
@@ -236,8 +271,8 @@ class TaskData:
             length: int64 scalar, tokens to pad to, at least the longest example's.
 
         Returns:
-            Feature name -> [batch], [batch, size], [batch, length] or [batch, length, size], int32
-            or float32.
+            Feature name -> [batch], [batch, size], [batch, length], [batch, length, size] or, of
+            several rows an example, [batch, rows, length], int32 or float32.
         """
         if self._tensors is None:
             with tf.init_scope(), tf.device("/cpu:0"):  # not part of the pipeline's graph
@@ -254,15 +289,30 @@ class TaskData:
         batch["task_id"] = tf.where(there, batch["task_id"], len(self.names))
         columns = tf.range(length)
         for name, (values, splits) in ragged.items():
-            start = tf.gather(splits, safe)
-            count = tf.where(there, tf.gather(splits, safe + 1) - start, 0)
-            inside = columns < count[:, None]
-            index = tf.where(inside, start[:, None] + columns, 0)
-            known = inside if values.shape.rank == 1 else inside[..., None]
-            batch[name] = tf.where(known, tf.gather(values, index), tf.zeros([], values.dtype))
-            if name == "input_ids":
-                batch["input_mask"] = tf.cast(inside, tf.int32)
+            number, known = safe, there
+            if name in self._rows_each:
+                each = self._rows_each[name]
+                if not each:
+                    continue
+                number = safe[:, None] * each + tf.range(each, dtype=tf.int64)
+                known = there[:, None]
+            start = tf.gather(splits, number)
+            count = tf.where(known, tf.gather(splits, number + 1) - start, 0)
+            inside = columns < count[..., None]
+            index = tf.where(inside, start[..., None] + columns, 0)
+            shown = inside if values.shape.rank == 1 else inside[..., None]
+            batch[name] = tf.where(shown, tf.gather(values, index), tf.zeros([], values.dtype))
+            if mask := _mask_name(name):
+                batch[mask] = tf.cast(inside, tf.int32)
         return batch
+
+
+def _mask_name(name: str) -> str | None:
+    """Returns what the mask of a feature's tokens is called; None if it has none."""
+    if name == "input_ids":
+        return "input_mask"
+    task, _, own = name.rpartition("/")
+    return f"{task}/{MORE_MASK}" if own == MORE_IDS else None
 
 
 # Raise it when features of the same data and settings come out differently.
@@ -366,7 +416,7 @@ def _warn_of_cuts(task: Task, split: str, table: FeatureTable) -> None:
             examples,
             100 * cut / examples,
             task.config.max_seq_length,
-            100 * lost / (lost + int(table.lengths.sum())),
+            100 * lost / (lost + table.num_tokens),
         )
 
 

@@ -6,6 +6,7 @@ import posixpath
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from configure_finetuning import FinetuningConfig
@@ -26,6 +27,8 @@ from finetune.open_run import check_length
 from finetune.qa.annotations import split_words
 from finetune.qa.examples import QAExample
 from finetune.qa.tasks import QATask
+from finetune.sentences.choice import ChoiceExample, ChoiceTask
+from finetune.sentences.embedding import EmbeddingTask
 from finetune.tagging.tasks import TaggingExample, TaggingTask
 from finetune.task import Task
 from finetune.task_builder import get_tasks
@@ -70,6 +73,28 @@ class Score(NamedTuple):
     score: float
 
 
+class Embedding(NamedTuple):
+    """The vector of a text.
+
+    Attributes:
+        embedding: [hidden_size], the mean of its tokens' states.
+    """
+
+    embedding: list[float]
+
+
+class Choice(NamedTuple):
+    """The choice that fits.
+
+    Attributes:
+        choice: its number, from 0.
+        probabilities: of all choices.
+    """
+
+    choice: int
+    probabilities: list[float]
+
+
 class Tags(NamedTuple):
     """The tags of a sentence's words.
 
@@ -101,7 +126,7 @@ class Answer(NamedTuple):
     null_odds: float | None
 
 
-Prediction = Label | Labels | Score | Tags | Answer
+Prediction = Label | Labels | Score | Embedding | Choice | Tags | Answer
 
 
 class FineTuned:
@@ -206,15 +231,17 @@ class FineTuned:
 
         Args:
             inputs: for classification, multilabel and regression, texts or pairs of texts; for
-                tagging, sentences as lists of words or as texts whose words white space
-                separates; for question answering, pairs of a question and a passage. What is
-                longer than the model's max_seq_length is cut off; a long passage, and a long text
-                of a task with windows, is read in several windows.
+                embeddings, texts, or pairs of which the cosine is asked; for multiple choice,
+                (context, choices) or (context, question, choices); for tagging, sentences as
+                lists of words or as texts whose words white space separates; for question
+                answering, pairs of a question and a passage. What is longer than the model's
+                max_seq_length is cut off; a long passage, and a long text of a task with windows,
+                is read in several windows.
             task: the task's name; None where there is only one.
             batch_size: rows to a batch.
 
         Returns:
-            For each input a `Label`, `Labels`, `Score`, `Tags` or `Answer`.
+            For each input a `Label`, `Labels`, `Score`, `Embedding`, `Choice`, `Tags` or `Answer`.
 
         Raises:
             TypeError: an input is not of the task's type.
@@ -222,10 +249,63 @@ class FineTuned:
                 with one segment, is given a pair, or `batch_size` is below 1.
             UserError: the model has no such task.
         """
-        check_positive("batch_size", batch_size)
         chosen = self.task(task)
         kind = _kind_of(chosen)
         examples = kind.make_examples(inputs)
+        if not examples:
+            return []
+        outputs = self._outputs(chosen, examples, batch_size)
+        records = chosen.prediction_records("predict", outputs, examples)
+        return [kind.make_prediction(record) for record in records]
+
+    def encode(
+        self,
+        texts: Sequence[str],
+        *,
+        task: str | None = None,
+        batch_size: int = _ROWS,
+        normalize: bool = False,
+    ) -> np.ndarray:
+        """Returns the vectors of texts, with a task of the kind "embedding".
+
+        Args:
+            texts: what is longer than the model's max_seq_length is cut.
+            task: the task's name; None where there is only one.
+            batch_size: texts to a batch.
+            normalize: whether vectors get length 1, so that their products are cosines.
+
+        Returns:
+            float32 [texts, hidden_size].
+
+        Raises:
+            TypeError: `texts` is not a list of texts.
+            ValueError: `batch_size` is below 1.
+            UserError: the model has no such task, or it is of another kind.
+        """
+        chosen = self.task(task)
+        if not isinstance(chosen, EmbeddingTask):
+            kinds = [name for name, own in self.tasks.items() if isinstance(own, EmbeddingTask)]
+            raise UserError(
+                "The task gives no embeddings of texts.",
+                where=f"task {chosen.name}",
+                received=type(chosen).__name__,
+                remedy=f"Name one of the kind embedding: {', '.join(kinds)}."
+                if kinds
+                else "Use predict, or fine-tune on a task of the kind embedding.",
+            )
+        examples = _text_examples(check_texts(texts))
+        vectors = np.zeros((len(examples), self.source.network.hidden_size), np.float32)
+        for output in self._outputs(chosen, examples, batch_size):
+            vectors[output["eid"]] = output["embeddings"][0]
+        if normalize:
+            vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+        return vectors
+
+    def _outputs(
+        self, chosen: Task, examples: Sequence[Any], batch_size: int
+    ) -> list[Mapping[str, np.ndarray]]:
+        """Returns a task's outputs for examples, in any order."""
+        check_positive("batch_size", batch_size)
         if not examples:
             return []
         table = Preprocessor(self.config).make(chosen, examples, "predict")
@@ -238,9 +318,7 @@ class FineTuned:
         # Batches have all their rows, filled up; every other number of rows is another graph.
         powers = 1 << (table.num_rows - 1).bit_length()
         most = next((size for size in _SIZES if size >= table.num_rows), powers)
-        outputs = list(self._evaluation.outputs(chosen, table, min(batch_size, most)))
-        records = chosen.prediction_records("predict", outputs, examples)
-        return [kind.make_prediction(record) for record in records]
+        return list(self._evaluation.outputs(chosen, table, min(batch_size, most)))
 
     def teach(self, task: str, table: FeatureTable) -> Iterator[tuple[int, Mapping[str, Any]]]:
         """Yields what a student learns from, see `finetune.task.SoftTargets`.
@@ -294,8 +372,9 @@ def _kind_of(task: Task) -> _Kind:
         f"The task {task.name!r} can't be used from Python.",
         where=f"{type(task).__module__}.{type(task).__qualname__}",
         received="a kind of its own",
-        remedy="Inherit from ClassificationTask, MultilabelTask, RegressionTask, TaggingTask or "
-        "QATask, or write the examples to a file and use run_finetuning.py --predict.",
+        remedy="Inherit from ClassificationTask, MultilabelTask, RegressionTask, EmbeddingTask, "
+        "ChoiceTask, TaggingTask or QATask, or write the examples to a file and use "
+        "run_finetuning.py --predict.",
     )
 
 
@@ -305,6 +384,32 @@ def _text_examples(inputs: Sequence[Any]) -> list[InputExample]:
         for text in check_texts(inputs, pairs=True)
     )
     return [InputExample(i, first, second) for i, (first, second) in enumerate(pairs)]
+
+
+def _texts_to_embed(inputs: Sequence[Any]) -> list[InputExample]:
+    examples = _text_examples(inputs)
+    if len({example.text_b is None for example in examples}) > 1:
+        raise ValueError("inputs must be texts or pairs of texts, not both.")
+    return examples
+
+
+def _choice_examples(inputs: Sequence[Any]) -> list[ChoiceExample]:
+    examples = []
+    for i, given in enumerate(inputs):
+        *texts, choices = given if isinstance(given, tuple | list) and given else [None]
+        if (
+            len(texts) not in (1, 2)
+            or not isinstance(choices, tuple | list)
+            or len(choices) < 2
+            or not all(isinstance(text, str) for text in (*texts, *choices))
+        ):
+            raise TypeError(
+                f"inputs[{i}] must be (context, choices) or (context, question, choices), with two "
+                f"choices or more. Received: {given!r}"
+            )
+        question = texts[1] if len(texts) > 1 else None
+        examples.append(ChoiceExample(i, texts[0], tuple(choices), question))
+    return examples
 
 
 def _tagging_examples(inputs: Sequence[Any]) -> list[TaggingExample]:
@@ -348,6 +453,14 @@ def _score(record: Mapping[str, Any]) -> Score:
     return Score(record["score"])
 
 
+def _embedding(record: Mapping[str, Any]) -> Embedding | Score:
+    return Embedding(record["embedding"]) if "embedding" in record else _score(record)
+
+
+def _choice(record: Mapping[str, Any]) -> Choice:
+    return Choice(record["choice"], record["probabilities"])
+
+
 def _tags(record: Mapping[str, Any]) -> Tags:
     return Tags(record["words"], record["tags"], record["probabilities"], record.get("spans"))
 
@@ -360,6 +473,8 @@ _KINDS: dict[type[Task], _Kind] = {
     ClassificationTask: _Kind(_text_examples, _label),
     MultilabelTask: _Kind(_text_examples, _labels),
     RegressionTask: _Kind(_text_examples, _score),
+    EmbeddingTask: _Kind(_texts_to_embed, _embedding),
+    ChoiceTask: _Kind(_choice_examples, _choice),
     TaggingTask: _Kind(_tagging_examples, _tags),
     QATask: _Kind(_question_examples, _answer),
 }

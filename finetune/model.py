@@ -12,7 +12,14 @@ import tensorflow as tf
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.modeling.encoder import Encoder
 from electra_tf2.randomness import HEAD_SITES, StepRandomness, site_seed
-from finetune.task import HeadOutput, Task
+from finetune.task import (
+    MORE_IDS,
+    MORE_MASK,
+    MORE_SEGMENTS,
+    MORE_STATES,
+    HeadOutput,
+    Task,
+)
 
 _SHARED = ("input_ids", "input_mask", "segment_ids")
 
@@ -65,29 +72,60 @@ class FinetuningModel(keras.Model):
         Returns:
             Task name -> losses and outputs.
         """
-        states = self._states(batch, training, seed)
+        own = {
+            name: features_of_task(batch, name)
+            for name in self.task_names
+            if only in (None, name)
+        }
+        states, features = self._states(own, batch, training, seed)
         results = {}
         for i, (name, head) in enumerate(zip(self.task_names, self.heads, strict=True)):
-            if only not in (None, name):
-                continue
-            features = features_of_task(batch, name)
-            head_seed = site_seed(seed, HEAD_SITES + i) if training else None
-            results[name] = head(states, features, training=training, seed=head_seed)
+            if name in own:
+                head_seed = site_seed(seed, HEAD_SITES + i) if training else None
+                results[name] = head(states, features[name], training=training, seed=head_seed)
         return results
 
     def teach(self, batch: Mapping[str, tf.Tensor], task: str) -> Mapping[str, tf.Tensor]:
         """Returns a task's outputs for a student to learn from; the batch as in `call`."""
-        head = self.heads[self.task_names.index(task)]
-        return head.teach(self._states(batch), features_of_task(batch, task))
+        own = {task: features_of_task(batch, task)}
+        states, features = self._states(own, batch)
+        return self.heads[self.task_names.index(task)].teach(states, features[task])
 
     def _states(
         self,
+        own: Mapping[str, Mapping[str, tf.Tensor]],
         batch: Mapping[str, tf.Tensor],
         training: bool = False,
         seed: tf.Tensor | None = None,
-    ) -> tf.Tensor:
-        ids, mask, segments = (batch[name] for name in _SHARED)
-        return self.encoder(ids, mask, segments, training=training, seed=seed)
+    ) -> tuple[tf.Tensor, dict[str, Mapping[str, tf.Tensor]]]:
+        """Encodes all texts of all examples in one pass.
+
+        Args:
+            own: task -> its features, of the tasks whose heads follow.
+            batch: see `call`.
+            training: whether dropout is on.
+            seed: int64 [2].
+
+        Returns:
+            The states of the examples' first texts; and task -> its features, with `MORE_STATES`,
+            the states of the other texts, where examples have several.
+        """
+        rows = [[batch[name] for name in _SHARED]]
+        several = {name: features for name, features in own.items() if MORE_IDS in features}
+        for features in several.values():
+            texts = [features[name] for name in (MORE_IDS, MORE_MASK, MORE_SEGMENTS)]
+            rows.append([tf.reshape(text, [-1, tf.shape(text)[-1]]) for text in texts])
+        joined = rows[0] if len(rows) == 1 else [tf.concat(v, 0) for v in zip(*rows, strict=True)]
+        states = self.encoder(*joined, training=training, seed=seed)
+        if not several:
+            return states, dict(own)
+        first, *others = tf.split(states, [tf.shape(part[0])[0] for part in rows])
+        width = self.encoder.config.hidden_size
+        more = {
+            name: {MORE_STATES: tf.reshape(other, [*tf.unstack(tf.shape(features[MORE_IDS])), width])}
+            for (name, features), other in zip(several.items(), others, strict=True)
+        }
+        return first, {name: {**features, **more.get(name, {})} for name, features in own.items()}
 
     def named_variables(self) -> dict[str, keras.Variable]:
         """Returns name -> trainable variable: `electra/…` and `task_specific/<task>/…`."""

@@ -36,12 +36,15 @@ class FeatureSpec:
         is_int_feature: int32 (True) or float32 (False).
         size: number of values of an example, or of a token; None: a single one without an axis of
             its own.
+        several: an example has a list of rows, of a feature that is `per_token`; all examples of a
+            split have equally many rows, and none may be longer than the longest text of a batch.
     """
 
     name: str
     per_token: bool = False
     is_int_feature: bool = True
     size: int | None = None
+    several: bool = False
 
     @property
     def dtype(self) -> np.dtype:
@@ -65,6 +68,19 @@ within its task and split. The mask of tokens follows from their number.
 
 TEACHER = "teacher_"
 """Begins the names of the features that hold a teacher's outputs, see `SoftTargets`."""
+
+MORE_IDS, MORE_SEGMENTS, MORE_MASK = "more_ids", "more_segments", "more_mask"
+MORE_TEXTS = (
+    FeatureSpec(MORE_IDS, per_token=True, several=True),
+    FeatureSpec(MORE_SEGMENTS, per_token=True, several=True),
+)
+"""The features of tasks whose examples have several texts: token and segment ids of all texts but
+the first, whose ids are the shared features. A text that an example lacks is an empty row. Batches
+have their mask of tokens as `MORE_MASK`, int32 [batch, texts, length], too.
+"""
+
+MORE_STATES = "more_states"
+"""What heads get for these texts: the encoder's states, [batch, texts, length, hidden_size]."""
 
 CUT = "cut"
 """What `Task.featurize` may give besides: how many of an example's tokens don't fit into its row,
@@ -166,6 +182,7 @@ class TaskHead(keras.layers.Layer):
             states: [batch, length, hidden_size], the encoder's last states.
             features: `input_ids`, `input_mask`, `segment_ids` (int32 [batch, length]) and the
                 task's own features by the names of its specs. Rows without an example are all 0.
+                `MORE_STATES` is there if the task's examples have several texts.
             training: whether dropout is on.
             seed: int64 [2] for dropout, or None.
 
@@ -244,6 +261,8 @@ class Task(abc.ABC):
 
     Attributes:
         main_metric: the metric by which models are compared.
+        compares_examples: whether an example's loss depends on the others of its batch, so that
+            replicas exchange what their heads compute.
         dev_splits: splits to score, with the prefix of the names of their metrics.
         test_splits: splits without labels to write predictions for.
         sort_by_length: whether to train on batches of examples of about the same length. Every
@@ -257,6 +276,7 @@ class Task(abc.ABC):
     main_metric: str
     dev_splits: Mapping[str, str] = {"dev": ""}
     test_splits: Sequence[str] = ("test",)
+    compares_examples: bool = False
     sort_by_length: bool = True
     features_version: int = 1
 

@@ -20,6 +20,8 @@ from finetune.classification.multilabel_tables import TableMultilabel
 from finetune.classification.table_tasks import TableClassification, TableRegression
 from finetune.definitions import read_definition
 from finetune.qa.tasks import MRQA_TASKS, CustomQATask, SQuAD, SQuADv1, mrqa_task
+from finetune.sentences.choice_tables import TableChoice
+from finetune.sentences.embedding_tables import TableEmbedding
 from finetune.tagging.tasks import Chunking, CustomTagging
 from finetune.task import Task
 
@@ -41,6 +43,8 @@ _DEFINED_TASKS: dict[str, Callable[..., Task]] = {
     "classification": TableClassification,
     "multilabel": TableMultilabel,
     "regression": TableRegression,
+    "embedding": TableEmbedding,
+    "choice": TableChoice,
     "tagging": CustomTagging,
     "qa": CustomQATask,
 }

@@ -360,7 +360,7 @@ def _make_optimizer(run: Run, variables: Mapping[str, keras.Variable]) -> Replic
 
 
 def _encoder_operations(model: FinetuningModel, length: int) -> float:
-    """Operations in matrix products of one example; the heads' are too few to count."""
+    """Operations in matrix products of one text; the heads' are too few to count."""
     return total(encoder_flops(model.encoder.config, length).values()).training_products
 
 
@@ -381,11 +381,15 @@ def _make_trainer(
     settings = LoopSettings.from_hparams(
         config,
         num_train_steps=steps,
-        tokens_per_example=sum(lengths) / len(lengths),
-        flops_per_example=sum(_encoder_operations(model, length) for length in lengths)
+        tokens_per_example=data.train.num_texts * sum(lengths) / len(lengths),
+        flops_per_example=data.train.num_texts
+        * sum(_encoder_operations(model, length) for length in lengths)
         / len(lengths),
         seed=seed,
     )
+    if run.strategy.num_replicas_in_sync > 1 and any(t.compares_examples for t in run.tasks):
+        # Replicas can't exchange anything inside of a program that XLA compiles.
+        settings = dataclasses.replace(settings, jit_compile=False)
     training = TrainingRun(
         objective=objective,
         strategy=run.strategy,

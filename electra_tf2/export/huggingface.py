@@ -73,6 +73,7 @@ class ConvertedNetwork(NamedTuple):
         config: the content of config.json.
         tensors: by their names there; kernels may be transposed views.
         notes: what the user has to know of it, full sentences.
+        files: path in the model's folder -> content, of further files of JSON.
     """
 
     kind: str
@@ -80,6 +81,7 @@ class ConvertedNetwork(NamedTuple):
     config: dict[str, Any]
     tensors: Tensors
     notes: tuple[str, ...] = ()
+    files: Mapping[str, Any] = {}  # noqa: RUF012 # never changed
 
 
 def export_huggingface(source: str, output: str, options: ExportOptions) -> None:
@@ -243,9 +245,12 @@ def _write(source: Source, model: ConvertedNetwork, folder: str) -> None:
         ),
         CONFIG: json_bytes(model.config, indent=2),
         "README.md": model_card(source, model).encode(),
+        **{name: json_bytes(content, indent=2) for name, content in model.files.items()},
     }
     for name, content in files.items():
-        replace_file(posixpath.join(folder, name), content)
+        path = posixpath.join(folder, name)
+        make_dirs(posixpath.dirname(path))
+        replace_file(path, content)
 
 
 def _discriminator(source: Source, options: ExportOptions) -> ConvertedNetwork:

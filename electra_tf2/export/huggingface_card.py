@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from electra_tf2 import __version__, files
@@ -12,11 +12,15 @@ from electra_tf2.training.reports import last_reports
 if TYPE_CHECKING:
     from electra_tf2.export.huggingface import ConvertedNetwork
 
+SENTENCE_MODULES = "modules.json"
+"""The file by which sentence-transformers knows a folder as one of its models."""
+
 # Class's ending -> what the model does, and the task that Hugging Face's pages file it under.
 _PURPOSES = {
     "ForPreTraining": ("tells which tokens of a text were replaced", None),
     "ForMaskedLM": ("proposes tokens for [MASK]", "fill-mask"),
     "ForSequenceClassification": ("classifies texts", "text-classification"),
+    "ForMultipleChoice": ("chooses between continuations of a text", None),
     "ForTokenClassification": ("tags tokens", "token-classification"),
     "ForQuestionAnswering": ("finds answers in passages", "question-answering"),
     "Model": ("gives a state for each token of a text", "feature-extraction"),
@@ -49,7 +53,7 @@ def model_card(source: Source, model: ConvertedNetwork) -> str:
     text = "lower-cased" if source.casing.lower_case else "cased"
     accents = "without accents" if source.casing.removes_accents else "with accents"
     parts = [
-        _front_matter(task),
+        _front_matter(task, ["sentence-transformers"] if SENTENCE_MODULES in model.files else []),
         f"# {family} {model.kind}\n\nThis network {purpose}. It was exported with electra-tf2 "
         f"{__version__} for `{model.model_class}`. Text is {text}, {accents}.",
         *model.notes,
@@ -60,8 +64,8 @@ def model_card(source: Source, model: ConvertedNetwork) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _front_matter(task: str | None) -> str:
-    lines = ["library_name: transformers", "tags:", "- electra"]
+def _front_matter(task: str | None, tags: Sequence[str]) -> str:
+    lines = ["library_name: transformers", "tags:", "- electra", *(f"- {tag}" for tag in tags)]
     lines += [f"pipeline_tag: {task}"] if task else []
     return "\n".join(["---", *lines, "---"])
 

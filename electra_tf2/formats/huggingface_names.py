@@ -135,6 +135,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             "sequence": "ElectraForSequenceClassification",
             "tokens": "ElectraForTokenClassification",
             "answers": "ElectraForQuestionAnswering",
+            "choices": "ElectraForMultipleChoice",
         },
     ),
     "bert": Architecture(

@@ -148,6 +148,38 @@ class RegressionScorer(SentenceLevelScorer):
         return None
 
 
+class RankingScorer(RegressionScorer):
+    """Correlations, and how well the candidates of each query are ranked by their scores.
+
+    Candidates with a normalized score of .5 or more are relevant. Queries without a relevant
+    candidate are left out; of candidates with equal predictions the irrelevant ones come first.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self._queries: list[int] = []
+
+    def update(self, results: Mapping[str, Any]) -> None:
+        """Takes one example's `loss`, `predictions`, `targets` and `queries`."""
+        super().update(results)
+        self._queries.append(int(results["queries"]))
+
+    def get_results(self) -> list[tuple[str, float]]:
+        """Returns MRR@10 and MAP in percent, then what the base class does."""
+        relevant = np.greater_equal(self._true, 0.5)
+        reciprocal, precision = [], []
+        # By query, then the highest prediction first.
+        order = np.lexsort((relevant, np.negative(self._predicted), self._queries))
+        starts = np.flatnonzero(np.diff(np.take(self._queries, order))) + 1
+        for own in np.split(relevant[order], starts):
+            ranks = 1 + np.flatnonzero(own)
+            if len(ranks):
+                reciprocal.append(1 / ranks[0] if ranks[0] <= 10 else 0.0)
+                precision.append(np.mean(np.arange(1, len(ranks) + 1) / ranks))
+        means = [100.0 * float(np.mean(values or [0.0])) for values in (reciprocal, precision)]
+        return [("mrr_at_10", means[0]), ("map", means[1]), *super().get_results()]
+
+
 def _varies(values: np.ndarray) -> bool:
     """Whether a correlation with the values is defined, and not mere rounding."""
     if len(values) < 2 or not np.isfinite(values).all():

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import tensorflow as tf
+from scipy.special import xlogy
 
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.text.tokenizer import Tokenizer
@@ -94,15 +95,22 @@ def saved_range(name: str, state: Mapping[str, Any]) -> tuple[float, float]:
     return low, high
 
 
+Loss = Literal["squared", "logistic"]
+
+
 class RegressionHead(SingleOutputHead):
-    """One number, without activation; the loss is its squared distance from the target.
+    """One number.
 
     Args:
         dropout_prob: see the base class.
+        loss: "squared": the number is the prediction, the loss its squared distance from the
+            target; "logistic": the prediction is its sigmoid, the loss the cross-entropy with the
+            target, a probability.
     """
 
-    def __init__(self, dropout_prob: float, **kwargs):
+    def __init__(self, dropout_prob: float, loss: Loss = "squared", **kwargs):
         super().__init__(1, dropout_prob, **kwargs)
+        self.loss = loss
 
     def call(
         self,
@@ -111,11 +119,20 @@ class RegressionHead(SingleOutputHead):
         training: bool = False,
         seed: tf.Tensor | None = None,
     ) -> HeadOutput:
-        """Computes loss, predictions and targets, all float32 [batch]; see `TaskHead.call`."""
+        """Computes loss, predictions and targets, all float32 [batch]; see `TaskHead.call`.
+
+        The feature `queries` is handed on, if there is one.
+        """
         predictions = self.project(states, training, seed)[:, 0]
         targets = features["targets"]
-        losses = tf.square(predictions - targets)
+        if self.loss == "logistic":
+            losses = tf.nn.sigmoid_cross_entropy_with_logits(targets, predictions)
+            predictions = tf.sigmoid(predictions)
+        else:
+            losses = tf.square(predictions - targets)
         outputs = {"loss": losses, "predictions": predictions, "targets": targets}
+        if "queries" in features:
+            outputs["queries"] = features["queries"]
         return HeadOutput(losses, outputs)
 
     def soft_losses(
@@ -140,9 +157,13 @@ class RegressionTask(SingleOutputTask):
         tokenizer: text -> ids.
         min_value: the lowest score.
         max_value: the highest score, above 0.
+
+    Attributes:
+        loss: see `RegressionHead`.
     """
 
     main_metric = "spearman"
+    loss: Loss = "squared"
     joined_output = "predictions"
 
     def __init__(
@@ -183,7 +204,7 @@ class RegressionTask(SingleOutputTask):
 
     def make_head(self, encoder: TransformerConfig, dtype: str) -> TaskHead:
         """Builds a head with one output."""
-        return RegressionHead(self.config.head_dropout_prob, dtype=dtype)
+        return RegressionHead(self.config.head_dropout_prob, self.loss, dtype=dtype)
 
     def soft_targets(self) -> SoftTargets:
         """Returns the normalized score."""
@@ -196,7 +217,12 @@ class RegressionTask(SingleOutputTask):
 
     def with_output(self, output: Mapping[str, Any], joined: np.ndarray) -> dict[str, Any]:
         """Returns an example's outputs with another prediction."""
-        return {**output, "predictions": joined, "loss": np.square(joined - output["targets"])}
+        target = output["targets"]
+        if self.loss == "logistic":
+            loss = -(xlogy(target, joined) + xlogy(1 - target, 1 - joined))
+        else:
+            loss = np.square(joined - target)
+        return {**output, "predictions": joined, "loss": loss}
 
     def prediction(self, output: Mapping[str, Any]) -> dict[str, Any]:
         """Returns the "score", on the scale of the data."""

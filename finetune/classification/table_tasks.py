@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import collections
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from absl import logging
@@ -24,7 +24,7 @@ from finetune.classification.labels import (
     look,
     spellings,
 )
-from finetune.classification.metrics import MacroF1Scorer
+from finetune.classification.metrics import MacroF1Scorer, RankingScorer
 from finetune.classification.regression import (
     RegressionTask,
     ScoreScaling,
@@ -43,21 +43,25 @@ from finetune.classification.tasks import (
 from finetune.data_files import BadRows
 from finetune.definitions import (
     ClassificationDefinition,
+    Column,
     RegressionDefinition,
     TableDefinition,
 )
-from finetune.task import Scorer, unlike_model
+from finetune.task import FeatureSpec, Scorer, unlike_model
 
 if TYPE_CHECKING:
     from configure_finetuning import FinetuningConfig
 
-# Rows that a debug run reads of each file.
-_DEBUG_ROWS = 100
-_LABELLED = ("train", "dev")
+DEBUG_ROWS = 100
+"""Rows that a debug run reads of each file."""
+
+LABELLED = ("train", "dev")
+"""The splits whose rows must have labels."""
+
 # Keys of definitions that version 0.1.0 did not have: those that a feature may depend on, and those
 # that none does or that stand among the settings of their own.
 _LATER_KEYS = ("separator", "quotes")
-_KEYS_APART = ("id", "windows", "class_weights", "threshold")
+_KEYS_APART = ("id", "windows", "class_weights", "threshold", "loss", "ranking")
 # More labels than this, and than half of the rows, are hardly meant as labels.
 _MANY_LABELS = 50
 
@@ -96,16 +100,16 @@ class TableTask(SingleOutputTask):
     def read_examples(self, path: str, split: str) -> list[InputExample]:
         """Reads a file; see `Task`. Ids number its rows from 0."""
         rows, bad, examples = self._read(path, split), BadRows(path), []
-        rows = rows[:_DEBUG_ROWS] if self.config.debug else rows
+        rows = rows[:DEBUG_ROWS] if self.config.debug else rows
         for eid, row in enumerate(rows):
             try:
                 examples.append(self._example(eid, row, split))
             except ValueError as error:
                 bad.add(row.line, str(error))
         bad.check(len(rows))
-        _warn_of_ids(path, examples)
+        warn_of_ids(path, examples)
         empty = sum(is_missing(example.text_a.strip()) for example in examples)
-        if empty and split in _LABELLED:
+        if empty and split in LABELLED:
             logging.warning(
                 "%s: the text of %d of %d rows is empty, or stands for a missing value.",
                 path,
@@ -114,13 +118,19 @@ class TableTask(SingleOutputTask):
             )
         return examples
 
-    def _read(self, path: str, split: str) -> list[TableRow]:
+    def _columns(self, split: str) -> tuple[list[Column], list[Column]]:
+        """Returns the columns that a split's rows must have, and those that they may lack."""
         definition = self.definition
         labels = [column for _, column in definition.columns_of_labels()]
-        columns = [definition.text, *(labels if split in _LABELLED else [])]
+        required = [definition.text, *(labels if split in LABELLED else [])]
+        return required, [] if definition.text_b is None else [definition.text_b]
+
+    def _read(self, path: str, split: str) -> list[TableRow]:
+        definition = self.definition
+        columns, nullable = self._columns(split)
+        labels = [column for _, column in definition.columns_of_labels()]
         # A file that is one column of texts may have a separator once in each of its lines.
-        expects_labels = split in _LABELLED or definition.header
-        nullable = [] if definition.text_b is None else [definition.text_b]
+        expects_labels = split in LABELLED or definition.header
         if definition.id is not None and split != "train":
             nullable.append(definition.id)
         return read_table(
@@ -142,7 +152,7 @@ class TableTask(SingleOutputTask):
             text_a=cell_text(row.cells[definition.text]),
             text_b=None if second is None else cell_text(second),
             id=None if split == "train" else self._id(row),
-            **(self._label_fields(row, split) if split in _LABELLED else {}),
+            **(self._label_fields(row, split) if split in LABELLED else {}),
         )
 
     def _label_fields(self, row: TableRow, split: str) -> dict[str, Any]:
@@ -382,7 +392,8 @@ class TableRegression(TableTask, RegressionTask):
     ):
         super().__init__(config, name, tokenizer, math.nan, math.nan)
         self.definition = definition
-        self.windows = definition.windows
+        self.windows, self.loss = definition.windows, definition.loss
+        self.main_metric = "mrr_at_10" if definition.ranking else type(self).main_metric
         self._range: tuple[float, float] | None = None
 
     def score_range(self) -> tuple[float, float]:
@@ -454,6 +465,30 @@ class TableRegression(TableTask, RegressionTask):
         """Returns the score; raises ValueError if it is not a number, or outside a given range."""
         return parse_score(text, self.definition.min, self.definition.max)
 
+    def get_feature_specs(self) -> list[FeatureSpec]:
+        """Returns the spec of `targets` and, with a ranking, that of the queries' numbers."""
+        queries = [FeatureSpec("queries")] if self.definition.ranking else []
+        return [*super().get_feature_specs(), *queries]
+
+    def label_features(
+        self, examples: Sequence[InputExample], is_training: bool
+    ) -> Iterator[dict[str, Any]]:
+        """Yields `targets` and, with a ranking, `queries`: one number for equal first texts."""
+        numbers: dict[str, int] = {}
+        labels = super().label_features(examples, is_training)
+        for example, own in zip(examples, labels, strict=True):
+            query = numbers.setdefault(example.text_a, len(numbers))
+            yield {**own, **({"queries": query} if self.definition.ranking else {})}
+
+    def get_scorer(self, split: str = "dev") -> Scorer:
+        """Returns a fresh scorer of correlations and, with a ranking, of MRR and MAP."""
+        return RankingScorer() if self.definition.ranking else super().get_scorer(split)
+
+    def feature_settings(self) -> dict[str, Any]:
+        """Returns what the features depend on."""
+        ranking = {"ranking": True} if self.definition.ranking else {}
+        return {**super().feature_settings(), **ranking}
+
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Takes a trained model's range of scores."""
         trained = saved_range(self.name, state)
@@ -464,7 +499,8 @@ class TableRegression(TableTask, RegressionTask):
         self._range = trained
 
 
-def _warn_of_ids(path: str, examples: Sequence[InputExample]) -> None:
+def warn_of_ids(path: str, examples: Sequence[Any]) -> None:
+    """Warns of ids that several of a file's examples have."""
     counts = collections.Counter(example.id for example in examples if example.id is not None)
     doubled = [(name, count) for name, count in counts.items() if count > 1]
     if doubled:

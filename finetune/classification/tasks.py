@@ -49,6 +49,7 @@ class InputExample:
         eid: its number, unique in the split.
         text_a: the text, or the first one.
         text_b: the second text; None or empty if there is none.
+        negative: a text that is unlike `text_a`, for sentence embeddings; None if there is none.
         label: the class's name or the score; None where unknown.
         labels: the names of its labels, for tasks with several; None where unknown.
         id: what predictions call it; None: its `eid`.
@@ -60,6 +61,7 @@ class InputExample:
     label: str | float | None = None
     labels: tuple[str, ...] | None = None
     id: str | float | None = None
+    negative: str | None = None
 
     @property
     def is_labelled(self) -> bool:

@@ -7,7 +7,7 @@ variables, so that models of tasks written as classes are exported without their
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +23,7 @@ from electra_tf2.export.huggingface import (
     open_to_export,
     write_models,
 )
+from electra_tf2.export.huggingface_card import SENTENCE_MODULES
 from electra_tf2.formats.huggingface_config import architecture_for
 from electra_tf2.formats.huggingface_names import MODERNBERT, Architecture
 from electra_tf2.loading.source import Source
@@ -34,6 +35,8 @@ from finetune.trial_folders import TASKS, stored_in, stored_states, stored_tuned
 
 _SCOPE = "task_specific"
 _CLASSIFIER = {"classifier/kernel", "classifier/bias"}
+# What the state of an embedding task has; its head has no variables.
+_POOLING = "pooling"
 _SPANS = {"start/kernel", "start/bias", "end/kernel", "end/bias"}
 _TOKEN_TYPES = "embeddings.token_type_embeddings.weight"
 
@@ -42,6 +45,7 @@ class TrainedWith(NamedTuple):
     """The hparams of training that an export needs; see `configure_finetuning.py`."""
 
     head_dropout_prob: float = 0.1
+    max_seq_length: int = 128
     tasks: dict[str, Any] = {}  # noqa: RUF012 # never changed
 
 
@@ -117,9 +121,13 @@ def export_huggingface(source: str, output: str, options: ExportOptions) -> None
     write_models(opened, models, output)
 
 
-def _check_tasks(source: Source, tasks: Iterable[str]) -> None:
+def _check_tasks(source: Source, tasks: Mapping[str, Mapping[str, Any]]) -> None:
     """Refuses names that the weights don't have or that no folder can have."""
-    wrong = [t for t in tasks if not _head(source, t) or t in (".", "..") or "/" in t]
+    wrong = [
+        task
+        for task, state in tasks.items()
+        if not (_head(source, task) or _POOLING in state) or task in (".", "..") or "/" in task
+    ]
     if wrong:
         raise UserError(
             "The model's weights have no heads of its tasks.",
@@ -161,7 +169,9 @@ def _maker(trained: TrainedTask) -> Make:
         (_CLASSIFIER, {"labels", "multilabel"}, _multilabel),
         (_CLASSIFIER, {"labels"}, _classifier),
         (_CLASSIFIER, {"min", "max"}, _regression),
+        (_CLASSIFIER, {"choices"}, _multiple_choice),
         (_SPANS, set(), _question_answering),
+        (set(), {_POOLING}, _embedding),
     )
     for variables, keys, make in kinds:
         if variables == set(trained.head) and keys <= set(trained.state):
@@ -199,13 +209,28 @@ def _multilabel(
 def _regression(
     source: Source, architecture: Architecture, trained: TrainedTask
 ) -> ConvertedNetwork | str:
-    """The head learned scaled scores: its last layer undoes the scaling."""
+    """The head learned scaled scores: its last layer undoes the scaling, if no sigmoid follows."""
     with stored_in(trained.path):
         scaling = trained_scaling(trained.name, trained.state, trained.hparams._asdict())
-    kernel = trained.head["classifier/kernel"] * scaling.divisor
-    bias = scaling.restored(trained.head["classifier/bias"])
-    config = {"problem_type": "regression", **_labels(["score"])}
+    kernel, bias = trained.head["classifier/kernel"], trained.head["classifier/bias"]
+    if trained.definition.get("loss") == "logistic":
+        config = _score_config("multi_label_classification", "activation.Sigmoid")
+        note = "Its score is the sigmoid of the logit" + (
+            "." if scaling == (0.0, 1.0) else f", times {scaling.divisor:g}, plus {scaling.low:g}."
+        )
+        return _single_output(source, architecture, kernel, bias, config, trained, note)
+    config = _score_config("regression", "linear.Identity")
+    kernel, bias = kernel * scaling.divisor, scaling.restored(bias)
     return _single_output(source, architecture, kernel, bias, config, trained)
+
+
+def _score_config(problem_type: str, activation: str) -> dict[str, Any]:
+    """The configuration of a model of one score; `CrossEncoder` applies the activation to it."""
+    return {
+        "problem_type": problem_type,
+        "sentence_transformers": {"activation_fn": f"torch.nn.modules.{activation}"},
+        **_labels(["score"]),
+    }
 
 
 def _single_output(
@@ -234,7 +259,12 @@ def _single_output(
     )
 
 
-def _through_gelu(kernel: np.ndarray, bias: np.ndarray) -> dict[str, np.ndarray]:
+def _through_gelu(
+    kernel: np.ndarray,
+    bias: np.ndarray,
+    first: str = "classifier.dense",
+    last: str = "classifier.out_proj",
+) -> dict[str, np.ndarray]:
     """One dense layer as dense, GELU, dense.
 
     transformers has a layer and an activation between the state of [CLS] and the logits; ours has
@@ -245,9 +275,11 @@ def _through_gelu(kernel: np.ndarray, bias: np.ndarray) -> dict[str, np.ndarray]
     Args:
         kernel: [hidden, labels], with 2 x labels <= hidden.
         bias: [labels].
+        first, last: what the two dense layers are called; by default as in
+            `ElectraClassificationHead`.
 
     Returns:
-        The tensors of `ElectraClassificationHead`.
+        The tensors of the two layers.
     """
     hidden, labels = kernel.shape
     dense = np.zeros((hidden, hidden), np.float32)
@@ -259,10 +291,10 @@ def _through_gelu(kernel: np.ndarray, bias: np.ndarray) -> dict[str, np.ndarray]
         dense_bias[rows] = sign * bias
         difference[:, rows] = sign * np.eye(labels, dtype=np.float32)
     return {
-        "classifier.dense.weight": dense,
-        "classifier.dense.bias": dense_bias,
-        "classifier.out_proj.weight": difference,
-        "classifier.out_proj.bias": np.zeros(labels, np.float32),
+        f"{first}.weight": dense,
+        f"{first}.bias": dense_bias,
+        f"{last}.weight": difference,
+        f"{last}.bias": np.zeros(labels, np.float32),
     }
 
 
@@ -301,6 +333,62 @@ def _question_answering(
     tensors["qa_outputs.bias"] = np.concatenate([head["start/bias"], head["end/bias"]])
     note = "Candidates are the tokens of the passage, and [CLS] for no answer; all have logits."
     return exported("qa", "answers", architecture, source.network, tensors, note)
+
+
+def _multiple_choice(
+    source: Source, architecture: Architecture, trained: TrainedTask
+) -> ConvertedNetwork | str:
+    if "choices" not in architecture.classes:
+        return f"between it and the states transformers' {architecture.model_type} has a tanh layer"
+    head = trained.head
+    layers = ("sequence_summary.summary", "classifier")
+    tensors = encoder_tensors(source, architecture)
+    tensors |= _through_gelu(head["classifier/kernel"], head["classifier/bias"], *layers)
+    config = {
+        "summary_type": "first",
+        "summary_use_proj": True,
+        "summary_activation": "gelu",
+        "summary_first_dropout": trained.hparams.head_dropout_prob,
+        "summary_last_dropout": 0.0,
+    }
+    note = "Give it the context as the first text of every pair, and question and choice as second."
+    return exported("choice", "choices", architecture, source.network, tensors, note, **config)
+
+
+def _embedding(
+    source: Source, architecture: Architecture, trained: TrainedTask
+) -> ConvertedNetwork | str:
+    """The encoder, with the files by which sentence-transformers takes the mean of its states."""
+    tensors = encoder_tensors(source, architecture, with_prefix=False)
+    note = (
+        'sentence-transformers opens this folder: `SentenceTransformer("path/of/this/folder")`. A '
+        "text's vector is the mean of its tokens' states, [CLS] and [SEP] included."
+    )
+    modules = ("Transformer", ""), ("Pooling", "1_Pooling")
+    files = {
+        SENTENCE_MODULES: [
+            {"idx": i, "name": str(i), "path": path, "type": f"sentence_transformers.models.{name}"}
+            for i, (name, path) in enumerate(modules)
+        ],
+        "1_Pooling/config.json": {
+            "word_embedding_dimension": source.network.hidden_size,
+            "pooling_mode_cls_token": False,
+            "pooling_mode_mean_tokens": True,
+            "pooling_mode_max_tokens": False,
+            "pooling_mode_mean_sqrt_len_tokens": False,
+        },
+        "sentence_bert_config.json": {
+            "max_seq_length": trained.hparams.max_seq_length,
+            "do_lower_case": False,  # the tokenizer does it
+        },
+        "config_sentence_transformers.json": {
+            "prompts": {},
+            "default_prompt_name": None,
+            "similarity_fn_name": "cosine",
+        },
+    }
+    network = exported("encoder", "encoder", architecture, source.network, tensors, note)
+    return network._replace(files=files)
 
 
 def _dropout(architecture: Architecture, rate: float) -> dict[str, float]:

@@ -27,6 +27,8 @@ from finetune.classification.tasks import ClassificationTask, SingleOutputTask
 from finetune.classification.windows import Windows
 from finetune.fine_tuned import FineTuned
 from finetune.qa.tasks import QATask
+from finetune.sentences.choice import ChoiceTask
+from finetune.sentences.embedding import EmbeddingTask
 from finetune.tagging.tasks import TaggingTask
 from finetune.task import Task
 
@@ -60,6 +62,9 @@ def export_saved_model(source: str, output: str) -> None:
         multilabel: the same -> labels (string [batch, most], "" at padding), predictions (0 or 1)
             and probabilities, both [batch, labels]
         regression: the same -> score [batch]
+        embedding: `<task>`(texts) and `<task>_ids`(…) -> embeddings [batch, hidden_size]
+        choice: `<task>`(contexts, choices), the choices string [batch, choices] with the question
+            before each -> choice, its number [batch], and probabilities [batch, choices]
         tagging: `<task>`(texts), words separated by white space -> words and tags (string
             [batch, words]), probabilities of the tags; "" and 0 at padding. `<task>_ids`(
             input_ids, input_mask, segment_ids; taggers are trained on segment 1) -> tags (string),
@@ -93,7 +98,7 @@ def task_signatures(model: FineTuned) -> tuple[Signatures, dict[str, str]]:
     signatures: Signatures = {}
     assets = {}
     for task in model.tasks.values():
-        exported = _exporter_of(task)(model, task)
+        exported = exporter_of(task)(model, task)
         _check_names(task, exported.signatures, signatures)
         signatures |= exported.signatures
         if exported.labels:
@@ -113,7 +118,12 @@ def _check_names(task: Task, names: Iterable[str], taken: Iterable[str]) -> None
         )
 
 
-def _exporter_of(task: Task) -> Callable[[FineTuned, Any], TaskSignatures]:
+def exporter_of(task: Task) -> Callable[[FineTuned, Any], TaskSignatures]:
+    """Returns what makes the signatures of a task of this kind.
+
+    Raises:
+        UserError: tasks of its kind have no SavedModel.
+    """
     for base, exporter in _EXPORTERS.items():
         if isinstance(task, base):
             return exporter
@@ -136,6 +146,7 @@ def _head(model: FineTuned, task: Task) -> Head:
         batch = {
             f"{task.name}/{s.name}": tf.zeros([rows, *s.shape], s.dtype)
             for s in task.get_feature_specs()
+            if not s.several  # there are no further texts
         }
         batch |= {
             name if name in ("input_ids", "input_mask", "segment_ids") else f"{task.name}/{name}": v
@@ -245,6 +256,35 @@ def _regression(model: FineTuned, task: RegressionTask) -> TaskSignatures:
     return TaskSignatures(_single_output(model, task, convert), [])
 
 
+def _embedding(model: FineTuned, task: EmbeddingTask) -> TaskSignatures:
+    def convert(outputs: Mapping[str, tf.Tensor]) -> Outputs:
+        return {"embeddings": outputs["embeddings"][:, 0]}
+
+    signatures = _single_output(model, task, convert)
+    signatures.pop(f"{task.name}_pairs", None)
+    return TaskSignatures(signatures, [])
+
+
+def _choice(model: FineTuned, task: ChoiceTask) -> TaskSignatures:
+    tokenizer, network = GraphTokenizer(model.source.tokenizer), model.network
+    length, place = model.config.max_seq_length, network.task_names.index(task.name)
+
+    def choose(contexts: tf.Tensor, choices: tf.Tensor) -> Outputs:
+        shape = tf.shape(choices)
+        every = tf.repeat(contexts, shape[1])
+        second = tokenizer(tf.reshape(choices, [-1]))
+        rows = tokenizer.rows(tokenizer(every), length, second=second)
+        states = network.encoder(rows["input_ids"], rows["input_mask"], rows["segment_ids"])
+        logits = tf.reshape(network.heads[place].project(states, False, None), shape)
+        return {"choice": tf.argmax(logits, -1), "probabilities": tf.nn.softmax(logits)}
+
+    inputs = (
+        tf.TensorSpec([None], tf.string, "contexts"),
+        tf.TensorSpec([None, None], tf.string, "choices"),
+    )
+    return TaskSignatures({task.name: Signature(choose, inputs)}, [])
+
+
 def tagging_signatures(model: FineTuned, task: TaggingTask) -> TaskSignatures:
     """Returns the signatures of a tagging task, see `export_saved_model`."""
     tokenizer = GraphTokenizer(model.source.tokenizer, separate_ideographs=task.separate_ideographs)
@@ -320,5 +360,7 @@ _EXPORTERS: dict[type[Task], Callable[[FineTuned, Any], TaskSignatures]] = {
     ClassificationTask: _classification,
     MultilabelTask: _multilabel,
     RegressionTask: _regression,
+    EmbeddingTask: _embedding,
+    ChoiceTask: _choice,
     TaggingTask: tagging_signatures,
 }

@@ -93,6 +93,8 @@ def test_task_with_prediction_of_a_file(place):
         ("support", "classification", "accuracy", 2),
         ("comments", "multilabel", "micro_f1", 2),
         ("similarity", "regression", "spearman", 3),
+        ("paraphrases", "embedding", "mrr_at_10", 2),
+        ("endings", "choice", "accuracy", 2),
         ("places", "tagging", "f1", 1),
         ("manuals", "qa", "f1", 1),
     ],

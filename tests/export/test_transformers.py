@@ -20,6 +20,7 @@ from electra_tf2.text.tokenizer import make_tokenizer
 from electra_tf2.text.vocabulary import load_vocabulary
 from electra_tf2.training.array_files import read_arrays
 from finetune.export import huggingface
+from finetune.fine_tuned import FineTuned
 from tests.export.test_huggingface_export import own_model
 from tests.finetune import tiny_tasks
 from tests.finetune.fine_tuned_models import PLAIN_SPANS, write_fine_tuned
@@ -276,6 +277,54 @@ def test_fine_tuned_models(tmp_path, task):
         for layer, output in ((head.start, "start_logits"), (head.end, "end_logits")):
             found = theirs(loaded, ids, mask, segments, output)
             assert_close(layer(states).numpy()[..., 0], found, mask)
+
+
+TEXTS = ["The old ship!", "a harbour in the town", "the"]
+
+
+def test_sentence_embeddings(tmp_path):
+    """The mean of the states, as the files for sentence-transformers ask for it."""
+    trial, _, _ = write_fine_tuned(tmp_path, ["texts"], max_seq_length=8)
+    out = tmp_path / "out"
+    huggingface.export_huggingface(str(trial), str(out), ExportOptions())
+    model = load("ElectraModel", out)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(out)
+    tokens = tokenizer(TEXTS, return_tensors="pt", padding=True, truncation=True, max_length=8)
+    with torch.no_grad():
+        states = model.eval()(**tokens).last_hidden_state
+    mask = tokens["attention_mask"][..., None]
+    found = ((states * mask).sum(1) / mask.sum(1)).numpy()
+    ours = FineTuned.from_pretrained(str(trial)).encode(TEXTS)
+    np.testing.assert_allclose(found, ours, atol=1e-5)
+
+
+def test_sentence_transformers_opens_embeddings_and_rerankers(tmp_path):
+    library = pytest.importorskip("sentence_transformers", reason="run make test-slow")
+    trial, _, _ = write_fine_tuned(tmp_path, ["texts", "pages", "grades"], max_seq_length=16)
+    out, ours = tmp_path / "out", FineTuned.from_pretrained(str(trial))
+    huggingface.export_huggingface(str(trial), str(out), ExportOptions())
+    model = library.SentenceTransformer(str(out / "texts"), device="cpu")
+    assert model.max_seq_length == 16
+    np.testing.assert_allclose(model.encode(TEXTS), ours.encode(TEXTS, task="texts"), atol=1e-5)
+    pairs = [*zip(TEXTS, TEXTS[1:], strict=False)]
+    for task in ("pages", "grades"):
+        reranker = library.CrossEncoder(str(out / task), device="cpu", max_length=16)
+        scores = [prediction.score for prediction in ours.predict(pairs, task=task)]
+        np.testing.assert_allclose(reranker.predict(pairs), scores, atol=1e-5)
+
+
+def test_multiple_choice(tmp_path):
+    trial, _, _ = write_fine_tuned(tmp_path, ["endings"])
+    huggingface.export_huggingface(str(trial), str(tmp_path / "out"), ExportOptions())
+    model = load("ElectraForMultipleChoice", tmp_path / "out")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
+    context, question, *choices = "a ship", *TEXTS
+    seconds = [f"{question} {choice}" for choice in choices]
+    tokens = tokenizer([context] * len(seconds), seconds, return_tensors="pt", padding=True)
+    with torch.no_grad():
+        logits = model.eval()(**{name: value[None] for name, value in tokens.items()}).logits
+    (ours,) = FineTuned.from_pretrained(str(trial)).predict([(context, question, choices)])
+    np.testing.assert_allclose(logits.softmax(-1)[0].numpy(), ours.probabilities, atol=1e-5)
 
 
 def test_labels_and_pipelines(tmp_path):

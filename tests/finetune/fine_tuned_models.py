@@ -23,6 +23,23 @@ TABLES = {
     "places": {"kind": "tagging"},
     "manuals": {"kind": "qa"},
     "topics": {"kind": "multilabel", "text": "text", "label": "label", "threshold": "tuned"},
+    "pages": {
+        "kind": "regression",
+        "text": "query",
+        "text_b": "page",
+        "label": "label",
+        "min": 0.0,
+        "max": 1.0,
+        "loss": "logistic",
+    },
+    "texts": {"kind": "embedding", "text": "anchor", "text_b": "positive"},
+    "endings": {
+        "kind": "choice",
+        "text": "start",
+        "text_b": "question",
+        "choices": "endings",
+        "label": "label",
+    },
 }
 STATES = {
     "marks": {"labels": ["bad", "good", "unclear"]},
@@ -30,6 +47,9 @@ STATES = {
     "places": {"labels": ["B-NP", "E-NP", "O", "S-NP"], "is_token_level": False},
     "manuals": {},
     "topics": {"labels": ["air", "sea"], "multilabel": True},
+    "pages": {"min": 0.0, "max": 1.0},
+    "texts": {"pooling": "mean"},
+    "endings": {"choices": True},
     "sts": {"min": 0.0, "max": 5.0},
 }
 PLAIN_SPANS = {"joint_prediction": False, "answerable_classifier": False}

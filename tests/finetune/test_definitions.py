@@ -41,7 +41,10 @@ def test_defaults():
         "threshold": 0.5,
     }
     grades = read_definition("t", GRADES).to_dict()
-    assert grades == {**table, "text": "body", "label": "grade", "min": None, "max": None}
+    assert grades == {
+        **table, "text": "body", "label": "grade", "min": None, "max": None, "loss": "squared",
+        "ranking": False,
+    }  # fmt: skip
 
 
 def test_values_are_normalized():

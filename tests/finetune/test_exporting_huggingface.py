@@ -122,6 +122,47 @@ def test_a_regression_gives_scores_of_the_data(tmp_path, task, low, scale):
     assert config["problem_type"] == "regression" and len(config["id2label"]) == 1
 
 
+def test_a_score_by_sigmoid_and_one_without_name_their_activation(tmp_path):
+    trial, model, _ = write_fine_tuned(tmp_path, ["pages", "grades"])
+    out = export(trial, tmp_path / "out")
+    config, tensors = read(out / "pages")
+    ours = model.heads[0].project(STATES, False, None).numpy()
+    np.testing.assert_allclose(sequence_head(tensors, STATES[:, 0]), ours, atol=1e-5)
+    assert config["problem_type"] == "multi_label_classification" and config["num_labels"] == 1
+    assert config["sentence_transformers"]["activation_fn"].endswith(".Sigmoid")
+    assert read(out / "grades")[0]["sentence_transformers"]["activation_fn"].endswith(".Identity")
+
+
+def test_a_choice_goes_through_the_layer_and_gelu_unchanged(tmp_path):
+    trial, model, _ = write_fine_tuned(tmp_path, ["endings"])
+    config, tensors = read(export(trial, tmp_path / "out"))
+    hidden = STATES[:, 0] @ tensors["sequence_summary.summary.weight"].T
+    hidden = gelu(hidden + tensors["sequence_summary.summary.bias"])
+    theirs = hidden @ tensors["classifier.weight"].T + tensors["classifier.bias"]
+    ours = model.heads[0].project(STATES, False, None).numpy()
+    np.testing.assert_allclose(theirs, ours, atol=1e-5)
+    assert config["architectures"] == ["ElectraForMultipleChoice"]
+    assert config["summary_type"] == "first" and config["summary_activation"] == "gelu"
+    assert config["summary_first_dropout"] == 0.1 and config["summary_last_dropout"] == 0.0
+
+
+def test_embeddings_are_an_encoder_with_files_of_sentence_transformers(tmp_path, capsys):
+    trial, _, _ = write_fine_tuned(tmp_path, ["texts", "marks"], max_seq_length=24)
+    out = export(trial, tmp_path / "out") / "texts"
+    config, tensors = read(out)
+    assert config["architectures"] == ["ElectraModel"]
+    assert "embeddings.word_embeddings.weight" in tensors
+    modules = json.loads((out / "modules.json").read_text())
+    assert [module["path"] for module in modules] == ["", "1_Pooling"]
+    pooling = json.loads((out / "1_Pooling" / "config.json").read_text())
+    assert pooling["pooling_mode_mean_tokens"] and pooling["word_embedding_dimension"] == 16
+    sizes = json.loads((out / "sentence_bert_config.json").read_text())
+    assert sizes["max_seq_length"] == 24
+    assert "sentence-transformers" in (out / "README.md").read_text()
+    assert "Left out" not in capsys.readouterr().err
+    assert not (tmp_path / "out" / "marks" / "modules.json").exists()
+
+
 def test_more_labels_than_pass_through(tmp_path, capsys):
     state = {"marks": {"labels": [f"label {i}" for i in range(9)]}}
     trial, _, _ = write_fine_tuned(tmp_path, ["marks"], states=state)

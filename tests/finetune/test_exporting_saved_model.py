@@ -4,9 +4,10 @@ import json
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from electra_tf2.errors import UserError
-from finetune.export.saved_model import export_saved_model, tagging_signatures
+from finetune.export.saved_model import exporter_of, export_saved_model, tagging_signatures
 from finetune.fine_tuned import FineTuned
 from tests.finetune.fine_tuned_models import write_fine_tuned
 
@@ -30,6 +31,24 @@ def test_tags_of_ids_are_those_of_words(tmp_path):
     assert [model.task("places").labels[i] for i in found["tag_ids"][first]] == expected.tags
     np.testing.assert_allclose(found["probabilities"][first], expected.probabilities, atol=1e-5)
     assert found["tags"][-1] == b"" and found["probabilities"][-1] == 0
+
+
+def test_vectors_and_choices_of_texts(tmp_path):
+    folder, _, _ = write_fine_tuned(tmp_path, ["texts", "endings"])
+    model = FineTuned.from_pretrained(str(folder))
+    texts = ["the ship", "a harbour in the old town"]
+    exporters = {name: exporter_of(model.task(name)) for name in model.tasks}
+    embed, choose = (exporters[name](model, model.task(name)).signatures for name in exporters)
+    assert embed.keys() == {"texts", "texts_ids"} and choose.keys() == {"endings"}
+    found = embed["texts"].function(tf.constant(texts))["embeddings"]
+    np.testing.assert_allclose(found, model.encode(texts, task="texts"), atol=1e-5)
+    endings = ["sailed to the sea", "in a town", "the"]
+    found = choose["endings"].function(tf.constant(texts), tf.constant([endings] * 2))
+    expected = model.predict([(text, endings) for text in texts], task="endings")
+    np.testing.assert_allclose(
+        found["probabilities"], [e.probabilities for e in expected], atol=1e-5
+    )
+    assert found["choice"].numpy().tolist() == [e.choice for e in expected]
 
 
 @pytest.mark.parametrize("label", ["a\nb", "\ud83d"])

@@ -1,0 +1,1 @@
+"""Tasks with several texts an example: sentence embeddings, and choices."""

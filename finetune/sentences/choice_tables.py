@@ -1,0 +1,132 @@
+"""Multiple choice without code: the columns of a TSV, CSV or JSON file.
+
+{"kind": "choice", "text": "sent1", "text_b": "sent2", "label": "label",
+ "choices": ["ending0", "ending1", "ending2", "ending3"]}                     SWAG's CSV
+{"kind": "choice", "text": "article", "text_b": "questions", "label": "answers",
+ "choices": "options"}                                                        RACE's JSON
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from electra_tf2.text.tokenizer import Tokenizer
+from finetune.classification.labels import cell_text, label_text
+from finetune.classification.table_tasks import DEBUG_ROWS, LABELLED, TableTask, warn_of_ids
+from finetune.classification.tables import TableRow
+from finetune.data_files import BadRows
+from finetune.definitions import ChoiceDefinition, Column
+from finetune.sentences.choice import ChoiceExample, ChoiceTask
+
+if TYPE_CHECKING:
+    from configure_finetuning import FinetuningConfig
+
+
+class TableChoice(TableTask, ChoiceTask):
+    """A multiple-choice task over the columns of a file.
+
+    A row of JSON may have several questions about its text: a list of them in `text_b`, of lists
+    of choices, and of labels.
+
+    Args:
+        config: the run's hparams.
+        name: the task's name.
+        tokenizer: text -> ids.
+        definition: its columns and files.
+    """
+
+    definition: ChoiceDefinition
+
+    def __init__(
+        self,
+        config: FinetuningConfig,
+        name: str,
+        tokenizer: Tokenizer,
+        definition: ChoiceDefinition,
+    ):
+        super().__init__(config, name, tokenizer)
+        self.definition = definition
+
+    def read_examples(self, path: str, split: str) -> list[ChoiceExample]:
+        """Reads a file; see `Task`. Ids number its questions from 0."""
+        rows, bad = self._read(path, split), BadRows(path)
+        examples: list[ChoiceExample] = []
+        rows = rows[:DEBUG_ROWS] if self.config.debug else rows
+        for row in rows:
+            try:
+                examples += self._examples(len(examples), row, split)
+            except ValueError as error:
+                bad.add(row.line, str(error))
+        bad.check(len(rows))
+        warn_of_ids(path, examples)
+        return examples
+
+    def _columns(self, split: str) -> tuple[list[Column], list[Column]]:
+        required, nullable = super()._columns(split)
+        choices = self.definition.columns_of_choices()
+        # Some rows may have fewer choices than others.
+        return [*required, *choices[:2]], [*nullable, *choices[2:]]
+
+    def _examples(self, eid: int, row: TableRow, split: str) -> list[ChoiceExample]:
+        """Returns the questions of a row; ValueError if one can't be used."""
+        if row.problem:
+            raise ValueError(row.problem)
+        given = self.definition
+        question = None if given.text_b is None else row.cells.get(given.text_b)
+        label = row.cells[given.label] if split in LABELLED else None
+        name = None if split == "train" else self._id(row)
+        choices = self._choices(row)
+        if not isinstance(choices[0], list):
+            return [self._question(eid, row, question, choices, label, name)]
+        count = len(choices)
+        for column, cell in ((given.text_b, question), (given.label, label)):
+            if cell is not None and (not isinstance(cell, list) or len(cell) != count):
+                raise ValueError(f"{column!r} is not a list of {count}, as are the choices")
+        return [
+            self._question(
+                eid + i,
+                row,
+                None if question is None else question[i],
+                choices[i],
+                None if label is None else label[i],
+                None if name is None else f"{name}-{i}",
+            )
+            for i in range(count)
+        ]
+
+    def _choices(self, row: TableRow) -> list[Any]:
+        columns = self.definition.choices
+        if isinstance(columns, list):
+            cells = [row.cells.get(column, "") for column in columns]
+            while cells and cells[-1] == "":
+                cells.pop()
+            return cells or [""]
+        cell = row.cells[columns]
+        if not isinstance(cell, list) or not cell:
+            raise ValueError(f"the choices in {columns!r} are not a list: {cell!r:.50}")
+        return cell
+
+    def _question(
+        self, eid: int, row: TableRow, question: Any, choices: Any, label: Any, name: Any
+    ) -> ChoiceExample:
+        if not isinstance(choices, list) or len(choices) < 2:
+            raise ValueError(f"a question needs two choices or more: {choices!r:.50}")
+        texts = tuple(cell_text(choice) for choice in choices)
+        if not all(text.strip() for text in texts):
+            raise ValueError("a choice is empty")
+        number = None if label is None else self._number(label_text(label), len(texts))
+        context = cell_text(row.cells[self.definition.text])
+        asked = None if question is None else cell_text(question)
+        return ChoiceExample(eid, context, texts, asked, number, name)
+
+    def _number(self, text: str, count: int) -> int:
+        """Returns a choice's number from 0: labels are numbers, or letters from A."""
+        if len(text) == 1 and text.isascii() and text.isalpha():
+            number = ord(text.upper()) - ord("A")
+        elif text.isascii() and text.isdigit():
+            number = int(text) - self.definition.first_number
+        else:
+            raise ValueError(f"the label {text!r} is not the number or the letter of a choice")
+        if not 0 <= number < count:
+            raise ValueError(f"the label {text!r} is beyond the {count} choices")
+        return number
