@@ -74,17 +74,16 @@ class TableDefinition(TaskDefinition):
     def check(self) -> None:
         """Refuses missing columns, names of columns without a header, and a text as label."""
         super().check()
-        columns = {"text": self.text, "text_b": self.text_b, "id": self.id}
-        labels = self.columns_of_labels()
-        for key, column in (*columns.items(), *labels):
+        texts, labels = self.columns_of_texts(), self.columns_of_labels()
+        for key, column in (*texts.items(), ("id", self.id), *labels):
             if isinstance(column, str) and not column.strip():
                 raise refusal(key, "is missing", None, self.missing_remedy)
             if isinstance(column, str) and not self.header:
                 remedy = "Give the column's number, from 0."
                 raise refusal(key, "names a column, but there is no header", column, remedy)
-        for key in ("text", "text_b"):
+        for key, text in texts.items():
             for label, column in labels:
-                if columns[key] == column:
+                if text == column:
                     remedy = (
                         "Name the column of the labels; the model would only learn to read them."
                     )
@@ -97,6 +96,10 @@ class TableDefinition(TaskDefinition):
         ):
             remedy = 'Give one character, such as ";" or "\\t", or leave it out.'
             raise refusal("separator", "can't separate columns", self.separator, remedy)
+
+    def columns_of_texts(self) -> dict[str, Column | None]:
+        """Returns the columns that hold texts by the keys that name them."""
+        return {"text": self.text, "text_b": self.text_b}
 
     def columns_of_labels(self) -> list[tuple[str, Column]]:
         """Returns the columns that hold labels, each with the key that names it."""
@@ -239,14 +242,19 @@ class EmbeddingDefinition(TableDefinition):
             remedy = "Name the column of the texts that belong to those in text."
             raise refusal("text_b", "is missing", None, remedy)
         super().check()
-        if self.text_b == self.text:
-            remedy = "Name another column; every text belongs to itself."
-            raise refusal("text_b", "is the same column as text", self.text_b, remedy)
+        texts = self.columns_of_texts()
+        for key, other in (("text_b", "text"), ("negative", "text"), ("negative", "text_b")):
+            if texts[key] == texts[other]:
+                what = f"is the same column as {other}"
+                raise refusal(key, what, texts[key], "Name another column.")
+
+    def columns_of_texts(self) -> dict[str, Column | None]:
+        """Returns the columns that hold texts by the keys that name them."""
+        return {**super().columns_of_texts(), "negative": self.negative}
 
     def columns_of_labels(self) -> list[tuple[str, Column]]:
-        """Returns the columns that the checks of labels are for, each with its key."""
-        columns = {"negative": self.negative, "label": self.label}
-        return [(key, column) for key, column in columns.items() if column is not None]
+        """Returns the column of scores, if there is one."""
+        return [] if self.label is None else [("label", self.label)]
 
 
 class ChoiceDefinition(TableDefinition):

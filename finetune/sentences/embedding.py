@@ -7,13 +7,14 @@ batch as negatives (multiple negatives ranking loss, arXiv:1705.00652, section 4
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
 
 from electra_tf2.hparams.record import contradiction
 from electra_tf2.modeling.config import TransformerConfig
+from electra_tf2.text.tokenizer import Tokenizer
 from finetune.classification.regression import parse_score
 from finetune.classification.tasks import InputExample, SingleOutputTask
 from finetune.sentences.retrieval import RetrievalScorer, SimilarityScorer, cosine
@@ -28,6 +29,9 @@ from finetune.task import (
     TaskHead,
     other_kind,
 )
+
+if TYPE_CHECKING:
+    from configure_finetuning import FinetuningConfig
 
 SCALE = 20.0
 """What cosines are multiplied by before the softmax, as in sentence-transformers."""
@@ -83,11 +87,11 @@ class EmbeddingHead(TaskHead):
             more = mean_state(features[MORE_STATES], features[MORE_MASK])
             embeddings = tf.concat([embeddings, more], axis=1)
             if training:
-                losses = self._losses(embeddings, features)
+                losses = self._contrast(embeddings, features)
         outputs = {name: features[name] for name in ("texts", "targets")}
         return HeadOutput(losses, {"embeddings": embeddings, **outputs})
 
-    def _losses(self, embeddings: tf.Tensor, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
+    def _contrast(self, embeddings: tf.Tensor, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
         directions = tf.math.l2_normalize(embeddings, axis=-1)
         anchors, candidates = directions[:, 0], directions[:, 1:]
         texts = features["texts"][:, : embeddings.shape[1]]
@@ -150,7 +154,7 @@ class EmbeddingTask(SingleOutputTask):
     scale: float = SCALE
     has_scores: bool = False
 
-    def __init__(self, config, name, tokenizer):
+    def __init__(self, config: FinetuningConfig, name: str, tokenizer: Tokenizer):
         super().__init__(config, name, tokenizer)
         self.main_metric = "spearman" if self.has_scores else "mrr_at_10"
         if config.do_train and config.gradient_accumulation_steps > 1:

@@ -162,7 +162,9 @@ def test_the_loss_is_a_softmax_over_the_choices():
     np.testing.assert_allclose(result.losses, expected, atol=1e-5)
     assert result.outputs["num_choices"].numpy().tolist() == [3, 2]
     seeds = [tf.constant([1, i], tf.int64) for i in (0, 0, 1)]
-    same, again, other = (head(states[:, 0], features, True, s).losses.numpy() for s in seeds)
+    same, again, other = (
+        head(states[:, 0], features, training=True, seed=seed).losses.numpy() for seed in seeds
+    )
     assert (same == again).all() and (same != other).any()
 
 
@@ -184,8 +186,8 @@ def test_training_scores_and_predictions(data_dir):
     folder = data_dir / "finetuning_data" / "endings"
     write_lines(folder / "train.jsonl", questions(96, 0))
     write_lines(folder / "dev.jsonl", questions(20, 1))
-    hparams = {"task_names": ["endings"], "tasks": {"endings": LISTS}, **tiny_tasks.LEARN}
-    (result,), _ = tiny_tasks.finetune_here(data_dir, **hparams)
+    hparams = {**tiny_tasks.LEARN, "num_train_epochs": 4.0, "tasks": {"endings": LISTS}}
+    (result,), _ = tiny_tasks.finetune_here(data_dir, task_names=["endings"], **hparams)
     assert result.scores["endings"]["accuracy"] > 60
     model = tiny_tasks.model_of(data_dir)
     lines = (model / "test_predictions" / "endings_dev_1_predictions.jsonl").read_text()

@@ -234,7 +234,7 @@ def test_rows_without_a_text_are_named(tmp_path):
 def test_micro_batches_are_refused(tmp_path):
     with pytest.raises(UserError, match="negatives") as error:
         make_task(tmp_path, PAIRS, gradient_accumulation_steps=2)
-    assert "gradient_accumulation_steps" in error.value.where
+    assert "gradient_accumulation_steps" in error.value.received
 
 
 def test_models_of_another_kind_are_refused(tmp_path):
