@@ -89,9 +89,10 @@ What comes out:
   huggingface  a folder for transformers: config.json, model.safetensors, vocab.txt,
                tokenizer.json, tokenizer_config.json, README.md. Of a pre-trained model
                discriminator/ and generator/ in --output, or the one network that was asked for in
-               --output itself. A fine-tuned model becomes a classifier, regressor, tagger or span
-               finder; where transformers has no head like ours the encoder is written, and the
-               output says so.
+               --output itself. A fine-tuned model becomes a classifier, regressor, tagger, span
+               finder or multiple-choice model; where transformers has no head like ours the encoder
+               is written, and the output says so. A model of sentence embeddings opens in
+               sentence-transformers as well.
   savedmodel   a TensorFlow SavedModel that takes raw strings, pre-trained or fine-tuned
   tflite       a folder with a file for LiteRT for each task of a fine-tuned model, or for the
                encoder of a pre-trained one, with token ids as inputs

@@ -12,8 +12,8 @@ from finetune.classification.metrics import RegressionScorer
 from finetune.task import Scorer
 
 _BEST = 10
-# Anchors that are compared with all candidates at a time: 40 MB for 10,000 candidates.
-_BLOCK = 1024
+# Anchors that are compared with all candidates at a time: 20 MB for 10,000 candidates.
+_BLOCK = 256
 # Candidates whose cosines with an anchor differ by less are equal for all practical purposes.
 _TIE = 1e-6
 

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from electra_tf2.errors import UserError
-from finetune.export.saved_model import exporter_of, export_saved_model, tagging_signatures
+from finetune.export.saved_model import export_saved_model, exporter_of, tagging_signatures
 from finetune.fine_tuned import FineTuned
 from tests.finetune.fine_tuned_models import write_fine_tuned
 
