@@ -61,9 +61,10 @@ class TableEmbedding(TableTask, EmbeddingTask):
         else:
             has_score = given.label is not None
             fields = {"label": self.parse_label(self._label_text(row)) if has_score else None}
-        texts = {"text": given.text, "text_b": given.text_b, "negative": given.negative}
-        for key, column in texts.items():
-            if column in row.cells and not cell_text(row.cells[column]).strip():
+        for key, column in given.columns_of_texts().items():
+            if column is None or column not in row.cells:
+                continue
+            if not cell_text(row.cells[column]).strip():
                 raise ValueError(f"{key} (the column {column!r}) is empty")
         return fields
 
