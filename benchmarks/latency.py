@@ -31,6 +31,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from encode import SPECIAL, VOCAB_SIZE, run_python
@@ -175,7 +176,7 @@ def _write_trial(work: Path) -> None:
     vocab_file, folder = f"{work}/vocab.txt", f"{work}/ours"
     words = [f"w{i}" for i in range(VOCAB_SIZE - len(SPECIAL))]
     Path(vocab_file).write_text("\n".join([*SPECIAL, *words]) + "\n")
-    definition = {"kind": "classification", "text": "text", "label": "label"}
+    definition: dict[str, Any] = {"kind": "classification", "text": "text", "label": "label"}
     definition["labels"] = ["no", "yes"]
     config = FinetuningConfig("small", folder, task_names=[_TASK], tasks={_TASK: definition})
     tasks = get_tasks(config, make_tokenizer(load_vocabulary(vocab_file), UNCASED))
@@ -240,7 +241,7 @@ def open_onnx(work: Path, name: str = "model.onnx") -> Classify:
 
     session = onnxruntime.InferenceSession(work / name, providers=["CPUExecutionProvider"])
     inputs_of = _tokenizer(work)
-    return lambda texts: session.run(["probabilities"], inputs_of(texts))[0]
+    return lambda texts: np.asarray(session.run(["probabilities"], inputs_of(texts))[0])
 
 
 def open_tflite(work: Path) -> Classify:
