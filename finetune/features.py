@@ -298,9 +298,9 @@ class TaskData:
                 known = there[:, None]
             start = tf.gather(splits, number)
             count = tf.where(known, tf.gather(splits, number + 1) - start, 0)
-            inside = columns < count[..., None]
-            index = tf.where(inside, start[..., None] + columns, 0)
-            shown = inside if values.shape.rank == 1 else inside[..., None]
+            inside = columns < tf.expand_dims(count, -1)
+            index = tf.where(inside, tf.expand_dims(start, -1) + columns, 0)
+            shown = inside if values.shape.rank == 1 else tf.expand_dims(inside, -1)
             batch[name] = tf.where(shown, tf.gather(values, index), tf.zeros([], values.dtype))
             if mask := _mask_name(name):
                 batch[mask] = tf.cast(inside, tf.int32)

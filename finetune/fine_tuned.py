@@ -396,7 +396,7 @@ def _texts_to_embed(inputs: Sequence[Any]) -> list[InputExample]:
 def _choice_examples(inputs: Sequence[Any]) -> list[ChoiceExample]:
     examples = []
     for i, given in enumerate(inputs):
-        *texts, choices = given if isinstance(given, tuple | list) and given else [None]
+        *texts, choices = given if isinstance(given, tuple | list) and given else ("",)
         if (
             len(texts) not in (1, 2)
             or not isinstance(choices, tuple | list)

@@ -73,9 +73,7 @@ class FinetuningModel(keras.Model):
             Task name -> losses and outputs.
         """
         own = {
-            name: features_of_task(batch, name)
-            for name in self.task_names
-            if only in (None, name)
+            name: features_of_task(batch, name) for name in self.task_names if only in (None, name)
         }
         states, features = self._states(own, batch, training, seed)
         results = {}
@@ -122,7 +120,9 @@ class FinetuningModel(keras.Model):
         first, *others = tf.split(states, [tf.shape(part[0])[0] for part in rows])
         width = self.encoder.config.hidden_size
         more = {
-            name: {MORE_STATES: tf.reshape(other, [*tf.unstack(tf.shape(features[MORE_IDS])), width])}
+            name: {
+                MORE_STATES: tf.reshape(other, [*tf.unstack(tf.shape(features[MORE_IDS])), width])
+            }
             for (name, features), other in zip(several.items(), others, strict=True)
         }
         return first, {name: {**features, **more.get(name, {})} for name, features in own.items()}
