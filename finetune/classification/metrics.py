@@ -169,7 +169,8 @@ class RankingScorer(RegressionScorer):
         relevant = np.greater_equal(self._true, 0.5)
         reciprocal, precision = [], []
         # By query, then the highest prediction first.
-        order = np.lexsort((relevant, np.negative(self._predicted), self._queries))
+        keys: Any = (relevant, np.negative(self._predicted), self._queries)
+        order = np.lexsort(keys)
         starts = np.flatnonzero(np.diff(np.take(self._queries, order))) + 1
         for own in np.split(relevant[order], starts):
             ranks = 1 + np.flatnonzero(own)
