@@ -154,7 +154,7 @@ def _head(source: Source, task: str) -> dict[str, np.ndarray]:
 def _task_model(source: Source, options: ExportOptions, trained: TrainedTask) -> ConvertedNetwork:
     architecture = architecture_for(source.network, options.architecture)
     result: ConvertedNetwork | str = "transformers' ModernBERT has a LayerNorm in its heads"
-    if architecture.model_type != MODERNBERT:
+    if architecture.model_type != MODERNBERT or not trained.head:
         result = _maker(trained)(source, architecture, trained)
     if isinstance(result, str):
         note = f"The encoder alone, without the head of {trained.name}: {result}."

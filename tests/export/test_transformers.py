@@ -282,12 +282,16 @@ def test_fine_tuned_models(tmp_path, task):
 TEXTS = ["The old ship!", "a harbour in the town", "the"]
 
 
-def test_sentence_embeddings(tmp_path):
+@pytest.mark.parametrize("family", ["Electra", "ModernBert"])
+def test_sentence_embeddings(tmp_path, family):
     """The mean of the states, as the files for sentence-transformers ask for it."""
-    trial, _, _ = write_fine_tuned(tmp_path, ["texts"], max_seq_length=8)
+    modern = {"encoder": "modern", "embedding_size": 16, "num_hidden_layers": 2}
+    changed = modern if family == "ModernBert" else {}
+    network = dataclasses.replace(tiny_tasks.NETWORK, **changed, local_attention=4)
+    trial, _, _ = write_fine_tuned(tmp_path, ["texts"], network, max_seq_length=8)
     out = tmp_path / "out"
     huggingface.export_huggingface(str(trial), str(out), ExportOptions())
-    model = load("ElectraModel", out)
+    model = load(f"{family}Model", out)
     tokenizer = transformers.AutoTokenizer.from_pretrained(out)
     tokens = tokenizer(TEXTS, return_tensors="pt", padding=True, truncation=True, max_length=8)
     with torch.no_grad():

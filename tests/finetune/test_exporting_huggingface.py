@@ -237,11 +237,14 @@ def test_other_families(tmp_path, capsys, architecture, changed):
 
 def test_of_a_modern_model_the_encoder(tmp_path, capsys):
     network = dataclasses.replace(tiny_tasks.NETWORK, encoder="modern", embedding_size=16)
-    trial, _, _ = write_fine_tuned(tmp_path, ["marks", "places"], network)
+    trial, _, _ = write_fine_tuned(tmp_path, ["marks", "places", "texts"], network)
     out = export(trial, tmp_path / "out")
-    for task in ("marks", "places"):
+    for task in ("marks", "places", "texts"):
         assert read(out / task)[0]["architectures"] == ["ModernBertModel"]
-    assert "LayerNorm in its heads" in capsys.readouterr().err
+        # A mean has no head that would be lost.
+        assert (out / task / "modules.json").exists() == (task == "texts")
+    said = capsys.readouterr().err
+    assert "LayerNorm in its heads" in said and "the head of texts" not in said
 
 
 def test_the_card_tells_of_the_training(tmp_path):
