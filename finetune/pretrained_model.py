@@ -21,7 +21,7 @@ from electra_tf2.loading.pretrained import (
     check_own_vocabulary,
     model_casing,
 )
-from electra_tf2.modeling.config import TransformerConfig
+from electra_tf2.modeling.config import TransformerConfig, default_intermediate_size
 from electra_tf2.pretraining.phases import PFS_DAYS
 from electra_tf2.stored_json import bad_field, shown
 from electra_tf2.text.casing_files import as_hparam, settle_casing
@@ -68,6 +68,8 @@ def resolve_network(config: FinetuningConfig, pretrained: Pretrained | None) -> 
             f"{stored.num_attention_heads} by the official rule (model_hparam_overrides may say "
             "otherwise)."
         )
+    if "intermediate_size" not in overrides:  # it follows from the width, by the kind of encoder
+        said["intermediate_size"] = default_intermediate_size(network.hidden_size, stored.encoder)
     stated = stated_sizes(config)
     if stored.encoder != "bert" and "embedding_size" not in config.given:
         stated.discard("embedding_size")  # with the others, model_size alone doesn't say it

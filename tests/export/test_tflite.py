@@ -97,8 +97,13 @@ def test_the_page_s_example(fine_tuned, tmp_path, monkeypatch):
     assert names["answers"]["probabilities"].shape == (1, 3)
 
 
-def test_the_encoder_of_a_pretrained_model(tmp_path):
-    model = tiny_tasks.write_model(tmp_path)
+MODERN = {"encoder": "modern", "num_hidden_layers": 2, "global_attention_every": 2}
+
+
+@pytest.mark.parametrize("changed", [{}, MODERN | {"local_attention": 2}], ids=str)
+def test_the_encoder_of_a_pretrained_model(tmp_path, changed):
+    network = dataclasses.replace(tiny_tasks.NETWORK, **changed)
+    model = tiny_tasks.write_model(tmp_path, network)
     export_tflite(str(model), str(tmp_path / "out"))
     assert sorted(os.listdir(tmp_path / "out")) == ["encode.tflite", "vocab.txt"]
     found = outputs_of(tmp_path / "out/encode.tflite", IDS)

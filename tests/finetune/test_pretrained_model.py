@@ -90,6 +90,15 @@ def test_what_may_be_stated_of_a_modern_model(data_dir):
         resolve_network(other, pretrained)
 
 
+@pytest.mark.parametrize("given", [{}, {"encoder": "modern"}], ids=str)
+def test_stated_sizes_of_a_modern_model_that_agree(data_dir, given):
+    """The feed-forward width that follows from a size is another one than BERT's."""
+    given = {"model_size": "large", **given}
+    stored = FinetuningConfig("m", "d", **given | {"encoder": "modern"}).network()
+    pretrained = Pretrained("p", "p", {}, stored, None)
+    assert resolve_network(tiny_tasks.configure(data_dir, **given), pretrained) == stored
+
+
 def test_another_encoder_is_refused(data_dir, model_dir):
     problem = "encoder: the checkpoint has albert, the hparams say bert"
     with pytest.raises(UserError, match=problem):

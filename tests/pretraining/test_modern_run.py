@@ -17,6 +17,7 @@ from electra_tf2.inference.encoder import Encoder
 from electra_tf2.inference.generator import Generator
 from electra_tf2.loading.networks import build_encoder
 from electra_tf2.loading.source import open_source
+from electra_tf2.modeling.attention import blocked_attention_mask
 from tests.modeling.reference import encode_modern, weights_of
 from tests.pretraining import tiny
 
@@ -30,9 +31,21 @@ TEXTS = ["the old harbour", "a"]
 
 @pytest.fixture(scope="module")
 def trained(tiny_data):
-    """(model folder, what was printed) of six steps, with checkpoints after 3 and 6."""
-    _, shown = tiny.pretrain_here(tiny_data, "modern_pair", do_eval=True, **MODERN)
-    return tiny_data / "models" / "modern_pair", shown
+    """Six steps, with checkpoints after 3 and 6.
+
+    Returns the model folder, what was printed, and the shapes of masks of attention in blocks.
+    """
+    blocks = set()
+
+    def in_blocks(*arguments):
+        mask = blocked_attention_mask(*arguments)
+        blocks.add(tuple(mask.shape[1:]))
+        return mask
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("electra_tf2.modeling.encoder.blocked_attention_mask", in_blocks)
+        _, shown = tiny.pretrain_here(tiny_data, "modern_pair", do_eval=True, **MODERN)
+    return tiny_data / "models" / "modern_pair", shown, blocks
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +54,7 @@ def source(trained):
 
 
 def test_what_is_stored(trained):
-    folder, shown = trained
+    folder, shown, _ = trained
     network = json.loads((folder / "config.json").read_text())["network"]
     assert network["encoder"] == "modern" and network["local_attention"] == 8
     assert network["max_position_embeddings"] == 8192
@@ -55,9 +68,13 @@ def test_what_is_stored(trained):
     assert "parameters" in shown
 
 
+def test_local_attention_is_computed_in_blocks_of_known_length(trained):
+    assert trained[2] == {(1, tiny.LENGTH // 4, 4, 12)}
+
+
 @pytest.mark.slow
 def test_a_resumed_run_is_the_same(trained, tiny_data):
-    folder, _ = trained
+    folder = trained[0]
     again = tiny_data / "models" / "modern_again"
     shutil.copytree(folder, again)
     shutil.rmtree(again / "checkpoints" / "step-00000006")
@@ -67,7 +84,9 @@ def test_a_resumed_run_is_the_same(trained, tiny_data):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("changed", [{"precision": "bfloat16"}, {"xla": True}], ids=str)
+@pytest.mark.parametrize(
+    "changed", [{"precision": "bfloat16", "electric_objective": True}, {"xla": True}], ids=str
+)
 def test_other_ways_to_compute(tiny_data, changed):
     name = f"modern_{'_'.join(changed)}"
     tiny.pretrain_here(tiny_data, name, **MODERN, num_train_steps=2, **changed)
@@ -75,7 +94,7 @@ def test_other_ways_to_compute(tiny_data, changed):
 
 
 def test_other_windows_are_refused(trained, tiny_data):
-    folder, _ = trained
+    folder = trained[0]
     other = {**MODERN, "model_hparam_overrides": NETWORK | {"num_hidden_layers": 2}}
     with pytest.raises(UserError, match="model_hparam_overrides"):
         tiny.pretrain_here(tiny_data, folder.name, **other)
