@@ -203,8 +203,9 @@ def _networks(config: PretrainingConfig, network: TransformerConfig) -> list[tup
 
 def _shape(network: TransformerConfig) -> str:
     layers, heads = network.num_hidden_layers, network.num_attention_heads
+    kind = "modern " * network.is_modern
     return (
-        f"{layers} layer{'s' * (layers != 1)} of {network.hidden_size}, {heads} "
+        f"{layers} {kind}layer{'s' * (layers != 1)} of {network.hidden_size}, {heads} "
         f"head{'s' * (heads != 1)}, embeddings of {network.embedding_size}"
     )
 

@@ -108,6 +108,11 @@ def test_a_generator_that_is_not_trained(data_dir):
     assert "random weights; generator: a/masked_lm" in text and "of them trained" in text
 
 
+def test_a_modern_pair(data_dir):
+    page = read(write_pretrained(data_dir, encoder="modern"))
+    assert "1 modern layer of 16" in page.text["training"]
+
+
 def test_a_folder_of_version_0_1_0(tmp_path, monkeypatch):
     zipfile.ZipFile(ARCHIVE).extractall(tmp_path)
     monkeypatch.chdir(tmp_path)
