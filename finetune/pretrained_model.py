@@ -13,7 +13,7 @@ from electra_tf2 import files
 from electra_tf2.console import say
 from electra_tf2.errors import UserError, first_of
 from electra_tf2.formats.match import match_arrays
-from electra_tf2.hparams.shared_checks import HEADS
+from electra_tf2.hparams.shared_checks import HEADS, check_fields_of_encoder
 from electra_tf2.loading.folder import VOCABULARY
 from electra_tf2.loading.pretrained import (
     STRUCTURE,
@@ -51,11 +51,13 @@ def resolve_network(config: FinetuningConfig, pretrained: Pretrained | None) -> 
         pretrained: the checkpoint; None for random weights by the hparams.
 
     Raises:
-        UserError: the hparams give other sizes than the checkpoint has; all are listed.
+        UserError: the hparams give other sizes than the checkpoint has; all are listed. Or they set
+            what its kind of encoder lacks.
     """
     network, overrides = config.network(), config.model_hparam_overrides
     heads = overrides.get(HEADS)
     stored = pretrained.encoder_config(heads) if pretrained else None
+    check_fields_of_encoder(overrides, (stored or network).encoder)
     if config.heads_of_checkpoint:  # they need not divide the hidden size of the hparams
         said = {**dataclasses.asdict(network), HEADS: heads}
     else:

@@ -18,7 +18,7 @@ from electra_tf2.hparams.types import (
     StandardDeviation,
     check_value,
 )
-from electra_tf2.modeling.config import TransformerConfig, transformer_config
+from electra_tf2.modeling.config import MODERN_FIELDS, TransformerConfig, transformer_config
 
 if TYPE_CHECKING:
     from configure_finetuning import FinetuningConfig
@@ -108,6 +108,25 @@ def check_one_vocab_size(config: PretrainingConfig | FinetuningConfig) -> None:
             "The vocabulary's size is given twice, and differently.",
             {"vocab_size": config.vocab_size, "model_hparam_overrides": overrides},
             "Give it once, as the hparam vocab_size.",
+        )
+
+
+def check_fields_of_encoder(overrides: dict[str, Any], encoder: str) -> None:
+    """Refuses settings that only a modern encoder has, which others would ignore.
+
+    Args:
+        overrides: the hparam `model_hparam_overrides`.
+        encoder: the network's kind, see `TransformerConfig`.
+
+    Raises:
+        UserError: it is another one, and some are set.
+    """
+    if encoder != "modern" and (modern := [name for name in MODERN_FIELDS if name in overrides]):
+        raise contradiction(
+            f"Only the encoder modern has {modern[0]}.",
+            {"encoder": encoder, "model_hparam_overrides": overrides},
+            f"Leave {' and '.join(modern)} out of model_hparam_overrides, or set encoder to modern "
+            "for a model that is trained from the start.",
         )
 
 

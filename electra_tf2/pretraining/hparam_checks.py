@@ -12,12 +12,12 @@ from electra_tf2.files import is_local
 from electra_tf2.hparams.ramps import last
 from electra_tf2.hparams.recipes import PRESETS
 from electra_tf2.hparams.record import contradiction
-from electra_tf2.hparams.shared_checks import LARGEST_SIZES, check_one_vocab_size
-from electra_tf2.modeling.config import (
-    MODERN_FIELDS,
-    TransformerConfig,
-    default_attention_heads,
+from electra_tf2.hparams.shared_checks import (
+    LARGEST_SIZES,
+    check_fields_of_encoder,
+    check_one_vocab_size,
 )
+from electra_tf2.modeling.config import TransformerConfig, default_attention_heads
 from electra_tf2.pretraining.phases import phases_of
 
 if TYPE_CHECKING:
@@ -328,13 +328,7 @@ def check_sizes(config: PretrainingConfig) -> None:
 
 def _check_encoder(config: PretrainingConfig) -> None:
     """Refuses what one kind of encoder has and another lacks."""
-    others = [name for name in config.model_hparam_overrides if name in MODERN_FIELDS]
-    if others and config.encoder != "modern":
-        raise contradiction(
-            f"Only the encoder modern has {others[0]}.",
-            _values(config, "encoder", "model_hparam_overrides"),
-            f"Leave {others[0]} out of model_hparam_overrides, or set encoder to modern.",
-        )
+    check_fields_of_encoder(config.model_hparam_overrides, config.encoder)
     if config.encoder == "modern" and config.copy_positions is not None:
         raise contradiction(
             "The encoder modern has no table of positions to copy: its positions are rotary.",

@@ -88,6 +88,9 @@ def test_what_may_be_stated_of_a_modern_model(data_dir):
     other = tiny_tasks.configure(data_dir, model_hparam_overrides={"local_attention": 16})
     with pytest.raises(UserError, match="local_attention: the checkpoint has 8"):
         resolve_network(other, pretrained)
+    for start in (None, Pretrained("p", "p", {}, tiny_tasks.NETWORK, None)):
+        with pytest.raises(UserError, match="Only the encoder modern has local_attention"):
+            resolve_network(other, start)
 
 
 @pytest.mark.parametrize("given", [{}, {"encoder": "modern"}], ids=str)
