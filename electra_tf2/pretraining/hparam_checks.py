@@ -178,7 +178,7 @@ def check_mixture(config: PretrainingConfig) -> None:
             "or a string of globs.",
         )
     smallest = min(weights, key=weights.__getitem__)
-    if weights[smallest] / max(weights.values()) < _SMALLEST_SHARE:
+    if weights[smallest] / sum(weights.values()) < _SMALLEST_SHARE:
         raise contradiction(
             f"The weight of {smallest} is too small beside the others: it would never be drawn.",
             _values(config, "pretrain_tfrecords"),

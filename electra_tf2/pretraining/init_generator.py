@@ -19,7 +19,12 @@ from electra_tf2.loading.pretrained import (
     no_model_advice,
     open_pretrained,
 )
-from electra_tf2.modeling.config import TransformerConfig, default_attention_heads
+from electra_tf2.modeling.config import (
+    MODERN_FIELDS,
+    TransformerConfig,
+    default_attention_heads,
+    default_intermediate_size,
+)
 from electra_tf2.pretraining.restore import text_differences
 from electra_tf2.text.normalization import Casing
 
@@ -27,7 +32,7 @@ if TYPE_CHECKING:
     from configure_pretraining import PretrainingConfig
 
 
-_OVERRIDE = "model_hparam_overrides."
+_OVERRIDDEN = ("max_position_embeddings", "type_vocab_size", "hidden_act", *MODERN_FIELDS)
 
 
 def load_generator(
@@ -97,15 +102,17 @@ def _check_sizes(
         config: gives the generator's.
     """
     here = config.generator_network()
-    names = ["encoder", *STRUCTURE]
+    # A modern encoder has no table of positions, and others have no fields of a modern one.
+    foreign = ("max_position_embeddings",) if there.is_modern else MODERN_FIELDS
+    names = [name for name in STRUCTURE if name not in foreign]
     if pretrained.network is not None:  # where nothing is stored, the activation is unknown
         names.append("hidden_act")
-    different = [n for n in dict.fromkeys(names) if getattr(there, n) != getattr(here, n)]
+    different = [name for name in names if getattr(there, name) != getattr(here, name)]
     if not different:
         return
     hidden = there.hidden_size
     usual = {
-        "intermediate_size": 4 * hidden,
+        "intermediate_size": default_intermediate_size(hidden, there.encoder),
         "num_attention_heads": default_attention_heads(hidden),
     }
     unusual = [f"{name} {size}" for name, size in usual.items() if getattr(there, name) != size]
@@ -116,7 +123,7 @@ def _check_sizes(
             + ", whatever the hparams."
         )
     else:
-        remedy = f"Set {', '.join(_settings(there, config))}."
+        remedy = f"Set {', '.join(_settings(there, config, different))}."
     raise UserError(
         "The masked LM has other sizes than the generator of this run.",
         where=f"hparam init_generator, {pretrained.path}",
@@ -128,8 +135,16 @@ def _check_sizes(
     )
 
 
-def _settings(there: TransformerConfig, config: PretrainingConfig) -> list[str]:
-    """The hparams, with their values, that give a generator the sizes of a masked LM."""
+def _settings(
+    there: TransformerConfig, config: PretrainingConfig, different: Collection[str]
+) -> list[str]:
+    """The hparams, with their values, that give a generator the sizes of a masked LM.
+
+    Args:
+        there: these sizes.
+        config: gives those that the generator has.
+        different: names of the sizes that differ.
+    """
     network, hidden, width = config.network(), there.hidden_size, there.embedding_size
     found = []
     if hidden != config.generator_network().hidden_size:
@@ -140,12 +155,11 @@ def _settings(there: TransformerConfig, config: PretrainingConfig) -> list[str]:
     if config.untied_generator_embeddings:
         if width != (config.generator_embedding_size or hidden):
             found.append(f"generator_embedding_size to {width}")
-    elif width != network.embedding_size:
+    elif width != network.embedding_size or "encoder" in different:  # which decides its default
         found.append(f"embedding_size to {width}")
-    of_both = {"encoder": "", "vocab_size": "", "max_position_embeddings": _OVERRIDE}
-    of_both |= {"type_vocab_size": _OVERRIDE, "hidden_act": _OVERRIDE}
-    for name, prefix in of_both.items():
-        if getattr(there, name) != getattr(network, name):
+    for name in ("encoder", "vocab_size", *_OVERRIDDEN):
+        if name in different:
+            prefix = "model_hparam_overrides." * (name in _OVERRIDDEN)
             found.append(f"{prefix}{name} to {getattr(there, name)}")
     return found
 

@@ -27,6 +27,8 @@ CASES = pathlib.Path(__file__).parents[1] / "conformance" / "cases"
 UNTIED = {"untied_generator_embeddings": True}
 OWN = {"untied_generator_embeddings": True, "generator_embedding_size": 4}
 KEPT = {"train_generator": False, "generator_embedding_size": 4}
+WINDOW = {"model_hparam_overrides": tiny.NETWORK | {"local_attention": 8}}
+MODERN = {"encoder": "modern", "generator_layers": 4.0, **WINDOW}
 SMALL = {"generator_hidden_size": 0.5, "with_discriminator": True}
 
 
@@ -58,6 +60,12 @@ def own(**pair):
     return lambda folder, vocab_file: write_model(folder, vocab_file, network, **pair)
 
 
+def modern(**changed):
+    fields = {"encoder": "modern", "intermediate_size": 24, "num_hidden_layers": 4} | changed
+    network = dataclasses.replace(MASKED_LM, local_attention=8, **fields)
+    return lambda folder, vocab_file: write_model(folder, vocab_file, network)
+
+
 def huggingface(family, **changed):
     network = dataclasses.replace(MASKED_LM, **changed)
     return lambda folder, _: huggingface_models.write_model(folder, "generator", network, family)
@@ -86,6 +94,8 @@ SOURCES = {
     "ALBERT in transformers": (
         huggingface("albert", encoder="albert"), KEPT | {"encoder": "albert"},
     ),
+    "modern, kept": (modern(max_position_embeddings=99), KEPT | MODERN),
+    "modern, shared": (modern(), MODERN | {"embedding_size": 4}),
     "an official checkpoint": (official, OFFICIAL | {"train_generator": False}),
 }  # fmt: skip
 
@@ -186,6 +196,21 @@ def test_what_does_not_fit(tmp_path, vocab_file, changed, hparams, remedy):
     error = refused(configure(vocab_file, tmp_path / "other", **hparams))
     assert remedy in error.remedy
     assert all(f"{name}: {value} there" in error.received for name, value in changed.items())
+
+
+def test_a_modern_masked_lm_for_other_hparams(tmp_path, vocab_file):
+    modern(hidden_size=20, intermediate_size=56)(tmp_path / "modern", vocab_file)
+    error = refused(configure(vocab_file, tmp_path / "modern", **KEPT))
+    assert "local_attention: 8 there, 128 here" in error.received
+    assert error.remedy == (
+        "Set generator_hidden_size to 1.25, generator_layers to 4, encoder to modern, "
+        "model_hparam_overrides.local_attention to 8."
+    )
+    hparams = KEPT | MODERN | {"generator_hidden_size": 1.25}
+    taken(configure(vocab_file, tmp_path / "modern", **hparams))
+    hparams["model_hparam_overrides"] = WINDOW["model_hparam_overrides"] | {"local_rope_theta": 99}
+    error = refused(configure(vocab_file, tmp_path / "modern", **hparams))
+    assert error.remedy == "Set model_hparam_overrides.local_rope_theta to 10000.0."
 
 
 def test_other_text(tmp_path, vocab_file):
