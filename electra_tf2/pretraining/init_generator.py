@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from electra_tf2.errors import UserError, first_of
-from electra_tf2.loading.masked_lm import EMBEDDINGS, HEAD, TOWER, masked_lm_of
+from electra_tf2.loading.masked_lm import EMBEDDINGS, HEAD, TOWER, MaskedLMWeights, masked_lm_of
+from electra_tf2.loading.positions import trained_positions
 from electra_tf2.loading.pretrained import (
     STRUCTURE,
     Pretrained,
@@ -19,12 +20,14 @@ from electra_tf2.loading.pretrained import (
     no_model_advice,
     open_pretrained,
 )
+from electra_tf2.loading.source import open_source
 from electra_tf2.modeling.config import (
     MODERN_FIELDS,
     TransformerConfig,
     default_attention_heads,
     default_intermediate_size,
 )
+from electra_tf2.pretraining.phases import phases_of
 from electra_tf2.pretraining.restore import text_differences
 from electra_tf2.text.normalization import Casing
 
@@ -88,7 +91,26 @@ def load_generator(
             remedy="Check that all of the model's files are there.",
         )
     say(f"The generator begins as the masked LM in {pretrained.path}")
+    if not config.train_generator and (warning := _positions_warning(path, found, config)):
+        say(f"Warning: {warning}")
     return arrays
+
+
+def _positions_warning(path: str, found: MaskedLMWeights, config: PretrainingConfig) -> str | None:
+    """Warns of positions that are random and stay so, as the masked LM's examples were shorter."""
+    table = found.arrays.get(f"{TOWER}{EMBEDDINGS}position_embeddings")
+    if table is None:
+        return None
+    trained, _, is_known = trained_positions(open_source(path, vocab_file=config.vocab_file))
+    longest = max(phase.config.max_seq_length for phase in phases_of(config))
+    if not is_known or longest <= trained or np.array_equal(table[trained], table[0]):  # a copy
+        return None
+    grow = f"python grow_model.py --model-dir {path} --max-positions {len(table)} --output …"
+    return (
+        f"the masked LM was trained on examples of {trained} tokens, and this run has {longest}: "
+        "the generator's other positions are random and stay so. Copy the trained ones over them "
+        f"({grow}) and set init_generator to the result."
+    )
 
 
 def _check_sizes(

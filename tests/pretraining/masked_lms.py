@@ -26,7 +26,7 @@ DISCRIMINATOR = TransformerConfig(
 )
 
 
-def write_model(folder, vocab_file, network=MASKED_LM, *, casing=UNCASED, **pair):
+def write_model(folder, vocab_file, network=MASKED_LM, *, casing=UNCASED, hparams=None, **pair):
     """Writes a model's folder, of a masked LM by default; returns its weights.
 
     Args:
@@ -34,6 +34,7 @@ def write_model(folder, vocab_file, network=MASKED_LM, *, casing=UNCASED, **pair
         vocab_file: its vocabulary.
         network: sizes of the network that is kept.
         casing: of its text.
+        hparams: those of its training that it states.
         **pair: arguments of `build_pair`.
     """
     built = build_pair(network, **({"with_discriminator": False} | pair))
@@ -41,7 +42,11 @@ def write_model(folder, vocab_file, network=MASKED_LM, *, casing=UNCASED, **pair
     weights = {v.path: v.numpy() for model in models for v in model.trainable_variables}
     make_model_folder(str(folder))
     write_model_folder(
-        str(folder), hparams={}, network=network, vocab_file=str(vocab_file), casing=casing
+        str(folder),
+        hparams=hparams or {},
+        network=network,
+        vocab_file=str(vocab_file),
+        casing=casing,
     )
     CheckpointStore(str(folder)).save(2, weights, {}, {"examples_seen": 16})
     return weights

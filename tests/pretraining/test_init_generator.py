@@ -10,6 +10,7 @@ import pytest
 
 from configure_pretraining import PretrainingConfig
 from electra_tf2.errors import UserError
+from electra_tf2.growing.grow import Growth, grow_model
 from electra_tf2.loading.networks import build_discriminator, build_generator
 from electra_tf2.loading.source import open_source
 from electra_tf2.modeling.electra import build_pair
@@ -44,12 +45,12 @@ def configure(vocabulary, path, **hparams):
     return tiny.configure(vocabulary.parent, **hparams)
 
 
-def taken(config, casing=UNCASED):
+def taken(config, casing=UNCASED, say=lambda line: None):
     """Builds the run's networks and gives the generator its weights; returns (pair, arrays)."""
     vocabulary = load_vocabulary(config.vocab_file)
     objective, pair = build_pretraining(config, config.network(), vocabulary)
     variables = {**objective.named_variables(), **objective.named_constants()}
-    arrays = load_generator(config, casing, variables, lambda line: None)
+    arrays = load_generator(config, casing, variables, say)
     for name, array in arrays.items():
         variables[name].assign(array)
     return pair, arrays
@@ -211,6 +212,20 @@ def test_a_modern_masked_lm_for_other_hparams(tmp_path, vocab_file):
     hparams["model_hparam_overrides"] = WINDOW["model_hparam_overrides"] | {"local_rope_theta": 99}
     error = refused(configure(vocab_file, tmp_path / "modern", **hparams))
     assert error.remedy == "Set model_hparam_overrides.local_rope_theta to 10000.0."
+
+
+def test_positions_that_stay_random_are_warned_of(tmp_path, vocab_file):
+    """Until the advice is followed."""
+    paths, shown = [tmp_path / name for name in ("short", "grown")], []
+    write_model(paths[0], vocab_file, hparams={"max_seq_length": 16})
+    grow_model(str(paths[0]), str(paths[1]), Growth(max_positions=tiny.LENGTH))
+    for path in paths:
+        taken(configure(vocab_file, path, **KEPT), say=shown.append)
+    taken(configure(vocab_file, paths[0], **KEPT, max_seq_length=16), say=shown.append)
+    taken(configure(vocab_file, paths[0], **OWN), say=shown.append)
+    (warning,) = (line for line in shown if line.startswith("Warning"))
+    assert "examples of 16 tokens, and this run has 32" in warning
+    assert f"--model-dir {paths[0]} --max-positions 32" in warning
 
 
 def test_other_text(tmp_path, vocab_file):
