@@ -76,11 +76,10 @@ def short_names(patterns: Iterable[str]) -> list[str]:
     while len(names) > 1 and len({own[-1] for own in names}) == 1 and min(map(len, names)) > 1:
         names = [own[:-1] for own in names]
     names = [own[-1:] for own in names] if len(names) == 1 else names
-    found: list[str] = []
-    for number, own in enumerate(names, 1):
-        name = _NOT_IN_A_NAME.sub("", "_".join(own)).strip(".-_")
-        found.append(name if name and name not in found else f"corpus_{number}")
-    return found
+    found = [_NOT_IN_A_NAME.sub("", "_".join(own)).strip(".-_") for own in names]
+    if all(found) and len(set(found)) == len(found):
+        return found
+    return [f"corpus_{number}" for number in range(1, len(found) + 1)]
 
 
 def _is_there(path: str) -> bool:

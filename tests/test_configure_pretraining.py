@@ -189,6 +189,10 @@ REFUSED = {
         "inf (not a finite number)",
     ),
     "a weight that is never drawn": ({"pretrain_tfrecords": {"a/*": 1, "b/*": 1e-10}}, "of b/*"),
+    "a weight that is never drawn beside many": (
+        {"pretrain_tfrecords": {**{f"{n}/*": 1 for n in range(40)}, "b/*": 2e-9}},
+        "of b/*",
+    ),
     "a mixture to evaluate on": (
         {"pretrain_tfrecords": {"a/*": 1}, "eval_every_steps": 5},
         "Set eval_tfrecords",

@@ -92,6 +92,7 @@ def test_what_a_pattern_would_match_need_not_be_there(tmp_path, pattern, expecte
         (["d/wiki-*.tfrecord*", "d/code-[0-4].tfrecord-*"], ["wiki", "code-0-4"]),
         (["d/*.tfrecord*", "d/more/*.tfrecord*"], ["d", "d_more"]),
         (["d/?", "d/*"], ["corpus_1", "corpus_2"]),
+        (["d/corpus_2", "d/*"], ["corpus_1", "corpus_2"]),
         (["data/law/*"], ["law"]),
         (["*"], ["corpus_1"]),
     ],
