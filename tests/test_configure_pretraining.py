@@ -189,6 +189,10 @@ REFUSED = {
         "inf (not a finite number)",
     ),
     "a weight that is never drawn": ({"pretrain_tfrecords": {"a/*": 1, "b/*": 1e-10}}, "of b/*"),
+    "a width of embeddings beside gdes": (
+        {"generator_embedding_size": 4, "embedding_sharing": "gdes"},
+        "out: with gdes",
+    ),
     "a weight that is never drawn beside many": (
         {"pretrain_tfrecords": {**{f"{n}/*": 1 for n in range(40)}, "b/*": 2e-9}},
         "of b/*",

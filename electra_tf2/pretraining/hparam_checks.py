@@ -233,8 +233,18 @@ def check_generator_start(config: PretrainingConfig) -> None:
     if config.generator_embedding_size is not None and not config.untied_generator_embeddings:
         raise contradiction(
             "Only embeddings of the generator's own have a width of their own.",
-            _values(config, "generator_embedding_size", "untied_generator_embeddings"),
-            "Leave generator_embedding_size out, or set untied_generator_embeddings to true.",
+            _values(
+                config,
+                "generator_embedding_size",
+                "untied_generator_embeddings",
+                "embedding_sharing",
+            ),
+            "Leave generator_embedding_size out"
+            + (
+                ", or set untied_generator_embeddings to true."
+                if config.embedding_sharing == "shared"
+                else ": with gdes they are as wide as the discriminator's."
+            ),
         )
     if not config.init_generator and config.train_generator:
         return

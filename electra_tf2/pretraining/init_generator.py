@@ -91,16 +91,19 @@ def load_generator(
             remedy="Check that all of the model's files are there.",
         )
     say(f"The generator begins as the masked LM in {pretrained.path}")
-    if not config.train_generator and (warning := _positions_warning(path, found, config)):
+    if not config.train_generator and (warning := _positions_warning(pretrained, found, config)):
         say(f"Warning: {warning}")
     return arrays
 
 
-def _positions_warning(path: str, found: MaskedLMWeights, config: PretrainingConfig) -> str | None:
+def _positions_warning(
+    pretrained: Pretrained, found: MaskedLMWeights, config: PretrainingConfig
+) -> str | None:
     """Warns of positions that are random and stay so, as the masked LM's examples were shorter."""
     table = found.arrays.get(f"{TOWER}{EMBEDDINGS}position_embeddings")
-    if table is None:
+    if table is None or pretrained.format != "electra_tf2":  # nothing says it of other models
         return None
+    path = str(config.init_generator)
     trained, _, is_known = trained_positions(open_source(path, vocab_file=config.vocab_file))
     longest = max(phase.config.max_seq_length for phase in phases_of(config))
     if not is_known or longest <= trained or np.array_equal(table[trained], table[0]):  # a copy
