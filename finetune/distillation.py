@@ -219,9 +219,10 @@ def _common_targets(task: Task, teachers: Task) -> SoftTargets:
         raise UserError(
             f"The task {task.name!r} can't be distilled.",
             where=_WHERE,
-            received=f"{type(task).__module__}.{type(task).__qualname__}, a kind of its own",
-            remedy="Override soft_targets in the task and soft_losses in its head, or set teacher "
-            "to null.",
+            received=f"{type(task).__module__}.{type(task).__qualname__}, which has no outputs to "
+            "learn from",
+            remedy="Set teacher to null, or train the others alone. A class of your own may "
+            "override soft_targets, and soft_losses in its head.",
         )
     if others is None or json.dumps(own.meaning) != json.dumps(others.meaning):
         raise UserError(

@@ -240,8 +240,9 @@ class TaskData:
                 elif spec.per_token:
                     self._ragged[key] = self._gathered([(table, spec.name)], [first[i]], spec.dtype)
                 else:
-                    column = np.zeros((self.num_rows, *spec.shape), spec.dtype)
-                    column[first[i] : first[i + 1]] = table.scalars[spec.name]
+                    values = table.scalars[spec.name]
+                    column = np.zeros((self.num_rows, *values.shape[1:]), spec.dtype)
+                    column[first[i] : first[i + 1]] = values
                     self._scalars[key] = column
         self._tensors: tuple[dict, dict] | None = None
 

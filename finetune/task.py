@@ -34,8 +34,8 @@ class FeatureSpec:
         per_token: a row of values, at most as many as the example has tokens, padded with 0 to the
             length of the batch (True), or a single value (False).
         is_int_feature: int32 (True) or float32 (False).
-        size: number of values of an example, or of a token; None: a single one without an axis of
-            its own.
+        size: number of values of an example, or of a token; -1: as many as all examples of a split
+            have; None: a single one without an axis of its own.
         several: an example has a list of rows, of a feature that is `per_token`; all examples of a
             split have equally many rows, and none may be longer than the longest text of a batch.
     """

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from scipy.special import xlogy
 
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.text.tokenizer import Tokenizer
@@ -23,6 +22,7 @@ from finetune.task import (
     SoftTargets,
     TaskHead,
     other_kind,
+    softened_binary_divergence,
     unlike_model,
 )
 
@@ -121,16 +121,18 @@ class RegressionHead(SingleOutputHead):
     ) -> HeadOutput:
         """Computes loss, predictions and targets, all float32 [batch]; see `TaskHead.call`.
 
-        The feature `queries` is handed on, if there is one.
+        With the logistic loss there are `logits`, too. The feature `queries` is handed on, if there
+        is one.
         """
         predictions = self.project(states, training, seed)[:, 0]
-        targets = features["targets"]
+        outputs = {"targets": features["targets"]}
         if self.loss == "logistic":
-            losses = tf.nn.sigmoid_cross_entropy_with_logits(targets, predictions)
+            losses = tf.nn.sigmoid_cross_entropy_with_logits(outputs["targets"], predictions)
+            outputs["logits"] = predictions
             predictions = tf.sigmoid(predictions)
         else:
-            losses = tf.square(predictions - targets)
-        outputs = {"loss": losses, "predictions": predictions, "targets": targets}
+            losses = tf.square(predictions - outputs["targets"])
+        outputs |= {"loss": losses, "predictions": predictions}
         if "queries" in features:
             outputs["queries"] = features["queries"]
         return HeadOutput(losses, outputs)
@@ -141,8 +143,13 @@ class RegressionHead(SingleOutputHead):
         features: Mapping[str, tf.Tensor],
         temperature: float,
     ) -> tf.Tensor:
-        """Computes the squared distance from the teacher's number; it has no temperature."""
-        del temperature
+        """Computes the squared distance from the teacher's number, which has no temperature.
+
+        With the logistic loss it is the divergence from the teacher's probability.
+        """
+        if self.loss == "logistic":
+            teacher = features[f"{TEACHER}logits"]
+            return softened_binary_divergence(outputs["logits"], teacher, temperature)
         return tf.square(outputs["predictions"] - features[f"{TEACHER}predictions"])
 
 
@@ -207,9 +214,11 @@ class RegressionTask(SingleOutputTask):
         return RegressionHead(self.config.head_dropout_prob, self.loss, dtype=dtype)
 
     def soft_targets(self) -> SoftTargets:
-        """Returns the normalized score."""
-        spec = FeatureSpec("predictions", is_int_feature=False)
-        return self._soft_targets(spec, {"lowest score and scale": list(self.scaling)})
+        """Returns the normalized score, or the logit of the logistic loss."""
+        logistic = self.loss == "logistic"
+        spec = FeatureSpec("logits" if logistic else "predictions", is_int_feature=False)
+        meaning = {"lowest score and scale": list(self.scaling), "loss": self.loss}
+        return self._soft_targets(spec, meaning)
 
     def get_scorer(self, split: str = "dev") -> Scorer:
         """Returns a fresh scorer of correlations."""
@@ -219,7 +228,9 @@ class RegressionTask(SingleOutputTask):
         """Returns an example's outputs with another prediction."""
         target = output["targets"]
         if self.loss == "logistic":
-            loss = -(xlogy(target, joined) + xlogy(1 - target, 1 - joined))
+            # A sigmoid in float32 is 1 from a logit of 17 on.
+            known = np.clip(np.float64(joined), 1e-7, 1 - 1e-7)
+            loss = -(target * np.log(known) + (1 - target) * np.log1p(-known))
         else:
             loss = np.square(joined - target)
         return {**output, "predictions": joined, "loss": loss}

@@ -164,13 +164,8 @@ class SingleOutputTask(Task):
             UserError: `max_seq_length` leaves no room for two texts.
             ValueError: a label is missing: an error of the task.
         """
+        self.check_room()
         max_length = self.config.max_seq_length
-        if max_length < SHORTEST:
-            raise contradiction(
-                "There is no room for two texts.",
-                {"max_seq_length": max_length},
-                f"Choose {SHORTEST} or more.",
-            )
         firsts = self.tokenizer.encode_lines([example.text_a for example in examples])
         seconds = self.tokenizer.encode_lines([example.text_b or "" for example in examples])
         labels = self.label_features(examples, is_training)
@@ -188,6 +183,19 @@ class SingleOutputTask(Task):
                     CUT: whole - len(row.input_ids),
                     **own,
                 }
+
+    def check_room(self) -> None:
+        """Refuses rows that are too short for two texts, before any are made.
+
+        Raises:
+            UserError: names the hparam.
+        """
+        if self.config.max_seq_length < SHORTEST:
+            raise contradiction(
+                "There is no room for two texts.",
+                {"max_seq_length": self.config.max_seq_length},
+                f"Choose {SHORTEST} or more.",
+            )
 
     def _soft_targets(self, spec: FeatureSpec, meaning: Mapping[str, Any]) -> SoftTargets:
         # The windows of a text have to be those of the teacher.

@@ -64,7 +64,8 @@ def export_saved_model(source: str, output: str) -> None:
         regression: the same -> score [batch]
         embedding: `<task>`(texts) and `<task>_ids`(…) -> embeddings [batch, hidden_size]
         choice: `<task>`(contexts, choices), the choices string [batch, choices] with the question
-            before each -> choice, its number [batch], and probabilities [batch, choices]
+            before each -> choice, its number [batch], and probabilities [batch, choices].
+            `<task>_ids`(…) -> logits [batch]; a row for each choice, context first
         tagging: `<task>`(texts), words separated by white space -> words and tags (string
             [batch, words]), probabilities of the tags; "" and 0 at padding. `<task>_ids`(
             input_ids, input_mask, segment_ids; taggers are trained on segment 1) -> tags (string),
@@ -269,20 +270,26 @@ def _choice(model: FineTuned, task: ChoiceTask) -> TaskSignatures:
     tokenizer, network = GraphTokenizer(model.source.tokenizer), model.network
     length, place = model.config.max_seq_length, network.task_names.index(task.name)
 
+    def score(*tensors: tf.Tensor) -> Outputs:
+        return {
+            "logits": network.heads[place].project(network.encoder(*tensors), False, None)[:, 0]
+        }
+
     def choose(contexts: tf.Tensor, choices: tf.Tensor) -> Outputs:
         shape = tf.shape(choices)
         every = tf.repeat(contexts, shape[1])
         second = tokenizer(tf.reshape(choices, [-1]))
         rows = tokenizer.rows(tokenizer(every), length, second=second)
-        states = network.encoder(rows["input_ids"], rows["input_mask"], rows["segment_ids"])
-        logits = tf.reshape(network.heads[place].project(states, False, None), shape)
+        logits = score(rows["input_ids"], rows["input_mask"], rows["segment_ids"])["logits"]
+        logits = tf.reshape(logits, shape)
         return {"choice": tf.argmax(logits, -1), "probabilities": tf.nn.softmax(logits)}
 
     inputs = (
         tf.TensorSpec([None], tf.string, "contexts"),
         tf.TensorSpec([None, None], tf.string, "choices"),
     )
-    return TaskSignatures({task.name: Signature(choose, inputs)}, [])
+    ids = Signature(score, IDS)
+    return TaskSignatures({task.name: Signature(choose, inputs), f"{task.name}_ids": ids}, [])
 
 
 def tagging_signatures(model: FineTuned, task: TaggingTask) -> TaskSignatures:

@@ -24,12 +24,18 @@ from finetune.task import (
     MORE_MASK,
     MORE_STATES,
     MORE_TEXTS,
+    TEACHER,
     FeatureSpec,
     HeadOutput,
     Scorer,
+    SoftTargets,
     TaskHead,
     other_kind,
+    softened_divergence,
 )
+
+# The logit of a choice that is not there, to be divided by any temperature.
+_NOWHERE = -1e9
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,6 +105,17 @@ class ChoiceHead(SingleOutputHead):
         }
         return HeadOutput(losses, outputs)
 
+    def soft_losses(
+        self,
+        outputs: Mapping[str, tf.Tensor],
+        features: Mapping[str, tf.Tensor],
+        temperature: float,
+    ) -> tf.Tensor:
+        """Computes the divergence from the teacher's choices."""
+        both = outputs["logits"], features[f"{TEACHER}logits"]
+        there = tf.sequence_mask(outputs["num_choices"], tf.shape(both[0])[1])
+        return softened_divergence(*(tf.where(there, x, _NOWHERE) for x in both), temperature)
+
 
 class ChoiceScorer(AccuracyScorer):
     """Share of examples whose right choice is found."""
@@ -142,8 +159,10 @@ class ChoiceTask(SingleOutputTask):
             is_training: whether every example must have a label.
 
         Raises:
+            UserError: `max_seq_length` leaves no room for two texts.
             ValueError: a label is missing: an error of the task.
         """
+        self.check_room()
         most = max(len(example.choices) for example in examples)
         contexts = self.tokenizer.encode_lines([example.context for example in examples]).rows()
         texts = [f"{e.question or ''} {choice}" for e in examples for choice in e.choices]
@@ -160,6 +179,11 @@ class ChoiceTask(SingleOutputTask):
     def make_head(self, encoder: TransformerConfig, dtype: str) -> TaskHead:
         """Builds the head."""
         return ChoiceHead(self.config.head_dropout_prob, dtype=dtype)
+
+    def soft_targets(self) -> SoftTargets:
+        """Returns the logits, as many as the example with the most choices has."""
+        spec = FeatureSpec("logits", is_int_feature=False, size=-1)
+        return SoftTargets([spec], self.get_state())
 
     def get_scorer(self, split: str = "dev") -> Scorer:
         """Returns a fresh scorer of accuracy."""

@@ -125,7 +125,7 @@ def mean_state(states: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
         float32 [..., hidden_size].
     """
     weights = tf.cast(mask, tf.float32)
-    total = tf.einsum("...lh,...l->...h", tf.cast(states, tf.float32), weights)
+    total = tf.matmul(weights[..., tf.newaxis, :], tf.cast(states, tf.float32))[..., 0, :]
     return total / tf.maximum(tf.reduce_sum(weights, axis=-1, keepdims=True), 1.0)
 
 
@@ -196,8 +196,10 @@ class EmbeddingTask(SingleOutputTask):
             is_training: whether every example must have a positive.
 
         Raises:
+            UserError: `max_seq_length` leaves no room for text.
             ValueError: a positive is missing: an error of the task.
         """
+        self.check_room()
         texts = [(e.text_a, e.text_b, e.negative) for e in examples]
         most = max(i for own in texts for i, text in enumerate(own, 1) if text is not None)
         ids = [

@@ -26,12 +26,14 @@ from finetune.fine_tuned import FineTuned
 from finetune.model import Distillation, FinetuningObjective
 from finetune.open_run import open_run
 from finetune.qa.head import QAHead
+from finetune.sentences.choice import ChoiceHead
 from finetune.tagging.head import TaggingHead
 from finetune.trial import build_model
 from tests.data.building import PIECES
 from tests.docs.pages import DOCS, block_with, run_shell
 from tests.finetune import tiny_tasks
 from tests.finetune.fine_tuned_models import TABLES, write_fine_tuned
+from tests.finetune.sentences.sentence_samples import write_lines
 from tests.finetune.tiny_tasks import SHORT, model_of
 
 NAMES = ["marks", "grades", "topics", "chunk", "squad"]
@@ -199,6 +201,53 @@ def test_distances_from_the_teacher():
     scores = {"predictions": one[:, 0]}, {"teacher_predictions": two[:, 0]}
     found = RegressionHead(0.0).soft_losses(*scores, T)
     np.testing.assert_allclose(found, (one[:, 0] - two[:, 0]) ** 2, rtol=1e-5)
+    logits = {"logits": one[:, 0]}, {"teacher_logits": two[:, 0]}
+    found = RegressionHead(0.0, "logistic").soft_losses(*logits, T)
+    np.testing.assert_allclose(found, binary_divergence(one[:, 0], two[:, 0]), rtol=1e-4)
+
+
+@pytest.mark.parametrize("temperature", [T, 0.01])
+def test_distances_of_choices_are_of_those_that_are_there(temperature):
+    one, two = np.random.default_rng(3).normal(size=(2, 2, 3)).astype(np.float32)
+    one[1, 2] = two[1, 2] = np.finfo(np.float32).min
+    outputs = {"logits": one, "num_choices": np.array([3, 2], np.int32)}
+    found = ChoiceHead(0.0).soft_losses(outputs, {"teacher_logits": two}, temperature).numpy()
+    expected = [divergence(one[0], two[0]), divergence(one[1, :2], two[1, :2])]
+    assert np.isfinite(found).all()
+    if temperature == T:
+        np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+def test_a_teacher_of_choices_and_of_a_reranker(tiny_finetuning, tmp_path):
+    """Beside a task with one text an example; some examples have fewer choices."""
+    data_dir, names = tmp_path / "data", ["endings", "marks", "pages"]
+    shutil.copytree(tiny_finetuning, data_dir)
+    tasks = data_dir / "finetuning_data"
+    choices = [["a", "the ship"], ["the sea", "in", "a town"]]
+    rows = [{"start": "the", "question": "old", "endings": c, "label": 1} for c in choices * 4]
+    pages = [{"query": "the ship", "page": f"a {p}", "label": i % 2} for i, p in enumerate("abc")]
+    for name, own in (("endings", rows), ("pages", pages)):
+        write_lines(tasks / name / "train.jsonl", own)
+        write_lines(tasks / name / "dev.jsonl", own)
+    folder = write_teacher(tmp_path / "teacher", names)
+    data, teacher = taught_data(data_dir, names, teacher=folder), FineTuned.from_pretrained(folder)
+    chosen = teacher.predict([("the", "old", c) for c in choices], task="endings")
+    logits = data.train.tables[0].scalars["teacher_logits"]
+    assert logits.shape == (8, 3)
+    for row, choice in zip(logits, chosen, strict=False):
+        there = len(choice.probabilities)
+        np.testing.assert_allclose(softmax(row[:there]), choice.probabilities, atol=1e-5)
+    found = expit(data.train.tables[2].scalars["teacher_logits"])
+    scores = teacher.predict([(p["query"], p["page"]) for p in pages], task="pages")
+    np.testing.assert_allclose(found, [s.score for s in scores], atol=1e-5)
+    batch = data.train.batch(np.array([0, 1, 9, data.train.num_rows - 1, -1]), 32)
+    losses, sums = losses_of(teacher.network, Distillation(1.0, T), batch)
+    assert losses == pytest.approx(dict.fromkeys(losses, 0.0), abs=1e-4)
+    halves, _ = losses_of(teacher.network, Distillation(0.5, T), batch)
+    labels, _ = losses_of(teacher.network, None, batch)
+    for name in labels:
+        assert halves[name] == pytest.approx(labels[name] / 2, rel=1e-3, abs=1e-4)
+    assert np.isfinite(sums["mean_teacher_loss"])
 
 
 def test_distances_of_tags_are_summed_over_words():
@@ -273,6 +322,10 @@ def test_teachers_that_do_not_fit(all_tasks, tmp_path):
     one_segment = dataclasses.replace(STILL, type_vocab_size=1)
     folder = write_teacher(tmp_path / "one_segment", ["chunk"], one_segment)
     assert "type_vocab_size 1" in refusal(data_dir, ["chunk"], teacher=folder).where
+    texts = data_dir / "finetuning_data/texts/train.jsonl"
+    write_lines(texts, [{"anchor": "a ship", "positive": "the ship"}])
+    folder = write_teacher(tmp_path / "texts", ["texts"])
+    assert "TableEmbedding" in refusal(data_dir, ["texts"], teacher=folder).received
     both = str(data_dir / "teacher/model_1")
     joint = refusal(data_dir, ["squad"], teacher=both, joint_prediction=False)
     assert "joint_prediction" in joint.received

@@ -39,7 +39,7 @@ def test_vectors_and_choices_of_texts(tmp_path):
     texts = ["the ship", "a harbour in the old town"]
     exporters = {name: exporter_of(model.task(name)) for name in model.tasks}
     embed, choose = (exporters[name](model, model.task(name)).signatures for name in exporters)
-    assert embed.keys() == {"texts", "texts_ids"} and choose.keys() == {"endings"}
+    assert embed.keys() == {"texts", "texts_ids"} and choose.keys() == {"endings", "endings_ids"}
     found = embed["texts"].function(tf.constant(texts))["embeddings"]
     np.testing.assert_allclose(found, model.encode(texts, task="texts"), atol=1e-5)
     endings = ["sailed to the sea", "in a town", "the"]

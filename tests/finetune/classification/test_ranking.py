@@ -31,6 +31,7 @@ def test_a_window_s_loss_is_that_of_the_joined_score(tmp_path):
     task = make_task(tmp_path, {**PAGES, "loss": "logistic"}, "pages")
     joined = task.with_output({"targets": 1.0}, np.float64(0.25))
     assert joined["loss"] == pytest.approx(-np.log(0.25))
+    assert 10 < task.with_output({"targets": 0.0}, np.float32(1.0))["loss"] < 20
 
 
 def test_candidates_are_ranked_within_their_query():

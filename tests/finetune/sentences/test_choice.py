@@ -15,7 +15,7 @@ from finetune.fine_tuned import FineTuned
 from finetune.model import FinetuningModel
 from finetune.sentences.choice import ChoiceHead
 from tests.finetune import tiny_tasks
-from tests.finetune.sentences.sentence_samples import make_task, write_lines
+from tests.finetune.sentences.sentence_samples import PAIRS, make_task, write_lines
 
 SWAG = {
     "kind": "choice",
@@ -145,6 +145,16 @@ def test_every_choice_is_a_row_behind_its_context(tmp_path):
     assert task.prediction({n: v.numpy()[1] for n, v in outputs.items()})["probabilities"] == (
         pytest.approx(softmax(outputs["logits"][1, :2].numpy().astype(float)))
     )
+
+
+@pytest.mark.parametrize("definition", [LISTS, PAIRS])
+def test_rows_without_room_for_text_are_refused(definition, tmp_path):
+    task = make_task(tmp_path, definition, max_seq_length=4)
+    row = {"context": "a", "choices": ["the", "in"], "label": 0, "anchor": "a", "positive": "the"}
+    write_lines(tmp_path / "dev.jsonl", [row])
+    with pytest.raises(UserError, match="no room") as error:
+        list(task.featurize(read(task, tmp_path / "dev.jsonl"), False))
+    assert "max_seq_length" in error.value.received
 
 
 def test_the_loss_is_a_softmax_over_the_choices():
