@@ -249,23 +249,40 @@ class RegressionTask(SingleOutputTask):
         }
 
     def get_state(self) -> dict[str, Any]:
-        """Returns the range of scores."""
+        """Returns the range of scores, and the loss if it is another than the squared error."""
         low, high = self.score_range()
-        return {"min": low, "max": high}
+        return {"min": low, "max": high, **({} if self.loss == "squared" else {"loss": self.loss})}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Checks that a trained model has the task's range of scores.
+        """Checks that a trained model has the task's range of scores and its loss.
 
         Args:
             state: see `Task.set_state`; an empty one, of a model trained without a state, passes.
 
         Raises:
-            UserError: the model has another range or none.
+            UserError: the model has another range or none, or another loss.
         """
+        self.check_loss(state)
         trained = saved_range(self.name, state) if state else self.score_range()
         if trained != self.score_range():
             given = list(self.score_range())
             raise unlike_model(self.name, "lowest and highest score", given, list(trained))
+
+    def check_loss(self, state: Mapping[str, Any]) -> None:
+        """Refuses a model that was trained with another loss: its numbers mean something else.
+
+        Args:
+            state: see `Task.set_state`.
+
+        Raises:
+            UserError: names both losses.
+        """
+        trained = state.get("loss", "squared")
+        if trained != self.loss:
+            raise unlike_model(self.name, "scores", self.loss, trained).with_(
+                where=f"task {self.name}, loss",
+                remedy=f"Give the task the loss {trained!r}, or train a new model.",
+            )
 
 
 def parse_score(text: str, low: float | None = None, high: float | None = None) -> float:

@@ -492,6 +492,7 @@ class TableRegression(TableTask, RegressionTask):
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Takes a trained model's range of scores."""
         trained = saved_range(self.name, state)
+        self.check_loss(state)
         for key, value in zip(("min", "max"), trained, strict=True):
             given = getattr(self.definition, key)
             if given not in (None, value):

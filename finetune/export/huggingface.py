@@ -213,7 +213,7 @@ def _regression(
     with stored_in(trained.path):
         scaling = trained_scaling(trained.name, trained.state, trained.hparams._asdict())
     kernel, bias = trained.head["classifier/kernel"], trained.head["classifier/bias"]
-    if trained.definition.get("loss") == "logistic":
+    if trained.state.get("loss") == "logistic":
         config = _score_config("multi_label_classification", "activation.Sigmoid")
         note = "Its score is the sigmoid of the logit" + (
             "." if scaling == (0.0, 1.0) else f", times {scaling.divisor:g}, plus {scaling.low:g}."

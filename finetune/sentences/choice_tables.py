@@ -48,15 +48,19 @@ class TableChoice(TableTask, ChoiceTask):
         self.definition = definition
 
     def read_examples(self, path: str, split: str) -> list[ChoiceExample]:
-        """Reads a file; see `Task`. Ids number its questions from 0."""
+        """Reads a file; see `Task`. Ids number its questions from 0, a row without use as one."""
         rows, bad = self._read(path, split), BadRows(path)
         examples: list[ChoiceExample] = []
         rows = rows[:DEBUG_ROWS] if self.config.debug else rows
+        eid = 0
         for row in rows:
             try:
-                examples += self._examples(len(examples), row, split)
+                own = self._examples(eid, row, split)
+                examples += own
+                eid += len(own)
             except ValueError as error:
                 bad.add(row.line, str(error))
+                eid += 1
         bad.check(len(rows))
         warn_of_ids(path, examples)
         return examples

@@ -125,7 +125,8 @@ def mean_state(states: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
         float32 [..., hidden_size].
     """
     weights = tf.cast(mask, tf.float32)
-    total = tf.matmul(weights[..., tf.newaxis, :], tf.cast(states, tf.float32))[..., 0, :]
+    # Not as an einsum, which TFLite lacks.
+    total = tf.squeeze(tf.matmul(tf.expand_dims(weights, -2), tf.cast(states, tf.float32)), -2)
     return total / tf.maximum(tf.reduce_sum(weights, axis=-1, keepdims=True), 1.0)
 
 

@@ -47,7 +47,7 @@ STATES = {
     "places": {"labels": ["B-NP", "E-NP", "O", "S-NP"], "is_token_level": False},
     "manuals": {},
     "topics": {"labels": ["air", "sea"], "multilabel": True},
-    "pages": {"min": 0.0, "max": 1.0},
+    "pages": {"min": 0.0, "max": 1.0, "loss": "logistic"},
     "texts": {"pooling": "mean"},
     "endings": {"choices": True},
     "sts": {"min": 0.0, "max": 5.0},

@@ -78,6 +78,18 @@ def test_features_of_plain_regressions_have_the_settings_they_had(tmp_path):
     assert logistic.feature_settings() == plain
 
 
+def test_a_model_of_another_loss_is_refused(tmp_path):
+    squared, logistic = (
+        make_task(tmp_path, {**RANKED, "loss": loss}, "pages") for loss in ("squared", "logistic")
+    )
+    assert squared.get_state() == {"min": 0, "max": 1}
+    for task, other in ((squared, logistic), (logistic, squared)):
+        task.set_state(task.get_state())
+        with pytest.raises(UserError) as error:
+            task.set_state(other.get_state())
+        assert error.value.where == "task pages, loss" and other.loss in error.value.remedy
+
+
 def test_single_texts_are_no_ranking():
     with pytest.raises(UserError) as error:
         read_definition("pages", {**RANKED, "text_b": None})

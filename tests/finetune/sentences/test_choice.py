@@ -71,6 +71,13 @@ def test_race_s_questions_are_examples(tmp_path):
     assert examples[1].choices == ("ship", "harbour") and examples[1].context == "the old ship"
 
 
+def test_rows_are_numbered_past_those_that_can_t_be_used(tmp_path):
+    row = {"context": "a", "choices": ["x", "y"], "label": 0}
+    write_lines(tmp_path / "dev.jsonl", [row] * 9 + [{**row, "choices": ["x"]}] + [row] * 30)
+    examples = read(make_task(tmp_path, LISTS), tmp_path / "dev.jsonl")
+    assert [e.eid for e in examples] == [*range(9), *range(10, 40)]
+
+
 @pytest.mark.parametrize("label, first, number", [(1, 0, 1), ("1", 1, 0), ("b", 0, 1), ("B", 1, 1)])
 def test_labels_are_numbers_or_letters(tmp_path, label, first, number):
     write_lines(tmp_path / "dev.jsonl", [{"context": "a", "choices": ["x", "y"], "label": label}])
