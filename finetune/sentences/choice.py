@@ -112,9 +112,12 @@ class ChoiceHead(SingleOutputHead):
         temperature: float,
     ) -> tf.Tensor:
         """Computes the divergence from the teacher's choices."""
-        both = outputs["logits"], features[f"{TEACHER}logits"]
-        there = tf.sequence_mask(outputs["num_choices"], tf.shape(both[0])[1])
-        return softened_divergence(*(tf.where(there, x, _NOWHERE) for x in both), temperature)
+        logits = outputs["logits"]
+        there = tf.sequence_mask(outputs["num_choices"], tf.shape(logits)[1])
+        student, teacher = (
+            tf.where(there, x, _NOWHERE) for x in (logits, features[f"{TEACHER}logits"])
+        )
+        return softened_divergence(student, teacher, temperature)
 
 
 class ChoiceScorer(AccuracyScorer):
