@@ -16,7 +16,7 @@ TWO_REPLICAS = ["--devices", "2", "--hparams", '{"distribution": "mirrored"}']
 
 @pytest.mark.parametrize(
     "flags, devices",
-    [(["--kills", "3"], "(1 replica)"), (["--kills", "2", *TWO_REPLICAS], "(2 replicas)")],
+    [(["--kills", "2"], "(1 replica)"), (["--kills", "1", *TWO_REPLICAS], "(2 replicas)")],
 )
 def test_a_few_kills(flags, devices, capfd):
     code = kill_campaign.main([*flags, "--in-writes", "1", "--steps", "120"])
