@@ -112,6 +112,8 @@ def train(run: Run, trainers: PhaseTrainers) -> None:
         stored = posixpath.join(config.model_dir, CONFIG)
         seen = "there" if exists(stored) else "none"
         trainer.run.workers.check_same_view(stored, seen)
+        # Not left to the collector, which may be late: open files keep a disk busy.
+        until_trained.callback(lambda: trainers.trainer.run.log.close())
         _run_phase(trainers)
         while trainers.next():
             _run_phase(trainers)
