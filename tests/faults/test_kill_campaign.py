@@ -11,12 +11,18 @@ from tests.faults.run_outcomes import differences
 pytestmark = pytest.mark.slow
 
 
-def test_a_few_kills(capfd):
-    devices = ["--devices", "2", "--hparams", '{"distribution": "mirrored"}']
-    code = kill_campaign.main(["--kills", "2", "--in-writes", "1", "--steps", "120", *devices])
+TWO_REPLICAS = ["--devices", "2", "--hparams", '{"distribution": "mirrored"}']
+
+
+@pytest.mark.parametrize(
+    "flags, devices",
+    [(["--kills", "3"], "(1 replica)"), (["--kills", "2", *TWO_REPLICAS], "(2 replicas)")],
+)
+def test_a_few_kills(flags, devices, capfd):
+    code = kill_campaign.main([*flags, "--in-writes", "1", "--steps", "120"])
     shown = capfd.readouterr().out
     assert code == 0, shown
-    assert "(2 replicas)" in shown
+    assert devices in shown
     assert shown.splitlines()[-1].endswith("0 problems; bit for bit like an undisturbed run")
 
 

@@ -226,13 +226,11 @@ def test_a_branch_and_a_new_run_from_it(trained, masked_lm, tiny_data):
     "others",
     [
         {"precision": "float16", "xla": True, "num_train_steps": 16},  # for the loss scale
-        {
-            "phases": [{"num_train_steps": 1}, {"num_train_steps": 1, "mask_prob": 0.3}],
-            **{"precision": "bfloat16", "gradient_accumulation_steps": 2, "optimizer": "lamb"},
-            **{"recompute": True, "masking": "span"},
-        },
+        {"precision": "bfloat16", "gradient_accumulation_steps": 2, "optimizer": "lamb"},
+        {"phases": [{"num_train_steps": 1}, {"num_train_steps": 1, "mask_prob": 0.3}]},
+        {"recompute": True, "masking": "span"},
     ],
-    ids=["float16, XLA", "phases in bfloat16, accumulated, LAMB, recomputed, spans"],
+    ids=["float16, XLA", "bfloat16, accumulated, LAMB", "phases", "recomputed, spans"],
 )
 def test_other_settings(masked_lm, tiny_data, others):
     hparams = hparams_of(masked_lm, **{"temperature": 1.5, "num_train_steps": 2} | others)

@@ -84,10 +84,13 @@ def test_a_resumed_run_is_the_same(trained, tiny_data):
 
 
 @pytest.mark.slow
-def test_electric_in_bfloat16(tiny_data):
-    changed = {"precision": "bfloat16", "electric_objective": True, "num_train_steps": 2}
-    tiny.pretrain_here(tiny_data, "modern_electric", **MODERN, **changed)
-    assert np.isfinite(tiny.lines(tiny_data / "models" / "modern_electric", "train")[-1]["loss"])
+@pytest.mark.parametrize(
+    "changed", [{"precision": "bfloat16", "electric_objective": True}, {"xla": True}], ids=str
+)
+def test_other_ways_to_compute(tiny_data, changed):
+    name = f"modern_{'_'.join(changed)}"
+    tiny.pretrain_here(tiny_data, name, **MODERN, num_train_steps=2, **changed)
+    assert np.isfinite(tiny.lines(tiny_data / "models" / name, "train")[-1]["loss"])
 
 
 def test_other_windows_are_refused(trained, tiny_data):
