@@ -227,10 +227,14 @@ class PretrainingConfig(HParams):
         """The resolved sizes of the discriminator (the one network of a masked LM)."""
         return resolved_network(self)
 
-    def generator_network(self) -> TransformerConfig:
-        """The resolved sizes of a generator of its own, with those of its embeddings."""
+    def generator_network(self, network: TransformerConfig | None = None) -> TransformerConfig:
+        """The resolved sizes of a generator of its own, with those of its embeddings.
+
+        Args:
+            network: the discriminator's sizes; None: `network()`.
+        """
         small = generator_config(
-            self.network(),
+            network or self.network(),
             hidden_fraction=self.generator_hidden_size,
             layers_fraction=self.generator_layers,
         )

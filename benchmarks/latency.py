@@ -62,9 +62,10 @@ def main(argv: list[str] | None = None) -> None:
     if arguments.contender:
         measure(arguments.contender, arguments.work, arguments.requests)
         return
-    names = arguments.only or list(CONTENDERS)
-    if unknown := set(names) - CONTENDERS.keys():
+    if unknown := set(arguments.only or ()) - CONTENDERS.keys():
         parser.error(f"There is no contender {', '.join(unknown)}: {', '.join(CONTENDERS)}.")
+    # Float32 first: the first one is what the others are compared with.
+    names = [name for name in CONTENDERS if name in (arguments.only or CONTENDERS)]
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         run_python("-c", "import latency, sys; latency.write_models(sys.argv[1])", folder)
@@ -115,7 +116,7 @@ def measure(name: str, work: Path, requests: int) -> None:
 
 def report(milliseconds: dict[str, dict[str, list[float]]], work: Path) -> None:
     """Prints the table and the differences; stops where float32 contenders disagree."""
-    kinds = [f"{kind}, {size}" for kind in ("short", "long") for size in SIZES]
+    kinds = list(next(iter(milliseconds.values())))
     print(f"\n| ms: median (95th percentile) | {' | '.join(kinds)} |")
     print("|---" * (len(kinds) + 1) + "|")
     for name, found in milliseconds.items():

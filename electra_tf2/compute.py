@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from electra_tf2.modeling.config import TransformerConfig, generator_config
+from electra_tf2.modeling.config import TransformerConfig
 
 if TYPE_CHECKING:
     from configure_pretraining import PretrainingConfig
@@ -75,7 +75,8 @@ class Flops:
 
     def without_backward(self) -> Flops:
         """Returns the same operations in a network that is not trained."""
-        return Flops(0.0, 0.0, self.products, self.elementwise)
+        products = self.products + self.constant_products
+        return Flops(0.0, 0.0, products, self.elementwise + self.constant_elementwise)
 
 
 def total(parts: Iterable[Flops]) -> Flops:
@@ -299,14 +300,7 @@ def pretraining_flops(config: PretrainingConfig, network: TransformerConfig) -> 
 def _generator(config: PretrainingConfig, network: TransformerConfig, detection: bool) -> Parts:
     length = config.max_seq_length
     if detection and config.untied_generator:
-        network = generator_config(
-            network,
-            hidden_fraction=config.generator_hidden_size,
-            layers_fraction=config.generator_layers,
-        )
-        if config.untied_generator_embeddings:
-            width = config.generator_embedding_size or network.hidden_size
-            network = dataclasses.replace(network, embedding_size=width)
+        network = config.generator_network(network)
     towers = 2 if config.two_tower_generator else 1
     # Two towers see no [MASK], so they are trained on every token.
     positions = length if config.two_tower_generator else config.max_predictions_per_seq

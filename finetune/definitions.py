@@ -50,7 +50,7 @@ class TaskDefinition(HParams):
 
 
 class TableDefinition(TaskDefinition):
-    """What classification and regression have: columns of a TSV, CSV or JSON file."""
+    """What kinds of tasks over tables have: columns of a TSV, CSV or JSON file."""
 
     text: Column = ""  # column of the text: its name, or its number from 0; required
     text_b: Column | None = None  # column of a second text

@@ -252,9 +252,9 @@ class FineTuned:
         chosen = self.task(task)
         kind = _kind_of(chosen)
         examples = kind.make_examples(inputs)
-        if not examples:
-            return []
         outputs = self._outputs(chosen, examples, batch_size)
+        if not outputs:
+            return []
         records = chosen.prediction_records("predict", outputs, examples)
         return [kind.make_prediction(record) for record in records]
 
@@ -316,8 +316,8 @@ class FineTuned:
                 f"{known})."
             )
         # Batches have all their rows, filled up; every other number of rows is another graph.
-        powers = 1 << (table.num_rows - 1).bit_length()
-        most = next((size for size in _SIZES if size >= table.num_rows), powers)
+        power_of_two = 1 << (table.num_rows - 1).bit_length()
+        most = next((size for size in _SIZES if size >= table.num_rows), power_of_two)
         return list(self._evaluation.outputs(chosen, table, min(batch_size, most)))
 
     def teach(self, task: str, table: FeatureTable) -> Iterator[tuple[int, Mapping[str, Any]]]:

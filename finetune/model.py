@@ -119,13 +119,11 @@ class FinetuningModel(keras.Model):
             return states, dict(own)
         first, *others = tf.split(states, [tf.shape(part[0])[0] for part in rows])
         width = self.encoder.config.hidden_size
-        more = {
-            name: {
-                MORE_STATES: tf.reshape(other, [*tf.unstack(tf.shape(features[MORE_IDS])), width])
-            }
-            for (name, features), other in zip(several.items(), others, strict=True)
-        }
-        return first, {name: {**features, **more.get(name, {})} for name, features in own.items()}
+        found = dict(own)
+        for (name, features), other in zip(several.items(), others, strict=True):
+            shape = [*tf.unstack(tf.shape(features[MORE_IDS])), width]
+            found[name] = {**features, MORE_STATES: tf.reshape(other, shape)}
+        return first, found
 
     def named_variables(self) -> dict[str, keras.Variable]:
         """Returns name -> trainable variable: `electra/…` and `task_specific/<task>/…`."""

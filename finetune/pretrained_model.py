@@ -20,6 +20,7 @@ from electra_tf2.loading.pretrained import (
     Pretrained,
     check_own_vocabulary,
     model_casing,
+    structure_of,
 )
 from electra_tf2.modeling.config import TransformerConfig, default_intermediate_size
 from electra_tf2.pretraining.phases import PFS_DAYS
@@ -38,7 +39,6 @@ from finetune.model import FinetuningModel
 if TYPE_CHECKING:
     from configure_finetuning import FinetuningConfig
 
-_POSITIONS = "max_position_embeddings"
 _LARGE = 1024  # hidden size from which on a model is a large one
 _LEARNING_RATES = {"model_size", "preset", "learning_rate"}  # hparams that choose one
 
@@ -75,7 +75,7 @@ def resolve_network(config: FinetuningConfig, pretrained: Pretrained | None) -> 
     stated = stated_sizes(config)
     if stored.encoder != "bert" and "embedding_size" not in config.given:
         stated.discard("embedding_size")  # with the others, model_size alone doesn't say it
-    structure = [n for n in STRUCTURE if not (stored.is_modern and n == _POSITIONS)]
+    structure = structure_of(stored)
     different = [
         f"{name}: the checkpoint has {getattr(stored, name)}, the hparams say {said[name]}"
         for name in structure

@@ -10,7 +10,6 @@ A mixture of corpora is one such stream, which draws the corpus of each example.
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Collection, Iterator, Sequence
 from typing import Literal
 
@@ -21,9 +20,10 @@ from electra_tf2.data.document_input import Arrays, DocumentFiles, permuted
 from electra_tf2.data.open_records import RecordFiles, open_records
 from electra_tf2.data.order import CorpusDraws, corpus_draws, ordered_records, replica_rows
 from electra_tf2.data.position import record_places
+from electra_tf2.data.sources.found import real_path
 from electra_tf2.data.tfrecords import FEATURES
 from electra_tf2.errors import UserError
-from electra_tf2.files import is_local, native
+from electra_tf2.files import native
 from electra_tf2.text.normalization import Casing
 from electra_tf2.text.vocabulary import Vocabulary
 
@@ -186,7 +186,7 @@ class Mixture(RecordFiles):
         owners: dict[str, str] = {}
         for corpus in corpora:
             for path in corpus.files.paths:
-                real = os.path.realpath(path) if is_local(path) else path
+                real = real_path(path)
                 if owners.setdefault(real, corpus.name) != corpus.name:
                     raise UserError(
                         "A file is in two corpora of the mixture.",
@@ -213,8 +213,8 @@ class Mixture(RecordFiles):
         """The probabilities that an example comes from each corpus."""
         return self._draws(0).shares.tolist()
 
-    def drawn(self, seed: int, position: int) -> list[int]:
-        """Counts the examples of each corpus before a position, `passed` ones included.
+    def positions(self, seed: int, position: int) -> list[int]:
+        """Returns each corpus's position at one of the mixture, examples `passed` before included.
 
         Args:
             seed: the run's seed.
@@ -237,7 +237,7 @@ class Mixture(RecordFiles):
         order = {"seed": seed, "shuffle_buffer_size": shuffle_buffer_size}
         batches = {"global_batch_size": global_batch_size, "input_context": input_context}
         draws, streams, windows = self._draws(seed), [], []
-        for own, at in zip(self.corpora, self.drawn(seed, position), strict=True):
+        for own, at in zip(self.corpora, self.positions(seed, position), strict=True):
             if isinstance(own.files, ExampleFiles):
                 streams.append(own.files.records(position=at, **order))
             else:
@@ -265,7 +265,7 @@ class Mixture(RecordFiles):
         """Finds the (file, number of the record in it) of `count` examples in training."""
         corpora = self._draws(seed).drawn(position, count)
         found: list[Iterator[tuple[str, int]]] = []
-        for number, at in enumerate(self.drawn(seed, position)):
+        for number, at in enumerate(self.positions(seed, position)):
             own = self.corpora[number].files.places(
                 max_seq_length=max_seq_length,
                 seed=seed,

@@ -163,8 +163,7 @@ def _write(path: str, vocabulary: Vocabulary, casing: Casing) -> None:
         files.make_dirs(os.path.dirname(path))
         if not files.is_stream(path):
             files.replace_file(path + ENDING, casing_file_content(vocabulary, casing))
-        content = "".join(f"{token}\n" for token in vocabulary.tokens)
-        files.replace_file(path, content.encode("utf-8"))
+        files.replace_file(path, vocabulary.text.encode("utf-8"))
 
 
 def check_word_limit(casing: Casing) -> None:

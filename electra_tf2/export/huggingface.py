@@ -31,6 +31,7 @@ from electra_tf2.formats.match import match_arrays
 from electra_tf2.loading.pretrained import (
     Pretrained,
     check_finite,
+    embeddings_scope,
     generator_network,
     generator_scope,
 )
@@ -144,8 +145,8 @@ def networks_of(source: Source, options: ExportOptions) -> list[ConvertedNetwork
         say("The generator is left out: transformers has no equivalent of Electric's two towers.")
     if options.network is None and len(names) > 1 and not _fits(source):
         say(
-            "The generator is left out: transformers' ModernBERT has no layer that projects the "
-            "embeddings it shares with the discriminator to its own width."
+            "The generator is left out: transformers' ModernBERT has no layer that projects "
+            "embeddings to another width."
         )
         names.remove("generator")
     if _holds(arrays, _TASKS):
@@ -284,8 +285,7 @@ def _generator(source: Source, options: ExportOptions) -> ConvertedNetwork:
         notes = (f"It does not fit the architecture {options.architecture}.",)
     # Towers that share their embeddings have them with the discriminator's variables.
     scope = generator_scope(pretrained)
-    own = f"{scope}/embeddings/word_embeddings" in pretrained.arrays
-    place = (pretrained, scope, scope if own else ENCODER, network, architecture)
+    place = (pretrained, scope, embeddings_scope(pretrained, scope), network, architecture)
     if architecture.model_type == "electra" and network.hidden_act != "gelu":
         note = f"Without its masked-LM head: transformers' has GELU, this one {network.hidden_act}."
         tensors = _tensors(*place, with_prefix=False)

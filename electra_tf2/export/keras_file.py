@@ -54,8 +54,7 @@ def export_keras(source: str, output: str) -> None:
     with new_folder(output) as folder:
         for name, network in _networks(opened).items():
             _save(network, posixpath.join(folder, f"{name}.keras"))
-        vocabulary = "".join(f"{token}\n" for token in tokenizer.vocabulary.tokens)
-        replace_file(posixpath.join(folder, VOCABULARY), vocabulary.encode())
+        replace_file(posixpath.join(folder, VOCABULARY), tokenizer.vocabulary.text.encode())
         replace_file(posixpath.join(folder, CASING), casing_json(tokenizer.casing))
 
 

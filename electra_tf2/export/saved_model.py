@@ -132,7 +132,7 @@ def save(
         ).get_concrete_function()
         for name, signature in signatures.items()
     }
-    texts = {VOCABULARY: "".join(f"{token}\n" for token in vocabulary.tokens), **(assets or {})}
+    texts = {VOCABULARY: vocabulary.text, **(assets or {})}
     with new_folder(output) as folder:
         sources = posixpath.join(folder, "asset_sources")
         tf.io.gfile.makedirs(sources)

@@ -90,7 +90,7 @@ def write_tflite(
         UserError: the folder can't be made.
     """
     module = module_with(networks)
-    texts = {VOCABULARY: "".join(f"{token}\n" for token in vocabulary.tokens), **(assets or {})}
+    texts = {VOCABULARY: vocabulary.text, **(assets or {})}
     with new_folder(output) as folder:
         for name, signature in signatures.items():
             if signature.inputs == IDS:

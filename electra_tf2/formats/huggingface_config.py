@@ -237,7 +237,8 @@ def architecture_for(network: TransformerConfig, asked: str | None = None) -> Ar
             received=f"hidden_size {network.hidden_size}, embedding_size "
             f"{network.embedding_size}, encoder {network.encoder!r}",
             remedy="Export it with --format savedmodel or keras, or train a model with an "
-            "embedding_size that is its hidden size (a generator: untied_generator_embeddings).",
+            "embedding_size that is its hidden size (a generator: untied_generator_embeddings, "
+            "without generator_embedding_size).",
         )
     if problem:
         raise UserError(

@@ -309,20 +309,22 @@ def _modern_shapes(network: TransformerConfig) -> Shapes:
 
 def generator_head_shapes(network: TransformerConfig) -> Shapes:
     """Returns path -> shape of the masked-LM head on an encoder."""
+    hidden, width, has_bias = network.hidden_size, network.embedding_size, not network.is_modern
     return {
-        **_hidden_layer(f"{GENERATOR_HEAD}/dense", network, network.embedding_size),
-        **_head_norm(GENERATOR_HEAD, network, network.embedding_size),
+        **_dense(f"{GENERATOR_HEAD}/dense", hidden, width, has_bias),
+        **_norm(f"{GENERATOR_HEAD}/layer_norm", width, has_bias),
         f"{GENERATOR_HEAD}/output_bias": (network.vocab_size,),
     }
 
 
 def discriminator_head_shapes(network: TransformerConfig) -> Shapes:
     """Returns path -> shape of the replaced-token head on an encoder."""
-    norm = _head_norm(DISCRIMINATOR_HEAD, network, network.hidden_size)
+    hidden = network.hidden_size
+    norm = _norm(f"{DISCRIMINATOR_HEAD}/layer_norm", hidden, has_beta=False)
     return {
-        **_hidden_layer(f"{DISCRIMINATOR_HEAD}/dense", network, network.hidden_size),
+        **_dense(f"{DISCRIMINATOR_HEAD}/dense", hidden, hidden, not network.is_modern),
         **(norm if network.is_modern else {}),
-        **_dense(f"{DISCRIMINATOR_HEAD}/logit", network.hidden_size, 1),
+        **_dense(f"{DISCRIMINATOR_HEAD}/logit", hidden, 1),
     }
 
 
@@ -330,19 +332,11 @@ HEAD_SHAPES = {GENERATOR_HEAD: generator_head_shapes, DISCRIMINATOR_HEAD: discri
 """Scope of a head -> its shapes."""
 
 
-def _hidden_layer(path: str, network: TransformerConfig, outputs: int) -> Shapes:
-    shapes = _dense(path, network.hidden_size, outputs)
-    return {n: s for n, s in shapes.items() if not (network.is_modern and n.endswith("/bias"))}
+def _dense(path: str, inputs: int, outputs: int, has_bias: bool = True) -> Shapes:
+    kernel: Shapes = {f"{path}/kernel": (inputs, outputs)}
+    return {**kernel, f"{path}/bias": (outputs,)} if has_bias else kernel
 
 
-def _head_norm(scope: str, network: TransformerConfig, width: int) -> Shapes:
-    shapes = _norm(f"{scope}/layer_norm", width)
-    return {n: s for n, s in shapes.items() if not (network.is_modern and n.endswith("/beta"))}
-
-
-def _dense(path: str, inputs: int, outputs: int) -> Shapes:
-    return {f"{path}/kernel": (inputs, outputs), f"{path}/bias": (outputs,)}
-
-
-def _norm(path: str, width: int) -> Shapes:
-    return {f"{path}/gamma": (width,), f"{path}/beta": (width,)}
+def _norm(path: str, width: int, has_beta: bool = True) -> Shapes:
+    gamma: Shapes = {f"{path}/gamma": (width,)}
+    return {**gamma, f"{path}/beta": (width,)} if has_beta else gamma

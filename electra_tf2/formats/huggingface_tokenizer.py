@@ -196,7 +196,7 @@ def tokenizer_files(
         **_ROLES,
     }
     return {
-        VOCABULARY: ("\n".join(vocabulary.tokens) + "\n").encode(),
+        VOCABULARY: vocabulary.text.encode(),
         TOKENIZER: (_tokenizer(vocabulary, casing).to_str(pretty=True) + "\n").encode(),
         TOKENIZER_CONFIG: json_bytes(config, indent=2),
         SPECIAL_TOKENS_MAP: json_bytes(_ROLES, indent=2),

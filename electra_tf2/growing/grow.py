@@ -265,7 +265,7 @@ def _write(
 ) -> None:
     vocabulary = pieces.vocabulary if pieces else source.vocabulary
     path = posixpath.join(folder, VOCABULARY)
-    replace_file(path, "".join(f"{token}\n" for token in vocabulary.tokens).encode())
+    replace_file(path, vocabulary.text.encode())
     hparams = _hparams(source, network)
     write_model_folder(
         folder, hparams=hparams, network=network, vocab_file=path, casing=source.casing

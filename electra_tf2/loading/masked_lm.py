@@ -11,6 +11,7 @@ from electra_tf2.loading.networks import has_generator, is_two_tower
 from electra_tf2.loading.pretrained import (
     Pretrained,
     check_finite,
+    embeddings_scope,
     generator_network,
     generator_scope,
 )
@@ -56,8 +57,7 @@ def masked_lm_of(pretrained: Pretrained) -> MaskedLMWeights:
         )
     scope = generator_scope(pretrained) + "/"
     network = generator_network(pretrained, main)
-    has_own = f"{scope}{EMBEDDINGS}word_embeddings" in pretrained.arrays
-    owner = scope if has_own else "electra/"
+    owner = embeddings_scope(pretrained, generator_scope(pretrained)) + "/"
     sources = {}
     for name in pretrained.arrays:
         if name.startswith(HEAD):

@@ -18,6 +18,7 @@ from electra_tf2.loading.folder import CONFIG
 from electra_tf2.loading.pretrained import (
     Pretrained,
     check_finite,
+    embeddings_scope,
     generator_network,
     generator_scope,
 )
@@ -121,7 +122,6 @@ def _view(variable: keras.Variable) -> np.ndarray:
 _ENCODER, _DETECTOR = "electra", "discriminator_predictions"
 _MASKED_LM = "generator_predictions"
 _LEFT, _RIGHT, _CLOZE = "generator_ltr", "generator_rtl", "cloze_predictions"
-_TABLE = "embeddings/word_embeddings"
 
 Shared = dict[str, Embeddings]
 """Scope in a checkpoint -> built embeddings."""
@@ -258,7 +258,7 @@ def _build_tower(
         shared: embeddings that are built already; what is built here is added.
         loader: gives the weights.
     """
-    owner = scope if f"{scope}/{_TABLE}" in source.pretrained.arrays else _ENCODER
+    owner = embeddings_scope(source.pretrained, scope)
     config = generator_network(source.pretrained, source.network, scope)
     name = f"{owner}/embeddings"
     if name not in shared:

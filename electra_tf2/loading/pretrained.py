@@ -61,9 +61,17 @@ STRUCTURE = (
     "type_vocab_size",
     *MODERN_FIELDS,
 )
-"""A modern encoder's `max_position_embeddings` is not one of them: it has no table."""
 _HUB_NAME = re.compile(r"(\w[\w.-]*/)?\w[\w.-]*")
 _LAYER = re.compile(r"electra/layer_(\d+)/")
+
+
+def structure_of(network: TransformerConfig) -> tuple[str, ...]:
+    """Returns the names of `STRUCTURE` that a network's weights depend on.
+
+    A modern encoder has no table of positions, and others have no fields of a modern one.
+    """
+    foreign = ("max_position_embeddings",) if network.is_modern else MODERN_FIELDS
+    return tuple(name for name in STRUCTURE if name not in foreign)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -403,6 +411,11 @@ def generator_scope(pretrained: Pretrained) -> str:
     return _GENERATOR if any(map(_GENERATOR_LAYER.match, pretrained.arrays)) else _ENCODER
 
 
+def embeddings_scope(pretrained: Pretrained, scope: str) -> str:
+    """Returns the scope of an encoder's embeddings: its own, or "electra" where it shares those."""
+    return scope if f"{scope}/embeddings/word_embeddings" in pretrained.arrays else _ENCODER
+
+
 def generator_network(
     pretrained: Pretrained, network: TransformerConfig, scope: str | None = None
 ) -> TransformerConfig:
@@ -430,8 +443,7 @@ def generator_network(
     blocks = {match[1] for name in arrays if (match := layer.match(name))}
     first = f"{scope}/{'shared_layer' if 'shared_layer' in blocks else 'layer_0'}"
     kernel = arrays.get(f"{first}/intermediate/kernel")
-    tables = (f"{owner}/embeddings/word_embeddings" for owner in (scope, _ENCODER))
-    table = next((arrays[name] for name in tables if name in arrays), None)
+    table = arrays.get(f"{embeddings_scope(pretrained, scope)}/embeddings/word_embeddings")
     if kernel is None or table is None or kernel.ndim != 2 or table.ndim != 2:
         raise UserError(
             "The checkpoint lacks parts of the generator.",

@@ -157,7 +157,7 @@ class TransformerConfig:
         return self.local_attention // 2
 
     def attends_in_blocks(self, length: int | None) -> bool:
-        """Whether local attention is computed in blocks: where that at least halves its products.
+        """Whether local attention is computed in blocks: from where that about halves its products.
 
         Each block of `reach` positions is then compared with itself and the two beside it.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from typing import Any, NamedTuple, Self, TypeVar
@@ -351,18 +352,14 @@ def _tower(
     encoder: Encoder, config: TransformerConfig, own_width: int | None, dtype: str, **kwargs
 ) -> Encoder:
     """Builds a generator encoder with embeddings of its own, of a width, or those of `encoder`."""
+    embeddings = encoder.embeddings
     if own_width is not None:
-        config = _with_embedding_size(config, own_width)
-    embeddings = None if own_width is not None else encoder.embeddings
+        config, embeddings = dataclasses.replace(config, embedding_size=own_width), None
     tower = Encoder(
         config, embeddings=embeddings, recompute=encoder.recompute, dtype=dtype, **kwargs
     )
     tower.build()
     return tower
-
-
-def _with_embedding_size(config: TransformerConfig, size: int) -> TransformerConfig:
-    return TransformerConfig(**{**config.to_dict(), "embedding_size": size})
 
 
 def _small_generator(

@@ -301,7 +301,7 @@ def attention_probs(
     """dropout(softmax(factor * scores + mask)) over the last axis.
 
     Args:
-        scores: [batch, heads, from, to] query-key products.
+        scores: [batch, heads, from, to] query-key products, or [batch, heads, blocks, from, to].
         mask: float32, broadcastable to `scores`: 0 where attention is allowed, -10000 elsewhere.
         factor: 1 / sqrt(head size).
         dropout: the mask over the shape of `scores`, or None.

@@ -72,7 +72,8 @@ class ModernBlock(keras.layers.Layer):
 
         Args:
             x: [batch, length, hidden].
-            mask: float32 [batch, 1, 1 or length, length], see `attention.attention_mask`.
+            mask: float32 [batch, 1, 1 or length, length], see `attention.attention_mask`; or that
+                of attention in blocks, see `attention.blocked_attention_mask`.
             seed: int64 [2] for dropout, or None.
 
         Returns:

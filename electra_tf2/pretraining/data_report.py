@@ -117,8 +117,8 @@ class CorpusEpochs(NamedTuple):
         Args:
             step: steps done, counted in the whole run.
         """
-        drawn = self.mixture.drawn(self.phase.config.seed, self.phase.examples(step))
-        corpora = zip(self.mixture.corpora, drawn, self.sizes, strict=True)
+        positions = self.mixture.positions(self.phase.config.seed, self.phase.examples(step))
+        corpora = zip(self.mixture.corpora, positions, self.sizes, strict=True)
         return {own.name: count / size for own, count, size in corpora}
 
     def figures(self, step: int) -> dict[str, float]:

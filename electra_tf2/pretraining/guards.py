@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from electra_tf2.hparams.ramps import largest
-from electra_tf2.modeling.config import TransformerConfig, generator_config
+from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.pretraining.phases import Phase
 
 if TYPE_CHECKING:
@@ -53,11 +53,7 @@ def generator_size_warning(config: PretrainingConfig, network: TransformerConfig
             "the generator is the discriminator's own network (untied_generator false), as large "
             f"as it: {best}."
         )
-    small = generator_config(
-        network,
-        hidden_fraction=config.generator_hidden_size,
-        layers_fraction=config.generator_layers,
-    )
+    small = config.generator_network(network)
     width, depth = small.hidden_size, small.num_hidden_layers
     share = width / network.hidden_size * depth / network.num_hidden_layers
     if share < LARGE_GENERATOR:

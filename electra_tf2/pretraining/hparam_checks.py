@@ -161,7 +161,7 @@ def check_masking(config: PretrainingConfig) -> None:
         )
 
 
-# A draw has 32 bits.
+# A draw has 32 bits: below a few times 2^-32, shares are no longer what the weights say.
 _SMALLEST_SHARE = 1e-9
 
 
@@ -180,7 +180,7 @@ def check_mixture(config: PretrainingConfig) -> None:
     smallest = min(weights, key=weights.__getitem__)
     if weights[smallest] / sum(weights.values()) < _SMALLEST_SHARE:
         raise contradiction(
-            f"The weight of {smallest} is too small beside the others: it would never be drawn.",
+            f"The weight of {smallest} is too small beside the others: it would hardly be drawn.",
             _values(config, "pretrain_tfrecords"),
             "Leave it out, or give it a larger weight.",
         )

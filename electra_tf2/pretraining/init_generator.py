@@ -14,11 +14,11 @@ from electra_tf2.errors import UserError, first_of
 from electra_tf2.loading.masked_lm import EMBEDDINGS, HEAD, TOWER, MaskedLMWeights, masked_lm_of
 from electra_tf2.loading.positions import trained_positions
 from electra_tf2.loading.pretrained import (
-    STRUCTURE,
     Pretrained,
     has_checkpoint,
     no_model_advice,
     open_pretrained,
+    structure_of,
 )
 from electra_tf2.loading.source import open_source
 from electra_tf2.modeling.config import (
@@ -127,9 +127,7 @@ def _check_sizes(
         config: gives the generator's.
     """
     here = config.generator_network()
-    # A modern encoder has no table of positions, and others have no fields of a modern one.
-    foreign = ("max_position_embeddings",) if there.is_modern else MODERN_FIELDS
-    names = [name for name in STRUCTURE if name not in foreign]
+    names = list(structure_of(there))
     if pretrained.network is not None:  # where nothing is stored, the activation is unknown
         names.append("hidden_act")
     different = [name for name in names if getattr(there, name) != getattr(here, name)]
@@ -167,14 +165,14 @@ def _settings(
 
     Args:
         there: these sizes.
-        config: gives those that the generator has.
+        config: gives the discriminator's sizes, and the embeddings' settings.
         different: names of the sizes that differ.
     """
     network, hidden, width = config.network(), there.hidden_size, there.embedding_size
     found = []
-    if hidden != config.generator_network().hidden_size:
+    if "hidden_size" in different:
         found.append(f"generator_hidden_size to {_share(hidden, network.hidden_size)}")
-    if there.num_hidden_layers != config.generator_network().num_hidden_layers:
+    if "num_hidden_layers" in different:
         share = _share(there.num_hidden_layers, network.num_hidden_layers)
         found.append(f"generator_layers to {share}")
     if config.untied_generator_embeddings:

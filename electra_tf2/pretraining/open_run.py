@@ -316,7 +316,7 @@ def check_same_data(data: Data, stored: object) -> None:
             where=f"hparam pretrain_tfrecords, {', '.join(patterns)}",
             received="; ".join(changes),
             remedy="Give the former records"
-            + (" and weights, in the former order," if len(patterns) > 1 else "")
+            + (" and weights, in the former order," if stored.get("corpora") else "")
             + " to resume the run. To resume on these at the same "
             "number of examples (or after a damaged shard was replaced), set allow_other_data to "
             "true. For a new model, choose another --model-name.",

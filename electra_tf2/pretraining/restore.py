@@ -245,7 +245,7 @@ def copy_positions(trainer: Trainer, trained: int, say: Say) -> None:
         weights = folded(weights)
     table = "embeddings/position_embeddings"
     tables = [name for name in weights if name.endswith((table, table + DELTA))]
-    for name in [name for name in tables if name not in constants]:
+    for name in set(tables) - constants:
         rows = len(weights[name])
         weights[name] = grown_positions(weights[name], MorePositions(rows, trained, "copy"))
     variables.assign(unfolded(weights, _shapes(trainer)) if constants else weights)

@@ -42,6 +42,11 @@ class Vocabulary:
         """Hexadecimal digest of the pieces joined by newlines: equal for equal vocabularies."""
         return hashlib.sha256("\n".join(self.tokens).encode("utf-8")).hexdigest()
 
+    @property
+    def text(self) -> str:
+        """Content of a vocabulary file: a piece a line."""
+        return "".join(f"{token}\n" for token in self.tokens)
+
     @functools.cached_property
     def continuation_ids(self) -> tuple[int, ...]:
         """The ids of the pieces that continue a word, which begin with `##`."""

@@ -61,7 +61,7 @@ LABELLED = ("train", "dev")
 # Keys of definitions that version 0.1.0 did not have: those that a feature may depend on, and those
 # that none does or that stand among the settings of their own.
 _LATER_KEYS = ("separator", "quotes")
-_KEYS_APART = ("id", "windows", "class_weights", "threshold", "loss", "ranking")
+_KEYS_APART = ("id", "windows", "class_weights", "threshold", "loss", "ranking", "scale")
 # More labels than this, and than half of the rows, are hardly meant as labels.
 _MANY_LABELS = 50
 
@@ -79,7 +79,7 @@ class TrainingLabels(NamedTuple):
 
 
 class TableTask(SingleOutputTask):
-    """What both kinds share, to be inherited from beside a kind of task.
+    """What tasks over the columns of a file share, to be inherited from beside a kind of task.
 
     Attributes:
         definition: the columns and files.

@@ -140,7 +140,7 @@ class ChoiceTask(SingleOutputTask):
 
     main_metric = "accuracy"
 
-    def parse_label(self, text: str) -> float:
+    def parse_label(self, text: str) -> int:
         """Returns the number of the right choice, from 0; ValueError if it is not one."""
         return int(text)
 

@@ -38,7 +38,7 @@ SCALE = 20.0
 
 # The anchor, the positive and the negative.
 _TEXTS = 3
-_SINGLE = np.zeros(0, np.int32)
+_NO_SECOND = np.zeros(0, np.int32)
 
 
 class EmbeddingHead(TaskHead):
@@ -211,7 +211,7 @@ class EmbeddingTask(SingleOutputTask):
         for example, own, label, *rows in zip(examples, texts, labels, *ids, strict=True):
             if is_training and own[1] is None:
                 raise ValueError(f"An example to train on has no positive. Received: {example}")
-            known = [None if own[i] is None else (rows[i], _SINGLE) for i in range(most)]
+            known = [None if own[i] is None else (rows[i], _NO_SECOND) for i in range(most)]
             yield {
                 "eid": example.eid,
                 "texts": [

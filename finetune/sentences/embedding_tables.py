@@ -67,9 +67,3 @@ class TableEmbedding(TableTask, EmbeddingTask):
             if not cell_text(row.cells[column]).strip():
                 raise ValueError(f"{key} (the column {column!r}) is empty")
         return fields
-
-    def feature_settings(self) -> dict[str, Any]:
-        """Returns what the features depend on."""
-        settings = super().feature_settings()
-        del settings["definition"]["scale"]
-        return settings

@@ -60,7 +60,7 @@ class RetrievalScorer(Scorer):
         self._results: tuple[np.ndarray, np.ndarray, float] | None = None
 
     def update(self, results: Mapping[str, Any]) -> None:
-        """Takes one example's `embeddings` and `texts`."""
+        """Takes one example's `embeddings`, `texts` and `eid`."""
         anchor, positive = np.asarray(results["embeddings"])[:2]
         texts = np.asarray(results["texts"])
         self._pairs[int(results["eid"])] = _Pair(anchor, positive, (int(texts[0]), int(texts[1])))

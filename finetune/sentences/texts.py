@@ -20,10 +20,15 @@ def text_features(
     """Returns the features of an example's texts: the shared ones, and `MORE_TEXTS`.
 
     Args:
-        texts: the ids of each text, and those of a second one behind it (empty: none); None where
-            the example lacks a text that others have. The first one must be there.
+        texts: int32 [tokens], the ids of each text, and those of a second one behind it (empty:
+            none); None where the example lacks a text that others have. The first one must be
+            there.
         tokenizer: gives the special tokens.
         max_length: longest row, special tokens included.
+
+    Returns:
+        `input_ids` and `segment_ids` (int32 [tokens]) of the first text, lists of such rows of the
+        others (empty ones where there is no text), and `CUT`, the tokens of all that don't fit.
     """
     rows, cut = [], 0
     for pair in texts:

@@ -170,7 +170,7 @@ def test_two_workers_divide_the_rows_of_one_device(mixture, found):
 
 def test_examples_of_earlier_phases_are_passed_over(corpora):
     later = mixed(corpora, passed=(7, 3))
-    assert later.drawn(SEED, 0) == [7, 3]
+    assert later.positions(SEED, 0) == [7, 3]
     found = np.array(numbers(later, 60))
     for name, first in (("large", 7), ("small", 3)):
         own = found[(found >= STARTS[name]) & (found < STARTS[name] + 100)].tolist()

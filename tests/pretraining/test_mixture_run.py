@@ -85,7 +85,7 @@ def test_a_page_names_the_corpora(root, trained):
 def test_a_later_phase_goes_on_in_each_corpus(root, phases):
     first, second = (opened(root, "new", **phases).records[n].train for n in (0, 1))
     assert first.shares == [0.75, 0.25] and second.shares == [0.5, 0.5]
-    assert second.drawn(0, 0) == first.drawn(0, 3 * 8) != [0, 0]
+    assert second.positions(0, 0) == first.positions(0, 3 * 8) != [0, 0]
     alone = {**phases["phases"][0], "pretrain_tfrecords": f"{root}/small/{tiny.GLOB}"}
     changed = {**phases, "phases": [alone, phases["phases"][1]]}
     assert [own.passed for own in mixture_of(opened(root, "new", **changed), 1)] == [0, 24]
