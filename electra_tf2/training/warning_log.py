@@ -61,7 +61,9 @@ class WarningLog:
         folder = posixpath.dirname(self.path) or "."
         if not self._waiting or not self._is_started or not files.is_dir(folder):
             return
-        kept = {warning.text: warning for warning in [*self._waiting, *read_warnings(self.path)]}
+        kept: dict[str, StoredWarning] = {}
+        for warning in [*read_warnings(self.path), *self._waiting]:
+            kept.setdefault(warning.text, warning)
         lines = sorted(kept.values(), key=lambda warning: warning.wall_time)
         self._waiting = []
         with contextlib.suppress(OSError):

@@ -21,7 +21,8 @@ def texts(path):
     return [warning.text for warning in read_warnings(str(path))]
 
 
-def test_what_is_printed_as_a_warning_is_kept_in_its_order(tmp_path, capsys):
+def test_what_is_printed_as_a_warning_is_kept_in_its_order(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("time.time", lambda: 1.0)  # in the same millisecond too
     path = tmp_path / "warnings.jsonl"
     with kept_warnings(str(path)) as log:
         say("Warning: before the start")
