@@ -141,6 +141,8 @@ def test_tags(model):
 def test_no_inputs(model):
     for task in TASKS:
         assert model.predict([], task=task) == []
+    with pytest.raises(ValueError, match="batch_size"):
+        model.predict([], task="reviews", batch_size=0)
 
 
 @pytest.mark.parametrize(
