@@ -87,14 +87,16 @@ def main(argv: list[str] | None = None) -> None:
         import tensorflow as tf
 
         tf.config.list_physical_devices()
-    for seed in more.seeds:
-        comparison.run(seed)
-    cells = [cell for seed in more.seeds for cell in comparison.read(seed)]
-    text = table(cells)
-    replace_file(posixpath.join(comparison.folder, "results.md"), text.encode())
+    # The ends of training come first: they are compared; the points before draw the curves.
+    for point in range(more.points, 0, -1):
+        for seed in more.seeds:
+            comparison.run(seed, point)
+        cells = [cell for seed in more.seeds for cell in comparison.read(seed)]
+        text = table(cells)
+        replace_file(posixpath.join(comparison.folder, "results.md"), text.encode())
+        picture = posixpath.join(comparison.folder, "compute.png")
+        plot(cells, picture)
     show(*text.rstrip("\n").split("\n"))
-    picture = posixpath.join(comparison.folder, "compute.png")
-    plot(cells, picture)
     say(f"Plot written to {picture}")
 
 
@@ -154,15 +156,16 @@ class Comparison:
         own = {"hparams": self._flags.hparams, "finetune": self._finetuning}
         return {**own, "points": self._points}
 
-    def run(self, seed: int) -> None:
-        """Trains and scores all models of a seed; writes its file after each score.
+    def run(self, seed: int, point: int) -> None:
+        """Trains a seed's models and scores them at a point; writes its file after each score.
 
-        The ends of training come first: they are compared; the points before draw the curves.
+        The last point comes first, and with it the network from random weights.
         """
         cells = {cell.place: cell for cell in self.read(seed)}
-        for point in range(self._points, 0, -1):
-            for objective in OBJECTIVES:
-                self._run_point(objective, seed, point, cells)
+        for objective in OBJECTIVES:
+            self._run_point(objective, seed, point, cells)
+        if point < self._points:
+            return
         sized = self._pretraining("replaced tokens", seed)
         sizes = {name: getattr(sized, name) for name in _SIZES}
         name = f"{self._flags.model_name}_{seed}_random"

@@ -147,7 +147,7 @@ def test_a_run_that_was_halted(tiny_data, monkeypatch, capsys):
     assert [(cell.objective, cell.steps) for cell in found[:3]] == [
         (name, steps) for name, steps in zip(OBJECTIVES, (6, 8, 4), strict=True)
     ]
-    assert len(found) == 7 and found[-1].objective == NOT_PRETRAINED
+    assert len(found) == 7 and found[3].objective == NOT_PRETRAINED
     for cell in found:
         assert 0 <= cell.scores["marks"] <= 100 and cell.metrics["marks"] == "accuracy"
     assert [bool(cell.figures) for cell in found] == [True] * 3 + [False] * 4
