@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from electra_tf2.text.normalization import UNCASED, Casing, is_dropped
@@ -91,6 +91,8 @@ class MarkLoss(NamedTuple):
         changed: how many of them lose a mark.
         example: a frequent one that does.
         left: what it becomes.
+        where: the same two numbers of the pieces of the text that lose many: another language may
+            stand beside one without marks.
     """
 
     script: str
@@ -98,11 +100,22 @@ class MarkLoss(NamedTuple):
     changed: int
     example: str
     left: str
+    where: tuple[int, int]
 
-    @property
-    def share(self) -> float:
-        """Share of the script's words that lose a mark, 0 to 1."""
-        return self.changed / self.words
+    def told(self) -> str | None:
+        """Says what share of the words changes, in all of the text or a part; None if few do."""
+        words, changed = self.where
+        part = ""
+        if self.changed >= _MARKS_COUNT * self.words:
+            words, changed = self.words, self.changed
+        elif words < _MARKS_COUNT * self.words:
+            return None
+        else:
+            part = " in a part of the text"
+        return (
+            f"{changed / words:.0%} of the {self.script} words{part} ({_short(self.example)} "
+            f"becomes {_short(self.left)})"
+        )
 
 
 class TextSample(NamedTuple):
@@ -133,27 +146,16 @@ def inspect_text(texts: Iterable[str]) -> TextSample:
     Args:
         texts: pieces of the text.
     """
-    counter, characters = WordCounter(_KEEPING), collections.Counter[str]()
+    pieces, characters = list[Mapping[str, int]](), collections.Counter[str]()
     for text in texts:
+        counter = WordCounter(_KEEPING)
         counter.add(text)
+        pieces.append(counter.words())
         characters.update(text)
-    counts = collections.Counter(counter.words())
-    words: collections.Counter[str] = collections.Counter()
-    changed: collections.Counter[str] = collections.Counter()
-    examples: dict[str, str] = {}
-    for word, count in counts.most_common():
-        script = _script(word)
-        if script is None:
-            continue
-        words[script] += count
-        if any(unicodedata.category(c) == "Mn" for c in unicodedata.normalize("NFD", word)):
-            changed[script] += count
-            examples.setdefault(script, word)
-    losses = [
-        MarkLoss(script, count, changed[script], word, UNCASED.apply(word))
-        for script, count in words.most_common()
-        for word in (examples.get(script, ""),)
-    ]
+    counts = collections.Counter[str]()
+    for piece in pieces:
+        counts.update(piece)
+    losses = _mark_losses(pieces, counts)
     dropped = {char: count for char, count in characters.items() if is_dropped(char)}
     decomposed = sum(
         count
@@ -163,7 +165,46 @@ def inspect_text(texts: Iterable[str]) -> TextSample:
     return TextSample(sum(counts.values()), losses, decomposed, dropped)
 
 
-# A script counts from this share of the words, and its marks from this share of its own words.
+def _mark_losses(
+    pieces: Sequence[Mapping[str, int]], counts: collections.Counter[str]
+) -> list[MarkLoss]:
+    """Counts the words that lose a mark; of each script, the one with the most words first."""
+    scripts = {word: script for word in counts if (script := _script(word))}
+    marked = {
+        word
+        for word in scripts
+        if any(unicodedata.category(c) == "Mn" for c in unicodedata.normalize("NFD", word))
+    }
+
+    def count(words: Mapping[str, int]) -> tuple[collections.Counter[str], dict[str, int]]:
+        """Words of each script, and those of them that lose a mark."""
+        found, changed = collections.Counter[str](), collections.Counter[str]()
+        for word, number in words.items():
+            if script := scripts.get(word):
+                found[script] += number
+                changed[script] += number * (word in marked)
+        return found, changed
+
+    words, changed = count(counts)
+    lossy = {script: (0, 0) for script in words}
+    for some, lost in map(count, pieces):
+        for script, number in some.items():
+            if lost[script] >= _MARKS_COUNT * number:
+                before = lossy[script]
+                lossy[script] = (before[0] + number, before[1] + lost[script])
+    examples: dict[str, str] = {}
+    for word, _ in counts.most_common():
+        if word in marked:
+            examples.setdefault(scripts[word], word)
+    return [
+        MarkLoss(script, number, changed[script], word, UNCASED.apply(word), lossy[script])
+        for script, number in words.most_common()
+        for word in (examples.get(script, ""),)
+    ]
+
+
+# A script counts from this share of the words, and its marks from this share of its own words, in
+# the text or in a part of it that has this share of them.
 _SCRIPT_COUNTS = 0.01
 _MARKS_COUNT = 0.05
 _EXAMPLE_CHARACTERS = 20
@@ -228,18 +269,13 @@ def text_advice(sample: TextSample, casing: Casing, option: Option) -> list[str]
     """
     advice = []
     lossy = [
-        loss
+        told
         for loss in sample.losses
-        if loss.words >= _SCRIPT_COUNTS * sample.words and loss.share >= _MARKS_COUNT
+        if loss.words >= _SCRIPT_COUNTS * sample.words and (told := loss.told())
     ]
     if casing.removes_accents and lossy:
-        shown = ", ".join(
-            f"{loss.share:.0%} of the {loss.script} words ({_short(loss.example)} becomes "
-            f"{_short(loss.left)})"
-            for loss in lossy
-        )
         advice.append(
-            f"removing accents changes {shown}. Where these marks carry meaning, give "
+            f"removing accents changes {', '.join(lossy)}. Where these marks carry meaning, give "
             f"{option('strip_accents', False)}, for the vocabulary and for the data "
             "(docs/languages.md)."
         )

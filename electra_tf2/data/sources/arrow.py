@@ -120,8 +120,9 @@ def parquet_batches(chunk: Chunk, field: str) -> Iterator[Batch]:
         def rows_before() -> int:
             return sum(parquet.metadata.row_group(number).num_rows for number in range(first))
 
+        rows = sum(parquet.metadata.row_group(number).num_rows for number in range(first, end))
         columns = (batch.column(0) for batch in batches)
-        yield from _batches(columns, field, rows_before, chunk.end - chunk.start)
+        yield from _batches(columns, field, rows_before, rows, chunk.end - chunk.start)
 
 
 def arrow_batches(chunk: Chunk, field: str) -> Iterator[Batch]:
@@ -149,7 +150,7 @@ def arrow_batches(chunk: Chunk, field: str) -> Iterator[Batch]:
             for batch in batches
             for row in range(0, batch.num_rows, _BATCH_ROWS)
         )
-        yield from _batches(columns, field, rows_before, chunk.end - chunk.start)
+        yield from _batches(columns, field, rows_before, 0, chunk.end - chunk.start)
 
 
 def _stream_batches(stream: Any, first: int, end: int) -> Iterator[Any]:
@@ -174,7 +175,11 @@ def _whole_stream(stream: Any) -> Iterator[Any]:
 
 
 def _batches(
-    columns: Iterable[Any], field: str, rows_before: Callable[[], int], source_bytes: int
+    columns: Iterable[Any],
+    field: str,
+    rows_before: Callable[[], int],
+    rows: int,
+    source_bytes: int,
 ) -> Iterator[Batch]:
     """Gathers columns of texts to batches of about half a megabyte.
 
@@ -182,11 +187,13 @@ def _batches(
         columns: the arrays, in order.
         field: their name.
         rows_before: counts the rows of the file before them.
-        source_bytes: bytes of the file that all of them complete.
+        rows: number of rows; 0: not known.
+        source_bytes: bytes of the file that all of them complete. Batches share them by their rows:
+            what pandas writes is mostly one row group, and its progress is to be seen.
     """
     texts: list[str] = []
     bad: list[BadRecord] = []
-    row = characters = 0
+    row = characters = reported = 0
     for column in columns:
         for number, value in enumerate(_values(column), row + 1):
             found = checked_text(value, field)
@@ -197,9 +204,10 @@ def _batches(
                 bad.append(found._replace(place=f"record {rows_before() + number}"))
         row += len(column)
         if characters >= CHUNK_BYTES or len(bad) >= _BATCH_ROWS:
-            yield Batch(texts, source_bytes, bad=bad)
-            texts, bad, characters, source_bytes = [], [], 0, 0
-    yield Batch(texts, source_bytes, bad=bad)
+            done = source_bytes * row // rows if rows else source_bytes
+            yield Batch(texts, done - reported, bad=bad)
+            texts, bad, characters, reported = [], [], 0, done
+    yield Batch(texts, source_bytes - reported, bad=bad)
 
 
 def _values(column: Any) -> list[Any]:

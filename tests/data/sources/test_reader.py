@@ -259,8 +259,13 @@ def test_a_large_row_group_is_not_read_as_a_whole(tmp_path):
     file, corpus = CorpusFile(path.name, str(path), path.stat().st_size), CorpusReader()
     (chunk,) = corpus.plan(file)
     before = pyarrow.total_allocated_bytes()
-    held = [pyarrow.total_allocated_bytes() - before for _ in corpus.batches(chunk)]
+    held, progress = [], []
+    for batch in corpus.batches(chunk):
+        held.append(pyarrow.total_allocated_bytes() - before)
+        progress.append(batch.source_bytes)
     assert file.size > 35_000_000 and max(held) < 30_000_000
+    assert sum(progress) == file.size
+    assert max(progress) < 3 * min(progress[:-1])  # a share of the file with each batch
 
 
 def test_text_of_a_table_that_is_not_utf8_is_a_bad_record(tmp_path):
