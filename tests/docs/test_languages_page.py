@@ -1,5 +1,6 @@
 """What docs/languages.md says of languages is counted, and its messages are the program's."""
 
+import gzip
 import json
 import re
 import unicodedata
@@ -7,12 +8,16 @@ from pathlib import Path
 
 import pytest
 
+import build_pretraining_dataset
+import build_vocabulary
+from configure_pretraining import PretrainingConfig
 from electra_tf2 import cli
 from electra_tf2.data import flags
 from electra_tf2.text.casing_files import as_flag
 from electra_tf2.text.casing_fit import casing_advice, inspect_text, text_advice
 from electra_tf2.text.normalization import UNCASED, Casing, normalize
 from electra_tf2.text.vocabulary import SPECIAL_TOKENS, Vocabulary
+from tests.data.sources.corpora import json_bytes, parquet_bytes
 from tests.docs.pages import DOCS, blocks, run_shell, section
 
 TEXTS = json.loads(Path(__file__).with_name("sample_texts.json").read_text("utf-8"))
@@ -61,7 +66,7 @@ def test_commands(tmp_path):
     (tmp_path / "genome.txt").write_text("ACGTACGTACGTAC\n")
     (tmp_path / "nfd.txt").write_text("cafe\u0301\n", encoding="utf-8")
     calls = [call for block in blocks(PAGE) if "from_pretrained" not in block
-             for call in run_shell(block, tmp_path)]  # fmt: skip
+             and "german" not in block for call in run_shell(block, tmp_path)]  # fmt: skip
     assert (corpus / "genome.txt").read_text() == "ACGTAC GTACGT AC\n"
     assert (corpus / "km.txt").read_text(encoding="utf-8") == "ខ្ញុំ ទៅ ផ្សារ\n"
     assert (corpus / "nfc.txt").read_text(encoding="utf-8") == "café\n"
@@ -78,3 +83,33 @@ def test_commands(tmp_path):
     parser.add_argument("--output-dir")
     flags.add_build_flags(parser)
     assert parser.parse_args(calls[1][1:]).strip_accents is None
+
+
+def test_several_languages(tmp_path, monkeypatch, capsys):
+    """The job's commands up to training: the builders run, and its hparams are those of a run."""
+    monkeypatch.chdir(tmp_path)
+    english = parquet_bytes(["an old ship crossed the river\n" * 300] * 9)
+    german = gzip.compress(json_bytes(["Er hört dort schöne Musik dafür\n" * 20] * 9))
+    for part in ("train", "heldout"):
+        for name, data in (("english/books.parquet", english), ("german/pages.jsonl.gz", german)):
+            path = Path("corpus", part, name)
+            path.parent.mkdir(parents=True)
+            path.write_bytes(data)
+    (block,) = [block for block in blocks(PAGE) if "german" in block]
+    calls = run_shell(block.replace(" 8000", " 70").replace(" --no-strip-accents", ""), tmp_path)
+    assert [script for script, *_ in calls] == [
+        "build_vocabulary.py",
+        *["build_pretraining_dataset.py"] * 4,
+        "run_pretraining.py",
+        "export_model.py",
+    ]
+    build_vocabulary.main(calls[0][1:])
+    assert "in a part of the text" in "".join(capsys.readouterr())  # as the flag is taken away
+    for _, *arguments in calls[1:5]:
+        build_pretraining_dataset.main(arguments)
+    flags, _ = cli.parse_run_flags("", calls[5][1:])
+    config = PretrainingConfig(flags.model_name, flags.data_dir, **flags.hparams)
+    assert len(list(tmp_path.glob(config.eval_tfrecords))) > 1
+    for pattern in config.pretrain_tfrecords:
+        assert any(tmp_path.glob(pattern))
+    assert calls[6][-3:] == ["huggingface", "--output", "exported"]
