@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from electra_tf2 import cli
-from electra_tf2.data import flags
-from electra_tf2.data.build import BuildConfig, build_dataset
+from electra_tf2.data.building import flags
+from electra_tf2.data.building.build import BuildConfig, build_dataset
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from electra_tf2 import cli
-from electra_tf2.data import flags
-from electra_tf2.data.vocabulary_builder import VocabularyConfig, build_vocabulary
+from electra_tf2.data.building import flags
+from electra_tf2.data.building.vocabulary_builder import VocabularyConfig, build_vocabulary
 
 
 def main(argv: list[str] | None = None) -> None:

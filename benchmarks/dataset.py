@@ -94,8 +94,8 @@ def main() -> None:
 
 def compare_kinds(folder: Path, texts: list[str], vocab: str, repeats: int) -> None:
     """Prints what each kind of file takes, and how often as much as plain text."""
-    from electra_tf2.data.builders import RecordBuilder
-    from electra_tf2.data.corpus import TextCorpus
+    from electra_tf2.data.building.builders import RecordBuilder
+    from electra_tf2.data.building.corpus import TextCorpus
     from electra_tf2.data.sources.found import find_files
     from electra_tf2.text.tokenizer import make_tokenizer
     from electra_tf2.text.vocabulary import load_vocabulary

@@ -36,8 +36,8 @@ from tag_scores import table
 from configure_pretraining import PretrainingConfig
 from electra_tf2 import cli
 from electra_tf2.console import brief, quiet_libraries
-from electra_tf2.data.build import BuildConfig, build_dataset
-from electra_tf2.data.vocabulary_builder import VocabularyConfig, build_vocabulary
+from electra_tf2.data.building.build import BuildConfig, build_dataset
+from electra_tf2.data.building.vocabulary_builder import VocabularyConfig, build_vocabulary
 from electra_tf2.errors import UserError, path_quoted
 from electra_tf2.files import write_json
 from electra_tf2.hparams.recipes import PRESETS

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
-from electra_tf2.data.build import BuildConfig, build_dataset
-from electra_tf2.data.corpus import shuffled
+from electra_tf2.data.building.build import BuildConfig, build_dataset
+from electra_tf2.data.building.corpus import shuffled
 from electra_tf2.data.sources.found import find_files
 from tests.conformance.cases import Case
 

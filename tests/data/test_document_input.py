@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from electra_tf2.data.build import BuildConfig, build_dataset
+from electra_tf2.data.building.build import BuildConfig, build_dataset
 from electra_tf2.data.document_input import EVALUATION_SEED
 from electra_tf2.data.documents import Documents, find_cuts, make_examples
 from electra_tf2.data.input import open_training_files
@@ -19,8 +19,8 @@ from electra_tf2.data.segments import CutRule
 from electra_tf2.errors import UserError
 from electra_tf2.text.normalization import UNCASED
 from electra_tf2.text.vocabulary import load_vocabulary
-from tests.data.building import PIECES, write_corpus, write_vocabulary
 from tests.data.cut_plainly import CLS, SEP, plain_examples
+from tests.data.small_corpus import PIECES, write_corpus, write_vocabulary
 
 LENGTH, WINDOW, SEED, SHARDS = 32, 10, 3, 3
 N_SPECIAL = 5

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from electra_tf2.data.build import BuildConfig, build_dataset
+from electra_tf2.data.building.build import BuildConfig, build_dataset
 from electra_tf2.data.input import Corpus, ExampleFiles, Mixture, open_training_files
 from electra_tf2.data.order import CorpusDraws
 from electra_tf2.errors import UserError
 from electra_tf2.text.normalization import UNCASED
 from electra_tf2.text.vocabulary import load_vocabulary
-from tests.data.building import write_corpus, write_vocabulary
 from tests.data.conftest import serialize
+from tests.data.small_corpus import write_corpus, write_vocabulary
 
 LENGTH, SEED, WINDOW = 4, 3, 4
 COUNTS = {"large": (20, 0, 11), "small": (2, 3)}

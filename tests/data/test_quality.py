@@ -8,7 +8,7 @@ import pytest
 
 import build_pretraining_dataset
 import build_vocabulary
-from electra_tf2.data.build import BuildConfig, build_dataset
+from electra_tf2.data.building.build import BuildConfig, build_dataset
 from electra_tf2.data.quality import check_known, unknown_warnings
 from electra_tf2.data.shards import read_metadata
 from electra_tf2.errors import UserError

@@ -8,7 +8,7 @@ import grow_model
 from configure_pretraining import PretrainingConfig
 from electra_tf2 import cli
 from electra_tf2.loading.source import open_source
-from tests.data.building import PIECES, write_corpus
+from tests.data.small_corpus import PIECES, write_corpus
 from tests.docs.pages import DOCS, run_shell, section
 from tests.export.test_huggingface_export import own_model
 

@@ -12,7 +12,7 @@ import build_pretraining_dataset
 import build_vocabulary
 from configure_pretraining import PretrainingConfig
 from electra_tf2 import cli
-from electra_tf2.data import flags
+from electra_tf2.data.building import flags
 from electra_tf2.text.casing_files import as_flag
 from electra_tf2.text.casing_fit import casing_advice, inspect_text, text_advice
 from electra_tf2.text.normalization import UNCASED, Casing, normalize

@@ -16,7 +16,7 @@ from electra_tf2.modeling.electra import build_pair
 from electra_tf2.text.normalization import Casing
 from electra_tf2.training.array_files import write_arrays
 from electra_tf2.training.checkpoints import CheckpointStore
-from tests.data.building import content, write_vocabulary
+from tests.data.small_corpus import content, write_vocabulary
 from tests.formats.huggingface_models import NETWORK, stored, write_model, write_pair
 
 CASES = Path(__file__).parents[1] / "conformance" / "cases"

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from electra_tf2.training.checkpoints import CheckpointStore
-from tests.data.building import content
+from tests.data.small_corpus import content
 from tests.faults.run_outcomes import differences
 from tests.pretraining import tiny
 from tests.program_errors import error_of

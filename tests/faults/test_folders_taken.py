@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from tests.data.building import content
+from tests.data.small_corpus import content
 from tests.faults import small_disks
 from tests.faults.run_outcomes import readable_checkpoints
 from tests.faults.watched_runs import last_logged, wait_for_step

@@ -29,7 +29,7 @@ from finetune.qa.head import QAHead
 from finetune.sentences.choice import ChoiceHead
 from finetune.tagging.head import TaggingHead
 from finetune.trial import build_model
-from tests.data.building import PIECES
+from tests.data.small_corpus import PIECES
 from tests.docs.pages import DOCS, block_with, run_shell
 from tests.finetune import tiny_tasks
 from tests.finetune.fine_tuned_models import TABLES, write_fine_tuned

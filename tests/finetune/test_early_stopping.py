@@ -14,7 +14,7 @@ from finetune import trial
 from finetune.evaluation import DevScores, is_better
 from finetune.results import read_results
 from finetune.trial import BestWeights, Patience
-from tests.data.building import content
+from tests.data.small_corpus import content
 from tests.finetune import tiny_tasks
 
 

@@ -11,7 +11,7 @@ import pytest
 import run_finetuning
 from electra_tf2.outputs import folder_lock
 from electra_tf2.training.checkpoints import CheckpointStore
-from tests.data.building import content
+from tests.data.small_corpus import content
 from tests.finetune import tiny_tasks
 from tests.program_errors import error_of, run_here
 

@@ -14,7 +14,7 @@ from electra_tf2.text.normalization import Casing
 from electra_tf2.text.vocabulary import load_vocabulary
 from electra_tf2.training.checkpoints import CheckpointStore
 from finetune.pretrained_model import resolve_casing, resolve_network
-from tests.data.building import write_vocabulary
+from tests.data.small_corpus import write_vocabulary
 from tests.finetune import tiny_tasks
 from tests.formats import huggingface_models
 

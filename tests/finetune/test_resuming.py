@@ -16,7 +16,7 @@ from electra_tf2.training.checkpoints import CheckpointStore
 from electra_tf2.training.trainer import Interrupted
 from finetune.results import read_results
 from finetune.trial_folders import TrialFolders, mark_finished
-from tests.data.building import content
+from tests.data.small_corpus import content
 from tests.finetune import tiny_tasks
 from tests.finetune.tiny_tasks import LEARN, SHORT, model_of
 

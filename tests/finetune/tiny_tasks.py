@@ -16,7 +16,7 @@ from electra_tf2.loading.folder import make_model_folder, write_model_folder
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.text.normalization import UNCASED
 from electra_tf2.training.checkpoints import CheckpointStore
-from tests.data.building import PIECES, write_vocabulary
+from tests.data.small_corpus import PIECES, write_vocabulary
 
 ROOT = pathlib.Path(__file__).parents[2]
 SCRIPT = ROOT / "run_finetuning.py"

@@ -16,7 +16,7 @@ from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.text.normalization import UNCASED
 from electra_tf2.text.vocabulary import Vocabulary
 from electra_tf2.training.array_files import read_arrays, write_arrays
-from tests.data.building import PIECES
+from tests.data.small_corpus import PIECES
 
 VOCABULARY = Vocabulary(tuple(PIECES))
 NETWORK = TransformerConfig(

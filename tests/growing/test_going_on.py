@@ -12,7 +12,7 @@ from electra_tf2.formats.match import match_arrays
 from electra_tf2.loading.positions import TRAINED_POSITIONS
 from electra_tf2.loading.pretrained import open_pretrained
 from electra_tf2.loading.source import open_source
-from tests.data.building import PIECES
+from tests.data.small_corpus import PIECES
 from tests.finetune import tiny_tasks
 from tests.pretraining import tiny
 

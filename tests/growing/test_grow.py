@@ -20,7 +20,7 @@ from electra_tf2.loading.source import open_source
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.text.tokenizer import make_tokenizer
 from electra_tf2.text.vocabulary import load_vocabulary
-from tests.data.building import PIECES
+from tests.data.small_corpus import PIECES
 from tests.export.test_huggingface_export import own_model
 from tests.finetune.fine_tuned_models import write_fine_tuned
 from tests.formats.huggingface_models import NETWORK, write_model, write_pair

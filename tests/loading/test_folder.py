@@ -19,7 +19,7 @@ from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.text.normalization import UNCASED, Casing
 from electra_tf2.text.vocabulary import load_vocabulary
 from electra_tf2.training.checkpoints import CheckpointStore
-from tests.data.building import write_vocabulary
+from tests.data.small_corpus import write_vocabulary
 
 KEEPS_ACCENTS = Casing(strip_accents=False)
 

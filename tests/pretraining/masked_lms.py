@@ -5,7 +5,7 @@ from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.modeling.electra import build_pair
 from electra_tf2.text.normalization import UNCASED
 from electra_tf2.training.checkpoints import CheckpointStore
-from tests.data.building import PIECES
+from tests.data.small_corpus import PIECES
 from tests.pretraining import tiny
 
 # As the generator of `tiny.HPARAMS` has them, but for the width of its embeddings.

@@ -7,7 +7,7 @@ import pytest
 
 from electra_tf2.errors import UserError
 from electra_tf2.pretraining.phases import RunCompute
-from tests.data.building import PIECES
+from tests.data.small_corpus import PIECES
 from tests.pretraining import tiny
 
 HPARAMS = {"masking": "span", "embedding_sharing": "gdes"}

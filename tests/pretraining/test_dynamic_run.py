@@ -13,7 +13,7 @@ from electra_tf2.training.checkpoints import CheckpointStore
 from electra_tf2.training.reports import RunLog
 from electra_tf2.training.throughput import MEASURED
 from electra_tf2.training.trainer import Interrupted
-from tests.data.building import content
+from tests.data.small_corpus import content
 from tests.pretraining import tiny
 
 SHORT = {"num_train_steps": 5, "max_seq_length": 16, "train_batch_size": 32}

@@ -19,7 +19,7 @@ from electra_tf2.pretraining.init_generator import load_generator
 from electra_tf2.pretraining.restore import load_weights
 from electra_tf2.text.normalization import UNCASED, Casing
 from electra_tf2.text.vocabulary import load_vocabulary
-from tests.data.building import write_vocabulary
+from tests.data.small_corpus import write_vocabulary
 from tests.formats import huggingface_models
 from tests.pretraining import tiny
 from tests.pretraining.masked_lms import DISCRIMINATOR, MASKED_LM, write_model

@@ -7,7 +7,7 @@ from electra_tf2.pretraining.open_run import open_data
 from electra_tf2.text.casing_files import ENDING, casing_file_content
 from electra_tf2.text.normalization import UNCASED, Casing
 from electra_tf2.text.vocabulary import load_vocabulary
-from tests.data.building import PIECES
+from tests.data.small_corpus import PIECES
 from tests.pretraining import tiny
 
 

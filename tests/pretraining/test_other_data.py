@@ -9,7 +9,7 @@ from electra_tf2.data import position
 from electra_tf2.errors import UserError
 from electra_tf2.pretraining.open_run import open_data
 from electra_tf2.training.checkpoints import CheckpointStore
-from tests.data.building import PIECES
+from tests.data.small_corpus import PIECES
 from tests.pretraining import tiny
 
 RECORDS = "pretrain_tfrecords"

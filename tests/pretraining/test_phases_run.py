@@ -17,7 +17,7 @@ from electra_tf2.training.reports import RunLog
 from electra_tf2.training.schedule import PolynomialDecay
 from electra_tf2.training.throughput import MEASURED
 from electra_tf2.training.trainer import Interrupted
-from tests.data.building import content
+from tests.data.small_corpus import content
 from tests.pretraining import tiny
 
 SHORT, LONG = 16, tiny.LENGTH

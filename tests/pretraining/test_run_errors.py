@@ -7,8 +7,8 @@ import pytest
 import tensorflow as tf
 
 from electra_tf2.training.checkpoints import CheckpointStore
-from tests.data.building import content
 from tests.data.conftest import serialize
+from tests.data.small_corpus import content
 from tests.pretraining import tiny
 from tests.program_errors import error_of
 

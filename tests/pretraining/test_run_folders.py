@@ -8,7 +8,7 @@ import pytest
 from electra_tf2.errors import UserError
 from electra_tf2.outputs import folder_lock
 from electra_tf2.pretraining import phase_trainers
-from tests.data.building import content
+from tests.data.small_corpus import content
 from tests.pretraining import tiny
 from tests.program_errors import error_of
 

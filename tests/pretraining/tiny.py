@@ -11,7 +11,7 @@ import sys
 import build_pretraining_dataset
 import run_pretraining
 from configure_pretraining import PretrainingConfig
-from tests.data.building import PIECES, write_corpus, write_vocabulary
+from tests.data.small_corpus import PIECES, write_corpus, write_vocabulary
 from tests.program_errors import run_here
 
 ROOT = pathlib.Path(__file__).parents[2]

@@ -14,7 +14,7 @@ from electra_tf2.text.casing_files import (
 )
 from electra_tf2.text.normalization import UNCASED, Casing
 from electra_tf2.text.vocabulary import load_vocabulary
-from tests.data.building import PIECES, write_vocabulary
+from tests.data.small_corpus import PIECES, write_vocabulary
 
 KEEPING, CASED = Casing(True, False), Casing(False, False)
 NORMALIZER = {"type": "BertNormalizer", "lowercase": True, "strip_accents": False}

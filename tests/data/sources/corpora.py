@@ -12,7 +12,7 @@ import pyarrow.feather
 import pyarrow.parquet
 import zstandard
 
-from electra_tf2.data import corpus
+from electra_tf2.data.building import corpus
 from electra_tf2.data.sources import arrow, chunks, packed, reader, records
 
 PACKERS = {

@@ -10,7 +10,7 @@ import pyarrow.parquet
 import pytest
 import zstandard
 
-from electra_tf2.data.corpus import TextCorpus
+from electra_tf2.data.building.corpus import TextCorpus
 from electra_tf2.data.sources import records
 from electra_tf2.data.sources.found import CorpusFile, find_files
 from electra_tf2.data.sources.reader import CorpusReader
@@ -142,7 +142,7 @@ def test_empty_lines_of_records_and_of_text(tmp_path, name, separate):
 
 
 def test_a_very_long_record_comes_in_parts(tmp_path, monkeypatch):
-    monkeypatch.setattr("electra_tf2.data.corpus.LARGEST_CHUNK_BYTES", 50)
+    monkeypatch.setattr("electra_tf2.data.building.corpus.LARGEST_CHUNK_BYTES", 50)
     lines = [f"line number {n}" for n in range(40)]
     file = put(tmp_path, "a.jsonl", json_bytes(["\n".join(lines), "next"]))
     passages = passages_of(file)

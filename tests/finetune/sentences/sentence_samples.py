@@ -7,7 +7,7 @@ import numpy as np
 from electra_tf2.text.tokenizer import make_tokenizer
 from electra_tf2.text.vocabulary import load_vocabulary
 from finetune.task_builder import get_tasks
-from tests.data.building import write_vocabulary
+from tests.data.small_corpus import write_vocabulary
 from tests.finetune import tiny_tasks
 
 PAIRS = {"kind": "embedding", "text": "anchor", "text_b": "positive"}

@@ -16,7 +16,7 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, TypeOptions, WorkerOptions
 from apache_beam.pvalue import AsSideInput, AsSingleton, PCollection
 
-from electra_tf2.data.beam_files import (
+from electra_tf2.data.building.beam_files import (
     NOT_SHARED,
     PIECE_BYTES,
     JobFolder,
@@ -27,10 +27,10 @@ from electra_tf2.data.beam_files import (
     write_pieces,
     write_shard,
 )
-from electra_tf2.data.builders import Counts
-from electra_tf2.data.corpus import Corpus
+from electra_tf2.data.building.builders import Counts
+from electra_tf2.data.building.corpus import Corpus
+from electra_tf2.data.building.worker_pool import PartMaker
 from electra_tf2.data.shards import Shard, shard_name
-from electra_tf2.data.worker_pool import PartMaker
 from electra_tf2.errors import UserError
 
 STRETCH_BYTES = 64 << 20

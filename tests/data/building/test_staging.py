@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from electra_tf2.data.staging import StagedFolder
+from electra_tf2.data.building.staging import StagedFolder
 from electra_tf2.errors import UserError
 
 SHARD = "pretrain_data.tfrecord-0-of-1"
@@ -112,7 +112,7 @@ def test_output_folder_that_is_a_mounted_disk(tmp_path, monkeypatch):
 def test_leftovers_of_a_killed_build_are_removed_by_the_next(tmp_path):
     output = tmp_path / "out"
     code = (
-        "import os, sys; from electra_tf2.data.staging import StagedFolder\n"
+        "import os, sys; from electra_tf2.data.building.staging import StagedFolder\n"
         "with StagedFolder(sys.argv[1]) as staged:\n"
         "    open(staged.path + '/part', 'w').close(); os._exit(9)"
     )

@@ -9,17 +9,17 @@ import pytest
 
 import build_pretraining_dataset
 import build_vocabulary
+from electra_tf2.data.building.vocabulary_builder import sample_batches, sample_text
 from electra_tf2.data.shards import read_metadata
 from electra_tf2.data.sources.found import find_files
 from electra_tf2.data.sources.reader import CorpusReader
-from electra_tf2.data.vocabulary_builder import sample_batches, sample_text
 from electra_tf2.errors import UserError
 from electra_tf2.formats.huggingface_tokenizer import tokenizer_files
 from electra_tf2.text.normalization import Casing
 from electra_tf2.text.vocabulary import Vocabulary, load_vocabulary
-from tests.data.building import PIECES, write_corpus
+from tests.data.small_corpus import PIECES, write_corpus
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 READER = CorpusReader()
 SENTENCES = [
     "The harbour was built in 1871; it has two basins, and a Café.",

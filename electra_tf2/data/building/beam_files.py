@@ -24,7 +24,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from electra_tf2 import files, outputs
-from electra_tf2.data.builders import Counts, Part
+from electra_tf2.data.building.builders import Counts, Part
 from electra_tf2.data.shards import DealtRecords, Shard, shard_examples, shard_name
 from electra_tf2.data.sources.found import CorpusFile
 from electra_tf2.errors import UserError

@@ -8,15 +8,15 @@ import pytest
 import tensorflow as tf
 
 import build_pretraining_dataset
-from electra_tf2.data import builders, corpus
-from electra_tf2.data.build import BuildConfig, build_dataset
+from electra_tf2.data.building import builders, corpus
+from electra_tf2.data.building.build import BuildConfig, build_dataset
 from electra_tf2.data.shards import read_metadata
 from electra_tf2.data.sources import reader
 from electra_tf2.errors import UserError
 from electra_tf2.text.normalization import normalize
 from electra_tf2.text.tokenizer import make_tokenizer
 from electra_tf2.text.vocabulary import load_vocabulary
-from tests.data.building import content, write_corpus, write_vocabulary
+from tests.data.small_corpus import content, write_corpus, write_vocabulary
 
 
 def read_documents(folder):

@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import electra_tf2
 from electra_tf2 import files, outputs, patterns
 from electra_tf2.console import Progress, say, show, silent_stderr
-from electra_tf2.data.beam_files import JobFolder
-from electra_tf2.data.builders import Counts, DocumentBuilder, Part, RecordBuilder
-from electra_tf2.data.corpus import Corpus, TextCorpus
-from electra_tf2.data.openwebtext import TarCorpus
+from electra_tf2.data.building.beam_files import JobFolder
+from electra_tf2.data.building.builders import Counts, DocumentBuilder, Part, RecordBuilder
+from electra_tf2.data.building.corpus import Corpus, TextCorpus
+from electra_tf2.data.building.openwebtext import TarCorpus
+from electra_tf2.data.building.staging import StagedFolder
+from electra_tf2.data.building.vocabulary_builder import check_word_limit, sample_text
+from electra_tf2.data.building.worker_pool import PartMaker, WorkerPool
 from electra_tf2.data.quality import check_known, figures, warnings
 from electra_tf2.data.segments import MIN_SEQ_LENGTH
 from electra_tf2.data.shards import (
@@ -29,9 +32,6 @@ from electra_tf2.data.shards import (
 )
 from electra_tf2.data.sources.found import CorpusFile, find_files, real_path
 from electra_tf2.data.sources.reader import CorpusReader
-from electra_tf2.data.staging import StagedFolder
-from electra_tf2.data.vocabulary_builder import check_word_limit, sample_text
-from electra_tf2.data.worker_pool import PartMaker, WorkerPool
 from electra_tf2.errors import UserError
 from electra_tf2.text.casing_files import as_flag, settle_casing
 from electra_tf2.text.casing_fit import inspect_text, text_advice
@@ -40,7 +40,7 @@ from electra_tf2.text.tokenizer import make_tokenizer
 from electra_tf2.text.vocabulary import Vocabulary, load_vocabulary
 
 if TYPE_CHECKING:
-    from electra_tf2.data.beam import BeamJob
+    from electra_tf2.data.building.beam import BeamJob
 
 # Flag -> smallest and largest value. What lies above is a slip, and would fill memory or disk.
 _BOUNDS = {
@@ -260,7 +260,9 @@ def _open_job(config: BuildConfig) -> BeamJob | None:
     if config.runner is None:
         return None
     try:
-        from electra_tf2.data.beam import BeamJob  # Beam is an extra, and takes seconds to import
+        from electra_tf2.data.building.beam import (
+            BeamJob,  # Beam is an extra, and takes seconds to import
+        )
     except ModuleNotFoundError as error:
         if error.name != "apache_beam":
             raise

@@ -7,9 +7,9 @@ import pytest
 
 import build_pretraining_dataset
 from electra_tf2 import cli
-from electra_tf2.data.build import BuildConfig, build_dataset
+from electra_tf2.data.building.build import BuildConfig, build_dataset
 from electra_tf2.errors import UserError
-from tests.data.building import content, write_corpus, write_vocabulary
+from tests.data.small_corpus import content, write_corpus, write_vocabulary
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_bad_flags(tmp_path, capsys, arguments, flags, expected):
 
 def test_without_beam_installed(tmp_path, capsys, arguments, monkeypatch):
     monkeypatch.setitem(sys.modules, "apache_beam", None)  # an import of it fails
-    monkeypatch.delitem(sys.modules, "electra_tf2.data.beam", raising=False)
+    monkeypatch.delitem(sys.modules, "electra_tf2.data.building.beam", raising=False)
     before = content(tmp_path)
 
     code, message = failure([*arguments, "--runner", "SparkRunner"], capsys)

@@ -15,16 +15,16 @@ import tensorflow as tf
 import build_openwebtext_pretraining_dataset
 import build_pretraining_dataset
 from electra_tf2 import cli
-from electra_tf2.data import beam as beam_build
-from electra_tf2.data import beam_files, corpus
-from electra_tf2.data.beam_files import NOT_SHARED, JobFolder
-from electra_tf2.data.build import BuildConfig, build_dataset
+from electra_tf2.data.building import beam as beam_build
+from electra_tf2.data.building import beam_files, corpus
+from electra_tf2.data.building.beam_files import NOT_SHARED, JobFolder
+from electra_tf2.data.building.build import BuildConfig, build_dataset
 from electra_tf2.data.shards import read_metadata
 from electra_tf2.data.sources import reader
 from electra_tf2.data.sources.chunks import CHUNK_BYTES
 from electra_tf2.data.sources.found import find_files
 from electra_tf2.errors import UserError
-from tests.data.building import content, document, write_corpus, write_vocabulary
+from tests.data.small_corpus import content, document, write_corpus, write_vocabulary
 
 beam_runner = pytest.importorskip(
     "apache_beam.runners.runner", reason="needs Apache Beam: pip install 'electra-tf2[beam]'"
@@ -36,7 +36,7 @@ TWO_PROCESSES = ("--direct_num_workers=2", "--direct_running_mode=multi_processi
 @pytest.fixture
 def small_steps(monkeypatch):
     """Many stretches, slices and pieces of a corpus of some kilobytes. In this process only."""
-    from electra_tf2.data import beam as beam_steps
+    from electra_tf2.data.building import beam as beam_steps
 
     monkeypatch.setattr(beam_build, "STRETCH_BYTES", 5000)
     monkeypatch.setattr(beam_steps, "SLICE_TASKS", 2)
@@ -177,7 +177,7 @@ def bad_corpus(tmp_path):
 
 
 def test_bad_file_is_named_before_anything_is_built(tmp_path, capsys, bad_corpus, monkeypatch):
-    from electra_tf2.data import beam as beam_steps
+    from electra_tf2.data.building import beam as beam_steps
 
     monkeypatch.setattr(beam_steps, "write_pieces", pytest.fail)
     check_failure(tmp_path, capsys, bad_corpus, "--runner", "DirectRunner")
@@ -316,7 +316,7 @@ def test_ctrl_c_cancels_the_job(tmp_path, idle_runner):
 
 
 def test_bug_in_a_step_keeps_its_traceback(tmp_path, monkeypatch):
-    from electra_tf2.data import beam as beam_steps
+    from electra_tf2.data.building import beam as beam_steps
 
     vocab = write_vocabulary(tmp_path)
     folder = write_corpus(tmp_path / "corpus", [3000])

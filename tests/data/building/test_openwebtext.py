@@ -4,8 +4,8 @@ import tarfile
 
 import pytest
 
-from electra_tf2.data import openwebtext
-from electra_tf2.data.openwebtext import TarCorpus
+from electra_tf2.data.building import openwebtext
+from electra_tf2.data.building.openwebtext import TarCorpus
 from electra_tf2.data.sources.found import CorpusFile
 from electra_tf2.errors import UserError
 

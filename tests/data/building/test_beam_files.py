@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from electra_tf2 import files
-from electra_tf2.data import beam_files
-from electra_tf2.data.beam_files import JobFolder, lay_out, write_pieces, write_shard
-from electra_tf2.data.builders import Counts, Part
+from electra_tf2.data.building import beam_files
+from electra_tf2.data.building.beam_files import JobFolder, lay_out, write_pieces, write_shard
+from electra_tf2.data.building.builders import Counts, Part
 from electra_tf2.data.shards import Shard, ShardWriter
 from electra_tf2.data.sources.found import CorpusFile
 from electra_tf2.data.tfrecords import Records

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from electra_tf2 import files
-from electra_tf2.data.builders import CorpusPassage
-from electra_tf2.data.corpus import Corpus, chunk_stream, shuffled
+from electra_tf2.data.building.builders import CorpusPassage
+from electra_tf2.data.building.corpus import Corpus, chunk_stream, shuffled
 from electra_tf2.data.sources.chunks import split_lines
 from electra_tf2.data.sources.found import CorpusFile, unreadable
 from electra_tf2.errors import UserError

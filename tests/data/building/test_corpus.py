@@ -5,8 +5,8 @@ import random
 
 import pytest
 
-from electra_tf2.data import corpus
-from electra_tf2.data.corpus import chunk_stream
+from electra_tf2.data.building import corpus
+from electra_tf2.data.building.corpus import chunk_stream
 from electra_tf2.data.sources import chunks as plain_text
 from electra_tf2.data.sources.chunks import check_utf8, plan_chunks, read_chunk, split_lines
 from electra_tf2.data.sources.found import CorpusFile, find_files

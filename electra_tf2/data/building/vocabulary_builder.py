@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from electra_tf2 import files, patterns
 from electra_tf2.console import Progress, say, show
-from electra_tf2.data.builders import Counts
+from electra_tf2.data.building.builders import Counts
 from electra_tf2.data.sources.found import CorpusFile, find_files, unreadable
 from electra_tf2.data.sources.packed import PLAIN_TEXT
 from electra_tf2.data.sources.reader import CorpusReader

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from electra_tf2 import files
-from electra_tf2.data.builders import CorpusPassage, ExampleStream
+from electra_tf2.data.building.builders import CorpusPassage, ExampleStream
 from electra_tf2.data.sources.chunks import CHUNK_BYTES, LARGEST_CHUNK_BYTES, Chunk, split_lines
 from electra_tf2.data.sources.found import CorpusFile
 from electra_tf2.data.sources.reader import CorpusReader

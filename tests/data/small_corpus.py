@@ -1,4 +1,4 @@
-"""A small vocabulary and corpus for the tests of the dataset builders."""
+"""A small vocabulary and corpus, and what a folder holds, for tests of all kinds."""
 
 import random
 

@@ -13,7 +13,7 @@ import build_openwebtext_pretraining_dataset
 import build_pretraining_dataset
 from electra_tf2 import cli
 from electra_tf2.data import shards
-from tests.data.building import content, write_corpus, write_vocabulary
+from tests.data.small_corpus import content, write_corpus, write_vocabulary
 
 
 def write(path, data):

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from electra_tf2.console import quiet_libraries
-from electra_tf2.data.builders import Counts, Part
+from electra_tf2.data.building.builders import Counts, Part
 from electra_tf2.data.tfrecords import Records
 from electra_tf2.errors import UserError
 

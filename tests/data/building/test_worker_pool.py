@@ -10,10 +10,10 @@ import time
 import numpy as np
 import pytest
 
-from electra_tf2.data import worker_pool
-from electra_tf2.data.builders import Counts, Part
+from electra_tf2.data.building import worker_pool
+from electra_tf2.data.building.builders import Counts, Part
+from electra_tf2.data.building.worker_pool import WorkerPool
 from electra_tf2.data.tfrecords import Records
-from electra_tf2.data.worker_pool import WorkerPool
 from electra_tf2.errors import UserError
 
 
@@ -132,8 +132,8 @@ def test_killed_worker_is_an_error_and_none_is_left():
 def test_workers_end_with_their_parent():
     code = (
         "import os\n"
-        "from electra_tf2.data.worker_pool import WorkerPool\n"
-        "from tests.data.test_worker_pool import make_maker\n"
+        "from electra_tf2.data.building.worker_pool import WorkerPool\n"
+        "from tests.data.building.test_worker_pool import make_maker\n"
         "if __name__ == '__main__':\n"
         "    pool = WorkerPool(make_maker, 2)\n"
         "    next(pool.parts((n, 5, 10**6, 0.1) for n in range(1000)))\n"

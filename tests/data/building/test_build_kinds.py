@@ -7,13 +7,13 @@ import pytest
 
 import build_pretraining_dataset
 import build_vocabulary
-from electra_tf2.data.build import BuildConfig, build_dataset
+from electra_tf2.data.building.build import BuildConfig, build_dataset
+from electra_tf2.data.building.vocabulary_builder import sample_batches
 from electra_tf2.data.shards import read_metadata
 from electra_tf2.data.sources.found import find_files
 from electra_tf2.data.sources.reader import CorpusReader
-from electra_tf2.data.vocabulary_builder import sample_batches
 from electra_tf2.errors import UserError
-from tests.data.building import content, document, write_vocabulary
+from tests.data.small_corpus import content, document, write_vocabulary
 from tests.data.sources.corpora import (
     PACKERS,
     cut_small,
@@ -125,7 +125,7 @@ def test_two_processes_build_the_same(tmp_path, mixture, monkeypatch, capsys):
 
 def test_beam_builds_the_same(tmp_path, mixture, monkeypatch):
     pytest.importorskip("apache_beam", reason="needs Beam: pip install 'electra-tf2[beam]'")
-    from electra_tf2.data import beam
+    from electra_tf2.data.building import beam
 
     cut_small(monkeypatch, 700)
     monkeypatch.setattr(beam, "STRETCH_BYTES", 5000)

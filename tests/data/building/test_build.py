@@ -14,14 +14,14 @@ import tensorflow as tf
 
 import build_openwebtext_pretraining_dataset
 import build_pretraining_dataset
-from electra_tf2.data import corpus
-from electra_tf2.data.build import BuildConfig, build_dataset
+from electra_tf2.data.building import corpus
+from electra_tf2.data.building.build import BuildConfig, build_dataset
 from electra_tf2.data.shards import read_metadata
 from electra_tf2.data.sources import reader
 from electra_tf2.data.sources.chunks import CHUNK_BYTES
 from electra_tf2.text.tokenizer import make_tokenizer
 from electra_tf2.text.vocabulary import load_vocabulary
-from tests.data.building import PIECES, content, document, write_corpus, write_vocabulary
+from tests.data.small_corpus import PIECES, content, document, write_corpus, write_vocabulary
 
 CLS, SEP = PIECES.index("[CLS]"), PIECES.index("[SEP]")
 
@@ -213,7 +213,7 @@ def test_interrupted_build_leaves_nothing(tmp_path, number):
     folder = write_corpus(tmp_path / "corpus", [100])
     before = {path.name for path in tmp_path.iterdir()}
     code = (
-        "from electra_tf2.data import flags\nfrom electra_tf2.data.sources import reader\n"
+        "from electra_tf2.data.building import flags\nfrom electra_tf2.data.sources import reader\n"
         "import build_pretraining_dataset, signal, sys, time\n"
         # A shell that starts the tests in the background has SIGINT ignored.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"

@@ -1,0 +1,1 @@
+"""Text to TFRecords and vocabularies, on one machine or with Apache Beam."""
