@@ -46,7 +46,7 @@ def main(argv: list[str] | None = None) -> None:
     config = FinetuningConfig(flags.model_name, flags.data_dir, **flags.hparams | only_predict)
     with quiet_libraries():
         from finetune.report.write import reported
-        from finetune.run import finetune, predict
+        from finetune.run.finetune import finetune, predict
     if more.predict:
         predict(config, more.predict, more.output)
     else:

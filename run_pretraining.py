@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> None:
     flags, _ = cli.parse_run_flags(__doc__, argv, hparams_help=PretrainingConfig.describe())
     config = PretrainingConfig(flags.model_name, flags.data_dir, **flags.hparams)
     with quiet_libraries():
-        from electra_tf2.pretraining.run import pretrain
+        from electra_tf2.pretraining.run.pretrain import pretrain
         from finetune.report.write import reported
     with reported(config, config.model_dir):
         pretrain(config)

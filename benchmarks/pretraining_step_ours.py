@@ -10,8 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from configure_pretraining import PretrainingConfig
-from electra_tf2.pretraining.build_pretraining import build_pretraining
 from electra_tf2.pretraining.objective import PretrainingObjective
+from electra_tf2.pretraining.run.build_pretraining import build_pretraining
 from electra_tf2.text.vocabulary import SPECIAL_TOKENS, Vocabulary
 from electra_tf2.training.devices import make_strategy, resolve_xla
 from electra_tf2.training.loop import StepLoop

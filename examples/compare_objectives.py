@@ -40,7 +40,7 @@ from electra_tf2.files import is_dir, replace_file
 from electra_tf2.hparams.ramps import LINEAR
 from electra_tf2.hparams.record import contradiction, parse_hparams
 from electra_tf2.loading.folder import json_path
-from finetune.results import read_results
+from finetune.run.results import read_results
 
 OBJECTIVES: dict[str, dict[str, Any]] = {
     "replaced tokens": {},
@@ -226,7 +226,7 @@ class Comparison:
         self, cell: Cell, cells: dict[Place, Cell], name: str, start: Mapping[str, Any]
     ) -> None:
         """Fine-tunes a model on the tasks that its cell lacks."""
-        from finetune.run import finetune
+        from finetune.run.finetune import finetune
 
         cell = cells.setdefault(cell.place, cell)
         for task in (task for task in self._tasks if task not in cell.scores):
@@ -261,7 +261,7 @@ def _flops_per_step(config: PretrainingConfig) -> float:
 
 
 def _pretrain(config: PretrainingConfig) -> dict[str, float]:
-    from electra_tf2.pretraining.run import pretrain
+    from electra_tf2.pretraining.run.pretrain import pretrain
 
     say("", f"{config.model_name}: {config.num_train_steps:,} steps")
     with brief():

@@ -75,7 +75,7 @@ def main(argv: list[str] | None = None) -> None:
         parser.error(f"--minutes is more than 0; received {flags.minutes}")
     started = time.monotonic()
     with quiet_libraries():  # TensorFlow takes seconds to import
-        from electra_tf2.pretraining.run import pretrain
+        from electra_tf2.pretraining.run.pretrain import pretrain
     prepare(flags.output_dir, flags.packages.split(","))
     steps, precision = make_plan(flags)
     config = make_config(flags.output_dir, steps, precision)
@@ -211,7 +211,7 @@ def fastest_precision() -> str:
 
 def steps_in(flags: argparse.Namespace, precision: str) -> int:
     """How many steps this machine makes in the minutes that were asked for, about."""
-    from electra_tf2.pretraining.run import pretrain
+    from electra_tf2.pretraining.run.pretrain import pretrain
 
     headline(f"   A trial of {TRIAL_STEPS} steps, to see how fast this machine is")
     trial = flags.output_dir / "trial"

@@ -94,7 +94,7 @@ def finetune_both(
     Returns:
         For each, the scores of its trials.
     """
-    from finetune.run import finetune  # TensorFlow takes seconds to import
+    from finetune.run.finetune import finetune  # TensorFlow takes seconds to import
 
     train, dev = texts(folder)
     baseline = tag_scores.CommonestTag(train)

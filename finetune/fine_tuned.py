@@ -23,10 +23,10 @@ from finetune.classification.tasks import ClassificationTask, InputExample, Sing
 from finetune.evaluation import Evaluation
 from finetune.features import FeatureTable, Preprocessor
 from finetune.model import FinetuningModel
-from finetune.open_run import check_length
 from finetune.qa.annotations import split_words
 from finetune.qa.examples import QAExample
 from finetune.qa.tasks import QATask
+from finetune.run.open_run import check_length
 from finetune.sentences.choice import ChoiceExample, ChoiceTask
 from finetune.sentences.embedding import EmbeddingTask
 from finetune.tagging.tasks import TaggingExample, TaggingTask

@@ -161,7 +161,7 @@ def own_path(layer: keras.layers.Layer, variable: keras.Variable) -> str:
 
 
 class Distillation(NamedTuple):
-    """How much a student learns from its teacher, see `finetune.distillation`.
+    """How much a student learns from its teacher, see `finetune.run.distillation`.
 
     Attributes:
         weight: share of the distance from the teacher in the loss.

@@ -13,8 +13,8 @@ from electra_tf2.sweep.size_results import SizeScore
 from electra_tf2.text.normalization import Casing
 from electra_tf2.text.tokenizer import make_tokenizer
 from electra_tf2.text.vocabulary import load_vocabulary
-from finetune.results import read_results
-from finetune.run import finetune
+from finetune.run.finetune import finetune
+from finetune.run.results import read_results
 from finetune.task_builder import get_tasks
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class SweepScores:
         """Fine-tunes a model, or resumes it; finished trials stand.
 
         Raises:
-            UserError: see `finetune.run.finetune`.
+            UserError: see `finetune.run.finetune.finetune`.
         """
         with _named_in_errors():
             config = self._config(model_name)

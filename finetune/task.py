@@ -208,7 +208,7 @@ class TaskHead(keras.layers.Layer):
         Args:
             outputs: of `call` in training.
             features: as in `call`; also the teacher's outputs, `TEACHER` before their names.
-            temperature: what logits are divided by, see `finetune.distillation`.
+            temperature: what logits are divided by, see `finetune.run.distillation`.
 
         Returns:
             float32 [batch], in the unit of the head's own loss.

@@ -14,8 +14,8 @@ from electra_tf2.errors import UserError, first_of
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.modeling.electra import describe_parameters
 from electra_tf2.pretraining.batch import MaskedInputs
-from electra_tf2.pretraining.build_pretraining import build_pretraining
 from electra_tf2.pretraining.objective import PretrainingObjective
+from electra_tf2.pretraining.run.build_pretraining import build_pretraining
 from electra_tf2.randomness import StepRandomness
 from electra_tf2.text.normalization import Casing
 from electra_tf2.text.vocabulary import Vocabulary

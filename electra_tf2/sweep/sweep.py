@@ -16,9 +16,9 @@ from electra_tf2.files import exists, read_bytes, replace_file
 from electra_tf2.loading.folder import make_model_folder, read_config
 from electra_tf2.loading.pretrained import open_pretrained
 from electra_tf2.outputs import folder_lock
-from electra_tf2.pretraining.open_run import Data, check_same_data, open_data
-from electra_tf2.pretraining.restore import saved_step
-from electra_tf2.pretraining.run import pretrain
+from electra_tf2.pretraining.run.open_run import Data, check_same_data, open_data
+from electra_tf2.pretraining.run.pretrain import pretrain
+from electra_tf2.pretraining.run.restore import saved_step
 from electra_tf2.sweep.size_results import SizeResult, SizeScore, Sweep, read_sweep, write_sweep
 from electra_tf2.sweep.table import plot_sweep, table
 from electra_tf2.training import devices

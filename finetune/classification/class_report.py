@@ -14,7 +14,7 @@ import sklearn.metrics
 
 from electra_tf2 import files
 from electra_tf2.plots import load_pyplot, save_figure
-from finetune.results import markdown_table
+from finetune.run.results import markdown_table
 
 if TYPE_CHECKING:
     from configure_finetuning import FinetuningConfig

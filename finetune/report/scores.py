@@ -14,8 +14,8 @@ from electra_tf2.report.curves import Plot, draw
 from electra_tf2.report.markup import Markup, element, joined, note, paragraph, table
 from electra_tf2.report.page import Section
 from electra_tf2.training.reports import RunLog, read_reports
-from finetune.model_scores import GLUE, TaskScore, glue_average, model_scores
-from finetune.results import StoredResults, read_results
+from finetune.run.model_scores import GLUE, TaskScore, glue_average, model_scores
+from finetune.run.results import StoredResults, read_results
 
 _RESULTS = "_results.json"
 # Columns of the largest table of classes that is shown.

@@ -17,9 +17,9 @@ from electra_tf2.training.optimizers import AdamW, OptimizerSettings
 from electra_tf2.training.schedule import PolynomialDecay
 from electra_tf2.training.step import ReplicaStep
 from finetune.features import Preprocessor, TaskData
-from finetune.layerwise_decay import learning_rate_factors
 from finetune.model import FinetuningModel, FinetuningObjective
-from finetune.pretrained_model import initialize, resolve_network
+from finetune.run.layerwise_decay import learning_rate_factors
+from finetune.run.pretrained_model import initialize, resolve_network
 from finetune.task import Task
 from finetune.task_builder import get_tasks
 from tests.conformance.cases import Case

@@ -11,9 +11,9 @@ import tensorflow as tf
 from configure_pretraining import PretrainingConfig
 from electra_tf2.formats.official import load_variables, official_name, read_tf1_checkpoint
 from electra_tf2.pretraining.batch import Inputs, MaskedInputs
-from electra_tf2.pretraining.build_pretraining import build_pretraining
 from electra_tf2.pretraining.objective import Prepared
 from electra_tf2.pretraining.replaced_token_detection import ReplacedTokenDetection
+from electra_tf2.pretraining.run.build_pretraining import build_pretraining
 from electra_tf2.text.vocabulary import load_vocabulary
 from electra_tf2.training.devices import make_strategy
 from electra_tf2.training.optimizers import AdamW, OptimizerSettings

@@ -110,8 +110,6 @@ def test_the_display_in_colours(detection):
 def test_the_number_of_steps_follows_from_the_time_and_is_kept(tmp_path, monkeypatch):
     import quickstart
 
-    from electra_tf2.pretraining import run
-
     trials = []
 
     def pretrain(config):
@@ -121,7 +119,7 @@ def test_the_number_of_steps_follows_from_the_time_and_is_kept(tmp_path, monkeyp
         figures = {"tokens_per_second": 10 * 64 * 64}
         Path(config.model_dir, "metrics.jsonl").write_text(json.dumps(figures) + "\n")
 
-    monkeypatch.setattr(run, "pretrain", pretrain)
+    monkeypatch.setattr("electra_tf2.pretraining.run.pretrain.pretrain", pretrain)
     monkeypatch.setattr(quickstart, "fastest_precision", lambda: "float32")
     flags = argparse.Namespace(output_dir=tmp_path, minutes=2.0, steps=None)
     plan = quickstart.make_plan(flags)

@@ -9,8 +9,8 @@ from electra_tf2.data import open_records
 from electra_tf2.training.checkpoints import CheckpointStore
 from tests.faults.run_outcomes import differences
 from tests.faults.watched_runs import wait_for_step
-from tests.pretraining import test_run_errors as damage
 from tests.pretraining import tiny
+from tests.pretraining.run import test_run_errors as damage
 from tests.program_errors import error_of
 
 pytestmark = pytest.mark.slow

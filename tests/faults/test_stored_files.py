@@ -26,8 +26,8 @@ from electra_tf2.sweep.size_results import read_sweep
 from electra_tf2.training.checkpoints import CheckpointStore
 from finetune.export.huggingface import export_huggingface
 from finetune.fine_tuned import FineTuned
-from finetune.pretrained_model import pretraining_pfs_days
-from finetune.results import read_results
+from finetune.run.pretrained_model import pretraining_pfs_days
+from finetune.run.results import read_results
 from tests.finetune.fine_tuned_models import write_fine_tuned
 from tests.formats.huggingface_models import write_model
 

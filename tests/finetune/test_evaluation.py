@@ -20,8 +20,8 @@ import pathlib
 from electra_tf2.training.devices import open_devices
 from finetune.evaluation import Evaluation
 from finetune.features import Preprocessor
-from finetune.open_run import open_run
-from finetune.trial import build_model
+from finetune.run.open_run import open_run
+from finetune.run.trial import build_model
 from tests.finetune import tiny_tasks
 
 found = {}

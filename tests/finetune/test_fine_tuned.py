@@ -8,7 +8,7 @@ import pytest
 
 import finetune
 from electra_tf2.errors import UserError
-from finetune.run import predict
+from finetune.run.finetune import predict
 from tests.finetune import tiny_tasks
 from tests.finetune.trials import (
     DOC_STRIDE,

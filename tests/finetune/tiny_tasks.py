@@ -171,7 +171,7 @@ def arguments(data_dir, *more, model=MODEL, **hparams):
 
 def finetune_here(data_dir, **hparams):
     """Runs it in this process; returns (results, what was printed)."""
-    from finetune.run import finetune
+    from finetune.run.finetune import finetune
 
     with contextlib.redirect_stderr(io.StringIO()) as shown:
         results = finetune(configure(data_dir, **hparams))

@@ -14,7 +14,7 @@ from electra_tf2.loading.pretrained import open_pretrained
 from electra_tf2.loading.source import open_source
 from electra_tf2.modeling.electra import build_pair
 from finetune.model import FinetuningModel
-from finetune.pretrained_model import initialize
+from finetune.run.pretrained_model import initialize
 from tests.export.test_huggingface_export import own_model
 from tests.formats.huggingface_models import NETWORK
 

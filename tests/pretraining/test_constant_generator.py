@@ -15,7 +15,7 @@ from electra_tf2.loading.pretrained import open_pretrained
 from electra_tf2.loading.source import open_source
 from electra_tf2.modeling.electra import build_pair, describe_parameters
 from electra_tf2.pretraining.replaced_token_detection import Options, ReplacedTokenDetection
-from electra_tf2.pretraining.restore import copy_positions
+from electra_tf2.pretraining.run.restore import copy_positions
 from electra_tf2.randomness import seed_keys
 from electra_tf2.training.devices import make_strategy
 from electra_tf2.training.optimizers import AdamW, OptimizerSettings

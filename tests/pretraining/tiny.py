@@ -122,7 +122,7 @@ def main_here(arguments):
 
 def pretrain_here(data_dir, name="model", **hparams):
     """Trains in this process; returns (figures, what was printed)."""
-    from electra_tf2.pretraining.run import pretrain
+    from electra_tf2.pretraining.run.pretrain import pretrain
 
     with contextlib.redirect_stderr(io.StringIO()) as shown:
         figures = pretrain(configure(data_dir, name, **hparams))

@@ -9,7 +9,7 @@ import numpy as np
 from electra_tf2.console import say
 from electra_tf2.data.input import open_training_files
 from electra_tf2.loading.folder import make_model_folder, write_model_folder
-from electra_tf2.pretraining.build_pretraining import build_pretraining
+from electra_tf2.pretraining.run.build_pretraining import build_pretraining
 from electra_tf2.text.normalization import UNCASED
 from electra_tf2.text.vocabulary import load_vocabulary
 from electra_tf2.training.checkpoints import CheckpointStore
@@ -20,7 +20,7 @@ from finetune.classification.class_report import (
     scores_of_classes,
     write_class_report,
 )
-from finetune.results import Results, TrialResult, warnings_path
+from finetune.run.results import Results, TrialResult, warnings_path
 from tests.finetune import tiny_tasks
 from tests.pretraining import tiny
 

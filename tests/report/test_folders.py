@@ -152,7 +152,7 @@ def test_without_matplotlib(data_dir, monkeypatch):
 
 def test_a_run_writes_it_at_its_end_if_asked(data_dir, monkeypatch):
     model_dir = write_pretrained(data_dir)
-    monkeypatch.setattr("electra_tf2.pretraining.run.pretrain", lambda config: None)
+    monkeypatch.setattr("electra_tf2.pretraining.run.pretrain.pretrain", lambda config: None)
     for asked in (False, True):
         code, shown = run_here(run_pretraining.main, tiny.arguments(data_dir, "page", report=asked))
         assert code == 0 and (f"Page written to {model_dir}/report.html" in shown) == asked

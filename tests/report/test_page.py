@@ -14,14 +14,14 @@ from configure_pretraining import PretrainingConfig
 from electra_tf2.hparams.record import parse_hparams
 from electra_tf2.inference.discriminator import Discriminator
 from electra_tf2.loading.folder import read_config
-from electra_tf2.pretraining.build_pretraining import build_pretraining
+from electra_tf2.pretraining.run.build_pretraining import build_pretraining
 from electra_tf2.randomness import StepRandomness
 from electra_tf2.report.folder import open_folder
 from electra_tf2.report.judged import judge
 from electra_tf2.text.normalization import UNCASED
 from electra_tf2.text.vocabulary import load_vocabulary
 from electra_tf2.training.checkpoints import CheckpointStore
-from finetune.results import read_results
+from finetune.run.results import read_results
 from tests.pretraining import tiny
 from tests.report.model_pages import (
     EVAL,

@@ -3,7 +3,7 @@
 import pytest
 
 from configure_pretraining import PretrainingConfig
-from electra_tf2.pretraining.build_pretraining import build_pretraining
+from electra_tf2.pretraining.run.build_pretraining import build_pretraining
 from electra_tf2.text.vocabulary import load_vocabulary
 from tests.pretraining import tiny
 

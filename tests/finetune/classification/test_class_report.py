@@ -83,7 +83,7 @@ def test_without_matplotlib_nothing_is_trained(monkeypatch, data_dir):
     def missing():
         raise UserError("Plots need matplotlib.", remedy="Install it.")
 
-    monkeypatch.setattr("finetune.open_run.load_pyplot", missing)
+    monkeypatch.setattr("finetune.run.open_run.load_pyplot", missing)
     assert plots.load_pyplot() is not None
     with pytest.raises(UserError, match="matplotlib"):
         tiny_tasks.finetune_here(data_dir, class_report=True)

@@ -1,0 +1,1 @@
+"""A fine-tuning run: opened, its trials trained, scored and written."""
