@@ -96,19 +96,21 @@ def random_words(key: tf.Tensor, counter: tf.Tensor, n_words) -> tf.Tensor:
     )
 
 
-def corpus_words(seed: int, block, n_words) -> tf.Tensor:
+def corpus_words(seed: int, first, count) -> tf.Tensor:
     """Draws what decides which corpus of a mixture the example at a position comes from.
 
     Args:
         seed: of the run.
-        block: positions before the first, in fours, an int or an int64 scalar.
-        n_words: how many positions, an int or an int32 scalar.
+        first: the first position, an int or an int64 scalar.
+        count: how many positions, an int or an int64 scalar.
 
     Returns:
-        uint32 [n_words].
+        uint32 [count].
     """
     key = tf.constant(_as_int64(_mix(seed, _CORPORA)), tf.int64)
-    return random_words(key, tf.stack([tf.cast(block, tf.int64), 0]), n_words)
+    first = tf.cast(first, tf.int64)
+    passed = first % 4  # Philox is counted in blocks of four words
+    return random_words(key, tf.stack([first // 4, 0]), passed + count)[passed:]
 
 
 def words_to_uniform(words: tf.Tensor) -> tf.Tensor:

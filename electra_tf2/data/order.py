@@ -31,7 +31,7 @@ from electra_tf2.randomness import corpus_words
 
 _FILES, _WINDOW = 1, 2
 _SEED_MASK = (1 << 63) - 1
-_DRAWS_AT_A_TIME, _COUNTED_AT_A_TIME = 1 << 10, 1 << 22  # multiples of 4
+_DRAWS_AT_A_TIME, _COUNTED_AT_A_TIME = 1 << 10, 1 << 22
 
 
 def file_order(seed: int, epoch: tf.Tensor | int, num_files: int) -> tf.Tensor:
@@ -160,7 +160,7 @@ class CorpusDraws:
         at_a_time = _DRAWS_AT_A_TIME
 
         def draw(batch: tf.Tensor) -> tf.Tensor:
-            words = corpus_words(self._seed, batch * (at_a_time // 4), at_a_time)
+            words = corpus_words(self._seed, batch * at_a_time, at_a_time)
             words = tf.cast(words, tf.int64)
             return tf.searchsorted(self._ends, words, side="right", out_type=tf.int64)
 
@@ -185,9 +185,8 @@ class CorpusDraws:
         return found
 
     def _words(self, first: int, count: int) -> np.ndarray:
-        block, passed = divmod(first, 4)
         with tf.device("CPU"):  # where there is a GPU, this would go there, and come back
-            return corpus_words(self._seed, block, passed + count).numpy()[passed:]
+            return corpus_words(self._seed, first, count).numpy()
 
 
 @functools.lru_cache(maxsize=16)
