@@ -34,7 +34,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--folder", help="on the disk to measure (default: the temporary one)")
     flags = parser.parse_args(argv)
 
-    from electra_tf2.training.checkpoints import BackgroundSaver, CheckpointStore
+    from electra_tf2.training.background_saving import BackgroundSaver
+    from electra_tf2.training.checkpoints import CheckpointStore
 
     waited = timed(BackgroundSaver, "begin")
     written = timed(CheckpointStore, "save")

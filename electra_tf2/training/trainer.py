@@ -14,7 +14,8 @@ import tensorflow as tf
 
 from electra_tf2.console import Progress, duration, is_verbose, say
 from electra_tf2.errors import UserError
-from electra_tf2.training.checkpoints import BackgroundSaver, Checkpoint, CheckpointStore
+from electra_tf2.training.background_saving import BackgroundSaver
+from electra_tf2.training.checkpoints import Checkpoint, CheckpointStore
 from electra_tf2.training.compile_cache import seal_programs
 from electra_tf2.training.environment import describe_environment, environment_changes
 from electra_tf2.training.loop import (

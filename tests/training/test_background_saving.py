@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from electra_tf2.errors import UserError
-from electra_tf2.training.checkpoints import BackgroundSaver, CheckpointStore
+from electra_tf2.training.background_saving import BackgroundSaver
+from electra_tf2.training.checkpoints import CheckpointStore
 from electra_tf2.training.trainer import Hooks, NonFiniteLoss
 from tests.pretraining import tiny
 from tests.training.test_trainer import bad_at, make_trainer, numbers
@@ -137,7 +138,7 @@ def test_another_error_leaves_when_the_save_has_ended(tmp_path, capsys):
 ENDS_EARLY = """
 import os, sys, threading, time
 import numpy as np
-from electra_tf2.training.checkpoints import BackgroundSaver
+from electra_tf2.training.background_saving import BackgroundSaver
 from electra_tf2.training.checkpoints import CheckpointStore
 
 sync, ending = os.fsync, threading.Event()
