@@ -15,7 +15,7 @@ from electra_tf2.training.step import ReplicaStep
 from finetune.batches import Batching, training_dataset
 from finetune.classification.tasks import ClassificationTask
 from finetune.evaluation import Evaluation
-from finetune.features import FeatureTable, TaskData
+from finetune.feature_tables import FeatureTable, TaskData
 from finetune.model import FinetuningModel, FinetuningObjective
 from finetune.run.layerwise_decay import learning_rate_factors
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from finetune.features import NO_ROW, TaskData
+from finetune.feature_tables import NO_ROW, TaskData
 
 # Batches that are sorted together. A window this large leaves few sentences much shorter than the
 # longest of their batch, and this small leaves a batch's neighbours random.

@@ -13,7 +13,8 @@ from electra_tf2.console import say
 from electra_tf2.errors import UserError, nearest_name_hint
 from electra_tf2.training.predictor import Predictor, constant_kernels
 from finetune.batches import Batching, scoring_dataset
-from finetune.features import NO_ROW, FeatureTable, Preprocessor, TaskData
+from finetune.feature_tables import NO_ROW, FeatureTable, TaskData
+from finetune.features import Preprocessor
 from finetune.model import FinetuningModel
 from finetune.task import Scorer, Task
 

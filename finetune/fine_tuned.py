@@ -21,7 +21,8 @@ from finetune.classification.multilabel import MultilabelTask
 from finetune.classification.regression import RegressionTask
 from finetune.classification.tasks import ClassificationTask, InputExample, SingleOutputTask
 from finetune.evaluation import Evaluation
-from finetune.features import FeatureTable, Preprocessor
+from finetune.feature_tables import FeatureTable
+from finetune.features import Preprocessor
 from finetune.model import FinetuningModel
 from finetune.qa.annotations import split_words
 from finetune.qa.examples import QAExample

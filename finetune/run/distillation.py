@@ -24,7 +24,8 @@ import numpy as np
 
 from electra_tf2.console import say
 from electra_tf2.errors import UserError, first_of, nearest_name_hint
-from finetune.features import FeatureTable, Preprocessor, Ragged, TaskData, feature_key
+from finetune.feature_tables import FeatureTable, Ragged, TaskData
+from finetune.features import Preprocessor, feature_key
 from finetune.fine_tuned import FineTuned
 from finetune.run.open_run import Run, RunData, check_segments, open_data
 from finetune.task import TEACHER, SoftTargets, Task

@@ -29,7 +29,8 @@ from electra_tf2.training.devices import (
 from electra_tf2.training.workers import Workers
 from finetune.classification.class_report import report_path
 from finetune.evaluation import DevSplit, open_dev_splits
-from finetune.features import FeatureTable, Preprocessor, TaskData
+from finetune.feature_tables import FeatureTable, TaskData
+from finetune.features import Preprocessor
 from finetune.run.pretrained_model import resolve_casing, resolve_network, resolve_vocabulary
 from finetune.task import Task
 from finetune.task_builder import get_tasks

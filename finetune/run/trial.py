@@ -27,7 +27,7 @@ from electra_tf2.training.schedule import PolynomialDecay
 from electra_tf2.training.trainer import Hooks, Interrupted, Trainer, TrainingRun
 from finetune.batches import Batching, describe_batch, training_dataset
 from finetune.evaluation import DevSplit, Evaluation, is_better, score_all
-from finetune.features import TaskData
+from finetune.feature_tables import TaskData
 from finetune.model import Distillation, FinetuningModel, FinetuningObjective
 from finetune.run.layerwise_decay import learning_rate_factors
 from finetune.run.open_run import Run, RunData

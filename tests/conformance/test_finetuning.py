@@ -16,7 +16,8 @@ from electra_tf2.training.devices import make_strategy
 from electra_tf2.training.optimizers import AdamW, OptimizerSettings
 from electra_tf2.training.schedule import PolynomialDecay
 from electra_tf2.training.step import ReplicaStep
-from finetune.features import Preprocessor, TaskData
+from finetune.feature_tables import TaskData
+from finetune.features import Preprocessor
 from finetune.model import FinetuningModel, FinetuningObjective
 from finetune.run.layerwise_decay import learning_rate_factors
 from finetune.run.pretrained_model import initialize, resolve_network

@@ -12,7 +12,7 @@ from finetune.batches import (
     scoring_dataset,
     training_dataset,
 )
-from finetune.features import NO_ROW, FeatureTable, TaskData
+from finetune.feature_tables import NO_ROW, FeatureTable, TaskData
 
 
 def make_data(n, longest=50, seed=0):

@@ -8,7 +8,8 @@ from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.randomness import StepRandomness
 from electra_tf2.text.tokenizer import make_tokenizer
 from electra_tf2.text.vocabulary import load_vocabulary
-from finetune.features import NO_ROW, Preprocessor, TaskData
+from finetune.feature_tables import NO_ROW, TaskData
+from finetune.features import Preprocessor
 from finetune.model import FinetuningModel, FinetuningObjective
 from finetune.qa.tasks import SQuADTask
 from finetune.tagging.tasks import TaggingTask

@@ -9,7 +9,8 @@ from electra_tf2.errors import UserError
 from electra_tf2.text.normalization import Casing
 from electra_tf2.text.tokenizer import make_tokenizer
 from electra_tf2.text.vocabulary import load_vocabulary
-from finetune.features import FeatureTable, Preprocessor, describe_example
+from finetune.feature_tables import FeatureTable
+from finetune.features import Preprocessor, describe_example
 from finetune.task import FeatureSpec
 from finetune.task_builder import get_tasks
 from tests.finetune import tiny_tasks

@@ -13,7 +13,7 @@ from electra_tf2.errors import UserError
 from finetune import task_builder
 from finetune.classification.tasks import ClassificationHead
 from finetune.evaluation import DevSplit, describe_scored, scored_rows
-from finetune.features import FeatureTable
+from finetune.feature_tables import FeatureTable
 from tests.finetune.classification.classification_samples import TOKENIZER, make_config, write
 
 REVIEWS = {"kind": "classification", "text": "body", "label": "stars"}

@@ -20,7 +20,7 @@ from electra_tf2.training.devices import open_devices
 from finetune.classification.multilabel import MultilabelHead
 from finetune.classification.regression import RegressionHead
 from finetune.classification.tasks import ClassificationHead
-from finetune.features import TaskData
+from finetune.feature_tables import TaskData
 from finetune.fine_tuned import FineTuned
 from finetune.model import Distillation, FinetuningObjective
 from finetune.qa.head import QAHead

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 import run_finetuning
 from electra_tf2.training.checkpoints import CheckpointStore
-from finetune.features import TaskData
+from finetune.feature_tables import TaskData
 from finetune.run.results import read_results
 from tests.finetune import tiny_tasks
 from tests.finetune.tiny_tasks import LEARN, SHORT, model_of

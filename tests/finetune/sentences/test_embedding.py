@@ -10,7 +10,7 @@ from scipy.special import logsumexp
 
 from electra_tf2.errors import UserError
 from finetune.definitions import read_definition
-from finetune.features import FeatureTable, TaskData
+from finetune.feature_tables import FeatureTable, TaskData
 from finetune.fine_tuned import FineTuned
 from finetune.model import FinetuningModel
 from finetune.sentences.embedding import EmbeddingHead
