@@ -11,9 +11,9 @@ from electra_tf2.errors import UserError
 from electra_tf2.training.checkpoints import CheckpointStore
 from electra_tf2.training.workers import Workers
 from finetune.evaluation import DevScores, is_better
-from finetune.run import trial
+from finetune.run import best_weights
+from finetune.run.best_weights import BestWeights, Patience
 from finetune.run.results import read_results
-from finetune.run.trial import BestWeights, Patience
 from tests.data.small_corpus import content
 from tests.finetune import tiny_tasks
 
@@ -81,7 +81,7 @@ class Run:
 def scripted(tmp_path, monkeypatch):
     def make(scores, **values):
         run = Run(tmp_path / "trial", scores, **values)
-        monkeypatch.setattr(trial, "score_all", run.score_all)
+        monkeypatch.setattr(best_weights, "score_all", run.score_all)
         return run
 
     return make

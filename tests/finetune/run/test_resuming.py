@@ -207,7 +207,7 @@ def test_the_best_weights_of_a_run_that_resumes_before_them(copy_of_trained):
 def test_a_signal_in_the_last_step_stops_the_trials(data_dir, monkeypatch):
     stop = lambda self: os.kill(os.getpid(), signal.SIGTERM)  # noqa: E731
     with monkeypatch.context() as patch:
-        patch.setattr("finetune.run.trial.BestWeights.__call__", stop)
+        patch.setattr("finetune.run.best_weights.BestWeights.__call__", stop)
         with pytest.raises(Interrupted, match="after step 6"):
             tiny_tasks.finetune_here(data_dir, **SHORT, num_trials=2, eval_every_steps=6)
     results, shown = tiny_tasks.finetune_here(data_dir, **SHORT, num_trials=2)
