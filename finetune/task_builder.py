@@ -17,7 +17,8 @@ from electra_tf2.text.tokenizer import Tokenizer
 from finetune.classification.glue import glue_task
 from finetune.classification.glue_tables import GLUE
 from finetune.classification.multilabel_tables import TableMultilabel
-from finetune.classification.table_tasks import TableClassification, TableRegression
+from finetune.classification.regression_tables import TableRegression
+from finetune.classification.table_tasks import TableClassification
 from finetune.definitions import read_definition
 from finetune.qa.tasks import MRQA_TASKS, CustomQATask, SQuAD, SQuADv1, mrqa_task
 from finetune.sentences.choice_tables import TableChoice

@@ -4,6 +4,7 @@ import types
 
 from electra_tf2.text.tokenizer import make_tokenizer
 from electra_tf2.text.vocabulary import SPECIAL_TOKENS, Vocabulary
+from finetune import task_builder
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 TOKENIZER = make_tokenizer(
@@ -21,6 +22,7 @@ def make_config(folder, **values):
     """A configuration whose tasks have their files in `folder`/<task>."""
     defaults = {
         "debug": False,
+        "do_train": True,
         "double_unordered": True,
         "head_dropout_prob": 0.1,
         "max_seq_length": 32,
@@ -28,6 +30,12 @@ def make_config(folder, **values):
         "raw_data_folder": lambda name: str(folder / name),
     }
     return types.SimpleNamespace(**{**defaults, **values})
+
+
+def make_task(folder, definition, **values):
+    """The task "t" of a definition, with its files in `folder`/t."""
+    config = make_config(folder, tasks={"t": definition}, **values)
+    return task_builder.get_task(config, "t", TOKENIZER)
 
 
 def write(path, *lines):

@@ -8,17 +8,15 @@ import tensorflow as tf
 from scipy.special import log_softmax
 
 from electra_tf2.errors import UserError
-from finetune import task_builder
 from finetune.classification.tasks import ClassificationHead, InputExample
 from finetune.classification.windows import Windows
 from tests.finetune.classification.classification_samples import (
     CLS,
     SEP,
-    TOKENIZER,
     ids,
-    make_config,
     write,
 )
+from tests.finetune.classification.classification_samples import make_task as task_of
 
 REVIEWS = {"kind": "classification", "text": "body", "label": "stars", "labels": ["0", "1"]}
 GRADES = {"kind": "regression", "text": "body", "label": "stars", "min": 0, "max": 4}
@@ -27,9 +25,7 @@ LONG = "a b c d e f g h i j"
 
 
 def make_task(tmp_path, definition, **values):
-    sizes = {"max_seq_length": 6, "doc_stride": 3}
-    config = make_config(tmp_path, tasks={"t": definition}, do_train=True, **sizes, **values)
-    return task_builder.get_task(config, "t", TOKENIZER)
+    return task_of(tmp_path, definition, max_seq_length=6, doc_stride=3, **values)
 
 
 @pytest.mark.parametrize("length", [0, 1, 4, 5, 7, 8, 23])

@@ -12,16 +12,16 @@ from electra_tf2.errors import UserError
 from finetune import task_builder
 from finetune.classification.multilabel import MultilabelHead, MultilabelScorer, best_threshold
 from finetune.classification.multilabel_tables import split_labels
-from tests.finetune.classification.classification_samples import TOKENIZER, make_config, write
+from tests.finetune.classification.classification_samples import (
+    TOKENIZER,
+    make_config,
+    make_task,
+    write,
+)
 
 TOPICS = {"kind": "multilabel", "text": "body", "label": "topics"}
 COLUMNS = {"kind": "multilabel", "text": "body", "label_columns": ["sea", "land", "air"]}
 STREAM = np.random.default_rng(3)
-
-
-def make_task(tmp_path, definition, **values):
-    config = make_config(tmp_path, tasks={"t": definition}, do_train=True, **values)
-    return task_builder.get_task(config, "t", TOKENIZER)
 
 
 def labels_of(task, split="train"):
@@ -205,7 +205,7 @@ def test_a_label_may_hold_the_separator(tmp_path):
     assert labels_of(task) == [(names[1],), (names[0],)]
     topics = [names, names[1], "Books, Other"]
     write(tmp_path / "u" / "train.jsonl", *jsonl(*({"body": "a", "topics": x} for x in topics)))
-    config = make_config(tmp_path, tasks={"u": TOPICS}, do_train=True)
+    config = make_config(tmp_path, tasks={"u": TOPICS})
     task = task_builder.get_task(config, "u", TOKENIZER)
     assert labels_of(task) == [tuple(names), (names[1],), ("Books", "Other")]
     assert task.label_list == ("Books", "Other", names[1])

@@ -1,4 +1,4 @@
-"""Classification and regression without code, over the columns of a file."""
+"""Tasks without code, over the columns of a file: formats, labels, what is refused."""
 
 import gzip
 import json
@@ -10,20 +10,14 @@ from absl import logging
 from sklearn import metrics
 
 from electra_tf2.errors import UserError
-from finetune import task_builder
 from finetune.classification.tasks import ClassificationHead
 from finetune.evaluation import DevSplit, describe_scored, scored_rows
 from finetune.feature_tables import FeatureTable
-from tests.finetune.classification.classification_samples import TOKENIZER, make_config, write
+from tests.finetune.classification.classification_samples import make_task, write
 
 REVIEWS = {"kind": "classification", "text": "body", "label": "stars"}
 PAIRS = {**REVIEWS, "text": "a", "text_b": "b"}
 GRADES = {"kind": "regression", "text": "body", "label": "grade"}
-
-
-def make_task(tmp_path, definition, **values):
-    config = make_config(tmp_path, tasks={"t": definition}, **values)
-    return task_builder.get_task(config, "t", TOKENIZER)
 
 
 def texts(examples):
@@ -249,48 +243,6 @@ def test_labels_come_from_rows_that_are_used(tmp_path):
     assert len(task.get_examples("train")) == 2
 
 
-def test_ranges_come_from_rows_that_are_used(tmp_path):
-    rows = [{"body": "a", "grade": 0.1}, {"body": "b", "grade": 0.9}]
-    skipped = [{"body": None, "grade": 9999}, {"body": [], "grade": -5}, {"body": "c", "grade": 7}]
-    skipped += [{"body": "d", "grade": math.inf}, {"body": "e", "grade": math.nan}]
-    write(tmp_path / "t" / "train.jsonl", *jsonl(*rows, *skipped))
-    task = make_task(tmp_path, {**GRADES, "max": 5})
-    assert task.score_range() == (0.1, 5.0)
-    assert make_task(tmp_path, {**GRADES, "min": 0, "max": 5}).score_range() == (0.0, 5.0)
-    assert len(task.get_examples("train")) == 2
-
-
-def test_a_range_too_wide_to_be_scaled(tmp_path):
-    path = write(tmp_path / "t" / "train.csv", "body,grade", "a,-1e308", "b,1e308", "c,1", "d,2")
-    with pytest.raises(UserError) as error:
-        make_task(tmp_path, GRADES).score_range()
-    assert error.value.where == path and "too wide" in error.value.what
-    task = make_task(tmp_path, {**GRADES, "min": 1, "max": 2})
-    targets = [row["targets"] for row in task.featurize(task.get_examples("train"), True)]
-    assert targets == [0.0, 1.0]
-
-
-def test_equal_scores_need_a_range_and_have_no_correlation(tmp_path, caplog):
-    for split in ("train", "dev"):
-        write(tmp_path / "t" / f"{split}.csv", "body,grade", "a,3", "b,3.0")
-    with pytest.raises(UserError, match="give min and max"):
-        make_task(tmp_path, GRADES).score_range()
-    task = make_task(tmp_path, {**GRADES, "min": 1, "max": 5})
-    rows = list(task.featurize(task.get_examples("dev"), False))
-    assert [row["targets"] for row in rows] == [0.5, 0.5]
-    assert "all scores are 3.0" in caplog.text
-
-
-@pytest.mark.parametrize(
-    ("grade", "hint"),
-    [("4,5", "a point before"), ("4,500", "between thousands"), ("-1,234,500", "thousands, or")],
-)
-def test_commas_in_numbers_are_named(tmp_path, grade, hint):
-    write(tmp_path / "t" / "train.csv", "body;grade", *[f"a;{grade}"] * 21, "b;1")
-    with pytest.raises(UserError, match=f"'{grade}' is not a number: write .*{hint}"):
-        make_task(tmp_path, GRADES).get_examples("train")
-
-
 def test_empty_texts_are_counted(tmp_path, caplog):
     write(tmp_path / "t" / "train.csv", "body,stars", "a,1", ",0", " ,0", "nan,0")
     assert len(make_task(tmp_path, REVIEWS).get_examples("train")) == 4
@@ -383,30 +335,6 @@ def test_scores_and_order(tmp_path):
         scorer.update({"eid": 0, "loss": 1.0, "label_ids": true, "predictions": predicted})
     assert [name for name, _ in scorer.get_results()] == ["accuracy", "loss", "macro_f1", "f1"]
     assert task.main_metric == "accuracy"
-
-
-def test_regression_takes_the_range_of_the_training_file(tmp_path):
-    write(tmp_path / "t" / "train.tsv", "body\tgrade", "a\t-2", "b\t6", "c\t0", "d\tx")
-    write(tmp_path / "t" / "dev.tsv", "body\tgrade", "a\t8")
-    task = make_task(tmp_path, GRADES)
-    rows = list(task.featurize(task.get_examples("train"), True))
-    assert [row["targets"] for row in rows] == [0.0, 1.0, 0.25]
-    assert task.get_state() == {"min": -2.0, "max": 6.0}
-    assert task.get_examples("dev")[0].label == 8.0
-    loaded = make_task(tmp_path, GRADES)
-    loaded.set_state(json.loads(json.dumps(task.get_state())))
-    (record,) = loaded.prediction_records(
-        "dev", [{"eid": 0, "predictions": 0.5}], task.get_examples("dev")
-    )
-    assert record == {"id": 0, "score": 2.0}
-
-
-def test_regression_with_a_range_of_its_own(tmp_path):
-    write(tmp_path / "t" / "train.tsv", "body\tgrade", "a\t1", "b\t6")
-    task = make_task(tmp_path, {**GRADES, "min": 0, "max": 5})
-    assert [e.label for e in task.get_examples("train")] == [1.0]
-    assert task.score_range() == (0.0, 5.0)
-    assert task.feature_settings() != make_task(tmp_path, {**GRADES, "min": 0}).feature_settings()
 
 
 LATIN = "body\tstars\nb\t1\ncaf\xe9\t0\n".encode("latin1")
