@@ -173,6 +173,26 @@ def _neighbours(path: str) -> str:
     return f"no such file; the folder holds {first_of(names, 10, ', ') or 'nothing'}"
 
 
+def whole_number(value: Any) -> int | None:
+    """Returns the whole number that a value states: 1, 1.0, "1", " 1.0" or "1e0".
+
+    Programs write one with a point where a column has gaps, and as text where it holds text too.
+
+    Args:
+        value: anything.
+
+    Returns:
+        The number; None if the value states none, as a truth value does not.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return int(number) if number.is_integer() else None
+
+
 class BadRows:
     """Rows of a file that can't be used: a few are skipped with a message, many are an error.
 

@@ -284,7 +284,7 @@ class LabelledTask(SingleOutputTask):
         return ()
 
     def parse_label(self, text: str) -> str:
-        """Returns the label itself; raises ValueError if it is not one of the task's."""
+        """Returns the label that a text states; raises ValueError if it states none."""
         return parse_class(text, self.label_list)
 
 
@@ -486,8 +486,9 @@ def saved_labels(name: str, state: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def parse_class(text: str, labels: Sequence[str]) -> str:
-    """Returns the text if it is one of the labels; raises ValueError otherwise."""
-    if text not in labels:
+    """Returns the one of the labels that a text states; raises ValueError if it states none."""
+    label = find_label(text.strip(), labels)
+    if label is None:
         known = first_of([*map(repr, labels)], most=10, separator=", ")
         raise ValueError(f"the label {text!r} is not one of {known}")
-    return text
+    return label

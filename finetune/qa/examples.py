@@ -11,7 +11,7 @@ from typing import Any
 from absl import logging
 
 from electra_tf2.errors import UserError, first_of
-from finetune.data_files import MAX_BAD_ROWS, MAX_BAD_SHARE
+from finetune.data_files import MAX_BAD_ROWS, MAX_BAD_SHARE, whole_number
 from finetune.qa.annotations import AnswerNotFound, Passage, Span
 from finetune.qa.question_files import (
     Annotation,
@@ -158,8 +158,9 @@ def _gold(
 def _marked_impossible(question: Mapping[str, Any], where: str) -> bool | None:
     """Returns what a question's `is_impossible` says; None where that is missing or null."""
     value = question.get("is_impossible")
-    if value in (0, 1):  # as tables have true and false
-        return bool(value)
+    number = whole_number(value)
+    if number in (0, 1):  # as tables have true and false
+        return bool(number)
     return None if value is None else field(question, "is_impossible", bool, where)
 
 

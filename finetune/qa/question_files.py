@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from electra_tf2 import files
 from electra_tf2.errors import UserError
-from finetune.data_files import GZIP_ERRORS, damaged_gzip, read_text
+from finetune.data_files import GZIP_ERRORS, damaged_gzip, read_text, whole_number
 
 _KINDS = {
     str: "text",
@@ -272,9 +272,7 @@ class QuestionFormat:
 def _squad_annotations(question: Mapping[str, Any], where: str) -> Iterator[Annotation]:
     for text, answer, place in _squad_answers(question, where):
         start = field(answer, "answer_start", object, place)
-        if isinstance(start, float) and start.is_integer():
-            start = int(start)  # as tables with gaps have them
-        yield Annotation(text, checked(start, int, f"{place}, field 'answer_start'"))
+        yield Annotation(text, _position(start, f"{place}, field 'answer_start'"))
 
 
 def _squad_gold(question: Mapping[str, Any], where: str) -> tuple[str, ...]:
@@ -318,13 +316,18 @@ def _rows(columns: Mapping[str, Any], where: str) -> list[dict[str, Any]]:
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
+def _position(value: Any, where: str) -> int:
+    number = whole_number(value)
+    return checked(value, int, where) if number is None else number
+
+
 def _mrqa_annotations(question: Mapping[str, Any], where: str) -> Iterator[Annotation]:
     for i, answer in enumerate(field(question, "detected_answers", list, where)):
         place = f"{where}, detected_answers[{i}]"
         for j, span in enumerate(field(answer, "char_spans", list, place) or [None]):
             own = f"{place}, char_spans[{j}]"
             span = checked(span, list, own)
-            start = checked(span[0] if span else None, int, f"{own}[0]")
+            start = _position(span[0] if span else None, f"{own}[0]")
             yield Annotation(field(answer, "text", str, place), start)
 
 

@@ -19,6 +19,7 @@ from electra_tf2.modeling.config import TransformerConfig
 from finetune.classification.class_report import ClassScores
 from finetune.classification.metrics import AccuracyScorer
 from finetune.classification.tasks import SingleOutputHead, SingleOutputTask
+from finetune.data_files import whole_number
 from finetune.sentences.texts import text_features
 from finetune.task import (
     MORE_MASK,
@@ -142,7 +143,10 @@ class ChoiceTask(SingleOutputTask):
 
     def parse_label(self, text: str) -> int:
         """Returns the number of the right choice, from 0; ValueError if it is not one."""
-        return int(text)
+        number = whole_number(text)
+        if number is None:
+            raise ValueError(f"the label {text!r} is not the number of a choice")
+        return number
 
     def label_feature(self, example: ChoiceExample) -> tuple[str, int]:
         """Returns `label_ids` and the number of the right choice."""

@@ -8,18 +8,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from electra_tf2.text.tokenizer import Tokenizer
 from finetune.classification.labels import cell_text, label_text
 from finetune.classification.table_tasks import DEBUG_ROWS, LABELLED, TableTask, warn_of_ids
 from finetune.classification.tables import TableRow
-from finetune.data_files import BadRows
+from finetune.data_files import BadRows, whole_number
 from finetune.definitions import ChoiceDefinition, Column
 from finetune.sentences.choice import ChoiceExample, ChoiceTask
 
 if TYPE_CHECKING:
     from configure_finetuning import FinetuningConfig
+
+
+class _Question(NamedTuple):
+    """A question as its row has it: only the context is known to be text."""
+
+    context: str
+    asked: Any
+    choices: Any
+    label: Any
+    id: str | float | None
 
 
 class TableChoice(TableTask, ChoiceTask):
@@ -55,13 +65,19 @@ class TableChoice(TableTask, ChoiceTask):
         eid = 0
         for row in rows:
             try:
-                own = self._examples(eid, row, split)
-                examples += own
-                eid += len(own)
+                questions = self._questions(row, split)
             except ValueError as error:
                 bad.add(row.line, str(error))
                 eid += 1
-        bad.check(len(rows))
+                continue
+            for number, question in enumerate(questions, 1):
+                try:
+                    examples.append(self._example_of(eid, question, split))
+                except ValueError as error:
+                    which = f"question {number} of {len(questions)}: "
+                    bad.add(row.line, f"{which if len(questions) > 1 else ''}{error}")
+                eid += 1
+        bad.check(eid)
         warn_of_ids(path, examples)
         return examples
 
@@ -71,26 +87,26 @@ class TableChoice(TableTask, ChoiceTask):
         # Some rows may have fewer choices than others.
         return [*required, *choices[:2]], [*nullable, *choices[2:]]
 
-    def _examples(self, eid: int, row: TableRow, split: str) -> list[ChoiceExample]:
-        """Returns the questions of a row; ValueError if one can't be used."""
+    def _questions(self, row: TableRow, split: str) -> list[_Question]:
+        """Returns the questions of a row; ValueError if none can be used."""
         if row.problem:
             raise ValueError(row.problem)
         given = self.definition
-        question = None if given.text_b is None else row.cells.get(given.text_b)
+        context = cell_text(row.cells[given.text])
+        asked = None if given.text_b is None else row.cells.get(given.text_b)
         label = row.cells[given.label] if split in LABELLED else None
         name = None if split == "train" else self._id(row)
         choices = self._choices(row)
-        if not isinstance(choices[0], list):
-            return [self._question(eid, row, question, choices, label, name)]
+        if not any(isinstance(choice, list) for choice in choices):
+            return [_Question(context, asked, choices, label, name)]
         count = len(choices)
-        for column, cell in ((given.text_b, question), (given.label, label)):
+        for column, cell in ((given.text_b, asked), (given.label, label)):
             if cell is not None and (not isinstance(cell, list) or len(cell) != count):
                 raise ValueError(f"{column!r} is not a list of {count}, as are the choices")
         return [
-            self._question(
-                eid + i,
-                row,
-                None if question is None else question[i],
+            _Question(
+                context,
+                None if asked is None else asked[i],
                 choices[i],
                 None if label is None else label[i],
                 None if name is None else f"{name}-{i}",
@@ -110,25 +126,26 @@ class TableChoice(TableTask, ChoiceTask):
             raise ValueError(f"the choices in {columns!r} are not a list: {cell!r:.50}")
         return cell
 
-    def _question(
-        self, eid: int, row: TableRow, question: Any, choices: Any, label: Any, name: Any
-    ) -> ChoiceExample:
+    def _example_of(self, eid: int, question: _Question, split: str) -> ChoiceExample:
+        """Returns a question as an example; ValueError if it can't be used."""
+        context, asked, choices, label, name = question
         if not isinstance(choices, list) or len(choices) < 2:
             raise ValueError(f"a question needs two choices or more: {choices!r:.50}")
         texts = tuple(cell_text(choice) for choice in choices)
         if not all(text.strip() for text in texts):
             raise ValueError("a choice is empty")
-        number = None if label is None else self._number(label_text(label), len(texts))
-        context = cell_text(row.cells[self.definition.text])
-        asked = None if question is None else cell_text(question)
+        is_labelled = split in LABELLED
+        number = self._number(label_text(label), len(texts)) if is_labelled else None
+        asked = None if asked is None else cell_text(asked)
         return ChoiceExample(eid, context, texts, asked, number, name)
 
     def _number(self, text: str, count: int) -> int:
         """Returns a choice's number from 0: labels are numbers, or letters from A."""
-        if len(text) == 1 and text.isascii() and text.isalpha():
+        number = whole_number(text)
+        if number is not None:
+            number -= self.definition.first_number
+        elif len(text) == 1 and text.isascii() and text.isalpha():
             number = ord(text.upper()) - ord("A")
-        elif text.isascii() and text.isdigit():
-            number = int(text) - self.definition.first_number
         else:
             raise ValueError(f"the label {text!r} is not the number or the letter of a choice")
         if not 0 <= number < count:

@@ -53,6 +53,11 @@ def test_every_task_reads_its_files(tmp_path, name):
     assert len(list(task.featurize(task.get_examples("train"), True))) == 2
 
 
+def test_labels_that_other_programs_have_written(tmp_path):
+    write(tmp_path / "sst" / "dev.tsv", HEADER, "a\t1.0", "b\t 0", "c\t1.5")
+    assert [e.label for e in make_task(tmp_path, "sst").get_examples("dev")] == ["1", "0"]
+
+
 def scorer_results(task):
     scorer = task.get_scorer()
     for i in range(2):

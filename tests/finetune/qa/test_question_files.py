@@ -99,8 +99,9 @@ VARIANTS = {
         squad((CONTEXT, [without(GOOD, "is_impossible"), without(IMPOSSIBLE, "is_impossible")]))
     ],
     "positions from a table": [
-        [{**FLAT, "answers": {"text": ["cat", "The cat"], "answer_start": [4.0, 0.0]}}]
+        [{**FLAT, "answers": {"text": ["cat", "The cat"], "answer_start": [4.0, "0"]}}]
     ],
+    "numbers for is_impossible": [[{**FLAT, "answers": COLUMNS, "is_impossible": "0.0"}]],
     "a single answer in columns": [
         [{**FLAT, "answers": {"text": "cat", "answer_start": 4}}],
     ],
@@ -181,7 +182,7 @@ def test_of_several_answers_the_first_that_is_found_is_learned(tmp_path, warning
         question("q1", answers=[("dog", 0), ("mat", 23), ("cat", 4)]),
         question("q2", answers=[("dog", 0), ("rat", 0)]),
     ]
-    spans = [{"text": "dog", "char_spans": [[0, 2]]}, {"text": "cat", "char_spans": [[9], [4, 6]]}]
+    spans = [{"text": "dog", "char_spans": [[0, 2]]}, {"text": "cat", "char_spans": [[9], [4.0]]}]
     other = {**MRQA_QUESTION, "detected_answers": spans}
     write_squad(tmp_path, "train", (CONTEXT, [*questions, other]))
     examples = make_task(tmp_path).get_examples("train")
@@ -357,8 +358,8 @@ BAD_SQUAD = {
         "'answer_start' is missing",
     ),
     "answer_start is text": (
-        "squadv1", "train", with_question(answers=[{"text": "cat", "answer_start": "4"}]), NAMED,
-        "not a whole number",
+        "squadv1", "train", with_question(answers=[{"text": "cat", "answer_start": "4.5"}]),
+        NAMED, "not a whole number",
     ),
     "unanswerable in SQuAD 1.1": ("squadv1", "dev", paragraph(qas=[IMPOSSIBLE]), "'q2'", "squad"),
     "only unanswerable in SQuAD 1.1": (

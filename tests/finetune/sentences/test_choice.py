@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 
 import numpy as np
 import pytest
@@ -78,7 +79,37 @@ def test_rows_are_numbered_past_those_that_can_t_be_used(tmp_path):
     assert [e.eid for e in examples] == [*range(9), *range(10, 40)]
 
 
-@pytest.mark.parametrize("label, first, number", [(1, 0, 1), ("1", 1, 0), ("b", 0, 1), ("B", 1, 1)])
+@pytest.mark.parametrize(
+    "change, problem",
+    [
+        ({"options": [["a", "the", "in"], ["ship", ""]]}, "question 2 of 2: a choice is empty"),
+        ({"options": [["a", "the", "in"], "ship"]}, "question 2 of 2: a question needs two"),
+        ({"answers": ["C", "E"]}, "question 2 of 2: the label 'E' is beyond"),
+        ({"answers": ["C", None]}, "question 2 of 2: None is not text"),
+        ({"questions": ["a town", ["the", "sea"]]}, r"question 2 of 2: \['the', 'sea'\] is not"),
+    ],
+)
+def test_a_bad_question_leaves_the_others_of_its_passage(tmp_path, change, problem, caplog):
+    write_lines(tmp_path / "dev.jsonl", [PASSAGE, {**PASSAGE, **change}, PASSAGE])
+    with caplog.at_level("WARNING", "absl"):
+        examples = read(make_task(tmp_path, RACE), tmp_path / "dev.jsonl")
+    assert [e.eid for e in examples] == [0, 1, 2, 4, 5]
+    assert [e.id for e in examples[1:4]] == ["high1.txt-1", "high1.txt-0", "high1.txt-0"]
+    assert re.search(rf"dev.jsonl: 1 of 6 rows are skipped \(line 2: {problem}", caplog.text)
+
+
+def test_a_bad_first_question_leaves_the_others_of_its_passage(tmp_path):
+    change = {"options": [None, ["ship", "harbour"]]}
+    write_lines(tmp_path / "dev.jsonl", [{**PASSAGE, **change}])
+    (example,) = read(make_task(tmp_path, RACE), tmp_path / "dev.jsonl")
+    assert (example.eid, example.id, example.label) == (1, "high1.txt-1", 0)
+
+
+@pytest.mark.parametrize(
+    "label, first, number",
+    [(1, 0, 1), ("1", 1, 0), ("b", 0, 1), ("B", 1, 1)]
+    + [(1.0, 0, 1), ("1.0", 1, 0), (" 1 ", 0, 1), ("01", 0, 1), ("1.00e+00", 0, 1)],
+)
 def test_labels_are_numbers_or_letters(tmp_path, label, first, number):
     write_lines(tmp_path / "dev.jsonl", [{"context": "a", "choices": ["x", "y"], "label": label}])
     (example,) = read(make_task(tmp_path, {**LISTS, "first_number": first}), tmp_path / "dev.jsonl")
@@ -90,6 +121,8 @@ def test_labels_are_numbers_or_letters(tmp_path, label, first, number):
     [
         ({"label": 2}, "beyond the 2 choices"),
         ({"label": "x y"}, "not the number or the letter"),
+        ({"label": 1.5}, "'1.5' is not the number or the letter"),
+        ({"label": True}, "'true' is not the number or the letter"),
         ({"choices": ["x"]}, "two choices or more"),
         ({"choices": "x"}, "not a list"),
         ({"choices": ["x", " "]}, "is empty"),
