@@ -15,7 +15,7 @@ from electra_tf2.loading.folder import CONFIG
 from electra_tf2.loading.networks import WeightLoader
 from electra_tf2.loading.source import Source, dtype_policy, open_source
 from electra_tf2.text.normalization import is_dropped
-from electra_tf2.text.rows import check_positive, check_texts
+from electra_tf2.text.rows import check_list, check_positive, check_texts
 from electra_tf2.training.devices import Precision, make_strategy, set_arithmetic
 from finetune.classification.multilabel import MultilabelTask
 from finetune.classification.regression import RegressionTask
@@ -214,7 +214,7 @@ class FineTuned:
         """
         if name is None and len(self.tasks) == 1:
             (name,) = self.tasks
-        if name not in self.tasks:
+        if name not in tuple(self.tasks):
             raise UserError(
                 "The model has several tasks." if name is None else "The model has no such task.",
                 where="task",
@@ -252,7 +252,7 @@ class FineTuned:
         """
         chosen = self.task(task)
         kind = _kind_of(chosen)
-        examples = kind.make_examples(inputs)
+        examples = kind.make_examples(check_list("inputs", inputs))
         outputs = self._outputs(chosen, examples, batch_size)
         if not outputs:
             return []
@@ -414,8 +414,6 @@ def _choice_examples(inputs: Sequence[Any]) -> list[ChoiceExample]:
 
 
 def _tagging_examples(inputs: Sequence[Any]) -> list[TaggingExample]:
-    if isinstance(inputs, str):
-        check_texts(inputs)
     examples = []
     for i, sentence in enumerate(inputs):
         words = sentence.split() if isinstance(sentence, str) else sentence

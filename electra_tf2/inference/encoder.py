@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple, overload
 
 import numpy as np
@@ -175,7 +175,7 @@ class Encoder(FromPretrained):
                 single texts only.
         """
         check_positive("batch_size", batch_size)
-        if pooling not in _POOLINGS:
+        if pooling not in tuple(_POOLINGS):
             raise ValueError(
                 f"pooling must be one of {', '.join(_POOLINGS)}. Received: {pooling!r}"
             )
@@ -242,7 +242,7 @@ def _mask(rows: Sequence[Row], longest: int) -> np.ndarray:
 
 def _resolved(layers: int | Sequence[int], blocks: int) -> tuple[int, ...]:
     """The layers' numbers from 0 up, of a network of so many blocks."""
-    given = [layers] if isinstance(layers, int | np.integer) else list(layers)
+    given = list(layers) if isinstance(layers, Iterable) else [layers]
     for layer in given:
         if not isinstance(layer, int | np.integer) or isinstance(layer, bool):
             raise TypeError(f"layers are whole numbers. Received: {layer!r}")

@@ -116,7 +116,7 @@ def dtype_policy(precision: Precision) -> str:
     Raises:
         ValueError: there is no such precision.
     """
-    if precision not in DTYPE_POLICIES:
+    if precision not in tuple(DTYPE_POLICIES):
         known = ", ".join(DTYPE_POLICIES)
         raise ValueError(f"precision must be one of {known}. Received: {precision!r}")
     return DTYPE_POLICIES[precision]
@@ -124,6 +124,10 @@ def dtype_policy(precision: Precision) -> str:
 
 def _network(pretrained: Pretrained, overrides: Mapping[str, Any]) -> TransformerConfig:
     """Returns the sizes that are stored or that the arrays show, with overrides."""
+    if not isinstance(overrides, Mapping):
+        raise TypeError(
+            f"model_hparam_overrides must give fields their values. Received: {overrides!r:.100}"
+        )
     try:
         network = pretrained.encoder_config(overrides.get("num_attention_heads"))
         if network is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, overload
 
 import numpy as np
@@ -47,16 +47,27 @@ def check_texts(texts: Sequence[Text], *, pairs: bool = False) -> Sequence[Text]
         The texts as a list.
 
     Raises:
-        TypeError: it is a single text, or something in it is not a text; names its place.
+        TypeError: it is no list, or something in it is not a text; names its place.
     """
-    if isinstance(texts, str):
-        raise TypeError("Expected a list of texts: put a single text in a list, [text].")
-    texts = list(texts)
+    texts = check_list("texts", texts)
     for number, text in enumerate(texts):
         if not isinstance(text, str) and not (pairs and _is_pair(text)):
             kinds = "a text or a pair of texts" if pairs else "a text"
             raise TypeError(f"texts[{number}] must be {kinds}. Received: {text!r}")
     return texts
+
+
+def check_list(name: str, values: Iterable[Any]) -> list[Any]:
+    """Returns what the user gave as a list.
+
+    Raises:
+        TypeError: it is a single thing, a text above all, or a mapping.
+    """
+    if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
+        raise TypeError(
+            f"{name} must be a list: put a single one in a list. Received: {values!r:.100}"
+        )
+    return list(values)
 
 
 def check_positive(name: str, value: int, at_least: int = 1) -> None:

@@ -83,7 +83,13 @@ def test_many_batches_give_the_same(encoder):
 @pytest.mark.parametrize(
     "texts, options, where",
     [
-        ("a text", {}, "texts"),
+        ("a text", {}, "texts must be a list"),
+        (b"bytes", {}, "texts must be a list"),
+        (5, {}, "texts must be a list"),
+        (None, {}, "texts must be a list"),
+        ([float("nan")], {}, "texts[0]"),
+        (["a"], {"pooling": ["mean"]}, "pooling"),
+        (["a"], {"layers": None}, "layers"),
         (["a text", 7], {}, "texts[1]"),
         ([b"bytes"], {}, "texts[0]"),
         ([("a", "b", "c")], {}, "texts[0]"),
@@ -120,6 +126,10 @@ def test_models_that_are_none(tmp_path):
     options = {**official.options(name), "model_hparam_overrides": {"num_heads": 4}}
     with pytest.raises(ValueError, match="num_heads"):
         electra_tf2.Encoder.from_pretrained(official.folder(name), **options)
+    with pytest.raises(TypeError, match="model_hparam_overrides"):
+        electra_tf2.Encoder.from_pretrained(
+            official.folder(name), **{**options, "model_hparam_overrides": 5}
+        )
     vocab = tmp_path / "vocab.txt"
     text = pathlib.Path(official.options(name)["vocab_file"]).read_text(encoding="utf-8")
     vocab.write_text(f"{text}one\nmore\n", encoding="utf-8")
