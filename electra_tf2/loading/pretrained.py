@@ -28,6 +28,7 @@ from electra_tf2.loading.folder import (
 )
 from electra_tf2.modeling.config import (
     MODERN_FIELDS,
+    Architecture,
     TransformerConfig,
     default_attention_heads,
 )
@@ -119,7 +120,7 @@ class Pretrained:
 
         Returns:
             The sizes; rates that are not stored are the defaults. None if there is no encoder with
-            layers of their own.
+            layers of their own, or it is a modern one, whose weights don't show its windows.
 
         Raises:
             UserError: the heads do not divide the hidden size.
@@ -127,11 +128,44 @@ class Pretrained:
         if self.network is not None:
             return self.network
         sizes: dict[str, Any] = shown_sizes(self.arrays)
-        if not {"vocab_size", "num_hidden_layers"} <= sizes.keys():
+        is_stack = shown_encoder(self.arrays) == "bert"
+        if not is_stack or not {"vocab_size", "num_hidden_layers"} <= sizes.keys():
             return None
         heads = num_attention_heads or default_attention_heads(sizes["hidden_size"])
         fields: dict[str, Any] = {**sizes, "num_attention_heads": heads}
         return TransformerConfig(**fields)
+
+
+def shown_encoder(names: Iterable[str]) -> Architecture | None:
+    """Returns the kind of the main network whose variables have these names; None without one."""
+    kinds: tuple[tuple[str, Architecture], ...] = (
+        ("final_layer_norm", "modern"),
+        ("shared_layer", "albert"),
+        ("layer_0", "bert"),
+    )
+    parts = {name.split("/")[1] for name in names if name.startswith("electra/")}
+    return next((kind for part, kind in kinds if part in parts), None)
+
+
+def check_encoder(path: str, there: Iterable[str], here: Iterable[str]) -> None:
+    """Refuses weights of another kind of encoder, which share few variables with the network's.
+
+    Args:
+        path: where the weights lie, for the message.
+        there: their names, by ours.
+        here: names of the network's variables.
+
+    Raises:
+        UserError: names both kinds.
+    """
+    theirs, ours = shown_encoder(there), shown_encoder(here)
+    if theirs != ours and theirs and ours:
+        raise UserError(
+            "The checkpoint's encoder is of another kind than this run's.",
+            where=path,
+            received=f"encoder: {theirs} there, {ours} here",
+            remedy=f"Set the hparam encoder to {theirs}, or start from a model of the kind {ours}.",
+        )
 
 
 def shown_sizes(arrays: Mapping[str, np.ndarray]) -> dict[str, int]:

@@ -18,6 +18,7 @@ from electra_tf2.loading.folder import VOCABULARY
 from electra_tf2.loading.pretrained import (
     STRUCTURE,
     Pretrained,
+    check_encoder,
     check_own_vocabulary,
     model_casing,
     structure_of,
@@ -238,6 +239,7 @@ def initialize(
     problems = match_arrays(needed, arrays, renamed).problems
     heads = [name for name in official if name not in found]
     if problems and (need_heads or not allow_partial):
+        check_encoder(pretrained.path, arrays, wanted)
         raise _incomplete(pretrained.path, problems, need_heads)
     if problems:
         say(f"Warning: {len(problems)} variables stay random: {first_of(problems)}")

@@ -12,12 +12,18 @@ import numpy as np
 from electra_tf2.errors import UserError, first_of
 from electra_tf2.files import exists
 from electra_tf2.formats.match import Shape, match_arrays
-from electra_tf2.formats.official import is_tf1_checkpoint, load_variables, read_tf1_checkpoint
+from electra_tf2.formats.official import (
+    is_tf1_checkpoint,
+    load_variables,
+    our_path,
+    read_tf1_checkpoint,
+)
 from electra_tf2.loading.disentangled import folded, shared_shapes, unfolded
 from electra_tf2.loading.folder import WEIGHTS_ONLY, StoredConfig, config_of_state, read_config
 from electra_tf2.loading.positions import TRAINED_POSITIONS, MorePositions, grown_positions
 from electra_tf2.loading.pretrained import (
     Pretrained,
+    check_encoder,
     check_own_vocabulary,
     has_checkpoint,
     no_model_advice,
@@ -271,6 +277,7 @@ def load_weights(
         )
     pretrained = open_pretrained(path)
     arrays = pretrained.arrays
+    check_encoder(pretrained.path, arrays, shapes)
     if generator:
         own = {name: array for name, array in arrays.items() if not name.startswith("generator")}
         arrays = {**own, **generator}
@@ -305,6 +312,7 @@ def _of_huggingface(
 
 def _read_official(shapes: Mapping[str, Shape], path: str, say: Say):
     checkpoint = read_tf1_checkpoint(path)
+    check_encoder(checkpoint.path, (our_path(n) or n for n in checkpoint.variables), shapes)
     weights, slots, report = load_variables(checkpoint, shapes)
     say(str(report))
     if slots is not None:

@@ -108,6 +108,19 @@ def test_another_encoder_is_refused(data_dir, model_dir):
         tiny_tasks.finetune_here(data_dir, model=MODEL, encoder="bert")
 
 
+@pytest.mark.parametrize("encoder, layer", [("modern", "final_layer_norm"), ("albert", "shared")])
+def test_another_encoder_without_a_stored_configuration_is_refused(data_dir, encoder, layer):
+    network = dataclasses.replace(tiny_tasks.NETWORK, encoder=encoder)
+    folder = tiny_tasks.write_model(data_dir, network, encoder)
+    (folder / "config.json").unlink()
+    assert any(layer in name for name in newest(folder).weights)
+    assert open_pretrained(str(folder)).encoder_config() is None
+    sizes = {"vocab_size": network.vocab_size, "model_hparam_overrides": {"num_hidden_layers": 1}}
+    with pytest.raises(UserError, match=f"encoder: {encoder} there, bert here") as error:
+        tiny_tasks.finetune_here(data_dir, model=encoder, **sizes)
+    assert f"Set the hparam encoder to {encoder}" in error.value.remedy
+
+
 @pytest.mark.parametrize("given", [{}, {"encoder": "albert"}, {"model_size": "base"}])
 def test_stated_sizes_that_agree(data_dir, given):
     sizes = {"hidden_size": 768, "num_hidden_layers": 12, "embedding_size": 128}

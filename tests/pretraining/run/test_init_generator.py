@@ -135,6 +135,24 @@ def test_a_checkpoint_whose_networks_share_embeddings(tmp_path, vocab_file):
 
 
 @pytest.mark.parametrize(
+    "there, here",
+    [("modern", "bert"), ("bert", "modern"), ("albert", "bert"), ("official", "modern")],
+)
+def test_a_checkpoint_with_another_kind_of_encoder(tmp_path, vocab_file, there, here):
+    path = CASES / "electra_train" / "final"
+    if there != "official":
+        path = tmp_path / there
+        write_model(path, vocab_file, dataclasses.replace(DISCRIMINATOR, encoder=there), **SMALL)
+    network = dataclasses.replace(DISCRIMINATOR, encoder=here)
+    stub, _ = trainer_of(build_pair(network, generator_hidden_size=0.5))
+    with pytest.raises(UserError, match="encoder is of another kind") as info:
+        load_weights(stub, str(path), print, lambda pretrained: None)
+    kind = "bert" if there == "official" else there
+    assert info.value.received == f"encoder: {kind} there, {here} here"
+    assert f"Set the hparam encoder to {kind}" in info.value.remedy
+
+
+@pytest.mark.parametrize(
     "pair", [OWN, {"disentangled_embeddings": True}], ids=["own embeddings", "gdes"]
 )
 @pytest.mark.parametrize("is_official", [False, True], ids=["transformers", "official"])
