@@ -11,7 +11,7 @@ import glob
 import os
 import posixpath
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from electra_tf2 import files
 
@@ -101,7 +101,8 @@ def matches(pattern: str, *, deep: bool = False) -> list[str]:
     Args:
         pattern: one of those that `split` gives.
         deep: whether `**` stands for folders in folders, and names that begin with a dot are left
-            out. On a remote file system, its own rules hold.
+            out. A folder that links lead to is searched once, by its shortest path. On a remote
+            file system, its own rules hold.
 
     Raises:
         OSError: a remote file system does not answer.
@@ -111,7 +112,45 @@ def matches(pattern: str, *, deep: bool = False) -> list[str]:
     if not files.is_local(pattern):
         return files.remote_matches(pattern)
     folder, rest = _folder_and_glob(pattern)
-    return glob.glob(glob.escape(folder) + rest, recursive=deep, include_hidden=not deep)
+    if deep:
+        return list(dict.fromkeys(_deep_matches(folder, rest)))
+    return glob.glob(glob.escape(folder) + rest, include_hidden=True)
+
+
+def _deep_matches(folder: str, globs: str) -> Iterator[str]:
+    """Yields what matches a folder's path with globs behind it, some of it perhaps twice."""
+    parts = globs.split("/")
+    if "**" not in parts:
+        yield from glob.glob(glob.escape(folder) + globs)
+        return
+    place = parts.index("**")
+    above, below = "".join(f"{part}/" for part in parts[:place]), parts[place + 1 :]
+    while below[:1] == ["**"]:
+        below.pop(0)
+    start = glob.escape(folder) + above
+    for base in glob.glob(start) if start else [""]:
+        if base and not below:
+            yield base
+        for inner in _folders(base):
+            yield from _deep_matches(inner, "/".join(below) if below else "*")
+
+
+def _folders(base: str) -> Iterator[str]:
+    """Yields a folder ("" or its path with a slash) and those in it: each real one once.
+
+    Links may lead in circles, whose paths have no end.
+    """
+    seen: set[str] = set()
+    level = [base]
+    while level:
+        inner = []
+        for folder in sorted(level):
+            real = os.path.realpath(folder)
+            if real not in seen:
+                seen.add(real)
+                yield folder
+                inner += glob.glob(f"{glob.escape(folder)}*/")
+        level = inner
 
 
 def covers(patterns: str, path: str) -> bool:

@@ -1,5 +1,6 @@
 """Patterns of records: what is a folder's name is not a pattern."""
 
+import glob
 import os
 
 import pytest
@@ -54,6 +55,42 @@ def test_patterns_of_folders_stay_patterns(root):
     assert matches(f"{root}/\\[v2\\]/r-0") == [f"{root}/[v2]/r-0"]
     assert split("a/x*, b/y*,,c/z*") == ["a/x*", "b/y*", "c/z*"]
     assert plain("a/*") is None and plain("a/b") == "a/b"
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "**",
+        "**/",
+        "**/*",
+        "**/r-0",
+        "**/**/r-*",
+        "a/**",
+        "a/**/",
+        "*/**/r-1",
+        "a/**/in/**/r*",
+        "r**",
+    ],
+)
+def test_folders_in_folders_are_those_of_glob(tmp_path, pattern, monkeypatch):
+    for folder in ("a/in/more/in", "b", ".hidden", "a/.hidden", "[x]"):
+        (tmp_path / folder).mkdir(parents=True)
+        for name in ("r-0", "r-1", ".r"):
+            (tmp_path / folder / name).write_text("")
+    monkeypatch.chdir(tmp_path)
+    for own in (pattern, f"{tmp_path}/{pattern}"):
+        assert sorted(matches(own, deep=True)) == sorted({*glob.glob(own, recursive=True)})
+
+
+def test_links_in_circles_are_followed_once(tmp_path):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "b" / "r").write_text("")
+    for place in ("a/b/loop", "a/b/again", "a/up"):
+        (tmp_path / place).symlink_to(tmp_path / "a")
+    (tmp_path / "z").symlink_to("a/b")
+    assert matches(f"{tmp_path}/**/r", deep=True) == [f"{tmp_path}/z/r"]
+    assert matches(f"{tmp_path}/a/**/r", deep=True) == [f"{tmp_path}/a/b/r"]
+    assert matches(f"{tmp_path}/**/loop/**/r", deep=True) == [f"{tmp_path}/z/loop/b/r"]
 
 
 @pytest.mark.parametrize(
