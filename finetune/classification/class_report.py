@@ -1,6 +1,6 @@
 """The figures of every class: a table and a picture, with the confusion matrix where there is one.
 
-<results_txt without .txt>_classes/<task>_<split>_<trial>.md and .png
+<results_txt without .txt>_classes/<task>_<split>_<trial>.md, .png and, for programs, .json
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import sklearn.metrics
 
 from electra_tf2 import files
 from electra_tf2.plots import load_pyplot, save_figure
+from electra_tf2.stored_json import bad_field, read_record
 from finetune.run.results import markdown_table
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def report_path(config: FinetuningConfig, task: str, split: str, trial: int) -> 
 
 
 def write_class_report(scores: ClassScores, path: str, title: str) -> list[str]:
-    """Writes the table and the picture.
+    """Writes the table, the picture and the figures themselves.
 
     Args:
         scores: the figures.
@@ -104,7 +105,7 @@ def write_class_report(scores: ClassScores, path: str, title: str) -> list[str]:
         title: the heading.
 
     Returns:
-        The files written.
+        The table's and the picture's files.
 
     Raises:
         UserError: matplotlib is not installed, or a file can't be written.
@@ -112,14 +113,48 @@ def write_class_report(scores: ClassScores, path: str, title: str) -> list[str]:
     files.make_dirs(posixpath.dirname(path))
     files.replace_file(f"{path}.md", _tables(scores, title).encode())
     _draw(scores, f"{path}.png", title)
+    confusion = None if scores.confusion is None else scores.confusion.tolist()
+    figures = [own._asdict() for own in scores.figures]
+    files.write_json(f"{path}.json", {"figures": figures, "confusion": confusion})
     return [f"{path}.md", f"{path}.png"]
 
 
-def _tables(scores: ClassScores, title: str) -> str:
+class _Stored(NamedTuple):
+    """The content of the JSON file, see `ClassScores`."""
+
+    figures: list[ClassFigures]
+    confusion: list[list[int]] | None = None
+
+
+def read_class_report(path: str) -> ClassScores:
+    """Reads the figures that `write_class_report` has written.
+
+    Args:
+        path: of the JSON file.
+
+    Raises:
+        UserError: it can't be read, or is another file.
+    """
+    what, remedy = "The report on the classes", "Move the file away, or score the model again."
+    figures, confusion = read_record(_Stored, path, what, remedy)
+    if confusion is None:
+        return ClassScores(figures)
+    if [*map(len, confusion)] != [len(figures)] * len(figures):
+        received = f"not {len(figures)} rows of {len(figures)}, one for each class"
+        raise bad_field(path, what, remedy, "confusion", received)
+    return ClassScores(figures, np.array(confusion, np.int64))
+
+
+def class_rows(scores: ClassScores) -> list[list[str]]:
+    """Returns the figures as a table's cells, the header first."""
     rows = [["class", "precision", "recall", "F1", "examples"]]
     for name, *shares, gold in scores.figures:
         rows.append([name, *(f"{share:.2f}" for share in shares), str(gold)])
-    parts = [f"# {title}\n\n", _table(rows)]
+    return rows
+
+
+def _tables(scores: ClassScores, title: str) -> str:
+    parts = [f"# {title}\n\n", _table(class_rows(scores))]
     if scores.confusion is not None:
         names = [own.name for own in scores.figures]
         parts.append("\n## Confusion matrix\n\n")
@@ -130,17 +165,22 @@ def _tables(scores: ClassScores, title: str) -> str:
             parts.append(_table([["", *names], *matrix]))
         else:
             parts.append(f"The {_MOST_IN_TABLE} most frequent confusions.\n\n")
-            header = ["true", "predicted", "examples"]
-            parts.append(_table([header, *_confusions(scores.confusion, names)]))
+            parts.append(_table(confusion_rows(scores.confusion, names)))
     return "".join(parts)
 
 
-def _confusions(confusion: np.ndarray, names: list[str]) -> list[list[str]]:
-    """The pairs of different classes that occur most."""
+def confusion_rows(confusion: np.ndarray, names: Sequence[str]) -> list[list[str]]:
+    """Returns the pairs of different classes that occur most as a table's cells, the header first.
+
+    Args:
+        confusion: see `ClassScores`.
+        names: of the classes.
+    """
     wrong = confusion * ~np.eye(len(names), dtype=bool)
     order = np.argsort(-wrong, axis=None, kind="stable")[:_MOST_IN_TABLE]
     pairs = zip(*np.unravel_index(order, wrong.shape), strict=True)
-    return [[names[int(i)], names[int(j)], str(wrong[i, j])] for i, j in pairs if wrong[i, j]]
+    found = [[names[int(i)], names[int(j)], str(wrong[i, j])] for i, j in pairs if wrong[i, j]]
+    return [["true", "predicted", "examples"], *found]
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:

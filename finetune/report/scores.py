@@ -14,12 +14,18 @@ from electra_tf2.report.curves import Plot, draw
 from electra_tf2.report.markup import Markup, element, joined, note, paragraph, table
 from electra_tf2.report.page import Section
 from electra_tf2.training.reports import RunLog, read_reports
+from finetune.classification.class_report import (
+    ClassScores,
+    class_rows,
+    confusion_rows,
+    read_class_report,
+)
 from finetune.run.model_scores import GLUE, TaskScore, glue_average, model_scores
 from finetune.run.results import StoredResults, read_results
 
 _RESULTS = "_results.json"
-# Columns of the largest table of classes that is shown.
-_MOST_COLUMNS = 40
+# Classes of the largest confusion matrix that is shown.
+_MOST_CLASSES = 40
 
 
 class FinetuningRun(NamedTuple):
@@ -146,53 +152,46 @@ def _figure(value: float | None) -> str:
 
 
 def _classes(run: FinetuningRun, task: str) -> list[str]:
-    """The tables of classes that `class_report` has written, of the last trial."""
+    """The figures of classes that `class_report` has written, of the last trial."""
     folder = f"{run.stem}_classes"
     names = files.list_dir(folder) if files.is_dir(folder) else []
     found: dict[str, int] = {}
     for name in names:
-        if match := re.fullmatch(re.escape(task) + r"_(.+)_(\d+)\.md", name):
+        if match := re.fullmatch(re.escape(task) + r"_(.+)_(\d+)\.json", name):
             found[match[1]] = max(int(match[2]), found.get(match[1], 0))
     if not found:
         return [note("Set class_report to true to see the scores of every class here.")]
     parts: list[str] = []
     for split, trial in sorted(found.items()):
-        text = files.read_bytes(posixpath.join(folder, f"{task}_{split}_{trial}.md")).decode()
-        parts += _tables_of(text, f"{split}, trial {trial}" if trial else split)
+        scores = read_class_report(posixpath.join(folder, f"{task}_{split}_{trial}.json"))
+        parts += _tables_of(scores, f"{split}, trial {trial}" if trial else split)
     return parts
 
 
-def _tables_of(text: str, title: str) -> list[str]:
-    """The tables of a report on classes as HTML, see `finetune.classification.class_report`."""
-    parts: list[str] = []
-    for number, block in enumerate(re.findall(r"(?:^\|.*\n)+", text, re.M)):
-        rows = [
-            [cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
-            for line in block.splitlines()
-        ]
-        header, cells = rows[0], rows[2:]
-        if len(header) > _MOST_COLUMNS:
-            parts.append(note("The confusion matrix has too many classes to be shown here."))
-        elif number and not header[0]:
-            parts += [
-                note("True classes are rows, predicted ones columns."),
-                _matrix(header, cells),
-            ]
-        else:
-            parts += [note(f"Classes ({title}):")] * (not number) + [table(header, cells)]
-    return parts
+def _tables_of(scores: ClassScores, title: str) -> list[str]:
+    """The figures of classes as tables, with the confusion matrix or its largest cells."""
+    header, *rows = class_rows(scores)
+    parts: list[str] = [note(f"Classes ({title}):"), table(header, rows)]
+    if scores.confusion is None:
+        return parts
+    names = [own.name for own in scores.figures]
+    if len(names) <= _MOST_CLASSES:
+        explained = note("True classes are rows, predicted ones columns.")
+        return [*parts, explained, _matrix(names, scores.confusion.tolist())]
+    header, *rows = confusion_rows(scores.confusion, names)
+    return [*parts, note("The most frequent confusions:"), table(header, rows)]
 
 
-def _matrix(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Markup:
+def _matrix(names: Sequence[str], confusion: Sequence[Sequence[int]]) -> Markup:
     """A confusion matrix whose colours are the shares of a true class."""
     body = []
-    for name, *counts in rows:
-        total = sum(map(int, counts)) or 1
+    for name, counts in zip(names, confusion, strict=True):
+        total = sum(counts) or 1
         cells = [
-            element("td", count, class_="cell", style=f"--p:{int(count) / total:.2f}")
+            element("td", str(count), class_="cell", style=f"--p:{count / total:.2f}")
             for count in counts
         ]
         body.append(element("tr", element("th", name, scope="row", dir="auto"), *cells))
-    head = element("tr", *(element("th", cell, scope="col", dir="auto") for cell in header))
+    head = element("tr", *(element("th", n, scope="col", dir="auto") for n in ("", *names)))
     content = element("table", element("thead", head), element("tbody", *body))
     return element("div", content, class_="scroll")

@@ -21,6 +21,7 @@ from electra_tf2.report.judged import judge
 from electra_tf2.text.normalization import UNCASED
 from electra_tf2.text.vocabulary import load_vocabulary
 from electra_tf2.training.checkpoints import CheckpointStore
+from finetune.report.scores import finetuning_runs, scores_section
 from finetune.run.results import read_results
 from tests.pretraining import tiny
 from tests.report.model_pages import (
@@ -223,6 +224,14 @@ def test_scores_with_their_spread(page):
     assert [CLASSES[0], "2", "1"] in rows  # of the confusion matrix
     shares = [a["style"] for tag, a in page.tags if a.get("class") == "cell"]
     assert shares[:4] == ["--p:0.67", "--p:0.33", "--p:0.00", "--p:1.00"]
+
+
+@pytest.mark.parametrize("count, shown", [(2, "True classes are rows"), (60, "most frequent")])
+def test_classes_of_any_name_and_number(tmp_path, count, shown):
+    names = ["a\\|b  c", *(f"c{i}" for i in range(1, count))]
+    model_dir = str(write_scores(tmp_path, classes=names, trials=1))
+    content = scores_section(model_dir, finetuning_runs(model_dir)).content
+    assert shown in content and content.count(names[0]) >= 2
 
 
 def test_commands_give_the_same_configuration(page, data_dir):

@@ -1,5 +1,7 @@
 """The figures of every class, and the confusion matrix, as a table and as a picture."""
 
+import json
+
 import numpy as np
 import pytest
 from sklearn import metrics
@@ -9,6 +11,7 @@ from electra_tf2.errors import UserError
 from finetune.classification.class_report import (
     ClassFigures,
     ClassScores,
+    read_class_report,
     report_path,
     scores_of_classes,
     write_class_report,
@@ -62,6 +65,9 @@ def test_files(tmp_path):
     assert text.startswith("# t, dev\n")
     assert "| two lines | 100.00 | 50.00 | 66.67 | 2 |" in text
     assert r"| a\|b | 1 | 0 | 0 |" in text and "| two lines | 0 | 1 | 1 |" in text
+    stored = read_class_report(str(tmp_path / "r" / "t_dev_1.json"))
+    assert stored.figures == scores.figures
+    np.testing.assert_array_equal(stored.confusion, scores.confusion)
     assert (table, picture) == tuple(f"{tmp_path}/r/t_dev_1{ending}" for ending in (".md", ".png"))
     assert (tmp_path / "r" / "t_dev_1.png").read_bytes().startswith(PNG)
 
@@ -69,12 +75,23 @@ def test_files(tmp_path):
 def test_labels_without_a_confusion_matrix_and_many_classes(tmp_path):
     write_class_report(ClassScores([ClassFigures("a", 1, 2, 3, 4)]), str(tmp_path / "bars"), "t")
     assert "Confusion" not in (tmp_path / "bars.md").read_text()
+    assert read_class_report(str(tmp_path / "bars.json")).confusion is None
     assert (tmp_path / "bars.png").read_bytes().startswith(PNG)
     names = [f"c{i}" for i in range(60)]
     scores = scores_of_classes([*range(60), 7, 7], [*range(60), 8, 8], names)
     write_class_report(scores, str(tmp_path / "many"), "t")
     text = (tmp_path / "many.md").read_text()
     assert "| c7 | c8 | 2 |" in text and "| c8 | c7 |" not in text
+
+
+@pytest.mark.parametrize("change", [{"figures": [["a"]]}, {"confusion": [[1]]}, {"confusion": 1}])
+def test_a_damaged_file_of_figures(tmp_path, change):
+    write_class_report(scores_of_classes([0, 1], [0, 1], ["a", "b"]), str(tmp_path / "t"), "t")
+    path = tmp_path / "t.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(UserError, match="report on the classes can't be read") as error:
+        read_class_report(str(path))
+    assert str(path) in error.value.where and next(iter(change)) in error.value.where
 
 
 def test_without_matplotlib_nothing_is_trained(monkeypatch, data_dir):
