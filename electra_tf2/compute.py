@@ -118,7 +118,7 @@ def encoder_flops(config: TransformerConfig, length: int) -> dict[str, Flops]:
     """
     hidden, intermediate = config.hidden_size, config.intermediate_size
     rows = config.num_hidden_layers * length  # positions, over all layers
-    has_bias = not config.is_modern
+    has_bias = config.has_biases
     projections = dense(hidden, hidden, has_bias) * 4 + Flops(0, _HALF_BLOCK_END * hidden)
     feed_forward = (
         dense(hidden, intermediate, has_bias)
@@ -162,7 +162,7 @@ def _embedding_flops(config: TransformerConfig) -> Flops:
 def _projection(config: TransformerConfig) -> Flops:
     if config.embedding_size == config.hidden_size:
         return Flops()
-    return dense(config.embedding_size, config.hidden_size, not config.is_modern)
+    return dense(config.embedding_size, config.hidden_size, config.has_biases)
 
 
 def masked_lm_head_flops(config: TransformerConfig, positions: int, width: int) -> Flops:
@@ -174,7 +174,7 @@ def masked_lm_head_flops(config: TransformerConfig, positions: int, width: int) 
         width: of the states that it sees.
     """
     size, vocabulary = config.embedding_size, config.vocab_size
-    hidden = dense(width, size, not config.is_modern) + Flops(0, (GELU + LAYER_NORM) * size)
+    hidden = dense(width, size, config.has_biases) + Flops(0, (GELU + LAYER_NORM) * size)
     loss = Flops(0, (SOFTMAX + CROSS_ENTROPY) * vocabulary)
     return (hidden + dense(size, vocabulary) + loss) * positions
 
@@ -186,9 +186,9 @@ def replaced_token_head_flops(config: TransformerConfig, length: int) -> Flops:
         config: the discriminator's sizes.
         length: positions.
     """
-    hidden, modern = config.hidden_size, config.is_modern
-    elementwise = Flops(0, (GELU + LAYER_NORM * modern) * hidden)
-    return (dense(hidden, hidden, not modern) + elementwise + dense(hidden, 1)) * length
+    hidden = config.hidden_size
+    elementwise = Flops(0, (GELU + LAYER_NORM * config.is_modern) * hidden)
+    return (dense(hidden, hidden, config.has_biases) + elementwise + dense(hidden, 1)) * length
 
 
 # The count of the official flops_computation.py, which the published figures are by.

@@ -39,7 +39,7 @@ EVALUATION_SEED = EVALUATION_EPOCH = 0
 _DOCUMENTS_AT_A_TIME = 256
 _QUEUED_WINDOWS = 4
 _SECONDS_TO_STOP = 30
-Arrays = tuple[np.ndarray, ...]
+RowBatch = tuple[np.ndarray, ...]
 _FIRST_PLACE = ExamplePlace(0, 0, 0, 0)
 _window_order = tf.function(window_order, autograph=False)  # many small operations
 
@@ -98,7 +98,7 @@ class DocumentFiles(RecordFiles):
 
     def windows(
         self, *, max_seq_length: int, seed: int, position: int, shuffle_buffer_size: int
-    ) -> Callable[[], Iterator[Arrays]]:
+    ) -> Callable[[], Iterator[RowBatch]]:
         """Finds a position in training; returns what makes the permuted windows from there on.
 
         The windows have no end; each is (input_ids, first_lengths, lengths), see `Examples`.
@@ -109,7 +109,7 @@ class DocumentFiles(RecordFiles):
 
     def dataset_of(
         self,
-        make_windows: Callable[[], Iterator[Arrays]],
+        make_windows: Callable[[], Iterator[RowBatch]],
         *,
         max_seq_length: int,
         global_batch_size: int,
@@ -201,7 +201,7 @@ class BackgroundProducer:
 
     def __init__(
         self,
-        make_arrays: Callable[[], Iterator[Arrays]],
+        make_arrays: Callable[[], Iterator[RowBatch]],
         specs: Sequence[tf.TensorSpec],
     ):
         self.failure: Exception | None = None
@@ -286,7 +286,7 @@ def _specs(files: DocumentFiles, max_seq_length: int) -> list[tf.TensorSpec]:
 
 def _windows(
     files: DocumentFiles, rule: CutRule, start: _Start, window_size: int
-) -> Iterator[Arrays]:
+) -> Iterator[RowBatch]:
     """Yields the permuted windows of all epochs from the start on."""
     while True:
         yield from _epoch_windows(files, rule, start, window_size)
@@ -295,7 +295,7 @@ def _windows(
 
 def _epoch_windows(
     files: DocumentFiles, rule: CutRule, start: _Start, window_size: int
-) -> Iterator[Arrays]:
+) -> Iterator[RowBatch]:
     order = file_order(rule.seed, start.epoch, len(files.paths))[start.place.rank :]
     window, passed = start.window, start.passed
     for parts in _in_windows(_cut(files, order, rule, start), window_size):
@@ -306,12 +306,12 @@ def _epoch_windows(
         window, passed = window + 1, 0
 
 
-def _in_windows(batches: Iterator[Arrays], size: int) -> Iterator[list[Arrays]]:
+def _in_windows(batches: Iterator[RowBatch], size: int) -> Iterator[list[RowBatch]]:
     """Cuts a stream of batches of any sizes into windows, lists of parts of these batches.
 
     The last window may be smaller.
     """
-    waiting: list[Arrays] = []
+    waiting: list[RowBatch] = []
     room = size
     for batch in batches:
         while len(batch[0]) >= room:
@@ -352,7 +352,9 @@ def _first_examples(
     return tuple(np.concatenate(part)[:wanted].astype(np.int32) for part in parts)
 
 
-def _cut(files: DocumentFiles, order: tf.Tensor, rule: CutRule, start: _Start) -> Iterator[Arrays]:
+def _cut(
+    files: DocumentFiles, order: tf.Tensor, rule: CutRule, start: _Start
+) -> Iterator[RowBatch]:
     """Reads documents and cuts them.
 
     Args:

@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 import tensorflow as tf
 
-from electra_tf2.data.document_input import Arrays, DocumentFiles, permuted
+from electra_tf2.data.document_input import DocumentFiles, RowBatch, permuted
 from electra_tf2.data.open_records import RecordFiles, open_records
 from electra_tf2.data.order import CorpusDraws, corpus_draws, ordered_records, replica_rows
 from electra_tf2.data.position import record_places
@@ -292,11 +292,11 @@ class Mixture(RecordFiles):
         return corpus_draws(seed, tuple(own.weight for own in self.corpora))
 
 
-def _mixed(windows: list[Iterator[Arrays]], drawn: Iterator[np.ndarray]) -> Iterator[Arrays]:
+def _mixed(windows: list[Iterator[RowBatch]], drawn: Iterator[np.ndarray]) -> Iterator[RowBatch]:
     """Yields the rows of several streams of windows in the order in which corpora are drawn."""
-    rest: list[Arrays] = [()] * len(windows)
+    rest: list[RowBatch] = [()] * len(windows)
     for corpora in drawn:
-        parts: list[Arrays] = []
+        parts: list[RowBatch] = []
         for number, count in enumerate(np.bincount(corpora, minlength=len(windows)).tolist()):
             while count:
                 if not rest[number] or not len(rest[number][0]):

@@ -309,7 +309,7 @@ def _modern_shapes(network: TransformerConfig) -> Shapes:
 
 def generator_head_shapes(network: TransformerConfig) -> Shapes:
     """Returns path -> shape of the masked-LM head on an encoder."""
-    hidden, width, has_bias = network.hidden_size, network.embedding_size, not network.is_modern
+    hidden, width, has_bias = network.hidden_size, network.embedding_size, network.has_biases
     return {
         **_dense(f"{GENERATOR_HEAD}/dense", hidden, width, has_bias),
         **_norm(f"{GENERATOR_HEAD}/layer_norm", width, has_bias),
@@ -322,7 +322,7 @@ def discriminator_head_shapes(network: TransformerConfig) -> Shapes:
     hidden = network.hidden_size
     norm = _norm(f"{DISCRIMINATOR_HEAD}/layer_norm", hidden, has_beta=False)
     return {
-        **_dense(f"{DISCRIMINATOR_HEAD}/dense", hidden, hidden, not network.is_modern),
+        **_dense(f"{DISCRIMINATOR_HEAD}/dense", hidden, hidden, network.has_biases),
         **(norm if network.is_modern else {}),
         **_dense(f"{DISCRIMINATOR_HEAD}/logit", hidden, 1),
     }

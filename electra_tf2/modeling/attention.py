@@ -140,7 +140,7 @@ class SelfAttention(keras.layers.Layer):
         self.query, self.key, self.value, self.projection = (
             keras.layers.Dense(
                 config.hidden_size,
-                use_bias=not config.is_modern,
+                use_bias=config.has_biases,
                 kernel_initializer=truncated_normal(
                     config.residual_range if name == "output" else config.initializer_range
                 ),

@@ -147,6 +147,11 @@ class TransformerConfig:
         """Whether it is a modern encoder: rotary positions, LayerNorm first, gates, no biases."""
         return self.encoder == "modern"
 
+    @property
+    def has_biases(self) -> bool:
+        """Whether its dense layers and those of its heads have biases, and LayerNorms shifts."""
+        return not self.is_modern
+
     def is_global(self, layer: int) -> bool:
         """Whether attention reaches the whole text in a layer (from 0)."""
         return not self.is_modern or layer % self.global_attention_every == 0

@@ -169,7 +169,7 @@ class Encoder(keras.Model):
         if embedding_size != config.hidden_size:
             self.embeddings_project = keras.layers.Dense(
                 config.hidden_size,
-                use_bias=not config.is_modern,
+                use_bias=config.has_biases,
                 kernel_initializer="glorot_uniform",
                 dtype=self.dtype_policy,
                 name="embeddings_project",

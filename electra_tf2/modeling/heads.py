@@ -29,7 +29,7 @@ class MaskedLMHead(keras.layers.Layer):
         self.embeddings = embeddings
         self.dense = keras.layers.Dense(
             embeddings.config.embedding_size,
-            use_bias=not config.is_modern,
+            use_bias=config.has_biases,
             activation=activation(config.hidden_act),
             kernel_initializer=truncated_normal(config.initializer_range),
             dtype=self.dtype_policy,
@@ -85,7 +85,7 @@ class ReplacedTokenHead(keras.layers.Layer):
         super().__init__(autocast=False, **kwargs)
         self.dense = keras.layers.Dense(
             config.hidden_size,
-            use_bias=not config.is_modern,
+            use_bias=config.has_biases,
             activation=activation(config.hidden_act),
             kernel_initializer=truncated_normal(config.initializer_range),
             dtype=self.dtype_policy,
