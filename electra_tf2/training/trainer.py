@@ -86,12 +86,14 @@ class Hooks:
             if it can't.
         locate: position in examples -> where the batch there comes from, for `NonFiniteLoss`.
         watch: (step, figures of a report) -> a warning to print, or None.
+        close: ends the data that are open, before others are opened for another batch size.
     """
 
     evaluate: Callable[[], object] | None = None
     explain: Callable[[Exception], UserError | None] | None = None
     locate: Callable[[int], str] | None = None
     watch: Callable[[int, Mapping[str, float]], str | None] | None = None
+    close: Callable[[], None] | None = None
 
 
 _NO_HOOKS = Hooks()
@@ -284,8 +286,10 @@ class Trainer:
                 n_steps = self._agreed_steps(seconds_per_step)
 
     def _open_data(self, make_dataset: MakeDataset, hooks: Hooks) -> Iterator:
-        """Opens the data at the present position."""
+        """Opens the data at the present position, in place of those that are open."""
         position = self.examples_seen
+        if hooks.close:
+            hooks.close()
         with _explained(hooks):  # finding a position may read the data
             return distributed_iterator(
                 self.run.strategy, lambda context: make_dataset(position, context)

@@ -168,6 +168,7 @@ def _run_phase(trainers: PhaseTrainers) -> None:
             )
         ),
         watch=discriminator_guard(phase),
+        close=files.close,
     )
     with contextlib.closing(files):
         trainer.train(

@@ -6,6 +6,7 @@ import signal
 import pytest
 
 from electra_tf2.data import open_records
+from electra_tf2.data.document_input import BackgroundProducer
 from electra_tf2.data.input import open_training_files
 from electra_tf2.errors import UserError
 from electra_tf2.text.normalization import UNCASED
@@ -64,6 +65,27 @@ def test_documents_are_cut_at_the_length_of_each_phase(root, undisturbed):
     steps = [line["step"] for line in figures(root, "undisturbed_documents", "train")]
     assert steps == list(range(1, STEPS + 1))
     assert 0 < found["discriminator_loss"] < 2
+
+
+def test_a_batch_of_another_size_ends_the_thread_before(root, monkeypatch):
+    made, alive = [], []
+
+    def recorded(*arguments):
+        alive.append([own._thread.is_alive() for own in made])
+        made.append(BackgroundProducer(*arguments))
+        return made[-1]
+
+    monkeypatch.setattr("electra_tf2.data.document_input.BackgroundProducer", recorded)
+    ramp = {"train_batch_size": [[0, 4], [2, 8], [4, 4]], "phases": None, "num_train_steps": 5}
+    documents = f"{root}/documents/{tiny.GLOB}"
+    mixture = {documents: 1.0, f"{root}/held_out/{tiny.GLOB}": 1.0}
+    for name, records in (("ramp", documents), ("mixed_ramp", mixture)):
+        tiny.pretrain_here(root, name, **hparams(root, **ramp, pretrain_tfrecords=records))
+        assert alive == [[], [False], [False, False]]
+        made.clear()
+        alive.clear()
+        sizes = [line["train_batch_size"] for line in figures(root, name, "train")]
+        assert sizes == [4, 4, 8, 8, 4]
 
 
 def test_a_phase_is_longer_than_an_epoch(root):
