@@ -5,6 +5,7 @@ import pytest
 
 from configure_pretraining import PretrainingConfig
 from electra_tf2.errors import UserError
+from electra_tf2.training.schedule import pretraining_schedule
 
 SHARED_CASES = pathlib.Path(__file__).parents[1].parent / "shared" / "conformance"
 OWN_CASES = pathlib.Path(__file__).parent / "conformance" / "cases"
@@ -137,6 +138,21 @@ def test_debug_sets_defaults_that_the_user_can_beat():
     assert tiny.num_eval_steps == 2
     assert tiny.iterations_per_loop == 1
     assert tiny.num_train_steps == 7
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"lr_decay_steps": 1000},
+        {"phases": [{"num_train_steps": 5}]},
+        {"preset": "electra_base"},
+    ],
+)
+def test_debug_goes_with_a_decay_longer_than_its_steps(given):
+    tiny = config(debug=True, lr_schedule="wsd", **given)
+    rates = [float(pretraining_schedule(tiny)(step)) for step in (1, tiny.num_train_steps)]
+    assert 0 < rates[0] < tiny.learning_rate and rates[1] == 0
 
 
 @pytest.mark.parametrize(

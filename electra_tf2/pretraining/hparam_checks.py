@@ -88,7 +88,8 @@ def check_schedule(config: PretrainingConfig) -> None:
                 _values(config, name, "lr_schedule"),
                 f"Leave {name} out, or set lr_schedule to {schedule}.",
             )
-    if config.lr_schedule != "wsd" or not config.do_train:
+    # The steps of debug mode are fewer than most warm-ups.
+    if config.lr_schedule != "wsd" or not config.do_train or config.debug:
         return
     decay = config.decay_length
     if decay and config.num_warmup_steps + decay > config.num_train_steps:
