@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from electra_tf2.data.segments import MIN_SEQ_LENGTH
@@ -18,7 +18,7 @@ from electra_tf2.hparams.shared_checks import (
     check_one_vocab_size,
 )
 from electra_tf2.modeling.config import TransformerConfig, default_attention_heads
-from electra_tf2.pretraining.phases import phases_of
+from electra_tf2.pretraining.phases import continued_corpora, phases_of
 
 if TYPE_CHECKING:
     from configure_pretraining import PretrainingConfig
@@ -32,8 +32,9 @@ _OF_A_SCHEDULE = {
 
 
 def check_across_phases(config: PretrainingConfig) -> None:
-    """Refuses several shares of masked tokens for Electric, and copies of random positions."""
+    """Refuses what Electric or a mixture can't change, and copies of random positions."""
     phases = [phase.config for phase in phases_of(config)]
+    _check_continued_corpora(phases)
     shares = {str(phase.mask_prob): phase.mask_prob for phase in (config, *phases)}
     if config.electric_objective and len(shares) > 1:
         raise contradiction(
@@ -48,6 +49,22 @@ def check_across_phases(config: PretrainingConfig) -> None:
             _values(first, "copy_positions", "init_checkpoint"),
             "Set copy_positions in a later phase, or set init_checkpoint.",
         )
+
+
+def _check_continued_corpora(phases: Sequence[PretrainingConfig]) -> None:
+    """Refuses to go on in a corpus whose order changes: some examples would come again at once."""
+    name = "shuffle_buffer_size"
+    for number, later in enumerate(phases, 1):
+        for earlier in phases[: number - 1]:
+            continued = continued_corpora(earlier, later)
+            sizes = [getattr(phase, name) for phase in (earlier, later)]
+            if continued and len(set(sizes)) > 1:
+                raise contradiction(
+                    f"Phase {number} can't go on in {min(continued)} where a phase before left it: "
+                    "the order of the examples depends on shuffle_buffer_size.",
+                    {"shuffle_buffer_size of the phases": sizes},
+                    "Set shuffle_buffer_size beside phases, and not in them.",
+                )
 
 
 def check_branch(config: PretrainingConfig, path: str) -> None:

@@ -22,6 +22,7 @@ from electra_tf2.hparams.ramps import LINEAR, points_of
 from electra_tf2.hparams.record import contradiction
 from electra_tf2.hparams.types import check_value
 from electra_tf2.modeling.config import TransformerConfig
+from electra_tf2.patterns import weighted
 
 if TYPE_CHECKING:
     from configure_pretraining import PretrainingConfig
@@ -200,6 +201,21 @@ def phase_to_train(phases: Sequence[Phase], step: int) -> Phase:
 def phase_trained(phases: Sequence[Phase], step: int) -> Phase:
     """Returns the phase of the last step that was done; arguments as `phase_to_train`."""
     return next((phase for phase in phases if step <= phase.last_step), phases[-1])
+
+
+def continued_corpora(earlier: PretrainingConfig, later: PretrainingConfig) -> set[str]:
+    """Returns the corpora of a phase's mixture that go on where an earlier phase left them.
+
+    In other lengths, documents are cut into other examples: such phases don't count.
+
+    Args:
+        earlier: hparams of the earlier phase.
+        later: those of the later one.
+    """
+    records = later.pretrain_tfrecords
+    if isinstance(records, str) or earlier.max_seq_length != later.max_seq_length:
+        return set()
+    return weighted(earlier.pretrain_tfrecords).keys() & records.keys()
 
 
 def examples_at(phases: Sequence[Phase], step: int) -> int:

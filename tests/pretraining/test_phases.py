@@ -30,6 +30,8 @@ LONG = {
     "learning_rate": 1e-4,
 }
 
+MIXED = {**SHORT, "pretrain_tfrecords": {"b": 1, "d": 2}}
+
 
 def configure(*phases, **hparams):
     given = {"phases": [dict(phase) for phase in phases]} if phases else {}
@@ -166,6 +168,13 @@ REFUSED = {
         {"phases": [SHORT, {**LONG, "copy_positions": 64}], "init_checkpoint": "x"},
         ["replace positions", "phase 2 of 2", "copy_positions = 64", "set it there to 128"],
     ),
+    "another order of a corpus": (
+        {
+            "phases": [MIXED, LONG, {**MIXED, "shuffle_buffer_size": 9}],
+            "pretrain_tfrecords": "c",
+        },
+        ["Phase 3 can't go on in b", "[10000, 9]", "Set shuffle_buffer_size beside phases"],
+    ),
     "nothing masked": (
         {"phases": [SHORT, {**LONG, "mask_prob": 0.0001, "max_seq_length": 64}]},
         ["masked tokens", "phase 2 of 2", "mask_prob = 0.0001", "at least 1"],
@@ -179,6 +188,19 @@ def test_refused(hparams, expected):
         configure(**hparams)
     for part in expected:
         assert part in str(info.value)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"pretrain_tfrecords": "b"},
+        {"pretrain_tfrecords": {"e": 1}},
+        {"max_seq_length": 64},
+    ],
+)
+def test_an_order_of_its_own_for_a_phase_that_begins_anew(changed):
+    own = {**MIXED, "shuffle_buffer_size": 9, **changed}
+    assert phases_of(configure(MIXED, own))[1].config.shuffle_buffer_size == 9
 
 
 def test_copied_positions_beside_the_phases_are_those_of_the_first():

@@ -33,7 +33,13 @@ from electra_tf2.loading.folder import (
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.modeling.electra import describe_parameters
 from electra_tf2.patterns import short_names, weighted
-from electra_tf2.pretraining.phases import Phase, phase_to_train, phase_trained, phases_of
+from electra_tf2.pretraining.phases import (
+    Phase,
+    continued_corpora,
+    phase_to_train,
+    phase_trained,
+    phases_of,
+)
 from electra_tf2.pretraining.resume_rules import changed_on_resume, decay_warning
 from electra_tf2.pretraining.run.build_pretraining import Pretraining, build_pretraining
 from electra_tf2.pretraining.run.data_report import check_text
@@ -408,21 +414,16 @@ class _Opener:
 
 
 def _examples_before(config: PretrainingConfig, phase: Phase) -> list[int]:
-    """Examples of a mixture's corpora that the phases before have trained on.
-
-    In other lengths, documents are cut into other examples: such phases don't count.
-    """
+    """Examples of a mixture's corpora that the phases before have trained on."""
     found = dict.fromkeys(weighted(phase.config.pretrain_tfrecords), 0)
     for earlier in phases_of(config)[: phase.number - 1]:
-        weights = weighted(earlier.config.pretrain_tfrecords)
-        if (
-            earlier.config.max_seq_length != phase.config.max_seq_length
-            or not found.keys() & weights.keys()
-        ):
+        continued = continued_corpora(earlier.config, phase.config)
+        if not continued:
             continue
+        weights = weighted(earlier.config.pretrain_tfrecords)
         draws = corpus_draws(config.seed, tuple(weights.values()))
         for patterns, count in zip(weights, draws.counts(earlier.examples()).tolist(), strict=True):
-            if patterns in found:
+            if patterns in continued:
                 found[patterns] += count
     return list(found.values())
 
