@@ -223,6 +223,11 @@ class PretrainingConfig(HParams):
         """Steps of the decay of the schedule "wsd"."""
         return decay_length(self.num_train_steps, self.lr_decay_steps)
 
+    @property
+    def has_generator_embeddings(self) -> bool:
+        """Whether the generator's embeddings are not the discriminator's."""
+        return self.untied_generator_embeddings or self.embedding_sharing == "gdes"
+
     def network(self) -> TransformerConfig:
         """The resolved sizes of the discriminator (the one network of a masked LM)."""
         return resolved_network(self)

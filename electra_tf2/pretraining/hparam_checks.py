@@ -18,7 +18,7 @@ from electra_tf2.hparams.shared_checks import (
     check_one_vocab_size,
 )
 from electra_tf2.modeling.config import TransformerConfig, default_attention_heads
-from electra_tf2.pretraining.phases import continued_corpora, phases_of
+from electra_tf2.pretraining.phases import begins_with_positions, continued_corpora, phases_of
 
 if TYPE_CHECKING:
     from configure_pretraining import PretrainingConfig
@@ -43,7 +43,7 @@ def check_across_phases(config: PretrainingConfig) -> None:
             "Set mask_prob beside phases, and not in them.",
         )
     first = phases[0]
-    if first.copy_positions is not None and not (first.init_checkpoint or first.branch_from):
+    if first.copy_positions is not None and not begins_with_positions(first):
         raise contradiction(
             "The positions to copy are not trained: the weights are random.",
             _values(first, "copy_positions", "init_checkpoint"),
@@ -274,7 +274,7 @@ def check_generator_start(config: PretrainingConfig) -> None:
             "Leave init_generator and train_generator out, or the others at their defaults. (A "
             "masked LM alone starts from init_checkpoint.)",
         )
-    own = config.untied_generator_embeddings or config.embedding_sharing == "gdes"
+    own = config.has_generator_embeddings
     if config.init_generator and config.init_checkpoint and not own:
         raise contradiction(
             "Both models would give the embeddings that the two networks share.",

@@ -326,6 +326,12 @@ def _checked(number: int, entry: Mapping[str, Any], hints: Mapping[str, Any]) ->
     }
 
 
+def begins_with_positions(config: PretrainingConfig) -> bool:
+    """Whether the discriminator's positions come from another model, and may be trained."""
+    shared = config.init_generator and not config.has_generator_embeddings
+    return bool(config.init_checkpoint or config.branch_from or shared)
+
+
 def check_copied_positions(config: PretrainingConfig) -> None:
     """Refuses copies, before a later phase, that spoil what the phases before it have trained.
 
@@ -338,7 +344,7 @@ def check_copied_positions(config: PretrainingConfig) -> None:
     Raises:
         UserError: names the phase and the number that it should have.
     """
-    start = config.init_checkpoint or config.branch_from
+    start = begins_with_positions(config)
     trained = 0
     for phase in phases_of(config):
         copied = phase.config.copy_positions if phase.number > 1 else None

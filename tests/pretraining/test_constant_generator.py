@@ -32,9 +32,9 @@ PAIRS = {
 }
 
 
-def objective_of(arguments, **options):
+def objective_of(arguments, train_generator=False, **options):
     pair = build_pair(CONFIG, generator_hidden_size=0.5, **arguments)
-    options = Options(train_generator=False, **options)
+    options = Options(train_generator=train_generator, **options)
     networks = pair.generator, pair.discriminator
     return pair, ReplacedTokenDetection(*networks, masking(2, mask_prob=0.25), options)
 
@@ -118,6 +118,20 @@ def test_copied_positions_are_the_discriminator_s():
         np.testing.assert_allclose(after[4:8], after[:4], atol=1e-6)
         now = pair.generator.encoder.embeddings.table("position_embeddings").numpy()
         assert now.tobytes() == kept.tobytes()
+
+
+@pytest.mark.parametrize("name", ["own embeddings", "gdes"])
+def test_copied_positions_leave_those_of_a_trained_generator_if_told_so(name):
+    pair, objective = objective_of(PAIRS[name], train_generator=True)
+    run = types.SimpleNamespace(optimizer=optimizer_of(objective))
+    for of_generator in (False, True):
+        before = pair.generator.encoder.embeddings.table("position_embeddings").numpy()
+        trainer = types.SimpleNamespace(run=run)
+        copy_positions(trainer, 4, lambda line: None, of_generator=of_generator)
+        after = pair.generator.encoder.embeddings.table("position_embeddings").numpy()
+        assert (after.tobytes() == before.tobytes()) is not of_generator
+        table = pair.encoder.embeddings.table("position_embeddings").numpy()
+        np.testing.assert_allclose(table[4:8], table[:4], atol=1e-6)
 
 
 # Runs from the hparams alone.

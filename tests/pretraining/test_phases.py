@@ -156,6 +156,11 @@ REFUSED = {
         {"phases": [SHORT, {**LONG, "copy_positions": 256}]},
         ["are random", "phase 2 of 2", "copy_positions = 256", "= 128", "set it there to 128"],
     ),
+    "positions that only the generator has": (
+        {"phases": [SHORT, {**LONG, "copy_positions": 256}], "init_generator": "x",
+         "embedding_sharing": "gdes"},
+        ["are random", "phase 2 of 2", "copy_positions = 256"],
+    ),
     "trained positions copied over": (
         {"phases": [{**LONG, "max_seq_length": 256}, SHORT, {**LONG, "copy_positions": 128}]},
         ["replace positions", "phase 3 of 3", "= 128", "= 256", "set it there to 256"],
@@ -210,7 +215,10 @@ def test_copied_positions_beside_the_phases_are_those_of_the_first():
     assert [phase.config.copy_positions for phase in phases_of(config)] == [128, None, 256]
 
 
-@pytest.mark.parametrize("copied, given", [(128, {}), (256, {"init_checkpoint": "x"})])
+@pytest.mark.parametrize(
+    "copied, given",
+    [(128, {}), (256, {"init_checkpoint": "x"}), (256, {"init_generator": "x"})],
+)
 def test_positions_that_a_later_phase_may_copy(copied, given):
     config = configure(SHORT, {**LONG, "copy_positions": copied}, **given)
     assert phases_of(config)[1].config.copy_positions == copied

@@ -91,7 +91,7 @@ def load_generator(
             remedy="Check that all of the model's files are there.",
         )
     say(f"The generator begins as the masked LM in {pretrained.path}")
-    if not config.train_generator and (warning := _positions_warning(pretrained, found, config)):
+    if warning := _positions_warning(pretrained, found, config):
         say(f"Warning: {warning}")
     return arrays
 
@@ -99,20 +99,26 @@ def load_generator(
 def _positions_warning(
     pretrained: Pretrained, found: MaskedLMWeights, config: PretrainingConfig
 ) -> str | None:
-    """Warns of positions that are random and stay so, as the masked LM's examples were shorter."""
+    """Warns of positions that are random, and stay or aren't copied: its examples were shorter."""
+    phases = [phase.config for phase in phases_of(config)]
+    stays = not config.train_generator
+    copies = config.has_generator_embeddings and any(phase.copy_positions for phase in phases)
+    if not stays and not copies:
+        return None
     table = found.arrays.get(f"{TOWER}{EMBEDDINGS}position_embeddings")
     if table is None or pretrained.format != "electra_tf2":  # nothing says it of other models
         return None
     path = str(config.init_generator)
     trained, _, is_known = trained_positions(open_source(path, vocab_file=config.vocab_file))
-    longest = max(phase.config.max_seq_length for phase in phases_of(config))
+    longest = max(phase.max_seq_length for phase in phases)
     if not is_known or longest <= trained or np.array_equal(table[trained], table[0]):  # a copy
         return None
     grow = f"python grow_model.py --model-dir {path} --max-positions {len(table)} --output …"
     return (
         f"the masked LM was trained on examples of {trained} tokens, and this run has {longest}: "
-        "the generator's other positions are random and stay so. Copy the trained ones over them "
-        f"({grow}) and set init_generator to the result."
+        f"the generator's other positions are random{' and stay so' * stays}, and copy_positions "
+        f"leaves them as they are. Copy the trained ones over them ({grow}) and set "
+        "init_generator to the result."
     )
 
 

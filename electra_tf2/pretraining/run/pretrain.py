@@ -148,7 +148,9 @@ def _run_phase(trainers: PhaseTrainers) -> None:
         batch = f"{shown(config.train_batch_size)} x {config.max_seq_length} tokens a step"
         say(f"{phase.title.capitalize()}: {batch}")
     if config.copy_positions and trainer.step == phase.first_step:
-        copy_positions(trainer, config.copy_positions, say)
+        # The masked LM may have been trained on longer examples than the discriminator.
+        of_generator = not config.init_generator
+        copy_positions(trainer, config.copy_positions, say, of_generator=of_generator)
     report = report_data(files, trainers.vocabulary, phase)
     trainers.epochs = report.epochs
     say(

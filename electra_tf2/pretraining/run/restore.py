@@ -234,7 +234,7 @@ def initialize(
     variables.assign(weights)
 
 
-def copy_positions(trainer: Trainer, trained: int, say: Say) -> None:
+def copy_positions(trainer: Trainer, trained: int, say: Say, *, of_generator: bool = True) -> None:
     """Repeats the first rows of all position tables that are trained over their other rows.
 
     A second time it changes nothing, so a run may be resumed before its first step.
@@ -243,18 +243,21 @@ def copy_positions(trainer: Trainer, trained: int, say: Say) -> None:
         trainer: has the weights; its optimizer's slots stay.
         trained: number of these rows.
         say: prints a line.
+        of_generator: whether a table of the generator's own is one of them; a constant never is.
     """
     variables = trainer.run.optimizer.variables
     weights = variables.to_numpy()
-    constants = trainer.run.optimizer.constants
-    if constants:  # a sum's rows, not those of what is added to a table that stays
+    kept = set(trainer.run.optimizer.constants)
+    if not of_generator:
+        kept |= {name for name in weights if name.startswith("generator/")}
+    if kept:  # a sum's rows, not those of what is added to a table that stays
         weights = folded(weights)
     table = "embeddings/position_embeddings"
     tables = [name for name in weights if name.endswith((table, table + DELTA))]
-    for name in set(tables) - constants:
+    for name in set(tables) - kept:
         rows = len(weights[name])
         weights[name] = grown_positions(weights[name], MorePositions(rows, trained, "copy"))
-    variables.assign(unfolded(weights, _shapes(trainer)) if constants else weights)
+    variables.assign(unfolded(weights, _shapes(trainer)) if kept else weights)
     say(f"The first {trained} position embeddings are copied over the others.")
 
 

@@ -241,7 +241,15 @@ def test_positions_that_stay_random_are_warned_of(tmp_path, vocab_file):
         taken(configure(vocab_file, path, **KEPT), say=shown.append)
     taken(configure(vocab_file, paths[0], **KEPT, max_seq_length=16), say=shown.append)
     taken(configure(vocab_file, paths[0], **OWN), say=shown.append)
-    (warning,) = (line for line in shown if line.startswith("Warning"))
+    phases = [
+        {"num_train_steps": 1, "max_seq_length": 16},
+        {"num_train_steps": 1, "copy_positions": 16},
+    ]
+    copies = {"phases": phases, "num_train_steps": 2}
+    taken(configure(vocab_file, paths[0], embedding_size=4, **copies), say=shown.append)
+    taken(configure(vocab_file, paths[0], **OWN, **copies), say=shown.append)
+    warning, other = (line for line in shown if line.startswith("Warning"))
+    assert "are random, and copy_positions leaves them as they are" in other
     assert "examples of 16 tokens, and this run has 32" in warning
     assert f"--model-dir {paths[0]} --max-positions 32" in warning
 
