@@ -6,6 +6,7 @@ import pytest
 from electra_tf2.loading.pretrained import open_pretrained
 from electra_tf2.training.checkpoints import CheckpointStore
 from tests.pretraining import tiny
+from tests.pretraining.masked_lms import write_model
 
 TABLE = "electra/embeddings/position_embeddings"
 TRAINED = 12
@@ -51,3 +52,22 @@ def test_a_later_phase(tiny_data):
     phases[1]["num_train_steps"] = 2
     _, shown = tiny.pretrain_here(tiny_data, "phases", **given | {"num_train_steps": 4})
     assert "Resuming at step 3" in shown and "are copied" not in shown
+
+
+@pytest.mark.slow
+def test_a_later_phase_with_a_generator_from_another_model(tiny_data, tmp_path):
+    """Its masked LM has trained all rows, the discriminator those of the first phase."""
+    weights = write_model(tmp_path / "masked_lm", tiny_data / "vocab.txt")
+    tiny.write_data(tmp_path, length=16)
+    short = {"max_seq_length": 16, "pretrain_tfrecords": f"{tmp_path}/pretrain_tfrecords/*rec*"}
+    phases = [
+        {"num_train_steps": 1, **short, **STILL},
+        {"num_train_steps": 1, "copy_positions": 16, **STILL},
+    ]
+    own = {"untied_generator_embeddings": True, "generator_embedding_size": 4}
+    start = {"init_generator": str(tmp_path / "masked_lm"), "num_train_steps": 2}
+    tiny.pretrain_here(tiny_data, "own_generator", phases=phases, **start, **own)
+    after = tiny.newest(tiny_data, "own_generator").weights
+    np.testing.assert_allclose(after[TABLE], copied(after[TABLE], 16), rtol=0, atol=1e-6)
+    kept = TABLE.replace("electra", "generator")
+    np.testing.assert_allclose(after[kept], weights[TABLE], rtol=0, atol=1e-6)
