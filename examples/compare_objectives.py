@@ -101,7 +101,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 class Comparison:
-    """Trains and scores what is not done yet, a seed after the other.
+    """Trains and scores what is not done yet, the ends of all seeds first.
 
     Args:
         flags: of pre-training.

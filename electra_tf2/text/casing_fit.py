@@ -89,7 +89,7 @@ class MarkLoss(NamedTuple):
         script: its name in Unicode, such as "Devanagari".
         words: number of its words in the text.
         changed: how many of them lose a mark.
-        example: a frequent one that does.
+        example: a frequent one that does, of the pieces of the text that lose many.
         left: what it becomes.
         where: the same two numbers of the pieces of the text that lose many: another language may
             stand beside one without marks.
@@ -187,13 +187,16 @@ def _mark_losses(
 
     words, changed = count(counts)
     lossy = {script: (0, 0) for script in words}
-    for some, lost in map(count, pieces):
+    there = collections.Counter[str]()  # the words of these pieces
+    for piece in pieces:
+        some, lost = count(piece)
         for script, number in some.items():
             if lost[script] >= _MARKS_COUNT * number:
                 before = lossy[script]
                 lossy[script] = (before[0] + number, before[1] + lost[script])
+                there.update({word: n for word, n in piece.items() if scripts.get(word) == script})
     examples: dict[str, str] = {}
-    for word, _ in counts.most_common():
+    for word, _ in there.most_common() + counts.most_common():
         if word in marked:
             examples.setdefault(scripts[word], word)
     return [

@@ -238,7 +238,8 @@ def sample_text(corpus: Sequence[CorpusFile], reader: CorpusReader) -> Iterator[
         if reader.kind(file) == PLAIN_TEXT:
             yield from _windows(file, places, size, reader.as_plain_text)
         elif beginning := next(_batches_of(file, reader), None):
-            yield "\n".join(beginning.texts)[: places * size]
+            text = "\n".join(beginning.texts)
+            yield from (text[start : start + size] for start in range(0, places * size, size))
 
 
 def _batches_of(file: CorpusFile, reader: CorpusReader) -> Iterator[Batch]:
