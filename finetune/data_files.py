@@ -186,6 +186,10 @@ def whole_number(value: Any) -> int | None:
     """
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
+    if isinstance(value, int):
+        return value
+    if isinstance(value, str) and "_" in value:  # of Python, and of no data file
+        return None
     try:
         number = float(value)
     except (ValueError, OverflowError):
@@ -198,32 +202,36 @@ class BadRows:
 
     Args:
         path: the file.
+        noun: what is counted, where a row holds several.
     """
 
-    def __init__(self, path: str):
-        self._path = path
+    def __init__(self, path: str, noun: str = "rows"):
+        self._path, self._noun = path, noun
         self._problems: list[str] = []
+        self._bad = 0
 
-    def add(self, line: int, problem: str) -> None:
+    def add(self, line: int, problem: str, count: int = 1) -> None:
         """Records a bad row.
 
         Args:
             line: its number in the file, from 1.
             problem: what is wrong with it.
+            count: how many of what is counted are lost.
         """
         self._problems.append(f"line {line}: {problem}")
+        self._bad += count
 
     def check(self, num_rows: int) -> None:
         """Logs the bad rows, or refuses the file.
 
         Args:
-            num_rows: all rows of the file that should have been usable, bad ones included.
+            num_rows: all of what is counted that should have been usable, what is bad included.
 
         Raises:
             UserError: there are more bad rows than `MAX_BAD_ROWS` and than `MAX_BAD_SHARE`, or
                 nothing is left.
         """
-        bad = len(self._problems)
+        bad = self._bad
         named = first_of(self._problems, _NAMED)
         if num_rows <= bad:
             raise UserError(
@@ -234,13 +242,14 @@ class BadRows:
             )
         if bad > MAX_BAD_ROWS and bad > MAX_BAD_SHARE * num_rows:
             raise UserError(
-                "Too many rows of a data file are bad.",
+                f"Too many {self._noun} of a data file are bad.",
                 where=self._path,
                 received=f"{bad} of {num_rows}: {named}",
                 remedy="Fix the rows, or check that the file is what the task expects.",
             )
         if bad:
-            logging.warning("%s: %d of %d rows are skipped (%s).", self._path, bad, num_rows, named)
+            counted = f"{bad} of {num_rows} {self._noun}"
+            logging.warning("%s: %s are skipped (%s).", self._path, counted, named)
 
 
 def file_changed(task: Task, split: str, received: str) -> UserError:

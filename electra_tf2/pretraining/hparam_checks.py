@@ -34,7 +34,8 @@ _OF_A_SCHEDULE = {
 def check_across_phases(config: PretrainingConfig) -> None:
     """Refuses what Electric or a mixture can't change, and copies of random positions."""
     phases = [phase.config for phase in phases_of(config)]
-    _check_continued_corpora(phases)
+    if config.do_train:
+        _check_continued_corpora(phases)
     shares = {str(phase.mask_prob): phase.mask_prob for phase in (config, *phases)}
     if config.electric_objective and len(shares) > 1:
         raise contradiction(

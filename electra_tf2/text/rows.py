@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any, Literal, NamedTuple, overload
 
 import numpy as np
@@ -61,11 +61,12 @@ def check_list(name: str, values: Iterable[Any]) -> list[Any]:
     """Returns what the user gave as a list.
 
     Raises:
-        TypeError: it is a single thing, a text above all, or a mapping.
+        TypeError: it is a single thing, a text above all, or has no order.
     """
-    if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
+    is_scalar = not isinstance(values, Iterable) or getattr(values, "shape", None) == ()
+    if is_scalar or isinstance(values, str | bytes | bytearray | Mapping | Set):
         raise TypeError(
-            f"{name} must be a list: put a single one in a list. Received: {values!r:.100}"
+            f"{name} must be a list; put a single input in one: [input]. Received: {values!r:.100}"
         )
     return list(values)
 

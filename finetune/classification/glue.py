@@ -192,6 +192,7 @@ class GlueTask(SingleOutputTask):
     """
 
     table: GlueTable
+    features_version = 2  # 2: whole numbers as 1.0
 
     @property
     def main_metric(self) -> str:

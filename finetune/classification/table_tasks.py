@@ -85,7 +85,7 @@ class TableTask(SingleOutputTask):
     """
 
     definition: TableDefinition
-    features_version = 2  # 2: separators, quotes and labels are recognized otherwise
+    features_version = 3  # 2: separators, quotes and labels; 3: numbers, rows of questions
 
     def data_file(self, split: str) -> str:
         """Returns the path that the definition gives, or the first existing one of the usual."""

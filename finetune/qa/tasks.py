@@ -57,7 +57,8 @@ class QATask(Task):
     """
 
     main_metric = "f1"
-    features_version = 3  # 2: labels by characters; 3: of the first answer that is found
+    # 2: labels by characters; 3: of the first answer that is found; 4: places such as 1.0
+    features_version = 4
     question_format: QuestionFormat = SQUAD
 
     def __init__(self, config: FinetuningConfig, name: str, tokenizer: Tokenizer, v2: bool = False):

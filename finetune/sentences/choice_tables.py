@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from electra_tf2.text.tokenizer import Tokenizer
@@ -58,8 +59,8 @@ class TableChoice(TableTask, ChoiceTask):
         self.definition = definition
 
     def read_examples(self, path: str, split: str) -> list[ChoiceExample]:
-        """Reads a file; see `Task`. Ids number its questions from 0, a row without use as one."""
-        rows, bad = self._read(path, split), BadRows(path)
+        """Reads a file; see `Task`. Ids number its questions from 0, those without use as well."""
+        rows, bad = self._read(path, split), BadRows(path, "questions")
         examples: list[ChoiceExample] = []
         rows = rows[:DEBUG_ROWS] if self.config.debug else rows
         eid = 0
@@ -67,8 +68,9 @@ class TableChoice(TableTask, ChoiceTask):
             try:
                 questions = self._questions(row, split)
             except ValueError as error:
-                bad.add(row.line, str(error))
-                eid += 1
+                count = self._number_of_questions(row)
+                bad.add(row.line, str(error), count)
+                eid += count
                 continue
             for number, question in enumerate(questions, 1):
                 try:
@@ -97,7 +99,8 @@ class TableChoice(TableTask, ChoiceTask):
         label = row.cells[given.label] if split in LABELLED else None
         name = None if split == "train" else self._id(row)
         choices = self._choices(row)
-        if not any(isinstance(choice, list) for choice in choices):
+        lists = [isinstance(cell, list) for cell in (asked, label)]
+        if not any(lists) and not _several(choices):
             return [_Question(context, asked, choices, label, name)]
         count = len(choices)
         for column, cell in ((given.text_b, asked), (given.label, label)):
@@ -113,6 +116,12 @@ class TableChoice(TableTask, ChoiceTask):
             )
             for i in range(count)
         ]
+
+    def _number_of_questions(self, row: TableRow) -> int:
+        """How many questions a row has that can't be read: as many as lists of choices."""
+        columns = self.definition.choices
+        cell = None if row.problem or isinstance(columns, list) else row.cells.get(columns)
+        return len(cell) if isinstance(cell, list) and _several(cell) else 1
 
     def _choices(self, row: TableRow) -> list[Any]:
         columns = self.definition.choices
@@ -151,3 +160,10 @@ class TableChoice(TableTask, ChoiceTask):
         if not 0 <= number < count:
             raise ValueError(f"the label {text!r} is beyond the {count} choices")
         return number
+
+
+def _several(choices: Sequence[Any]) -> bool:
+    """Whether these are the choices of several questions: lists, or nothing where one has none."""
+    return any(isinstance(c, list) for c in choices) and all(
+        isinstance(choice, list | None) for choice in choices
+    )

@@ -85,6 +85,9 @@ def test_many_batches_give_the_same(encoder):
     [
         ("a text", {}, "texts must be a list"),
         (b"bytes", {}, "texts must be a list"),
+        (bytearray(b"ab"), {}, "texts must be a list"),
+        ({"a", "b"}, {}, "texts must be a list"),
+        (np.array("a text"), {}, "texts must be a list"),
         (5, {}, "texts must be a list"),
         (None, {}, "texts must be a list"),
         ([float("nan")], {}, "texts[0]"),

@@ -95,7 +95,19 @@ def test_a_bad_question_leaves_the_others_of_its_passage(tmp_path, change, probl
         examples = read(make_task(tmp_path, RACE), tmp_path / "dev.jsonl")
     assert [e.eid for e in examples] == [0, 1, 2, 4, 5]
     assert [e.id for e in examples[1:4]] == ["high1.txt-1", "high1.txt-0", "high1.txt-0"]
-    assert re.search(rf"dev.jsonl: 1 of 6 rows are skipped \(line 2: {problem}", caplog.text)
+    assert re.search(rf"dev.jsonl: 1 of 6 questions are skipped \(line 2: {problem}", caplog.text)
+
+
+def test_the_questions_of_a_passage_without_use_count(tmp_path, caplog):
+    bad = {**PASSAGE, "answers": ["C"]}
+    write_lines(tmp_path / "dev.jsonl", [PASSAGE, bad, PASSAGE])
+    with caplog.at_level("WARNING", "absl"):
+        examples = read(make_task(tmp_path, RACE), tmp_path / "dev.jsonl")
+    assert [e.eid for e in examples] == [0, 1, 4, 5]
+    assert "2 of 6 questions are skipped (line 2: 'answers' is not a list of 2" in caplog.text
+    write_lines(tmp_path / "dev.jsonl", [PASSAGE] * 300 + [bad] * 15)  # by passages it is 4.8 %
+    with pytest.raises(UserError, match="Too many questions"):
+        read(make_task(tmp_path, RACE), tmp_path / "dev.jsonl")
 
 
 def test_a_bad_first_question_leaves_the_others_of_its_passage(tmp_path):
@@ -122,10 +134,12 @@ def test_labels_are_numbers_or_letters(tmp_path, label, first, number):
         ({"label": 2}, "beyond the 2 choices"),
         ({"label": "x y"}, "not the number or the letter"),
         ({"label": 1.5}, "'1.5' is not the number or the letter"),
+        ({"label": "1_0"}, "'1_0' is not the number or the letter"),
         ({"label": True}, "'true' is not the number or the letter"),
         ({"choices": ["x"]}, "two choices or more"),
         ({"choices": "x"}, "not a list"),
         ({"choices": ["x", " "]}, "is empty"),
+        ({"choices": ["x", ["y"]]}, "is not text"),
         ({"choices": [["x", "y"]]}, "'label' is not a list of 1"),
     ],
 )
