@@ -48,7 +48,8 @@ def check_across_phases(config: PretrainingConfig) -> None:
         raise contradiction(
             "The positions to copy are not trained: the weights are random.",
             _values(first, "copy_positions", "init_checkpoint"),
-            "Set copy_positions in a later phase, or set init_checkpoint.",
+            "Set copy_positions in a later phase, or set init_checkpoint (or init_generator, where "
+            "the networks share their embeddings).",
         )
 
 

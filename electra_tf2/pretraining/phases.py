@@ -327,8 +327,11 @@ def _checked(number: int, entry: Mapping[str, Any], hints: Mapping[str, Any]) ->
 
 
 def begins_with_positions(config: PretrainingConfig) -> bool:
-    """Whether the discriminator's positions come from another model, and may be trained."""
-    shared = config.init_generator and not config.has_generator_embeddings
+    """Whether the discriminator's positions come from another model, and may be trained.
+
+    With "gdes" they begin as the generator's, too: what is added to them begins as 0.
+    """
+    shared = config.init_generator and not config.untied_generator_embeddings
     return bool(config.init_checkpoint or config.branch_from or shared)
 
 

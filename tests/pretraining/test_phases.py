@@ -158,7 +158,7 @@ REFUSED = {
     ),
     "positions that only the generator has": (
         {"phases": [SHORT, {**LONG, "copy_positions": 256}], "init_generator": "x",
-         "embedding_sharing": "gdes"},
+         "untied_generator_embeddings": True},
         ["are random", "phase 2 of 2", "copy_positions = 256"],
     ),
     "trained positions copied over": (

@@ -116,9 +116,9 @@ def _positions_warning(
     grow = f"python grow_model.py --model-dir {path} --max-positions {len(table)} --output …"
     return (
         f"the masked LM was trained on examples of {trained} tokens, and this run has {longest}: "
-        f"the generator's other positions are random{' and stay so' * stays}, and copy_positions "
-        f"leaves them as they are. Copy the trained ones over them ({grow}) and set "
-        "init_generator to the result."
+        f"the generator's other positions are random{' and stay so' * stays}"
+        f"{', and copy_positions leaves them as they are' * copies}. Copy the trained ones over "
+        f"them ({grow}) and set init_generator to the result."
     )
 
 
