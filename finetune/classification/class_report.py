@@ -163,9 +163,11 @@ def _tables(scores: ClassScores, title: str) -> str:
             matrix = [[name, *row] for name, row in zip(names, numbers, strict=True)]
             parts.append("Rows are true classes, columns predicted ones.\n\n")
             parts.append(_table([["", *names], *matrix]))
-        else:
+        elif len(rows := confusion_rows(scores.confusion, names)) > 1:
             parts.append(f"The {_MOST_IN_TABLE} most frequent confusions.\n\n")
-            parts.append(_table(confusion_rows(scores.confusion, names)))
+            parts.append(_table(rows))
+        else:
+            parts.append("No example was given a wrong class.\n")
     return "".join(parts)
 
 

@@ -179,6 +179,8 @@ def _tables_of(scores: ClassScores, title: str) -> list[str]:
         explained = note("True classes are rows, predicted ones columns.")
         return [*parts, explained, _matrix(names, scores.confusion.tolist())]
     header, *rows = confusion_rows(scores.confusion, names)
+    if not rows:
+        return [*parts, note("No example was given a wrong class.")]
     return [*parts, note("The most frequent confusions:"), table(header, rows)]
 
 

@@ -17,6 +17,7 @@ from finetune.classification.class_report import (
     write_class_report,
 )
 from finetune.classification.metrics import MacroF1Scorer
+from finetune.report.scores import _tables_of
 from finetune.tagging.metrics import SpanScorer, WordAccuracyScorer
 from tests.finetune.classification.test_classification_metrics import fill
 
@@ -82,6 +83,16 @@ def test_labels_without_a_confusion_matrix_and_many_classes(tmp_path):
     write_class_report(scores, str(tmp_path / "many"), "t")
     text = (tmp_path / "many.md").read_text()
     assert "| c7 | c8 | 2 |" in text and "| c8 | c7 |" not in text
+
+
+def test_many_classes_without_a_confusion(tmp_path):
+    scores = scores_of_classes(range(60), range(60), [f"c{i}" for i in range(60)])
+    write_class_report(scores, str(tmp_path / "right"), "t")
+    for text in (
+        (tmp_path / "right.md").read_text(),
+        "".join(_tables_of(read_class_report(str(tmp_path / "right.json")), "dev")),
+    ):
+        assert "No example was given a wrong class." in text and "frequent" not in text
 
 
 @pytest.mark.parametrize("change", [{"figures": [["a"]]}, {"confusion": [[1]]}, {"confusion": 1}])
