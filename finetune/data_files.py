@@ -233,6 +233,7 @@ class BadRows:
         """
         bad = self._bad
         named = first_of(self._problems, _NAMED)
+        counted = f"{bad} of {num_rows} {self._noun}"
         if num_rows <= bad:
             raise UserError(
                 "A data file has no usable row.",
@@ -242,13 +243,12 @@ class BadRows:
             )
         if bad > MAX_BAD_ROWS and bad > MAX_BAD_SHARE * num_rows:
             raise UserError(
-                f"Too many {self._noun} of a data file are bad.",
+                "Too many rows of a data file are bad.",
                 where=self._path,
-                received=f"{bad} of {num_rows}: {named}",
+                received=f"{counted}: {named}",
                 remedy="Fix the rows, or check that the file is what the task expects.",
             )
         if bad:
-            counted = f"{bad} of {num_rows} {self._noun}"
             logging.warning("%s: %s are skipped (%s).", self._path, counted, named)
 
 

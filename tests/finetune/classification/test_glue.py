@@ -196,7 +196,7 @@ def test_a_few_bad_rows_are_skipped(tmp_path, bad, good):
 
 def test_over_one_percent_and_over_20_bad_rows_are_refused(tmp_path):
     write(tmp_path / "sst" / "dev.tsv", HEADER, *["a\t2"] * 21, *["a\t1"] * 2078)
-    with pytest.raises(UserError, match="21 of 2099: line 2"):
+    with pytest.raises(UserError, match="21 of 2099 rows: line 2"):
         make_task(tmp_path, "sst").get_examples("dev")
 
 

@@ -106,7 +106,7 @@ def test_the_questions_of_a_passage_without_use_count(tmp_path, caplog):
     assert [e.eid for e in examples] == [0, 1, 4, 5]
     assert "2 of 6 questions are skipped (line 2: 'answers' is not a list of 2" in caplog.text
     write_lines(tmp_path / "dev.jsonl", [PASSAGE] * 300 + [bad] * 15)  # by passages it is 4.8 %
-    with pytest.raises(UserError, match="Too many questions"):
+    with pytest.raises(UserError, match="30 of 630 questions"):
         read(make_task(tmp_path, RACE), tmp_path / "dev.jsonl")
 
 
