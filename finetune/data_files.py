@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import gzip
 import posixpath
 import zlib
@@ -186,13 +187,14 @@ def whole_number(value: Any) -> int | None:
     """
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
-    if isinstance(value, int):
-        return value
     if isinstance(value, str) and "_" in value:  # of Python, and of no data file
         return None
+    if not isinstance(value, float):
+        with contextlib.suppress(ValueError):
+            return int(value)  # exact, however large
     try:
         number = float(value)
-    except (ValueError, OverflowError):
+    except ValueError:
         return None
     return int(number) if number.is_integer() else None
 

@@ -91,8 +91,8 @@ class MarkLoss(NamedTuple):
         changed: how many of them lose a mark.
         example: a frequent one that does, of the pieces of the text that lose many.
         left: what it becomes.
-        where: the same two numbers of the pieces of the text that lose many: another language may
-            stand beside one without marks.
+        in_part: the same two numbers of the pieces of the text that lose many: another language
+            may stand beside one without marks.
     """
 
     script: str
@@ -100,18 +100,15 @@ class MarkLoss(NamedTuple):
     changed: int
     example: str
     left: str
-    where: tuple[int, int]
+    in_part: tuple[int, int]
 
     def told(self) -> str | None:
         """Says what share of the words changes, in all of the text or a part; None if few do."""
-        words, changed = self.where
-        part = ""
-        if self.changed >= _MARKS_COUNT * self.words:
-            words, changed = self.words, self.changed
-        elif words < _MARKS_COUNT * self.words:
-            return None
-        else:
-            part = " in a part of the text"
+        words, changed, part = self.words, self.changed, ""
+        if changed < _MARKS_COUNT * words:
+            if self.in_part[0] < _MARKS_COUNT * words:
+                return None
+            (words, changed), part = self.in_part, " in a part of the text"
         return (
             f"{changed / words:.0%} of the {self.script} words{part} ({_short(self.example)} "
             f"becomes {_short(self.left)})"

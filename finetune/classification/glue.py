@@ -192,7 +192,7 @@ class GlueTask(SingleOutputTask):
     """
 
     table: GlueTable
-    features_version = 2  # 2: whole numbers as 1.0
+    features_version = 2  # 2: labels such as "1.0" and " 1" are read
 
     @property
     def main_metric(self) -> str:

@@ -156,11 +156,15 @@ def _classes(run: FinetuningRun, task: str) -> list[str]:
     folder = f"{run.stem}_classes"
     names = files.list_dir(folder) if files.is_dir(folder) else []
     found: dict[str, int] = {}
+    advice = "Set class_report to true to see the scores of every class here."
     for name in names:
-        if match := re.fullmatch(re.escape(task) + r"_(.+)_(\d+)\.json", name):
-            found[match[1]] = max(int(match[2]), found.get(match[1], 0))
+        if match := re.fullmatch(re.escape(task) + r"_(.+)_(\d+)\.(json|md)", name):
+            if match[3] == "md":  # of an older version, unless the figures are there too
+                advice = "Score the model again to see the scores of every class here."
+            else:
+                found[match[1]] = max(int(match[2]), found.get(match[1], 0))
     if not found:
-        return [note("Set class_report to true to see the scores of every class here.")]
+        return [note(advice)]
     parts: list[str] = []
     for split, trial in sorted(found.items()):
         scores = read_class_report(posixpath.join(folder, f"{task}_{split}_{trial}.json"))

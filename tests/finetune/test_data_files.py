@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from electra_tf2.errors import UserError
-from finetune.data_files import read_text
+from finetune.data_files import read_text, whole_number
 
 TEXT = "label\ttext\nbon\tTrès bon, 10 €…\nmauvais\tdéçu\n"
 CYRILLIC = "метка\tтекст\nда\tХороший фильм\nнет\tСкучный фильм\n"
@@ -122,3 +122,16 @@ def test_the_command_works_for_a_name_with_control_characters(tmp_path):
     command = shown[shown.index("(test ") : shown.rindex(")") + 1]
     subprocess.run(["bash", "-c", command], check=True, cwd=tmp_path)
     assert read_text(str(path)) == "café au lait\n"
+
+
+@pytest.mark.parametrize(
+    "value, number",
+    [
+        (1, 1), (1.0, 1), ("1", 1), (" 1.0", 1), ("1e0", 1), (-2.0, -2),
+        (2**53 + 1, 2**53 + 1), (str(2**53 + 1), 2**53 + 1),
+        (1.5, None), ("1.5", None), ("1_000", None), ("", None), ("x", None), (True, None),
+        (None, None), (float("nan"), None), (float("inf"), None), ("inf", None), ("9" * 5000, None),
+    ],
+)  # fmt: skip
+def test_whole_numbers(value, number):
+    assert whole_number(value) == number

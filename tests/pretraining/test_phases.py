@@ -208,6 +208,11 @@ def test_an_order_of_its_own_for_a_phase_that_begins_anew(changed):
     assert phases_of(configure(MIXED, own))[1].config.shuffle_buffer_size == 9
 
 
+def test_the_order_of_a_corpus_is_no_matter_where_nothing_is_trained():
+    evaluated = {"do_train": False, "do_eval": True, "eval_tfrecords": "held_out"}
+    configure(MIXED, {**MIXED, "shuffle_buffer_size": 9}, **evaluated)
+
+
 def test_copied_positions_beside_the_phases_are_those_of_the_first():
     stated = {**LONG, "copy_positions": 256}
     middle = {**LONG, "max_seq_length": 256}
@@ -217,7 +222,12 @@ def test_copied_positions_beside_the_phases_are_those_of_the_first():
 
 @pytest.mark.parametrize(
     "copied, given",
-    [(128, {}), (256, {"init_checkpoint": "x"}), (256, {"init_generator": "x"})],
+    [
+        (128, {}),
+        (256, {"init_checkpoint": "x"}),
+        (256, {"init_generator": "x"}),
+        (256, {"init_generator": "x", "embedding_sharing": "gdes"}),
+    ],
 )
 def test_positions_that_a_later_phase_may_copy(copied, given):
     config = configure(SHORT, {**LONG, "copy_positions": copied}, **given)

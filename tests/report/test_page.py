@@ -234,6 +234,14 @@ def test_classes_of_any_name_and_number(tmp_path, count, shown):
     assert shown in content and content.count(names[0]) >= 2
 
 
+def test_classes_of_an_older_version(tmp_path):
+    model_dir = write_scores(tmp_path, trials=1)
+    (figures,) = model_dir.glob("results/*_classes/*.json")
+    figures.unlink()
+    content = scores_section(str(model_dir), finetuning_runs(str(model_dir))).content
+    assert "Score the model again" in content and "class_report" not in content
+
+
 def test_commands_give_the_same_configuration(page, data_dir):
     text = page.text["commands"].replace("\\\n", " ")
     commands = re.findall(r"python run_.*?\}'", text, re.S)

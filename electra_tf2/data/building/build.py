@@ -260,9 +260,8 @@ def _open_job(config: BuildConfig) -> BeamJob | None:
     if config.runner is None:
         return None
     try:
-        from electra_tf2.data.building.beam import (
-            BeamJob,  # Beam is an extra, and takes seconds to import
-        )
+        # Beam is an extra, and takes seconds to import.
+        from electra_tf2.data.building.beam import BeamJob
     except ModuleNotFoundError as error:
         if error.name != "apache_beam":
             raise

@@ -83,6 +83,8 @@ class Data(NamedTuple):
         records: of these phases.
         casing: of the records, as their metadata says, or the hparams.
         hparams: all hparams, with what the data and the devices decided filled in.
+        generator_began: whether the generator began as another model's (hparam `init_generator`),
+            in this run or in the one whose checkpoint it goes on from.
     """
 
     vocabulary: Vocabulary
@@ -90,6 +92,7 @@ class Data(NamedTuple):
     records: list[PhaseData]
     casing: Casing
     hparams: dict[str, Any]
+    generator_began: bool = False
 
     def fingerprint(self) -> str:
         """Returns the number of records and a hash of all that they are read from."""
@@ -109,7 +112,8 @@ class Data(NamedTuple):
 
         Returns:
             `config` (the hparams that may not change on resume, and the sizes), `vocab_sha256`,
-            `casing`, and `data`: the phase's number, and the identity of its records.
+            `casing`, and `data`: the phase's number, and the identity of its records. And
+            `init_generator`, where the generator began so: a resumed run need not name it again.
         """
         names = [*phase.config.names_kept_on_resume(), "num_train_steps", "phases"]
         hparams = {name: self.hparams[name] for name in names}
@@ -119,6 +123,7 @@ class Data(NamedTuple):
             "vocab_sha256": self.vocabulary.sha256,
             "casing": self.casing.to_dict(),
             "data": {"phase": phase.number, **(own or {})},
+            **({"init_generator": True} if self.generator_began else {}),
         }
 
 
@@ -209,6 +214,8 @@ def open_data(
         with _remedied(start, config):
             _check_start(start, config, hparams, network)
     data = _read_data(config, _phases_left(config, start.step if start else 0), compute_type)
+    began = start.generator_began if start else bool(config.init_generator)
+    data = data._replace(generator_began=began)
     if start is not None:
         with _remedied(start, config):
             check_same_tokens(start.model_dir, data.vocabulary, data.casing, start.state)

@@ -114,9 +114,9 @@ def train(run: Run, trainers: PhaseTrainers) -> None:
         trainer.run.workers.check_same_view(stored, seen)
         # Not left to the collector, which may be late: open files keep a disk busy.
         until_trained.callback(lambda: trainers.trainer.run.log.close())
-        _run_phase(trainers)
+        _run_phase(run, trainers)
         while trainers.next():
-            _run_phase(trainers)
+            _run_phase(run, trainers)
 
 
 def _open_folder(run: Run, trainer: Trainer, until_trained: contextlib.ExitStack) -> None:
@@ -134,7 +134,7 @@ def _open_folder(run: Run, trainer: Trainer, until_trained: contextlib.ExitStack
     )
 
 
-def _run_phase(trainers: PhaseTrainers) -> None:
+def _run_phase(run: Run, trainers: PhaseTrainers) -> None:
     """Trains to the end of a phase.
 
     Raises:
@@ -149,7 +149,7 @@ def _run_phase(trainers: PhaseTrainers) -> None:
         say(f"{phase.title.capitalize()}: {batch}")
     if config.copy_positions and trainer.step == phase.first_step:
         # The masked LM may have been trained on longer examples than the discriminator.
-        of_generator = not config.init_generator
+        of_generator = not run.data.generator_began
         copy_positions(trainer, config.copy_positions, say, of_generator=of_generator)
     report = report_data(files, trainers.vocabulary, phase)
     trainers.epochs = report.epochs

@@ -123,6 +123,12 @@ class Start(NamedTuple):
     state: dict[str, Any]
     configs: Sequence[StoredConfig]
 
+    @property
+    def generator_began(self) -> bool:
+        """Whether its generator began as another model's; see `Data.training_identity`."""
+        named = any(own.hparams.get("init_generator") for own in self.configs)
+        return named or self.state.get("init_generator") is True
+
 
 def open_branch(config: PretrainingConfig) -> Start:
     """Reads what the checkpoint to branch from says of itself.

@@ -65,9 +65,17 @@ def test_a_later_phase_with_a_generator_from_another_model(tiny_data, tmp_path):
         {"num_train_steps": 1, "copy_positions": 16, **STILL},
     ]
     own = {"untied_generator_embeddings": True, "generator_embedding_size": 4}
-    start = {"init_generator": str(tmp_path / "masked_lm"), "num_train_steps": 2}
-    tiny.pretrain_here(tiny_data, "own_generator", phases=phases, **start, **own)
-    after = tiny.newest(tiny_data, "own_generator").weights
-    np.testing.assert_allclose(after[TABLE], copied(after[TABLE], 16), rtol=0, atol=1e-6)
-    kept = TABLE.replace("electra", "generator")
-    np.testing.assert_allclose(after[kept], weights[TABLE], rtol=0, atol=1e-6)
+    start = {"init_generator": str(tmp_path / "masked_lm")}
+    tiny.pretrain_here(tiny_data, "at_once", phases=phases, num_train_steps=2, **start, **own)
+    # Resumed before the copies, and branched, without naming the masked LM again.
+    tiny.pretrain_here(tiny_data, "resumed", phases=phases[:1], num_train_steps=1, **start, **own)
+    first = CheckpointStore(str(tiny_data / "models" / "resumed")).latest()
+    for name, more in (("branched", {"branch_from": first}), ("resumed", {})):
+        tiny.pretrain_here(tiny_data, name, phases=phases, num_train_steps=2, **own, **more)
+    for name in ("at_once", "branched", "resumed"):
+        after = tiny.newest(tiny_data, name)
+        table = after.weights[TABLE]
+        np.testing.assert_allclose(table, copied(table, 16), rtol=0, atol=1e-6)
+        kept = after.weights[TABLE.replace("electra", "generator")]
+        np.testing.assert_allclose(kept, weights[TABLE], rtol=0, atol=1e-6)
+        assert after.state["init_generator"] is True

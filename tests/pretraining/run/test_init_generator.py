@@ -250,6 +250,7 @@ def test_positions_that_stay_random_are_warned_of(tmp_path, vocab_file):
     taken(configure(vocab_file, paths[0], **OWN, **copies), say=shown.append)
     warning, other = (line for line in shown if line.startswith("Warning"))
     assert "are random, and copy_positions leaves them as they are" in other
+    assert "are random and stay so. Copy" in warning
     assert "examples of 16 tokens, and this run has 32" in warning
     assert f"--model-dir {paths[0]} --max-positions 32" in warning
 
