@@ -1,5 +1,6 @@
 """A corpus folder to a vocabulary file, through the program."""
 
+import json
 import re
 import subprocess
 import sys
@@ -15,7 +16,9 @@ from electra_tf2.data.sources.found import find_files
 from electra_tf2.data.sources.reader import CorpusReader
 from electra_tf2.errors import UserError
 from electra_tf2.formats.huggingface_tokenizer import tokenizer_files
-from electra_tf2.text.normalization import Casing
+from electra_tf2.text.casing_files import as_flag
+from electra_tf2.text.casing_fit import inspect_text, text_advice
+from electra_tf2.text.normalization import UNCASED, Casing
 from electra_tf2.text.vocabulary import Vocabulary, load_vocabulary
 from tests.data.small_corpus import PIECES, write_corpus
 
@@ -163,6 +166,17 @@ def test_samples_come_from_all_files(tmp_path):
     )
     assert "line0" in words and "line299999" in words
     assert sum(map(len, sample_text(corpus, READER))) <= 1 << 19
+
+
+def test_samples_of_records_are_pieces(tmp_path):
+    """A language that begins after another is not averaged with it."""
+    texts = ["an old ship crossed the river " * 9] * 600 + ["Er hört dort schöne Musik " * 9] * 99
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps({"text": t}) + "\n" for t in texts))
+    corpus, _ = find_files(str(tmp_path), "--corpus-dir")
+    pieces = list(sample_text(corpus, READER))
+    assert "".join(pieces).count("Musik") == 9 * 99 and max(map(len, pieces)) <= 1 << 14
+    sample = inspect_text(pieces)
+    assert "in a part of the text" in text_advice(sample, UNCASED, as_flag)[0]
 
 
 @pytest.mark.parametrize("end", ["", "\n", "\u3000と"])
