@@ -1,5 +1,7 @@
 """The hparam copy_positions: longer examples begin with copies of trained position embeddings."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -66,13 +68,17 @@ def test_a_later_phase_with_a_generator_from_another_model(tiny_data, tmp_path):
     ]
     own = {"untied_generator_embeddings": True, "generator_embedding_size": 4}
     start = {"init_generator": str(tmp_path / "masked_lm")}
-    tiny.pretrain_here(tiny_data, "at_once", phases=phases, num_train_steps=2, **start, **own)
-    # Resumed before the copies, and branched, without naming the masked LM again.
-    tiny.pretrain_here(tiny_data, "resumed", phases=phases[:1], num_train_steps=1, **start, **own)
-    first = CheckpointStore(str(tiny_data / "models" / "resumed")).latest()
-    for name, more in (("branched", {"branch_from": first}), ("resumed", {})):
-        tiny.pretrain_here(tiny_data, name, phases=phases, num_train_steps=2, **own, **more)
-    for name in ("at_once", "branched", "resumed"):
+    own |= {"phases": phases, "num_train_steps": 2, "save_checkpoints_steps": 1}
+    whole, resumed = (tiny_data / "models" / f"own_generator{end}" for end in ("", "_resumed"))
+    tiny.pretrain_here(tiny_data, whole.name, **start, **own)
+    # Branched, and resumed before the copies, without naming the masked LM again.
+    first = whole / "checkpoints" / "step-00000001"
+    tiny.pretrain_here(tiny_data, "own_generator_branch", **own, branch_from=str(first))
+    shutil.copytree(whole, resumed)
+    shutil.rmtree(resumed / "checkpoints" / "step-00000002")
+    _, shown = tiny.pretrain_here(tiny_data, resumed.name, **own)
+    assert "Resuming at step 1" in shown
+    for name in (whole.name, "own_generator_branch", resumed.name):
         after = tiny.newest(tiny_data, name)
         table = after.weights[TABLE]
         np.testing.assert_allclose(table, copied(table, 16), rtol=0, atol=1e-6)
