@@ -5,6 +5,11 @@ import shutil
 
 import pytest
 
+from electra_tf2.console import quiet_libraries
+
+with quiet_libraries():  # a second less in each process, and less garbage to look through
+    import tensorflow  # noqa: F401
+
 # The files that take longest, longest first. Two processes that get whole files end at about the
 # same time if the long ones come first.
 LONG_FILES = (

@@ -372,6 +372,7 @@ def _cut(
         TOKEN_IDS: tf.io.FixedLenFeature([], tf.string),
     }
 
+    @tf.autograph.experimental.do_not_convert
     def parse(numbers_of_files: tf.Tensor, numbers: tf.Tensor, serialized: tf.Tensor) -> tuple:
         features = tf.io.parse_example(serialized, spec)
         lengths = features[SENTENCE_LENGTHS]

@@ -200,6 +200,7 @@ def corpus_draws(seed: int, weights: tuple[float, ...]) -> CorpusDraws:
     return CorpusDraws(seed, weights)
 
 
+@tf.autograph.experimental.do_not_convert  # rewriting functions takes a while
 def numbered_records(
     files: RecordFiles,
     order: tf.Tensor,

@@ -216,6 +216,7 @@ def sentence_lengths(files: RecordFiles, numbers: Sequence[int]) -> Iterator[Doc
     """
     spec = {SENTENCE_LENGTHS: tf.io.RaggedFeature(tf.int64, row_splits_dtype=tf.int64)}
 
+    @tf.autograph.experimental.do_not_convert
     def parse(files: tf.Tensor, numbers: tf.Tensor, records: tf.Tensor) -> tuple:
         lengths = tf.io.parse_example(records, spec)[SENTENCE_LENGTHS]
         return files, numbers, lengths.values, lengths.row_splits

@@ -373,6 +373,7 @@ class Average:
         return figures if updates else dict.fromkeys(figures, math.nan)
 
 
+@tf.autograph.experimental.do_not_convert  # rewriting the data's functions takes a second
 def distributed_iterator(
     strategy: tf.distribute.Strategy,
     make_dataset: Callable[[tf.distribute.InputContext], tf.data.Dataset],

@@ -65,7 +65,8 @@ class Predictor:
         """
         if self._one_replica:
             # A plain iterator: it takes more than a second to destroy a distributed one.
-            iterator = iter(make_dataset(tf.distribute.InputContext()))
+            make_plain = tf.autograph.experimental.do_not_convert(make_dataset)
+            iterator = iter(make_plain(tf.distribute.InputContext()))
         else:
             iterator = distributed_iterator(self._strategy, make_dataset)
         for first in range(0, n_batches, self._at_once):

@@ -163,7 +163,7 @@ def test_finetuning_after_the_loss_of_both_workers(tiny_finetuning, tmp_path):
 
 
 # Dropout is on: what a worker draws is the same again after a resume.
-LONG = {"num_train_steps": 400, "save_checkpoints_steps": 50, "log_every_steps": 50}
+LONG = {"num_train_steps": 200, "save_checkpoints_steps": 25, "log_every_steps": 25}
 
 
 @pytest.fixture(scope="module")
@@ -181,7 +181,7 @@ def test_a_worker_is_killed(tiny_data, tmp_path, undisturbed, lost):
     name = f"workers-lost-{lost}"
     model_dir = tiny_data / "models" / name
     with clusters.pretraining(tiny_data, name, tmp_path, **LONG) as cluster:
-        cluster.wait_for(model_dir / "checkpoints" / "step-00000100")
+        cluster.wait_for(model_dir / "checkpoints" / "step-00000050")
         cluster.processes[lost].kill()
         start = time.monotonic()
         other = cluster.processes[1 - lost]
@@ -204,7 +204,7 @@ def test_a_worker_is_killed(tiny_data, tmp_path, undisturbed, lost):
 def test_a_signal_to_one_worker_stops_all(tiny_data, tmp_path, undisturbed):
     model_dir = tiny_data / "models" / "workers-stopped"
     with clusters.pretraining(tiny_data, "workers-stopped", tmp_path, **LONG) as cluster:
-        cluster.wait_for(model_dir / "checkpoints" / "step-00000050")
+        cluster.wait_for(model_dir / "checkpoints" / "step-00000025")
         cluster.processes[1].send_signal(signal.SIGTERM)
         assert cluster.wait(60) == [75, 75], cluster.text(0) + cluster.text(1)
         for index in range(2):
