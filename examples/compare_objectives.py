@@ -13,8 +13,10 @@ records of held-out text in <data-dir>/heldout and the tasks in <data-dir>/finet
 Run the same command again to resume it. Several processes can train seeds of their own, each with
 some of --seeds; the same command with all of them then makes the table.
 
-Example, with the text of the quickstart:
+Examples, with the text of the quickstart:
   python examples/compare_objectives.py --data-dir quickstart_data --model-name objectives
+  python examples/compare_objectives.py --data-dir quickstart_data --model-name masks \\
+      --arms '{"tokens": {}, "words": {"masking": "whole_word"}}'
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import gc
+import json
 import posixpath
 from collections.abc import Mapping
 from typing import Any
@@ -47,7 +50,7 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
     "masked LM": {"electra_objective": False},
     "Electric": {"electric_objective": True},
 }
-"""Objective -> the hparams that choose it."""
+"""Objective -> the hparams that choose it; these are compared unless --arms says otherwise."""
 TASKS: dict[str, dict[str, Any]] = {
     TASK: {"tasks": PARAMETERS["tasks"], "max_seq_length": 64},
     "chunk": {"max_seq_length": 128},
@@ -62,6 +65,7 @@ FINETUNING: dict[str, Any] = {
     "log_every_steps": 100,
 }
 PRESET = "electra_tiny"
+_LENGTHS = {"num_train_steps", "num_warmup_steps", "phases", "seed"}
 _SIZES = ("encoder", "model_size", "model_hparam_overrides", "embedding_size", "vocab_size")
 
 
@@ -69,6 +73,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     """Adds the flags beside those of pre-training."""
     add = parser.add_argument
     add("--seeds", type=int, nargs="+", default=[1, 2, 3], help="default: 1 2 3")
+    help_text = "compare these instead of objectives: a JSON object of names and their hparams"
+    add("--arms", metavar="JSON", default=json.dumps(OBJECTIVES), help=help_text)
     help_text = "how often to fine-tune, evenly over the compute (default: %(default)s)"
     add("--points", type=int, default=3, help=help_text)
     names = ", ".join(TASKS)
@@ -116,11 +122,12 @@ class Comparison:
 
     def __init__(self, flags: cli.RunFlags, more: argparse.Namespace):
         self._flags, self._points = flags, more.points
+        self._arms = _parse_arms(more.arms)
         self._finetuning = parse_hparams(more.finetune, "--finetune")
         self.folder = posixpath.join(flags.data_dir, "models", f"{flags.model_name}_comparison")
         self._tasks = more.tasks or self._tasks_there()
         _check_hparams(flags.hparams)
-        steps = self._make("replaced tokens", more.seeds[0], {}).num_train_steps
+        steps = self._reference(more.seeds[0]).num_train_steps
         if not 1 <= more.points <= steps:
             raise UserError(
                 "The number of points is out of range.",
@@ -128,8 +135,8 @@ class Comparison:
                 received=more.points,
                 remedy=f"Give one of 1 to {steps}, the steps of pre-training.",
             )
-        for objective in OBJECTIVES:  # refuses what does not fit before anything is trained
-            self._pretraining(objective, more.seeds[0])
+        for arm in self._arms:  # refuses what does not fit before anything is trained
+            self._pretraining(arm, more.seeds[0])
 
     def path(self, seed: int) -> str:
         """The file of a seed's figures."""
@@ -142,14 +149,21 @@ class Comparison:
             UserError: they were trained or fine-tuned with other hparams.
         """
         stored = read_cells(self.path(seed))
-        if stored is not None and stored.settings != self._settings():
+        if stored is None:
+            return []
+        there = {cell.objective: cell.hparams for cell in stored.cells if cell.hparams is not None}
+        other = {
+            arm: there[arm] for arm in self._arms.keys() & there if there[arm] != self._arms[arm]
+        }
+        if other or stored.settings != self._settings():
+            own = {arm: self._arms[arm] for arm in other}
             raise UserError(
                 "The scores of this comparison were made with other hparams.",
                 where=self.path(seed),
-                received=f"{self._settings()}; there {stored.settings}",
+                received=f"{self._settings() | own}; there {stored.settings | other}",
                 remedy="Give those, or choose another --model-name.",
             )
-        return stored.cells if stored else []
+        return stored.cells
 
     def _settings(self) -> dict[str, Any]:
         """What all cells have in common."""
@@ -162,20 +176,21 @@ class Comparison:
         The last point comes first, and with it the network from random weights.
         """
         cells = {cell.place: cell for cell in self.read(seed)}
-        for objective in OBJECTIVES:
-            self._run_point(objective, seed, point, cells)
+        for arm in self._arms:
+            self._run_point(arm, seed, point, cells)
         if point < self._points:
             return
-        sized = self._pretraining("replaced tokens", seed)
+        sized = self._reference(seed)
         sizes = {name: getattr(sized, name) for name in _SIZES}
         name = f"{self._flags.model_name}_{seed}_random"
         cell = Cell(NOT_PRETRAINED, seed, 0, 0.0)
         self._score(cell, cells, name, {"init_checkpoint": None, **sizes})
 
-    def _run_point(self, objective: str, seed: int, point: int, cells: dict[Place, Cell]) -> None:
-        config = self._pretraining(objective, seed)
+    def _run_point(self, arm: str, seed: int, point: int, cells: dict[Place, Cell]) -> None:
+        config = self._pretraining(arm, seed)
         steps = config.num_train_steps * point // self._points
-        cell = Cell(objective, seed, steps, _flops_per_step(config) * steps)
+        flops = _flops_per_step(config) * steps
+        cell = Cell(arm, seed, steps, flops, hparams=self._arms[arm])
         name = f"{config.model_name}_{steps}"
         if point == self._points:
             name = config.model_name
@@ -197,23 +212,26 @@ class Comparison:
             )
         return there
 
-    def _pretraining(self, objective: str, seed: int) -> PretrainingConfig:
-        """The configuration of an objective, for as much compute as replaced tokens take."""
-        own = self._make(objective, seed, {})
-        reference = self._make("replaced tokens", seed, {})
+    def _reference(self, seed: int) -> PretrainingConfig:
+        """The configuration without an arm's hparams, whose compute all of them get."""
+        return self._make("reference", seed, {})
+
+    def _pretraining(self, arm: str, seed: int) -> PretrainingConfig:
+        """The configuration of an arm, for as much compute as the reference takes."""
+        own, reference = self._make(arm, seed, {}), self._reference(seed)
         flops = reference.num_train_steps * _flops_per_step(reference)
         steps = round(flops / _flops_per_step(own) / self._points) * self._points
         warmup = round(own.num_warmup_steps * steps / own.num_train_steps)
-        return self._make(objective, seed, {"num_train_steps": steps, "num_warmup_steps": warmup})
+        return self._make(arm, seed, {"num_train_steps": steps, "num_warmup_steps": warmup})
 
-    def _make(self, objective: str, seed: int, changes: Mapping[str, Any]) -> PretrainingConfig:
-        name = f"{self._flags.model_name}_{seed}_{objective.lower().replace(' ', '_')}"
+    def _make(self, arm: str, seed: int, changes: Mapping[str, Any]) -> PretrainingConfig:
+        name = f"{self._flags.model_name}_{seed}_{arm.lower().replace(' ', '_')}"
         hparams = {
             "preset": PRESET,
             "eval_tfrecords": posixpath.join(self._flags.data_dir, "heldout/*.tfrecord*"),
             **self._flags.hparams,
             "do_eval": True,
-            **OBJECTIVES[objective],
+            **self._arms.get(arm, {}),
             "seed": seed,
             "keep_checkpoint_max": 0,
             **changes,
@@ -242,14 +260,29 @@ class Comparison:
             gc.collect()  # the networks refer to themselves in circles
 
 
+def _parse_arms(text: str) -> dict[str, dict[str, Any]]:
+    """Reads --arms: name -> the hparams in which an arm differs from the others."""
+    arms = parse_hparams(text, "--arms")
+    fits = [isinstance(own, dict) and not _LENGTHS & own.keys() for own in arms.values()]
+    if not all(fits) or not fits:
+        raise UserError(
+            f"An arm has to be a name and hparams, without {' or '.join(sorted(_LENGTHS))}.",
+            where="--arms",
+            received=json.dumps(arms),
+            remedy='Give for example {"tokens": {}, "words": {"masking": "whole_word"}}; all get '
+            "the compute of --hparams.",
+        )
+    return arms
+
+
 def _check_hparams(hparams: Mapping[str, Any]) -> None:
-    """Refuses what would not be the same for objectives that train for other numbers of steps."""
+    """Refuses what would not be the same for arms that train for other numbers of steps."""
     given = {name: hparams[name] for name in ("phases", "lr_decay_steps") if name in hparams}
     ramps = (*LINEAR, "train_batch_size")
     given |= {n: hparams[n] for n in ramps if isinstance(hparams.get(n), list)}
     if given:
         raise contradiction(
-            "Objectives that train for other numbers of steps can't be compared with these.",
+            "What trains for other numbers of steps can't be compared with these.",
             given,
             "Leave them out, or give plain numbers.",
         )

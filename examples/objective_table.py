@@ -28,13 +28,14 @@ class Cell:
     """What is known of a model at one point of its pre-training.
 
     Attributes:
-        objective: that it was trained with, or `NOT_PRETRAINED`.
+        objective: that it was trained with, or another arm's name, or `NOT_PRETRAINED`.
         seed: of pre-training and of fine-tuning.
         steps: of pre-training.
         flops: that they took.
         figures: of the held-out text, at the end of pre-training; else empty.
         scores: task -> main figure after fine-tuning.
         metrics: task -> what that figure is.
+        hparams: of the objective, beside those of the comparison; None if they are not known.
     """
 
     objective: str
@@ -44,6 +45,7 @@ class Cell:
     figures: dict[str, float] = dataclasses.field(default_factory=dict)
     scores: dict[str, float] = dataclasses.field(default_factory=dict)
     metrics: dict[str, str] = dataclasses.field(default_factory=dict)
+    hparams: dict[str, Any] | None = None
 
     @property
     def place(self) -> Place:

@@ -26,10 +26,15 @@ FINETUNING = {**tiny_tasks.HPARAMS, "num_train_epochs": 0.1}
 del FINETUNING["task_names"]
 
 
+def flags(**changes):
+    """Those beside pre-training's."""
+    usual = {"points": 1, "finetune": "{}", "tasks": ["cola"], "seeds": [1]}
+    return argparse.Namespace(**{**usual, "arms": json.dumps(OBJECTIVES), **changes})
+
+
 def test_objectives_take_the_same_compute(tmp_path):
     hparams = {"preset": "electra_tiny", "num_train_steps": 1200, "num_warmup_steps": 300}
-    more = argparse.Namespace(points=3, finetune="{}", tasks=["cola"], seeds=[1])
-    comparison = Comparison(RunFlags(str(tmp_path), NAME, hparams), more)
+    comparison = Comparison(RunFlags(str(tmp_path), NAME, hparams), flags(points=3))
     configs = {name: comparison._pretraining(name, 1) for name in OBJECTIVES}
     flops = {
         name: config.num_train_steps * compare_objectives._flops_per_step(config)
@@ -55,15 +60,55 @@ def test_objectives_take_the_same_compute(tmp_path):
     ],
 )
 def test_what_can_not_be_compared(tmp_path, hparams, points, where):
-    more = argparse.Namespace(points=points, finetune="{}", tasks=["cola"], seeds=[1])
+    run = RunFlags(str(tmp_path), NAME, {"preset": "electra_tiny", **hparams})
     with pytest.raises(UserError, match=where):
-        Comparison(RunFlags(str(tmp_path), NAME, {"preset": "electra_tiny", **hparams}), more)
+        Comparison(run, flags(points=points))
+
+
+@pytest.mark.parametrize(
+    "arms",
+    [
+        "{}",
+        '{"words": "whole_word"}',
+        '{"words": {"masking": "whole_word", "num_train_steps": 9}}',
+        "masking=whole_word",
+        '{"words": {"masking": "words"}}',
+        '{"words": {"phases": [{"num_train_steps": 9}]}}',
+    ],
+)
+def test_arms_that_can_not_be_compared(tmp_path, arms):
+    with pytest.raises(UserError, match="--arms|hparam masking"):
+        Comparison(RunFlags(str(tmp_path), NAME, {"preset": "electra_tiny"}), flags(arms=arms))
+
+
+def test_arms_take_the_compute_of_the_run_without_them(tmp_path):
+    """One has hparams of its own, a frozen generator among them, which costs a third."""
+    (tmp_path / "models" / "masked_lm").mkdir(parents=True)
+    frozen = {"init_generator": str(tmp_path / "models" / "masked_lm"), "train_generator": False}
+    run = RunFlags(str(tmp_path), NAME, {"preset": "electra_tiny", "num_train_steps": 1200})
+    arms = json.dumps({"span": {"masking": "span"}, "A frozen one": frozen})
+    comparison = Comparison(run, flags(arms=arms))
+    span, kept = (comparison._pretraining(arm, 1) for arm in ("span", "A frozen one"))
+    assert span.masking == "span" and span.num_train_steps == 1200
+    assert not kept.train_generator and kept.num_train_steps > 1210
+    assert kept.model_name == f"{NAME}_1_a_frozen_one"
+
+
+def test_scores_of_other_hparams_do_not_stand(tmp_path):
+    run = RunFlags(str(tmp_path), NAME, {"preset": "electra_tiny"})
+    first = Comparison(run, flags(arms='{"words": {"masking": "whole_word"}}'))
+    cell = Cell("words", 1, 1, 1.0, hparams={"masking": "whole_word"})
+    write_cells(first.path(1), first._settings(), [cell])
+    assert first.read(1) == [cell]
+    assert Comparison(run, flags(arms='{"spans": {"masking": "span"}}')).read(1) == [cell]
+    with pytest.raises(UserError, match="span") as info:
+        Comparison(run, flags(arms='{"words": {"masking": "span"}}')).read(1)
+    assert info.value.where == first.path(1)
 
 
 def test_no_task(tmp_path):
-    more = argparse.Namespace(points=1, finetune="{}", tasks=None, seeds=[1])
     with pytest.raises(UserError) as info:
-        Comparison(RunFlags(str(tmp_path), NAME, {}), more)
+        Comparison(RunFlags(str(tmp_path), NAME, {}), flags(tasks=None))
     assert info.value.where == str(tmp_path / "finetuning_data")
 
 
@@ -108,6 +153,9 @@ def test_the_file_and_the_plot(tmp_path):
     assert info.value.where.startswith(path)
 
 
+ARMS = {"Plain": {}, "masked LM": {"electra_objective": False}}
+
+
 def compare(data_dir, *flags):
     hparams = {
         **tiny.HPARAMS,
@@ -117,7 +165,7 @@ def compare(data_dir, *flags):
     compare_objectives.main(
         ["--data-dir", str(data_dir), "--model-name", NAME, "--hparams", json.dumps(hparams)]
         + ["--finetune", json.dumps(FINETUNING), "--tasks", "marks", "--seeds", "1"]
-        + ["--points", "2", *flags]
+        + ["--points", "2", "--arms", json.dumps(ARMS), *flags]
     )
 
 
@@ -144,18 +192,17 @@ def test_a_run_that_was_halted(tiny_data, monkeypatch, capsys):
     printed = capsys.readouterr()
     assert stamps.items() <= changed(folder).items()
     found = read_cells(str(folder / "seed_1.json")).cells
-    assert [(cell.objective, cell.steps) for cell in found[:3]] == [
-        (name, steps) for name, steps in zip(OBJECTIVES, (6, 8, 4), strict=True)
-    ]
-    assert len(found) == 7 and found[3].objective == NOT_PRETRAINED
+    ends = [(cell.objective, cell.steps, cell.hparams) for cell in found[:2]]
+    assert ends == [(arm, n, ARMS[arm]) for arm, n in zip(ARMS, (6, 8), strict=True)]
+    assert len(found) == 5 and found[2].objective == NOT_PRETRAINED
     for cell in found:
         assert 0 <= cell.scores["marks"] <= 100 and cell.metrics["marks"] == "accuracy"
-    assert [bool(cell.figures) for cell in found] == [True] * 3 + [False] * 4
+    assert [bool(cell.figures) for cell in found] == [True] * 2 + [False] * 3
     assert (folder / "results.md").read_text() in printed.out
     assert (folder / "compute.png").read_bytes().startswith(b"\x89PNG")
     stamps = changed(folder)
     compare(tiny_data)
-    assert len(stamps) >= 13 and changed(folder) == stamps
+    assert len(stamps) >= 9 and changed(folder) == stamps
     with pytest.raises(UserError) as info:
         compare(tiny_data, "--points", "1")
     assert info.value.where == str(folder / "seed_1.json")
