@@ -44,6 +44,15 @@ from electra_tf2.hparams.types import (
 from electra_tf2.modeling.config import TransformerConfig
 
 
+def _with_own_tasks(hparams: Mapping[str, Any]) -> dict[str, Any]:
+    """Leaves of `tasks` what decides on the weights."""
+    tasks = hparams.get("tasks") or {}
+    own = {name: tasks[name] for name in hparams.get("task_names", ()) if name in tasks}
+    for name, definition in own.items():
+        own[name] = {k: value for k, value in definition.items() if k not in ("files", "id")}
+    return {**hparams, "tasks": own}
+
+
 class FinetuningConfig(HParams):
     """The hparams of fine-tuning a pre-trained model on one or more tasks.
 
@@ -303,9 +312,10 @@ class FinetuningConfig(HParams):
         """Hparams that differ although a resumed run has to keep them; see the base class.
 
         With `patience`, the steps at which the dev split is scored decide when training ends. A
-        teacher may have been moved; its weights are compared by the trial.
+        teacher may have been moved; its weights are compared by the trial. So are the contents of
+        data files. Definitions of tasks that are not trained don't matter.
         """
-        changed = super().changed_on_resume(old, new)
+        changed = super().changed_on_resume(*map(_with_own_tasks, (old, new)))
         changed = [(n, *both) for n, *both in changed if n != "teacher" or None in both]
         every = [values.get("eval_every_steps", 0) for values in (old, new)]
         if new.get("patience") and every[0] != every[1]:

@@ -31,7 +31,8 @@ _MARKS = {
     codecs.BOM_UTF16_LE: "UTF-16",
     codecs.BOM_UTF16_BE: "UTF-16",
 }
-_GZIP = b"\x1f\x8b"
+GZIP_MARK = b"\x1f\x8b"
+"""What gzipped data begins with."""
 GZIP_ERRORS = (EOFError, OSError, zlib.error)
 """What unpacking damaged data may raise."""
 
@@ -70,7 +71,7 @@ def read_text(path: str) -> str:
 
 
 def _unzipped(content: bytes, path: str) -> bytes:
-    if not content.startswith(_GZIP):
+    if not content.startswith(GZIP_MARK):
         return content
     try:
         return gzip.decompress(content)

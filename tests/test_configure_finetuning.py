@@ -165,6 +165,20 @@ def test_with_patience_a_resumed_run_scores_the_dev_split_at_the_same_steps():
     assert changed(old, old) == []
 
 
+def test_of_the_tasks_what_decides_on_the_weights_is_compared():
+    changed = FinetuningConfig.changed_on_resume
+    table = {"kind": "classification", "text": "review", "label": "stars"}
+    old = {"task_names": ["mine"], "tasks": {"mine": table}}
+
+    def with_tasks(**tasks):
+        return {**old, "tasks": tasks}
+
+    same = {**table, "id": "key", "files": {"train": "other.csv"}}
+    assert changed(old, with_tasks(mine=same, another=table)) == []
+    other = {**table, "label": "mood"}
+    assert changed(old, with_tasks(mine=other)) == [("tasks", {"mine": table}, {"mine": other})]
+
+
 def test_a_teacher_may_be_moved_but_not_given_or_taken_later():
     changed = FinetuningConfig.changed_on_resume
     assert changed({"teacher": "a"}, {"teacher": "b"}) == []

@@ -180,7 +180,10 @@ def _has_marks(text: str, path: str, header: bool) -> bool:
     if not whole or text.count('"') != sum(2 + cell.count('"') for cell in whole):
         return False
     plain = [line.split("\t") for line in split_lines(text) if line]
-    marked = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter="\t") if row]
+    try:
+        marked = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter="\t") if row]
+    except csv.Error:  # a cell of many megabytes
+        return False
     width = len(marked[0])
     mended = sum(len(row) != width for row in plain) - sum(len(row) != width for row in marked)
     doubled = any('""' in cell for cell in whole)
@@ -216,7 +219,10 @@ def _skips_blanks(text: str, path: str, separator: str) -> bool:
         each = [row for row in reader if row]
         return [*itertools.chain(*each)], sum(len(row) != len(each[0]) for row in each)
 
-    cells, ragged = rows()
+    try:
+        cells, ragged = rows()
+    except csv.Error:  # a cell without an end; who reads the rows says where it begins
+        return False
     behind = [cell for cell in cells if _BLANK_AND_QUOTE.match(cell)]
     if not behind:
         return False

@@ -6,12 +6,19 @@ import contextlib
 import dataclasses
 import gzip
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, BinaryIO, NamedTuple
 
 from electra_tf2 import files
 from electra_tf2.errors import UserError
-from finetune.data_files import GZIP_ERRORS, damaged_gzip, read_text, whole_number
+from finetune.data_files import (
+    GZIP_ERRORS,
+    GZIP_MARK,
+    damaged_gzip,
+    decode_text,
+    read_text,
+    whole_number,
+)
 
 _KINDS = {
     str: "text",
@@ -68,7 +75,6 @@ def shown(value: Any) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _SQUAD_FORM = (
     'SQuAD files have the form {"data": [{"paragraphs": [{"context": …, "qas": [{"id": …, '
     '"question": …, "answers": [{"text": …, "answer_start": …}]}]}]}]}. Paragraphs, or questions '
@@ -107,13 +113,13 @@ def read_squad(path: str) -> Iterator[Paragraph]:
 
     What `data` lists may be articles with `paragraphs`, or paragraphs, or single questions with
     their `context`, as Hugging Face's data sets have them. The list may stand alone, and its items
-    may stand on a line each (JSON lines), unpacked or in a file whose name ends in `.gz`.
+    may stand on a line each (JSON lines). The file may be gzipped.
 
     Yields:
         Its paragraphs in order.
 
     Raises:
-        UserError: the file is missing, empty, not UTF-8, not JSON (names the line), or has no such
+        UserError: the file is missing, empty, not text, not JSON (names the line), or has no such
             form.
     """
     for where, record in _squad_records(path):
@@ -127,15 +133,12 @@ def read_squad(path: str) -> Iterator[Paragraph]:
 
 def _squad_records(path: str) -> Iterator[tuple[str, Any]]:
     """Yields what a SQuAD file lists, and its places."""
-    if path.endswith(".gz"):
-        yield from _line_records(path, _SQUAD_FORM)
-        return
     text = read_text(path)
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
         if _is_json(text.lstrip().partition("\n")[0]):
-            yield from _line_records(path, _SQUAD_FORM)
+            yield from _line_records(text.split("\n"), path, _SQUAD_FORM)
             return
         line = f", line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
         raise _not_json(f"{path}{line}", error, _SQUAD_FORM) from error
@@ -161,7 +164,7 @@ def _is_json(text: str) -> bool:
 
 
 def read_mrqa(path: str) -> Iterator[Paragraph]:
-    """Reads an MRQA file: one JSON object per line, gzipped if the name ends in `.gz`.
+    """Reads an MRQA file: one JSON object per line, gzipped or not.
 
     Header lines (objects with a field `header`) and empty lines are skipped.
 
@@ -172,21 +175,23 @@ def read_mrqa(path: str) -> Iterator[Paragraph]:
         UserError: the file is missing, empty, a broken gzip file, not UTF-8 or not JSON (names the
             line).
     """
-    for where, record in _line_records(path, _MRQA_FORM):
+    lines = (decode_text(line, path, number) for number, line in enumerate(_lines(path), 1))
+    for where, record in _line_records(lines, path, _MRQA_FORM):
         yield Paragraph(where, record)
 
 
-def _line_records(path: str, form: str) -> Iterator[tuple[str, Any]]:
-    """Yields the JSON values of lines, but for headers, and their places."""
+def _line_records(lines: Iterable[str], path: str, form: str) -> Iterator[tuple[str, Any]]:
+    """Yields the JSON values of a file's lines, but for headers, and their places."""
     empty = True
-    for number, line in enumerate(_lines(path), 1):
-        if number == 1:
-            line = line.removeprefix(_BYTE_ORDER_MARK)
+    for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         empty = False
         where = f"{path}, line {number}"
-        record = _parse_line(line, where, form)
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise _not_json(where, error, form) from error
         if not (isinstance(record, dict) and "header" in record):
             yield where, record
     if empty:
@@ -198,26 +203,14 @@ def _line_records(path: str, form: str) -> Iterator[tuple[str, Any]]:
         )
 
 
-def _parse_line(line: bytes, where: str, form: str) -> Any:
-    try:
-        return json.loads(line.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise UserError(
-            "A data file is not UTF-8 text.",
-            where=where,
-            received=f"byte {line[error.start]:#04x}",
-            remedy="Convert it, for example with iconv -f LATIN1 -t UTF-8.",
-        ) from error
-    except (ValueError, RecursionError) as error:
-        raise _not_json(where, error, form) from error
-
-
 def _lines(path: str) -> Iterator[bytes]:
     """Yields the lines of a file without reading all of it: MRQA files have gigabytes."""
     if not files.exists(path) or files.is_dir(path):
         read_text(path)  # its error says what is there instead
     with _opened(path) as file:
-        if not path.endswith(".gz"):
+        is_gzipped = file.read(len(GZIP_MARK)) == GZIP_MARK
+        file.seek(0)
+        if not (is_gzipped or path.endswith(".gz")):
             yield from file
             return
         try:

@@ -106,15 +106,14 @@ class BestWeights:
     def check_metric(self) -> None:
         """Refuses a metric that is none of the tasks', before anything is trained.
 
+        Which others than the main metrics there are is only seen by scoring once: question
+        answering, for example, has no loss.
+
         Raises:
             UserError: there is no such metric.
         """
         tasks = {split.task.name: split.task.main_metric for split in self._dev}
-        usual = {
-            name if len(tasks) == 1 else f"{task}/{name}"
-            for task, main in tasks.items()
-            for name in (main, "loss")
-        }
+        usual = {main if len(tasks) == 1 else f"{task}/{main}" for task, main in tasks.items()}
         if self._metric is not None and self._metric not in usual:
             score_all(self._evaluation, self._dev).score_by(self._metric)
 

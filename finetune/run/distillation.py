@@ -115,6 +115,7 @@ class _Lesson:
         """Returns a hash of all that the outputs depend on."""
         parts = {
             "examples": feature_key(self._task, "train"),
+            "versions": [self._task.features_version, self._teachers_task.features_version],
             "weights": self._weights,
             "network": self._teacher.source.network.to_dict(),
             "reading": _reading(self._teachers_task),

@@ -131,6 +131,8 @@ def train_trial(
         best = _best_weights(run, data, folder, trainer, evaluation, patience)
     _train(run, trainer, data.train, best)
     if best:
+        if trainer.step % run.config.eval_every_steps:
+            best()  # the end counts as well
         run.workers.on_chief(best.finish)
     run.workers.on_chief(lambda: mark_finished(folder, trainer.step))
     return TrainedTrial(

@@ -34,6 +34,8 @@ _JSON = re.compile(r'\s*\[?\s*\{\s*"[^"\n]*"\s*:')
 _NAMES = "word words token tokens form text tag tags label labels pos upos ner ner_tag ner_tags"
 # A file of one sentence with more words than this has hardly been meant so.
 _LONG_SENTENCE = 256
+# Lines that are not sentences if all have as many words.
+_ENOUGH_LINES = 20
 # Number of a range of words or of an empty node in CoNLL-U.
 _RANGE = re.compile(r"\d+[-.]\d+")
 # What version 0.1.0 had no eye for: comments, ranges of CoNLL-U, spaces within words (with a given
@@ -287,13 +289,18 @@ class _Reader:
         """
         counts, usual = self._lines.counts, self._num_columns
         known = trained.num_columns if trained and self._layout.separator is None else None
-        unlike = known is not None and usual not in (0, 1, known - 1, known)
+        # Sentences are hardly ever as long as each other; columns are, though some may be left out.
+        are_columns = len(counts) == 1 and counts.total() >= _ENOUGH_LINES
+        unlike = known is not None and (
+            usual > known or usual not in (0, 1, known - 1, known) and not are_columns
+        )
         if unlike or 2 * len(self._other_columns) > counts.total():
             raise UserError(
                 "Each line of the file seems to be a sentence, not a word.",
                 where=f"{self._path}, line {self.sentences[0].lines[0]}",
                 received=f"lines of {min(counts)} to {max(counts)} words",
-                remedy="Write one word per line, and an empty line between sentences.",
+                remedy="Write one word per line, alone or with all columns of the training file, "
+                "and an empty line between sentences.",
             )
 
     def _trained(self) -> Layout:

@@ -59,7 +59,7 @@ class Notation:
         if tag == self.outside:
             return OUTSIDE
         if not self.marks:
-            return None if tag in _MISTYPED else f"I-{tag}"
+            return None if tag in _MISTYPED or tag == OUTSIDE else f"I-{tag}"
         if self.is_suffix:
             kind, separator, mark = tag.rpartition(self.separator)
         else:
@@ -143,9 +143,8 @@ def recognize_notation(
     marked = _marked(counts, best)
     others = counts.keys() - marked
     if most:
-        names = sorted(others & {OUTSIDE, *_OTHER_OUTSIDE}, key=lambda tag: tag != OUTSIDE)
-        outside = max(names, key=counts.__getitem__, default=OUTSIDE)
-        best = dataclasses.replace(best, outside=outside)
+        others_counted = Counter({tag: counts[tag] for tag in others})
+        best = dataclasses.replace(best, outside=outside_tag(others_counted))
     odd = sum(counts[tag] for tag in others - {best.outside})
     if not odd:
         return best
@@ -155,6 +154,16 @@ def recognize_notation(
     # Of single letters alone, such as S for subjects, others are not mistakes.
     has_types = any(len(tag) > 1 for tag in marked)
     return best if odd < most and (has_types or best.marks[0] in marked) else None
+
+
+def outside_tag(counts: Counter[str]) -> str:
+    """Returns which of the usual names, O or OTHER for example, words outside of spans have.
+
+    Args:
+        counts: tag -> number of words that have it, of those that may be meant.
+    """
+    names = sorted(counts.keys() & {OUTSIDE, *_OTHER_OUTSIDE}, key=lambda tag: tag != OUTSIDE)
+    return max(names, key=counts.__getitem__, default=OUTSIDE)
 
 
 def _marked(counts: Counter[str], notation: Notation) -> set[str]:

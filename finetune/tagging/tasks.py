@@ -31,7 +31,7 @@ from finetune.tagging.labels import (
 )
 from finetune.tagging.layout import Columns, Layout
 from finetune.tagging.metrics import SpanScorer, WordAccuracyScorer, predicted_tags, tagged_sentence
-from finetune.tagging.notation import BARE, MARKS, Notation, recognize_notation
+from finetune.tagging.notation import BARE, MARKS, Notation, outside_tag, recognize_notation
 from finetune.tagging.spans import Span, official_spans, seqeval_spans
 from finetune.tagging.words import word_ids
 from finetune.task import FeatureSpec, Scorer, SoftTargets, Task, TaskHead, other_kind
@@ -354,22 +354,16 @@ class TaggingTask(Task):
         train = self.path(self.file_name("train"))
         found = self._read_file(train, with_tags=True)
         self._reader.trained = found.trained
-        splits = {train: found.sentences}
+        self._recognize_scheme(train, found.sentences)
+        labels = [self._labels_in(train, found.sentences)]
         for split in ("dev", "test"):
             path = self.path(self.file_name(split))
-            if not exists(path):
-                continue
             if split == "test" and not self._test_is_dev():
-                bare = self._reader.read(path, self.columns, with_tags=False)
-                if bare.num_columns != found.num_columns:
-                    logging.info("%s has no tags, so no labels to learn.", path)
-                    continue
-            splits[path] = self._read_file(path, with_tags=True).sentences
-        self._recognize_scheme(train, found.sentences)
-        labels = [
-            set(chain.from_iterable(self._learned_tags(path, sentences)))
-            for path, sentences in splits.items()
-        ]
+                labels += self._labels_of_test(path, found.num_columns, labels[0])
+            elif exists(path):
+                labels.append(
+                    self._labels_in(path, self._read_file(path, with_tags=True).sentences)
+                )
         self._labels = sorted(set().union(*labels), key=self._written)
         if self.is_token_level and len(self._labels) == 1:
             raise UserError(
@@ -389,12 +383,39 @@ class TaggingTask(Task):
                 first_of(new, separator=", "),
             )
 
+    def _labels_in(self, path: str, sentences: Sequence[Sentence]) -> set[str]:
+        return set(chain.from_iterable(self._learned_tags(path, sentences)))
+
+    def _labels_of_test(self, path: str, num_columns: int, known: set[str]) -> list[set[str]]:
+        """Returns the labels of the test split if it has any.
+
+        Its tags may be left out, or be held back and replaced by one such as "_". What else is
+        wrong with the file matters only to whoever predicts it.
+        """
+        if not exists(path):
+            return []
+        try:
+            if self._reader.read(path, self.columns, with_tags=False).num_columns != num_columns:
+                logging.info("%s has no tags, so no labels to learn.", path)
+                return []
+            labels = self._labels_in(path, self._read_file(path, with_tags=True).sentences)
+        except UserError as error:
+            logging.warning("%s gives no labels to learn: %s", path, error)
+            return []
+        if len(labels) == 1 and not labels & known:
+            logging.info("%s has only the tag %s, so no labels to learn.", path, *labels)
+            return []
+        return [labels]
+
     def _recognize_scheme(self, path: str, sentences: Sequence[Sentence]) -> None:
         """Recognizes how the tags of the training split mark spans, if they do; says so."""
+        counts = tag_counts(sentences)
+        if not self._notation.marks:
+            outside = outside_tag(counts)
+            self._notation = dataclasses.replace(self._notation, outside=outside)
         if not self._marks and self._is_token_level is not None:
             return
         is_open = self._is_token_level is None
-        counts = tag_counts(sentences)
         notation, prefixes = recognize_notation(counts, self._marks), self.span_prefixes
         if is_open:
             self._is_token_level = notation is None

@@ -160,6 +160,19 @@ def test_lines_are_numbered_where_a_quote_is_not_closed():
     assert '"quotes": false' in error.value.remedy
 
 
+MEGABYTES = "c d e f " * 2_200_000  # more than a cell may have
+
+
+def test_a_quote_that_is_not_closed_for_megabytes():
+    with pytest.raises(UserError) as error:
+        split(f'text,label\n"a, ""b""",1\n"{MEGABYTES}')
+    assert error.value.where == "x, line 3" and '"quotes": false' in error.value.remedy
+
+
+def test_quotes_of_tsv_around_megabytes_are_text():
+    assert len(split(f'text\tlabel\n"a ""{MEGABYTES}"\t1\n', "\t")) == 2
+
+
 def test_rows_of_blank_cells_at_the_end_are_not_rows():
     assert split("text,label,\na,1,\n,,\n , ,\n") == [["text", "label", ""], ["a", "1", ""]]
 

@@ -220,6 +220,25 @@ def test_debug_reads_the_first_questions(tmp_path):
 MRQA = mrqa_lines((CONTEXT, [("m1", "who?", "cat", 4)]), ("in Paris", [("m2", "o?", "Paris", 3)]))
 
 
+ONE_LINE = json.dumps(
+    {"data": [{"title": "t", "paragraphs": [{"context": CONTEXT, "qas": [GOOD]}]}]}
+)
+FORMS = {
+    "one line": ONE_LINE,
+    "indented": json.dumps(json.loads(ONE_LINE), indent=1),
+    "lines": MRQA,
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", ["x.json.gz", "x.json"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_each_form_may_be_packed_and_in_utf_16(tmp_path, form, name, encoding):
+    (tmp_path / name).write_bytes(gzip.compress(FORMS[form].encode(encoding)))
+    examples = make_task(tmp_path, "custom").read_examples(str(tmp_path / name), "dev")
+    assert [e.id for e in examples] == (["m1", "m2"] if form == "lines" else [GOOD["id"]])
+
+
 @pytest.mark.parametrize("zipped", [False, True])
 def test_mrqa(tmp_path, zipped):
     for split in ("train", "dev", "test"):
@@ -236,6 +255,11 @@ def test_mrqa(tmp_path, zipped):
     ]
     assert [e.gold for e in scored] == [("cat", "CAT"), ("Paris", "PARIS")]
     assert [e.gold for e in task.get_examples("test")] == [(), ()]
+
+
+def test_mrqa_unpacks_whatever_the_name(tmp_path):
+    (tmp_path / "dev.jsonl").write_bytes(gzip.compress(MRQA.encode()))
+    assert [e.id for e in make_task(tmp_path, "mrqa").get_examples("dev")] == ["m1", "m2"]
 
 
 def test_mrqa_reads_the_plain_file_if_both_are_there(tmp_path):
@@ -420,7 +444,7 @@ BAD_MRQA = {
     "a number": (HEADER + b"\n3", ".jsonl", "line 2", "Expected an object"),
     "empty": (b"\n \n", ".jsonl", "train.jsonl", "empty"),
     "only a header": (HEADER + b"\n", ".jsonl", "train.jsonl", "has no question"),
-    "not UTF-8": (HEADER + b'\n"caf\xe9"', ".jsonl", "line 2", "not UTF-8"),
+    "not UTF-8": (HEADER + b'\n"caf\xe9"', ".jsonl", "line 2", "iconv -f WINDOWS-1252"),
     "no context": (b'{"qas": []}', ".jsonl", "line 1", "'context' is missing"),
     "no qid": (mrqa_line(qas=[{"id": "x"}]), ".jsonl", "line 1.qas[0]", "'qid' is missing"),
     "no span": (

@@ -163,7 +163,7 @@ def test_the_weight_is_the_teacher_s_share_of_the_loss(all_tasks):
     assert sums["mean_teacher_loss"] == pytest.approx(only["mean_teacher_loss"], rel=1e-5)
 
 
-def test_the_outputs_are_kept_beside_the_features(all_tasks, capsys):
+def test_the_outputs_are_kept_beside_the_features(all_tasks, capsys, monkeypatch):
     _, _, run, data = all_tasks
     again = open_training_data(run)
     assert "Computing" not in capsys.readouterr().err
@@ -172,6 +172,10 @@ def test_the_outputs_are_kept_beside_the_features(all_tasks, capsys):
         for name, array in old.to_arrays().items():
             np.testing.assert_array_equal(array, arrays[name])
     assert again.origin["teacher"] == data.origin["teacher"]
+    # Features of a later version may be of other examples.
+    monkeypatch.setattr(run.tasks[0], "features_version", 99)
+    open_training_data(run)
+    assert capsys.readouterr().err.count("Computing the teacher's outputs") == 1
 
 
 def test_the_page_s_commands(tmp_path):

@@ -137,7 +137,26 @@ def test_an_unknown_metric_is_refused_before_training(scripted):
     with pytest.raises(UserError, match="f1, loss") as error:
         scripted({0: 1.0}, metric="f2").best.check_metric()
     assert error.value.where == "hparam best_metric"
-    scripted({}, metric="loss").best.check_metric()
+    scripted({}, metric="f1").best.check_metric()  # without scoring
+    scripted({0: 1.0}, metric="loss").best.check_metric()
+
+
+def test_question_answering_has_no_loss_to_choose_by(tiny_finetuning, tmp_path):
+    shutil.copytree(tiny_finetuning, tmp_path / "data")
+    hparams = {"task_names": ["squad"], "eval_every_steps": 1, "best_metric": "loss"}
+    with pytest.raises(UserError) as error:
+        tiny_tasks.finetune_here(tmp_path / "data", **hparams)
+    assert error.value.where == "hparam best_metric"
+    assert not list((tmp_path / "data").glob("models/**/finetuning_models/**/step-*"))
+
+
+def test_the_end_of_training_is_scored_as_well(data_dir):
+    hparams = {"num_train_epochs": 0.1, "eval_every_steps": 1000}
+    (trial,), shown = tiny_tasks.finetune_here(data_dir, **hparams)
+    assert trial.step < 1000 and trial.best.step == trial.step
+    assert shown.count(f"Step {trial.step}, dev: ") == 1
+    folder = tiny_tasks.model_of(data_dir) / "finetuning_models" / "marks_model_1" / "best"
+    assert CheckpointStore(str(folder)).steps() == [trial.step]
 
 
 @pytest.mark.slow

@@ -272,6 +272,16 @@ def test_sentences_of_one_length_are_no_words_to_predict(tmp_path, separator):
         assert sentence.words == ("a", "b")
 
 
+def test_columns_may_be_left_out_of_what_is_predicted(tmp_path):
+    """Sentences of one length are refused where there are few, as they may have it by chance."""
+    trained = _trained(tmp_path, "Anna NNP I-NP B-PER\nleft VBD I-VP O\n")
+    (sentence,) = _file(tmp_path, "a X\n" * 20, with_tags=False, trained=trained).sentences
+    assert sentence.words == ("a",) * 20
+    for text in ("a X\n" * 3, "a X\n" * 20 + "a X Y\n", "a b c d e\n" * 20):
+        with pytest.raises(UserError, match="(?s)all columns of the training file"):
+            _file(tmp_path, text, with_tags=False, trained=trained)
+
+
 @pytest.mark.parametrize("columns", [Columns(), Columns(separator="\t")])
 def test_spaces_and_eos_are_words_to_predict_as_in_training(tmp_path, columns):
     def words(train):

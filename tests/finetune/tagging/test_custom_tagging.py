@@ -43,6 +43,22 @@ def test_named_entities_in_every_scheme(tmp_path, tags, scheme):
     assert not task.is_token_level and task.main_metric == "f1"
 
 
+@pytest.mark.parametrize("outside", ["O", "NONE", "OTHER", "-", "_"])
+def test_bare_types_with_another_name_for_words_outside(tmp_path, outside):
+    tags = f"PER PER {outside} {outside} LOC {outside}"
+    write(tmp_path, train=_columns(tags), dev=_columns(tags))
+    task = _task(tmp_path, scheme="bare")
+    (example,) = task.get_examples("train")
+    assert example.tags == tuple("B-PER E-PER O O S-LOC O".split())
+    assert set(task.labels) == {"B-PER", "E-PER", "S-LOC", outside}
+
+
+def test_a_test_file_with_a_placeholder_is_no_label(tmp_path):
+    train = _columns("DT NN DT NN DT NN")
+    write(tmp_path, train=train, dev=train, test=_columns("X X X X X X"))
+    assert set(_task(tmp_path, scheme="token").labels) == {"DT", "NN"}
+
+
 def test_touching_spans_of_different_types_in_iob1(tmp_path):
     write(tmp_path, train=_columns("I-PER I-PER I-LOC I-LOC B-LOC I-PER"))
     (example,) = _task(tmp_path, scheme="iob").get_examples("train")

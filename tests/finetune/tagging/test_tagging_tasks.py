@@ -144,16 +144,23 @@ def test_without_dev_the_test_split_is_scored(tmp_path, caplog):
     assert task.test_splits == ("test",)
 
 
-def test_a_test_split_without_tags(folder):
+def test_a_test_split_without_tags(folder, caplog):
     write(folder, test="anna\nbarks\n")
     task = _task(folder)
     (example,) = task.get_examples("test")
     assert example.words == ("anna", "barks") and example.tags == ()
     (row,) = task.featurize([example], is_training=False)
     assert row["labels"] == [0, 0] and row["labels_mask"] == [1.0, 1.0]
-    assert task.labels == _task(write(folder, test="anna O\nbarks O\n")).labels
+    labels = _task(write(folder, test="anna O\nbarks O\n")).labels
+    assert task.labels == labels
     # Where it has tags, they are labels too.
     assert "S-ORG" in _task(write(folder, test="anna B-ORG\n")).labels
+    caplog.clear()
+    for placeholder in ("_", "?"):  # no tags that mark spans, as a shared task holds its own back
+        assert _task(write(folder, test=f"anna {placeholder}\n")).labels == labels
+        assert "no labels to learn" in caplog.text
+        caplog.clear()
+    assert _task(write(folder, test="")).labels == labels
 
 
 def test_a_file_to_predict_may_have_tags_or_not(folder):
