@@ -65,6 +65,8 @@ class CorpusReader:
         if kind == PLAIN_TEXT:
             check_utf8(file, as_plain_text=self.as_plain_text)
             return
+        if kind.format == "json" and file.size:
+            self._check_lines(file)  # a list with a record per line ends in one that can be read
         bad = None
         for chunk in self.plan(file):
             for batch in self.batches(chunk):
@@ -74,8 +76,6 @@ class CorpusReader:
                 if bad is None or bad.fields is None:
                     bad = next(with_fields, bad or next(iter(batch.bad), None))
         if bad is not None:
-            if kind.format == "json":
-                self._check_lines(file)
             if bad.fields is None:
                 raise UserError(
                     "No record of the file can be read.",

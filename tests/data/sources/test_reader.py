@@ -385,6 +385,16 @@ def test_json_that_is_not_in_lines_is_refused(tmp_path, name):
     assert caught.value.where == file.path and "write its texts beside it" in caught.value.remedy
 
 
+@pytest.mark.parametrize("form", ["[\n{}\n]\n", "[{}\n]", "[{}]"])
+def test_a_list_with_a_record_per_line_is_refused(tmp_path, form):
+    """Its last record alone would be a line of JSON."""
+    records = ",\n".join(json.dumps({"text": f"text {n}"}) for n in range(3))
+    file = put(tmp_path, "a.json", form.replace("{}", records).encode())
+    with pytest.raises(UserError, match="not plain text but JSON"):
+        passages_of(file)
+    assert passages_of(file, as_plain_text=True)
+
+
 @pytest.mark.parametrize("ending", ["gz", "bz2", "xz", "zst"])
 @pytest.mark.parametrize("damage", ["cut off", "overwritten", "not packed"])
 def test_damaged_files_are_named(tmp_path, ending, damage):
