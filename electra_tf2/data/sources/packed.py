@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import contextlib
+import functools
 import gzip
 import io
 import lzma
@@ -40,6 +41,7 @@ _PACKINGS: dict[str, Packing] = {
 _MARKUP: tuple[Format, ...] = ("json", "csv", "tsv")
 _DAMAGES = (OSError, EOFError, zlib.error, lzma.LZMAError)
 _PACKED_BYTES = 1 << 15  # read at a time: as little may be a thousand times as much text
+_UNPACKED_BYTES = 1 << 18  # at a time, where it can be limited: bzip2 packs a million to one
 _LARGEST_WINDOW = 1 << 31  # of zstd --long=31
 
 
@@ -158,33 +160,61 @@ def _open_zstd(raw: BinaryIO) -> BinaryIO:
         import zstandard  # an extra
     except ModuleNotFoundError as error:
         raise missing_extra("zstandard", raw.name, error) from error
+
+    def unpack(frame: Any, packed: bytes) -> bytes:
+        try:
+            return frame.decompress(packed)
+        except zstandard.ZstdError as error:
+            raise EOFError(str(error)) from error
+
     decompressor = zstandard.ZstdDecompressor(max_window_size=_LARGEST_WINDOW)
-    return io.BufferedReader(_ZstdStream(raw, decompressor.decompressobj, zstandard.ZstdError))
+    return io.BufferedReader(_FrameStream(raw, decompressor.decompressobj, unpack))
 
 
+def _open_limited(raw: BinaryIO, new_frame: Callable[[], Any], padding: bytes = b"") -> BinaryIO:
+    """Opens what a standard decompressor unpacks, some text at a time."""
+
+    def unpack(frame: Any, packed: bytes) -> bytes:
+        return frame.decompress(packed, _UNPACKED_BYTES)
+
+    return io.BufferedReader(_FrameStream(raw, new_frame, unpack, padding))
+
+
+# By itself it would take zeros for an empty file of xz's predecessor.
+_new_xz = functools.partial(lzma.LZMADecompressor, lzma.FORMAT_XZ)
 _OPENERS: dict[Packing, Callable[[BinaryIO], Any]] = {
     "gzip": lambda raw: gzip.GzipFile(fileobj=raw),
-    "bzip2": bz2.BZ2File,
-    "xz": lzma.LZMAFile,
+    "bzip2": lambda raw: _open_limited(raw, bz2.BZ2Decompressor),
+    "xz": lambda raw: _open_limited(raw, _new_xz, padding=b"\0"),
     "zstd": _open_zstd,
 }
 
 
-class _ZstdStream(io.RawIOBase):
-    """Unpacks frame by frame; the package's own reader takes a file that was cut off for whole.
+class _FrameStream(io.RawIOBase):
+    """Unpacks frame by frame, as bzip2 and xz call their streams.
+
+    The packages' own readers take a file that was cut off, or whose next frame begins with damage,
+    for whole.
 
     Args:
         raw: the packed bytes.
         new_frame: makes what unpacks a frame.
-        error: what that raises where the bytes are damaged.
+        unpack: unpacks some bytes with it.
+        padding: what there may be of between frames and after the last one.
     """
 
-    def __init__(self, raw: BinaryIO, new_frame: Callable[[], Any], error: type[Exception]):
+    def __init__(
+        self,
+        raw: BinaryIO,
+        new_frame: Callable[[], Any],
+        unpack: Callable[[Any, bytes], bytes],
+        padding: bytes = b"",
+    ):
         self._raw = raw
         self._new_frame = new_frame
-        self._error = error
-        self._frame: Any = None
-        self._packed = b""
+        self._unpack = unpack
+        self._padding = padding
+        self._pieces = self._unpacked()
         self._ready = memoryview(b"")
 
     def readable(self) -> bool:
@@ -194,23 +224,30 @@ class _ZstdStream(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         """Fills a buffer as far as there are bytes; returns how many, 0 at the end."""
         while not self._ready:
-            self._packed = self._packed or self._raw.read(_PACKED_BYTES)
-            if not self._packed:
-                if self._frame is not None:
-                    raise EOFError("the file ends within a frame")
+            piece = next(self._pieces, None)
+            if piece is None:
                 return 0
-            self._frame = self._frame or self._new_frame()
-            try:
-                self._ready = memoryview(self._frame.decompress(self._packed))
-            except self._error as error:
-                raise EOFError(str(error)) from error
-            self._packed = b""
-            if self._frame.eof:
-                self._packed, self._frame = self._frame.unused_data, None
+            self._ready = memoryview(piece)
         count = min(len(buffer), len(self._ready))
         buffer[:count] = self._ready[:count]
         self._ready = self._ready[count:]
         return count
+
+    def _unpacked(self) -> Iterator[bytes]:
+        packed = self._raw.read(_PACKED_BYTES)
+        while packed:
+            frame = self._new_frame()
+            while not frame.eof:
+                # One that is not read to the end of its input needs no more; zstd's always is.
+                if not packed and getattr(frame, "needs_input", True):
+                    packed = self._raw.read(_PACKED_BYTES)
+                    if not packed:
+                        raise EOFError("the file ends within a frame")
+                yield self._unpack(frame, packed)
+                packed = b""
+            packed = frame.unused_data.lstrip(self._padding)
+            while not packed and (more := self._raw.read(_PACKED_BYTES)):
+                packed = more.lstrip(self._padding)
 
 
 def missing_extra(package: str, path: str, error: ModuleNotFoundError) -> UserError:

@@ -65,7 +65,7 @@ class CorpusReader:
         if kind == PLAIN_TEXT:
             check_utf8(file, as_plain_text=self.as_plain_text)
             return
-        if kind.format == "json" and file.size:
+        if kind.format == "json":
             self._check_lines(file)  # a list with a record per line ends in one that can be read
         bad = None
         for chunk in self.plan(file):

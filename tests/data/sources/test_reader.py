@@ -1,6 +1,7 @@
 """Files of every kind, read as documents: whole, in chunks, with bad records and damage."""
 
 import json
+import lzma
 import random
 import re
 import subprocess
@@ -11,8 +12,8 @@ import pytest
 import zstandard
 
 from electra_tf2.data.building.corpus import TextCorpus
-from electra_tf2.data.sources import records
-from electra_tf2.data.sources.found import CorpusFile, find_files
+from electra_tf2.data.sources import packed, records
+from electra_tf2.data.sources.found import CorpusFile, find_files, opened
 from electra_tf2.data.sources.reader import CorpusReader
 from electra_tf2.errors import UserError
 from tests.data.sources.corpora import (
@@ -411,6 +412,38 @@ def test_damaged_files_are_named(tmp_path, ending, damage):
     with pytest.raises(UserError, match="or is damaged") as caught:
         passages_of(file)
     assert caught.value.where == file.path and " -t " in caught.value.remedy
+
+
+@pytest.mark.parametrize("ending", ["gz", "bz2", "xz", "zst"])
+@pytest.mark.parametrize("place", [0, 2])
+def test_a_later_frame_whose_beginning_is_damaged(tmp_path, ending, place):
+    frames = [PACKERS[f".{ending}"](text) for text in (b"one\n", b"two\n" * 50, b"three\n")]
+    data = bytearray(b"".join(frames))
+    data[len(frames[0]) + place] ^= 0xFF
+    path = tmp_path / f"a.txt.{ending}"
+    path.write_bytes(data)
+    with pytest.raises(UserError, match="or is damaged") as caught:
+        passages_of(CorpusFile(path.name, str(path), len(data)))
+    assert caught.value.where == str(path)
+
+
+def test_padding_of_xz(tmp_path, monkeypatch):
+    monkeypatch.setattr("electra_tf2.data.sources.packed._PACKED_BYTES", 7)
+    one, two = lzma.compress(b"one\n"), lzma.compress(b"two\n")
+    path = tmp_path / "a.txt.xz"
+    path.write_bytes(one + bytes(16) + two + bytes(32))
+    file = CorpusFile(path.name, str(path), path.stat().st_size)
+    assert documents_of(passages_of(file)) == [["one", "two"]]
+    path.write_bytes(bytes(file.size))
+    with pytest.raises(UserError, match="or is damaged"):
+        passages_of(file)
+
+
+def test_bzip2_does_not_fill_the_memory(tmp_path):
+    file = put(tmp_path, "a.txt.bz2", b"o" * 5_000_000)
+    with opened(file.path) as raw, packed._OPENERS["bzip2"](raw) as stream:
+        assert file.size < 100 and stream.read(3) == b"ooo"
+        assert len(stream.raw._ready) < 1 << 20
 
 
 @pytest.mark.parametrize("name", ["a.parquet", "a.arrow", "a.feather"])
