@@ -84,6 +84,20 @@ class TarCorpus(Corpus):
                     unreported = 0
 
 
+class _Member(tarfile.TarInfo):
+    """A member, of which a damaged header is an error: `tarfile` takes it for the archive's end."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Member:
+        """Reads a header; see `tarfile.TarInfo.frombuf`."""
+        try:
+            return super().frombuf(buf, encoding, errors)
+        except tarfile.HeaderError as error:
+            if not buf.strip(b"\0"):
+                raise  # the end
+            raise tarfile.ReadError(f"damaged header of a member: {error}") from error
+
+
 class _Archive:
     """An open archive whose errors name it."""
 
@@ -94,7 +108,9 @@ class _Archive:
     def __enter__(self) -> _Archive:
         self._raw = self._guarded(files.open_binary, self._file.path)
         try:
-            self._tar = self._guarded(lambda: tarfile.open(fileobj=self._raw, mode="r:*"))
+            self._tar = self._guarded(
+                lambda: tarfile.open(fileobj=self._raw, mode="r:*", tarinfo=_Member)
+            )
         except UserError:
             self._raw.close()
             raise

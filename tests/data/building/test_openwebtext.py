@@ -1,4 +1,5 @@
 import io
+import lzma
 import random
 import tarfile
 
@@ -112,3 +113,32 @@ def test_truncated_archive(tmp_path, compression):
         list(TarCorpus([archive], 16).passages(archive))
 
     assert caught.value.where.startswith(archive.path)
+
+
+@pytest.mark.parametrize("compression", ["", ":xz"])
+@pytest.mark.parametrize("damage", ["bad checksum", "cut off"])
+def test_a_damaged_header_is_not_the_end(tmp_path, compression, damage):
+    members = [(f"{n}.txt", b"text\n") for n in range(3)]
+    path = tmp_path / "a.tar"
+    write_archive(path, members)
+    data = bytearray(path.read_bytes())
+    if damage == "cut off":
+        del data[1100:]  # within the second header
+    else:
+        data[1124] ^= 0xFF
+    path.write_bytes(lzma.compress(data) if compression else data)
+    file = CorpusFile(path.name, str(path), path.stat().st_size)
+
+    with pytest.raises(UserError, match="not a tar archive, or is damaged") as caught:
+        list(TarCorpus([file], 16).passages(file))
+
+    assert caught.value.where == str(path) and "header" in caught.value.received
+
+
+def test_an_archive_without_its_end(tmp_path):
+    path = tmp_path / "a.tar"
+    write_archive(path, [(f"{n}.txt", b"text\n") for n in range(2)])
+    for zeros in (0, 512):
+        path.write_bytes(path.read_bytes()[:2048] + bytes(zeros))
+        file = CorpusFile(path.name, str(path), path.stat().st_size)
+        assert documents(TarCorpus([file], 16).passages(file)) == [["text"]] * 2
