@@ -23,6 +23,7 @@ _BATCH_ROWS = 256
 # Without, and with `pre_buffer`, the column of a row group would be read as a whole.
 _BUFFER_BYTES = 1 << 20
 _INDEXED = b"ARROW1"
+_STREAM_ENDS = (b"\xff\xff\xff\xff" + bytes(4), bytes(4))  # the second one before 2019
 
 
 def plan_parquet(file: CorpusFile, field: str) -> Iterator[Chunk]:
@@ -96,6 +97,9 @@ def _message_starts(stream: Any) -> list[int]:
     """Returns where the record batches of a stream begin, and where the last one ends.
 
     [] of a stream that has something else in it (dictionaries).
+
+    Raises:
+        pyarrow.ArrowInvalid: the stream does not end where the file does.
     """
     import pyarrow
 
@@ -105,7 +109,23 @@ def _message_starts(stream: Any) -> list[int]:
             if message.type != "record batch":
                 return []
             starts.append(stream.tell())
+    _check_end(stream, starts[-1])
     return starts
+
+
+def _check_end(stream: Any, position: int) -> None:
+    """Checks that a stream ends where its last batch does, and the file with it.
+
+    To pyarrow, a file that was cut between two batches is whole, and zeros are an end as well.
+    """
+    import pyarrow
+
+    stream.seek(position)
+    if stream.read(len(_STREAM_ENDS[0]) + 1) not in _STREAM_ENDS:
+        raise pyarrow.ArrowInvalid(
+            f"the stream and the file don't end at byte {position}, after a batch: it was cut off, "
+            "or something else is there"
+        )
 
 
 def parquet_batches(chunk: Chunk, field: str) -> Iterator[Batch]:
@@ -171,7 +191,12 @@ def _whole_stream(stream: Any) -> Iterator[Any]:
     import pyarrow
 
     stream.seek(0)
-    yield from pyarrow.ipc.open_stream(stream)
+    batches = pyarrow.ipc.open_stream(stream)
+    end = stream.tell()
+    for batch in batches:
+        end = stream.tell()
+        yield batch
+    _check_end(stream, end)
 
 
 def _batches(

@@ -454,6 +454,23 @@ def test_damaged_tables_are_named(tmp_path, name):
     assert caught.value.where == file.path
 
 
+@pytest.mark.parametrize("way", ["local", "remote", "dictionary"])
+def test_a_stream_that_ends_between_two_batches_is_damaged(tmp_path, way):
+    table = pyarrow.table({"text": ["one", "two", "three"]})
+    if way == "dictionary":
+        table = table.append_column("source", pyarrow.array(["x"] * 3).dictionary_encode())
+    path = tmp_path / "a.arrow"
+    with pyarrow.ipc.new_stream(str(path), table.schema) as writer:
+        writer.write_table(table, max_chunksize=1)
+    data = path.read_bytes()
+    for end in (b"", bytes(8), data[-8:] + b"more"):
+        path.write_bytes(data[:-8] + end)
+        where = str(path) if way != "remote" else f"file://{path}"
+        with pytest.raises(UserError, match="Parquet or Arrow") as caught:
+            passages_of(CorpusFile(path.name, where, path.stat().st_size))
+        assert caught.value.where == where
+
+
 def test_files_of_several_frames_and_streams(tmp_path):
     for ending, pack in PACKERS.items():
         if ending:
