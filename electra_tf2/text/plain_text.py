@@ -77,9 +77,25 @@ def check_plain_text(
         UserError: it is something else; says what, and how to make text of it.
     """
     kind = recognize(content[:HEAD_BYTES])
-    if kind is None or (kind.is_markup and as_plain_text):
-        return
-    raise UserError(
+    if kind is not None and not (kind.is_markup and as_plain_text):
+        raise _refusal(path, content, kind, member)
+
+
+def check_line_ends(path: str, content: bytes, *, member: str | None = None) -> None:
+    """Checks that lines end as they do in plain text, whatever is in them.
+
+    Args:
+        path, content, member: see `check_plain_text`.
+
+    Raises:
+        UserError: they end otherwise; says how to convert them.
+    """
+    if kind := _line_ends(content[:HEAD_BYTES]):
+        raise _refusal(path, content, kind, member)
+
+
+def _refusal(path: str, content: bytes, kind: FileKind, member: str | None) -> UserError:
+    return UserError(
         f"A file of the corpus is not plain text but {kind.name}.",
         where=path,
         received=f"it begins with {content[:24]!r}",
@@ -403,15 +419,15 @@ _LINE_ENDS = {
     b"\xe2\x80\xa8": ("U+2028", r"sed 's/\xe2\x80\xa8/\n/g' {path}"),
     b"\xe2\x80\xa9": ("U+2029", r"sed 's/\xe2\x80\xa9/\n/g' {path}"),
 }
-# So many of them, without any "\n".
-_FEWEST_ENDS = 3
+# So many of them, and so many times as many as of "\n": one may end the file, or come from a join.
+_FEWEST_ENDS, _MORE_THAN_NEWLINES = 3, 10
 
 
 def _line_ends(head: bytes) -> FileKind | None:
-    if b"\n" in head:
-        return None
+    least = max(_FEWEST_ENDS, _MORE_THAN_NEWLINES * head.count(b"\n") + 1)
     for end, (name, command) in _LINE_ENDS.items():
-        if head.count(end) >= _FEWEST_ENDS:
+        ends = head.count(end) - (head.count(b"\r\n") if end == b"\r" else 0)
+        if ends >= least:
             remedy = f"{_AS_IT_IS}convert it: {command} > {{new}} && mv {{new}} {{path}}"
             return FileKind(f"text whose lines end with {name}", remedy, is_markup=True)
     return None

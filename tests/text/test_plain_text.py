@@ -206,6 +206,22 @@ def test_lines_that_end_otherwise(tmp_path, end, name):
     check_plain_text("a", content, as_plain_text=True)
 
 
+@pytest.mark.parametrize("end", ["\r", "\x85", "\u2028", "\u2029"])
+def test_a_few_newlines_do_not_make_lines(end):
+    content = f"one line{end}" * 500
+    assert recognize((content + "\n").encode()) is not None
+    assert recognize((content + "\n").encode() * 9) is not None
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["one\r\n" * 99, "one\r\r\n" * 99, "50 %\r90 %\r100 %\n" * 9, "a\rb\rc\rd\n",
+     "one\r\n" * 99 + "\r" * 99, "a\u2028b\u2028c\n" * 9],
+)  # fmt: skip
+def test_other_line_ends_among_newlines_are_taken(text):
+    assert recognize(text.encode()) is None
+
+
 JSON_FILES = {
     "lines": "".join(json.dumps(article) + "\n" for article in ARTICLES),
     "one list": json.dumps(ARTICLES),

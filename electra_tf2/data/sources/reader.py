@@ -24,7 +24,12 @@ from electra_tf2.data.sources.found import CorpusFile
 from electra_tf2.data.sources.packed import PLAIN_TEXT, Kind, TextBlock, kind_of, text_blocks
 from electra_tf2.data.sources.records import Batch, json_batch, no_such_field, table_batches
 from electra_tf2.errors import UserError, path_quoted
-from electra_tf2.text.plain_text import HEAD_BYTES, check_plain_text, recognize
+from electra_tf2.text.plain_text import (
+    HEAD_BYTES,
+    check_line_ends,
+    check_plain_text,
+    recognize,
+)
 
 _SEPARATORS = {"csv": ",", "tsv": "\t"}
 
@@ -77,6 +82,8 @@ class CorpusReader:
                     bad = next(with_fields, bad or next(iter(batch.bad), None))
         if bad is not None:
             if bad.fields is None:
+                if kind.format == "json":
+                    self._check_lines(file, are_read=False)
                 raise UserError(
                     "No record of the file can be read.",
                     where=f"{file.path}, {bad.place}",
@@ -151,13 +158,21 @@ class CorpusReader:
         else:
             yield from text_blocks(chunk.file, kind, as_plain_text=as_plain_text)
 
-    def _check_lines(self, file: CorpusFile) -> None:
-        """Refuses JSON that is not in lines, with what makes text of it."""
+    def _check_lines(self, file: CorpusFile, *, are_read: bool = True) -> None:
+        """Refuses JSON that is not in lines, with what makes text or lines of it.
+
+        Args:
+            file: the file.
+            are_read: whether any of its lines can be read. In one that can, characters that end
+                lines elsewhere may be part of the text.
+        """
         kind = self.kind(file)
         for block in text_blocks(file, kind, as_plain_text=True):
             head = block.text.encode("utf-8")[:HEAD_BYTES]
             found = recognize(head)
+            member = os.path.splitext(os.path.basename(file.path))[0] if kind.packing else None
             if found is not None and found.name == "JSON":
-                member = os.path.splitext(os.path.basename(file.path))[0] if kind.packing else None
                 check_plain_text(file.path, head, member=member)
+            if not are_read:
+                check_line_ends(file.path, head, member=member)
             return

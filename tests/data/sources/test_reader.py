@@ -396,6 +396,23 @@ def test_a_list_with_a_record_per_line_is_refused(tmp_path, form):
     assert passages_of(file, as_plain_text=True)
 
 
+@pytest.mark.parametrize("last", ["", "\n"])
+def test_json_lines_of_an_old_mac(tmp_path, last):
+    data = json_bytes(["one", "two", "three", "four"] * 9).replace(b"\n", b"\r") + last.encode()
+    file = put(tmp_path, "a.jsonl", data)
+    with pytest.raises(UserError, match="lines end with carriage returns") as caught:
+        passages_of(file)
+    subprocess.run(caught.value.remedy.partition("convert it: ")[2], shell=True, check=True)
+    assert len(documents_of(passages_of(file))) == 36
+
+
+def test_line_ends_within_json_are_text(tmp_path):
+    file = put(
+        tmp_path, "a.jsonl", json.dumps({"text": "a\u2028" * 50}, ensure_ascii=False).encode()
+    )
+    assert len(documents_of(passages_of(file))) == 1
+
+
 @pytest.mark.parametrize("ending", ["gz", "bz2", "xz", "zst"])
 @pytest.mark.parametrize("damage", ["cut off", "overwritten", "not packed"])
 def test_damaged_files_are_named(tmp_path, ending, damage):
