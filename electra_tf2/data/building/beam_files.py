@@ -27,7 +27,7 @@ from electra_tf2 import files, outputs
 from electra_tf2.data.building.builders import Counts, Part
 from electra_tf2.data.shards import DealtRecords, Shard, shard_examples, shard_name
 from electra_tf2.data.sources.found import CorpusFile
-from electra_tf2.errors import UserError
+from electra_tf2.errors import UserError, as_user_error
 
 PIECE_BYTES = 64 << 20  # as much as the plain builder keeps in memory
 STRETCH_FILES = 4096  # so that a corpus of small files is planned by more than one worker
@@ -294,14 +294,8 @@ class JobFolder:
         try:
             with outputs.output_errors_explained(self.output_dir):
                 yield
-        except UserError as error:
-            received = error.received
-            if received is not None and not isinstance(received, str):
-                received = repr(received)
-            fields = {"where": error.where, "received": received, "remedy": error.remedy}
-            self._write_json(name, {"what": error.what, **fields})
-        except Exception:
-            self._write_json(name, {_CRASH: traceback.format_exc()})
+        except Exception as error:
+            self._write_json(name, _described(error))
 
     def has_failed(self) -> bool:
         """Whether a worker has reported an error."""
@@ -311,7 +305,7 @@ class JobFolder:
         """Raises the first error that a worker has reported, if any.
 
         Raises:
-            UserError: a worker raised it.
+            UserError: a worker raised it, or had not enough memory or disk.
             RuntimeError: a worker raised anything else; the message holds its traceback.
         """
         for name in self._reported():
@@ -355,6 +349,17 @@ class JobFolder:
 
     def _read_json(self, name: str) -> Any:
         return json.loads(files.read_bytes(os.path.join(self.path, name)))
+
+
+def _described(error: Exception) -> dict[str, str | None]:
+    """An error's fields in JSON, or the traceback of a bug."""
+    known = as_user_error(error)
+    if known is None:
+        return {_CRASH: traceback.format_exc()}
+    received = known.received
+    if received is not None and not isinstance(received, str):
+        received = repr(received)
+    return {"what": known.what, "where": known.where, "received": received, "remedy": known.remedy}
 
 
 def _write_line(listing: BinaryIO, file: CorpusFile) -> int:

@@ -30,7 +30,7 @@ import numpy as np
 from electra_tf2.console import quiet_libraries
 from electra_tf2.data.building.builders import Counts, Part
 from electra_tf2.data.tfrecords import Records
-from electra_tf2.errors import UserError
+from electra_tf2.errors import UserError, as_user_error
 
 PartMaker = Callable[[Any], Iterator[Part]]
 
@@ -106,7 +106,7 @@ class WorkerPool:
             tasks: the tasks; taken as workers become free.
 
         Raises:
-            UserError: a worker raised it, or was killed.
+            UserError: a worker raised it, had not enough memory or disk, or was killed.
             RuntimeError: a worker raised anything else; the message holds its traceback.
         """
         remaining = enumerate(tasks)
@@ -201,10 +201,9 @@ def _work(connection: Connection, make_maker: Callable[[], PartMaker]) -> None:
             connection.send(("end",))
     except (BrokenPipeError, ConnectionResetError):
         return  # the parent has ended
-    except UserError as error:
-        connection.send(("error", error))
-    except Exception:
-        connection.send(("crash", traceback.format_exc()))
+    except Exception as error:
+        known = as_user_error(error)
+        connection.send(("error", known) if known else ("crash", traceback.format_exc()))
 
 
 def _receive_tasks(connection: Connection, tasks: queue.SimpleQueue[Any]) -> None:

@@ -304,6 +304,8 @@ def _opened_source(file: CorpusFile, *, mapped: bool) -> Iterator[Any]:
                 source = pyarrow.memory_map(file.path) if mapped else pyarrow.OSFile(file.path)
             with source:
                 yield source
+        except MemoryError:
+            raise  # pyarrow's is an ArrowException too, and says nothing of the file
         except (pyarrow.ArrowException, OSError) as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise  # of the file system

@@ -174,6 +174,14 @@ def test_full_disk_and_bugs(tmp_path):
         folder.raise_reported()
 
 
+def test_a_lack_of_memory(tmp_path):
+    folder, _, _ = make_folder(tmp_path)
+    with folder.errors_reported((1,)):
+        raise MemoryError
+    with pytest.raises(UserError, match="not enough memory"):
+        folder.raise_reported()
+
+
 def test_worker_that_does_not_see_the_folder(tmp_path):
     folder, _, _ = make_folder(tmp_path)
     folder.check()

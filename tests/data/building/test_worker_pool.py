@@ -112,6 +112,14 @@ def test_bug_in_a_worker_keeps_its_traceback():
             list(pool.parts(range(10)))
 
 
+def test_worker_without_memory():
+    maker = functools.partial(make_failing_maker, MemoryError("Unable to allocate 9 GiB"))
+    with pytest.raises(UserError, match="not enough memory") as caught:
+        with WorkerPool(maker, 2) as pool:
+            list(pool.parts(range(10)))
+    assert caught.value.received == "Unable to allocate 9 GiB"
+
+
 def test_worker_that_can_not_start():
     with pytest.raises(RuntimeError, match="no tokenizer here"):
         with WorkerPool(make_no_maker, 2) as pool:

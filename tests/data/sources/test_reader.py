@@ -471,6 +471,16 @@ def test_damaged_tables_are_named(tmp_path, name):
     assert caught.value.where == file.path
 
 
+def test_a_lack_of_memory_is_no_damage(tmp_path, monkeypatch):
+    def fail(*_):
+        raise pyarrow.ArrowMemoryError("malloc of size 9 failed")
+
+    file = put(tmp_path, "a.arrow", stream_bytes(["one"]))
+    monkeypatch.setattr(pyarrow.ipc, "read_schema", fail)
+    with pytest.raises(MemoryError):
+        passages_of(file)
+
+
 @pytest.mark.parametrize("way", ["local", "remote", "dictionary"])
 def test_a_stream_that_ends_between_two_batches_is_damaged(tmp_path, way):
     table = pyarrow.table({"text": ["one", "two", "three"]})
