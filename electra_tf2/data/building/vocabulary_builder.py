@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from electra_tf2 import files, patterns
 from electra_tf2.console import Progress, say, show
 from electra_tf2.data.building.builders import Counts
+from electra_tf2.data.sources.chunks import check_head
 from electra_tf2.data.sources.found import CorpusFile, find_files, unreadable
 from electra_tf2.data.sources.packed import PLAIN_TEXT
 from electra_tf2.data.sources.reader import CorpusReader
@@ -195,6 +196,9 @@ def sample_batches(
 
     Yields:
         Files, each with a batch of its text.
+
+    Raises:
+        UserError: what is taken can't be read, is not UTF-8, or is of a file of something else.
     """
     share = min(1.0, max_bytes / max(1, sum(file.size for file in corpus)))
     due = 1.0
@@ -206,9 +210,13 @@ def sample_batches(
         return taken
 
     for file in corpus:
+        unchecked = reader.kind(file) == PLAIN_TEXT
         for chunk in reader.plan(file):
             if reader.is_divided(file):
                 if is_due():
+                    if unchecked and chunk.start:  # its beginning, which tells, is not taken
+                        check_head(file, as_plain_text=reader.as_plain_text)
+                    unchecked = False
                     yield from ((file, batch) for batch in reader.batches(chunk))
             else:
                 yield from ((file, batch) for batch in reader.batches(chunk) if is_due())
@@ -325,14 +333,17 @@ def _count_words(
     reader: CorpusReader,
     total: int,
 ) -> dict[str, int]:
-    if total > config.max_bytes:
+    is_sampled = total > config.max_bytes
+    if is_sampled:
         say(f"Reading an even sample of {config.max_bytes / 1e6:.1f} MB")
     counter = WordCounter(casing)
     counts, done = Counts(), 0
     for file in corpus:
-        kind = reader.kind(file)  # plain text is checked as it is read
-        if kind.has_records or (kind.packing and files.is_local(file.path)):
+        kind, is_local = reader.kind(file), files.is_local(file.path)
+        if kind.has_records or (kind.packing and is_local):
             reader.check(file)
+        elif is_sampled and is_local:  # all of it is checked as it is read
+            check_head(file, as_plain_text=config.as_plain_text)
     with Progress(
         min(total, config.max_bytes), description="Counting words", unit="byte"
     ) as progress:

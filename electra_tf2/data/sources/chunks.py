@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from electra_tf2.data.sources.found import CorpusFile, opened
 from electra_tf2.errors import UserError
-from electra_tf2.text.plain_text import check_plain_text, is_blank, not_utf8
+from electra_tf2.text.plain_text import HEAD_BYTES, check_plain_text, is_blank, not_utf8
 
 CHUNK_BYTES = 1 << 19
 # A document without a blank line for this long is cut at the end of a line: a chunk is read whole.
@@ -136,6 +136,20 @@ def split_lines(text: str) -> list[str]:
     if not lines[-1]:
         lines.pop()  # what follows the end of the last line is not a line
     return lines
+
+
+def check_head(file: CorpusFile, *, as_plain_text: bool = False) -> None:
+    """Checks that a file begins like plain text, of which only a part may be read.
+
+    Args:
+        file: the file.
+        as_plain_text: take JSON lines, HTML and XML for the text that they are.
+
+    Raises:
+        UserError: it can't be read, or is something else than text.
+    """
+    with opened(file.path) as reader:
+        check_plain_text(file.path, reader.read(HEAD_BYTES), as_plain_text=as_plain_text)
 
 
 def check_utf8(file: CorpusFile, *, as_plain_text: bool = False) -> None:

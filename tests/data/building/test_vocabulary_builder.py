@@ -21,6 +21,7 @@ from electra_tf2.text.casing_fit import inspect_text, text_advice
 from electra_tf2.text.normalization import UNCASED, Casing
 from electra_tf2.text.vocabulary import Vocabulary, load_vocabulary
 from tests.data.small_corpus import PIECES, write_corpus
+from tests.data.sources.corpora import cut_small
 
 ROOT = Path(__file__).parents[3]
 READER = CorpusReader()
@@ -292,6 +293,30 @@ def test_samples_are_spread_over_the_corpus(tmp_path, monkeypatch):
     assert len(half) == pytest.approx(len(everything) / 2, abs=1)
     assert {file for file, _ in half} == set(corpus)
     assert len(list(sample_batches(corpus, READER, 1))) == 1
+
+
+@pytest.mark.parametrize("prefix", ["", "file://"])
+def test_a_sample_is_of_plain_text_alone(tmp_path, monkeypatch, prefix):
+    """Of a file whose beginning is not drawn, too."""
+    cut_small(monkeypatch, 50)
+    for n in range(64):
+        page = "<!DOCTYPE html>\n<html>\n" if n == 33 else ""
+        (tmp_path / f"{n:02}.txt").write_text(page + "some words here\n" * 20)
+    corpus, _ = find_files(f"{prefix}{tmp_path}", "--corpus-dir")
+    assert corpus[33].path not in {file.path for file in corpus[::2]}  # those of `sample_text`
+    total = sum(file.size for file in corpus)
+    with pytest.raises(UserError, match="HTML") as caught:
+        list(sample_batches(corpus, READER, total * 2 // 3))
+    assert caught.value.where == corpus[33].path
+
+
+def test_a_local_file_of_which_nothing_is_sampled_is_plain_text(tmp_path):
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    for n in range(64):
+        (corpus / f"{n:02}.txt").write_text("<html>\n" * (n == 33) + "some words here\n" * 9)
+    with pytest.raises(UserError, match="HTML"):
+        build(corpus, tmp_path / "vocab.txt", "--vocab-size", "20", "--max-bytes", "500")
 
 
 def test_as_a_program(corpus, tmp_path):
