@@ -85,8 +85,9 @@ def read_stated_casing(vocab_file: str, vocabulary: Vocabulary) -> StatedCasing 
     Says so where the files of Hugging Face's disagree.
 
     Args:
-        vocab_file: path of the vocabulary. What describes a whole folder counts for its vocab.txt
-            and tokenizer.json.
+        vocab_file: path of the vocabulary; of a link, the files beside it count before those beside
+            what it leads to. What describes a whole folder counts for its vocab.txt and
+            tokenizer.json.
         vocabulary: what it holds.
 
     Returns:
@@ -113,16 +114,24 @@ def read_stated_casing(vocab_file: str, vocabulary: Vocabulary) -> StatedCasing 
 def _stated(vocab_file: str, vocabulary: Vocabulary) -> Iterator[StatedCasing]:
     """Yields what the files state, the one that counts first."""
     content = files.read_bytes(vocab_file)
-    if is_json(content, vocab_file):
-        if casing := parse_vocabulary_json(content, vocab_file).casing:
-            yield StatedCasing(casing, vocab_file)
-    elif stated := _read_own(vocab_file + ENDING, vocabulary):
-        yield stated
-    folder, name = os.path.split(vocab_file)
-    for beside in _BESIDE if name in _NAMED_BY_FOLDERS else ():
-        path = os.path.join(folder, beside)
-        if path != vocab_file and (casing := _casing_beside(folder, beside)):
-            yield StatedCasing(casing, path)
+    holds_casing = is_json(content, vocab_file)
+    if holds_casing and (casing := parse_vocabulary_json(content, vocab_file).casing):
+        yield StatedCasing(casing, vocab_file)
+    for place in _places(vocab_file):
+        if not holds_casing and (stated := _read_own(place + ENDING, vocabulary)):
+            yield stated
+        folder, name = os.path.split(place)
+        for beside in _BESIDE if name in _NAMED_BY_FOLDERS else ():
+            path = os.path.join(folder, beside)
+            if path != place and (casing := _casing_beside(folder, beside)):
+                yield StatedCasing(casing, path)
+
+
+def _places(vocab_file: str) -> list[str]:
+    """Returns where a vocabulary lies: its path and, of a link, what it leads to."""
+    if not os.path.islink(vocab_file):
+        return [vocab_file]
+    return [vocab_file, os.path.realpath(vocab_file)]
 
 
 def _is_own(path: str) -> bool:

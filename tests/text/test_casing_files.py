@@ -85,6 +85,22 @@ def test_the_settings_of_a_vocabulary_that_was_replaced(tmp_path, capsys):
     assert "belongs to another vocabulary" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", [f"tr.txt{ENDING}", "tokenizer_config.json"])
+def test_a_link_to_a_vocabulary(tmp_path, monkeypatch, name):
+    target = tmp_path / "shared"
+    target.mkdir()
+    write_vocabulary(target)
+    vocab_name = "tr.txt" if name.endswith(ENDING) else "vocab.txt"
+    (target / "vocab.txt").rename(target / vocab_name)
+    vocabulary = load_vocabulary(str(target / vocab_name))
+    (target / name).write_bytes(casing_file_content(vocabulary, CASED))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "vocab.txt").symlink_to(f"shared/{vocab_name}")
+    assert read_stated_casing("vocab.txt", vocabulary).casing == CASED
+    (tmp_path / f"vocab.txt{ENDING}").write_bytes(casing_file_content(vocabulary, KEEPING))
+    assert read_stated_casing("vocab.txt", vocabulary).casing == KEEPING
+
+
 def test_what_wins(tmp_path, capsys):
     path = write_vocabulary(tmp_path)
     vocabulary = load_vocabulary(path)
