@@ -356,6 +356,14 @@ def _check_column(schema: Any, field: str, path: str) -> None:
         kind = kind.value_type if types.is_dictionary(kind) else kind
         return types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
 
+    if len(found := schema.get_all_field_indices(field)) > 1:
+        raise UserError(
+            f"Several columns of the file have the name {field!r}.",
+            where=path,
+            received=f"the columns {', '.join(str(number + 1) for number in found)} of "
+            f"{len(schema)}",
+            remedy="Write the file again with another name for each but one of them.",
+        )
     index = schema.get_field_index(field)
     if index < 0 or not holds_text(schema.field(index).type):
         fields = {column.name: "" if holds_text(column.type) else None for column in schema}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -18,6 +20,7 @@ from electra_tf2.errors import UserError, shell_quoted
 _MAX_CELL = 1 << 24
 _NAMED = 20  # fields in a message
 _AS_TEXT = "If it is plain text: --as-plain-text, or a name that ends in .txt."
+_EXCEL_LINE = re.compile(r'"?sep=([,;|\t])"?\r?\n', re.IGNORECASE)
 _SEPARATORS = {"\t": "tabs", ";": "semicolons", "|": "bars", ",": "commas"}
 
 
@@ -155,7 +158,7 @@ def table_batches(
     Args:
         file: the file, for messages.
         blocks: its text.
-        separator: what separates the cells.
+        separator: what separates the cells, if no line of Excel's before the header names another.
         field: the name of the column that holds the text.
 
     Yields:
@@ -175,8 +178,9 @@ def table_batches(
             text = block.text.removeprefix("\ufeff") if block.line == 1 else block.text
             yield from io.StringIO(text, newline="")
 
+    table, separator = _without_excel_line(lines(), separator)
     # strict: what is around quotes that are no marks would silently become part of the text.
-    rows = _rows(csv.reader(lines(), delimiter=separator, strict=True))
+    rows = _rows(csv.reader(table, delimiter=separator, strict=True))
     header, problem = next(rows, ([field], ""))
     if problem:
         raise UserError(
@@ -208,6 +212,14 @@ def table_batches(
             yield Batch(texts, source_bytes, bad=bad)
             texts, bad, characters, source_bytes = [], [], 0, 0
     yield Batch(texts, source_bytes, bad=bad)
+
+
+def _without_excel_line(lines: Iterator[str], separator: str) -> tuple[Iterator[str], str]:
+    """Leaves out a line of Excel's before the header; returns the separator that it names, too."""
+    first = next(lines, "")
+    if found := _EXCEL_LINE.fullmatch(first):
+        return lines, found[1]
+    return itertools.chain([first], lines), separator
 
 
 def _check_separator(file: CorpusFile, header: str, separator: str) -> None:

@@ -323,6 +323,32 @@ def test_columns_with_another_separator(tmp_path, mark):
         assert documents_of(passages_of(renamed)) == [["one, two"]]
 
 
+@pytest.mark.parametrize("mark", [",", ";", "\t"])
+@pytest.mark.parametrize("line", ["\ufeffsep={}\r\n", '"sep={}"\n'])
+def test_a_line_of_excel_names_the_separator(tmp_path, mark, line):
+    table = f"{line}id{{}}text\r\n1{{}}one\r\n2\r\n".replace("{}", mark)
+    (passage,) = passages_of(put(tmp_path, "a.csv", table.encode()))
+    assert documents_of([passage]) == [["one"]]
+    assert len(passage.bad) == 1 and "record 2: " in passage.bad[0]
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.arrow"])
+def test_two_columns_of_one_name(tmp_path, name):
+    path = tmp_path / name
+    table = pyarrow.table([["a"], ["1"], ["b"]], names=["text", "id", "text"])
+    if name == "a.parquet":
+        pyarrow.parquet.write_table(table, path)
+    else:
+        with pyarrow.ipc.new_stream(str(path), table.schema) as writer:
+            writer.write_table(table)
+    file = CorpusFile(name, str(path), path.stat().st_size)
+    with pytest.raises(UserError, match="Several columns of the file have the") as caught:
+        passages_of(file)
+    assert caught.value.where == str(path) and caught.value.received == "the columns 1, 3 of 3"
+    assert "--text-field" not in caught.value.remedy
+    assert documents_of(passages_of(file, text_field="id")) == [["1"]]
+
+
 def test_a_header_that_is_not_a_row(tmp_path):
     file = put(tmp_path, "a.csv", b'id,"te"xt,text\n1,a,b\n')
     with pytest.raises(UserError, match="header") as caught:
