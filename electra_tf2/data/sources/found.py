@@ -32,8 +32,8 @@ def find_files(corpus: str, flag: str) -> tuple[list[CorpusFile], int]:
 
     Returns:
         The files, and how many entries were left out. A file's name is relative to the folder, or
-        to the innermost folder that all files lie in; they are sorted by it. Of patterns, a local
-        file that several paths lead to is there once.
+        to the innermost folder that all files lie in; they are sorted by it. A local file that
+        several paths lead to is there once.
 
     Raises:
         UserError: there is nothing of this name or of one of the patterns, it holds no file, an
@@ -48,7 +48,9 @@ def find_files(corpus: str, flag: str) -> tuple[list[CorpusFile], int]:
             for path in hub_files(corpus, flag)
         )
     elif files.is_dir(corpus):
-        hidden = _collect(corpus, "", found)
+        inside: list[CorpusFile] = []
+        hidden = _collect(corpus, "", inside)
+        found += _by_real_path(inside).values()
     else:
         hidden = _collect_matches(corpus, flag, found)
     if not found:
@@ -64,7 +66,7 @@ def find_files(corpus: str, flag: str) -> tuple[list[CorpusFile], int]:
 def _collect_matches(corpus: str, flag: str, found: list[CorpusFile]) -> int:
     """Adds the files that patterns stand for, each once; returns how many entries were left out."""
     hidden = 0
-    by_real_path: dict[str, CorpusFile] = {}
+    once: dict[str, CorpusFile] = {}
     parts = patterns.split(corpus)
     for part in parts:
         inside: list[CorpusFile] = []
@@ -77,16 +79,21 @@ def _collect_matches(corpus: str, flag: str, found: list[CorpusFile]) -> int:
         if not inside and not hidden_here:
             raise _nothing_matches(part, flag, alone=len(parts) == 1)
         hidden += hidden_here
-        # Of several paths of a file, the shortest one names it, in whatever order they are found.
-        for file in sorted(inside, key=lambda file: (file.path.count("/"), file.path)):
-            by_real_path.setdefault(real_path(file.path), file)
-    paths = [file.path for file in by_real_path.values()]
+        once = _by_real_path(inside) | once
+    paths = [file.path for file in once.values()]
     if paths:
         above = os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in paths])
-        found += (
-            file._replace(name=os.path.relpath(file.path, above)) for file in by_real_path.values()
-        )
+        found += (file._replace(name=os.path.relpath(file.path, above)) for file in once.values())
     return hidden
+
+
+def _by_real_path(found: list[CorpusFile]) -> dict[str, CorpusFile]:
+    """Returns each file once, by its path without links.
+
+    Of several paths of a file, the shortest one names it, in whatever order they are found.
+    """
+    longest_first = sorted(found, key=lambda f: (f.path.count("/"), f.path), reverse=True)
+    return {real_path(file.path): file for file in longest_first}
 
 
 def _matches(pattern: str) -> Iterator[str]:

@@ -77,6 +77,17 @@ def test_a_file_that_several_paths_lead_to_is_read_once(folder, monkeypatch):
     assert names_of(f"b,./b,{folder}/b/*,b/x.txt") == ["m, n.txt", "x.txt"]
 
 
+def test_a_folder_that_a_link_leads_to_as_well_is_read_once(folder):
+    (folder / "a" / "latest").symlink_to("deep")
+    (folder / "a" / "deep" / "w.jsonl").symlink_to("y.jsonl")
+    (folder / "shortest.jsonl").symlink_to("b/x.txt")
+    assert names_of(folder) == ["a/deep/w.jsonl", "a/x.jsonl", "b/m, n.txt", "shortest.jsonl"]
+    (folder / "a" / "deep").rename(folder / "a" / ".deep")
+    (folder / "a" / "latest").unlink()
+    (folder / "a" / "latest").symlink_to(".deep")
+    assert "a/latest/w.jsonl" in names_of(folder)
+
+
 def test_a_saved_data_set_is_the_files_of_its_state(tmp_path):
     write_saved(tmp_path / "one", ["a", "b", "c"])
     assert names_of(tmp_path / "one") == ["data-00000-of-00002.arrow", "data-00001-of-00002.arrow"]
