@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import posixpath
 import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -14,7 +13,6 @@ import tensorflow as tf
 
 from electra_tf2.errors import UserError, first_of
 from electra_tf2.formats.match import match_arrays
-from electra_tf2.loading.folder import CONFIG
 from electra_tf2.loading.pretrained import (
     Pretrained,
     check_finite,
@@ -354,7 +352,7 @@ def open_noise(source: Source, dtype: str, encoder: Encoder) -> Noise | None:
     if not isinstance(mask_prob, int | float) or not 0 < mask_prob < 1:
         raise UserError(
             "The stored configuration does not say how many tokens were replaced.",
-            where=f"{posixpath.join(source.pretrained.folder, CONFIG)}, hparams.mask_prob",
+            where=f"{source.pretrained.config_path}, hparams.mask_prob",
             received=mask_prob,
             remedy="Restore the file.",
         )

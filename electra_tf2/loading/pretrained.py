@@ -22,7 +22,7 @@ from electra_tf2.loading.folder import (
     CONFIG,
     VOCABULARY,
     StoredConfig,
-    config_in_checkpoint,
+    config_of_state,
     read_casing,
     read_config,
 )
@@ -47,7 +47,13 @@ from electra_tf2.text.vocabulary import (
     check_vocabulary_size,
     load_vocabulary,
 )
-from electra_tf2.training.checkpoints import Checkpoint, CheckpointStore
+from electra_tf2.training.checkpoints import (
+    STATE,
+    WEIGHTS,
+    Checkpoint,
+    CheckpointStore,
+    model_of,
+)
 
 # Sizes that the weights depend on; the others (dropout, activation, …) are a matter of training.
 STRUCTURE = (
@@ -91,6 +97,7 @@ class Pretrained:
             whose generators follow from the main network and the arrays.
         left_over: tensors of a Hugging Face model that were not taken over, by their names.
         vocab_sha256: `Vocabulary.sha256` of the model's own vocabulary; None if unknown.
+        stored: what this program has stored of its training; None of other programs' models.
     """
 
     path: str
@@ -102,6 +109,12 @@ class Pretrained:
     generator: TransformerConfig | None = None
     left_over: tuple[str, ...] = ()
     vocab_sha256: str | None = None
+    stored: StoredConfig | None = None
+
+    @property
+    def config_path(self) -> str:
+        """Path of the file that states sizes and hparams, for messages."""
+        return self.stored.path if self.stored else posixpath.join(self.folder, CONFIG)
 
     @property
     def vocab_file(self) -> str | None:
@@ -191,8 +204,12 @@ def shown_sizes(arrays: Mapping[str, np.ndarray]) -> dict[str, int]:
     return sizes
 
 
-def _check_stored_sizes(pretrained: Pretrained) -> Pretrained:
+def _check_stored_sizes(pretrained: Pretrained, saved: StoredConfig | None) -> Pretrained:
     """Holds the stored network against weights and state, before anything is built by it.
+
+    Args:
+        pretrained: the checkpoint.
+        saved: what its state says of it.
 
     Raises:
         UserError: lists those that differ.
@@ -204,7 +221,6 @@ def _check_stored_sizes(pretrained: Pretrained) -> Pretrained:
         for name, size in sizes.items()
         if getattr(stored, name) != size
     ]
-    saved = config_in_checkpoint(pretrained.folder)
     there, saved_there = (n.to_dict() if n else {} for n in (stored, saved and saved.network))
     different += [
         f"{name}: {shown(there[name])} there, {shown(value)} in the checkpoint's state"
@@ -214,7 +230,7 @@ def _check_stored_sizes(pretrained: Pretrained) -> Pretrained:
     if different:
         raise UserError(
             "The model's stored configuration is not that of its weights.",
-            where=posixpath.join(pretrained.folder, CONFIG),
+            where=pretrained.config_path,
             received=first_of(different),
             remedy=f"Restore the file that was written with {pretrained.path}.",
         )
@@ -225,7 +241,7 @@ def has_checkpoint(path: str) -> bool:
     """Whether a model folder, or a checkpoint in or of it, is at a path."""
     return (
         CheckpointStore(path).latest() is not None
-        or exists(posixpath.join(path, "weights.safetensors"))
+        or exists(posixpath.join(path, WEIGHTS))
         or bool(huggingface_folders(path))
         or is_tf1_checkpoint(path)
     )
@@ -263,12 +279,12 @@ def open_pretrained(path: str | os.PathLike[str], advice: str = "") -> Pretraine
     """
     path = os.fspath(path)
     store = CheckpointStore(path)
-    newest = store.latest()
-    if newest is None and exists(posixpath.join(path, "weights.safetensors")):
-        newest = path.rstrip("/")
-    if newest is not None:
-        folder = posixpath.dirname(posixpath.dirname(newest))
-        return _open_own(store.load(newest, with_optimizer=False), folder)
+    if (newest := store.latest()) is not None:
+        return _open_own(store.load(newest, with_optimizer=False), posixpath.dirname(store.folder))
+    if exists(posixpath.join(path, WEIGHTS)):
+        folder = model_of(path)
+        checkpoint = CheckpointStore(folder).load(path.rstrip("/"), with_optimizer=False)
+        return _open_own(checkpoint, folder)
     if folders := huggingface_folders(path):
         return Pretrained(**open_huggingface(folders)._asdict(), format="huggingface")
     if not is_tf1_checkpoint(path):
@@ -282,12 +298,29 @@ def open_pretrained(path: str | os.PathLike[str], advice: str = "") -> Pretraine
     checkpoint = read_tf1_checkpoint(path)
     arrays = {our_path(name) or name: array for name, array in checkpoint.variables.items()}
     folder = path if is_dir(path) else posixpath.dirname(path)
-    return Pretrained(checkpoint.path, folder, arrays, None, read_casing(folder), "official")
+    return Pretrained(
+        checkpoint.path,
+        folder,
+        arrays,
+        None,
+        read_casing(folder),
+        "official",
+        stored=_stored_beside(folder),
+    )
+
+
+def _stored_beside(folder: str) -> StoredConfig | None:
+    """Reads the configuration beside an official checkpoint, which runs of this program resume."""
+    try:
+        return read_config(folder)
+    except UserError:  # another program's config.json
+        return None
 
 
 def _open_own(checkpoint: Checkpoint, folder: str) -> Pretrained:
     """Takes a checkpoint of this program, with what the files of its model's folder say."""
-    stored = read_config(folder)
+    saved = config_of_state(checkpoint.state, posixpath.join(checkpoint.path, STATE))
+    stored = read_config(folder) or saved
     pretrained = Pretrained(
         checkpoint.path,
         folder,
@@ -295,8 +328,9 @@ def _open_own(checkpoint: Checkpoint, folder: str) -> Pretrained:
         stored.network if stored else None,
         read_casing(folder) or _casing_elsewhere(checkpoint, stored),
         vocab_sha256=checkpoint.part(_Tokens).vocab_sha256,
+        stored=stored,
     )
-    return _check_stored_sizes(pretrained)
+    return _check_stored_sizes(pretrained, saved)
 
 
 class _Tokens(NamedTuple):
@@ -498,12 +532,12 @@ def generator_network(
 def _depth(pretrained: Pretrained, network: TransformerConfig, blocks: set[str]) -> int:
     if "shared_layer" not in blocks:
         return len(blocks)
-    stored = read_config(pretrained.folder)
+    stored = pretrained.stored
     fraction = stored.hparams.get("generator_layers", 1.0) if stored else 1.0
     if not isinstance(fraction, int | float) or not 0 < fraction <= _MOST_TIMES:
         raise UserError(
             "The stored configuration does not say how deep the generator is.",
-            where=f"{posixpath.join(pretrained.folder, CONFIG)}, hparams.generator_layers",
+            where=f"{pretrained.config_path}, hparams.generator_layers",
             received=shown(fraction),
             remedy="Restore the file.",
         )

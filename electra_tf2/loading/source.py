@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import posixpath
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from electra_tf2.errors import UserError
-from electra_tf2.loading.folder import CONFIG, read_config
 from electra_tf2.loading.pretrained import (
     Pretrained,
     model_casing,
@@ -59,16 +57,12 @@ class Source(NamedTuple):
         Raises:
             UserError: one has another type; names the file and the hparam.
         """
-        path = posixpath.join(self.pretrained.folder, CONFIG)
-        what = "The model's stored configuration"
+        path, what = self.pretrained.config_path, "The model's stored configuration"
         return parse_record(record, self.hparams(), path, what, "Restore the file.")
 
     def hparams(self) -> dict[str, Any]:
         """Returns the hparams of training; {} where this program has not stored them."""
-        try:
-            stored = read_config(self.pretrained.folder)
-        except UserError:  # another program's config.json
-            return {}
+        stored = self.pretrained.stored
         return dict(stored.hparams) if stored else {}
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import os
 import platform
 import posixpath
 import re
@@ -278,6 +279,18 @@ class CheckpointStore:
             f"Restore the file from a copy, or move the folder {name} away: the same command then "
             f"{then}."
         )
+
+
+def model_of(checkpoint: str) -> str:
+    """Returns the model folder that a checkpoint lies in; of a copy elsewhere, its own folder.
+
+    Args:
+        checkpoint: the checkpoint's folder.
+    """
+    # Of a relative path such as step-00001000, only the absolute one tells what it lies in.
+    path = os.path.abspath(checkpoint) if files.is_local(checkpoint) else checkpoint.rstrip("/")
+    above = posixpath.dirname(path)
+    return posixpath.dirname(above) if posixpath.basename(above) == "checkpoints" else path
 
 
 def _write(

@@ -74,12 +74,12 @@ def export_model(flags: argparse.Namespace) -> None:
 
 def is_fine_tuned(path: str) -> bool:
     """Whether a path is that of a model that was fine-tuned here, or of a checkpoint in it."""
-    from finetune.trial_folders import TASKS  # imports TensorFlow, for which --help need not wait
+    # Imports TensorFlow, for which --help need not wait.
+    from electra_tf2.training.checkpoints import model_of
+    from finetune.trial_folders import TASKS
 
-    folder = path.rstrip("/")
-    if posixpath.basename(folder).startswith("step-"):
-        folder = posixpath.dirname(posixpath.dirname(folder))
-    return files.exists(posixpath.join(folder, TASKS))
+    folders = (path, model_of(path))
+    return any(files.exists(posixpath.join(folder, TASKS)) for folder in folders)
 
 
 FORMATS = ("huggingface", "savedmodel", "tflite", "tflite-int8", "keras")

@@ -1,7 +1,9 @@
 """What a model's folder says of its text and its network."""
 
+import dataclasses
 import json
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -14,7 +16,13 @@ from electra_tf2.loading.folder import (
     stored_config,
     write_model_folder,
 )
-from electra_tf2.loading.pretrained import Pretrained, model_vocabulary, open_pretrained
+from electra_tf2.loading.pretrained import (
+    Pretrained,
+    generator_network,
+    model_vocabulary,
+    open_pretrained,
+)
+from electra_tf2.loading.source import Source
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.text.normalization import UNCASED, Casing
 from electra_tf2.text.vocabulary import load_vocabulary
@@ -174,6 +182,33 @@ def test_a_lost_casing_is_that_of_the_state_or_the_hparams(model):
     del config["hparams"]["strip_accents"]
     (model / "config.json").write_text(json.dumps(config))
     assert open_pretrained(str(model)).casing is None
+
+
+def test_a_checkpoint_away_from_its_model_is_opened_by_its_state(model, tmp_path):
+    stated = {"num_attention_heads": 8, "hidden_act": "relu", "encoder": "albert"}
+    network = TransformerConfig(vocab_size=9, hidden_size=128, **stated)
+    change_state(model, config=stored_config({"generator_layers": 0.5}, network))
+    for folder in (tmp_path / "elsewhere", tmp_path / "kept" / "checkpoints"):
+        copy = folder / "step-00000003"
+        shutil.copytree(model / "checkpoints" / "step-00000003", copy)
+        opened = open_pretrained(str(copy))
+        assert opened.encoder_config() == network
+        hparams = Source(opened, network, None, "").hparams()  # pyright: ignore[reportArgumentType]
+        assert hparams == {"generator_layers": 0.5}
+        table, kernel = np.zeros((9, 8), np.float32), np.zeros((64, 24), np.float32)
+        of_generator = {
+            "electra/embeddings/word_embeddings": table,
+            "generator/shared_layer/intermediate/kernel": kernel,
+        }
+        opened = dataclasses.replace(opened, arrays=of_generator)
+        assert generator_network(opened, network).num_hidden_layers == 6
+
+
+def test_a_checkpoint_named_from_its_own_folder_belongs_to_its_model(model, monkeypatch):
+    monkeypatch.chdir(model / "checkpoints")
+    assert open_pretrained("step-00000003").folder == str(model)
+    monkeypatch.chdir("step-00000003")
+    assert open_pretrained(".").vocab_file == str(model / "vocab.txt")
 
 
 def test_another_vocabulary_than_the_checkpoint_s_is_refused(model):

@@ -33,7 +33,7 @@ from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.modeling.embeddings import DELTA
 from electra_tf2.text.normalization import Casing
 from electra_tf2.text.vocabulary import load_vocabulary, vocabulary_difference
-from electra_tf2.training.checkpoints import STATE, Checkpoint, CheckpointStore
+from electra_tf2.training.checkpoints import STATE, Checkpoint, CheckpointStore, model_of
 from electra_tf2.training.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def open_branch(config: PretrainingConfig) -> Start:
             remedy="Name the folder of a checkpoint, <model>/checkpoints/step-…"
             + (f"; that model has {first_of(found[::-1], 8, ', ')}." if found else "."),
         )
-    model_dir = _model_of(path)
+    model_dir = model_of(path)
     with _remedied():
         head = CheckpointStore(model_dir).head(path)
     if head.step >= config.num_train_steps:
@@ -192,16 +192,10 @@ def branch(trainer: Trainer, path: str, say: Say) -> None:
         UserError: the checkpoint is damaged, or belongs to another network.
     """
     with _remedied():
-        checkpoint = CheckpointStore(_model_of(path)).load(path)
+        checkpoint = CheckpointStore(model_of(path)).load(path)
     _check_arrays(path, checkpoint.weights, trainer, checkpoint.optimizer)
     _restore(trainer, checkpoint)
     say(f"Branching off at step {trainer.step} from {path}")
-
-
-def _model_of(checkpoint: str) -> str:
-    """The model folder that a checkpoint lies in; of a copy that lies elsewhere, its own folder."""
-    above = posixpath.dirname(checkpoint.rstrip("/"))
-    return posixpath.dirname(above) if posixpath.basename(above) == "checkpoints" else checkpoint
 
 
 @contextlib.contextmanager
