@@ -161,7 +161,7 @@ class PhaseTrainers:
             config,
             num_train_steps=phase.last_step,
             tokens_per_example=config.max_seq_length,
-            flops_per_example=self.compute.example(self._index).training_products,
+            flops_per_example=self.compute.example(phase.number - 1).training_products,
             seed=config.seed,
             batch_sizes=tuple(sizes) if len(sizes) > 1 else (),
         )

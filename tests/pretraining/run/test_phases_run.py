@@ -10,9 +10,13 @@ import pytest
 from electra_tf2.data.input import ExampleFiles
 from electra_tf2.errors import UserError
 from electra_tf2.modeling.encoder import Encoder
+from electra_tf2.pretraining.phases import RunCompute
 from electra_tf2.pretraining.run.build_pretraining import build_objective, build_pretraining
+from electra_tf2.pretraining.run.open_run import open_run
+from electra_tf2.pretraining.run.phase_trainers import PhaseTrainers
 from electra_tf2.text.vocabulary import load_vocabulary
 from electra_tf2.training.checkpoints import CheckpointStore
+from electra_tf2.training.devices import open_devices
 from electra_tf2.training.reports import RunLog
 from electra_tf2.training.schedule import PolynomialDecay
 from electra_tf2.training.throughput import MEASURED
@@ -212,6 +216,17 @@ def test_evaluation_is_of_the_phase_that_was_trained(root, undisturbed):
     gone = second_phase(pretrain_tfrecords="/nowhere")
     shown = train(root, "ended", first_phase(root), gone, **only)
     assert f"Evaluating step 4 on the training data, {root}/short_tfrecords" in shown
+
+
+def test_the_compute_of_a_resumed_run_is_that_of_its_phase(root, undisturbed):
+    phases = [first_phase(root), second_phase(), second_phase()]
+    given = hparams(root, *phases) | {"num_train_steps": N_SHORT + 2 * N_LONG}
+    config = tiny.configure(root, undisturbed[0], **given)
+    trainers = PhaseTrainers(open_run(config, open_devices(config, print)))
+    assert trainers.phase.number == 3
+    counted = trainers.trainer.run.settings.flops_per_example
+    costs = [RunCompute(config, config.network()).example(n).training_products for n in range(3)]
+    assert counted == costs[2] > costs[0]
 
 
 @pytest.mark.parametrize("changes", [{}, {"electric_objective": True}, tiny.UNIFORM], ids=str)
