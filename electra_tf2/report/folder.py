@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from electra_tf2 import files, patterns
 from electra_tf2.errors import UserError
+from electra_tf2.formats.huggingface import huggingface_folders
 from electra_tf2.loading.folder import StoredConfig, read_casing, read_config
 from electra_tf2.plots import Curve, history
 from electra_tf2.pretraining.phases import phases_of
@@ -71,7 +72,12 @@ def open_folder(model_dir: str, make_config: type[PretrainingConfig]) -> Pretrai
     Raises:
         UserError: a file in it can't be read.
     """
-    stored = read_config(model_dir)
+    try:
+        stored = read_config(model_dir)
+    except UserError:
+        if not huggingface_folders(model_dir):
+            raise
+        stored = None  # a config.json of transformers
     log = RunLog(model_dir).path
     config = None
     if stored is not None and "num_train_steps" in stored.hparams:

@@ -13,6 +13,7 @@ from configure_pretraining import PretrainingConfig
 from electra_tf2.errors import UserError
 from electra_tf2.report.folder import open_folder, seconds_of
 from finetune.report.write import reported, write_report
+from tests.formats.huggingface_models import write_model
 from tests.older_folders.test_version_0_1_0 import ARCHIVE
 from tests.pretraining import tiny
 from tests.program_errors import error_of, run_here
@@ -74,6 +75,16 @@ def test_only_fine_tuned(data_dir):
     assert page.text[""].lstrip().startswith("theirs")
     assert set(page.text) == {"", "finetuning", "warnings", "commands"}
     assert "learning rate of a large model" in page.text["warnings"]
+
+
+def test_a_hugging_face_model_that_was_fine_tuned(data_dir):
+    model_dir = write_scores(data_dir, "theirs")
+    write_model(model_dir, "encoder")
+    assert set(read(model_dir).text) == {"", "finetuning", "warnings", "commands"}
+    (model_dir / "model.safetensors").unlink()
+    (model_dir / "config.json").write_text("{}")  # nobody's, perhaps a damaged one of ours
+    with pytest.raises(UserError, match="stored configuration can't be read"):
+        read(model_dir)
 
 
 @pytest.mark.parametrize(
