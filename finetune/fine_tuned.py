@@ -174,7 +174,7 @@ class FineTuned:
         Raises:
             UserError: the folder has no fine-tuned model of this program, or not all of it.
         """
-        source = open_source(folder)
+        source = open_source(folder, vocab_option="vocab.txt in that folder")
         states = stored_states(source.pretrained.folder)
         hparams = source.hparams()
         if not states or "task_names" not in hparams:

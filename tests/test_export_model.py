@@ -1,6 +1,7 @@
 """export_model.py: which model, which exporter, and errors."""
 
 import importlib
+import json
 import os
 import types
 
@@ -11,6 +12,7 @@ from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.outputs import new_folder
 from finetune.export import export_model as exporting
 from tests.formats.huggingface_models import NETWORK, write_model, write_pair
+from tests.inference import official_models
 from tests.program_errors import error_of, run_here
 
 
@@ -64,7 +66,8 @@ def test_formats_are_dispatched_by_the_kind_of_model(tmp_path, monkeypatch, fold
         assert run("--model-dir", source, "--format", name, "--output", out)[0] == 0
     for (called, given), (name, exporters) in zip(calls, exporting.EXPORTERS.items(), strict=True):
         assert called == exporters[fine_tuned]
-        assert given[:2] == (source, out) and len(given) == 2 + (name == "huggingface")
+        takes_options = name in ("huggingface", "keras") or not fine_tuned
+        assert given[:2] == (source, out) and len(given) == 2 + takes_options
 
 
 def test_every_exporter_is_there():
@@ -137,6 +140,39 @@ def test_a_bad_command(tmp_path, model, name):
     error = error_of(*run(*arguments))
     assert [part for part in parts if part.format(tmp_path) not in error] == []
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", exporting.EXPORTERS)
+def test_every_format_takes_the_text_of_a_pretrained_model(tmp_path, model, name):
+    flags = ("--model-dir", model, "--format", name, "--output", tmp_path / "out")
+    error = error_of(*run(*flags, "--vocab-file", tmp_path / "vocabulary"))
+    assert f"{tmp_path}/vocabulary" in error and "no such option" not in error
+    error = error_of(*run(*flags, "--do-lower-case", "false"))
+    assert "was tokenized otherwise" in error and "--do-lower-case false" in error
+
+
+@pytest.mark.parametrize("name", exporting.EXPORTERS)
+def test_a_fine_tuned_model_without_its_vocabulary(tmp_path, model, name):
+    """The remedy leads on: its own folder, or a flag that the format takes."""
+    flags = ("--model-dir", model, "--format", name, "--output", tmp_path / "out")
+    (model / "tasks.json").write_text("{}")
+    for path in (model / "tokenizer.json", model / "vocab.txt"):
+        path.unlink(missing_ok=True)
+    error = error_of(*run(*flags))
+    given_as = "--vocab-file" if name in ("huggingface", "keras") else "vocab.txt in that folder"
+    assert f"Give the one that it was trained with as {given_as}" in error
+    error = error_of(*run(*flags, "--vocab-file", tmp_path / "vocabulary"))
+    refused = "no such option for a fine-tuned model" in error
+    assert refused == (given_as != "--vocab-file")
+
+
+def test_a_cased_official_model_as_keras_files(tmp_path):
+    official = ("--model-dir", official_models.folder("electra_train"), "--format", "keras")
+    text = ("--vocab-file", official_models.case("electra_train").vocab, "--do-lower-case", "false")
+    code, shown = run(*official, "--output", tmp_path / "out", *text)
+    assert code == 0, shown
+    assert json.loads((tmp_path / "out" / "casing.json").read_text())["do_lower_case"] is False
+    assert (tmp_path / "out" / "vocab.txt").read_bytes() == text[1].read_bytes()
 
 
 def test_casing_flags(tmp_path):

@@ -35,7 +35,7 @@ from electra_tf2.loading.pretrained import (
     generator_network,
     generator_scope,
 )
-from electra_tf2.loading.source import Source, open_source
+from electra_tf2.loading.source import Source, TextOptions, open_by_flags
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.outputs import new_folder
 from electra_tf2.training.array_files import write_arrays
@@ -46,23 +46,17 @@ _TASKS = "task_specific"
 Tensors = dict[str, np.ndarray]
 
 
-@dataclasses.dataclass(frozen=True)
-class ExportOptions:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExportOptions(TextOptions):
     """What an export leaves to the user.
 
     Attributes:
         network: which networks; None for all there are.
         architecture: the family of transformers' models; None for the one that fits.
-        vocab_file: the vocabulary, for a model that has none beside it.
-        do_lower_case: casing, for a model that does not say.
-        strip_accents: likewise for accents; None: as `do_lower_case`.
     """
 
     network: Literal["discriminator", "generator", "both"] | None = None
     architecture: Literal["electra", "bert", "albert", "modernbert"] | None = None
-    vocab_file: str | None = None
-    do_lower_case: bool | None = None
-    strip_accents: bool | None = None
 
 
 class ConvertedNetwork(NamedTuple):
@@ -107,14 +101,7 @@ def open_to_export(path: str, options: ExportOptions) -> Source:
         UserError: it can't be read, has weights that are not finite, there is no vocabulary or
             another one than the model's, or the options contradict the model's casing.
     """
-    source = open_source(
-        path,
-        vocab_file=options.vocab_file,
-        vocab_option="--vocab-file",
-        do_lower_case=options.do_lower_case,
-        strip_accents=options.strip_accents,
-        casing_option=lambda name, value: f"--{name.replace('_', '-')} {str(value).lower()}",
-    )
+    source = open_by_flags(path, options)
     check_finite(source.pretrained, source.pretrained.arrays)
     return source
 

@@ -30,11 +30,11 @@ from electra_tf2.loading.networks import (
     has_generator,
     is_two_tower,
 )
-from electra_tf2.loading.source import Source, open_source
+from electra_tf2.loading.source import Source, TextOptions, open_by_flags
 from electra_tf2.outputs import new_folder
 
 
-def export_keras(source: str, output: str) -> None:
+def export_keras(source: str, output: str, options: TextOptions | None = None) -> None:
     """Exports a model's networks as Keras files.
 
     Written are, of those networks that the model has, `encoder.keras` (token ids, mask and segment
@@ -45,11 +45,12 @@ def export_keras(source: str, output: str) -> None:
     Args:
         source: anything that `open_pretrained` reads.
         output: the folder to make.
+        options: vocabulary and casing, for a model that does not say.
 
     Raises:
         UserError: the model can't be read, or the folder can't be made.
     """
-    opened = open_source(source)
+    opened = open_by_flags(source, options)
     tokenizer = opened.tokenizer
     with new_folder(output) as folder:
         for name, network in _networks(opened).items():

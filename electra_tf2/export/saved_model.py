@@ -33,7 +33,7 @@ from electra_tf2.loading.networks import (
     log_noise,
     open_noise,
 )
-from electra_tf2.loading.source import Source, open_source
+from electra_tf2.loading.source import Source, TextOptions, open_by_flags
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.outputs import new_folder
 from electra_tf2.text.graph import Features, GraphTokenizer
@@ -65,7 +65,7 @@ Signatures = dict[str, Signature]
 States = Callable[[Features], tf.Tensor]
 
 
-def export_saved_model(source: str, output: str) -> None:
+def export_saved_model(source: str, output: str, options: TextOptions | None = None) -> None:
     """Exports the networks of a pre-trained model.
 
     Signatures, of those networks that the model has (texts are string [batch]; a row of tokens has
@@ -86,11 +86,12 @@ def export_saved_model(source: str, output: str) -> None:
     Args:
         source: anything that `open_pretrained` reads.
         output: the folder to make.
+        options: vocabulary and casing, for a model that does not say.
 
     Raises:
         UserError: the model can't be read, or the folder can't be made.
     """
-    opened = open_source(source)
+    opened = open_by_flags(source, options)
     signatures, networks = _pretrained_signatures(opened)
     signatures = of_segments(signatures, opened.network)
     default = "encode" if "encode" in signatures else "fill_mask"

@@ -25,13 +25,13 @@ from electra_tf2.export.saved_model import (
 from electra_tf2.files import replace_file
 from electra_tf2.loading.folder import VOCABULARY
 from electra_tf2.loading.networks import build_encoder, has_encoder
-from electra_tf2.loading.source import open_source
+from electra_tf2.loading.source import TextOptions, open_by_flags
 from electra_tf2.modeling.fused import without_fused_products
 from electra_tf2.outputs import new_folder
 from electra_tf2.text.vocabulary import Vocabulary
 
 
-def export_tflite(source: str, output: str) -> None:
+def export_tflite(source: str, output: str, options: TextOptions | None = None) -> None:
     """Exports the encoder of a pre-trained model as `encode.tflite`, and vocab.txt.
 
     Inputs are `input_ids`, `input_mask` and `segment_ids`, int32 [batch, length]; the output is
@@ -40,20 +40,21 @@ def export_tflite(source: str, output: str) -> None:
     Args:
         source: anything that `open_pretrained` reads.
         output: the folder to make.
+        options: vocabulary and casing, for a model that does not say.
 
     Raises:
         UserError: the model can't be read or has no encoder, or the folder can't be made.
     """
-    _export(source, output, int8=False)
+    _export(source, output, options, int8=False)
 
 
-def export_tflite_int8(source: str, output: str) -> None:
+def export_tflite_int8(source: str, output: str, options: TextOptions | None = None) -> None:
     """Exports as `export_tflite`, with weights of 8 bits; see `write_tflite`."""
-    _export(source, output, int8=True)
+    _export(source, output, options, int8=True)
 
 
-def _export(source: str, output: str, int8: bool) -> None:
-    opened = open_source(source)
+def _export(source: str, output: str, options: TextOptions | None, int8: bool) -> None:
+    opened = open_by_flags(source, options)
     if not has_encoder(opened.pretrained):
         raise UserError(
             "There is no encoder to export.",

@@ -104,6 +104,42 @@ def open_source(
     return Source(pretrained, network, tokenizer, vocab_path)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TextOptions:
+    """What a program's flags say of a model's text, see `electra_tf2.cli.add_text_flags`.
+
+    Attributes:
+        vocab_file: the vocabulary, for a model that has none beside it.
+        do_lower_case: casing, for a model that does not say.
+        strip_accents: likewise for accents; None: as `do_lower_case`.
+    """
+
+    vocab_file: str | None = None
+    do_lower_case: bool | None = None
+    strip_accents: bool | None = None
+
+
+def open_by_flags(path: str, options: TextOptions | None = None) -> Source:
+    """Opens a model as `open_source` does; messages name the flags.
+
+    Args:
+        path: anything that `open_pretrained` reads.
+        options: what the flags say; None: nothing.
+
+    Raises:
+        UserError: as `open_source`.
+    """
+    options = options or TextOptions()
+    return open_source(
+        path,
+        vocab_file=options.vocab_file,
+        vocab_option="--vocab-file",
+        do_lower_case=options.do_lower_case,
+        strip_accents=options.strip_accents,
+        casing_option=lambda name, value: f"--{name.replace('_', '-')} {str(value).lower()}",
+    )
+
+
 def dtype_policy(precision: Precision) -> str:
     """Returns the Keras dtype policy of a `Precision`.
 

@@ -35,7 +35,8 @@ EXPORTERS: dict[str, tuple[str, str]] = {
         "electra_tf2.export.keras_file:export_keras",
     ),
 }
-_OPTIONS = ("network", "architecture", "vocab_file", "do_lower_case", "strip_accents")
+_TEXT = ("vocab_file", "do_lower_case", "strip_accents")
+_OPTIONS = ("network", "architecture", *_TEXT)
 _TRUTH = {"true": True, "false": False}
 
 
@@ -51,24 +52,34 @@ def export_model(flags: argparse.Namespace) -> None:
     """
     source = cli.named_model(flags, "to export")
     outputs.check_free(flags.output)
-    module, _, function = EXPORTERS[flags.format][is_fine_tuned(source)].partition(":")
+    of_pretrained, of_tuned = EXPORTERS[flags.format]
+    exporter = of_tuned if is_fine_tuned(source) else of_pretrained
+    module, _, function = exporter.partition(":")
     export = getattr(importlib.import_module(module), function)
     given: dict[str, Any] = {name: getattr(flags, name) for name in _OPTIONS}
     given = {name: value for name, value in given.items() if value is not None}
+    options: dict[str, Any] = {name: _TRUTH.get(value, value) for name, value in given.items()}
     if flags.format == "huggingface":
         from electra_tf2.export.huggingface import ExportOptions
 
-        options: dict[str, Any] = {n: _TRUTH.get(value, value) for n, value in given.items()}
         export(source, flags.output, ExportOptions(**options))
         return
-    if given:
+    takes_text = exporter == of_pretrained  # others have a fine-tuned model's own
+    refused = [name for name in given if name not in _TEXT or not takes_text]
+    if refused:
         raise UserError(
-            f"The format {flags.format} has no such option.",
-            where=", ".join(f"--{name.replace('_', '-')}" for name in given),
-            received=", ".join(given.values()),
+            f"The format {flags.format} has no such option"
+            f"{'' if takes_text else ' for a fine-tuned model'}.",
+            where=", ".join(f"--{name.replace('_', '-')}" for name in refused),
+            received=", ".join(given[name] for name in refused),
             remedy="Leave it out; it is for the format huggingface.",
         )
-    export(source, flags.output)
+    if takes_text:
+        from electra_tf2.loading.source import TextOptions
+
+        export(source, flags.output, TextOptions(**options))
+    else:
+        export(source, flags.output)
     say(f"Exported {source} to {flags.output}: {', '.join(files.list_dir(flags.output))}")
 
 
@@ -117,6 +128,8 @@ def add_export_flags(parser: argparse.ArgumentParser) -> None:
     result.add_argument(
         "--output", required=True, help="where to: a path that is free; nothing is overwritten"
     )
+    text = parser.add_argument_group("the model's text, where nothing beside it says it")
+    cli.add_text_flags(text)
     options = parser.add_argument_group("for the format huggingface")
     options.add_argument(
         "--network",
@@ -128,4 +141,3 @@ def add_export_flags(parser: argparse.ArgumentParser) -> None:
         choices=("electra", "bert", "albert", "modernbert"),
         help="default: the one that fits. bert: for embeddings as wide as the hidden size",
     )
-    cli.add_text_flags(options)
