@@ -16,7 +16,7 @@ from electra_tf2.files import exists, read_bytes, replace_file
 from electra_tf2.loading.folder import make_model_folder, read_config
 from electra_tf2.loading.pretrained import open_pretrained
 from electra_tf2.outputs import folder_lock
-from electra_tf2.pretraining.run.open_run import Data, check_same_data, open_data
+from electra_tf2.pretraining.run.open_run import Data, as_it_began, check_same_data, open_data
 from electra_tf2.pretraining.run.pretrain import pretrain
 from electra_tf2.pretraining.run.restore import saved_step
 from electra_tf2.sweep.size_results import SizeResult, SizeScore, Sweep, read_sweep, write_sweep
@@ -107,6 +107,7 @@ def _check(config: PretrainingConfig) -> str:
     """Refuses data, or a model that is there, that does not fit; returns the data's fingerprint."""
     devices.check_gpu(config.require_gpu)
     devices.allow_memory_growth()
+    config = as_it_began(config)
     compute_type = devices.resolve_precision(config.precision)
     data = open_data(config, config.network(), compute_type)
     step = saved_step(config.model_dir)

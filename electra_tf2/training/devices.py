@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from electra_tf2 import __version__
-from electra_tf2.console import silent_stderr
+from electra_tf2.console import say, silent_stderr
 from electra_tf2.errors import UserError
 from electra_tf2.training.cluster import VARIABLE, Cluster, meet, read_cluster, time_limit
 from electra_tf2.training.compile_cache import open_compile_cache
@@ -38,6 +39,7 @@ _DETERMINISTIC_FLAG = "--xla_gpu_deterministic_ops=true"
 _BFLOAT16_CAPABILITY = (8, 0)
 
 Say = Callable[[str], None]
+Config = TypeVar("Config", "PretrainingConfig", "FinetuningConfig")
 
 
 def make_strategy(
@@ -192,6 +194,24 @@ def resolve_precision(precision: Literal["auto"] | Precision) -> Precision:
     # A GPU that isn't NVIDIA's has no compute capability.
     able = [d.get("compute_capability", (0, 0)) >= _BFLOAT16_CAPABILITY for d in details]
     return "bfloat16" if able and all(able) else "float32"
+
+
+def continued_precision(config: Config, began: Any) -> Config:
+    """Returns the hparams of a run that trains a model further, which may have begun elsewhere.
+
+    "auto" follows the devices, whereas a model keeps the precision that it began in.
+
+    Args:
+        config: its `precision` is "auto".
+        began: the stored precision of the model; None if there is none.
+    """
+    if began not in tuple(DTYPE_POLICIES) or began == resolve_precision("auto"):
+        return config
+    say(f"The model continues in {began}, as it began.")
+    own = copy.copy(config)
+    own.precision = began
+    set_arithmetic(began, deterministic=own.deterministic)
+    return own
 
 
 def resolve_xla(xla: bool | Literal["auto"]) -> bool:

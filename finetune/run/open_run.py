@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import posixpath
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ import tensorflow as tf
 from electra_tf2.console import say
 from electra_tf2.errors import UserError, path_quoted
 from electra_tf2.hparams.shared_checks import check_network_fits
-from electra_tf2.loading.folder import check_results_paths, read_config
+from electra_tf2.loading.folder import check_results_paths, json_path, read_config
 from electra_tf2.loading.pretrained import Pretrained, has_checkpoint, open_pretrained
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.outputs import check_output_paths, write_problem
@@ -23,6 +24,7 @@ from electra_tf2.training.devices import (
     Devices,
     Precision,
     check_batch_size,
+    continued_precision,
     describe,
     resolve_precision,
 )
@@ -32,6 +34,7 @@ from finetune.evaluation import DevSplit, open_dev_splits
 from finetune.feature_tables import FeatureTable, TaskData
 from finetune.features import Preprocessor
 from finetune.run.pretrained_model import resolve_casing, resolve_network, resolve_vocabulary
+from finetune.run.results import read_results
 from finetune.task import Task
 from finetune.task_builder import get_tasks
 from finetune.trial_folders import (
@@ -103,6 +106,7 @@ def open_run(config: FinetuningConfig, devices: Devices) -> Run:
 def _open_run(config: FinetuningConfig, devices: Devices) -> Run:
     unwritten = _check_places(config)
     folders = TrialFolders(config.model_dir)
+    config = _as_it_began(config, folders)
     trial, start = (0, _pretrained(config)) if config.do_train else _find_trained(config, folders)
     network = resolve_network(config, start)
     check_network_fits(network)
@@ -130,6 +134,21 @@ def _open_run(config: FinetuningConfig, devices: Devices) -> Run:
         folders=folders,
         unwritten=unwritten,
     )
+
+
+def _as_it_began(config: FinetuningConfig, folders: TrialFolders) -> FinetuningConfig:
+    """Returns the hparams, with the precision of earlier trials where they leave it open."""
+    if config.precision != "auto" or not config.do_train or config.overwrite:
+        return config
+    began = None
+    with contextlib.suppress(UserError):  # whoever opens the trials meets it too
+        paths = map(folders.path, folders.numbers())
+        stored = [own.hparams for path in paths if (own := read_config(path)) is not None]
+        results = read_results(json_path(config.results_pkl))
+        if results is not None and results.trials:
+            stored.append(results.hparams or {})
+        began = stored[-1].get("precision") if stored else None
+    return continued_precision(config, began)
 
 
 _RESULTS = ("results_txt", "results_pkl")

@@ -52,6 +52,7 @@ from electra_tf2.training.devices import (
     Devices,
     Precision,
     check_batch_size,
+    continued_precision,
     describe,
     resolve_precision,
 )
@@ -157,10 +158,11 @@ def open_run(config: PretrainingConfig, devices: Devices) -> Run:
         UserError: something does not fit.
     """
     strategy, workers = devices
-    compute_type = resolve_precision(config.precision)
     network = config.network()
     check_network_fits(network)
     newest_checkpoint(CheckpointStore(config.model_dir), workers)  # the same for all, or an error
+    config = as_it_began(config)
+    compute_type = resolve_precision(config.precision)
     data = workers.together(lambda: open_data(config, network, compute_type))
     workers.check_same_view("the data", data.fingerprint())
     for phase in data.phases:
@@ -175,6 +177,17 @@ def open_run(config: PretrainingConfig, devices: Devices) -> Run:
     parameters = describe_parameters(pretraining.pair, config.train_generator)
     say(f"Model: {parameters}; computing in {compute_type}")
     return Run(config, devices, network, data, pretraining)
+
+
+def as_it_began(config: PretrainingConfig) -> PretrainingConfig:
+    """Returns the hparams, with the precision of the model to train on where they leave it open."""
+    if config.precision != "auto" or not config.do_train:
+        return config
+    start = None
+    with contextlib.suppress(UserError):  # `open_data` meets it too, among the other checks
+        start = _find_start(config)
+    stored = start.configs[0].hparams if start and start.configs else {}
+    return continued_precision(config, stored.get("precision"))
 
 
 def check_batches(config: PretrainingConfig, replicas: int) -> None:
@@ -263,8 +276,11 @@ def _check_start(
 ) -> None:
     """Refuses a checkpoint of another configuration; warns of a learning rate that rises again."""
     for own in start.configs:
-        rules = (type(config), own.hparams, hparams, start.step)
-        check_same_model(own, hparams, network, lambda *_, rules=rules: changed_on_resume(*rules))
+        now = dict(hparams)
+        if not config.do_train:  # weights of any precision are evaluated in any other
+            now["precision"] = own.hparams.get("precision", type(config).precision)
+        rules = (type(config), own.hparams, now, start.step)
+        check_same_model(own, now, network, lambda *_, rules=rules: changed_on_resume(*rules))
     if config.do_train and start.configs:
         warning = decay_warning(type(config), start.configs[0].hparams, hparams, start.step)
         if warning:

@@ -1,5 +1,6 @@
 """What an earlier run has left: trials that stand, resume, are overwritten or added to."""
 
+import json
 import os
 import shutil
 import signal
@@ -271,6 +272,24 @@ def test_a_later_trial_is_the_same_alone(data_dir, copy_of_trained_briefly):
         assert one.keys() == other.keys()
         for name in one:
             np.testing.assert_array_equal(one[name], other[name], err_msg=name)
+
+
+def test_trials_of_another_device_continue_in_their_precision(copy_of_trained_briefly):
+    data_dir = copy_of_trained_briefly
+    stored = folders_of(data_dir) / "marks_model_1" / "config.json"
+    results = model_of(data_dir) / "results" / "marks_results.json"
+    for path in (stored, results):
+        content = json.loads(path.read_text())
+        content["hparams"]["precision"] = "bfloat16"  # what "auto" is on a GPU
+        path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match="results of trials with other hparams"):
+        tiny_tasks.finetune_here(data_dir, **SHORT, precision="float32")
+    _, shown = tiny_tasks.finetune_here(data_dir, **SHORT)
+    assert "The model continues in bfloat16, as it began.\n" in shown
+    assert "its results stand" in shown
+    results.unlink()
+    _, shown = tiny_tasks.finetune_here(data_dir, **SHORT)
+    assert "continues in bfloat16" in shown and "Already trained for 6 steps" in shown
 
 
 def test_the_state_says_how_text_became_ids(copy_of_trained_briefly):

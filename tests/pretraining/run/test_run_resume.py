@@ -1,5 +1,6 @@
 """What a run starts from: its own checkpoint, an official one, or other weights."""
 
+import json
 import shutil
 
 import numpy as np
@@ -222,6 +223,29 @@ def test_every_difference_is_named(small_model):
     ):
         assert part in info.value.received
     assert "--model-name" in info.value.remedy
+
+
+def test_a_model_of_another_device_continues_in_its_precision(small_model, started):
+    data_dir, model_dir = small_model
+    stored = model_dir / "config.json"
+    content = json.loads(stored.read_text())
+    content["hparams"]["precision"] = "bfloat16"  # what "auto" is on a GPU
+    stored.write_text(json.dumps(content))
+    state = model_dir / "checkpoints" / "step-00000003" / "state.json"
+    state.write_text(json.dumps(json.loads(state.read_text()) | {"config": content}))
+    hparams = tiny.UNIFORM | {"num_train_steps": 9}
+    trainer, shown = started(data_dir, model_dir.name, **hparams)
+    assert trainer.step == 3 and trainer.run.settings.precision == "bfloat16"
+    assert "The model continues in bfloat16, as it began.\n" in shown
+    assert "computing in bfloat16" in shown
+    branch = {"branch_from": str(state.parent)}
+    assert "continues in bfloat16" in started(data_dir, "branch", **hparams | branch)[1]
+    with pytest.raises(UserError, match="trained with another configuration") as info:
+        tiny.pretrain_here(data_dir, model_dir.name, **hparams, precision="float32")
+    assert info.value.received == "precision: the model has 'bfloat16', this run 'float32'"
+    only = {"do_train": False, "do_eval": True, "num_eval_steps": 1}
+    _, shown = tiny.pretrain_here(data_dir, model_dir.name, **hparams, **only)
+    assert "computing in float32" in shown and "Evaluating step 3" in shown
 
 
 @pytest.mark.parametrize(
