@@ -32,6 +32,8 @@ class PretrainedFolder:
         config: the hparams; None if they are not stored, or are not those of this version.
         reports: of metrics.jsonl.
         state: of the newest checkpoint; {} without one.
+        step: of the newest checkpoint; without one, of the last report.
+        libraries: versions by name, of the newest checkpoint; {} without one.
     """
 
     model_dir: str
@@ -39,12 +41,8 @@ class PretrainedFolder:
     config: PretrainingConfig | None
     reports: list[dict[str, Any]]
     state: Mapping[str, Any]
-
-    @property
-    def step(self) -> int:
-        """Steps of the newest checkpoint; without one, of the last report."""
-        steps = [report["step"] for report in self.reports]
-        return int(self.state.get("step", max(steps, default=0)))
+    step: int
+    libraries: Mapping[str, Any]
 
     @property
     def place(self) -> Place:
@@ -88,12 +86,17 @@ def open_folder(model_dir: str, make_config: type[PretrainingConfig]) -> Pretrai
             config = make_config("model", ".", **known)
         except UserError:  # of another version, or edited
             config = None
+    reports = read_reports(log) if files.exists(log) else []
+    store = CheckpointStore(model_dir)
+    steps = store.steps() or [report["step"] for report in reports]
     return PretrainedFolder(
         model_dir,
         stored,
         config,
-        read_reports(log) if files.exists(log) else [],
-        CheckpointStore(model_dir).newest_state(),
+        reports,
+        store.newest_state(),
+        max(steps, default=0),
+        store.newest_libraries(),
     )
 
 
@@ -118,7 +121,8 @@ def seconds_of(folder: PretrainedFolder) -> float:
     """Returns the seconds that the steps took, without evaluations and times of standing still."""
     if folder.config is None:
         return 0.0
-    phases = list(tokens_by_phase(folder.config, folder.step))
+    # Reports may be ahead of the newest checkpoint, in a later phase than that.
+    phases = list(tokens_by_phase(folder.config, folder.config.num_train_steps))
     # A branch's own steps begin where it left the other run.
     branched = re.search(r"step-(\d+)/?$", folder.config.branch_from or "")
     seconds, before = 0.0, int(branched[1]) if branched else 0

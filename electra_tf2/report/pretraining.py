@@ -124,15 +124,10 @@ def training_section(folder: PretrainedFolder, judged: Judged | None) -> Section
         ("Started from", _start(config)),
         ("Seed", str(config.seed)),
         ("Computed in", f"{config.precision}{device}"),
-        ("Libraries", _libraries(folder.state.get("libraries"))),
+        ("Libraries", ", ".join(f"{n} {version}" for n, version in folder.libraries.items())),
         ("Last step made", ended),
     ]
     return Section("training", "What was trained on what", facts(pairs))
-
-
-def _libraries(stored: object) -> str:
-    found = stored if isinstance(stored, dict) else {}
-    return ", ".join(f"{name} {version}" for name, version in found.items())
 
 
 def _in_words(casing: Casing) -> str:

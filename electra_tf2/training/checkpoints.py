@@ -200,10 +200,22 @@ class CheckpointStore:
         Raises:
             UserError: it can't be read, see `load`.
         """
+        return _state(self._newest_record())
+
+    def newest_libraries(self) -> dict[str, Any]:
+        """Returns the versions by library that wrote the newest checkpoint; {} without one.
+
+        Raises:
+            UserError: it can't be read, see `load`.
+        """
+        return self._newest_record().get("libraries", {})
+
+    def _newest_record(self) -> dict[str, Any]:
+        """Reads the state.json of the newest complete checkpoint; {} if there is none."""
         steps = self.steps()
         if not steps:
             return {}
-        return _state(self._record(posixpath.join(self.folder, f"step-{steps[-1]:08d}")))
+        return self._record(posixpath.join(self.folder, f"step-{steps[-1]:08d}"))
 
     def _record(self, path: str) -> dict[str, Any]:
         """Reads the state.json of a checkpoint."""

@@ -6,18 +6,20 @@ import sys
 import zipfile
 
 import pytest
+import tensorflow as tf
 
 import report
 import run_pretraining
 from configure_pretraining import PretrainingConfig
 from electra_tf2.errors import UserError
 from electra_tf2.report.folder import open_folder, seconds_of
+from electra_tf2.training.reports import RunLog
 from finetune.report.write import reported, write_report
 from tests.formats.huggingface_models import write_model
 from tests.older_folders.test_version_0_1_0 import ARCHIVE
 from tests.pretraining import tiny
 from tests.program_errors import error_of, run_here
-from tests.report.model_pages import Page, copy_data, write_pretrained, write_scores
+from tests.report.model_pages import TRAIN, Page, copy_data, write_pretrained, write_scores
 
 pytest.importorskip("matplotlib")
 
@@ -37,6 +39,16 @@ def test_a_stopped_run_that_was_not_evaluated(data_dir):
     assert "Not evaluated" in page.text["curves"]
     assert "Examples of text it was trained on" in page.text["discriminator"]
     assert "finetuning" not in page.text and "None are kept" in page.text["warnings"]
+
+
+def test_a_run_that_was_stopped_after_its_last_checkpoint(data_dir):
+    model_dir = write_pretrained(data_dir, reported=4, num_train_steps=10, eval_tfrecords=None)
+    log = RunLog(str(model_dir))
+    log.write(6, TRAIN)
+    log.close()
+    page = read(model_dir)
+    assert "Steps4of 10 that were planned" in "".join(page.text[""].split("\n"))
+    assert f"tensorflow {tf.__version__}, keras " in page.text["training"]
 
 
 def test_a_branch_with_ramps(data_dir):
