@@ -79,16 +79,18 @@ def test_values_are_the_published_ones(name):
 
 
 def test_the_others_are_published_here():
-    assert PRESETS.keys() - PUBLISHED == {"electra_tiny"}
-    resolved = config("electra_tiny")
-    network = resolved.network()
-    small = generator_config(
-        network,
-        hidden_fraction=resolved.generator_hidden_size,
-        layers_fraction=resolved.generator_layers,
-    )
-    assert (network.hidden_size, network.num_hidden_layers) == (128, 3)
-    assert (small.hidden_size, small.num_hidden_layers) == (16, 1)
+    ours = {"electra_tiny": ((128, 3), (16, 1)), "electra_mini": ((192, 4), (32, 1))}
+    assert PRESETS.keys() - PUBLISHED == ours.keys()
+    for name, shapes in ours.items():
+        resolved = config(name)
+        network = resolved.network()
+        small = generator_config(
+            network,
+            hidden_fraction=resolved.generator_hidden_size,
+            layers_fraction=resolved.generator_layers,
+        )
+        assert (network.hidden_size, network.num_hidden_layers) == shapes[0]
+        assert (small.hidden_size, small.num_hidden_layers) == shapes[1]
 
 
 def test_the_phases_of_large_batches():

@@ -20,6 +20,7 @@ PresetName = Literal[
     "electra_large",
     "electra_small_owt",
     "electra_tiny",
+    "electra_mini",
     "electra_large_batch_lamb",
     "lmtuners_small_owt",
 ]

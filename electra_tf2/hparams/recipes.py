@@ -55,6 +55,7 @@ _LMT_MODULE = "lmtuners, lightning_modules/discriminative_lm.py"
 _LMT_README = "lmtuners, experiments/disc_lm_small/README.md"
 _LMT_LAMB = "pytorch-lamb, which lmtuners uses"
 _SEARCH = "docs/results.md, a recipe for minutes"
+_MINI = "docs/results.md, a recipe for an hour"
 
 
 def _from(source: str, **values: Any) -> dict[str, Sourced]:
@@ -202,6 +203,33 @@ PRESETS: dict[str, Preset] = {
                 learning_rate=1e-3,
                 num_warmup_steps=1000,
                 num_train_steps=1750,
+                weight_decay_rate=0.0,
+                train_batch_size=64,
+                max_seq_length=64,
+            ),
+        },
+    ),
+    "electra_mini": Preset(
+        "A model of an hour on a laptop, with the modern encoder and a vocabulary of 4,096 pieces",
+        {
+            **_SMALL,
+            **_from(
+                _MINI,
+                encoder="modern",
+                model_hparam_overrides={
+                    "hidden_size": 192,
+                    "num_hidden_layers": 4,
+                    "num_attention_heads": 3,
+                    "hidden_dropout_prob": 0.0,
+                    "attention_probs_dropout_prob": 0.0,
+                    "initializer_range": 0.06,
+                },
+                vocab_size=4096,
+                generator_hidden_size=1 / 6,
+                generator_layers=0.25,
+                learning_rate=1e-3,
+                num_warmup_steps=1000,
+                num_train_steps=10000,
                 weight_decay_rate=0.0,
                 train_batch_size=64,
                 max_seq_length=64,
