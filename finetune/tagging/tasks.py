@@ -402,7 +402,7 @@ class TaggingTask(Task):
         except UserError as error:
             logging.warning("%s gives no labels to learn: %s", path, error)
             return []
-        if len(labels) == 1 and not labels & known:
+        if self.is_token_level and len(labels) == 1 and not labels & known:
             logging.info("%s has only the tag %s, so no labels to learn.", path, *labels)
             return []
         return [labels]
