@@ -79,7 +79,7 @@ def test_values_are_the_published_ones(name):
 
 
 def test_the_others_are_published_here():
-    ours = {"electra_tiny": ((128, 3), (16, 1)), "electra_mini": ((192, 4), (32, 1))}
+    ours = {"electra_tiny": ((128, 3, 128), (16, 1)), "electra_mini": ((192, 4, 192), (32, 1))}
     assert PRESETS.keys() - PUBLISHED == ours.keys()
     for name, shapes in ours.items():
         resolved = config(name)
@@ -89,7 +89,8 @@ def test_the_others_are_published_here():
             hidden_fraction=resolved.generator_hidden_size,
             layers_fraction=resolved.generator_layers,
         )
-        assert (network.hidden_size, network.num_hidden_layers) == shapes[0]
+        sizes = network.hidden_size, network.num_hidden_layers, network.embedding_size
+        assert sizes == shapes[0]
         assert (small.hidden_size, small.num_hidden_layers) == shapes[1]
 
 

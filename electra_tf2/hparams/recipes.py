@@ -216,6 +216,7 @@ PRESETS: dict[str, Preset] = {
             **_from(
                 _MINI,
                 encoder="modern",
+                embedding_size=192,
                 model_hparam_overrides={
                     "hidden_size": 192,
                     "num_hidden_layers": 4,
