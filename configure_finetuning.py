@@ -45,11 +45,18 @@ from electra_tf2.modeling.config import TransformerConfig
 
 
 def _with_own_tasks(hparams: Mapping[str, Any]) -> dict[str, Any]:
-    """Leaves of `tasks` what decides on the weights."""
-    tasks = hparams.get("tasks") or {}
-    own = {name: tasks[name] for name in hparams.get("task_names", ()) if name in tasks}
+    """Returns hparams with only what decides on the weights in `tasks`.
+
+    Args:
+        hparams: by name; those of a stored file may have any type.
+    """
+    tasks, names = hparams.get("tasks", {}), hparams.get("task_names", [])
+    if not isinstance(tasks, dict) or not isinstance(names, list | tuple):
+        return dict(hparams)
+    own = {name: definition for name, definition in tasks.items() if name in names}
     for name, definition in own.items():
-        own[name] = {k: value for k, value in definition.items() if k not in ("files", "id")}
+        if isinstance(definition, dict):
+            own[name] = {k: value for k, value in definition.items() if k not in ("files", "id")}
     return {**hparams, "tasks": own}
 
 

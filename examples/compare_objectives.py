@@ -65,7 +65,8 @@ FINETUNING: dict[str, Any] = {
     "log_every_steps": 100,
 }
 PRESET = "electra_tiny"
-_LENGTHS = {"num_train_steps", "num_warmup_steps", "phases", "seed"}
+_SAME_FOR_ALL = {"num_train_steps", "num_warmup_steps", "phases", "seed"}
+_RANDOM = "random"
 _SIZES = ("encoder", "model_size", "model_hparam_overrides", "embedding_size", "vocab_size")
 
 
@@ -182,7 +183,7 @@ class Comparison:
             return
         sized = self._reference(seed)
         sizes = {name: getattr(sized, name) for name in _SIZES}
-        name = f"{self._flags.model_name}_{seed}_random"
+        name = f"{self._flags.model_name}_{seed}_{_RANDOM}"
         cell = Cell(NOT_PRETRAINED, seed, 0, 0.0)
         self._score(cell, cells, name, {"init_checkpoint": None, **sizes})
 
@@ -214,7 +215,7 @@ class Comparison:
 
     def _reference(self, seed: int) -> PretrainingConfig:
         """The configuration without an arm's hparams, whose compute all of them get."""
-        return self._make("reference", seed, {})
+        return self._make(None, seed, {})
 
     def _pretraining(self, arm: str, seed: int) -> PretrainingConfig:
         """The configuration of an arm, for as much compute as the reference takes."""
@@ -224,14 +225,14 @@ class Comparison:
         warmup = round(own.num_warmup_steps * steps / own.num_train_steps)
         return self._make(arm, seed, {"num_train_steps": steps, "num_warmup_steps": warmup})
 
-    def _make(self, arm: str, seed: int, changes: Mapping[str, Any]) -> PretrainingConfig:
-        name = f"{self._flags.model_name}_{seed}_{arm.lower().replace(' ', '_')}"
+    def _make(self, arm: str | None, seed: int, changes: Mapping[str, Any]) -> PretrainingConfig:
+        name = f"{self._flags.model_name}_{seed}_{_in_names(arm or 'reference')}"
         hparams = {
             "preset": PRESET,
             "eval_tfrecords": posixpath.join(self._flags.data_dir, "heldout/*.tfrecord*"),
             **self._flags.hparams,
             "do_eval": True,
-            **self._arms.get(arm, {}),
+            **(self._arms[arm] if arm is not None else {}),
             "seed": seed,
             "keep_checkpoint_max": 0,
             **changes,
@@ -263,16 +264,29 @@ class Comparison:
 def _parse_arms(text: str) -> dict[str, dict[str, Any]]:
     """Reads --arms: name -> the hparams in which an arm differs from the others."""
     arms = parse_hparams(text, "--arms")
-    fits = [isinstance(own, dict) and not _LENGTHS & own.keys() for own in arms.values()]
+    fits = [isinstance(own, dict) and not _SAME_FOR_ALL & own.keys() for own in arms.values()]
     if not all(fits) or not fits:
         raise UserError(
-            f"An arm has to be a name and hparams, without {' or '.join(sorted(_LENGTHS))}.",
+            f"An arm has to be a name and hparams, without {' or '.join(sorted(_SAME_FOR_ALL))}.",
             where="--arms",
             received=json.dumps(arms),
             remedy='Give for example {"tokens": {}, "words": {"masking": "whole_word"}}; all get '
             "the compute of --hparams.",
         )
+    taken = [_RANDOM, _in_names(NOT_PRETRAINED), *map(_in_names, arms)]
+    if len(set(taken)) < len(taken):
+        raise UserError(
+            "Two arms would have one name in the names of models.",
+            where="--arms",
+            received=", ".join(taken),
+            remedy=f"Give others; {_RANDOM} and {NOT_PRETRAINED} are for random weights.",
+        )
     return arms
+
+
+def _in_names(arm: str) -> str:
+    """Returns what stands for an arm in the names of models."""
+    return arm.lower().replace(" ", "_")
 
 
 def _check_hparams(hparams: Mapping[str, Any]) -> None:

@@ -104,7 +104,7 @@ def decode_text(content: bytes, path: str, first_line: int = 1) -> str:
         UserError: it is in another encoding (the likely one is named, with a command that converts
             the file), or is not text.
     """
-    encoding = next((name for mark, name in _MARKS.items() if content.startswith(mark)), "")
+    encoding = _marked_encoding(content)
     try:
         text = content.decode(encoding or "utf-8-sig")
     except UnicodeDecodeError as error:
@@ -127,6 +127,15 @@ def decode_text(content: bytes, path: str, first_line: int = 1) -> str:
         if kind is not None and kind.encoding:
             raise _other_encoding(content[:HEAD_BYTES], path, kind.name, path, kind.encoding)
     return text
+
+
+def has_wide_mark(content: bytes) -> bool:
+    """Whether bytes begin with the byte order mark of UTF-16 or UTF-32."""
+    return bool(_marked_encoding(content))
+
+
+def _marked_encoding(content: bytes) -> str:
+    return next((name for mark, name in _MARKS.items() if content.startswith(mark)), "")
 
 
 def _other_encoding(

@@ -177,6 +177,9 @@ def test_of_the_tasks_what_decides_on_the_weights_is_compared():
     assert changed(old, with_tasks(mine=same, another=table)) == []
     other = {**table, "label": "mood"}
     assert changed(old, with_tasks(mine=other)) == [("tasks", {"mine": table}, {"mine": other})]
+    for edited in ([], 5, None, {"mine": 5}):
+        assert [name for name, *_ in changed({**old, "tasks": edited}, old)] == ["tasks"]
+    assert [name for name, *_ in changed({**old, "task_names": 5}, old)] == ["task_names"]
 
 
 def test_a_teacher_may_be_moved_but_not_given_or_taken_later():

@@ -37,7 +37,7 @@ from electra_tf2.loading.pretrained import (
     generator_scope,
     open_pretrained,
 )
-from electra_tf2.loading.source import Source, open_source
+from electra_tf2.loading.source import Source, TextOptions, open_by_flags
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.outputs import check_free, new_folder
 from electra_tf2.training.checkpoints import CheckpointStore
@@ -51,8 +51,8 @@ _BIASES = {f"{scope}/output_bias" for scope in _MASKED_LM}
 _TASKS = "task_specific"
 
 
-@dataclasses.dataclass(frozen=True)
-class Growth:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Growth(TextOptions):
     """What a model gets, and what nothing beside it says.
 
     Attributes:
@@ -62,9 +62,6 @@ class Growth:
         positions: how the position table is filled, see `MorePositions`; None: "copy".
         trained_positions: number of positions that were trained; None: see `trained_positions` in
             electra_tf2/loading/positions.py.
-        vocab_file: the vocabulary, for a model that has none beside it.
-        do_lower_case: casing, for a model that does not say.
-        strip_accents: likewise for accents; None: as `do_lower_case`.
         num_attention_heads: of an official checkpoint; None: one for 64 units of the hidden size.
     """
 
@@ -73,9 +70,6 @@ class Growth:
     max_positions: int | None = None
     positions: Filling | None = None
     trained_positions: int | None = None
-    vocab_file: str | None = None
-    do_lower_case: bool | None = None
-    strip_accents: bool | None = None
     num_attention_heads: int | None = None
 
 
@@ -155,15 +149,8 @@ def _check_asked(growth: Growth) -> None:
 def _open(path: str, growth: Growth) -> Source:
     heads = growth.num_attention_heads
     try:
-        source = open_source(
-            path,
-            vocab_file=growth.vocab_file,
-            vocab_option="--vocab-file",
-            do_lower_case=growth.do_lower_case,
-            strip_accents=growth.strip_accents,
-            casing_option=lambda name, value: f"--{name.replace('_', '-')} {str(value).lower()}",
-            model_hparam_overrides=None if heads is None else {HEADS: heads},
-        )
+        overrides = None if heads is None else {HEADS: heads}
+        source = open_by_flags(path, growth, model_hparam_overrides=overrides)
     except UserError as error:
         if heads and HEADS in str(error.received):
             raise error.with_(where="--num-attention-heads") from error

@@ -119,12 +119,18 @@ class TextOptions:
     strip_accents: bool | None = None
 
 
-def open_by_flags(path: str, options: TextOptions | None = None) -> Source:
+def open_by_flags(
+    path: str,
+    options: TextOptions | None = None,
+    *,
+    model_hparam_overrides: Mapping[str, Any] | None = None,
+) -> Source:
     """Opens a model as `open_source` does; messages name the flags.
 
     Args:
         path: anything that `open_pretrained` reads.
         options: what the flags say; None: nothing.
+        model_hparam_overrides: see `open_source`.
 
     Raises:
         UserError: as `open_source`.
@@ -137,6 +143,7 @@ def open_by_flags(path: str, options: TextOptions | None = None) -> Source:
         do_lower_case=options.do_lower_case,
         strip_accents=options.strip_accents,
         casing_option=lambda name, value: f"--{name.replace('_', '-')} {str(value).lower()}",
+        model_hparam_overrides=model_hparam_overrides,
     )
 
 

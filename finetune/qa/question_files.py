@@ -16,6 +16,7 @@ from finetune.data_files import (
     GZIP_MARK,
     damaged_gzip,
     decode_text,
+    has_wide_mark,
     read_text,
     whole_number,
 )
@@ -172,11 +173,10 @@ def read_mrqa(path: str) -> Iterator[Paragraph]:
         Its paragraphs in order.
 
     Raises:
-        UserError: the file is missing, empty, a broken gzip file, not UTF-8 or not JSON (names the
+        UserError: the file is missing, empty, a broken gzip file, not text or not JSON (names the
             line).
     """
-    lines = (decode_text(line, path, number) for number, line in enumerate(_lines(path), 1))
-    for where, record in _line_records(lines, path, _MRQA_FORM):
+    for where, record in _line_records(_text_lines(path), path, _MRQA_FORM):
         yield Paragraph(where, record)
 
 
@@ -201,6 +201,14 @@ def _line_records(lines: Iterable[str], path: str, form: str) -> Iterator[tuple[
             received="no line with text",
             remedy="Copy it again, or check its source.",
         )
+
+
+def _text_lines(path: str) -> Iterator[str]:
+    for number, line in enumerate(_lines(path), 1):
+        if number == 1 and has_wide_mark(line):  # its lines don't end at single bytes
+            yield from read_text(path).split("\n")
+            return
+        yield decode_text(line, path, number)
 
 
 def _lines(path: str) -> Iterator[bytes]:

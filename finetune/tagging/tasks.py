@@ -32,7 +32,7 @@ from finetune.tagging.labels import (
 from finetune.tagging.layout import Columns, Layout
 from finetune.tagging.metrics import SpanScorer, WordAccuracyScorer, predicted_tags, tagged_sentence
 from finetune.tagging.notation import BARE, MARKS, Notation, outside_tag, recognize_notation
-from finetune.tagging.spans import Span, official_spans, seqeval_spans
+from finetune.tagging.spans import OUTSIDE, Span, official_spans, seqeval_spans
 from finetune.tagging.words import word_ids
 from finetune.task import FeatureSpec, Scorer, SoftTargets, Task, TaskHead, other_kind
 
@@ -355,15 +355,13 @@ class TaggingTask(Task):
         found = self._read_file(train, with_tags=True)
         self._reader.trained = found.trained
         self._recognize_scheme(train, found.sentences)
-        labels = [self._labels_in(train, found.sentences)]
+        labels = [self._labels_of(train, found)]
         for split in ("dev", "test"):
             path = self.path(self.file_name(split))
             if split == "test" and not self._test_is_dev():
                 labels += self._labels_of_test(path, found.num_columns, labels[0])
             elif exists(path):
-                labels.append(
-                    self._labels_in(path, self._read_file(path, with_tags=True).sentences)
-                )
+                labels.append(self._labels_of(path, self._read_file(path, with_tags=True)))
         self._labels = sorted(set().union(*labels), key=self._written)
         if self.is_token_level and len(self._labels) == 1:
             raise UserError(
@@ -383,8 +381,8 @@ class TaggingTask(Task):
                 first_of(new, separator=", "),
             )
 
-    def _labels_in(self, path: str, sentences: Sequence[Sentence]) -> set[str]:
-        return set(chain.from_iterable(self._learned_tags(path, sentences)))
+    def _labels_of(self, path: str, file: TagFile) -> set[str]:
+        return set(chain.from_iterable(self._learned_tags(path, file.sentences)))
 
     def _labels_of_test(self, path: str, num_columns: int, known: set[str]) -> list[set[str]]:
         """Returns the labels of the test split if it has any.
@@ -398,7 +396,7 @@ class TaggingTask(Task):
             if self._reader.read(path, self.columns, with_tags=False).num_columns != num_columns:
                 logging.info("%s has no tags, so no labels to learn.", path)
                 return []
-            labels = self._labels_in(path, self._read_file(path, with_tags=True).sentences)
+            labels = self._labels_of(path, self._read_file(path, with_tags=True))
         except UserError as error:
             logging.warning("%s gives no labels to learn: %s", path, error)
             return []
@@ -410,7 +408,7 @@ class TaggingTask(Task):
     def _recognize_scheme(self, path: str, sentences: Sequence[Sentence]) -> None:
         """Recognizes how the tags of the training split mark spans, if they do; says so."""
         counts = tag_counts(sentences)
-        if not self._notation.marks:
+        if not self._notation.marks and OUTSIDE not in counts:
             outside = outside_tag(counts)
             self._notation = dataclasses.replace(self._notation, outside=outside)
         if not self._marks and self._is_token_level is not None:

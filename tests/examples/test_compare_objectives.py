@@ -74,6 +74,9 @@ def test_what_can_not_be_compared(tmp_path, hparams, points, where):
         "masking=whole_word",
         '{"words": {"masking": "words"}}',
         '{"words": {"phases": [{"num_train_steps": 9}]}}',
+        '{"words": {}, "Words": {"masking": "whole_word"}}',
+        '{"random": {}}',
+        '{"No pre-training": {}}',
     ],
 )
 def test_arms_that_can_not_be_compared(tmp_path, arms):
@@ -92,6 +95,13 @@ def test_arms_take_the_compute_of_the_run_without_them(tmp_path):
     assert span.masking == "span" and span.num_train_steps == 1200
     assert not kept.train_generator and kept.num_train_steps > 1210
     assert kept.model_name == f"{NAME}_1_a_frozen_one"
+
+
+def test_an_arm_of_any_name_leaves_the_reference_alone(tmp_path):
+    run = RunFlags(str(tmp_path), NAME, {"preset": "electra_tiny", "num_train_steps": 1200})
+    comparison = Comparison(run, flags(arms='{"reference": {"electra_objective": false}}'))
+    assert comparison._reference(1).electra_objective
+    assert comparison._pretraining("reference", 1).num_train_steps > 1210
 
 
 def test_scores_of_other_hparams_do_not_stand(tmp_path):

@@ -181,20 +181,7 @@ def table_batches(
     table, separator = _without_excel_line(lines(), separator)
     # strict: what is around quotes that are no marks would silently become part of the text.
     rows = _rows(csv.reader(table, delimiter=separator, strict=True))
-    header, problem = next(rows, ([field], ""))
-    if problem:
-        raise UserError(
-            "The header of the table can't be read.",
-            where=f"{file.path}, first row",
-            received=problem,
-            remedy="Take the quotation marks out of the names of the columns. " + _AS_TEXT,
-        )
-    if field not in header:
-        if len(header) == 1:
-            _check_separator(file, header[0], separator)
-        example, _ = next(rows, ([], ""))
-        fields = dict.fromkeys(header) | dict(zip(header, example, strict=False))
-        raise no_such_field(file.path, field, fields, as_text=True)
+    header = _read_header(rows, file, separator, field)
     column, characters = header.index(field), 0
     texts: list[str] = []
     bad: list[BadRecord] = []
@@ -212,6 +199,27 @@ def table_batches(
             yield Batch(texts, source_bytes, bad=bad)
             texts, bad, characters, source_bytes = [], [], 0, 0
     yield Batch(texts, source_bytes, bad=bad)
+
+
+def _read_header(
+    rows: Iterator[tuple[list[str], str]], file: CorpusFile, separator: str, field: str
+) -> list[str]:
+    """Takes the names of the columns, `field` among them, from the rows of a table."""
+    header, problem = next(rows, ([field], ""))
+    if problem:
+        raise UserError(
+            "The header of the table can't be read.",
+            where=f"{file.path}, first row",
+            received=problem,
+            remedy="Take the quotation marks out of the names of the columns. " + _AS_TEXT,
+        )
+    if field not in header:
+        if len(header) == 1:
+            _check_separator(file, header[0], separator)
+        example, _ = next(rows, ([], ""))
+        fields = dict.fromkeys(header) | dict(zip(header, example, strict=False))
+        raise no_such_field(file.path, field, fields, as_text=True)
+    return header
 
 
 def _without_excel_line(lines: Iterator[str], separator: str) -> tuple[Iterator[str], str]:

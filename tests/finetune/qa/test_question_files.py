@@ -257,8 +257,10 @@ def test_mrqa(tmp_path, zipped):
     assert [e.gold for e in task.get_examples("test")] == [(), ()]
 
 
-def test_mrqa_unpacks_whatever_the_name(tmp_path):
-    (tmp_path / "dev.jsonl").write_bytes(gzip.compress(MRQA.encode()))
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+@pytest.mark.parametrize("pack", [gzip.compress, bytes])
+def test_mrqa_is_read_packed_and_in_utf_16_whatever_the_name(tmp_path, encoding, pack):
+    (tmp_path / "dev.jsonl").write_bytes(pack(MRQA.encode(encoding)))
     assert [e.id for e in make_task(tmp_path, "mrqa").get_examples("dev")] == ["m1", "m2"]
 
 

@@ -53,6 +53,12 @@ def test_bare_types_with_another_name_for_words_outside(tmp_path, outside):
     assert set(task.labels) == {"B-PER", "E-PER", "S-LOC", outside}
 
 
+def test_bare_types_may_be_named_other_where_words_outside_are_o(tmp_path):
+    write(tmp_path, train=_columns("OTHER OTHER OTHER O O LOC"))
+    (example,) = _task(tmp_path, scheme="bare").get_examples("train")
+    assert example.tags == tuple("B-OTHER I-OTHER E-OTHER O O S-LOC".split())
+
+
 def test_a_test_file_with_a_placeholder_is_no_label(tmp_path):
     train = _columns("DT NN DT NN DT NN")
     write(tmp_path, train=train, dev=train, test=_columns("X X X X X X"))
