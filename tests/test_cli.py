@@ -118,6 +118,22 @@ def test_verbose(capfd, monkeypatch):
         assert capfd.readouterr().err == shown
 
 
+def test_what_is_loaded_is_no_garbage_to_look_for():
+    code = """
+import gc
+from electra_tf2.console import quiet_libraries
+with quiet_libraries():
+    assert not gc.isenabled()
+frozen = gc.get_freeze_count()
+assert gc.isenabled() and frozen > 1000
+import sys; sys.modules["tensorflow"] = sys  # it is there by now
+with quiet_libraries():
+    assert gc.isenabled()
+assert gc.get_freeze_count() == frozen
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
 def test_brief(capsys):
     with console.brief():
         console.say("Model: a", "Warning: b", "warning: c")

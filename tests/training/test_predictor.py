@@ -34,6 +34,19 @@ def states(strategy, encoder, constants):
     return np.concatenate([batch["states"] for batch in batches])
 
 
+@pytest.mark.parametrize("devices", [["/cpu:0"], ["/cpu:0", "/cpu:1"]])
+def test_the_data_s_functions_are_not_rewritten(devices):
+    """Rewriting them for autograph takes a second: a Python branch on a tensor stays one."""
+    strategy = tf.distribute.MirroredStrategy(devices)
+    made = Predictor(strategy, lambda ids: {"ids": ids})
+
+    def data(_):
+        return tf.data.Dataset.range(4).map(lambda number: 1 if number > 0 else 0).batch(1)
+
+    with pytest.raises(TypeError, match="Python `bool`"):
+        next(made.batches(data, 1))
+
+
 def test_constants_are_the_kernels_in_the_compute_type(strategy, encoder):
     constants = constant_kernels(strategy, encoder)
     assert len(constants) == 1 + 2 * 6  # the projection of the embeddings, and a block's products

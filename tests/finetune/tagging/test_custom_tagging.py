@@ -53,6 +53,12 @@ def test_bare_types_with_another_name_for_words_outside(tmp_path, outside):
     assert set(task.labels) == {"B-PER", "E-PER", "S-LOC", outside}
 
 
+def test_o_is_no_bare_type_where_words_outside_have_another_name(tmp_path):
+    write(tmp_path, train=_columns("PER PER NONE NONE LOC NONE"), dev=_columns("PER O O O O O"))
+    with pytest.raises(UserError, match="dev.txt, line 2"):
+        _ = _task(tmp_path, scheme="bare").labels
+
+
 def test_bare_types_may_be_named_other_where_words_outside_are_o(tmp_path):
     write(tmp_path, train=_columns("OTHER OTHER OTHER O O LOC"))
     (example,) = _task(tmp_path, scheme="bare").get_examples("train")
