@@ -69,6 +69,7 @@ class ConvertedNetwork(NamedTuple):
         tensors: by their names there; kernels may be transposed views.
         notes: what the user has to know of it, full sentences.
         files: path in the model's folder -> content, of further files of JSON.
+        max_length: tokens that texts are cut to; None: as many as the network has positions.
     """
 
     kind: str
@@ -77,6 +78,7 @@ class ConvertedNetwork(NamedTuple):
     tensors: Tensors
     notes: tuple[str, ...] = ()
     files: Mapping[str, Any] = {}  # noqa: RUF012 # never changed
+    max_length: int | None = None
 
 
 def export_huggingface(source: str, output: str, options: ExportOptions) -> None:
@@ -223,12 +225,11 @@ def write_models(source: Source, models: list[ConvertedNetwork], output: str) ->
 
 def _write(source: Source, model: ConvertedNetwork, folder: str) -> None:
     write_arrays(posixpath.join(folder, WEIGHTS), model.tensors, {"format": "pt"})
-    longest = model.config["max_position_embeddings"]
     files = {
         **tokenizer_files(
             source.vocabulary,
             source.casing,
-            longest,
+            model.max_length or model.config["max_position_embeddings"],
             has_segments=model.config["model_type"] != MODERNBERT,
         ),
         CONFIG: json_bytes(model.config, indent=2),

@@ -71,10 +71,10 @@ def _front_matter(task: str | None, tags: Sequence[str]) -> str:
 
 
 def _usage(model_class: str) -> str:
-    call = 'outputs = model(**tokenizer("a text", return_tensors="pt"))'
+    call = 'outputs = model(**tokenizer("a text", truncation=True, return_tensors="pt"))'
     if model_class.endswith("ForMultipleChoice"):
         call = """choices = ["one choice", "another"]
-tokens = tokenizer(["a context"] * 2, choices, padding=True, return_tensors="pt")
+tokens = tokenizer(["a context"] * 2, choices, padding=True, truncation=True, return_tensors="pt")
 outputs = model(**{name: ids[None] for name, ids in tokens.items()})"""
     return f"""```python
 from transformers import AutoTokenizer, {model_class}

@@ -159,7 +159,9 @@ def _task_model(source: Source, options: ExportOptions, trained: TrainedTask) ->
     if isinstance(result, str):
         note = f"The encoder alone, without the head of {trained.name}: {result}."
         result = bare_encoder(source, options, note)
-    return result._replace(kind=trained.name)
+    # More positions than training used are as pre-training, or chance, left them.
+    longest = min(trained.hparams.max_seq_length, source.network.max_position_embeddings)
+    return result._replace(kind=trained.name, max_length=longest)
 
 
 def _maker(trained: TrainedTask) -> Make:

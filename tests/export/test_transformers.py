@@ -293,7 +293,7 @@ def test_sentence_embeddings(tmp_path, family):
     huggingface.export_huggingface(str(trial), str(out), ExportOptions())
     model = load(f"{family}Model", out)
     tokenizer = transformers.AutoTokenizer.from_pretrained(out)
-    tokens = tokenizer(TEXTS, return_tensors="pt", padding=True, truncation=True, max_length=8)
+    tokens = tokenizer(TEXTS, return_tensors="pt", padding=True, truncation=True)
     with torch.no_grad():
         states = model.eval()(**tokens).last_hidden_state
     mask = tokens["attention_mask"][..., None]
@@ -312,7 +312,7 @@ def test_sentence_transformers_opens_embeddings_and_rerankers(tmp_path):
     np.testing.assert_allclose(model.encode(TEXTS), ours.encode(TEXTS, task="texts"), atol=1e-5)
     pairs = [*zip(TEXTS, TEXTS[1:], strict=False)]
     for task in ("pages", "grades"):
-        reranker = library.CrossEncoder(str(out / task), device="cpu", max_length=16)
+        reranker = library.CrossEncoder(str(out / task), device="cpu")
         scores = [prediction.score for prediction in ours.predict(pairs, task=task)]
         np.testing.assert_allclose(reranker.predict(pairs), scores, atol=1e-5)
 
@@ -332,12 +332,17 @@ def test_multiple_choice(tmp_path):
 
 
 def test_labels_and_pipelines(tmp_path):
-    trial, _, _ = write_fine_tuned(tmp_path, ["marks"])
+    trial, _, _ = write_fine_tuned(tmp_path, ["marks"], max_seq_length=8)
     out = tmp_path / "out"
     huggingface.export_huggingface(str(trial), str(out), ExportOptions())
     classify = transformers.pipeline("text-classification", model=str(out))
     (result,) = classify(["the old ship"])
     assert result["label"] in ("bad", "good", "unclear")
+    text = "the old ship of the town " * 20
+    (ours,) = FineTuned.from_pretrained(str(trial)).predict([text])
+    (result,) = classify([text], truncation=True)
+    assert result["label"] == ours.label
+    assert result["score"] == pytest.approx(max(ours.probabilities.values()), abs=1e-5)
 
 
 @pytest.mark.parametrize("lower", [True, False])

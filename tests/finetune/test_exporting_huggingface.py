@@ -55,6 +55,17 @@ def test_a_classifier_goes_through_the_layer_and_gelu_unchanged(tmp_path, scale)
     assert config["classifier_dropout"] == 0.1
 
 
+@pytest.mark.parametrize("given, longest", [(12, 12), (64, 64)])
+def test_texts_are_cut_as_in_training(tmp_path, given, longest):
+    tasks = ["marks", "texts", "manuals"]  # the last one is the encoder alone
+    trial, _, _ = write_fine_tuned(tmp_path, tasks, max_seq_length=given)
+    out = export(trial, tmp_path / "out")
+    for task in tasks:
+        tokenizer = json.loads((out / task / "tokenizer_config.json").read_text())
+        assert tokenizer["model_max_length"] == longest
+        assert read(out / task)[0]["max_position_embeddings"] == 64
+
+
 def test_a_tagger_whose_network_has_one_segment(tmp_path):
     network = dataclasses.replace(tiny_tasks.NETWORK, type_vocab_size=1)
     trial, _, _ = write_fine_tuned(tmp_path, ["places"], network)
