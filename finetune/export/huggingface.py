@@ -30,7 +30,10 @@ from electra_tf2.loading.source import Source
 from finetune.classification.multilabel import DEFAULT_THRESHOLD
 from finetune.classification.regression import trained_scaling
 from finetune.classification.tasks import saved_labels
+from finetune.tagging.notation import Notation
+from finetune.tagging.spans import split_tag
 from finetune.tagging.words import has_ideographs
+from finetune.task import other_kind
 from finetune.trial_folders import TASKS, stored_in, stored_states, stored_tuned
 
 _SCOPE = "task_specific"
@@ -321,8 +324,33 @@ def _tagger(source: Source, architecture: Architecture, trained: TrainedTask) ->
             "tokenizer separates them: tags of words with ideographs may differ from this "
             "program's."
         )
-    config = {**_trained_labels(trained), **_dropout(architecture, 0.0)}
+    labels = _trained_labels(trained)
+    if trained.state["is_token_level"] is False:
+        learned = [*labels["id2label"].values()]
+        names = _as_pipelines_read(learned, trained)
+        if names != learned:
+            notes.append(
+                "Its tags are B- and I- before the type of a span, and O, which transformers' "
+                "pipelines join to spans: last words count as I-, single ones as B-."
+            )
+        labels = _labels(names)
+    config = {**labels, **_dropout(architecture, 0.0)}
     return exported("tagger", "tokens", architecture, source.network, tensors, *notes, **config)
+
+
+def _as_pipelines_read(labels: Sequence[str], trained: TrainedTask) -> list[str]:
+    """Tags of spans in IOB2, of which several may be one: pipelines join no others rightly."""
+    try:
+        notation = Notation(**trained.state.get("notation", {}))
+    except (TypeError, ValueError):
+        with stored_in(trained.path):
+            raise other_kind(trained.name, "tagging", trained.state) from None
+    names = []
+    for label in map(notation.learned, labels):
+        mark, kind = split_tag(label)
+        letter = {"B": "B", "S": "B", "I": "I", "E": "I"}.get(mark)
+        names.append(f"{letter}-{kind or trained.name}" if letter else label)
+    return names
 
 
 def _question_answering(
@@ -417,5 +445,5 @@ def _labels(names: Sequence[str]) -> dict[str, Any]:
     return {
         "num_labels": len(names),
         "id2label": {str(i): name for i, name in enumerate(names)},
-        "label2id": {name: i for i, name in enumerate(names)},
+        "label2id": {name: names.index(name) for name in names},
     }

@@ -19,6 +19,7 @@ from electra_tf2.text.normalization import Casing
 from electra_tf2.text.tokenizer import make_tokenizer
 from electra_tf2.text.vocabulary import load_vocabulary
 from electra_tf2.training.array_files import read_arrays
+from electra_tf2.training.checkpoints import CheckpointStore
 from finetune.export import huggingface
 from finetune.fine_tuned import FineTuned
 from tests.export.test_huggingface_export import own_model
@@ -343,6 +344,26 @@ def test_labels_and_pipelines(tmp_path):
     (result,) = classify([text], truncation=True)
     assert result["label"] == ours.label
     assert result["score"] == pytest.approx(max(ours.probabilities.values()), abs=1e-5)
+
+
+def test_a_pipeline_joins_the_tags_of_spans(tmp_path):
+    trial, model, _ = write_fine_tuned(tmp_path, ["places"])
+    words, tags = "the old ship the town was".split(), [0, 1, 3, 3, 2, 2]  # of B-, E-, O and S-NP
+    ids = np.array([[tiny_tasks.PIECES.index(word) for word in ["[CLS]", *words, "[SEP]"]]])
+    states = np.asarray(model.encoder(ids, np.ones_like(ids), np.ones_like(ids)))[0, 1:-1]
+    weights = {name: np.asarray(v) for name, v in model.named_variables().items()}
+    head = "task_specific/places/classifier/"
+    weights[head + "kernel"] = np.linalg.lstsq(states, np.eye(4, dtype=np.float32)[tags])[0]
+    weights[head + "bias"] = np.zeros(4, np.float32)
+    CheckpointStore(str(trial)).save(5, weights, {}, {})
+    huggingface.export_huggingface(str(trial), str(tmp_path / "out"), ExportOptions())
+    tag = transformers.pipeline(
+        "token-classification", model=str(tmp_path / "out"), aggregation_strategy="first"
+    )
+    found = [(entity["entity_group"], entity["word"]) for entity in tag(" ".join(words))]
+    (ours,) = FineTuned.from_pretrained(str(trial)).predict([words])
+    assert found == [(span["type"], span["text"]) for span in ours.spans or ()]
+    assert [text for _, text in found] == ["the old", "ship", "the"]
 
 
 @pytest.mark.parametrize("lower", [True, False])

@@ -189,7 +189,6 @@ def test_a_tagger(tmp_path, capsys):
     trial, model, _ = write_fine_tuned(tmp_path, ["places"])
     config, tensors = read(export(trial, tmp_path / "out"))
     assert config["architectures"] == ["ElectraForTokenClassification"]
-    assert config["id2label"]["3"] == "S-NP"
     ours = model.heads[0].classifier(STATES).numpy()
     theirs = STATES @ tensors["classifier.weight"].T + tensors["classifier.bias"]
     np.testing.assert_allclose(theirs, ours, atol=1e-5)
@@ -197,6 +196,39 @@ def test_a_tagger(tmp_path, capsys):
     table = tensors["electra.embeddings.token_type_embeddings.weight"]
     np.testing.assert_array_equal(table, segments[::-1])
     assert "first token" in capsys.readouterr().err
+
+
+NP = ["B-NP", "E-NP", "O", "S-NP"]
+
+
+@pytest.mark.parametrize(
+    "changed, names",
+    [
+        ({}, ["B-NP", "I-NP", "O", "B-NP"]),
+        ({"labels": ["B", "E", "O", "S"]}, ["B-places", "I-places", "O", "B-places"]),
+        (
+            {
+                "labels": ["NP_b", "NP_l", "other", "NP_u"],
+                "notation": dict(marks="bilu", separator="_", is_suffix=True, outside="other"),
+            },
+            ["B-NP", "I-NP", "O", "B-NP"],
+        ),
+        ({"labels": ["ADJ", "E-NP", "O", "S"], "is_token_level": True}, ["ADJ", "E-NP", "O", "S"]),
+    ],
+)
+def test_tags_of_spans_are_those_that_pipelines_join(tmp_path, changed, names):
+    state = {"labels": NP, "is_token_level": False, **changed}
+    trial, _, _ = write_fine_tuned(tmp_path, ["places"], states={"places": state})
+    out = export(trial, tmp_path / "out")
+    config, _ = read(out)
+    assert [*config["id2label"].values()] == names
+    assert all(config["id2label"][str(i)] == name for name, i in config["label2id"].items())
+    assert ("count as I-" in (out / "README.md").read_text()) is (names != state["labels"])
+    damaged = {"places": {**state, "is_token_level": False, "notation": {"marks": "XYZ"}}}
+    (trial / "tasks.json").write_text(json.dumps(damaged))
+    with pytest.raises(UserError, match="another kind") as error:
+        export(trial, tmp_path / "again")
+    assert error.value.where.startswith(str(trial / "tasks.json"))
 
 
 def test_question_answering(tmp_path):
