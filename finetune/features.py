@@ -25,10 +25,10 @@ from electra_tf2 import files
 from electra_tf2.console import say
 from electra_tf2.errors import UserError
 from electra_tf2.outputs import write_problem
-from electra_tf2.text.unknown import UNKNOWN_WARNING, warn_of_unknown
+from electra_tf2.text.unknown import UNKNOWN_IN_CALL, UNKNOWN_WARNING, warn_of_unknown
 from electra_tf2.training.array_files import read_arrays, write_arrays
 from finetune.feature_tables import FeatureTable
-from finetune.task import Task
+from finetune.task import MORE_IDS, Task
 
 if TYPE_CHECKING:
     from configure_finetuning import FinetuningConfig
@@ -69,10 +69,7 @@ class Preprocessor:
 
         key = feature_key(task, split)
         table = self.kept(f"{task.name}_{split}-{key}", task.features_version, make)
-        _warn_of_cuts(task, split, table)
-        ids = table.ragged["input_ids"].values
-        vocabulary = task.tokenizer.vocabulary
-        warn_of_unknown(f"{task.name}, {split}", ids, vocabulary, UNKNOWN_WARNING)
+        _warn_of_losses(task, split, table, UNKNOWN_WARNING)
         if split == "train" and self._log_examples:
             say(*describe_example(task, table).split("\n"))
         return table
@@ -95,7 +92,7 @@ class Preprocessor:
     def make(self, task: Task, examples: Sequence[Any], split: str) -> FeatureTable:
         """Returns the features of examples at hand, without the cache; arguments as `features`."""
         table = self._make(task, examples, split)
-        _warn_of_cuts(task, split, table)
+        _warn_of_losses(task, split, table, UNKNOWN_IN_CALL)
         return table
 
     def _make(self, task: Task, examples: Sequence[Any], split: str) -> FeatureTable:
@@ -122,7 +119,11 @@ class Preprocessor:
         return table
 
 
-def _warn_of_cuts(task: Task, split: str, table: FeatureTable) -> None:
+def _warn_of_losses(task: Task, split: str, table: FeatureTable, most_unknown: float) -> None:
+    """Says how much of the texts is cut, and so if more than this share is unknown."""
+    ids = [own.values for name, own in table.ragged.items() if name in ("input_ids", MORE_IDS)]
+    vocabulary = task.tokenizer.vocabulary
+    warn_of_unknown(f"{task.name}, {split}", np.concatenate(ids), vocabulary, most_unknown)
     examples = task.num_examples(table.scalars["eid"])
     cut, lost = int(np.count_nonzero(table.cut)), int(table.cut.sum())
     if cut:

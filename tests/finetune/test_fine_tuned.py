@@ -62,6 +62,13 @@ def test_classification(model, folder, tmp_path):
         assert prediction.probabilities == pytest.approx(record["probabilities"], abs=1e-5)
 
 
+def test_texts_that_the_vocabulary_cannot_spell(model, caplog):
+    model.predict(["the old market"], task="reviews")
+    assert "[UNK]" not in caplog.text
+    model.predict(["\u10d0\u10d1 \u10d2"], task="reviews")
+    assert "reviews, predict: 100 % of the tokens are [UNK] (2 of 2)" in caplog.text
+
+
 def test_questions(model, folder, tmp_path):
     paragraphs = [
         {"context": passage, "qas": [{"id": str(i), "question": question}]}
