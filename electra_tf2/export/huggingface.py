@@ -28,6 +28,7 @@ from electra_tf2.formats.huggingface_names import (
 )
 from electra_tf2.formats.huggingface_tokenizer import tokenizer_files
 from electra_tf2.formats.match import match_arrays
+from electra_tf2.loading.networks import say_left_out_heads
 from electra_tf2.loading.pretrained import (
     Pretrained,
     check_finite,
@@ -42,7 +43,6 @@ from electra_tf2.training.array_files import write_arrays
 
 ENCODER = "electra"
 _TWO_TOWERS = "cloze_predictions"
-_TASKS = "task_specific"
 Tensors = dict[str, np.ndarray]
 
 
@@ -138,8 +138,7 @@ def networks_of(source: Source, options: ExportOptions) -> list[ConvertedNetwork
             "embeddings to another width."
         )
         names.remove("generator")
-    if _holds(arrays, _TASKS):
-        say("The heads of tasks are left out: nothing beside them says what they are.")
+    say_left_out_heads(source.pretrained)
     makers = {"discriminator": _discriminator, "generator": _generator}
     models = [makers[name](source, options) for name in names]
     return models or [bare_encoder(source, options)]

@@ -29,6 +29,7 @@ from electra_tf2.loading.networks import (
     has_encoder,
     has_generator,
     is_two_tower,
+    say_left_out_heads,
 )
 from electra_tf2.loading.source import Source, TextOptions, open_by_flags
 from electra_tf2.outputs import new_folder
@@ -40,7 +41,8 @@ def export_keras(source: str, output: str, options: TextOptions | None = None) -
     Written are, of those networks that the model has, `encoder.keras` (token ids, mask and segment
     ids -> states), `discriminator.keras` (-> a logit a token) and `generator.keras` (-> logits over
     the vocabulary), and vocab.txt and casing.json. Each file holds a whole network: embeddings
-    that networks share are in all of them. Electric's generator of two towers is left out.
+    that networks share are in all of them. Electric's generator of two towers and the heads of
+    tasks are left out.
 
     Args:
         source: anything that `open_pretrained` reads.
@@ -61,6 +63,7 @@ def export_keras(source: str, output: str, options: TextOptions | None = None) -
 
 def _networks(source: Source) -> dict[str, keras.Model]:
     pretrained, networks = source.pretrained, {}
+    say_left_out_heads(pretrained)
     if has_discriminator(pretrained):
         networks["discriminator"] = build_discriminator(source)
         networks["encoder"] = networks["discriminator"].encoder

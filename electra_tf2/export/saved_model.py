@@ -32,6 +32,7 @@ from electra_tf2.loading.networks import (
     has_generator,
     log_noise,
     open_noise,
+    say_left_out_heads,
 )
 from electra_tf2.loading.source import Source, TextOptions, open_by_flags
 from electra_tf2.modeling.config import TransformerConfig
@@ -180,6 +181,7 @@ def _pretrained_signatures(source: Source) -> tuple[Signatures, list[keras.Model
     tokenizer = GraphTokenizer(source.tokenizer)
     length = source.network.max_position_embeddings
     pretrained, encoder = source.pretrained, None
+    say_left_out_heads(pretrained)
     signatures: Signatures = {}
     networks: list[keras.Model] = []
     if has_discriminator(pretrained):

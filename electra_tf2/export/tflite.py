@@ -24,7 +24,7 @@ from electra_tf2.export.saved_model import (
 )
 from electra_tf2.files import replace_file
 from electra_tf2.loading.folder import VOCABULARY
-from electra_tf2.loading.networks import build_encoder, has_encoder
+from electra_tf2.loading.networks import build_encoder, has_encoder, say_left_out_heads
 from electra_tf2.loading.source import TextOptions, open_by_flags
 from electra_tf2.modeling.fused import without_fused_products
 from electra_tf2.outputs import new_folder
@@ -62,6 +62,7 @@ def _export(source: str, output: str, options: TextOptions | None, int8: bool) -
             received="a generator alone",
             remedy="Use --format savedmodel, which has a signature to fill masks.",
         )
+    say_left_out_heads(opened.pretrained)
     encoder = build_encoder(opened)
     signatures = encoder_signatures(opened, encoder)
     write_tflite(output, signatures, [encoder], opened.vocabulary, int8=int8)

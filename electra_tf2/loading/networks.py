@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from electra_tf2.console import say
 from electra_tf2.errors import UserError, first_of
 from electra_tf2.formats.match import match_arrays
 from electra_tf2.loading.pretrained import (
@@ -149,6 +150,12 @@ def has_generator(pretrained: Pretrained) -> bool:
 def is_two_tower(pretrained: Pretrained) -> bool:
     """Whether a checkpoint's generator is Electric's."""
     return holds(pretrained, _CLOZE)
+
+
+def say_left_out_heads(pretrained: Pretrained) -> None:
+    """Says so where an export of the networks leaves the heads of tasks out."""
+    if holds(pretrained, "task_specific"):
+        say("The heads of tasks are left out: this export has the networks alone.")
 
 
 def build_encoder(source: Source, dtype: str = "float32") -> Encoder:

@@ -46,3 +46,10 @@ def test_networks_of_a_file_compute_the_same(name, tmp_path):
         expected = BUILD[network](source)
         np.testing.assert_array_equal(loaded(*INPUTS), expected(*INPUTS))
         assert len(loaded.trainable_variables) == len(expected.trainable_variables)
+
+
+def test_heads_of_tasks_are_left_out_with_a_word(tmp_path, capsys):
+    shutil.copytree(CASES / "finetune_cola" / "final", tmp_path / "model")
+    shutil.copy(CASES / "vocab.txt", tmp_path / "model")
+    export_keras(str(tmp_path / "model"), str(tmp_path / "out"))
+    assert "The heads of tasks are left out" in capsys.readouterr().err
