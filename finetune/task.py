@@ -405,6 +405,14 @@ class Task(abc.ABC):
         """Returns what of the state the features depend on, to compare stored trials by."""
         return self.get_state()
 
+    def head_state(self, state: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Returns what of a state decides what the head's outputs mean.
+
+        Args:
+            state: this task's, or a trained model's.
+        """
+        return state
+
     def get_state(self) -> dict[str, Any]:
         """Returns what was inferred from the training data, such as labels, to save with a model.
 

@@ -91,7 +91,8 @@ def build_model(run: Run, seed: int, *, need_heads: bool) -> FinetuningModel:
             other_heads=[
                 task.name
                 for task in run.tasks
-                if task.name in states and states[task.name] != task.get_state()
+                if task.name in states
+                and task.head_state(states[task.name]) != task.head_state(task.get_state())
             ],
             allow_partial=config.allow_partial_init,
         )

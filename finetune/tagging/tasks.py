@@ -266,6 +266,11 @@ class TaggingTask(Task):
             state["separate_ideographs"] = True
         return state
 
+    def head_state(self, state: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Returns the tags and what they mark, without how files and words are read."""
+        reading = ("layout", "separate_ideographs")
+        return {name: value for name, value in state.items() if name not in reading}
+
     def get_state(self) -> dict[str, Any]:
         """Returns the labels, what they stand for, and how words and files are read."""
         state = {

@@ -9,9 +9,13 @@ import tensorflow as tf
 
 import run_finetuning
 from electra_tf2.training.checkpoints import CheckpointStore
+from electra_tf2.training.devices import open_devices
 from finetune.feature_tables import TaskData
+from finetune.run.open_run import open_run
 from finetune.run.results import read_results
+from finetune.run.trial import build_model
 from tests.finetune import tiny_tasks
+from tests.finetune.fine_tuned_models import write_fine_tuned
 from tests.finetune.tiny_tasks import LEARN, SHORT, model_of
 
 
@@ -263,3 +267,21 @@ def test_a_head_of_other_labels_is_not_taken_over(copy_of_trained_briefly):
         path.write_text(path.read_text().replace("good", "a good one"))
     _, shown = tiny_tasks.finetune_here(folder, **again, model_dir=str(folder / "y"))
     assert "2 variables of task heads start at random" in shown
+
+
+@pytest.mark.parametrize(
+    "old, new, kept", [(" ", "\t", True), (" ", " x ", True), ("NP", "VP", False)]
+)
+def test_a_taggers_head_is_taken_over_whatever_its_files_look_like(tmp_path, old, new, kept):
+    trial, trained, _ = write_fine_tuned(tmp_path, ["places"])
+    files = tmp_path / "finetuning_data" / "places"
+    files.mkdir(parents=True)
+    for split in ("train", "dev"):
+        lines = ("ship B-NP", "old I-NP", "", "river B-NP", "was O")
+        (files / f"{split}.txt").write_text("\n".join(lines).replace(old, new) + "\n")
+    names = {"task_names": ["places"], "tasks": {"places": {"kind": "tagging"}}}
+    config = tiny_tasks.configure(tmp_path, **names, init_checkpoint=str(trial))
+    model = build_model(open_run(config, open_devices(config, print)), 0, need_heads=False)
+    name = "task_specific/places/classifier/kernel"
+    ours, theirs = (np.asarray(own.named_variables()[name]) for own in (model, trained))
+    assert np.array_equal(ours, theirs) == kept
