@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from electra_tf2.errors import UserError
 from electra_tf2.text.tokenizer import Tokenizer
 from finetune.classification.labels import cell_text, label_text
 from finetune.classification.table_tasks import DEBUG_ROWS, LABELLED, TableTask, warn_of_ids
@@ -59,11 +60,15 @@ class TableChoice(TableTask, ChoiceTask):
         self.definition = definition
 
     def read_examples(self, path: str, split: str) -> list[ChoiceExample]:
-        """Reads a file; see `Task`. Ids number its questions from 0, those without use as well."""
+        """Reads a file; see `Task`. Ids number its questions from 0, those without use as well.
+
+        Raises:
+            UserError: besides the usual, the labels seem to count the choices from another number.
+        """
         rows, bad = self._read(path, split), BadRows(path, "questions")
         examples: list[ChoiceExample] = []
         rows = rows[:DEBUG_ROWS] if self.config.debug else rows
-        eid = 0
+        eid, one_off = 0, ""
         for row in rows:
             try:
                 questions = self._questions(row, split)
@@ -76,9 +81,13 @@ class TableChoice(TableTask, ChoiceTask):
                 try:
                     examples.append(self._example_of(eid, question, split))
                 except ValueError as error:
+                    if isinstance(error, _OneOff):
+                        one_off = f"line {row.line}: {error}"
                     which = f"question {number} of {len(questions)}: "
                     bad.add(row.line, f"{which if len(questions) > 1 else ''}{error}")
                 eid += 1
+        if one_off and not any(example.label == 0 for example in examples):
+            raise self._counted_otherwise(path, one_off)
         bad.check(eid)
         warn_of_ids(path, examples)
         return examples
@@ -158,8 +167,23 @@ class TableChoice(TableTask, ChoiceTask):
         else:
             raise ValueError(f"the label {text!r} is not the number or the letter of a choice")
         if not 0 <= number < count:
-            raise ValueError(f"the label {text!r} is beyond the {count} choices")
+            error = _OneOff if number == count and not text.isalpha() else ValueError
+            raise error(f"the label {text!r} is beyond the {count} choices")
         return number
+
+    def _counted_otherwise(self, path: str, problem: str) -> UserError:
+        first = self.definition.first_number
+        return UserError(
+            "The labels seem to count the choices from another number.",
+            where=path,
+            received=f"{problem}, and no label is {first}",
+            remedy=f"Set first_number to {first + 1} in the hparam tasks.{self.name}, or fix the "
+            "labels.",
+        )
+
+
+class _OneOff(ValueError):
+    """A label is a number that would be right if choices were counted from the next one."""
 
 
 def _several(choices: Sequence[Any]) -> bool:
