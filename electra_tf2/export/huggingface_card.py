@@ -49,6 +49,8 @@ def model_card(source: Source, model: ConvertedNetwork) -> str:
     # A modern discriminator is of a class that has other uses, too.
     is_detector = model.kind == "discriminator" and ending == "ForTokenClassification"
     purpose, task = _PURPOSES["ForPreTraining" if is_detector else ending]
+    if ending == "ForSequenceClassification" and model.config["num_labels"] == 1:
+        purpose = "gives a text, or a pair of texts, a score"
     family = model.model_class.removesuffix(ending).upper()
     text = "lower-cased" if source.casing.lower_case else "cased"
     accents = "without accents" if source.casing.removes_accents else "with accents"

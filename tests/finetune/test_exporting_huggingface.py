@@ -124,7 +124,9 @@ def test_casing_and_stored_sizes(tmp_path):
 @pytest.mark.parametrize("task, low, scale", [("grades", 2.0, 4.0), ("sts", 0.0, 5.0)])
 def test_a_regression_gives_scores_of_the_data(tmp_path, task, low, scale):
     trial, model, made = write_fine_tuned(tmp_path, [task])
-    config, tensors = read(export(trial, tmp_path / "out"))
+    out = export(trial, tmp_path / "out")
+    config, tensors = read(out)
+    assert "a pair of texts, a score" in (out / "README.md").read_text()
     normalized = model.heads[0].project(STATES, False, None).numpy()
     assert made[0].scaling == (low, scale)
     np.testing.assert_allclose(
