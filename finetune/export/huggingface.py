@@ -31,7 +31,7 @@ from finetune.classification.multilabel import DEFAULT_THRESHOLD
 from finetune.classification.regression import trained_scaling
 from finetune.classification.tasks import saved_labels
 from finetune.tagging.notation import Notation
-from finetune.tagging.spans import split_tag
+from finetune.tagging.spans import OUTSIDE, split_tag
 from finetune.tagging.words import has_ideographs
 from finetune.task import other_kind
 from finetune.trial_folders import TASKS, stored_in, stored_states, stored_tuned
@@ -346,10 +346,11 @@ def _as_pipelines_read(labels: Sequence[str], trained: TrainedTask) -> list[str]
         with stored_in(trained.path):
             raise other_kind(trained.name, "tagging", trained.state) from None
     names = []
-    for label in map(notation.learned, labels):
-        mark, kind = split_tag(label)
+    for label in labels:
+        mark, kind = split_tag(notation.learned(label))
         letter = {"B": "B", "S": "B", "I": "I", "E": "I"}.get(mark)
-        names.append(f"{letter}-{kind or trained.name}" if letter else label)
+        other = OUTSIDE if label == notation.outside else label
+        names.append(f"{letter}-{kind or trained.name}" if letter else other)
     return names
 
 

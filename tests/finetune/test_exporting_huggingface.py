@@ -215,6 +215,13 @@ NP = ["B-NP", "E-NP", "O", "S-NP"]
             },
             ["B-NP", "I-NP", "O", "B-NP"],
         ),
+        (
+            {
+                "labels": ["B-NP", "E-NP", "OTHER", "S-NP"],  # of bare types
+                "notation": dict(marks="", outside="OTHER"),
+            },
+            ["B-NP", "I-NP", "O", "B-NP"],
+        ),
         ({"labels": ["ADJ", "E-NP", "O", "S"], "is_token_level": True}, ["ADJ", "E-NP", "O", "S"]),
     ],
 )
