@@ -16,7 +16,13 @@ from electra_tf2 import files
 from electra_tf2.data.sources.chunks import CHUNK_BYTES, LARGEST_CHUNK_BYTES, Chunk
 from electra_tf2.data.sources.found import CorpusFile, opened
 from electra_tf2.data.sources.packed import missing_extra
-from electra_tf2.data.sources.records import BadRecord, Batch, checked_text, no_such_field
+from electra_tf2.data.sources.records import (
+    BadRecord,
+    Batch,
+    check_one_column,
+    checked_text,
+    no_such_field,
+)
 from electra_tf2.errors import UserError
 
 _BATCH_ROWS = 256
@@ -356,14 +362,7 @@ def _check_column(schema: Any, field: str, path: str) -> None:
         kind = kind.value_type if types.is_dictionary(kind) else kind
         return types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
 
-    if len(found := schema.get_all_field_indices(field)) > 1:
-        raise UserError(
-            f"Several columns of the file have the name {field!r}.",
-            where=path,
-            received=f"the columns {', '.join(str(number + 1) for number in found)} of "
-            f"{len(schema)}",
-            remedy="Write the file again with another name for each but one of them.",
-        )
+    check_one_column(path, field, schema.get_all_field_indices(field), len(schema))
     index = schema.get_field_index(field)
     if index < 0 or not holds_text(schema.field(index).type):
         fields = {column.name: "" if holds_text(column.type) else None for column in schema}

@@ -92,6 +92,27 @@ def no_such_field(
     )
 
 
+def check_one_column(path: str, field: str, places: Sequence[int], total: int) -> None:
+    """Refuses a table of which several columns have the name of the field.
+
+    Args:
+        path: the file.
+        field: the field.
+        places: of the columns of this name, from 0.
+        total: number of all columns.
+
+    Raises:
+        UserError: there are several.
+    """
+    if len(places) > 1:
+        raise UserError(
+            f"Several columns of the file have the name {field!r}.",
+            where=path,
+            received=f"the columns {', '.join(str(place + 1) for place in places)} of {total}",
+            remedy="Write the file again with another name for each but one of them.",
+        )
+
+
 def checked_text(value: Any, field: str) -> str | BadRecord:
     """Returns a field's text, or what is wrong with it."""
     if isinstance(value, str):
@@ -219,6 +240,8 @@ def _read_header(
         example, _ = next(rows, ([], ""))
         fields = dict.fromkeys(header) | dict(zip(header, example, strict=False))
         raise no_such_field(file.path, field, fields, as_text=True)
+    places = [place for place, name in enumerate(header) if name == field]
+    check_one_column(file.path, field, places, len(header))
     return header
 
 

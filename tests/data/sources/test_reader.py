@@ -332,11 +332,13 @@ def test_a_line_of_excel_names_the_separator(tmp_path, mark, line):
     assert len(passage.bad) == 1 and "record 2: " in passage.bad[0]
 
 
-@pytest.mark.parametrize("name", ["a.parquet", "a.arrow"])
+@pytest.mark.parametrize("name", ["a.parquet", "a.arrow", "a.csv"])
 def test_two_columns_of_one_name(tmp_path, name):
     path = tmp_path / name
     table = pyarrow.table([["a"], ["1"], ["b"]], names=["text", "id", "text"])
-    if name == "a.parquet":
+    if name == "a.csv":
+        path.write_text("text,id,text\na,1,b\n", encoding="utf-8")
+    elif name == "a.parquet":
         pyarrow.parquet.write_table(table, path)
     else:
         with pyarrow.ipc.new_stream(str(path), table.schema) as writer:
