@@ -12,7 +12,7 @@ from electra_tf2.errors import UserError
 from electra_tf2.formats.huggingface import huggingface_folders
 from electra_tf2.loading.folder import StoredConfig, read_casing, read_config
 from electra_tf2.plots import Curve, history
-from electra_tf2.pretraining.phases import phases_of
+from electra_tf2.pretraining.phases import phase_trained, phases_of
 from electra_tf2.report.commands import Place, place_of
 from electra_tf2.text.normalization import Casing
 from electra_tf2.training.checkpoints import CheckpointStore
@@ -137,7 +137,8 @@ def seconds_of(folder: PretrainedFolder) -> float:
 
 def evaluated_on(folder: PretrainedFolder) -> str:
     """Returns what evaluations score, in words."""
-    held_out = folder.config is None or folder.config.eval_tfrecords
+    config = folder.config
+    held_out = not config or phase_trained(phases_of(config), folder.step).config.eval_tfrecords
     return "held-out text" if held_out else "text it was trained on"
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import posixpath
 import time
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from electra_tf2 import patterns
@@ -95,11 +97,13 @@ def training_section(folder: PretrainedFolder, judged: Judged | None) -> Section
         return None
     config, network = folder.config, folder.stored.network
     phases = phases_of(config)
-    first = phases[0].config
     environment = folder.state.get("environment")
     environment = environment if isinstance(environment, dict) else {}
     device = f", on {environment['device']}" if "device" in environment else ""
-    rate = f"{first.learning_rate:g}, after {first.num_warmup_steps:,} steps of warm-up"
+    rate = _in_phases(
+        config,
+        lambda own: f"{own.learning_rate:g}, after {own.num_warmup_steps:,} steps of warm-up",
+    )
     batches = "; then ".join(
         f"{phase.last_step - phase.first_step:,} steps of "
         f"{shown(phase.config.train_batch_size)} examples of {phase.config.max_seq_length} tokens"
@@ -109,8 +113,8 @@ def training_section(folder: PretrainedFolder, judged: Judged | None) -> Section
     ended = time.strftime("%Y-%m-%d %H:%M", time.localtime(max(times))) if times else ""
     units = {"token": "", "whole_word": ", in whole words", "span": ", in spans of whole words"}
     pairs = [
-        *_data_of(folder, first),
-        ("Held-out records", config.eval_tfrecords or "none"),
+        *_data_of(folder, config),
+        ("Held-out records", _in_phases(config, lambda own: own.eval_tfrecords or "none")),
         ("Vocabulary", f"{network.vocab_size:,} tokens, {_in_words(casing_of(folder))}"),
         ("Objective", _objective(config)),
         *_networks(config, network),
@@ -119,7 +123,8 @@ def training_section(folder: PretrainedFolder, judged: Judged | None) -> Section
         ("Learning rate", f"{rate} ({config.optimizer})"),
         (
             "Masked",
-            f"{shown(first.mask_prob, '.0%')} of the tokens{units[config.masking]}",
+            _in_phases(config, lambda own: shown(own.mask_prob, ".0%"))
+            + f" of the tokens{units[config.masking]}",
         ),
         ("Started from", _start(config)),
         ("Seed", str(config.seed)),
@@ -136,16 +141,27 @@ def _in_words(casing: Casing) -> str:
     return "lower-cased, " + ("without accents" if casing.strip_accents else "with accents")
 
 
-def _data_of(folder: PretrainedFolder, first: PretrainingConfig) -> list[tuple[str, str]]:
-    """The text and the records of a run, or those of each corpus of its mixture."""
-    assert folder.config is not None
-    if isinstance(first.pretrain_tfrecords, str):
-        records = ", ".join(patterns.weighted(folder.config.pretrain_tfrecords))
-        return [("Text", _data(folder, first.pretrain_tfrecords)), ("Records", records)]
-    weights = first.pretrain_tfrecords
-    total, found = sum(weights.values()), []
-    for name, (own, weight) in zip(patterns.short_names(weights), weights.items(), strict=True):
-        found += [(f"Text of {name} ({weight / total:.1%})", _data(folder, own))]
+def _in_phases(config: PretrainingConfig, describe: Callable[[PretrainingConfig], str]) -> str:
+    """Returns what describes a run's phases, one after the other, or once where it is the same."""
+    return _one_after_the_other(describe(phase.config) for phase in phases_of(config))
+
+
+def _one_after_the_other(texts: Iterable[str]) -> str:
+    return "; then ".join(text for text, _ in itertools.groupby(texts))
+
+
+def _data_of(folder: PretrainedFolder, config: PretrainingConfig) -> list[tuple[str, str]]:
+    """The text and the records of a run; of each corpus, where it is a mixture in some phase."""
+    given = [phase.config.pretrain_tfrecords for phase in phases_of(config)]
+    if all(isinstance(records, str) for records in given):
+        texts = _one_after_the_other(filter(None, (_data(folder, str(own)) for own in given)))
+        return [("Text", texts), ("Records", _one_after_the_other(map(str, given)))]
+    corpora = list(dict.fromkeys(own for records in given for own in patterns.weighted(records)))
+    weights = [patterns.weighted(records) for records in given]
+    found = []
+    for name, own in zip(patterns.short_names(corpora), corpora, strict=True):
+        shares = (f"{one.get(own, 0) / sum(one.values()):.1%}" for one in weights)
+        found += [(f"Text of {name} ({_one_after_the_other(shares)})", _data(folder, own))]
         found += [(f"Records of {name}", own)]
     return found
 

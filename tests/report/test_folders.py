@@ -116,6 +116,27 @@ def test_other_objectives(data_dir, hparams, missing):
     assert "examples" not in page.text and "run_pretraining.py" in page.text["commands"]
 
 
+def test_phases_on_other_records(data_dir):
+    first, second = (
+        str(data_dir / name / tiny.GLOB) for name in ("pretrain_tfrecords", "held_out")
+    )
+    phase = {"num_train_steps": 4, "pretrain_tfrecords": first}
+    later = {"num_train_steps": 2, "pretrain_tfrecords": second, "mask_prob": 0.3}
+    later |= {"learning_rate": 5e-4, "eval_tfrecords": second}
+    given = {"phases": [phase, later], "eval_tfrecords": None, "pretrain_tfrecords": "nowhere/*"}
+    page = read(write_pretrained(data_dir, **given))
+    text = " ".join(page.text["training"].split())
+    assert f"{first}; then {second}" in text and "nowhere" not in text
+    assert text.count(" documents, ") == 2 and "15%; then 30% of the tokens" in text
+    assert "0.001, after 4 steps of warm-up; then 0.0005, after" in text
+    assert f"none; then {second}" in text and "held-out text" in page.text["curves"]
+    phases = [{**phase, "pretrain_tfrecords": {first: 1, second: 3}}, later]
+    page = read(
+        write_pretrained(data_dir, "mixed", **{**given, "phases": phases, "do_eval": False})
+    )
+    assert "Text of held_out (75.0%; then 100.0%)" in " ".join(page.text["training"].split())
+
+
 def test_settings_beyond_electra(data_dir):
     page = read(write_pretrained(data_dir, masking="span", embedding_sharing="gdes"))
     text = " ".join(page.text["training"].split())
