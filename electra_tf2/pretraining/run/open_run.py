@@ -230,6 +230,8 @@ def open_data(
     began = start.generator_began if start else bool(config.init_generator)
     data = data._replace(generator_began=began)
     if start is not None:
+        if start.model_dir == config.model_dir:
+            data = data._replace(hparams=data.hparams | start.origin)
         with _remedied(start, config):
             check_same_tokens(start.model_dir, data.vocabulary, data.casing, start.state)
             if config.do_train and start.step < config.num_train_steps:
@@ -285,6 +287,8 @@ def _check_start(
         warning = decay_warning(type(config), start.configs[0].hparams, hparams, start.step)
         if warning:
             say(f"Warning: {warning}")
+        if start.model_dir == config.model_dir and (unused := start.unused(hparams)):
+            say(f"Warning: {unused}")
 
 
 def _check_places(config: PretrainingConfig) -> None:

@@ -43,6 +43,7 @@ Say = Callable[[str], None]
 Check = Callable[[Pretrained], None]
 Arrays = Mapping[str, np.ndarray]
 _NONE: Arrays = {}
+_STARTS = ("init_checkpoint", "init_generator", "branch_from")
 
 
 def saved_step(model_dir: str) -> int | None:
@@ -128,6 +129,27 @@ class Start(NamedTuple):
         """Whether its generator began as another model's; see `Data.training_identity`."""
         named = any(own.hparams.get("init_generator") for own in self.configs)
         return named or self.state.get("init_generator") is True
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """The hparams that say which weights the model began as, where they are known."""
+        known = self.configs[0].hparams if self.configs else {}
+        return {name: known[name] for name in _STARTS if name in known}
+
+    def unused(self, hparams: Mapping[str, Any]) -> str | None:
+        """Says so where a run that resumes names other weights, which it does not read.
+
+        Args:
+            hparams: of the run.
+        """
+        names = [n for n, own in self.origin.items() if hparams[n] and hparams[n] != own]
+        if not names:
+            return None
+        began = next(filter(None, self.origin.values()), "random weights")
+        return (
+            f"{' and '.join(names)} only counts for a new model. This one, in {self.model_dir}, "
+            f"began as {began} and goes on from its own step {self.step}."
+        )
 
 
 def open_branch(config: PretrainingConfig) -> Start:

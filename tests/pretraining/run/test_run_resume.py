@@ -11,6 +11,7 @@ from electra_tf2.errors import UserError
 from electra_tf2.formats.official import official_name
 from electra_tf2.loading.folder import stored_config
 from electra_tf2.pretraining.run import pretrain
+from electra_tf2.pretraining.run.open_run import open_data
 from electra_tf2.training.checkpoints import CheckpointStore
 from tests.pretraining import tiny
 
@@ -199,6 +200,23 @@ def test_own_checkpoint_comes_before_init_checkpoint(small_model, started):
     assert_same(trainer.run.optimizer.variables.to_numpy(), saved.weights)
     assert_same(trainer.run.optimizer.slots.to_numpy(), saved.optimizer)
     assert f"Resuming at step 3 from {store.latest()}" in shown
+
+
+def test_a_resumed_model_keeps_what_it_began_as(small_model, capsys):
+    """More than a note: positions beyond its examples may be trained then (grow_model.py)."""
+    data_dir, model_dir = small_model
+    began = {"init_checkpoint": "a/model", "branch_from": None}
+    copied = shutil.copytree(model_dir, data_dir / "models" / "began")
+    stored = json.loads((copied / "config.json").read_text())
+    stored["hparams"] |= began
+    (copied / "config.json").write_text(json.dumps(stored))
+    for given in ({}, {"init_checkpoint": "another"}):
+        config = tiny.configure(data_dir, "began", **tiny.UNIFORM | given, num_train_steps=9)
+        hparams = open_data(config, config.network(), "float32").hparams
+        assert hparams.items() >= began.items() and hparams["num_train_steps"] == 9
+        shown = capsys.readouterr().err
+        assert ("init_checkpoint only counts for a new model" in shown) == bool(given)
+    assert "began as a/model" in shown
 
 
 def test_without_a_checkpoint_hparams_may_change(tiny_data, started):
