@@ -17,7 +17,13 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 
 from electra_tf2 import files
-from electra_tf2.data.shards import METADATA, RECORD_KINDS, DatasetMetadata, read_metadata
+from electra_tf2.data.shards import (
+    METADATA,
+    RECORD_KINDS,
+    DatasetMetadata,
+    read_metadata,
+    together,
+)
 from electra_tf2.data.tfrecords import FEATURES, corrupt_data, walk_records
 from electra_tf2.errors import UserError, first_of
 from electra_tf2.patterns import literal, matches, plain, split
@@ -38,8 +44,8 @@ class RecordFiles:
     Attributes:
         paths: the files, sorted by name.
         counts: number of records in each file: of examples, or of documents.
-        metadata: what metadata.json beside the first file says; None for records of the official
-            program.
+        metadata: what metadata.json beside the files says, of several folders see `together`; None
+            for records of the official program.
     """
 
     paths: tuple[str, ...]
@@ -87,9 +93,10 @@ def open_records(
         The files with their counts.
 
     Raises:
-        UserError: no file matches a glob; the metadata contradicts the run, or the files, or is
-            missing beside documents; the records have other features, another length or ids outside
-            the vocabulary; a file is truncated or corrupt; there is no record at all.
+        UserError: no file matches a glob; the metadata contradicts the run, the files or that of
+            another folder, or is missing beside documents; the records have other features, another
+            length or ids outside the vocabulary; a file is truncated or corrupt; there is no record
+            at all.
     """
     settings = {
         "segmentation": segmentation,
@@ -120,9 +127,8 @@ def open_records(
             received=f"{len(paths)} files without a record",
             remedy="Build them from a corpus with more text.",
         )
-    record_files = RecordFiles(
-        tuple(paths), tuple(counts[path] for path in paths), described[os.path.dirname(paths[0])]
-    )
+    metadata = _check_alike(described)
+    record_files = RecordFiles(tuple(paths), tuple(counts[path] for path in paths), metadata)
     _verify_checksums(record_files)
     return record_files
 
@@ -286,6 +292,35 @@ def _check_settings(
                     name, f"Set {name} to the records' value, or rebuild the data."
                 ),
             )
+
+
+def _check_alike(described: Mapping[str, DatasetMetadata | None]) -> DatasetMetadata | None:
+    """Compares the folders of a data set; returns what their metadata say together.
+
+    Args:
+        described: folder -> its metadata, which fit the run.
+
+    Raises:
+        UserError: their text was normalized in different ways, or their documents would be cut so.
+    """
+    found = {directory: own for directory, own in described.items() if own is not None}
+    for directory, own in found.items():
+        first_directory, first = next(iter(found.items()))
+        names = ["do_lower_case", "max_word_characters"]
+        names += ["strip_accents"] * own.do_lower_case
+        names += ["split_long_lines"] * (own.segmentation == "dynamic")
+        for name in names:
+            theirs, ours = getattr(first, name), getattr(own, name)
+            if theirs != ours:
+                raise UserError(
+                    f"The folders of the TFRecords were built with different {name}.",
+                    where=os.path.join(directory, METADATA),
+                    received=f"{name} is {ours} there, {theirs} in {first_directory}",
+                    remedy="Build one of them again with the flags of the other."
+                    + " Or make them corpora of a mixture, pretrain_tfrecords with a weight for "
+                    "each (docs/beyond_electra.md)." * (name == "split_long_lines"),
+                )
+    return together(list(found.values()), all_counted=len(found) == len(described))
 
 
 def _counts_from_metadata(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -192,6 +192,29 @@ def read_metadata(directory: str) -> DatasetMetadata | None:
     if sum(shard.examples for shard in metadata.shards) != metadata.num_examples:
         raise _damaged(path, "num_examples is not the sum of the shards' examples")
     return metadata
+
+
+def together(
+    parts: Sequence[DatasetMetadata], *, all_counted: bool = True
+) -> DatasetMetadata | None:
+    """Returns what data sets of the same settings hold together; None if there are none.
+
+    Args:
+        parts: the data sets, the settings of whose first one are taken.
+        all_counted: whether these are all; otherwise nothing is said of the text.
+    """
+    if not parts:
+        return None
+    stored = [set(own.counts) for own in parts]
+    names = set.intersection(*stored) if all_counted else set()
+    if names:  # only what lacks some of its records states these
+        names |= {"bad_records"} & set.union(*stored)
+    return dataclasses.replace(
+        parts[0],
+        num_examples=sum(own.num_examples for own in parts),
+        shards=tuple(shard for own in parts for shard in own.shards),
+        counts={name: sum(own.counts.get(name, 0) for own in parts) for name in sorted(names)},
+    )
 
 
 def _checked(field: dataclasses.Field, value: Any, path: str) -> Any:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from electra_tf2 import patterns
 from electra_tf2.compute import PFS_DAY
 from electra_tf2.console import duration
-from electra_tf2.data.shards import read_metadata
+from electra_tf2.data.shards import read_metadata, together
 from electra_tf2.errors import UserError
 from electra_tf2.hparams.ramps import shown
 from electra_tf2.modeling.config import TransformerConfig
@@ -169,12 +169,12 @@ def _data_of(folder: PretrainedFolder, config: PretrainingConfig) -> list[tuple[
 def _data(folder: PretrainedFolder, pattern: str) -> str:
     """What the records' metadata says of the text; "" where the records are gone."""
     for own in places_of(folder, pattern):
-        folder_of = posixpath.dirname(patterns.split(own)[0])
         try:
-            metadata = read_metadata(patterns.plain(folder_of) or folder_of)
+            paths = [path for part in patterns.split(own) for path in patterns.matches(part)]
+            found = [read_metadata(place) for place in sorted({*map(posixpath.dirname, paths)})]
         except (UserError, OSError):
             continue
-        if metadata is not None:
+        if None not in found and (metadata := together([one for one in found if one])):
             counts = metadata.counts
             named = [f"{counts[n]:,} {n}" for n in ("documents", "lines", "tokens") if n in counts]
             return ", ".join([*named, f"{metadata.num_examples:,} examples"])

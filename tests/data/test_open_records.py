@@ -1,6 +1,7 @@
 """The start-up checks of pre-training records: what is wrong is found and named."""
 
 import os
+import shutil
 
 import pytest
 import tensorflow as tf
@@ -116,6 +117,50 @@ def test_metadata_that_contradicts_the_run(built, field, theirs, change, ours):
     assert_error(
         error, f"{built}/metadata.json", f"{field} is {theirs} in the records, {ours} in the run"
     )
+
+
+@pytest.fixture
+def two_folders(built, tmp_path):
+    """Another folder of records; returns it, and a pattern for both."""
+    other = shutil.copytree(built, tmp_path / "another")
+    return other, f"{built}/pretrain_data.tfrecord*,{other}/pretrain_data.tfrecord*"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"do_lower_case": False}, {"strip_accents": False}, {"max_word_characters": 1000}],
+    ids=lambda change: next(iter(change)),
+)
+def test_folders_of_different_casing(two_folders, change):
+    """Where the run takes the casing from the records, it is not compared with the run's."""
+    other, both = two_folders
+    describe(other, **change)
+    ((name, theirs),) = change.items()
+    taken = ("do_lower_case", "strip_accents", "max_word_characters")
+    with pytest.raises(UserError, match=f"built with different {name}") as error:
+        open_directory(other, pattern=both, taken=taken)
+    assert_error(error, "metadata.json", f"{name} is ", str(theirs))
+
+
+def test_documents_that_would_be_cut_in_different_ways(two_folders):
+    other, both = two_folders
+    dynamic = {"segmentation": "dynamic", "format_version": 2, "max_seq_length": 0}
+    describe(other, **dynamic, split_long_lines=True)
+    describe(other.parent / "records", **dynamic)
+    with pytest.raises(UserError, match="different split_long_lines") as error:
+        open_directory(other, pattern=both, segmentation="dynamic")
+    assert_error(error, "a mixture")
+
+
+def test_the_text_of_all_folders_is_counted(two_folders):
+    other, both = two_folders
+    describe(other, counts={"tokens": 5, "bad_records": 2}, seed=3)
+    assert open_directory(other, pattern=both).metadata.counts == {}
+    describe(other.parent / "records", counts={"tokens": 7})
+    metadata = open_directory(other, pattern=both).metadata
+    assert metadata.counts == {"tokens": 12, "bad_records": 2} and metadata.num_examples == 14
+    (other / "metadata.json").unlink()
+    assert open_directory(other, pattern=both).metadata.counts == {}
 
 
 def test_accents_do_not_matter_where_the_case_is_kept(plain):
