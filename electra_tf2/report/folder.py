@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from electra_tf2 import files, patterns
 from electra_tf2.errors import UserError
 from electra_tf2.formats.huggingface import huggingface_folders
-from electra_tf2.loading.folder import StoredConfig, read_casing, read_config
+from electra_tf2.loading.folder import WEIGHTS_ONLY, StoredConfig, read_casing, read_config
 from electra_tf2.plots import Curve, history
 from electra_tf2.pretraining.phases import phase_trained, phases_of
 from electra_tf2.report.commands import Place, place_of
@@ -49,6 +49,11 @@ class PretrainedFolder:
         """The flags that it was trained with."""
         hparams = self.stored.hparams if self.stored else {}
         return place_of(hparams.get("model_dir", self.model_dir), hparams.get("vocab_file", ""))
+
+    @property
+    def is_grown(self) -> bool:
+        """Whether it is as grow_model.py wrote it: its hparams are those of the smaller model."""
+        return self.state.get(WEIGHTS_ONLY) is True
 
     def last(self, split: str, name: str) -> float | None:
         """Returns the last figure of a name that a split has."""

@@ -119,7 +119,7 @@ def training_section(folder: PretrainedFolder, judged: Judged | None) -> Section
         ("Objective", _objective(config)),
         *_networks(config, network),
         ("Parameters", judged.parameters if judged else ""),
-        ("Training", batches),
+        ("Training", "none since it was grown; before, " * folder.is_grown + batches),
         ("Learning rate", f"{rate} ({config.optimizer})"),
         (
             "Masked",
@@ -177,7 +177,7 @@ def _data(folder: PretrainedFolder, pattern: str) -> str:
         if None not in found and (metadata := together([one for one in found if one])):
             counts = metadata.counts
             named = [f"{counts[n]:,} {n}" for n in ("documents", "lines", "tokens") if n in counts]
-            return ", ".join([*named, f"{metadata.num_examples:,} examples"])
+            return ", ".join([*named, f"{metadata.num_examples:,} {metadata.kind.noun}"])
     return ""
 
 

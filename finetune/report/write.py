@@ -164,9 +164,9 @@ def _warning(title: str, warning: StoredWarning) -> Markup:
 
 
 def commands_section(folder: PretrainedFolder, runs: Sequence[FinetuningRun]) -> Section | None:
-    """Returns the commands that do all of it again; None if no hparams are stored."""
+    """Returns the commands that do all training again; None if no hparams are stored."""
     parts: list[str] = []
-    if folder.config is not None and folder.stored is not None:
+    if folder.config is not None and folder.stored is not None and not folder.is_grown:
         hparams = given_hparams(PretrainingConfig, folder.place, folder.stored.hparams)
         hparams.pop("report", None)
         lines = command_lines("run_pretraining.py", folder.place, hparams)

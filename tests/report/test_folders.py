@@ -12,7 +12,9 @@ import report
 import run_pretraining
 from configure_pretraining import PretrainingConfig
 from electra_tf2.errors import UserError
+from electra_tf2.loading.folder import WEIGHTS_ONLY
 from electra_tf2.report.folder import open_folder, seconds_of
+from electra_tf2.training.checkpoints import CheckpointStore
 from electra_tf2.training.reports import RunLog
 from finetune.report.write import reported, write_report
 from tests.formats.huggingface_models import write_model
@@ -61,6 +63,15 @@ def test_a_branch_with_ramps(data_dir):
         assert part in shown
     # Four steps of its own, up to 8 x 32 tokens each, at 4096 tokens a second.
     assert seconds_of(open_folder(str(model_dir), PretrainingConfig)) == pytest.approx(0.25)
+
+
+def test_records_that_are_documents(data_dir):
+    flags = ("--segmentation", "dynamic", "--overwrite")
+    tiny.write_data(data_dir, length=None, flags=flags)
+    page = read(write_pretrained(data_dir, segmentation="dynamic", eval_tfrecords=None))
+    metadata = json.loads((data_dir / "pretrain_tfrecords" / "metadata.json").read_text())
+    count = metadata["num_examples"]
+    assert f" tokens, {count:,} records" in " ".join(page.text["training"].split())
 
 
 def test_records_that_are_gone(data_dir):
@@ -150,6 +161,15 @@ def test_a_generator_that_is_not_trained(data_dir):
     text = " ".join(page.text["training"].split())
     assert "embeddings of 4; not trained" in text and "(weights: 50 discriminator)" in text
     assert "random weights; generator: a/masked_lm" in text and "of them trained" in text
+
+
+def test_a_grown_model_that_was_not_trained_yet(data_dir):
+    model_dir = write_pretrained(data_dir, "grown", reported=0)
+    store = CheckpointStore(str(model_dir))
+    store.save(0, store.load(str(store.latest())).weights, {}, {WEIGHTS_ONLY: True})
+    page = read(model_dir)
+    assert "none since it was grown; before, 6 steps" in page.text["training"]
+    assert "commands" not in page.text  # the stored hparams are those of the smaller model
 
 
 def test_a_modern_pair(data_dir):
