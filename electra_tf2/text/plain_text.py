@@ -81,6 +81,12 @@ def check_plain_text(
         raise _refusal(path, content, kind, member)
 
 
+def check_no_pointer(path: str, content: bytes) -> None:
+    """Checks that a file of any kind is not a pointer of Git LFS; see `check_plain_text`."""
+    if content.startswith(_POINTER):
+        raise _refusal(path, content, _MAGIC[_POINTER], None)
+
+
 def check_line_ends(path: str, content: bytes, *, member: str | None = None) -> None:
     """Checks that lines end as they do in plain text, whatever is in them.
 
@@ -266,8 +272,15 @@ _TAR = FileKind(
 )
 _EXPORT = "Put a file of UTF-8 text in its place, with a sentence or paragraph per line."
 _SAVE = "Save it as UTF-8 text, in its place."
+_POINTER = b"version https://git-lfs.github.com/spec/"
+MOST_POINTER_BYTES = 1024
+"""A pointer of Git LFS is shorter."""
 # The longer of two that begin alike comes first.
 _MAGIC = {
+    _POINTER: FileKind(
+        "a pointer of Git LFS, in place of a file that was not downloaded",
+        "Download the file itself: git lfs pull, in the repository that it comes from.",
+    ),
     codecs.BOM_UTF32_LE: _encoded("UTF-32 text", "UTF-32"),
     codecs.BOM_UTF32_BE: _encoded("UTF-32 text", "UTF-32"),
     codecs.BOM_UTF16_LE: _encoded("UTF-16 text", "UTF-16"),

@@ -20,13 +20,15 @@ from electra_tf2.data.sources.chunks import (
     plan_chunks,
     read_chunk,
 )
-from electra_tf2.data.sources.found import CorpusFile
+from electra_tf2.data.sources.found import CorpusFile, opened
 from electra_tf2.data.sources.packed import PLAIN_TEXT, Kind, TextBlock, kind_of, text_blocks
 from electra_tf2.data.sources.records import Batch, json_batch, no_such_field, table_batches
 from electra_tf2.errors import UserError, path_quoted
 from electra_tf2.text.plain_text import (
     HEAD_BYTES,
+    MOST_POINTER_BYTES,
     check_line_ends,
+    check_no_pointer,
     check_plain_text,
     recognize,
 )
@@ -105,11 +107,14 @@ class CorpusReader:
             Chunks that cover the file, in order: of what is not divided, one.
 
         Raises:
-            UserError: it can't be read, or has no such field.
+            UserError: it can't be read, is only a pointer of Git LFS, or has no such field.
         """
         kind = self.kind(file)
         if not file.size:
             return
+        if file.size < MOST_POINTER_BYTES:
+            with opened(file.path) as reader:
+                check_no_pointer(file.path, reader.read(file.size))
         if kind.packing and kind.format in ("parquet", "arrow"):
             raise UserError(
                 "Parquet and Arrow files are not read from within another packed file.",

@@ -332,6 +332,20 @@ def test_a_line_of_excel_names_the_separator(tmp_path, mark, line):
     assert len(passage.bad) == 1 and "record 2: " in passage.bad[0]
 
 
+@pytest.mark.parametrize(
+    "name", ["a.txt", "a.txt.gz", "a.zst", "a.jsonl", "a.csv", "a.parquet", "a.arrow"]
+)
+def test_pointers_of_git_lfs(tmp_path, name):
+    """A clone without Git LFS has them in place of the data: text, to look at."""
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
+    file = put(tmp_path, name, pointer)
+    for as_plain_text in (False, True):
+        with pytest.raises(UserError, match="Git LFS") as caught:
+            passages_of(file, as_plain_text=as_plain_text)
+        assert caught.value.where == file.path and "git lfs pull" in caught.value.remedy
+    assert documents_of(passages_of(put(tmp_path, "b.txt", b"One\n" + pointer)))
+
+
 @pytest.mark.parametrize("name", ["a.parquet", "a.arrow", "a.csv"])
 def test_two_columns_of_one_name(tmp_path, name):
     path = tmp_path / name
