@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import unicodedata
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,7 +18,7 @@ from electra_tf2.pretraining.batch import MaskedInputs
 from electra_tf2.pretraining.objective import PretrainingObjective
 from electra_tf2.pretraining.run.build_pretraining import build_pretraining
 from electra_tf2.randomness import StepRandomness
-from electra_tf2.text.normalization import Casing
+from electra_tf2.text.normalization import Casing, is_ideograph
 from electra_tf2.text.vocabulary import Vocabulary
 from electra_tf2.training.checkpoints import CheckpointStore
 
@@ -159,9 +160,16 @@ def _prose(
     rows = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
     there = rows["input_mask"].any(axis=1)  # the last batch is filled up with empty rows
     rows = {name: values[there] for name, values in rows.items()}
-    is_word = np.array([len(t) > 1 and t.isalpha() for t in vocabulary.tokens])
+    is_word = np.array([*map(reads_as_word, vocabulary.tokens)])
     share_of_words = (is_word[rows["input_ids"]] * rows["input_mask"]).mean(axis=1)
     best = np.argsort(-share_of_words, kind="stable")[: max(examples, len(share_of_words) // 20)]
     places = np.linspace(0, len(best) - 1, min(examples, len(best))).astype(int)
     chosen = np.sort(best)[places]
     return {name: tf.constant(values[chosen]) for name, values in rows.items()}
+
+
+def reads_as_word(token: str) -> bool:
+    """Whether a token is an ideograph, or two letters or more with their marks, in any script."""
+    if len(token) == 1:
+        return is_ideograph(token)
+    return bool(token) and all(unicodedata.category(char)[0] in "LM" for char in token)

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from electra_tf2.report.judged import reads_as_word
 from electra_tf2.report.sentences import Token, render_opinions, render_samples
 
 
@@ -44,6 +45,13 @@ def test_masked_text_reads_as_the_original_not_as_the_sample():
 def test_other_scripts(words, expected):
     shown = render_opinions([example(words)])
     assert expected in text_of(shown) and '<p class="sentence" dir="auto">' in shown
+
+
+def test_words_of_any_script_are_prose():
+    """Vowel signs and tones are marks, which Python's isalpha() does not take for letters."""
+    words = ["the", "हिन्दी", "ที่", "மொழி", "ọ̀rẹ́", "שָׁלוֹם", "テスト", "서울", "语", "𠮷"]
+    others = ["a", "##ing", "[CLS]", "1984", "。", "", "x2", "่", "@"]
+    assert [reads_as_word(token) for token in words + others] == [True] * 10 + [False] * 9
 
 
 def test_tokens_are_text_whatever_they_hold():
