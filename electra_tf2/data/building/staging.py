@@ -126,10 +126,20 @@ class StagedFolder:
         return self
 
     def publish(self) -> None:
-        """Puts the prepared files in place; everything in them must have been synced."""
+        """Puts the prepared files in place; everything in them must have been synced.
+
+        Raises:
+            UserError: meanwhile, somebody put something else there. The prepared files stay.
+        """
         if files.is_local(self.path):
             os.remove(os.path.join(self.path, _LOCK))
             files.sync(self.path)
+        try:
+            self.check()
+        except UserError as error:
+            kept, self.path, self._made = self.path, "", []
+            remedy = f"The new data set is complete, in {kept}: move that folder to a free place."
+            raise error.with_(remedy=remedy) from error
         if self._inside:
             self._move_files()
         else:

@@ -129,6 +129,23 @@ def test_leftovers_of_a_killed_build_are_removed_by_the_next(tmp_path):
     assert tree(tmp_path) == {}
 
 
+@pytest.mark.parametrize("name", [SHARD, "notes.txt"])
+def test_what_came_into_the_output_folder_meanwhile_stays(tmp_path, name):
+    """Such as the data set of another build, which was begun before this one ended."""
+    output = tmp_path / "out"
+    with pytest.raises(UserError, match="not empty") as error:
+        with StagedFolder(str(output), overwrite=name != SHARD) as staged:
+            put(staged.path, "new")
+            output.mkdir()
+            put(output, "theirs", (name,))
+            staged.publish()
+    (kept,) = tmp_path.glob(".out.partial-*")
+    assert tree(output) == {name: "theirs"} and str(kept) in error.value.remedy
+    assert tree(kept) == {SHARD: "new", "metadata.json": "new"}
+    with StagedFolder(str(tmp_path / "out2")):
+        assert kept.exists()
+
+
 @pytest.mark.parametrize("renamed_again", [False, True])
 def test_a_kill_between_the_two_renames_of_overwrite(tmp_path, renamed_again):
     output, replaced = tmp_path / "out", tmp_path / ".out.replaced"
