@@ -289,7 +289,9 @@ def _check_settings(
                 where=os.path.join(directory, METADATA),
                 received=f"{name} is {theirs} in the records, {ours} in the run",
                 remedy=remedies.get(
-                    name, f"Set {name} to the records' value, or rebuild the data."
+                    name,
+                    f"Set {name} to the records' value if all records of the run have it, or "
+                    "rebuild the data.",
                 ),
             )
 
