@@ -162,6 +162,7 @@ def test_accepted(name, value, kept):
         ("overrides", {"x": [{"a\0b": 1}]}, "Give it without."),
         ("debug", 1, "Give true or false."),
         ("debug", "True", "Give true or false. JSON writes true, without quotes."),
+        ("debug", "false", "Give true or false. JSON writes false, without quotes."),
         ("mode", "on", 'Give true or false or "auto".'),
         ("mode", 1, 'Give true or false or "auto".'),
         ("size", "large", 'Give "small" or "base".'),

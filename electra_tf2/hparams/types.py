@@ -287,7 +287,7 @@ _NO_NUMBERS = ("inf", "nan")
 
 def _spelling_hint(value: Any, annotation: Any) -> str:
     bases = [_split_range(option)[0] for option in _options(annotation)]
-    if bool in bases and value in ("True", "False"):
+    if bool in bases and isinstance(value, str) and value.lower() in ("true", "false"):
         return f" JSON writes {value.lower()}, without quotes."
     if int in bases and isinstance(value, float) and value.is_integer() and abs(value) <= _MOST:
         return f" Write {int(value)}, without a point or an exponent."
