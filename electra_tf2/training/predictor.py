@@ -48,6 +48,8 @@ class Predictor:
                 return [strategy.run(forward, args=(next(iterator),)) for _ in range(count)]
 
         self._step = tf.function(step, autograph=False)
+        # TensorFlow takes the steps of all predictors for one function that is traced too often.
+        setattr(self._step, "_omit_frequent_tracing_warning", True)  # noqa: B010 # not typed
 
     def batches(
         self,

@@ -156,7 +156,7 @@ def _classes(run: FinetuningRun, task: str) -> list[str]:
     folder = f"{run.stem}_classes"
     names = files.list_dir(folder) if files.is_dir(folder) else []
     found: dict[str, int] = {}
-    advice = "Set class_report to true to see the scores of every class here."
+    advice = "With class_report: true the scores of every class are here, where a task has classes."
     for name in names:
         if match := re.fullmatch(re.escape(task) + r"_(.+)_(\d+)\.(json|md)", name):
             if match[3] == "md":  # of an older version, unless the figures are there too

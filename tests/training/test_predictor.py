@@ -47,6 +47,14 @@ def test_the_data_s_functions_are_not_rewritten(devices):
         next(made.batches(data, 1))
 
 
+def test_many_predictors_are_no_reason_to_warn(strategy, caplog):
+    for width in range(1, 13):
+        made = Predictor(strategy, lambda ids: {"ids": ids})
+        ids = tf.data.Dataset.from_tensors(tf.zeros((1, width)))
+        next(made.batches(lambda _, ids=ids: ids, 1))
+    assert not caplog.records
+
+
 def test_constants_are_the_kernels_in_the_compute_type(strategy, encoder):
     constants = constant_kernels(strategy, encoder)
     assert len(constants) == 1 + 2 * 6  # the projection of the embeddings, and a block's products
