@@ -9,12 +9,12 @@ import tensorflow as tf
 
 from electra_tf2.errors import UserError
 from electra_tf2.export.huggingface import ExportOptions, export_huggingface
-from electra_tf2.loading.masked_lm import masked_lm_of
 from electra_tf2.loading.networks import build_discriminator
 from electra_tf2.loading.pretrained import open_pretrained
 from electra_tf2.loading.source import open_source
 from electra_tf2.modeling.electra import build_pair, describe_parameters
 from electra_tf2.pretraining.replaced_token_detection import Options, ReplacedTokenDetection
+from electra_tf2.pretraining.run.init_generator import masked_lm_of
 from electra_tf2.pretraining.run.restore import copy_positions
 from electra_tf2.randomness import seed_keys
 from electra_tf2.training.devices import make_strategy

@@ -1,15 +1,24 @@
-"""The files of a corpus: a folder's, those that match a pattern, or those of a data set."""
+"""The files of a corpus: a folder's, those that match a pattern, or those of a data set by name.
+
+A data set by name is one of the Hugging Face Hub or its cache. The library `datasets` downloads it
+once and keeps it as Arrow files, which are read like any other.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
 from electra_tf2 import files, patterns
-from electra_tf2.data.sources.hub import HUB, hub_files
 from electra_tf2.errors import UserError, shell_quoted
+
+_HUB = "hf:"
+"""How the name of a data set begins."""
+_FORM = "hf:NAME, hf:NAME,CONFIG, hf:NAME:SPLIT or hf:NAME,CONFIG:SPLIT"
+_NAME = re.compile(r"hf:(?P<name>[^,:]+)(?:,(?P<config>[^,:]+))?(?::(?P<split>[\w.+-]+))?")
 
 
 class CorpusFile(NamedTuple):
@@ -27,7 +36,7 @@ def find_files(corpus: str, flag: str) -> tuple[list[CorpusFile], int]:
 
     Args:
         corpus: a folder, whose folders are searched too; a file; patterns of either (see
-            `electra_tf2.patterns`); or a data set by its name (see `electra_tf2.data.sources.hub`).
+            `electra_tf2.patterns`); or a data set by its name (see `_hub_files`).
         flag: the flag that named it, for messages.
 
     Returns:
@@ -42,10 +51,10 @@ def find_files(corpus: str, flag: str) -> tuple[list[CorpusFile], int]:
     """
     found: list[CorpusFile] = []
     hidden = 0
-    if corpus.startswith(HUB):
+    if corpus.startswith(_HUB):
         found += (
             CorpusFile(os.path.basename(path), path, files.size(path))
-            for path in hub_files(corpus, flag)
+            for path in _hub_files(corpus, flag)
         )
     elif files.is_dir(corpus):
         inside: list[CorpusFile] = []
@@ -116,7 +125,7 @@ def _matches(pattern: str) -> Iterator[str]:
 
 def _nothing_matches(part: str, flag: str, *, alone: bool) -> UserError:
     """The error for a corpus, or for one of its joined parts, of which there is no file."""
-    if part.startswith(HUB):
+    if part.startswith(_HUB):
         return UserError(
             "A data set by name can't be joined with other parts of a corpus.",
             where=flag,
@@ -261,3 +270,47 @@ def unreadable(path: str, error: OSError) -> UserError:
         received=received,
         remedy=remedy,
     )
+
+
+def _hub_files(corpus: str, flag: str) -> list[str]:
+    """Downloads a data set where need be; returns its Arrow files.
+
+    Args:
+        corpus: hf:NAME[,CONFIG][:SPLIT]. The name is that of a data set on the Hub, or of a folder
+            that `datasets.load_dataset` takes; the split is "train" unless it is given.
+        flag: the flag that named it, for messages.
+
+    Raises:
+        UserError: the name is malformed, `datasets` is not installed, or it can't load that.
+    """
+    match = _NAME.fullmatch(corpus)
+    if match is None:
+        raise UserError(
+            "The name of the data set is malformed.",
+            where=flag,
+            received=corpus,
+            remedy=f"Give {_FORM}, such as hf:wikimedia/wikipedia,20231101.en:train.",
+        )
+    try:
+        import datasets  # pyright: ignore[reportMissingImports]
+    except ModuleNotFoundError as error:
+        if error.name != "datasets":
+            raise
+        raise UserError(
+            "A data set by name needs the package datasets, which is not installed.",
+            where=f"{flag} {corpus}",
+            received=str(error),
+            remedy="pip install datasets 'electra-tf2[corpora]'",
+        ) from error
+    try:
+        loaded = datasets.load_dataset(
+            match["name"], match["config"], split=match["split"] or "train"
+        )
+    except Exception as error:  # whatever a network, a cache or a malformed data set brings about
+        raise UserError(
+            "The data set can't be loaded.",
+            where=f"{flag} {corpus}",
+            received=f"{type(error).__name__}: {str(error).partition(chr(10))[0]}",
+            remedy=f"Check its name, configuration and split ({_FORM}), and the network.",
+        ) from error
+    return [file["filename"] for file in loaded.cache_files]

@@ -6,15 +6,19 @@ Source: Fast-ELECTRA (Dong et al. 2023, arXiv:2310.07347), whose generator then 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from electra_tf2.errors import UserError, first_of
-from electra_tf2.loading.masked_lm import EMBEDDINGS, HEAD, TOWER, MaskedLMWeights, masked_lm_of
+from electra_tf2.loading.networks import has_generator, is_two_tower
 from electra_tf2.loading.positions import trained_positions
 from electra_tf2.loading.pretrained import (
     Pretrained,
+    check_finite,
+    embeddings_scope,
+    generator_network,
+    generator_scope,
     has_checkpoint,
     no_model_advice,
     open_pretrained,
@@ -35,7 +39,23 @@ if TYPE_CHECKING:
     from configure_pretraining import PretrainingConfig
 
 
+_HEAD = "generator_predictions/"
+_TOWER = "generator/"
+_EMBEDDINGS = "embeddings/"
 _OVERRIDDEN = ("max_position_embeddings", "type_vocab_size", "hidden_act", *MODERN_FIELDS)
+
+
+class MaskedLMWeights(NamedTuple):
+    """A masked language model, under the names of a generator.
+
+    Attributes:
+        network: its sizes.
+        arrays: its weights by the names of a generator with embeddings of its own, below
+            "generator/" and "generator_predictions/".
+    """
+
+    network: TransformerConfig
+    arrays: dict[str, np.ndarray]
 
 
 def load_generator(
@@ -78,11 +98,11 @@ def load_generator(
             "those of the masked LM and set vocab_file to its vocabulary.",
         )
     _check_sizes(pretrained, found.network, config)
-    own = shared = TOWER + EMBEDDINGS
+    own = shared = _TOWER + _EMBEDDINGS
     if not any(name.startswith(own) for name in names):
-        shared = "electra/" + EMBEDDINGS
+        shared = "electra/" + _EMBEDDINGS
     arrays = {name.replace(own, shared, 1): array for name, array in found.arrays.items()}
-    missing = [n for n in names if n.startswith((TOWER, HEAD, shared)) and n not in arrays]
+    missing = [n for n in names if n.startswith((_TOWER, _HEAD, shared)) and n not in arrays]
     if missing:
         raise UserError(
             "The masked LM lacks parts of the generator.",
@@ -96,6 +116,42 @@ def load_generator(
     return arrays
 
 
+def masked_lm_of(pretrained: Pretrained) -> MaskedLMWeights:
+    """Takes a checkpoint's generator, or the network itself where it is a masked LM.
+
+    Args:
+        pretrained: any checkpoint.
+
+    Raises:
+        UserError: it holds no masked LM of one tower, parts of it are missing, or weights are not
+            finite.
+    """
+    main = pretrained.encoder_config()
+    if main is None or not has_generator(pretrained) or is_two_tower(pretrained):
+        scopes = sorted({name.partition("/")[0] for name in pretrained.arrays})
+        raise UserError(
+            "The model holds no masked LM that can be a generator.",
+            where=pretrained.path,
+            received="weights of " + first_of(scopes, separator=", "),
+            remedy="Give one that was trained as a masked LM (electra_objective false), or with a "
+            "generator of one tower.",
+        )
+    scope = generator_scope(pretrained) + "/"
+    network = generator_network(pretrained, main)
+    owner = embeddings_scope(pretrained, generator_scope(pretrained)) + "/"
+    sources = {}
+    for name in pretrained.arrays:
+        if name.startswith(_HEAD):
+            sources[name] = name
+        elif name.startswith(owner + _EMBEDDINGS):
+            sources[_TOWER + name.removeprefix(owner)] = name
+        elif name.startswith(scope) and not name.startswith(scope + _EMBEDDINGS):
+            sources[_TOWER + name.removeprefix(scope)] = name
+    check_finite(pretrained, sources.values())
+    arrays = {ours: pretrained.arrays[theirs] for ours, theirs in sources.items()}
+    return MaskedLMWeights(network, arrays)
+
+
 def _positions_warning(
     pretrained: Pretrained, found: MaskedLMWeights, config: PretrainingConfig
 ) -> str | None:
@@ -105,7 +161,7 @@ def _positions_warning(
     copies = config.has_generator_embeddings and any(phase.copy_positions for phase in phases)
     if not stays and not copies:
         return None
-    table = found.arrays.get(f"{TOWER}{EMBEDDINGS}position_embeddings")
+    table = found.arrays.get(f"{_TOWER}{_EMBEDDINGS}position_embeddings")
     if table is None or pretrained.format != "electra_tf2":  # nothing says it of other models
         return None
     path = str(config.init_generator)
