@@ -152,7 +152,8 @@ def describe_example(task: Task, table: FeatureTable) -> str:
     return "\n".join(lines)
 
 
-# Modules of our tasks in version 0.1.0: stored trials are compared by the keys of their features.
+# The modules that our tasks were first in, most in version 0.1.0: stored trials are compared by the
+# keys of their features.
 _MODULES_IN_KEYS = {
     "GlueClassification": "finetune.classification.glue_tasks",
     "GlueRegression": "finetune.classification.glue_tasks",
@@ -164,6 +165,8 @@ _MODULES_IN_KEYS = {
     "CustomQATask": "finetune.qa.custom",
     "Chunking": "finetune.tagging.chunking",
     "CustomTagging": "finetune.tagging.custom",
+    "TableEmbedding": "finetune.sentences.embedding_tables",
+    "TableChoice": "finetune.sentences.choice_tables",
 }
 
 

@@ -21,8 +21,8 @@ from finetune.classification.regression_tables import TableRegression
 from finetune.classification.table_tasks import TableClassification
 from finetune.definitions import read_definition
 from finetune.qa.tasks import MRQA_TASKS, CustomQATask, SQuAD, SQuADv1, mrqa_task
-from finetune.sentences.choice_tables import TableChoice
-from finetune.sentences.embedding_tables import TableEmbedding
+from finetune.sentences.choice import TableChoice
+from finetune.sentences.embedding import TableEmbedding
 from finetune.tagging.tasks import Chunking, CustomTagging
 from finetune.task import Task
 

@@ -15,8 +15,12 @@ import tensorflow as tf
 from electra_tf2.hparams.record import contradiction
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.text.tokenizer import Tokenizer
+from finetune.classification.labels import cell_text
 from finetune.classification.regression import parse_score
+from finetune.classification.table_tasks import TableTask
+from finetune.classification.tables import TableRow
 from finetune.classification.tasks import InputExample, SingleOutputTask
+from finetune.definitions import Column, EmbeddingDefinition
 from finetune.sentences.retrieval import RetrievalScorer, SimilarityScorer, cosine
 from finetune.sentences.texts import text_features
 from finetune.task import (
@@ -32,6 +36,7 @@ from finetune.task import (
 
 if TYPE_CHECKING:
     from configure_finetuning import FinetuningConfig
+
 
 SCALE = 20.0
 """What cosines are multiplied by before the softmax, as in sentence-transformers."""
@@ -248,3 +253,54 @@ class EmbeddingTask(SingleOutputTask):
         """
         if state != self.get_state():
             raise other_kind(self.name, "embedding", state)
+
+
+class TableEmbedding(TableTask, EmbeddingTask):
+    """Sentence embeddings without code: the columns of a TSV, CSV or JSON file.
+
+    Negatives are read from the training file alone, scores from the dev file alone; of a file to
+    predict only the first texts are read.
+
+    Args:
+        config: the run's hparams.
+        name: the task's name.
+        tokenizer: text -> ids.
+        definition: its columns and files.
+    """
+
+    definition: EmbeddingDefinition
+
+    def __init__(
+        self,
+        config: FinetuningConfig,
+        name: str,
+        tokenizer: Tokenizer,
+        definition: EmbeddingDefinition,
+    ):
+        self.has_scores, self.scale = definition.label is not None, definition.scale
+        super().__init__(config, name, tokenizer)
+        self.definition = definition
+
+    def _columns(self, split: str) -> tuple[list[Column], list[Column]]:
+        given = self.definition
+        further = {
+            "train": [given.text_b, given.negative],
+            "dev": [given.text_b, given.label],
+            "test": [given.text_b],
+        }.get(split, [])
+        return [given.text, *(column for column in further if column is not None)], []
+
+    def _label_fields(self, row: TableRow, split: str) -> dict[str, Any]:
+        given = self.definition
+        if split == "train":
+            negative = None if given.negative is None else cell_text(row.cells[given.negative])
+            fields = {"negative": negative}
+        else:
+            has_score = given.label is not None
+            fields = {"label": self.parse_label(self._label_text(row)) if has_score else None}
+        for key, column in given.columns_of_texts().items():
+            if column is None or column not in row.cells:
+                continue
+            if not cell_text(row.cells[column]).strip():
+                raise ValueError(f"{key} (the column {column!r}) is empty")
+        return fields

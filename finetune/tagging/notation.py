@@ -9,21 +9,29 @@
     bare      PER    PER    PER   PER        runs of a type
 
 Inside this program tags are BIOES: B-PER, I-PER, E-PER, S-PER and O.
+
+OntoNotes, CoNLL-2005 and CoNLL-2012 have brackets instead, which become tags of single words first:
+
+    (PERSON*  *)  *  (GPE)    ->    B-PERSON  I-PERSON  O  B-GPE
 """
 
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import product
 
+from electra_tf2.errors import UserError
+from finetune.tagging.conll import Sentence
 from finetune.tagging.spans import OUTSIDE, PREFIXES, bioes_tags, seqeval_spans, split_tag
 
 MARKS = {"bioes": "BIES", "bilou": "BILU", "bmes": "BMES", "bmewo": "BMEW"}
 """Scheme -> its letters for the first, an inner, the last and the only word of a span."""
 BARE = "bare"
 
+_OPENING = re.compile(r"\(([^()*]+)(?:\*|\*?\))")
 _SEPARATORS = "-_/:|."
 _MISTYPED = {"o", "0", "-", "_"}
 _OTHER_OUTSIDE = _MISTYPED | {"OUT", "OTHER", "NONE"}
@@ -207,3 +215,46 @@ def _is_iob1(rows: Sequence[Sequence[str]]) -> bool:
                 opened[row[span.start][0]] += 1
             ends[span.end] = span.type
     return opened["I"] > opened["B"]
+
+
+def has_brackets(tags: Collection[str]) -> bool:
+    """Whether tags mark spans by brackets around a star for each word."""
+    return "*" in tags and any(map(_OPENING.fullmatch, tags))
+
+
+def without_brackets(sentences: Sequence[Sentence], path: str) -> list[Sentence]:
+    """Returns sentences with tags in the scheme IOB2 in place of brackets.
+
+    Args:
+        sentences: the sentences of a file.
+        path: the file, for messages.
+
+    Raises:
+        UserError: brackets are nested, or one lacks its partner; names the line.
+    """
+    return [dataclasses.replace(each, tags=_iob_tags(each, path)) for each in sentences]
+
+
+def _iob_tags(sentence: Sentence, path: str) -> tuple[str, ...]:
+    tags, kind = [], None
+    for line, tag in zip(sentence.lines, sentence.tags, strict=True):
+        opening = _OPENING.fullmatch(tag)
+        if tag != "*" and not (opening if kind is None else tag == "*)"):
+            raise _unpaired(path, line, repr(tag) + (f" within {kind}" if kind else ""))
+        kind = opening[1] if opening else kind
+        tags.append(OUTSIDE if kind is None else f"{'B' if opening else 'I'}-{kind}")
+        kind = None if tag.endswith(")") else kind
+    if kind is not None:
+        raise _unpaired(path, sentence.lines[-1], f"({kind}* without *) to the sentence's end")
+    return tuple(tags)
+
+
+def _unpaired(path: str, line: int, received: str) -> UserError:
+    return UserError(
+        "Brackets do not mark spans one after the other.",
+        where=f"{path}, line {line}",
+        received=received,
+        remedy="Spans in brackets are (LOC*, * and *), or (LOC) of one word, and * elsewhere. Fix "
+        "the tag, name another tag_column, or write the spans that are to be learned as B-LOC, "
+        'I-LOC and O. If the tags stand for themselves, set "scheme": "token".',
+    )

@@ -18,9 +18,7 @@ from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.text.tokenizer import Tokenizer
 from finetune.data_files import file_changed, outputs_by_eid
 from finetune.definitions import SPLITS, TaggingDefinition
-from finetune.tagging.brackets import has_brackets, without_brackets
 from finetune.tagging.conll import Sentence, TagFile, TagReader
-from finetune.tagging.examples import CutWords, TaggingExample, make_features
 from finetune.tagging.head import TaggingHead
 from finetune.tagging.labels import (
     LabelSet,
@@ -31,9 +29,17 @@ from finetune.tagging.labels import (
 )
 from finetune.tagging.layout import Columns, Layout
 from finetune.tagging.metrics import SpanScorer, WordAccuracyScorer, predicted_tags, tagged_sentence
-from finetune.tagging.notation import BARE, MARKS, Notation, outside_tag, recognize_notation
+from finetune.tagging.notation import (
+    BARE,
+    MARKS,
+    Notation,
+    has_brackets,
+    outside_tag,
+    recognize_notation,
+    without_brackets,
+)
 from finetune.tagging.spans import OUTSIDE, Span, official_spans, seqeval_spans
-from finetune.tagging.words import word_ids
+from finetune.tagging.words import CutWords, TaggingExample, make_features, word_ids
 from finetune.task import FeatureSpec, Scorer, SoftTargets, Task, TaskHead, other_kind
 
 if TYPE_CHECKING:

@@ -1,11 +1,14 @@
-"""Words of a file to pieces, and words of a span back to text."""
+"""Words: of a file to pieces, of a sentence to features, of a span back to text."""
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
-from itertools import pairwise
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate, chain, pairwise
+from typing import Any
 
 from electra_tf2.text.normalization import (
     IDEOGRAPH_RANGES,
@@ -14,11 +17,35 @@ from electra_tf2.text.normalization import (
     is_ideograph,
     split_at_punctuation,
 )
+from electra_tf2.text.rows import make_row
 from electra_tf2.text.tokenizer import Tokenizer
 
 _IDEOGRAPHS = "".join(f"{chr(first)}-{chr(last)}" for first, last in IDEOGRAPH_RANGES)
 # Scripts without spaces, and the punctuation, symbols and fullwidth forms of their texts.
 _JOINED = re.compile(UNSPACED.pattern + "|[\u3000-\u303f\u3190-\u33ff\uff01-\uff65]")
+
+
+@dataclasses.dataclass(frozen=True)
+class TaggingExample:
+    """A sentence.
+
+    Attributes:
+        eid: its number in the file, from 0.
+        words: its words.
+        tags: their tags as they are learned (spans in the scheme BIOES); empty where unknown.
+    """
+
+    eid: int
+    words: tuple[str, ...]
+    tags: tuple[str, ...]
+
+
+@dataclasses.dataclass
+class CutWords:
+    """How many words did not fit, and of how many sentences."""
+
+    words: int = 0
+    sentences: int = 0
 
 
 def has_ideographs(text: str) -> bool:
@@ -73,6 +100,43 @@ def _ids_with_ideographs(tokenizer: Tokenizer, word: str) -> list[int]:
             known = [vocabulary.unk_id] if pieces is None else [vocabulary.ids[p] for p in pieces]
             ids.extend(known)
     return ids
+
+
+def make_features(
+    example: TaggingExample,
+    pieces_of: Mapping[str, Sequence[int]],
+    label_ids: Mapping[str, int],
+    tokenizer: Tokenizer,
+    room: int,
+    cut: CutWords,
+) -> dict[str, Any]:
+    """Returns the features of a sentence: of as many of its words as fit whole.
+
+    Segment ids are all 1, as in the official program.
+
+    Args:
+        example: the sentence.
+        pieces_of: word -> ids of its pieces, at least one.
+        label_ids: tag -> id of the label to learn.
+        tokenizer: its vocabulary gives the special tokens.
+        room: number of pieces that fit.
+        cut: counts the words that don't.
+    """
+    pieces = [pieces_of[word] for word in example.words]
+    ends = list(accumulate(map(len, pieces), initial=1))
+    kept = bisect_right(ends, room + 1) - 1
+    if kept < len(pieces):
+        cut.words += len(pieces) - kept
+        cut.sentences += 1
+    row = make_row([*chain.from_iterable(pieces[:kept])], tokenizer)
+    return {
+        "eid": example.eid,
+        "input_ids": row.input_ids,
+        "segment_ids": row.segment_ids + 1,
+        "labels": [label_ids[tag] for tag in example.tags[:kept]] or [0] * kept,
+        "labels_mask": [1.0] * kept,
+        "labeled_positions": ends[:kept],
+    }
 
 
 def join_words(words: Sequence[str], start: int, end: int) -> str:
