@@ -82,23 +82,19 @@ def _with_home(value: Any) -> Any:
     return os.path.expanduser(value) if is_home else value
 
 
-def make_parser(
-    description: str | None, *, epilog: str | None = None, prog: str | None = None
-) -> argparse.ArgumentParser:
+def make_parser(description: str | None, *, epilog: str | None = None) -> argparse.ArgumentParser:
     """An argument parser whose help keeps the line breaks of the texts.
 
     Args:
         description: what the program does; usually the script's docstring, which is None under
             `python -OO`.
         epilog: shown after the flags.
-        prog: the program's name; the script's by default.
 
     Returns:
         A parser whose only flag is --verbose, see `console.set_verbose`. Flags must be written out
         in full: abbreviations would change their meaning as flags are added.
     """
     parser = _Parser(
-        prog=prog,
         description=(description or "").strip(),
         epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,

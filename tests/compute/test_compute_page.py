@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from configure_pretraining import PretrainingConfig
-from electra_tf2.compute import official_training_flops
 from electra_tf2.pretraining.phases import RunCompute
+from tests.compute.official_count import training_flops
 from tests.compute.test_flops import PUBLISHED
 
 PAGE = (Path(__file__).parents[2] / "docs" / "compute.md").read_text(encoding="utf-8")
@@ -28,7 +28,7 @@ RUNS = {
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_figures_of_published_models(name):
     networks, batch_size, steps, _, paper = PUBLISHED[name]
-    script = official_training_flops(*networks, batch_size=batch_size, steps=steps)
+    script = training_flops(*networks, batch_size=batch_size, steps=steps)
     (row,) = re.findall(rf"^\| {re.escape(name)} \| (.*) \|$", PAGE, re.M)
     cells = [cell.strip() for cell in row.split("|")]
     assert cells[0] == f"{script:.3g}"

@@ -12,14 +12,13 @@ from electra_tf2.compute import (
     Flops,
     encoder_flops,
     example_flops,
-    official_forward_flops,
-    official_training_flops,
     pretraining_flops,
     replaced_token_head_flops,
     total,
 )
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.pretraining.phases import RunCompute
+from tests.compute.official_count import forward_flops, training_flops
 
 
 def network(hidden, layers, *, vocabulary=30522, embedding=None):
@@ -34,13 +33,11 @@ def network(hidden, layers, *, vocabulary=30522, embedding=None):
 
 
 def masked_lm(length, *sizes, share=0.15625, **more):
-    return official_forward_flops(
-        network(*sizes, **more), length, discriminator=False, masked_share=share
-    )
+    return forward_flops(network(*sizes, **more), length, discriminator=False, masked_share=share)
 
 
 def detector(length, *sizes, **more):
-    return official_forward_flops(network(*sizes, **more), length, discriminator=True)
+    return forward_flops(network(*sizes, **more), length, discriminator=True)
 
 
 # Name -> (networks, batch size, steps, what flops_computation.py prints, what the paper's tables
@@ -74,7 +71,7 @@ PUBLISHED = {
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_the_official_script_s_figures(name):
     networks, batch_size, steps, script, paper = PUBLISHED[name]
-    found = official_training_flops(*networks, batch_size=batch_size, steps=steps)
+    found = training_flops(*networks, batch_size=batch_size, steps=steps)
     assert found == pytest.approx(script, rel=1e-12)
     assert paper is None or float(f"{found:.1e}") == paper
 

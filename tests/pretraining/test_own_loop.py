@@ -6,9 +6,9 @@ import pytest
 import tensorflow as tf
 
 from electra_tf2.errors import UserError
+from electra_tf2.pretraining.batch import DetectionResult
 from electra_tf2.pretraining.masking import Masking
 from electra_tf2.pretraining.replaced_token_detection import Options, ReplacedTokenDetection
-from electra_tf2.pretraining.sampling import DetectionResult
 from tests.pretraining.batches import CLS, MASK, SEP, sequences
 from tests.pretraining.networks import (
     LENGTH,
