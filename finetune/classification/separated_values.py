@@ -111,6 +111,10 @@ def split_cells(
     else:
         lines = enumerate(split_lines(text), first_line)
         rows = [Cells(number, line.split(separator)) for number, line in lines]
+    return _without_blank_end(rows, path)
+
+
+def _without_blank_end(rows: list[Cells], path: str) -> list[Cells]:
     while rows and len(rows[-1].cells) > 1 and not any(map(str.strip, rows[-1].cells)):
         rows.pop()
     if not rows:
