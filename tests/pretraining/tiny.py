@@ -5,8 +5,11 @@ import io
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
+
+import pytest
 
 import build_pretraining_dataset
 import run_pretraining
@@ -110,6 +113,14 @@ def lines(model_dir, split=None):
     return [line for line in found if split in (None, line["split"])]
 
 
+def figures(data_dir, name, split=None):
+    """The lines of a model's log without what differs between two equal runs."""
+    from electra_tf2.training.throughput import MEASURED
+
+    found = lines(data_dir / "models" / name, split)
+    return [{k: v for k, v in line.items() if k not in ("wall_time", *MEASURED)} for line in found]
+
+
 def configure(data_dir, name="model", **hparams):
     """The configuration that `arguments` gives."""
     return PretrainingConfig(name, str(data_dir), **(HPARAMS | hparams))
@@ -129,6 +140,33 @@ def pretrain_here(data_dir, name="model", **hparams):
     return figures, shown.getvalue()
 
 
+@contextlib.contextmanager
+def disturbed_at(step, disturb):
+    """Within it, `disturb` is called when a run in this process has logged a step."""
+    from electra_tf2.training.reports import RunLog
+
+    write = RunLog.write
+
+    def write_and_disturb(log, at, scalars, **options):
+        write(log, at, scalars, **options)
+        if at == step:
+            disturb()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RunLog, "write", write_and_disturb)
+        yield
+
+
+def terminate():
+    """Sends this process a SIGTERM."""
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def die():
+    """Ends the run as a bug would."""
+    raise RuntimeError("the machine died")
+
+
 def newest(data_dir, name):
     """The newest checkpoint of a model."""
     from electra_tf2.training.checkpoints import CheckpointStore
@@ -137,10 +175,18 @@ def newest(data_dir, name):
     return store.load(str(store.latest()))
 
 
-def assert_same_end(data_dir, name, other):
-    """Asserts that two models ended with the same step, state, weights and slots, bit for bit."""
+def assert_same_end(data_dir, name, other, *, but=()):
+    """Asserts that two models ended with the same step, state, weights and slots, bit for bit.
+
+    Args:
+        data_dir: the folder that both are in.
+        name: of one model.
+        other: of the other one.
+        but: parts of the state that may differ.
+    """
     found, expected = newest(data_dir, name), newest(data_dir, other)
-    assert found.step == expected.step and found.state == expected.state
+    states = [{**own.state, **dict.fromkeys(but)} for own in (found, expected)]
+    assert found.step == expected.step and states[0] == states[1]
     for these, those in ((found.weights, expected.weights), (found.optimizer, expected.optimizer)):
         assert these.keys() == those.keys()
         for variable, array in those.items():

@@ -1,4 +1,7 @@
-"""One replica and two, each compiled and plain: the same weights."""
+"""One replica and two, plain and compiled: the same weights.
+
+`test_step_program` and `test_run_modes` compare one replica, compiled and plain.
+"""
 
 import json
 import subprocess
@@ -29,7 +32,6 @@ HPARAMS = {
 WAYS = {
     "one": {"distribution": "one_device"},
     "two": {"distribution": "mirrored"},
-    "one compiled": {"distribution": "one_device", "xla": True},
     "two compiled": {"distribution": "mirrored", "xla": True},
 }
 

@@ -1,8 +1,5 @@
 """Runs on documents: two lengths from the same shards, stopped and resumed at any step."""
 
-import os
-import signal
-
 import pytest
 
 from electra_tf2.data import open_records
@@ -10,9 +7,6 @@ from electra_tf2.data.document_input import BackgroundProducer
 from electra_tf2.data.input import open_training_files
 from electra_tf2.errors import UserError
 from electra_tf2.text.normalization import UNCASED
-from electra_tf2.training.checkpoints import CheckpointStore
-from electra_tf2.training.reports import RunLog
-from electra_tf2.training.throughput import MEASURED
 from electra_tf2.training.trainer import Interrupted
 from tests.data.small_corpus import content
 from tests.pretraining import tiny
@@ -45,12 +39,6 @@ def train(root, name, **changes):
     return tiny.pretrain_here(root, name, **hparams(root, do_eval=True, **changes))
 
 
-def figures(root, name, split):
-    dropped = ("wall_time", *MEASURED)
-    found = tiny.lines(root / "models" / name, split)
-    return [{k: v for k, v in line.items() if k not in dropped} for line in found]
-
-
 @pytest.fixture(scope="module")
 def undisturbed(root):
     found, shown = train(root, "undisturbed_documents")
@@ -62,7 +50,7 @@ def test_documents_are_cut_at_the_length_of_each_phase(root, undisturbed):
     assert "Phase 1 of 2: 32 x 16 tokens a step\nTraining from step 0 to 5 on" in shown
     assert "Phase 2 of 2: 32 x 32 tokens a step\nTraining from step 5 to 12 on" in shown
     assert " examples in the first epoch (" in shown and " epochs); the first step" in shown
-    steps = [line["step"] for line in figures(root, "undisturbed_documents", "train")]
+    steps = [line["step"] for line in tiny.figures(root, "undisturbed_documents", "train")]
     assert steps == list(range(1, STEPS + 1))
     assert 0 < found["discriminator_loss"] < 2
 
@@ -84,7 +72,7 @@ def test_a_batch_of_another_size_ends_the_thread_before(root, monkeypatch):
         assert alive == [[], [False]]
         made.clear()
         alive.clear()
-        sizes = [line["train_batch_size"] for line in figures(root, name, "train")]
+        sizes = [line["train_batch_size"] for line in tiny.figures(root, name, "train")]
         assert sizes == [4, 8]
 
 
@@ -107,45 +95,19 @@ def test_a_phase_is_longer_than_an_epoch(root):
 
 
 @pytest.mark.slow
-def test_stopped_and_killed_it_ends_bit_for_bit_alike(root, undisturbed, monkeypatch):
-    write = RunLog.write
-
-    def stop_at(step, stop):
-        def written(log, at, scalars, **options):
-            write(log, at, scalars, **options)
-            if at == step:
-                stop()
-
-        monkeypatch.setattr(RunLog, "write", written)
-
-    def fail():
-        raise RuntimeError("the machine died")
-
-    for step in (4, 10):
-        stop_at(step, lambda: os.kill(os.getpid(), signal.SIGTERM))
-        with pytest.raises(Interrupted, match=f"after step {step}"):
-            train(root, "stopped_documents")
-    stop_at(11, fail)  # the newest checkpoint is that of step 10
-    with pytest.raises(RuntimeError, match="died"):
+def test_stopped_and_killed_it_ends_bit_for_bit_alike(root, undisturbed):
+    """Stopped in its first phase; in the second, the newest checkpoint is two steps old."""
+    with tiny.disturbed_at(4, tiny.terminate), pytest.raises(Interrupted, match="after step 4"):
         train(root, "stopped_documents")
-    monkeypatch.setattr(RunLog, "write", write)
+    with tiny.disturbed_at(11, tiny.die), pytest.raises(RuntimeError, match="died"):
+        train(root, "stopped_documents")
     found, shown = train(root, "stopped_documents")
-    assert "Training from step 10 to 12" in shown
+    assert "Training from step 9 to 12" in shown
     assert found == undisturbed[0]
-    stores = [
-        CheckpointStore(str(root / "models" / name))
-        for name in ("undisturbed_documents", "stopped_documents")
-    ]
-    one, other = (store.load(store.latest()) for store in stores)
-    assert (one.step, one.state) == (other.step, other.state)
-    for these, those in ((one.weights, other.weights), (one.optimizer, other.optimizer)):
-        assert {k: v.tobytes() for k, v in these.items()} == {
-            k: v.tobytes() for k, v in those.items()
-        }
+    tiny.assert_same_end(root, "stopped_documents", "undisturbed_documents")
     for split in ("train", "eval"):
-        assert figures(root, "stopped_documents", split) == figures(
-            root, "undisturbed_documents", split
-        )
+        ends = [tiny.figures(root, f"{own}_documents", split) for own in ("stopped", "undisturbed")]
+        assert ends[0] == ends[1]
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 
 import numpy as np
 import pytest
@@ -17,9 +16,7 @@ from electra_tf2.pretraining.run.phase_trainers import PhaseTrainers
 from electra_tf2.text.vocabulary import load_vocabulary
 from electra_tf2.training.checkpoints import CheckpointStore
 from electra_tf2.training.devices import open_devices
-from electra_tf2.training.reports import RunLog
 from electra_tf2.training.schedule import PolynomialDecay
-from electra_tf2.training.throughput import MEASURED
 from electra_tf2.training.trainer import Interrupted
 from tests.data.small_corpus import content
 from tests.pretraining import tiny
@@ -65,28 +62,10 @@ def train(root, name, *phases, **changes):
     return tiny.pretrain_here(root, name, **given)[1]
 
 
-def newest(root, name):
-    store = CheckpointStore(str(root / "models" / name))
-    return store.load(store.latest())
-
-
-def figures(root, name):
-    """The log without what differs between two equal runs."""
-    dropped = ("wall_time", *MEASURED)
-    found = tiny.lines(root / "models" / name)
-    return [{k: v for k, v in line.items() if k not in dropped} for line in found]
-
-
 def assert_same_end(root, name, other):
-    found, expected = newest(root, name), newest(root, other)
-    # Whose hparam `phases` says the same in another way.
-    states = [{**own.state, "config": None} for own in (found, expected)]
-    assert found.step == expected.step and states[0] == states[1]
-    for these, those in ((found.weights, expected.weights), (found.optimizer, expected.optimizer)):
-        assert these.keys() == those.keys()
-        for variable, array in those.items():
-            assert these[variable].tobytes() == array.tobytes(), variable
-    assert figures(root, name) == figures(root, other)
+    # The hparam `phases` may say the same in another way.
+    tiny.assert_same_end(root, name, other, but=["config"])
+    assert tiny.figures(root, name) == tiny.figures(root, other)
 
 
 @pytest.fixture(scope="module")
@@ -117,16 +96,18 @@ def test_the_phases_run_one_after_the_other(root, undisturbed):
     assert "Phase 1 of 2: 8 x 16 tokens a step\nTraining from step 0 to 4" in shown
     assert "Phase 2 of 2: 4 x 32 tokens a step\nTraining from step 4 to 9" in shown
     assert opened == [(0, SHORT), (0, LONG)]
-    assert [line["step"] for line in figures(root, name)] == list(range(1, N_SHORT + N_LONG + 1))
+    assert [line["step"] for line in tiny.figures(root, name)] == list(
+        range(1, N_SHORT + N_LONG + 1)
+    )
     assert CheckpointStore(str(root / "models" / name)).steps() == [3, 4, 6, 9]
-    assert newest(root, name).state["examples_seen"] == N_SHORT * 8 + N_LONG * 4
+    assert tiny.newest(root, name).state["examples_seen"] == N_SHORT * 8 + N_LONG * 4
     stored = json.loads((root / "models" / name / "config.json").read_text())["hparams"]
     assert stored["phases"] == [first_phase(root), second_phase()]
     assert stored["num_train_steps"] == N_SHORT + N_LONG
 
 
 def test_the_schedule_starts_anew(root, undisturbed):
-    rates = [line["learning_rate"] for line in figures(root, undisturbed[0])]
+    rates = [line["learning_rate"] for line in tiny.figures(root, undisturbed[0])]
     first = PolynomialDecay(1e-3, N_SHORT, 2)
     second = PolynomialDecay(5e-4, N_LONG, 3, 0.5, 1e-5)
     expected = [float(first(step)) for step in range(1, N_SHORT + 1)]
@@ -146,37 +127,21 @@ def test_moments_and_weights_are_carried_over(root, undisturbed):
 
 
 @pytest.mark.slow
-def test_stopped_in_each_phase_and_between_them(root, undisturbed, monkeypatch):
-    write = RunLog.write
-
-    def stop_at(step, stop):
-        def written(log, at, scalars, **options):
-            write(log, at, scalars, **options)
-            if at == step:
-                stop()
-
-        monkeypatch.setattr(RunLog, "write", written)
-
-    def terminate():
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    def fail():
-        raise RuntimeError("the machine died")
-
-    for step, start in ((2, 0), (N_SHORT, 2), (6, N_SHORT)):
-        stop_at(step, terminate)
-        with pytest.raises(Interrupted) as info:
-            train(root, "stopped_phases")
+def test_stopped_between_the_phases_and_in_the_second(root, undisturbed):
+    """(A run that is stopped in its first phase is in test_dynamic_run.)"""
+    name = "stopped_phases"
+    for step in (N_SHORT, 6):
+        with tiny.disturbed_at(step, tiny.terminate), pytest.raises(Interrupted) as info:
+            train(root, name)
         assert f"after step {step}" in info.value.what
-        assert newest(root, "stopped_phases").step == step, start
-    stop_at(8, fail)  # after the checkpoint of step 6
-    with pytest.raises(RuntimeError, match="died"):
-        train(root, "stopped_phases")
-    monkeypatch.setattr(RunLog, "write", write)
-    shown = train(root, "stopped_phases")
+        assert tiny.newest(root, name).step == step
+    # After the checkpoint of step 6.
+    with tiny.disturbed_at(8, tiny.die), pytest.raises(RuntimeError, match="died"):
+        train(root, name)
+    shown = train(root, name)
     assert "Resuming at step 6" in shown and "Training from step 6 to 9" in shown
     assert "Phase 1" not in shown
-    assert_same_end(root, "stopped_phases", undisturbed[0])
+    assert_same_end(root, name, undisturbed[0])
 
 
 @pytest.mark.slow
@@ -184,7 +149,7 @@ def test_a_finished_run_gets_another_phase(root, undisturbed):
     """From a run that knew of no phases."""
     config = {**hparams(root), **first_phase(root), "phases": None}
     tiny.pretrain_here(root, "appended", **config)
-    assert newest(root, "appended").step == N_SHORT
+    assert tiny.newest(root, "appended").step == N_SHORT
     shown = train(root, "appended")
     assert "Phase 2 of 2: 4 x 32 tokens a step\nTraining from step 4 to 9" in shown
     assert_same_end(root, "appended", undisturbed[0])

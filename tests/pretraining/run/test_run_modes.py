@@ -1,5 +1,10 @@
 """The same training in other number types, compiled otherwise, or with less memory."""
 
+import json
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -73,12 +78,28 @@ def test_debug_mode(tiny_data):
     assert weights["electra/layer_2/attention/query/kernel"].shape == (144, 144)
 
 
-@pytest.mark.parametrize("xla", [False, True])
-def test_deterministic_runs_in_processes_of_their_own(tiny_data, plain, xla):
+# TensorFlow stays deterministic until the process ends, hence one of its own.
+PROGRAM = """
+import json, sys
+import run_pretraining
+for arguments in json.loads(sys.argv[1]):
+    run_pretraining.main(arguments)
+"""
+
+
+def test_deterministic_runs(tiny_data, plain):
     """TensorFlow refuses what isn't deterministic, also on a CPU, where nothing else changes."""
-    hparams = HPARAMS | {"deterministic": True, "xla": xla, "precision": "float32"}
-    code, shown = tiny.run(tiny_data, f"deterministic {xla}", **hparams)
-    assert code == 0, shown
-    found = tiny.lines(tiny_data / "models" / f"deterministic {xla}")
-    np.testing.assert_allclose([line["loss"] for line in found], plain, rtol=1e-4)
-    assert "input_wait" not in found[-1] and "examples_per_second" in found[-1]
+    hparams = HPARAMS | {"deterministic": True, "precision": "float32"}
+    names = {xla: f"deterministic {xla}" for xla in (False, True)}
+    commands = [tiny.arguments(tiny_data, names[xla], xla=xla, **hparams) for xla in names]
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, json.dumps(commands)],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONPATH": str(tiny.ROOT)},
+    )
+    assert done.returncode == 0, done.stderr
+    for name in names.values():
+        found = tiny.lines(tiny_data / "models" / name)
+        np.testing.assert_allclose([line["loss"] for line in found], plain, rtol=1e-4)
+        assert "input_wait" not in found[-1] and "examples_per_second" in found[-1]
