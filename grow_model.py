@@ -36,7 +36,6 @@ them over all rows, which changes all outputs until the model is trained further
 
 docs/beyond_electra.md says when to use which.
 """
-_TRUTH = {"true": True, "false": False}
 
 
 def add_grow_flags(parser: argparse.ArgumentParser) -> None:
@@ -94,7 +93,7 @@ def main(argv: list[str] | None = None) -> None:
         from electra_tf2.growing.grow import Growth, grow_model
 
         tf.config.list_physical_devices()
-    given: dict[str, Any] = {n: _TRUTH.get(value, value) for n, value in vars(flags).items()}
+    given: dict[str, Any] = {n: cli.TRUTH.get(value, value) for n, value in vars(flags).items()}
     output = given.pop("output")
     for name in ("data_dir", "model_name", "model_dir"):
         given.pop(name)

@@ -185,6 +185,10 @@ def add_model_flags(parser: argparse._ActionsContainer, model_dir_help: str) -> 
     parser.add_argument("--model-dir", help=model_dir_help)
 
 
+TRUTH = {"true": True, "false": False}
+"""What the flags of `add_text_flags` that say whether may be, and what it means."""
+
+
 def add_text_flags(parser: argparse._ActionsContainer) -> None:
     """Adds `--vocab-file`, `--do-lower-case` and `--strip-accents`, of a model that is opened.
 
@@ -198,7 +202,7 @@ def add_text_flags(parser: argparse._ActionsContainer) -> None:
     ):
         parser.add_argument(
             name,
-            choices=("true", "false"),
+            choices=tuple(TRUTH),
             help=f"{meaning}, where nothing beside the model says it; default: true",
         )
 

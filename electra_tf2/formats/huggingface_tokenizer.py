@@ -25,6 +25,7 @@ from electra_tf2.text.vocabulary import (
     load_vocabulary,
 )
 from electra_tf2.text.vocabulary_json import (
+    SETTINGS,
     normalizer_settings,
     other_cutting,
     other_cutting_of_tokenizer,
@@ -37,7 +38,6 @@ TOKENIZER = "tokenizer.json"
 SPECIAL_TOKENS_MAP = "special_tokens_map.json"
 VOCABULARY = "vocab.txt"
 
-_SETTINGS = ("do_lower_case", "strip_accents", "tokenize_chinese_chars")
 _ROLES = {
     "unk_token": UNK,
     "sep_token": SEP,
@@ -73,7 +73,7 @@ def read_huggingface_casing(folder: str) -> Casing | None:
         path = posixpath.join(folder, name)
         if "do_lower_case" not in settings and exists(path):
             content = pick(_read_settings(path, subject), path)
-            stated = {key: content[key] for key in _SETTINGS if content.get(key) is not None}
+            stated = {key: content[key] for key in SETTINGS if content.get(key) is not None}
             _check_truth_values(stated, path)
             settings = stated | settings
     if "do_lower_case" not in settings:

@@ -22,7 +22,7 @@ from electra_tf2.errors import UserError, first_of
 from electra_tf2.formats.match import Match, match_arrays
 
 # A transformer: embeddings (where it has its own) and layers, below one of these scopes.
-_TRANSFORMER_SCOPES = ("electra", "generator", "generator_ltr", "generator_rtl")
+TRANSFORMER_SCOPES = ("electra", "generator", "generator_ltr", "generator_rtl")
 _TRANSFORMER = {
     "embeddings/word_embeddings": "embeddings/word_embeddings",
     "embeddings/position_embeddings": "embeddings/position_embeddings",
@@ -49,7 +49,7 @@ _TRANSFORMER = {
     "layer_{i}/layer_norm/beta": "encoder/layer_{i}/output/LayerNorm/beta",
 }
 # The masked-LM heads: of the ordinary generator, and of the two-tower one.
-_MASKED_LM_SCOPES = ("generator_predictions", "cloze_predictions")
+MASKED_LM_SCOPES = ("generator_predictions", "cloze_predictions")
 _MASKED_LM = {
     "dense/kernel": "dense/kernel",
     "dense/bias": "dense/bias",
@@ -68,8 +68,8 @@ _DISCRIMINATOR = {
 OFFICIAL_NAMES: dict[str, str] = {
     f"{scope}/{ours}": f"{scope}/{theirs}"
     for scopes, table in (
-        (_TRANSFORMER_SCOPES, _TRANSFORMER),
-        (_MASKED_LM_SCOPES, _MASKED_LM),
+        (TRANSFORMER_SCOPES, _TRANSFORMER),
+        (MASKED_LM_SCOPES, _MASKED_LM),
         (_DISCRIMINATOR_SCOPES, _DISCRIMINATOR),
     )
     for scope in scopes

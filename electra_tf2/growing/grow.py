@@ -13,6 +13,7 @@ import numpy as np
 from electra_tf2.console import say
 from electra_tf2.errors import UserError, first_of
 from electra_tf2.files import replace_file
+from electra_tf2.formats.official import MASKED_LM_SCOPES, TRANSFORMER_SCOPES
 from electra_tf2.growing.pieces import NewPieces, count_unused, grown_rows, read_new_pieces
 from electra_tf2.hparams.shared_checks import HEADS
 from electra_tf2.loading.folder import (
@@ -42,12 +43,10 @@ from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.outputs import check_free, new_folder
 from electra_tf2.training.checkpoints import CheckpointStore
 
-_ENCODERS = ("electra", "generator", "generator_ltr", "generator_rtl")
-_MASKED_LM = ("generator_predictions", "cloze_predictions")
-_SCOPES = (*_ENCODERS, *_MASKED_LM, "discriminator_predictions")
-_WORDS = {f"{scope}/embeddings/word_embeddings" for scope in _ENCODERS}
-_POSITIONS = {f"{scope}/embeddings/position_embeddings" for scope in _ENCODERS}
-_BIASES = {f"{scope}/output_bias" for scope in _MASKED_LM}
+_SCOPES = (*TRANSFORMER_SCOPES, *MASKED_LM_SCOPES, "discriminator_predictions")
+_WORDS = {f"{scope}/embeddings/word_embeddings" for scope in TRANSFORMER_SCOPES}
+_POSITIONS = {f"{scope}/embeddings/position_embeddings" for scope in TRANSFORMER_SCOPES}
+_BIASES = {f"{scope}/output_bias" for scope in MASKED_LM_SCOPES}
 _TASKS = "task_specific"
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Union
 
 from electra_tf2.errors import UserError
+from electra_tf2.text.wordpiece import LARGEST_WORD_LIMIT
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ DropoutRate = Annotated[float, Range(0, 0.99)]  # see electra_tf2.modeling.confi
 ShareAboveZero = Annotated[float, Range(0, 1, low_open=True)]
 Temperature = Annotated[float, Range(0.01, limit=1000)]  # of a distribution that is softened
 MaskProbability = Annotated[float, Range(0, 1, low_open=True, high_open=True)]
-WordLimit = Annotated[int, Range(low=1, high=10**8)]  # LARGEST_WORD_LIMIT of text/wordpiece.py
+WordLimit = Annotated[int, Range(low=1, high=LARGEST_WORD_LIMIT)]
 Weights = dict[str, PositiveFloat]
 """Corpora of a mixture: how much each counts, by its patterns of files."""
 Ramp = list[list[float]]

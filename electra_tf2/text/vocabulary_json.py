@@ -16,7 +16,8 @@ from electra_tf2.text.wordpiece import CONTINUATION, LARGEST_WORD_LIMIT, MAX_WOR
 _BEGINNING = re.compile(rb'(\xef\xbb\xbf)?\s*(\{|\[\s*("|\]))')
 # More ids than pieces and this many: the file is damaged, and a list of all ids would be huge.
 _MOST_GAPS = 1000
-_SETTINGS = ("do_lower_case", "strip_accents", "tokenize_chinese_chars")
+SETTINGS = ("do_lower_case", "strip_accents", "tokenize_chinese_chars")
+"""The settings of normalization, by the names that tokenizer_config.json has for them."""
 # Settings of how text is cut -> their values for BERT's way.
 _CUTTING = {
     "word_tokenizer_type": (None, "basic"),
@@ -167,14 +168,14 @@ def untaken_settings(settings: Mapping[str, Any]) -> list[str]:
     Args:
         settings: see `casing_of_settings`.
     """
-    stated = {name: settings[name] for name in _SETTINGS if settings.get(name) is not None}
-    lower, strip, ideographs = map(stated.get, _SETTINGS)
+    stated = {name: settings[name] for name in SETTINGS if settings.get(name) is not None}
+    lower, strip, ideographs = map(stated.get, SETTINGS)
     untaken = {name for name, value in stated.items() if not isinstance(value, bool)}
     if strip is True and lower is False:
         untaken.add("strip_accents")
     if ideographs is False:
         untaken.add("tokenize_chinese_chars")
-    return [f"{name} {json.dumps(stated[name])}" for name in _SETTINGS if name in untaken]
+    return [f"{name} {json.dumps(stated[name])}" for name in SETTINGS if name in untaken]
 
 
 def untaken_of_tokenizer(stored: Mapping[str, Any]) -> list[str]:

@@ -37,7 +37,6 @@ EXPORTERS: dict[str, tuple[str, str]] = {
 }
 _TEXT = ("vocab_file", "do_lower_case", "strip_accents")
 _OPTIONS = ("network", "architecture", *_TEXT)
-_TRUTH = {"true": True, "false": False}
 
 
 def export_model(flags: argparse.Namespace) -> None:
@@ -58,7 +57,7 @@ def export_model(flags: argparse.Namespace) -> None:
     export = getattr(importlib.import_module(module), function)
     given: dict[str, Any] = {name: getattr(flags, name) for name in _OPTIONS}
     given = {name: value for name, value in given.items() if value is not None}
-    options: dict[str, Any] = {name: _TRUTH.get(value, value) for name, value in given.items()}
+    options: dict[str, Any] = {name: cli.TRUTH.get(value, value) for name, value in given.items()}
     if flags.format == "huggingface":
         from electra_tf2.export.huggingface import ExportOptions
 

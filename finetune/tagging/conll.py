@@ -19,6 +19,7 @@ from finetune.tagging.layout import (
     DOCUMENT_START,
     END_OF_SENTENCE,
     MOST,
+    OTHER_ID,
     TAB,
     Columns,
     Layout,
@@ -36,8 +37,6 @@ _NAMES = "word words token tokens form text tag tags label labels pos upos ner n
 _LONG_SENTENCE = 256
 # Lines that are not sentences if all have as many words.
 _ENOUGH_LINES = 20
-# Number of a range of words or of an empty node in CoNLL-U.
-_RANGE = re.compile(r"\d+[-.]\d+")
 # What version 0.1.0 had no eye for: comments, ranges of CoNLL-U, spaces within words (with a given
 # separator those at their ends), and returns as ends of lines.
 _NEW = r"^#|^\d+[-.]\d+\s|\r(?!\n)|"
@@ -380,7 +379,7 @@ def _check_words(
 
     With tags also those that are the same throughout each, such as the name of a document.
     """
-    rows = [[word for word in each.words if not _RANGE.fullmatch(word)] for each in sentences]
+    rows = [[word for word in each.words if not OTHER_ID.fullmatch(word)] for each in sentences]
     if max(map(len, rows)) < 3:
         return
     numbers = [all(row == _numbers(start, len(row)) for row in rows) for start in (0, 1)]

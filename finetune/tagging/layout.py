@@ -22,7 +22,8 @@ _SPACES = re.compile(r"[^\S\xa0\u1680\u2000-\u200a\u202f\u205f\u3000]+")
 _HASHES = re.compile(r"#+(?:\s|$)")
 _TAG = re.compile(r"O|[BIESLUMW][-_].+|.+[-_][BIESLUMW]")
 _WORD_ID = re.compile(r"\d+")
-_OTHER_ID = re.compile(r"\d+[-.]\d+")
+OTHER_ID = re.compile(r"\d+[-.]\d+")
+"""Number of a range of words or of an empty node in CoNLL-U."""
 # Characters without a width: byte order marks and the like.
 _INVISIBLE = "\ufeff\u200b\u200c\u200d\u2060"
 # The share of a file's lines that have to have tabs, or of its words to look like "Anna/B-PER":
@@ -218,7 +219,7 @@ class Lines:
             layout.per_line == "word"
             and all(columns.word % count for count in self.counts)
             and any(_WORD_ID.fullmatch(row[0]) for row in rows)
-            and all(_WORD_ID.fullmatch(row[0]) or _OTHER_ID.fullmatch(row[0]) for row in rows)
+            and all(_WORD_ID.fullmatch(row[0]) or OTHER_ID.fullmatch(row[0]) for row in rows)
         )
 
     def is_comment(self, line: str, cells: Sequence[str], in_sentence: bool) -> bool:
@@ -247,4 +248,4 @@ class Lines:
 
     def is_no_word(self, cells: Sequence[str]) -> bool:
         """Whether a line of CoNLL-U is a range of words (1-2) or an empty node (1.1)."""
-        return self._has_ids and _OTHER_ID.fullmatch(cells[0]) is not None
+        return self._has_ids and OTHER_ID.fullmatch(cells[0]) is not None
