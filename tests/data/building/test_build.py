@@ -124,7 +124,12 @@ def test_examples_are_dealt_in_turn_and_end_with_their_document(tmp_path):
 
 
 @pytest.mark.slow
-def test_any_number_of_processes_writes_the_same_bytes(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "options, most",
+    [({"max_seq_length": 64}, 3), ({"segmentation": "dynamic"}, 2)],
+    ids=["static", "dynamic"],
+)
+def test_any_number_of_processes_writes_the_same_bytes(tmp_path, monkeypatch, options, most):
     vocab = write_vocabulary(tmp_path)
     # One file of many chunks beside small ones. (The workers are told where the cuts are.)
     small_chunks = functools.partial(reader.plan_chunks, chunk_bytes=4000)
@@ -132,16 +137,13 @@ def test_any_number_of_processes_writes_the_same_bytes(tmp_path, monkeypatch):
     monkeypatch.setattr(corpus, "CHUNK_BYTES", 8000)
     folder = write_corpus(tmp_path / "corpus", [100, 100_000, 3000, 20_000, 1])
     results = []
-    for processes in (1, 2, 3):
+    for processes in range(1, most + 1):
         output = tmp_path / f"out{processes}"
-        build_dataset(
-            BuildConfig(folder, vocab, str(output), max_seq_length=64, num_processes=processes,
-                        num_out_files=7)
-        )  # fmt: skip
+        given = {"num_processes": processes, "num_out_files": 7, **options}
+        build_dataset(BuildConfig(folder, vocab, str(output), **given))
         results.append(content(output))
-
     assert len(results[0]) == 8
-    assert results[0] == results[1] == results[2]
+    assert all(result == results[0] for result in results)
 
 
 def test_result_depends_on_seed_and_text_alone(tmp_path, monkeypatch):

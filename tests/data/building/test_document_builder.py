@@ -1,6 +1,5 @@
 """Documents as records: what is in them, and that nothing but the text decides it."""
 
-import functools
 import itertools
 
 import numpy as np
@@ -8,10 +7,9 @@ import pytest
 import tensorflow as tf
 
 import build_pretraining_dataset
-from electra_tf2.data.building import builders, corpus
+from electra_tf2.data.building import builders
 from electra_tf2.data.building.build import BuildConfig, build_dataset
 from electra_tf2.data.shards import read_metadata
-from electra_tf2.data.sources import reader
 from electra_tf2.errors import UserError
 from electra_tf2.text.normalization import normalize
 from electra_tf2.text.tokenizer import make_tokenizer
@@ -146,22 +144,3 @@ def test_flags_that_documents_have_no_use_for(tmp_path, flags, message):
         )  # fmt: skip
     assert info.value.where == flags[0] and info.value.remedy
     assert content(tmp_path) == before
-
-
-@pytest.mark.slow
-def test_any_number_of_processes_writes_the_same_bytes(tmp_path, monkeypatch):
-    vocab = write_vocabulary(tmp_path)
-    small_chunks = functools.partial(reader.plan_chunks, chunk_bytes=4000)
-    monkeypatch.setattr(reader, "plan_chunks", small_chunks)
-    monkeypatch.setattr(corpus, "CHUNK_BYTES", 8000)
-    folder = write_corpus(tmp_path / "corpus", [100, 60_000, 3000, 20_000, 1])
-    results = []
-    for processes in (1, 2):
-        output = tmp_path / f"out{processes}"
-        build_dataset(
-            BuildConfig(folder, vocab, str(output), num_processes=processes, num_out_files=7,
-                        segmentation="dynamic")
-        )  # fmt: skip
-        results.append(content(output))
-    assert len(results[0]) == 8
-    assert results[0] == results[1]
