@@ -16,6 +16,7 @@ from tests.pretraining import tiny
 pytestmark = pytest.mark.slow
 
 STEPS = 60
+MIDDLE = 20
 TOLERANCE = 1e-5
 # Every drawn number belongs to an example but those of dropout.
 NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
@@ -53,13 +54,12 @@ def assert_close(model_dir, other_dir, before):
 
 @pytest.fixture(scope="module")
 def pretrained(tiny_data, tmp_path_factory):
-    """Folder of models `workers-` one, two and first (one step); what the two workers said."""
+    """Folder of models `workers-` one, with its checkpoints, and two; what the two said."""
     logs = tmp_path_factory.mktemp("logs")
     held_out = {"eval_tfrecords": str(tiny_data / "held_out" / tiny.GLOB)}
     with clusters.pretraining(tiny_data, "workers-two", logs, **PRETRAINING, **held_out) as cluster:
-        one_step = PRETRAINING | held_out | {"num_train_steps": 1}
-        tiny.pretrain_here(tiny_data, "workers-first", **one_step)
-        tiny.pretrain_here(tiny_data, "workers-one", **PRETRAINING, **held_out)
+        kept = {"save_checkpoints_steps": MIDDLE, "keep_checkpoint_max": 0}
+        tiny.pretrain_here(tiny_data, "workers-one", **PRETRAINING | held_out | kept)
         assert cluster.wait() == [0, 0], cluster.text(0) + cluster.text(1)
         texts = [cluster.text(0), cluster.text(1)]
     return tiny_data / "models", texts
@@ -67,8 +67,9 @@ def pretrained(tiny_data, tmp_path_factory):
 
 def test_pretraining_gives_the_same_weights(pretrained):
     models, _ = pretrained
-    first = CheckpointStore(str(models / "workers-first"))
-    assert_close(models / "workers-one", models / "workers-two", first.load(first.latest()).weights)
+    store = CheckpointStore(str(models / "workers-one"))
+    before = store.load(f"{store.folder}/step-{MIDDLE:08d}").weights
+    assert_close(models / "workers-one", models / "workers-two", before)
 
 
 def test_pretraining_reports_the_same_figures(pretrained):
@@ -163,7 +164,8 @@ def test_finetuning_after_the_loss_of_both_workers(tiny_finetuning, tmp_path):
 
 
 # Dropout is on: what a worker draws is the same again after a resume.
-LONG = {"num_train_steps": 200, "save_checkpoints_steps": 25, "log_every_steps": 25}
+SAVE_EVERY = 25
+LONG = {"num_train_steps": 200, "save_checkpoints_steps": SAVE_EVERY, "log_every_steps": 25}
 
 
 @pytest.fixture(scope="module")
@@ -175,22 +177,37 @@ def undisturbed(tiny_data, tmp_path_factory):
     return checkpoint(tiny_data / "models" / "workers-undisturbed")
 
 
-@pytest.mark.parametrize("lost", [0, 1], ids=["chief", "worker"])
-def test_a_worker_is_killed(tiny_data, tmp_path, undisturbed, lost):
-    """The other one leaves within 30 s; started again, both finish as if nothing had happened."""
-    name = f"workers-lost-{lost}"
+def wait_for_next_save(cluster, model_dir):
+    """Waits for a checkpoint beyond those that are there."""
+    done = max(CheckpointStore(str(model_dir)).steps(), default=0)
+    step = (done // SAVE_EVERY + 1) * SAVE_EVERY
+    cluster.wait_for(model_dir / "checkpoints" / f"step-{step:08d}")
+
+
+def test_stopped_and_killed_workers(tiny_data, tmp_path, undisturbed):
+    """One gets a signal, later on each is killed; the run ends as if nothing had happened."""
+    name = "workers-disturbed"
     model_dir = tiny_data / "models" / name
     with clusters.pretraining(tiny_data, name, tmp_path, **LONG) as cluster:
-        cluster.wait_for(model_dir / "checkpoints" / "step-00000050")
-        cluster.processes[lost].kill()
-        start = time.monotonic()
-        other = cluster.processes[1 - lost]
-        assert other.wait(SECONDS_TO_LEAVE) == 75, cluster.text(1 - lost)
-        assert time.monotonic() - start < SECONDS_TO_LEAVE
-        message = cluster.text(1 - lost)
-    assert "error: Another worker of the run is gone." in message
-    assert "run the same command on all hosts again" in message
-    assert "Traceback" not in message
+        wait_for_next_save(cluster, model_dir)
+        cluster.processes[1].send_signal(signal.SIGTERM)
+        assert cluster.wait(60) == [75, 75], cluster.text(0) + cluster.text(1)
+        for index in range(2):
+            assert "The run was stopped after step" in cluster.text(index)
+            assert "received: SIGTERM" in cluster.text(index)
+    for lost in (0, 1):
+        with clusters.pretraining(tiny_data, name, tmp_path, **LONG) as cluster:
+            wait_for_next_save(cluster, model_dir)
+            cluster.processes[lost].kill()
+            start = time.monotonic()
+            other = cluster.processes[1 - lost]
+            assert other.wait(SECONDS_TO_LEAVE) == 75, cluster.text(1 - lost)
+            assert time.monotonic() - start < SECONDS_TO_LEAVE
+            message = cluster.text(1 - lost)
+        assert "Resuming at step" in message
+        assert "error: Another worker of the run is gone." in message
+        assert "run the same command on all hosts again" in message
+        assert "Traceback" not in message
     with clusters.pretraining(tiny_data, name, tmp_path, **LONG) as cluster:
         assert cluster.wait() == [0, 0], cluster.text(0) + cluster.text(1)
         assert "Resuming at step" in cluster.text(1)
@@ -201,29 +218,17 @@ def test_a_worker_is_killed(tiny_data, tmp_path, undisturbed, lost):
         np.testing.assert_array_equal(arrays[array], value, err_msg=array)
 
 
-def test_a_signal_to_one_worker_stops_all(tiny_data, tmp_path, undisturbed):
-    model_dir = tiny_data / "models" / "workers-stopped"
-    with clusters.pretraining(tiny_data, "workers-stopped", tmp_path, **LONG) as cluster:
-        cluster.wait_for(model_dir / "checkpoints" / "step-00000025")
-        cluster.processes[1].send_signal(signal.SIGTERM)
-        assert cluster.wait(60) == [75, 75], cluster.text(0) + cluster.text(1)
-        for index in range(2):
-            assert "The run was stopped after step" in cluster.text(index)
-            assert "received: SIGTERM" in cluster.text(index)
-    with clusters.pretraining(tiny_data, "workers-stopped", tmp_path, **LONG) as cluster:
-        assert cluster.wait() == [0, 0], cluster.text(0) + cluster.text(1)
-    arrays, _ = checkpoint(model_dir)
-    for array, value in undisturbed[0].items():
-        np.testing.assert_array_equal(arrays[array], value, err_msg=array)
-
-
 def test_a_run_moves_between_devices(tiny_data, tmp_path, pretrained):
-    """Begun on one device, continued on two replicas, then on two workers."""
+    """From one device to two replicas, then to two workers."""
     models, _ = pretrained
     hparams = PRETRAINING | {"do_eval": False}
-    clusters.pretrain_until(tiny_data, "workers-moving", 20, devices=1, **hparams)
-    clusters.pretrain_until(tiny_data, "workers-moving", 40, devices=2, **hparams)
-    with clusters.pretraining(tiny_data, "workers-moving", tmp_path, **hparams) as cluster:
+    moving = models / "workers-moving"
+    shutil.copytree(models / "workers-one", moving)
+    for folder in (moving / "checkpoints").iterdir():
+        if folder.name != f"step-{MIDDLE:08d}":
+            shutil.rmtree(folder)
+    clusters.pretrain_until(tiny_data, moving.name, 2 * MIDDLE, devices=2, **hparams)
+    with clusters.pretraining(tiny_data, moving.name, tmp_path, **hparams) as cluster:
         assert cluster.wait() == [0, 0], cluster.text(0) + cluster.text(1)
-        assert "Resuming at step 40" in cluster.text(0)
-    assert_close(models / "workers-one", models / "workers-moving", {})
+        assert f"Resuming at step {2 * MIDDLE}" in cluster.text(0)
+    assert_close(models / "workers-one", moving, {})
