@@ -233,18 +233,19 @@ def outcome(data_dir):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_a_stopped_run_ends_with_the_same_weights(data_dir, undisturbed, number):
-    process = tiny_tasks.start(data_dir, **STOPPED)
+def test_a_stopped_and_killed_run_ends_with_the_same_weights(data_dir, undisturbed):
     log = folders_of(data_dir) / "marks_model_1" / "metrics.jsonl"
-    deadline = time.monotonic() + 300
-    while not log.exists() or log.read_text().count("\n") < 250:
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    process.send_signal(number)
-    _, message = process.communicate(timeout=300)
-    assert process.returncode == (75 if number == signal.SIGTERM else -number), message
+    deadline = time.monotonic() + 600
+    for number, code, steps in ((signal.SIGTERM, 75, 250), (signal.SIGKILL, -signal.SIGKILL, 550)):
+        process = tiny_tasks.start(data_dir, **STOPPED)
+        while not log.exists() or log.read_text().count("\n") < steps:
+            assert process.poll() is None, process.communicate()[1]
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.send_signal(number)
+        _, message = process.communicate(timeout=300)
+        assert process.returncode == code, message
+        assert ("Resuming at step" in message) == (number == signal.SIGKILL), message
     process = tiny_tasks.start(data_dir, **STOPPED)
     _, message = process.communicate(timeout=300)
     assert process.returncode == 0 and "Resuming at step" in message, message
