@@ -186,7 +186,7 @@ def add_model_flags(parser: argparse._ActionsContainer, model_dir_help: str) -> 
 
 
 TRUTH = {"true": True, "false": False}
-"""What the flags of `add_text_flags` that say whether may be, and what it means."""
+"""The values of flags that are true or false, in `add_text_flags`."""
 
 
 def add_text_flags(parser: argparse._ActionsContainer) -> None:

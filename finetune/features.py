@@ -122,8 +122,8 @@ class Preprocessor:
 def _warn_of_losses(task: Task, split: str, table: FeatureTable, most_unknown: float) -> None:
     """Says how much of the texts is cut, and so if more than this share is unknown."""
     ids = [own.values for name, own in table.ragged.items() if name in ("input_ids", MORE_IDS)]
-    vocabulary = task.tokenizer.vocabulary
-    warn_of_unknown(f"{task.name}, {split}", np.concatenate(ids), vocabulary, most_unknown)
+    tokens = ids[0] if len(ids) == 1 else np.concatenate(ids)
+    warn_of_unknown(f"{task.name}, {split}", tokens, task.tokenizer.vocabulary, most_unknown)
     examples = task.num_examples(table.scalars["eid"])
     cut, lost = int(np.count_nonzero(table.cut)), int(table.cut.sum())
     if cut:

@@ -52,7 +52,7 @@ class DocumentFiles(RecordFiles):
 
     Attributes:
         paths, counts: as in `RecordFiles`; `counts` are documents.
-        metadata: what metadata.json beside the first file says.
+        metadata: what metadata.json beside the files says; see `RecordFiles`.
         cls_id: id of [CLS].
         sep_id: id of [SEP].
     """

@@ -167,7 +167,7 @@ class Mixture(RecordFiles):
 
     Attributes:
         paths, counts: of all corpora, one after the other.
-        metadata: of the first file of all.
+        metadata: of the first corpus.
         corpora: all of static or all of dynamic data.
     """
 

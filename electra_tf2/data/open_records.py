@@ -108,7 +108,7 @@ def open_records(
     if segmentation == "dynamic":
         del settings["max_seq_length"]
     paths = _matching_files(patterns)
-    directories = sorted({os.path.dirname(path) for path in paths})
+    directories = list(dict.fromkeys(map(os.path.dirname, paths)))
     described = {directory: read_metadata(directory) for directory in directories}
     counts: dict[str, int] = {}
     for directory, metadata in described.items():
@@ -318,9 +318,10 @@ def _check_alike(described: Mapping[str, DatasetMetadata | None]) -> DatasetMeta
                     f"The folders of the TFRecords were built with different {name}.",
                     where=os.path.join(directory, METADATA),
                     received=f"{name} is {ours} there, {theirs} in {first_directory}",
-                    remedy="Build one of them again with the flags of the other."
-                    + " Or make them corpora of a mixture, pretrain_tfrecords with a weight for "
-                    "each (docs/beyond_electra.md)." * (name == "split_long_lines"),
+                    remedy=f"Build it again with the flags of {first_directory}."
+                    + " For a new run they may also be corpora of a mixture, pretrain_tfrecords "
+                    "with a weight for each (docs/beyond_electra.md)."
+                    * (name == "split_long_lines"),
                 )
     return together(list(found.values()), all_counted=len(found) == len(described))
 

@@ -164,7 +164,8 @@ def _task_model(source: Source, options: ExportOptions, trained: TrainedTask) ->
         result = bare_encoder(source, options, note)
     # More positions than training used are as pre-training, or chance, left them.
     longest = min(trained.hparams.max_seq_length, source.network.max_position_embeddings)
-    return result._replace(kind=trained.name, max_length=longest)
+    cut = f"Texts are cut to {longest} tokens, as in its training."
+    return result._replace(kind=trained.name, max_length=longest, notes=(*result.notes, cut))
 
 
 def _maker(trained: TrainedTask) -> Make:

@@ -274,7 +274,7 @@ class TableChoice(TableTask, ChoiceTask):
         rows, bad = self._read(path, split), BadRows(path, "questions")
         examples: list[ChoiceExample] = []
         rows = rows[:DEBUG_ROWS] if self.config.debug else rows
-        eid, one_off = 0, ""
+        eid, one_off = 0, dict[int, str]()
         for row in rows:
             try:
                 questions = self._questions(row, split)
@@ -288,12 +288,13 @@ class TableChoice(TableTask, ChoiceTask):
                     examples.append(self._example_of(eid, question, split))
                 except ValueError as error:
                     if isinstance(error, _OneOff):
-                        one_off = f"line {row.line}: {error}"
+                        one_off[error.step] = f"line {row.line}: {error}"
                     which = f"question {number} of {len(questions)}: "
                     bad.add(row.line, f"{which if len(questions) > 1 else ''}{error}")
                 eid += 1
-        if one_off and not any(example.label == 0 for example in examples):
-            raise self._counted_otherwise(path, one_off)
+        for step, problem in one_off.items():
+            if not any(_is_end(example, step) for example in examples):
+                raise self._counted_otherwise(path, problem, step)
         bad.check(eid)
         warn_of_ids(path, examples)
         return examples
@@ -372,24 +373,37 @@ class TableChoice(TableTask, ChoiceTask):
             number = ord(text.upper()) - ord("A")
         else:
             raise ValueError(f"the label {text!r} is not the number or the letter of a choice")
-        if not 0 <= number < count:
-            error = _OneOff if number == count and not text.isalpha() else ValueError
-            raise error(f"the label {text!r} is beyond the {count} choices")
-        return number
+        if 0 <= number < count:
+            return number
+        problem = f"the label {text!r} is beyond the {count} choices"
+        step = {-1: -1, count: 1}.get(number)
+        raise ValueError(problem) if step is None or text.isalpha() else _OneOff(problem, step)
 
-    def _counted_otherwise(self, path: str, problem: str) -> UserError:
-        first = self.definition.first_number
+    def _counted_otherwise(self, path: str, problem: str, step: int) -> UserError:
         return UserError(
             "The labels seem to count the choices from another number.",
             where=path,
-            received=f"{problem}, and no label is {first}",
-            remedy=f"Set first_number to {first + 1} in the hparam tasks.{self.name}, or fix the "
-            "labels.",
+            received=f"{problem}, and no label is the {'first' if step > 0 else 'last'} one",
+            remedy=f"Set first_number to {self.definition.first_number + step} in the hparam "
+            f"tasks.{self.name}, or fix the labels, or choices that are empty.",
         )
 
 
 class _OneOff(ValueError):
-    """A label is a number that would be right if choices were counted from the next one."""
+    """A label would be right if the first choice had the number before or after its own.
+
+    Attributes:
+        step: -1 or 1, to be added to that number.
+    """
+
+    def __init__(self, problem: str, step: int):
+        super().__init__(problem)
+        self.step = step
+
+
+def _is_end(example: ChoiceExample, step: int) -> bool:
+    """Whether its label could not be if choices were counted from a number further by this."""
+    return example.label == (0 if step > 0 else len(example.choices) - 1)
 
 
 def _several(choices: Sequence[Any]) -> bool:

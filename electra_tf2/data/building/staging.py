@@ -12,6 +12,7 @@ import contextlib
 import os
 import re
 import tempfile
+import uuid
 
 import filelock
 
@@ -113,7 +114,7 @@ class StagedFolder:
         try:
             self._make_folders(home)
             if not files.is_local(home):
-                self.path = f"{home}/{self._prefix}{os.getpid()}"
+                self.path = f"{home}/{self._prefix}{uuid.uuid4().hex}"
                 files.make_dirs(self.path)
                 return self
             self._remove_leftovers(home)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import posixpath
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from electra_tf2.errors import UserError, first_of
-from electra_tf2.files import exists
+from electra_tf2.files import exists, is_local
 from electra_tf2.formats.match import Shape, match_arrays
 from electra_tf2.formats.official import (
     is_tf1_checkpoint,
@@ -132,9 +133,10 @@ class Start(NamedTuple):
 
     @property
     def origin(self) -> dict[str, Any]:
-        """The hparams that say which weights the model began as, where they are known."""
+        """The hparams that say which weights the model began as; {} where that is not known."""
         known = self.configs[0].hparams if self.configs else {}
-        return {name: known[name] for name in _STARTS if name in known}
+        # The hparams beside weights alone don't say; those of an older version don't have all.
+        return {name: known.get(name) for name in _STARTS} if _STARTS[0] in known else {}
 
     def unused(self, hparams: Mapping[str, Any]) -> str | None:
         """Says so where a run that resumes names other weights, which it does not read.
@@ -142,14 +144,25 @@ class Start(NamedTuple):
         Args:
             hparams: of the run.
         """
-        names = [n for n, own in self.origin.items() if hparams[n] and hparams[n] != own]
+        names = [n for n, own in self.origin.items() if not _is_same(hparams[n], own)]
         if not names:
             return None
         began = next(filter(None, self.origin.values()), "random weights")
         return (
-            f"{' and '.join(names)} only counts for a new model. This one, in {self.model_dir}, "
-            f"began as {began} and goes on from its own step {self.step}."
+            f"{' and '.join(names)}: only read for a new model. This one, in {self.model_dir}, "
+            f"began as {began} according to its config.json, and resumes at its own step "
+            f"{self.step}."
         )
+
+
+def _is_same(given: str | None, stored: str | None) -> bool:
+    """Whether the weights that a run names, if any, can be those that its model began as."""
+    if not given or given == stored:
+        return True
+    if not stored or not is_local(stored) or not is_local(given):
+        return given.rstrip("/") == (stored or "").rstrip("/")
+    # What is no longer there may have been moved to where the run finds it.
+    return not exists(stored) or os.path.realpath(given) == os.path.realpath(stored)
 
 
 def open_branch(config: PretrainingConfig) -> Start:

@@ -133,8 +133,14 @@ def test_labels_that_count_from_one_are_not_taken_for_the_next_choice(tmp_path):
     write_lines(tmp_path / "dev.jsonl", rows)
     with pytest.raises(UserError, match="another number") as error:
         read(make_task(tmp_path, LISTS), tmp_path / "dev.jsonl")
-    assert "'2' is beyond the 2 choices, and no label is 0" in error.value.received
+    assert "'2' is beyond the 2 choices, and no label is the first one" in error.value.received
     assert "first_number to 1" in error.value.remedy
+    write_lines(tmp_path / "dev.jsonl", [{**rows[0], "label": label} for label in (0, 1, 0)])
+    with pytest.raises(UserError, match="another number") as error:
+        read(make_task(tmp_path, {**LISTS, "first_number": 1}), tmp_path / "dev.jsonl")
+    assert "'0' is beyond the 2 choices, and no label is the last one" in error.value.received
+    assert "first_number to 0" in error.value.remedy
+    write_lines(tmp_path / "dev.jsonl", rows)
     examples = read(make_task(tmp_path, {**LISTS, "first_number": 1}), tmp_path / "dev.jsonl")
     assert [example.label for example in examples] == [0, 0, 1, 0]
     write_lines(tmp_path / "dev.jsonl", [*rows, {**rows[0], "label": 0}])

@@ -205,18 +205,22 @@ def test_own_checkpoint_comes_before_init_checkpoint(small_model, started):
 def test_a_resumed_model_keeps_what_it_began_as(small_model, capsys):
     """More than a note: positions beyond its examples may be trained then (grow_model.py)."""
     data_dir, model_dir = small_model
-    began = {"init_checkpoint": "a/model", "branch_from": None}
+    model = data_dir / "a model"
+    model.mkdir()
+    began = {"init_checkpoint": str(model), "branch_from": None}
     copied = shutil.copytree(model_dir, data_dir / "models" / "began")
     stored = json.loads((copied / "config.json").read_text())
     stored["hparams"] |= began
     (copied / "config.json").write_text(json.dumps(stored))
-    for given in ({}, {"init_checkpoint": "another"}):
+    for given in ("", f"{model}/", "another"):
+        given = {"init_checkpoint": given} if given else {}
         config = tiny.configure(data_dir, "began", **tiny.UNIFORM | given, num_train_steps=9)
         hparams = open_data(config, config.network(), "float32").hparams
         assert hparams.items() >= began.items() and hparams["num_train_steps"] == 9
         shown = capsys.readouterr().err
-        assert ("init_checkpoint only counts for a new model" in shown) == bool(given)
-    assert "began as a/model" in shown
+        warns = given.get("init_checkpoint") == "another"
+        assert ("init_checkpoint: only read for a new model" in shown) == warns
+    assert f"began as {model}" in shown
 
 
 def test_without_a_checkpoint_hparams_may_change(tiny_data, started):
