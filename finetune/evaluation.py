@@ -108,9 +108,16 @@ class Evaluation:
         data = TaskData([task.name], [table], [task.get_feature_specs()])
         batching = Batching(batch_size, self._config.max_seq_length, self._config.pad_to_max_length)
         n_batches = batching.batches_per_epoch(table.num_rows)
-        for batch in predictor.batches(
-            lambda context: scoring_dataset(data, batching, context), n_batches
-        ):
+        if n_batches == 1 and predictor.has_one_replica:
+            ((rows, length),) = batching.by_length(data.lengths)
+            with tf.device("/cpu:0"):
+                batch = data.gather(tf.constant(rows), tf.constant(length, tf.int64))
+            batches = [predictor.batch(batch, data.signature(batch))]
+        else:
+            batches = predictor.batches(
+                lambda context: scoring_dataset(data, batching, context), n_batches
+            )
+        for batch in batches:
             rows = batch.pop("row")
             for i in np.flatnonzero(rows != NO_ROW):
                 yield int(rows[i]), {name: value[i] for name, value in batch.items()}

@@ -286,6 +286,15 @@ class TaskData:
                 batch[mask] = tf.cast(inside, tf.int32)
         return batch
 
+    def signature(self, batch: Mapping[str, tf.Tensor]) -> dict[str, tf.TensorSpec]:
+        """Returns the shapes of a batch and of those that differ from it in their length only."""
+        shapes = {name: value.shape.as_list() for name, value in batch.items()}
+        for name in self._ragged:
+            for own in (name, _mask_name(name)):
+                if own in shapes:
+                    shapes[own][2 if name in self._rows_each else 1] = None
+        return {name: tf.TensorSpec(shapes[name], value.dtype) for name, value in batch.items()}
+
 
 def _mask_name(name: str) -> str | None:
     """Returns what the mask of a feature's tokens is called; None if it has none."""

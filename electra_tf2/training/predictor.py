@@ -38,18 +38,35 @@ class Predictor:
         constants: Sequence[tuple[keras.Variable, np.ndarray]] = (),
     ):
         self._strategy = strategy
-        self._one_replica = strategy.num_replicas_in_sync == 1
+        self.has_one_replica = strategy.num_replicas_in_sync == 1
         self._at_once = CPU_BATCHES_AT_ONCE if runs_on_one_cpu(strategy) else 1
 
-        def step(iterator, count):
+        def run(batches):
             with keras.StatelessScope() as scope:
                 for variable, value in constants:
                     scope.add_update((variable, tf.constant(value)))
-                return [strategy.run(forward, args=(next(iterator),)) for _ in range(count)]
+                return [strategy.run(forward, args=(batch,)) for batch in batches]
+
+        def step(iterator, count):
+            return run(next(iterator) for _ in range(count))
 
         self._step = tf.function(step, autograph=False)
         # TensorFlow takes the steps of all predictors for one function that is traced too often.
         setattr(self._step, "_omit_frequent_tracing_warning", True)  # noqa: B010 # not typed
+        self._one = tf.function(lambda batch: run([batch]), autograph=False)
+
+    def batch(self, batch: Batch, signature: Mapping[str, tf.TensorSpec]) -> dict[str, np.ndarray]:
+        """Returns the outputs of one batch, which one replica computes.
+
+        Without an input pipeline, which takes longer to make than a small network's outputs: 13 ms
+        in place of 68 for a sentence.
+
+        Args:
+            batch: input name -> tensor.
+            signature: input name -> the shapes that the graph is to take.
+        """
+        (outputs,) = self._one.get_concrete_function(signature)(batch)
+        return {name: value.numpy() for name, value in outputs.items()}
 
     def batches(
         self,
@@ -65,7 +82,7 @@ class Predictor:
         Yields:
             Output name -> array whose first axis is the row.
         """
-        if self._one_replica:
+        if self.has_one_replica:
             # A plain iterator: it takes more than a second to destroy a distributed one.
             make_plain = tf.autograph.experimental.do_not_convert(make_dataset)
             iterator = iter(make_plain(tf.distribute.InputContext()))
@@ -76,7 +93,7 @@ class Predictor:
                 yield {name: self._on_host(value) for name, value in outputs.items()}
 
     def _on_host(self, value) -> np.ndarray:
-        if not self._one_replica:  # some rows may be on other hosts
+        if not self.has_one_replica:  # some rows may be on other hosts
             value = self._strategy.gather(value, axis=0)
         return value.numpy()
 

@@ -8,6 +8,7 @@ import pytest
 
 import finetune
 from electra_tf2.errors import UserError
+from finetune import evaluation
 from finetune.run.finetune import predict
 from tests.finetune import tiny_tasks
 from tests.finetune.trials import (
@@ -188,6 +189,23 @@ def test_batches_are_no_larger_than_the_inputs_need(model):
         model.predict(["the river"], task="reviews", batch_size=size) for size in (10**9, 32)
     )
     assert one == other
+
+
+def test_one_batch_needs_no_input_pipeline(model, monkeypatch):
+    """A pipeline takes longer to make than a small network's outputs, which stay the same."""
+    inputs = {"points": [("the river", "a town"), "an old market"], "manuals": QUESTIONS}
+    inputs |= dict.fromkeys(("reviews", "topics", "places"), [*SENTENCES, "the river " * 30])
+    assert inputs.keys() == set(model.tasks)
+    number = re.compile(r"\d+\.\d+(e-\d+)?")
+    several = {task: model.predict(own, task=task, batch_size=1) for task, own in inputs.items()}
+    monkeypatch.setattr(evaluation, "scoring_dataset", None)
+    for task, own in inputs.items():
+        shown = [repr(found) for found in (model.predict(own, task=task), several[task])]
+        assert number.sub("", shown[0]) == number.sub("", shown[1])
+        first, second = ([float(n[0]) for n in number.finditer(text)] for text in shown)
+        assert first and first == pytest.approx(second, rel=1e-5, abs=1e-6)
+    with pytest.raises(TypeError, match="not callable"):
+        model.predict(SENTENCES, task="reviews", batch_size=2)
 
 
 @pytest.mark.parametrize(
