@@ -110,7 +110,7 @@ class Evaluation:
         n_batches = batching.batches_per_epoch(table.num_rows)
         if n_batches == 1 and predictor.has_one_replica:
             ((rows, length),) = batching.by_length(data.lengths)
-            with tf.device("/cpu:0"):
+            with tf.device("/cpu:0"):  # where the tables are
                 batch = data.gather(tf.constant(rows), tf.constant(length, tf.int64))
             batches = [predictor.batch(batch, data.signature(batch))]
         else:

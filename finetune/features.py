@@ -120,7 +120,7 @@ class Preprocessor:
 
 
 def _warn_of_losses(task: Task, split: str, table: FeatureTable, most_unknown: float) -> None:
-    """Says how much of the texts is cut, and so if more than this share is unknown."""
+    """Warns of texts that are cut, and of tokens that are unknown if they are more than a share."""
     ids = [own.values for name, own in table.ragged.items() if name in ("input_ids", MORE_IDS)]
     tokens = ids[0] if len(ids) == 1 else np.concatenate(ids)
     warn_of_unknown(f"{task.name}, {split}", tokens, task.tokenizer.vocabulary, most_unknown)

@@ -21,8 +21,8 @@ from electra_tf2.data.shards import (
     METADATA,
     RECORD_KINDS,
     DatasetMetadata,
+    combine_metadata,
     read_metadata,
-    together,
 )
 from electra_tf2.data.tfrecords import FEATURES, corrupt_data, walk_records
 from electra_tf2.errors import UserError, first_of
@@ -44,8 +44,8 @@ class RecordFiles:
     Attributes:
         paths: the files, sorted by name.
         counts: number of records in each file: of examples, or of documents.
-        metadata: what metadata.json beside the files says, of several folders see `together`; None
-            for records of the official program.
+        metadata: what metadata.json beside the files says, see `combine_metadata` for several
+            folders; None for records of the official program.
     """
 
     paths: tuple[str, ...]
@@ -127,7 +127,8 @@ def open_records(
             received=f"{len(paths)} files without a record",
             remedy="Build them from a corpus with more text.",
         )
-    metadata = _check_alike(described)
+    _check_alike({directory: own for directory, own in described.items() if own is not None})
+    metadata = combine_metadata(described.values())
     record_files = RecordFiles(tuple(paths), tuple(counts[path] for path in paths), metadata)
     _verify_checksums(record_files)
     return record_files
@@ -296,18 +297,10 @@ def _check_settings(
             )
 
 
-def _check_alike(described: Mapping[str, DatasetMetadata | None]) -> DatasetMetadata | None:
-    """Compares the folders of a data set; returns what their metadata say together.
-
-    Args:
-        described: folder -> its metadata, which fit the run.
-
-    Raises:
-        UserError: their text was normalized in different ways, or their documents would be cut so.
-    """
-    found = {directory: own for directory, own in described.items() if own is not None}
-    for directory, own in found.items():
-        first_directory, first = next(iter(found.items()))
+def _check_alike(described: Mapping[str, DatasetMetadata]) -> None:
+    """Compares the folders of a data set, whose metadata fit the run, with the first of them."""
+    first_directory, first = next(iter(described.items()), ("", None))
+    for directory, own in described.items():
         names = ["do_lower_case", "max_word_characters"]
         names += ["strip_accents"] * own.do_lower_case
         names += ["split_long_lines"] * (own.segmentation == "dynamic")
@@ -323,7 +316,6 @@ def _check_alike(described: Mapping[str, DatasetMetadata | None]) -> DatasetMeta
                     "with a weight for each (docs/beyond_electra.md)."
                     * (name == "split_long_lines"),
                 )
-    return together(list(found.values()), all_counted=len(found) == len(described))
 
 
 def _counts_from_metadata(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -194,26 +194,31 @@ def read_metadata(directory: str) -> DatasetMetadata | None:
     return metadata
 
 
-def together(
-    parts: Sequence[DatasetMetadata], *, all_counted: bool = True
-) -> DatasetMetadata | None:
-    """Returns what data sets of the same settings hold together; None if there are none.
+def combine_metadata(parts: Iterable[DatasetMetadata | None]) -> DatasetMetadata | None:
+    """Returns the metadata of data sets that were built alike as those of one.
 
     Args:
-        parts: the data sets, the settings of whose first one are taken.
-        all_counted: whether these are all; otherwise nothing is said of the text.
+        parts: the data sets' own; None for one that has none, such as records of the official
+            program.
+
+    Returns:
+        The settings of the first that has metadata, and the sums over all that have. `counts` are
+        those that all state, so of data sets without metadata among others none. None if none has
+        metadata.
     """
-    if not parts:
+    parts = list(parts)
+    known = [own for own in parts if own is not None]
+    if not known:
         return None
-    stored = [set(own.counts) for own in parts]
-    names = set.intersection(*stored) if all_counted else set()
+    stored = [set() if own is None else set(own.counts) for own in parts]
+    names = set.intersection(*stored)
     if names:  # only what lacks some of its records states these
         names |= {"bad_records"} & set.union(*stored)
     return dataclasses.replace(
-        parts[0],
-        num_examples=sum(own.num_examples for own in parts),
-        shards=tuple(shard for own in parts for shard in own.shards),
-        counts={name: sum(own.counts.get(name, 0) for own in parts) for name in sorted(names)},
+        known[0],
+        num_examples=sum(own.num_examples for own in known),
+        shards=tuple(shard for own in known for shard in own.shards),
+        counts={name: sum(own.counts.get(name, 0) for own in known) for name in sorted(names)},
     )
 
 

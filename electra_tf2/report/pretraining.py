@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from electra_tf2 import patterns
 from electra_tf2.compute import PFS_DAY
 from electra_tf2.console import duration
-from electra_tf2.data.shards import read_metadata, together
+from electra_tf2.data.shards import combine_metadata, read_metadata
 from electra_tf2.errors import UserError
 from electra_tf2.hparams.ramps import shown
 from electra_tf2.modeling.config import TransformerConfig
@@ -174,7 +174,7 @@ def _data(folder: PretrainedFolder, pattern: str) -> str:
             found = [read_metadata(place) for place in sorted({*map(posixpath.dirname, paths)})]
         except (UserError, OSError):
             continue
-        if None not in found and (metadata := together([one for one in found if one])):
+        if None not in found and (metadata := combine_metadata(found)):
             counts = metadata.counts
             named = [f"{counts[n]:,} {n}" for n in ("documents", "lines", "tokens") if n in counts]
             return ", ".join([*named, f"{metadata.num_examples:,} {metadata.kind.noun}"])

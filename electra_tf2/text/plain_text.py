@@ -82,7 +82,15 @@ def check_plain_text(
 
 
 def check_no_pointer(path: str, content: bytes) -> None:
-    """Checks that a file of any kind is not a pointer of Git LFS; see `check_plain_text`."""
+    """Checks that a file, whatever it should hold, is not a pointer of Git LFS.
+
+    Args:
+        path: the file, for messages.
+        content: its first bytes, or all of it.
+
+    Raises:
+        UserError: it is one; says how to get the file itself.
+    """
     if content.startswith(_POINTER):
         raise _refusal(path, content, _MAGIC[_POINTER], None)
 

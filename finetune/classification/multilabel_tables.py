@@ -55,8 +55,9 @@ class TableMultilabel(LabelledTable, MultilabelTask):
     ):
         named = definition.labels or definition.label_columns or ()
         self._given_labels = tuple(str(label).strip() for label in named)
-        super().__init__(config, name, tokenizer, self._given_labels, definition.threshold)
-        self.definition = definition
+        super().__init__(
+            config, name, tokenizer, definition, self._given_labels, definition.threshold
+        )
         self.windows = definition.windows
 
     def _inferred_labels(self) -> tuple[str, ...]:

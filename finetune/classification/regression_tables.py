@@ -48,8 +48,7 @@ class TableRegression(TableTask, RegressionTask):
         tokenizer: Tokenizer,
         definition: RegressionDefinition,
     ):
-        super().__init__(config, name, tokenizer, math.nan, math.nan)
-        self.definition = definition
+        super().__init__(config, name, tokenizer, definition, math.nan, math.nan)
         self.windows, self.loss = definition.windows, definition.loss
         self.main_metric = "mrr_at_10" if definition.ranking else type(self).main_metric
         self._range: tuple[float, float] | None = None

@@ -115,6 +115,7 @@ def split_cells(
 
 
 def _without_blank_end(rows: list[Cells], path: str) -> list[Cells]:
+    """Drops rows of blank cells at the end of a file, which has to have others."""
     while rows and len(rows[-1].cells) > 1 and not any(map(str.strip, rows[-1].cells)):
         rows.pop()
     if not rows:

@@ -78,14 +78,32 @@ class TrainingLabels(NamedTuple):
 
 
 class TableTask(SingleOutputTask):
-    """What tasks over the columns of a file share, to be inherited from beside a kind of task.
+    """What tasks over the columns of a file share, to be inherited from before a kind of task.
+
+    Args:
+        config: the run's hparams.
+        name: the task's name.
+        tokenizer: text -> ids.
+        definition: its columns and files.
+        *more: what the kind of task takes besides.
 
     Attributes:
-        definition: the columns and files.
+        definition: as given.
     """
 
     definition: TableDefinition
     features_version = 3  # 2: separators, quotes and labels; 3: numbers, rows of questions
+
+    def __init__(
+        self,
+        config: FinetuningConfig,
+        name: str,
+        tokenizer: Tokenizer,
+        definition: TableDefinition,
+        *more: Any,
+    ):
+        super().__init__(config, name, tokenizer, *more)
+        self.definition = definition
 
     def data_file(self, split: str) -> str:
         """Returns the path that the definition gives, or the first existing one of the usual."""
@@ -268,8 +286,7 @@ class TableClassification(LabelledTable, ClassificationTask):
         definition: ClassificationDefinition,
     ):
         self._given_labels = tuple(map(str, definition.labels or ()))
-        super().__init__(config, name, tokenizer, self._given_labels)
-        self.definition = definition
+        super().__init__(config, name, tokenizer, definition, self._given_labels)
         self.windows, self.class_weights = definition.windows, definition.class_weights
         # Labels that the task lacks, in the order in which the files have them.
         self._unknown: dict[str, int] = {}

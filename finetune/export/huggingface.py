@@ -328,7 +328,7 @@ def _tagger(source: Source, architecture: Architecture, trained: TrainedTask) ->
     labels = _trained_labels(trained)
     if trained.state["is_token_level"] is False:
         learned = [*labels["id2label"].values()]
-        names = _as_pipelines_read(learned, trained)
+        names = _iob2_names(learned, trained)
         if names != learned:
             notes.append(
                 "Its tags are B- and I- before the type of a span, and O, which transformers' "
@@ -339,8 +339,11 @@ def _tagger(source: Source, architecture: Architecture, trained: TrainedTask) ->
     return exported("tagger", "tokens", architecture, source.network, tensors, *notes, **config)
 
 
-def _as_pipelines_read(labels: Sequence[str], trained: TrainedTask) -> list[str]:
-    """Tags of spans in IOB2, of which several may be one: pipelines join no others rightly."""
+def _iob2_names(labels: Sequence[str], trained: TrainedTask) -> list[str]:
+    """Returns the names of tags of spans in IOB2, all that pipelines join rightly.
+
+    Several tags may get one name: E-LOC and I-LOC are both I-LOC.
+    """
     try:
         notation = Notation(**trained.state.get("notation", {}))
     except (TypeError, ValueError):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -17,7 +17,6 @@ from scipy.special import softmax
 
 from electra_tf2.errors import UserError
 from electra_tf2.modeling.config import TransformerConfig
-from electra_tf2.text.tokenizer import Tokenizer
 from finetune.classification.class_report import ClassScores
 from finetune.classification.labels import cell_text, label_text
 from finetune.classification.metrics import AccuracyScorer
@@ -40,10 +39,6 @@ from finetune.task import (
     other_kind,
     softened_divergence,
 )
-
-if TYPE_CHECKING:
-    from configure_finetuning import FinetuningConfig
-
 
 # The logit of a choice that is not there, to be divided by any temperature.
 _NOWHERE = -1e9
@@ -255,16 +250,6 @@ class TableChoice(TableTask, ChoiceTask):
 
     definition: ChoiceDefinition
 
-    def __init__(
-        self,
-        config: FinetuningConfig,
-        name: str,
-        tokenizer: Tokenizer,
-        definition: ChoiceDefinition,
-    ):
-        super().__init__(config, name, tokenizer)
-        self.definition = definition
-
     def read_examples(self, path: str, split: str) -> list[ChoiceExample]:
         """Reads a file; see `Task`. Ids number its questions from 0, those without use as well.
 
@@ -293,7 +278,7 @@ class TableChoice(TableTask, ChoiceTask):
                     bad.add(row.line, f"{which if len(questions) > 1 else ''}{error}")
                 eid += 1
         for step, problem in one_off.items():
-            if not any(_is_end(example, step) for example in examples):
+            if not any(_rules_out(example, step) for example in examples):
                 raise self._counted_otherwise(path, problem, step)
         bad.check(eid)
         warn_of_ids(path, examples)
@@ -401,8 +386,13 @@ class _OneOff(ValueError):
         self.step = step
 
 
-def _is_end(example: ChoiceExample, step: int) -> bool:
-    """Whether its label could not be if choices were counted from a number further by this."""
+def _rules_out(example: ChoiceExample, step: int) -> bool:
+    """Whether its label would be beyond its choices if they were counted from one number further.
+
+    Args:
+        example: an example with its label.
+        step: see `_OneOff`.
+    """
     return example.label == (0 if step > 0 else len(example.choices) - 1)
 
 

@@ -278,8 +278,7 @@ class TableEmbedding(TableTask, EmbeddingTask):
         definition: EmbeddingDefinition,
     ):
         self.has_scores, self.scale = definition.label is not None, definition.scale
-        super().__init__(config, name, tokenizer)
-        self.definition = definition
+        super().__init__(config, name, tokenizer, definition)
 
     def _columns(self, split: str) -> tuple[list[Column], list[Column]]:
         given = self.definition

@@ -112,8 +112,8 @@ class CorpusReader:
         kind = self.kind(file)
         if not file.size:
             return
-        packed = kind.packing or kind.format in ("parquet", "arrow")
-        if packed and file.size < MOST_POINTER_BYTES:  # text is checked where it is read
+        is_binary = kind.packing or kind.format in ("parquet", "arrow")
+        if is_binary and file.size < MOST_POINTER_BYTES:  # text is checked where it is read
             with opened(file.path) as reader:
                 check_no_pointer(file.path, reader.read(file.size))
         if kind.packing and kind.format in ("parquet", "arrow"):

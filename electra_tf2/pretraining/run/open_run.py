@@ -287,8 +287,9 @@ def _check_start(
         warning = decay_warning(type(config), start.configs[0].hparams, hparams, start.step)
         if warning:
             say(f"Warning: {warning}")
-        if start.model_dir == config.model_dir and (unused := start.unused(hparams)):
-            say(f"Warning: {unused}")
+        warning = start.unread_weights_warning(hparams)
+        if warning and start.model_dir == config.model_dir:
+            say(f"Warning: {warning}")
 
 
 def _check_places(config: PretrainingConfig) -> None:

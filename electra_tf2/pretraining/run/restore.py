@@ -138,13 +138,16 @@ class Start(NamedTuple):
         # The hparams beside weights alone don't say; those of an older version don't have all.
         return {name: known.get(name) for name in _STARTS} if _STARTS[0] in known else {}
 
-    def unused(self, hparams: Mapping[str, Any]) -> str | None:
-        """Says so where a run that resumes names other weights, which it does not read.
+    def unread_weights_warning(self, hparams: Mapping[str, Any]) -> str | None:
+        """Returns a warning where a run that resumes names weights, which it does not read.
 
         Args:
             hparams: of the run.
+
+        Returns:
+            A sentence for the user; None if the run names none, or those that the model began as.
         """
-        names = [n for n, own in self.origin.items() if not _is_same(hparams[n], own)]
+        names = [n for n, own in self.origin.items() if not _may_be_same(hparams[n], own)]
         if not names:
             return None
         began = next(filter(None, self.origin.values()), "random weights")
@@ -155,7 +158,7 @@ class Start(NamedTuple):
         )
 
 
-def _is_same(given: str | None, stored: str | None) -> bool:
+def _may_be_same(given: str | None, stored: str | None) -> bool:
     """Whether the weights that a run names, if any, can be those that its model began as."""
     if not given or given == stored:
         return True
