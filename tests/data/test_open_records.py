@@ -1,6 +1,7 @@
 """The start-up checks of pre-training records: what is wrong is found and named."""
 
 import os
+import pathlib
 import shutil
 
 import pytest
@@ -161,6 +162,14 @@ def test_the_text_of_all_folders_is_counted(two_folders):
     assert metadata.counts == {"tokens": 12, "bad_records": 2} and metadata.num_examples == 14
     (other / "metadata.json").unlink()
     assert open_directory(other, pattern=both).metadata.counts == {}
+
+
+def test_the_first_file_s_folder_decides_on_the_settings(built):
+    """Not the first folder: "records-2/" comes before "records/", and after "records"."""
+    other = shutil.copytree(built, f"{built}-2")
+    describe(pathlib.Path(other), seed=7)
+    files = open_directory(built, pattern=f"{built}*/pretrain_data.tfrecord*")
+    assert files.paths[0].startswith(f"{other}/") and files.metadata.seed == 7
 
 
 def test_accents_do_not_matter_where_the_case_is_kept(plain):

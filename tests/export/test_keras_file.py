@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from electra_tf2.export.keras_file import export_keras
+from electra_tf2.export.saved_model import export_saved_model
+from electra_tf2.export.tflite import export_tflite
 from electra_tf2.loading.networks import build_discriminator, build_encoder, build_generator
 from electra_tf2.loading.source import open_source
 
@@ -48,8 +50,9 @@ def test_networks_of_a_file_compute_the_same(name, tmp_path):
         assert len(loaded.trainable_variables) == len(expected.trainable_variables)
 
 
-def test_heads_of_tasks_are_left_out_with_a_word(tmp_path, capsys):
+@pytest.mark.parametrize("export", [export_keras, export_saved_model, export_tflite])
+def test_heads_of_tasks_are_left_out_with_a_word(tmp_path, capsys, export):
     shutil.copytree(CASES / "finetune_cola" / "final", tmp_path / "model")
     shutil.copy(CASES / "vocab.txt", tmp_path / "model")
-    export_keras(str(tmp_path / "model"), str(tmp_path / "out"))
+    export(str(tmp_path / "model"), str(tmp_path / "out"))
     assert "The heads of tasks are left out" in capsys.readouterr().err

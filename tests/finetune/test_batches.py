@@ -127,6 +127,20 @@ def test_rows_without_an_example_are_empty():
         assert not batch[name][1].any()
 
 
+def test_batches_of_any_length_have_one_signature():
+    """Otherwise every length of a request would be another graph."""
+    data = make_data(8)
+    rows = tf.range(4, dtype=tf.int64)
+    short, long = (data.gather(rows, tf.constant(length, tf.int64)) for length in (50, 60))
+    assert (
+        data.signature(short)
+        == data.signature(long)
+        != data.signature(data.gather(rows[:2], tf.constant(50, tf.int64)))
+    )
+    for name, spec in data.signature(short).items():
+        assert spec.is_compatible_with(short[name]) and spec.is_compatible_with(long[name])
+
+
 def numbered(n, first_eid):
     """Examples of their own lengths; every token is the example's number."""
     rows = [
