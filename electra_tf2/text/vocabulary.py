@@ -111,6 +111,7 @@ def read_vocabulary_text(path: str) -> bytes:
     pieces = parse_vocabulary_json(content, path).pieces
     # Hugging Face never matches a piece with white space around it or a line break in it either.
     kept = [piece if "\n" not in piece and _piece(piece) == piece else "" for piece in pieces]
+    kept[-1] = kept[-1] or " "  # an empty line at the end would not be a piece
     return "".join(f"{piece}\n" for piece in kept).encode("utf-8", "backslashreplace")
 
 

@@ -297,7 +297,7 @@ def parse_score(text: str, low: float | None = None, high: float | None = None) 
         ValueError: it is not a number, not finite, or out of range.
     """
     try:
-        score = float(text)
+        score = float(text.replace("_", "?"))  # 1_000 is a number in Python, but not in data
     except ValueError:
         raise ValueError(f"the score {text!r} is not a number{_comma_hint(text)}") from None
     if not math.isfinite(score):

@@ -153,6 +153,11 @@ def test_json_is_recognized_whatever_its_name(tmp_path, name, layout):
     assert load_vocabulary(str(copy)) == vocabulary
 
 
+def test_the_last_piece_in_json_keeps_its_id(tmp_path):
+    path = write(tmp_path, json.dumps([*SPECIAL.split(), "a", "b ", "c "]))
+    assert len(load_vocabulary(path)) == len(SPECIAL.split()) + 3
+
+
 @pytest.mark.parametrize(
     ("content", "received"),
     [

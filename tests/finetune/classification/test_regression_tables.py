@@ -53,6 +53,12 @@ def test_commas_in_numbers_are_named(tmp_path, grade, hint):
         make_task(tmp_path, GRADES).get_examples("train")
 
 
+def test_an_underscore_is_not_part_of_a_number(tmp_path):
+    write(tmp_path / "t" / "train.csv", "body,grade", *["a,1_000"] * 21, "b,1")
+    with pytest.raises(UserError, match="'1_000' is not a number"):
+        make_task(tmp_path, GRADES).get_examples("train")
+
+
 def test_regression_takes_the_range_of_the_training_file(tmp_path):
     write(tmp_path / "t" / "train.tsv", "body\tgrade", "a\t-2", "b\t6", "c\t0", "d\tx")
     write(tmp_path / "t" / "dev.tsv", "body\tgrade", "a\t8")
