@@ -157,10 +157,9 @@ def casing_of(folder: PretrainedFolder) -> Casing:
 
 
 def places_of(folder: PretrainedFolder, pattern: str) -> list[str]:
-    """Returns a pattern as it is stored, and as it is if the data were moved with the model."""
+    """Returns patterns as they are stored, and as they are if the data moved with the model."""
     assert folder.config is not None
     before, now = folder.place.data_dir, place_of(folder.model_dir).data_dir
-    moved = pattern
-    if pattern.startswith(f"{patterns.literal(before)}/") and "," not in pattern:
-        moved = patterns.literal(now) + pattern[len(patterns.literal(before)) :]
+    begins = rf"(^|,\s*){re.escape(patterns.literal(before))}/"
+    moved = re.sub(begins, lambda found: f"{found[1]}{patterns.literal(now)}/", pattern)
     return list(dict.fromkeys([pattern, moved]))

@@ -85,7 +85,8 @@ def test_records_that_are_gone(data_dir):
 
 
 def test_a_data_folder_that_was_moved(data_dir, tmp_path_factory):
-    write_pretrained(data_dir)
+    globs = (data_dir / folder / "*.tfrecord*" for folder in ("held_out", "pretrain_tfrecords"))
+    write_pretrained(data_dir, eval_tfrecords=", ".join(map(str, globs)))
     moved = tmp_path_factory.mktemp("elsewhere") / "data [1]"
     shutil.move(data_dir, moved)
     page = read(moved / "models" / "page")
