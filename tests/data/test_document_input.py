@@ -71,7 +71,9 @@ def stream(files, count, *, seed=SEED, position=0, window=WINDOW, batch=1, lengt
         position=position,
         shuffle_buffer_size=window,
     )
-    return rows(dataset.take(-(-count // batch)))[:count]
+    found = rows(dataset.take(-(-count // batch)))[:count]
+    files.close()  # threads of many datasets would wait for each other at the end
+    return found
 
 
 def documents_of(files, file):
