@@ -45,11 +45,7 @@ from electra_tf2.modeling.config import TransformerConfig
 
 
 def _with_own_tasks(hparams: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns hparams with only what decides on the weights in `tasks`.
-
-    Args:
-        hparams: by name; those of a stored file may have any type.
-    """
+    """Returns hparams, of a stored file too, with only what decides on the weights in `tasks`."""
     tasks, names = hparams.get("tasks", {}), hparams.get("task_names", [])
     if not isinstance(tasks, dict) or not isinstance(names, list | tuple):
         return dict(hparams)

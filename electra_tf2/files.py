@@ -375,11 +375,7 @@ def reason(error: OSError) -> str:
 
 
 def _asked(path: str, question: Literal["exists", "isdir"]) -> bool:
-    """Asks a remote file system.
-
-    Raises:
-        UserError: there is no answer.
-    """
+    """Asks a remote file system; a UserError if there is no answer."""
     try:
         with reported_as_os_errors(path):
             return getattr(_gfile(path), question)(path)
@@ -393,11 +389,7 @@ def _asked(path: str, question: Literal["exists", "isdir"]) -> bool:
 
 
 def _gfile(path: str) -> Any:
-    """Returns `tf.io.gfile`, which knows a path's file system.
-
-    Raises:
-        UserError: it doesn't.
-    """
+    """Returns `tf.io.gfile`; a UserError if it does not know the path's file system."""
     import tensorflow as tf
 
     scheme = path.partition("://")[0]

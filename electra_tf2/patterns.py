@@ -136,10 +136,7 @@ def _deep_matches(folder: str, globs: str) -> Iterator[str]:
 
 
 def _folders(base: str) -> Iterator[str]:
-    """Yields a folder ("" or its path with a slash) and those in it: each real one once.
-
-    Links may lead in circles, whose paths have no end.
-    """
+    """Yields a folder ("" or a path with a slash) and those in it, once each: links may circle."""
     seen: set[str] = set()
     level = [base]
     while level:

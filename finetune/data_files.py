@@ -141,15 +141,7 @@ def _marked_encoding(content: bytes) -> str:
 def _other_encoding(
     around: bytes, where: str, received: str, path: str, encoding: str
 ) -> UserError:
-    """The error for text that has to be converted.
-
-    Args:
-        around: text with the place that can't be decoded, from the beginning of a line on.
-        where: that place.
-        received: what is there.
-        path: the file.
-        encoding: iconv's name of its encoding where that is certain, else "".
-    """
+    """The error for text that has to be converted, from `encoding` where that is certain."""
     unzipped = path.removesuffix(".gz")
     text, original = path_quoted(unzipped), path_quoted(f"{unzipped}.original")
     unzip = "" if unzipped == path else f"gunzip {path_quoted(path)} && "

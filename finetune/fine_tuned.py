@@ -335,11 +335,7 @@ class FineTuned:
 
 
 def _stored_config(source: Source, hparams: dict[str, Any]) -> FinetuningConfig:
-    """Returns the hparams of a model's training, which may be damaged or edited.
-
-    Raises:
-        UserError: they are not a model's; names the file and the hparam.
-    """
+    """Returns the hparams of a model's training; an error if they were damaged or edited."""
     folder = source.pretrained.folder
     own = {name: value for name, value in hparams.items() if name not in ("model_name", "data_dir")}
     with stored_in(posixpath.join(folder, CONFIG)):
@@ -349,23 +345,14 @@ def _stored_config(source: Source, hparams: dict[str, Any]) -> FinetuningConfig:
 
 
 class _Kind(NamedTuple):
-    """How a kind of task is used from Python.
-
-    Attributes:
-        make_examples: what the user gave -> examples, numbered from 0.
-        make_prediction: a record, see `Task.prediction_records` -> what the user gets.
-    """
+    """How a kind of task is used from Python: what the user gave, and what the user gets."""
 
     make_examples: Callable[[Sequence[Any]], list[Any]]
     make_prediction: Callable[[Mapping[str, Any]], Prediction]
 
 
 def _kind_of(task: Task) -> _Kind:
-    """Returns how a task is used from Python.
-
-    Raises:
-        UserError: the task inherits from none of the known kinds.
-    """
+    """Returns how a task is used from Python; an error if it is of no known kind."""
     for base, kind in _KINDS.items():
         if isinstance(task, base):
             return kind

@@ -98,15 +98,7 @@ class FinetuningModel(keras.Model):
     ) -> tuple[tf.Tensor, dict[str, Mapping[str, tf.Tensor]]]:
         """Encodes all texts of all examples in one pass.
 
-        Args:
-            own: task -> its features, of the tasks whose heads follow.
-            batch: see `call`.
-            training: whether dropout is on.
-            seed: int64 [2].
-
-        Returns:
-            The states of the examples' first texts; and task -> its features, with `MORE_STATES`,
-            the states of the other texts, where examples have several.
+        Returns the states of the first texts, and each task's features with `MORE_STATES`.
         """
         rows = [[batch[name] for name in _SHARED]]
         several = {name: features for name, features in own.items() if MORE_IDS in features}

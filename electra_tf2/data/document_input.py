@@ -253,13 +253,9 @@ class BackgroundProducer:
 
 
 class _Start(NamedTuple):
-    """Where a run begins to read.
+    """Where a run begins to read: the window of an epoch, and its first example.
 
-    Attributes:
-        epoch: the epoch.
-        window: the window in it.
-        passed: examples of the permuted window that come before.
-        place: the first example of the window.
+    `passed` examples of the permuted window come before.
     """
 
     epoch: int
@@ -307,10 +303,7 @@ def _epoch_windows(
 
 
 def _in_windows(batches: Iterator[RowBatch], size: int) -> Iterator[list[RowBatch]]:
-    """Cuts a stream of batches of any sizes into windows, lists of parts of these batches.
-
-    The last window may be smaller.
-    """
+    """Cuts a stream of batches into windows, lists of parts of them; the last may be smaller."""
     waiting: list[RowBatch] = []
     room = size
     for batch in batches:
@@ -355,18 +348,7 @@ def _first_examples(
 def _cut(
     files: DocumentFiles, order: tf.Tensor, rule: CutRule, start: _Start
 ) -> Iterator[RowBatch]:
-    """Reads documents and cuts them.
-
-    Args:
-        files: the documents.
-        order: the numbers of the files to read, in this order.
-        rule: how to cut.
-        start: has the epoch, and the document and the example in it to begin with.
-
-    Yields:
-        (input_ids [n, L], of the type in the records, first_lengths int32 [n], lengths int32 [n]),
-        see `Examples`; n varies.
-    """
+    """Reads the files `order`, and cuts their documents; yields what `Examples` has, rows [n]."""
     spec = {
         SENTENCE_LENGTHS: tf.io.RaggedFeature(tf.int64, row_splits_dtype=tf.int64),
         TOKEN_IDS: tf.io.FixedLenFeature([], tf.string),

@@ -125,13 +125,10 @@ class _Targets:
 def _cut(
     sentence_ends: list[int], first: int, last: int, targets: Sequence[int], room: int
 ) -> list[int] | None:
-    """Cuts the document of the sentences `first` to `last`.
+    """Returns where the examples of the sentences `first` to `last` end; None: too few targets.
 
     An example ends with the sentence that brings it to its target length, or with the document.
     With more tokens than `room` it ends where that is full, inside the sentence.
-
-    Returns:
-        The examples' ends; None if there are too few targets.
     """
     start = sentence_ends[first - 1] if first else 0
     final = sentence_ends[last - 1]
@@ -324,16 +321,7 @@ def _in_first_segment(sentences: _Sentences, draws: ExampleDraws) -> np.ndarray:
 def _segment(
     sentences: _Sentences, members: np.ndarray, rooms: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Lays one segment of all examples out.
-
-    Args:
-        sentences: the sentences.
-        members: bool `[s]`, those that are in the segment.
-        rooms: `[m]`, tokens that it may have.
-
-    Returns:
-        Its lengths `[m]`, and for each sentence the tokens of the segment before it `[s]`.
-    """
+    """Lays the `members` out as one segment: its lengths `[m]`, and offsets of all in it `[s]`."""
     lengths = np.where(members, sentences.lengths, 0)
     before = np.cumsum(lengths) - lengths
     offsets = before - before[sentences.splits][sentences.rows]

@@ -299,11 +299,7 @@ def _data_files(prefix: str) -> list[str]:
 
 
 def _check_files(prefix: str) -> None:
-    """Refuses what TensorFlow's reader would wait for, or can't open.
-
-    Raises:
-        UserError: a file is none, or the path is not UTF-8.
-    """
+    """Refuses what TensorFlow's reader would wait for, or can't open."""
     for path in (f"{prefix}.index", *_data_files(prefix)):
         if not files.is_file(path):
             raise UserError(

@@ -184,11 +184,7 @@ def _check_heads(pretrained: Pretrained, given: int | None, used: int) -> None:
 
 
 def _networks_arrays(pretrained: Pretrained) -> dict[str, np.ndarray]:
-    """Returns the weights of the networks; what else the file holds is left behind, and named.
-
-    Raises:
-        UserError: some are not finite.
-    """
+    """Returns the networks' finite weights; what else the file holds is left behind, and named."""
     arrays = {n: a for n, a in pretrained.arrays.items() if n.partition("/")[0] in _SCOPES}
     others = [*sorted(pretrained.arrays.keys() - arrays.keys()), *pretrained.left_over]
     if others:

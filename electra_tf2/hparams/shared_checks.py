@@ -183,11 +183,7 @@ LARGEST_SIZES = {
 
 
 def _check_network_size(network: TransformerConfig) -> None:
-    """Refuses sizes that no computer has room for.
-
-    Raises:
-        UserError: a size is beyond `LARGEST_SIZES`.
-    """
+    """Refuses sizes beyond `LARGEST_SIZES`, which no computer has room for."""
     hparams = TransformerHParams.types()
     for name, most in LARGEST_SIZES.items():
         if getattr(network, name) > most:

@@ -109,10 +109,9 @@ class WeightLoader:
 
 
 def _view(variable: keras.Variable) -> np.ndarray:
-    """Returns a variable's value, read-only and without a copy of it where it is on the CPU.
+    """Returns a variable's value, read-only and, on the CPU, without a copy of it.
 
-    TensorFlow leaves a buffer that is seen elsewhere as it is: assigning to the variable later
-    doesn't change the array.
+    TensorFlow leaves a buffer that is seen elsewhere as it is, whatever is assigned later.
     """
     value: Any = tf.convert_to_tensor(variable.value)  # a buffer, which its stub doesn't say
     return np.asarray(memoryview(value))
@@ -253,16 +252,7 @@ def _build_tower(
     shared: Shared,
     loader: WeightLoader,
 ) -> Encoder:
-    """Builds an encoder with its own embeddings or those of the discriminator.
-
-    Args:
-        source: the model.
-        scope: of the encoder's weights.
-        direction: see `Encoder`.
-        dtype: Keras dtype policy.
-        shared: embeddings that are built already; what is built here is added.
-        loader: gives the weights.
-    """
+    """Builds the encoder of a scope, with the `shared` embeddings or some that are added there."""
     owner = embeddings_scope(source.pretrained, scope)
     config = generator_network(source.pretrained, source.network, scope)
     name = f"{owner}/embeddings"

@@ -205,15 +205,7 @@ def shown_sizes(arrays: Mapping[str, np.ndarray]) -> dict[str, int]:
 
 
 def _check_stored_sizes(pretrained: Pretrained, saved: StoredConfig | None) -> Pretrained:
-    """Holds the stored network against weights and state, before anything is built by it.
-
-    Args:
-        pretrained: the checkpoint.
-        saved: what its state says of it.
-
-    Raises:
-        UserError: lists those that differ.
-    """
+    """Holds the stored network against weights and state, before anything is built by it."""
     stored = pretrained.network
     sizes = shown_sizes(pretrained.arrays) if stored else {}
     different = [

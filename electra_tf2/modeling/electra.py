@@ -18,10 +18,7 @@ from electra_tf2.randomness import RIGHT_TO_LEFT_SITES, site_seed
 
 
 class _HeadedEncoder(keras.Model):
-    """An encoder and a head on its states.
-
-    A Keras file holds the encoder's configuration; the head's follows from it.
-    """
+    """An encoder, whose configuration a Keras file holds, and a head that follows from it."""
 
     def __init__(self, encoder: Encoder, head: keras.layers.Layer, **kwargs):
         super().__init__(autocast=False, **kwargs)

@@ -280,12 +280,7 @@ class PretrainingModel(keras.Model):
         )
 
     def _forget_graph_of_another_length(self, kind: str, data: Any) -> None:
-        """Keras would make one graph for rows of all lengths, where masking needs to know it.
-
-        Args:
-            kind: "train", "test" or "predict"; `fit` calls `evaluate` between its epochs.
-            data: what Keras is given.
-        """
+        """Keras would make one graph for rows of all lengths, where masking needs to know it."""
         length = _row_length(data)
         if length is not None and self._lengths.get(kind, length) != length:
             setattr(self, f"{kind}_function", None)

@@ -228,12 +228,7 @@ def check_embedding_sharing(config: PretrainingConfig) -> None:
 
 
 def _unlike_a_pair(config: PretrainingConfig, needed: Mapping[str, Any]) -> dict[str, Any]:
-    """The hparams that keep a run from having a discriminator and a generator of one tower.
-
-    Args:
-        config: the hparams.
-        needed: further hparams and their values.
-    """
+    """The hparams that keep a run from a discriminator and a one-tower generator, `needed` too."""
     needed = {
         "untied_generator": True,
         "uniform_generator": False,

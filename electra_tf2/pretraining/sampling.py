@@ -51,14 +51,9 @@ def sample_tokens(
 
 
 def _invert(weights: tf.Tensor, uniform: tf.Tensor) -> tf.Tensor:
-    """Index at which the running sum of `weights` passes uniform x total.
+    """Index [batch, n] at which the running sum of weights [batch, n, m] passes uniform x total.
 
-    Args:
-        weights: float32 [batch, n, m], not negative, some positive.
-        uniform: float32 [batch, n] in [0, 1).
-
-    Returns:
-        int32 [batch, n], an index of positive weight.
+    It is one of positive weight.
     """
     cumulative = tf.cumsum(weights, axis=-1)
     # A hair below the total, so that rounding up cannot step past the last positive weight.

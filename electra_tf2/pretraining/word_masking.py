@@ -105,13 +105,8 @@ def draw_words(
 def _span_order(keys, draws, texts):
     """Orders words by the first span they are in; each word begins one, of a length of its own.
 
-    Args:
-        keys: int32 [batch, length], by word: the random order of the spans that begin there.
-        draws: float32 [batch, length], decide their lengths.
-        texts: int32 [batch, length], see `Words`; no span goes over to another.
-
-    Returns:
-        int32 [batch, length], by word: the span's key, and the word's place in it.
+    All int32 or float32 [batch, length], by word: the `keys` that order spans, the `draws` that
+    decide their lengths, the `texts` that no span leaves; the span's key, and the place in it.
     """
     shares = (1.0 - _SPAN_END_PROB) ** np.arange(LONGEST_SPAN)
     ends = (np.cumsum(shares) / np.sum(shares))[:-1].astype(np.float32)
@@ -125,15 +120,7 @@ def _span_order(keys, draws, texts):
 
 
 def _fill(sizes, room):
-    """Takes one word after the other, those left out that have more tokens than there is room for.
-
-    Args:
-        sizes: int32 [batch, length], tokens of the words in their order.
-        room: int32 [batch], tokens to take at most.
-
-    Returns:
-        int32 [batch, length], 1 for words that are taken.
-    """
+    """Takes words in order but for those that there is no room for: 1 for each taken, int32."""
     taken = tf.zeros_like(sizes)
     for _ in range(_FILLS):
         left = (room - tf.reduce_sum(taken * sizes, axis=1))[:, tf.newaxis]

@@ -175,12 +175,7 @@ def _opinion(token: Token) -> Markup:
 
 
 def _words(tokens: Sequence[str], rendered: Iterable[str]) -> Markup:
-    """Puts pieces of a word together, and spaces between words that are not ideographs.
-
-    Args:
-        tokens: the vocabulary's.
-        rendered: what stands for each.
-    """
+    """Puts pieces of a word together, and spaces between words that are not ideographs."""
     parts: list[str] = []
     before = ""
     for token, shown in zip(tokens, rendered, strict=True):

@@ -159,11 +159,7 @@ def _read_own(path: str, vocabulary: Vocabulary) -> StatedCasing | None:
 
 
 def _read_settings(path: str) -> dict[str, Any]:
-    """Reads a JSON object with settings; {} if the file is empty.
-
-    Raises:
-        UserError: the file can't be read, or holds something else.
-    """
+    """Reads a JSON object with settings; {} if the file is empty."""
     try:
         content = files.read_bytes(path)
     except OSError as error:
@@ -251,12 +247,7 @@ def _warn_of_untaken(
 ) -> None:
     """Says what Hugging Face's files state that this program doesn't do, or that they don't say.
 
-    Args:
-        followed: the file that states the casing; None where no file does.
-        is_open: whether neither a file nor the user states the casing.
-        vocab_file: the vocabulary.
-        casing: used instead.
-        option: see `settle_casing`.
+    `followed` is the file that states the casing; `is_open`: neither one nor the user does.
     """
     folder, name = os.path.split(vocab_file)
     beside = (_TOKENIZER_CONFIG, _TOKENIZER) if name in _NAMED_BY_FOLDERS else ()

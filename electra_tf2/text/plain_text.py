@@ -224,9 +224,6 @@ def _conversion(content: bytes) -> str:
     """How to make text in an unknown encoding UTF-8; for `FileKind.remedy`.
 
     The file stays, as a wrong encoding would destroy it.
-
-    Args:
-        content: from a line's beginning on, with something that isn't UTF-8.
     """
     likely = likely_encoding(content)
     where = "likely from this encoding" if likely else "with its encoding for ENCODING"
@@ -374,13 +371,7 @@ _ITEMS = ("(json.loads(line) for line in sys.stdin if line.strip())", "json.load
 
 
 def _texts_in_json(name: str, text: str, items: str) -> FileKind:
-    """JSON from which texts can be taken.
-
-    Args:
-        name: what it is.
-        text: a Python expression for the text of an `item`.
-        items: one for the items.
-    """
+    """JSON from which texts can be taken, with Python expressions for items and an item's text."""
     # An empty line after each text, so that each is a document.
     program = f'import json, sys; [print({text}, end="\\n\\n") for item in {items}]'
     command = (
@@ -390,10 +381,7 @@ def _texts_in_json(name: str, text: str, items: str) -> FileKind:
 
 
 def _text_field(line: bytes) -> str | None:
-    """The field with the longest text of a JSON object, or of the first in a list.
-
-    "" where it has none, None where the line is cut off.
-    """
+    """The field of a JSON line with the longest text; "" without any, None if it is cut off."""
     try:
         item = json.loads(line)
     except (ValueError, RecursionError):

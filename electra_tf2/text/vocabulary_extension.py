@@ -166,12 +166,7 @@ def _pieces_of_a_word(word_counts: Mapping[str, int], spelling: _Spelling) -> fl
 
 
 class _Learner:
-    """Learns new pieces from a text; arguments as in `extend_vocabulary`.
-
-    Attributes:
-        old: the old vocabulary.
-        words: the counts of those words that are short enough to be cut into pieces.
-    """
+    """Learns new pieces from a text's `words`; arguments as in `extend_vocabulary`."""
 
     def __init__(
         self,
@@ -220,11 +215,7 @@ class _Learner:
 
 
 class _Symbols:
-    """Writes words with one character for each old piece, and reads what was learned from them.
-
-    Args:
-        spelling: how the words are cut into old pieces.
-    """
+    """Writes words with one character for each old piece, and reads what was learned from them."""
 
     def __init__(self, spelling: _Spelling):
         self._spelled = {word: found for word, found in spelling.items() if found}

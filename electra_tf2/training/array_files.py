@@ -135,11 +135,7 @@ def _read(
 
 
 def _empty_arrays(path: str, text: bytes, num_bytes: int) -> dict[str, np.ndarray]:
-    """Returns room for the arrays that a header describes, in the order of their bytes.
-
-    Raises:
-        UserError: this is not a header, or its arrays don't fill `num_bytes` from start to end.
-    """
+    """Returns room for the arrays that a header describes, which must fill the file's bytes."""
     entries = _entries(path, text)
     arrays, place = {}, 0
     for start, end, name, entry in entries:
@@ -163,11 +159,7 @@ class _Entry(NamedTuple):
 
 
 def _entries(path: str, text: bytes) -> list[tuple[int, int, str, _Entry]]:
-    """Returns the arrays that a header describes, sorted by their places: start, end, name, kind.
-
-    Raises:
-        UserError: this is not a header.
-    """
+    """Returns the arrays of a header, sorted by their places: start, end, name, kind."""
     try:
         header = json.loads(text)
         header.pop(_METADATA, None)

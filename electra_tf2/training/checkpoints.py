@@ -366,11 +366,7 @@ class _Known(NamedTuple):
 
 
 def _read_record(path: str) -> dict[str, Any]:
-    """Reads state.json; whoever catches an error without a remedy knows a better one.
-
-    Returns:
-        Its content, "files" as file name -> `Fingerprint`.
-    """
+    """Reads state.json; whoever catches an error without a remedy knows a better one."""
     record = files.read_json(path, "The checkpoint's state", remedy="")
     version = record.get("format_version")
     if isinstance(version, int) and version > FORMAT_VERSION:

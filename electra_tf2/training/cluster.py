@@ -202,12 +202,7 @@ def _show(server: socket.socket, shown: bytes, seen_by: set[int]) -> None:
 
 
 def _ask(cluster: Cluster, index: int) -> dict[str, Any]:
-    """Returns another worker's card.
-
-    Raises:
-        OSError: it can't be reached.
-        ValueError: somebody else answers.
-    """
+    """Returns another worker's card; OSError if it can't be reached, ValueError if it isn't one."""
     host, _, port = cluster.addresses[index].rpartition(":")
     with socket.create_connection((host.strip("[]"), int(port)), _ANSWER_SECONDS) as connection:
         connection.sendall(f"{cluster.index}\n".encode())

@@ -187,7 +187,7 @@ class ReplicaOptimizer:
         raise NotImplementedError
 
     def _corrections(self, count, active):
-        """Returns the divisors of the two moments: 1 - beta^t, t the number of this update, or 1.
+        """Returns the divisors of the two moments: 1 - beta^t of this update, or 1.
 
         It is not the number of the step: a skipped step doesn't age the moments.
         """

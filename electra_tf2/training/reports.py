@@ -114,9 +114,6 @@ class _EventFile:
     """A new event file: TFRecords of `Event` messages.
 
     `tf.summary` writes such files too, but has no public way to say that a run was restarted.
-
-    Args:
-        folder: of a split's event files.
     """
 
     def __init__(self, folder: str):

@@ -277,15 +277,6 @@ def _through_gelu(
     not. Both signs of every logit z go through the activation, and the last layer takes their
     difference: gelu(z) - gelu(-z) = z (Phi(z) + Phi(-z)) = z, for GELU is z Phi(z) and the normal
     distribution is symmetric. The other units of the layer are 0, and so is their GELU.
-
-    Args:
-        kernel: [hidden, labels], with 2 x labels <= hidden.
-        bias: [labels].
-        first, last: what the two dense layers are called; by default as in
-            `ElectraClassificationHead`.
-
-    Returns:
-        The tensors of the two layers.
     """
     hidden, labels = kernel.shape
     dense = np.zeros((hidden, hidden), np.float32)
@@ -340,10 +331,7 @@ def _tagger(source: Source, architecture: Architecture, trained: TrainedTask) ->
 
 
 def _iob2_names(labels: Sequence[str], trained: TrainedTask) -> list[str]:
-    """Returns the names of tags of spans in IOB2, all that pipelines join rightly.
-
-    Several tags may get one name: E-LOC and I-LOC are both I-LOC.
-    """
+    """Returns IOB2 names, which pipelines join rightly: E-LOC and I-LOC are both I-LOC."""
     try:
         notation = Notation(**trained.state.get("notation", {}))
     except (TypeError, ValueError):

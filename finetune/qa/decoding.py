@@ -147,10 +147,7 @@ class Decoder:
     def _ranked(
         self, question: TokenizedQuestion, windows: Sequence[Candidates]
     ) -> Iterator[tuple[str, float]]:
-        """Yields the texts of all candidates and their scores, best first.
-
-        Equals come in the order of the windows, and in a window in that of the outputs.
-        """
+        """Yields the texts of all candidates with their scores, best first, equals in order."""
         spans, scores = [], []
         for window, most_context, found in zip(
             question.windows, question.max_context(), windows, strict=True

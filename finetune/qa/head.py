@@ -308,9 +308,9 @@ def _cross_entropy(logits: tf.Tensor, positions: tf.Tensor) -> tf.Tensor:
 
 
 def _top_k(log_probs: tf.Tensor, k: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns the k largest of each row [batch, length] and their positions.
+    """Returns the k largest of each row and their positions, the first of equals first.
 
-    The first of equals comes first. What a row shorter than k lacks is -10000 at position 0.
+    What a row shorter than k lacks is -10000 at position 0.
     """
     length = tf.shape(log_probs)[1]
     missing = tf.maximum(k - length, 0)

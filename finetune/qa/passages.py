@@ -54,10 +54,7 @@ class PieceOffsets:
         self.of = functools.lru_cache(maxsize=4096)(self._of)
 
     def _of(self, word: str) -> list[tuple[int, int]]:
-        """Returns the first character of each piece, and the one after its last.
-
-        Marks that normalization removes belong to the piece before them.
-        """
+        """Returns start and end of each piece, with the marks that normalization takes from it."""
         pieces = tokenize_with_offsets(word, self._tokenizer)
         return [(p.start, past_marks(word, p.end, self._tokenizer.casing)) for p in pieces]
 

@@ -281,10 +281,7 @@ def _squad_gold(question: Mapping[str, Any], where: str) -> tuple[str, ...]:
 
 
 def _squad_answers(question: Mapping[str, Any], where: str) -> Iterator[tuple[str, Any, str]]:
-    """Yields text, record and place of the answers, but for empty texts, which stand for none.
-
-    So do null as a text, and null or nothing in place of the answers.
-    """
+    """Yields text, record and place of the answers; empty texts and null stand for none."""
     answers = question.get("answers")
     if answers is None:
         return

@@ -124,10 +124,7 @@ def _run_parts(run: FinetuningRun) -> list[str]:
 
 
 def _curves(model_dir: str, run: FinetuningRun, name: str) -> list[str]:
-    """The loss of the trials, and the main metric on the dev split where it was scored meanwhile.
-
-    Trials whose folder is gone, or lies elsewhere, are left out.
-    """
+    """The loss of the trials whose folders are there, and the main metric on the dev split."""
     results = run.results
     trials = posixpath.basename(str((results.hparams or {}).get("model_dir", "")))
     folder = posixpath.join(model_dir, "finetuning_models")

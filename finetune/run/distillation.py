@@ -71,19 +71,9 @@ def open_training_data(run: Run) -> RunData:
 
 
 class _Lesson:
-    """What a teacher teaches of one task.
+    """What a teacher, whose weights have a hash, teaches of one of the student's tasks.
 
-    Args:
-        run: the student's run.
-        task: the student's task.
-        teacher: the teacher.
-        weights: the hash of its weights.
-
-    Attributes:
-        features: the specs of the features that hold its outputs.
-
-    Raises:
-        UserError: the teacher has no such task, or one of another kind or with other labels.
+    `features` are the specs of those that hold its outputs. A UserError if it has no such task.
     """
 
     def __init__(self, run: Run, task: Task, teacher: FineTuned, weights: str):
@@ -211,11 +201,7 @@ def _same_task(task: Task, teacher: FineTuned) -> Task:
 
 
 def _common_targets(task: Task, teachers: Task) -> SoftTargets:
-    """Returns what both models put out.
-
-    Raises:
-        UserError: it is not the same.
-    """
+    """Returns what both models put out; an error if it is not the same."""
     own, others = task.soft_targets(), teachers.soft_targets()
     if own is None:
         raise UserError(

@@ -249,11 +249,7 @@ def _run_trial(
 
 
 def _free_folder(run: Run, data: RunData, trial: int) -> None:
-    """Sees to it that a trial's folder is free or holds what is to be resumed.
-
-    Raises:
-        UserError: it holds another model, or another program's files, and `overwrite` is off.
-    """
+    """Sees to it that a trial's folder is free or holds what is to be resumed."""
     if run.config.overwrite and not run.folders.is_halted(trial):
         run.folders.set_aside(trial)
     try:

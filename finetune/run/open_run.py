@@ -155,10 +155,9 @@ _RESULTS = ("results_txt", "results_pkl")
 
 
 def _check_places(config: FinetuningConfig) -> frozenset[str]:
-    """Refuses places that can't be written to, and returns the hparams of those that need not be.
+    """Refuses places that can't be written to; returns the hparams of those that need not be.
 
-    A model that is only evaluated may lie in a folder that can't be written to: what would be
-    written there by default is left out.
+    A model that is only evaluated may lie in a folder that can't be written to.
     """
     needed = set(config.given)
     if config.do_train:
@@ -206,14 +205,7 @@ def _pretrained(config: FinetuningConfig) -> Pretrained | None:
 
 
 def _find_trained(config: FinetuningConfig, folders: TrialFolders) -> tuple[int, Pretrained]:
-    """Finds the fine-tuned model to evaluate: `init_checkpoint` if given, else the last trial's.
-
-    Returns:
-        The trial's number (0 for an `init_checkpoint`), and the model.
-
-    Raises:
-        UserError: there is none; says where it looked.
-    """
+    """Finds the model to evaluate, and its trial: `init_checkpoint` (0) if given, else the last."""
     if config.init_checkpoint and "init_checkpoint" in config.given:
         return 0, open_pretrained(config.init_checkpoint, _CHECK_MODEL)
     begun = [trial for trial in folders.numbers() if has_checkpoint(folders.path(trial))]

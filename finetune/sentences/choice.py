@@ -375,11 +375,7 @@ class TableChoice(TableTask, ChoiceTask):
 
 
 class _OneOff(ValueError):
-    """A label would be right if the first choice had the number before or after its own.
-
-    Attributes:
-        step: -1 or 1, to be added to that number.
-    """
+    """A label would be right if the first choice had the number before or after its own."""
 
     def __init__(self, problem: str, step: int):
         super().__init__(problem)
@@ -387,12 +383,7 @@ class _OneOff(ValueError):
 
 
 def _rules_out(example: ChoiceExample, step: int) -> bool:
-    """Whether its label would be beyond its choices if they were counted from one number further.
-
-    Args:
-        example: an example with its label.
-        step: see `_OneOff`.
-    """
+    """Whether its label would be beyond its choices if they were counted from `step` further."""
     return example.label == (0 if step > 0 else len(example.choices) - 1)
 
 

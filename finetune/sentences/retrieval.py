@@ -117,14 +117,8 @@ class RetrievalScorer(Scorer):
     ) -> tuple[np.ndarray, ...]:
         """Ranks candidates for some anchors.
 
-        Args:
-            pairs: the anchors, with their own positives.
-            positives: [candidates, width], directions.
-            candidates: [candidates], the numbers of their texts, rising.
-            right: number of an anchor's text -> places of all its positives.
-
-        Returns:
-            Rank, loss, and the lowest and the highest cosine of each anchor.
+        `positives` are directions, `candidates` the numbers of their texts, rising; `right` has the
+        places of all positives of an anchor's text. Returns rank, loss, lowest and highest cosine.
         """
         cosines = _directions([pair.anchor for pair in pairs]) @ positives.T
         numbers = np.array([pair.texts for pair in pairs])

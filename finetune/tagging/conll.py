@@ -172,11 +172,7 @@ class TagReader:
 
 
 def _lines(path: str) -> list[str]:
-    """Returns the lines of a file; only line feeds end them, or returns where there are no others.
-
-    Raises:
-        UserError: they hold JSON.
-    """
+    """Returns a file's lines; only line feeds end them, or returns where there are no others."""
     text = read_text(path)
     if "\n" not in text:
         text = text.replace("\r", "\n")

@@ -396,10 +396,9 @@ class TaggingTask(Task):
         return set(chain.from_iterable(self._learned_tags(path, file.sentences)))
 
     def _labels_of_test(self, path: str, num_columns: int, known: set[str]) -> list[set[str]]:
-        """Returns the labels of the test split if it has any.
+        """Returns the labels of the test split if it has any, rather than one such as "_" for all.
 
-        Its tags may be left out, or be held back and replaced by one such as "_". What else is
-        wrong with the file matters only to whoever predicts it.
+        What else is wrong with the file matters only to whoever predicts it.
         """
         if not exists(path):
             return []

@@ -161,13 +161,7 @@ class TextCorpus(Corpus):
     def _passages(
         self, stream: ExampleStream, chunk: Chunk, *, ends_document: bool
     ) -> Iterator[CorpusPassage]:
-        """Yields the text of a chunk.
-
-        Args:
-            stream: the stream that it belongs to.
-            chunk: the chunk.
-            ends_document: whether plain text ends a document where the chunk ends.
-        """
+        """Yields the text of a chunk; `ends_document`: plain text ends a document with it."""
         has_records = self.reader.kind(chunk.file).has_records
         for batch in self.reader.batches(chunk):
             if has_records:
@@ -181,10 +175,7 @@ class TextCorpus(Corpus):
     def _record_passages(
         self, stream: ExampleStream, path: str, batch: Batch
     ) -> Iterator[CorpusPassage]:
-        """Yields records as plain text with an empty line after each.
-
-        Of a very long record there are several passages, as of plain text.
-        """
+        """Yields records, a long one in parts, as plain text with an empty line after each."""
         bad = batch.bad_places(path)
         unreported = batch.source_bytes
         lines: list[str] = []

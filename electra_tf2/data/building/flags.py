@@ -300,12 +300,7 @@ def _add_as_plain_text(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_casing_flags(parser: argparse.ArgumentParser, *, where: str) -> None:
-    """Adds the settings of a `Casing`; None for those that are not given.
-
-    Args:
-        parser: gets them.
-        where: which files say otherwise, for the help.
-    """
+    """Adds the settings of a `Casing`, None by default; the help says which files state them."""
     unless = f", unless a file {where} says otherwise"
     for name, field, what in (
         ("lower-case", "do_lower_case", "lower-case the text"),

@@ -102,10 +102,7 @@ def _chunks(file: CorpusFile, sizes: Sequence[int], least: int) -> Iterator[Chun
 def _message_starts(stream: Any) -> list[int]:
     """Returns where the record batches of a stream begin, and where the last one ends.
 
-    [] of a stream that has something else in it (dictionaries).
-
-    Raises:
-        pyarrow.ArrowInvalid: the stream does not end where the file does.
+    [] of a stream that has something else in it (dictionaries); ArrowInvalid if it is cut off.
     """
     import pyarrow
 
@@ -214,13 +211,8 @@ def _batches(
 ) -> Iterator[Batch]:
     """Gathers columns of texts to batches of about half a megabyte.
 
-    Args:
-        columns: the arrays, in order.
-        field: their name.
-        rows_before: counts the rows of the file before them.
-        rows: number of rows; 0: not known.
-        source_bytes: bytes of the file that all of them complete. Batches share them by their rows:
-            what pandas writes is mostly one row group, and its progress is to be seen.
+    They share `source_bytes` by their rows: what pandas writes is mostly one row group, and its
+    progress is to be seen. `rows` is 0 where their number is not known.
     """
     texts: list[str] = []
     bad: list[BadRecord] = []
@@ -274,11 +266,7 @@ def _opened_parquet(file: CorpusFile, field: str) -> Iterator[Any]:
 
 @contextlib.contextmanager
 def _opened_arrow(file: CorpusFile, field: str) -> Iterator[tuple[Any, Any]]:
-    """Opens an Arrow file that has a column of texts of this name.
-
-    Yields:
-        The reader of a file with an index, or None; and the file, in a stream behind its schema.
-    """
+    """Yields the reader of an Arrow file, None without an index, and a stream behind its schema."""
     with _opened_source(file, mapped=True) as source:
         import pyarrow
 
@@ -292,12 +280,7 @@ def _opened_arrow(file: CorpusFile, field: str) -> Iterator[tuple[Any, Any]]:
 
 @contextlib.contextmanager
 def _opened_source(file: CorpusFile, *, mapped: bool) -> Iterator[Any]:
-    """Opens a file for pyarrow; what goes wrong with it becomes an error that names it.
-
-    Args:
-        file: the file.
-        mapped: whether a local file is mapped into memory: what is skipped is not read then.
-    """
+    """Opens a file for pyarrow, `mapped` not to read what is skipped; errors name the file."""
     try:
         import pyarrow  # an extra
     except ModuleNotFoundError as error:

@@ -97,10 +97,7 @@ def _collect_matches(corpus: str, flag: str, found: list[CorpusFile]) -> int:
 
 
 def _by_real_path(found: list[CorpusFile]) -> dict[str, CorpusFile]:
-    """Returns each file once, by its path without links.
-
-    Of several paths of a file, the shortest one names it, in whatever order they are found.
-    """
+    """Returns files once, by their paths without links; the shortest of several paths names one."""
     longest_first = sorted(found, key=lambda f: (f.path.count("/"), f.path), reverse=True)
     return {real_path(file.path): file for file in longest_first}
 
@@ -160,11 +157,7 @@ def _collect(
 ) -> int:
     """Adds the files of a folder, and returns how many entries were left out.
 
-    Args:
-        directory: the folder.
-        prefix: of its files' names.
-        found: gets the files.
-        links: the real folders of the links on the way to it.
+    `links` are the real folders of the links on the way to it.
     """
     hidden = 0
     path = directory
@@ -205,8 +198,7 @@ def _add_file(name: str, path: str, found: list[CorpusFile]) -> None:
 def _saved_files(directory: str, names: list[str]) -> set[str] | None:
     """Returns what belongs to the text of a folder that the `datasets` library saved; else None.
 
-    It writes JSON files beside the Arrow files, and keeps files there of other versions of the
-    data set.
+    The library keeps files of other versions there, too.
     """
     if "dataset_dict.json" in names:
         return {name for name in names if name != "dataset_dict.json"}
@@ -273,15 +265,9 @@ def unreadable(path: str, error: OSError) -> UserError:
 
 
 def _hub_files(corpus: str, flag: str) -> list[str]:
-    """Downloads a data set where need be; returns its Arrow files.
+    """Downloads `hf:NAME[,CONFIG][:SPLIT]` where need be; returns its Arrow files.
 
-    Args:
-        corpus: hf:NAME[,CONFIG][:SPLIT]. The name is that of a data set on the Hub, or of a folder
-            that `datasets.load_dataset` takes; the split is "train" unless it is given.
-        flag: the flag that named it, for messages.
-
-    Raises:
-        UserError: the name is malformed, `datasets` is not installed, or it can't load that.
+    The name is that of a data set on the Hub, or of a folder that `datasets.load_dataset` takes.
     """
     match = _NAME.fullmatch(corpus)
     if match is None:

@@ -191,16 +191,10 @@ _OPENERS: dict[Packing, Callable[[BinaryIO], Any]] = {
 
 
 class _FrameStream(io.RawIOBase):
-    """Unpacks frame by frame, as bzip2 and xz call their streams.
+    """Unpacks frame by frame, as bzip2 and xz call their streams; `padding` may follow each.
 
     The packages' own readers take a file that was cut off, or whose next frame begins with damage,
     for whole.
-
-    Args:
-        raw: the packed bytes.
-        new_frame: makes what unpacks a frame.
-        unpack: unpacks some bytes with it.
-        padding: what there may be of between frames and after the last one.
     """
 
     def __init__(

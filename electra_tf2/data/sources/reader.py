@@ -167,10 +167,7 @@ class CorpusReader:
     def _check_lines(self, file: CorpusFile, *, are_read: bool = True) -> None:
         """Refuses JSON that is not in lines, with what makes text or lines of it.
 
-        Args:
-            file: the file.
-            are_read: whether any of its lines can be read. In one that can, characters that end
-                lines elsewhere may be part of the text.
+        Where any line can be read, characters that end lines elsewhere may be part of the text.
         """
         kind = self.kind(file)
         for block in text_blocks(file, kind, as_plain_text=True):

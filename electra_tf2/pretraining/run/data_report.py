@@ -304,13 +304,7 @@ def _long_words_said(share: float, config: PretrainingConfig) -> str:
 
 
 class _FirstRecords(NamedTuple):
-    """The first records of a data set.
-
-    Attributes:
-        count: how many were looked at.
-        tokens: their tokens, special ones included.
-        unknown: share of the other tokens that are [UNK], in 0..1.
-    """
+    """The first records of a data set, and the share of [UNK] (0..1) but for special tokens."""
 
     count: int
     tokens: int

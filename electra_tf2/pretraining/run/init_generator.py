@@ -181,13 +181,7 @@ def _positions_warning(
 def _check_sizes(
     pretrained: Pretrained, there: TransformerConfig, config: PretrainingConfig
 ) -> None:
-    """Refuses a masked LM of other sizes; names the hparams that would give the generator these.
-
-    Args:
-        pretrained: the model.
-        there: sizes of its masked LM.
-        config: gives the generator's.
-    """
+    """Refuses a masked LM of other sizes; names the hparams that would give the generator these."""
     here = config.generator_network()
     names = list(structure_of(there))
     if pretrained.network is not None:  # where nothing is stored, the activation is unknown
@@ -223,13 +217,7 @@ def _check_sizes(
 def _settings(
     there: TransformerConfig, config: PretrainingConfig, different: Collection[str]
 ) -> list[str]:
-    """The hparams, with their values, that give a generator the sizes of a masked LM.
-
-    Args:
-        there: these sizes.
-        config: gives the discriminator's sizes, and the embeddings' settings.
-        different: names of the sizes that differ.
-    """
+    """The hparams, with their values, that give a generator the sizes of a masked LM."""
     network, hidden, width = config.network(), there.hidden_size, there.embedding_size
     found = []
     if "hidden_size" in different:

@@ -392,15 +392,8 @@ def _read_data(config: PretrainingConfig, phases: Sequence[Phase], compute_type:
 class _Opener:
     """Opens the data sets of a run, which have to agree in their casing.
 
-    Args:
-        vocabulary: of the records.
-        casing: as the hparams say.
-        given: names of the hparams that the user set.
-
-    Attributes:
-        casing: the run's.
-        unsettled: its settings that the hparams leave open. The first metadata settles them, or for
-            records without any the vocabulary's files.
+    The first metadata settles what hparams leave open of it, or for records without any the
+    vocabulary's files.
     """
 
     def __init__(self, vocabulary: Vocabulary, casing: Casing, given: Collection[str]):

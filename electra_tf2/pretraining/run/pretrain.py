@@ -135,11 +135,7 @@ def _open_folder(run: Run, trainer: Trainer, until_trained: contextlib.ExitStack
 
 
 def _run_phase(run: Run, trainers: PhaseTrainers) -> None:
-    """Trains to the end of a phase.
-
-    Raises:
-        Interrupted: a signal asked to stop, in the phase's last step too if another phase follows.
-    """
+    """Trains to the end of a phase; a signal in its last step counts if another phase follows."""
     phase, trainer, files = trainers.phase, trainers.trainer, trainers.records.train
     assert files is not None  # do_train
     config = phase.config
@@ -195,8 +191,7 @@ def _explain(
 ) -> UserError | None:
     """Explains an error of the input that the checks at the start could not see.
 
-    Raises:
-        Exception: what ended the thread that cuts documents, if it is another error.
+    Raises what ended the thread that cuts documents, if it is another error.
     """
     cause = files.failure
     error = cause or error
