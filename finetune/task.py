@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from configure_finetuning import FinetuningConfig
     from finetune.classification.class_report import ClassScores
 
+Tensors = Mapping[str, tf.Tensor]
+Seed = tf.Tensor | None
+
 
 @dataclasses.dataclass(frozen=True)
 class FeatureSpec:
@@ -145,7 +148,7 @@ class HeadOutput(NamedTuple):
     """
 
     losses: tf.Tensor
-    outputs: dict[str, tf.Tensor]
+    outputs: Tensors
 
 
 class SoftTargets(NamedTuple):
@@ -170,11 +173,7 @@ class TaskHead(keras.layers.Layer):
         super().__init__(autocast=False, **kwargs)
 
     def call(
-        self,
-        states: tf.Tensor,
-        features: Mapping[str, tf.Tensor],
-        training: bool = False,
-        seed: tf.Tensor | None = None,
+        self, states: tf.Tensor, features: Tensors, training: bool = False, seed: Seed = None
     ) -> HeadOutput:
         """Computes losses and outputs.
 
@@ -191,18 +190,11 @@ class TaskHead(keras.layers.Layer):
         """
         raise NotImplementedError
 
-    def teach(
-        self, states: tf.Tensor, features: Mapping[str, tf.Tensor]
-    ) -> Mapping[str, tf.Tensor]:
+    def teach(self, states: tf.Tensor, features: Tensors) -> Tensors:
         """Returns the outputs for a student to learn from; arguments as `call`."""
         return self(states, features).outputs
 
-    def soft_losses(
-        self,
-        outputs: Mapping[str, tf.Tensor],
-        features: Mapping[str, tf.Tensor],
-        temperature: float,
-    ) -> tf.Tensor:
+    def soft_losses(self, outputs: Tensors, features: Tensors, temperature: float) -> tf.Tensor:
         """Computes how far the outputs are from a teacher's.
 
         Args:

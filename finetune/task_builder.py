@@ -8,19 +8,18 @@ class Reviews(ClassificationTask): ...
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from electra_tf2.errors import UserError, nearest_name_hint
 from electra_tf2.text.tokenizer import Tokenizer
-from finetune.classification.glue import glue_task
+from finetune.classification.glue import GlueClassification, GlueRegression
 from finetune.classification.glue_tables import GLUE
 from finetune.classification.multilabel_tables import TableMultilabel
 from finetune.classification.regression_tables import TableRegression
 from finetune.classification.table_tasks import TableClassification
 from finetune.definitions import read_definition
-from finetune.qa.tasks import MRQA_TASKS, CustomQATask, SQuAD, SQuADv1, mrqa_task
+from finetune.qa.tasks import MRQA_TASKS, CustomQATask, MRQATask, SQuAD, SQuADv1
 from finetune.sentences.choice import TableChoice
 from finetune.sentences.embedding import TableEmbedding
 from finetune.tagging.tasks import Chunking, CustomTagging
@@ -31,11 +30,19 @@ if TYPE_CHECKING:
 
 MakeTask = Callable[["FinetuningConfig", Tokenizer], Task]
 
+
+def _named(kind: Callable[..., Task], name: str) -> MakeTask:
+    return lambda config, tokenizer: kind(config, name, tokenizer)
+
+
 _TASKS: dict[str, MakeTask] = {
-    **{name: functools.partial(glue_task, name) for name in GLUE},
+    **{
+        name: _named(GlueClassification if table.labels else GlueRegression, name)
+        for name, table in GLUE.items()
+    },
     "squad": SQuAD,
     "squadv1": SQuADv1,
-    **{name: functools.partial(mrqa_task, name) for name in MRQA_TASKS},
+    **{name: _named(MRQATask, name) for name in MRQA_TASKS},
     "chunk": Chunking,
 }
 """Name -> what builds the task from (config, tokenizer)."""

@@ -212,7 +212,6 @@ class GlueTask(SingleOutputTask):
         return tuple(self.table.tests)
 
     def data_file(self, split: str) -> str:
-        """Returns the path of a split's file."""
         return self.path(self.table.file_name(split))
 
     def read_examples(self, path: str, split: str) -> list[InputExample]:
@@ -227,14 +226,7 @@ class GlueTask(SingleOutputTask):
         return read_glue(self.table, path, split, max_lines)
 
     def check_test_split(self, split: str) -> None:
-        """Checks that every row of a test split is usable, as its submission needs.
-
-        Args:
-            split: one of `test_splits`.
-
-        Raises:
-            UserError: the file can't be read, or a row can't be used.
-        """
+        """Checks that every row of a test split is usable, as its submission needs."""
         path = self.data_file(split)
         examples, num_rows = self._read(path, split)
         rows = {example.eid for example in examples}
@@ -249,7 +241,6 @@ class GlueTask(SingleOutputTask):
         return [write_submission(self.table.submissions[split], path, num_rows, records, folder)]
 
     def feature_settings(self) -> dict[str, Any]:
-        """Returns what the features depend on."""
         settings = super().feature_settings()
         if self.table.doubled:
             settings["double_unordered"] = self.config.double_unordered
@@ -257,38 +248,22 @@ class GlueTask(SingleOutputTask):
 
 
 class GlueClassification(GlueTask, ClassificationTask):
-    """A classification task of GLUE.
-
-    Args:
-        config: the run's hparams.
-        name: the task's name in `GLUE`.
-        tokenizer: text -> ids.
-    """
+    """A classification task of GLUE by its name in `GLUE`; arguments: see `Task`."""
 
     def __init__(self, config: FinetuningConfig, name: str, tokenizer: Tokenizer):
         self.table = GLUE[name]
         super().__init__(config, name, tokenizer, self.table.labels)
 
     def get_scorer(self, split: str = "dev") -> Scorer:
-        """Returns a fresh scorer."""
         return self.table.scorer(self.label_list)
 
 
 class GlueRegression(GlueTask, RegressionTask):
-    """The regression task of GLUE, sts; arguments as `GlueClassification`."""
+    """The regression task of GLUE, sts; arguments: see `Task`."""
 
     def __init__(self, config: FinetuningConfig, name: str, tokenizer: Tokenizer):
         self.table = GLUE[name]
         super().__init__(config, name, tokenizer, LOWEST, HIGHEST)
 
     def get_scorer(self, split: str = "dev") -> Scorer:
-        """Returns a fresh scorer."""
         return self.table.scorer()
-
-
-def glue_task(
-    name: str, config: FinetuningConfig, tokenizer: Tokenizer
-) -> GlueClassification | GlueRegression:
-    """Builds the task of GLUE with this name; arguments as `GlueClassification`."""
-    kind = GlueClassification if GLUE[name].labels else GlueRegression
-    return kind(config, name, tokenizer)

@@ -38,7 +38,6 @@ class SentenceLevelScorer(Scorer):
         self._predicted.append(np.asarray(results["predictions"]).item())
 
     def get_loss(self) -> float:
-        """Returns the mean loss of the examples taken so far."""
         return float(np.mean(self._losses))
 
 

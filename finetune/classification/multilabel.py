@@ -24,11 +24,11 @@ from finetune.task import (
     FeatureSpec,
     HeadOutput,
     Scorer,
-    SoftTargets,
+    Seed,
     TaskHead,
+    Tensors,
     other_kind,
     softened_binary_divergence,
-    unlike_model,
 )
 
 if TYPE_CHECKING:
@@ -44,11 +44,7 @@ class MultilabelHead(SingleOutputHead):
     """
 
     def call(
-        self,
-        states: tf.Tensor,
-        features: Mapping[str, tf.Tensor],
-        training: bool = False,
-        seed: tf.Tensor | None = None,
+        self, states: tf.Tensor, features: Tensors, training: bool = False, seed: Seed = None
     ) -> HeadOutput:
         """Computes loss [batch], and logits and labels, both float32 [batch, labels]."""
         logits, labels = self.project(states, training, seed), features["labels"]
@@ -62,12 +58,7 @@ class MultilabelHead(SingleOutputHead):
         }
         return HeadOutput(losses, outputs)
 
-    def soft_losses(
-        self,
-        outputs: Mapping[str, tf.Tensor],
-        features: Mapping[str, tf.Tensor],
-        temperature: float,
-    ) -> tf.Tensor:
+    def soft_losses(self, outputs: Tensors, features: Tensors, temperature: float) -> tf.Tensor:
         """Computes the mean over the labels of their divergences from the teacher's."""
         teacher = features[f"{TEACHER}logits"]
         each = softened_binary_divergence(outputs["logits"], teacher, temperature)
@@ -81,10 +72,7 @@ class MultilabelTask(LabelledTask):
     may be empty.
 
     Args:
-        config: the run's hparams.
-        name: the task's name.
-        tokenizer: text -> ids.
-        label_list: the labels' names, in the order of the head's outputs.
+        config, name, tokenizer, label_list: see `LabelledTask`.
         threshold: labels with at least this probability are predicted; "tuned": the one that gives
             the dev split the best micro F1, or 0.5 as long as none was tuned.
     """
@@ -127,11 +115,6 @@ class MultilabelTask(LabelledTask):
         """Builds a head with a logit for each label."""
         return MultilabelHead(len(self.label_list), self.config.head_dropout_prob, dtype=dtype)
 
-    def soft_targets(self) -> SoftTargets:
-        """Returns the logits."""
-        spec = FeatureSpec("logits", is_int_feature=False, size=len(self.label_list))
-        return self._soft_targets(spec, {"labels": list(self.label_list)})
-
     def get_scorer(self, split: str = "dev") -> Scorer:
         """Returns a fresh scorer; it tunes the threshold where a run trains and asks for it."""
         tunes = self._is_tuned and self.config.do_train
@@ -159,29 +142,11 @@ class MultilabelTask(LabelledTask):
         labels = [label for label, probability in pairs if probability >= self.threshold]
         return {"labels": labels, "probabilities": dict(pairs)}
 
-    def feature_settings(self) -> dict[str, Any]:
-        """Returns what the features depend on."""
-        return {**super().feature_settings(), "labels": list(self.label_list)}
-
     def get_state(self) -> dict[str, Any]:
         """Returns the labels, and that a text may have several."""
         return {"labels": list(self.label_list), "multilabel": True}
 
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        """Checks that a trained model has the task's labels in their order.
-
-        Args:
-            state: see `Task.set_state`.
-
-        Raises:
-            UserError: the model has other labels or none.
-        """
-        trained = self.trained_labels(state)
-        if trained != self.label_list:
-            raise unlike_model(self.name, "labels", list(self.label_list), list(trained))
-
     def trained_labels(self, state: Mapping[str, Any]) -> tuple[str, ...]:
-        """Returns a trained model's labels; raises a UserError if it is one of another kind."""
         if state.get("multilabel") is not True:
             raise other_kind(self.name, "multilabel", state)
         return saved_labels(self.name, state)
@@ -222,7 +187,6 @@ class MultilabelScorer(Scorer):
         self._unknown.append(int(results["unknown_labels"]))
 
     def get_loss(self) -> float:
-        """Returns the mean loss of the examples taken so far."""
         return float(np.mean(self._losses))
 
     def get_results(self) -> list[tuple[str, float]]:

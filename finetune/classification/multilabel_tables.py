@@ -37,9 +37,7 @@ class TableMultilabel(LabelledTable, MultilabelTask):
     """A task with several labels a text over the columns of a file.
 
     Args:
-        config: the run's hparams.
-        name: the task's name.
-        tokenizer: text -> ids.
+        config, name, tokenizer: see `Task`.
         definition: its columns and files. Without labels they are the names of the columns or,
             read when they are first needed, those of the training file, sorted.
     """
@@ -54,11 +52,8 @@ class TableMultilabel(LabelledTable, MultilabelTask):
         definition: MultilabelDefinition,
     ):
         named = definition.labels or definition.label_columns or ()
-        self._given_labels = tuple(str(label).strip() for label in named)
-        super().__init__(
-            config, name, tokenizer, definition, self._given_labels, definition.threshold
-        )
-        self.windows = definition.windows
+        labels = tuple(str(label).strip() for label in named)
+        super().__init__(config, name, tokenizer, definition, labels, definition.threshold)
 
     def _inferred_labels(self) -> tuple[str, ...]:
         path = self.data_file("train")
@@ -178,13 +173,6 @@ class TableMultilabel(LabelledTable, MultilabelTask):
         if isinstance(value, str) and separator in value and find_label(value.strip(), known):
             return [label_text(value)]
         return _split_items(value, separator)
-
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        """Takes a trained model's labels."""
-        labels = self.trained_labels(state)
-        if self._given_labels not in ((), labels):
-            raise self._unlike_model("labels", "labels", list(self._given_labels), list(labels))
-        self._label_list = labels
 
 
 def split_labels(value: Any, separator: str = ",") -> tuple[str, ...]:

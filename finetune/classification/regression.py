@@ -19,8 +19,10 @@ from finetune.task import (
     FeatureSpec,
     HeadOutput,
     Scorer,
+    Seed,
     SoftTargets,
     TaskHead,
+    Tensors,
     other_kind,
     softened_binary_divergence,
     unlike_model,
@@ -113,11 +115,7 @@ class RegressionHead(SingleOutputHead):
         self.loss = loss
 
     def call(
-        self,
-        states: tf.Tensor,
-        features: Mapping[str, tf.Tensor],
-        training: bool = False,
-        seed: tf.Tensor | None = None,
+        self, states: tf.Tensor, features: Tensors, training: bool = False, seed: Seed = None
     ) -> HeadOutput:
         """Computes loss, predictions and targets, all float32 [batch]; see `TaskHead.call`.
 
@@ -137,12 +135,7 @@ class RegressionHead(SingleOutputHead):
             outputs["queries"] = features["queries"]
         return HeadOutput(losses, outputs)
 
-    def soft_losses(
-        self,
-        outputs: Mapping[str, tf.Tensor],
-        features: Mapping[str, tf.Tensor],
-        temperature: float,
-    ) -> tf.Tensor:
+    def soft_losses(self, outputs: Tensors, features: Tensors, temperature: float) -> tf.Tensor:
         """Computes the squared distance from the teacher's number, which has no temperature.
 
         With the logistic loss it is the divergence from the teacher's probability.
@@ -159,9 +152,7 @@ class RegressionTask(SingleOutputTask):
     The network is trained on `(score - min_value) / max_value`, as in the official program.
 
     Args:
-        config: the run's hparams.
-        name: the task's name.
-        tokenizer: text -> ids.
+        config, name, tokenizer: see `Task`.
         min_value: the lowest score.
         max_value: the highest score, above 0.
 
@@ -241,7 +232,6 @@ class RegressionTask(SingleOutputTask):
         return {"score": self.scaling.restored(normalized)}
 
     def feature_settings(self) -> dict[str, Any]:
-        """Returns what the features depend on."""
         return {
             **super().feature_settings(),
             "score_range": list(self.score_range()),
@@ -254,14 +244,7 @@ class RegressionTask(SingleOutputTask):
         return {"min": low, "max": high, **({} if self.loss == "squared" else {"loss": self.loss})}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Checks that a trained model has the task's range of scores and its loss.
-
-        Args:
-            state: see `Task.set_state`; an empty one, of a model trained without a state, passes.
-
-        Raises:
-            UserError: the model has another range or none, or another loss.
-        """
+        """Checks that a model has the task's loss and range of scores; an empty state passes."""
         self.check_loss(state)
         trained = saved_range(self.name, state) if state else self.score_range()
         if trained != self.score_range():
@@ -269,14 +252,7 @@ class RegressionTask(SingleOutputTask):
             raise unlike_model(self.name, "lowest and highest score", given, list(trained))
 
     def check_loss(self, state: Mapping[str, Any]) -> None:
-        """Refuses a model that was trained with another loss: its numbers mean something else.
-
-        Args:
-            state: see `Task.set_state`.
-
-        Raises:
-            UserError: names both losses.
-        """
+        """Refuses a model that was trained with another loss: its numbers mean something else."""
         trained = state.get("loss", "squared")
         if trained != self.loss:
             raise unlike_model(self.name, "scores", self.loss, trained).with_(

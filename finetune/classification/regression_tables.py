@@ -32,9 +32,7 @@ class TableRegression(TableTask, RegressionTask):
     The network is trained on scores scaled to [0, 1].
 
     Args:
-        config: the run's hparams.
-        name: the task's name.
-        tokenizer: text -> ids.
+        config, name, tokenizer: see `Task`.
         definition: its columns and files. Without min or max, the training file's lowest or
             highest score is taken; scores of other files may then lie beyond.
     """
@@ -49,12 +47,11 @@ class TableRegression(TableTask, RegressionTask):
         definition: RegressionDefinition,
     ):
         super().__init__(config, name, tokenizer, definition, math.nan, math.nan)
-        self.windows, self.loss = definition.windows, definition.loss
+        self.loss = definition.loss
         self.main_metric = "mrr_at_10" if definition.ranking else type(self).main_metric
         self._range: tuple[float, float] | None = None
 
     def score_range(self) -> tuple[float, float]:
-        """Returns the lowest and the highest score."""
         if self._range is None:
             self._range = self._inferred_range()
         return self._range
@@ -141,7 +138,6 @@ class TableRegression(TableTask, RegressionTask):
         return RankingScorer() if self.definition.ranking else super().get_scorer(split)
 
     def feature_settings(self) -> dict[str, Any]:
-        """Returns what the features depend on."""
         ranking = {"ranking": True} if self.definition.ranking else {}
         return {**super().feature_settings(), **ranking}
 

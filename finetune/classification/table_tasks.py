@@ -33,7 +33,6 @@ from finetune.classification.tasks import (
     InputExample,
     LabelledTask,
     SingleOutputTask,
-    saved_classes,
 )
 from finetune.data_files import BadRows
 from finetune.definitions import (
@@ -81,9 +80,7 @@ class TableTask(SingleOutputTask):
     """What tasks over the columns of a file share, to be inherited from before a kind of task.
 
     Args:
-        config: the run's hparams.
-        name: the task's name.
-        tokenizer: text -> ids.
+        config, name, tokenizer: see `Task`.
         definition: its columns and files.
         *more: what the kind of task takes besides.
 
@@ -104,6 +101,7 @@ class TableTask(SingleOutputTask):
     ):
         super().__init__(config, name, tokenizer, *more)
         self.definition = definition
+        self.windows = definition.windows
 
     def data_file(self, split: str) -> str:
         """Returns the path that the definition gives, or the first existing one of the usual."""
@@ -229,7 +227,6 @@ class TableTask(SingleOutputTask):
                 )
 
     def feature_settings(self) -> dict[str, Any]:
-        """Returns what the features depend on."""
         # All keys of both kinds, as in version 0.1.0: stored trials are compared by them.
         definition = {"labels": None, "min": None, "max": None} | self.definition.to_dict()
         for key in _KEYS_APART:
@@ -246,7 +243,29 @@ class TableTask(SingleOutputTask):
 
 
 class LabelledTable(TableTask, LabelledTask):
-    """What tasks with named labels share, to be inherited from beside a kind of task."""
+    """What tasks with named labels share, to be inherited from beside a kind of task.
+
+    Arguments: see `TableTask`; of a task without labels they are inferred from its training file.
+    """
+
+    def __init__(
+        self,
+        config: FinetuningConfig,
+        name: str,
+        tokenizer: Tokenizer,
+        definition: TableDefinition,
+        labels: tuple[str, ...],
+        *more: Any,
+    ):
+        super().__init__(config, name, tokenizer, definition, labels, *more)
+        self._given_labels = labels
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Takes a trained model's labels."""
+        labels = self.trained_labels(state)
+        if self._given_labels not in ((), labels):
+            raise self._unlike_model("labels", "labels", list(self._given_labels), list(labels))
+        self._label_list = labels
 
     def _known_labels(self) -> str:
         return first_of([*map(repr, self.label_list)], most=10, separator=", ")
@@ -269,9 +288,7 @@ class TableClassification(LabelledTable, ClassificationTask):
     """A classification task over the columns of a file.
 
     Args:
-        config: the run's hparams.
-        name: the task's name.
-        tokenizer: text -> ids.
+        config, name, tokenizer: see `Task`.
         definition: its columns and files. Without labels, those of the training file are read
             when they are first needed, sorted as numbers if all are numbers, else as text.
     """
@@ -285,9 +302,9 @@ class TableClassification(LabelledTable, ClassificationTask):
         tokenizer: Tokenizer,
         definition: ClassificationDefinition,
     ):
-        self._given_labels = tuple(map(str, definition.labels or ()))
-        super().__init__(config, name, tokenizer, definition, self._given_labels)
-        self.windows, self.class_weights = definition.windows, definition.class_weights
+        labels = tuple(map(str, definition.labels or ()))
+        super().__init__(config, name, tokenizer, definition, labels)
+        self.class_weights = definition.class_weights
         # Labels that the task lacks, in the order in which the files have them.
         self._unknown: dict[str, int] = {}
 
@@ -375,13 +392,6 @@ class TableClassification(LabelledTable, ClassificationTask):
     def get_scorer(self, split: str = "dev") -> Scorer:
         """Returns a fresh scorer of accuracy and macro F1; F1 of the second one of two classes."""
         return MacroF1Scorer(self.label_list)
-
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        """Takes a trained model's labels."""
-        labels = saved_classes(self.name, state)
-        if self._given_labels not in ((), labels):
-            raise self._unlike_model("labels", "labels", list(self._given_labels), list(labels))
-        self._label_list = labels
 
 
 def warn_of_ids(path: str, examples: Sequence[Any]) -> None:

@@ -29,9 +29,11 @@ from finetune.task import (
     FeatureSpec,
     HeadOutput,
     Scorer,
+    Seed,
     SoftTargets,
     Task,
     TaskHead,
+    Tensors,
     other_kind,
     softened_divergence,
     unlike_model,
@@ -106,7 +108,6 @@ class SingleOutputHead(TaskHead):
         return self.classifier(tf.cast(first, tf.float32))
 
     def official_names(self) -> dict[str, str]:
-        """Returns own variable path -> official name."""
         return {"classifier/kernel": "dense/kernel", "classifier/bias": "dense/bias"}
 
 
@@ -230,7 +231,6 @@ class SingleOutputTask(Task):
         raise NotImplementedError(f"{type(self).__name__} has no windows.")
 
     def feature_settings(self) -> dict[str, Any]:
-        """Returns what the features depend on."""
         settings = super().feature_settings()
         if self.windows is not None:
             settings["windows"] = self.window_sizes()._asdict()
@@ -261,9 +261,7 @@ class LabelledTask(SingleOutputTask):
     """A task whose outputs have names: the labels.
 
     Args:
-        config: the run's hparams.
-        name: the task's name.
-        tokenizer: text -> ids.
+        config, name, tokenizer: see `Task`.
         label_list: the labels' names, in the order of the head's outputs.
     """
 
@@ -287,6 +285,24 @@ class LabelledTask(SingleOutputTask):
         """Returns the label that a text states; raises ValueError if it states none."""
         return parse_class(text, self.label_list)
 
+    def soft_targets(self) -> SoftTargets:
+        """Returns the logits."""
+        spec = FeatureSpec("logits", is_int_feature=False, size=len(self.label_list))
+        return self._soft_targets(spec, self.get_state())
+
+    def feature_settings(self) -> dict[str, Any]:
+        return {**super().feature_settings(), "labels": list(self.label_list)}
+
+    @abc.abstractmethod
+    def trained_labels(self, state: Mapping[str, Any]) -> tuple[str, ...]:
+        """Returns a trained model's labels; raises a UserError if it is one of another kind."""
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Checks that a trained model has the task's labels in their order."""
+        trained = self.trained_labels(state)
+        if trained != self.label_list:
+            raise unlike_model(self.name, "labels", list(self.label_list), list(trained))
+
 
 class ClassificationHead(SingleOutputHead):
     """One logit per class; the loss is the cross-entropy in nats. Arguments: see the base class.
@@ -295,11 +311,7 @@ class ClassificationHead(SingleOutputHead):
     """
 
     def call(
-        self,
-        states: tf.Tensor,
-        features: Mapping[str, tf.Tensor],
-        training: bool = False,
-        seed: tf.Tensor | None = None,
+        self, states: tf.Tensor, features: Tensors, training: bool = False, seed: Seed = None
     ) -> HeadOutput:
         """Computes loss [batch], logits [batch, classes], predictions and label_ids [batch]."""
         logits = self.project(states, training, seed)
@@ -316,24 +328,13 @@ class ClassificationHead(SingleOutputHead):
             losses = losses * features["weights"]
         return HeadOutput(losses, outputs)
 
-    def soft_losses(
-        self,
-        outputs: Mapping[str, tf.Tensor],
-        features: Mapping[str, tf.Tensor],
-        temperature: float,
-    ) -> tf.Tensor:
+    def soft_losses(self, outputs: Tensors, features: Tensors, temperature: float) -> tf.Tensor:
         """Computes the divergence from the teacher's classes, without `weights`."""
         return softened_divergence(outputs["logits"], features[f"{TEACHER}logits"], temperature)
 
 
 class ClassificationTask(LabelledTask):
-    """A task whose output is one of several classes.
-
-    Args:
-        config: the run's hparams.
-        name: the task's name.
-        tokenizer: text -> ids.
-        label_list: the classes' names, in the order of the head's outputs.
+    """A task whose output is one of several classes, its labels; arguments: see `LabelledTask`.
 
     Attributes:
         class_weights: what the losses of a class's training examples are multiplied by, by its
@@ -407,11 +408,6 @@ class ClassificationTask(LabelledTask):
         """Builds a head with a logit for each class."""
         return ClassificationHead(len(self.label_list), self.config.head_dropout_prob, dtype=dtype)
 
-    def soft_targets(self) -> SoftTargets:
-        """Returns the logits."""
-        spec = FeatureSpec("logits", is_int_feature=False, size=len(self.label_list))
-        return self._soft_targets(spec, {"classes": list(self.label_list)})
-
     def get_scorer(self, split: str = "dev") -> Scorer:
         """Returns a fresh scorer of accuracy."""
         return AccuracyScorer(self.label_list)
@@ -431,8 +427,7 @@ class ClassificationTask(LabelledTask):
         }
 
     def feature_settings(self) -> dict[str, Any]:
-        """Returns what the features depend on."""
-        settings = {**super().feature_settings(), "labels": list(self.label_list)}
+        settings = super().feature_settings()
         if self.class_weights:
             settings["class_weights"] = self.class_weights
         return settings
@@ -441,25 +436,15 @@ class ClassificationTask(LabelledTask):
         """Returns the labels."""
         return {"labels": list(self.label_list)}
 
+    def trained_labels(self, state: Mapping[str, Any]) -> tuple[str, ...]:
+        if state.get("multilabel"):
+            raise other_kind(self.name, "classification", state)
+        return saved_labels(self.name, state)
+
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Checks that a trained model has the task's labels in their order.
-
-        Args:
-            state: see `Task.set_state`; an empty one, of a model trained without a state, passes.
-
-        Raises:
-            UserError: the model has other labels or none.
-        """
-        trained = saved_classes(self.name, state) if state else self.label_list
-        if trained != self.label_list:
-            raise unlike_model(self.name, "labels", list(self.label_list), list(trained))
-
-
-def saved_classes(name: str, state: Mapping[str, Any]) -> tuple[str, ...]:
-    """Returns the classes of a trained model's task; arguments and errors as `saved_labels`."""
-    if state.get("multilabel"):
-        raise other_kind(name, "classification", state)
-    return saved_labels(name, state)
+        """Checks a model's labels; an empty state, of one trained without any, passes."""
+        if state:
+            super().set_state(state)
 
 
 def saved_labels(name: str, state: Mapping[str, Any]) -> tuple[str, ...]:

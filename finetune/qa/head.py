@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -14,7 +13,9 @@ from electra_tf2.modeling.layers import activation
 from finetune.task import (
     TEACHER,
     HeadOutput,
+    Seed,
     TaskHead,
+    Tensors,
     softened_binary_divergence,
     softened_divergence,
 )
@@ -126,19 +127,12 @@ class QAHead(TaskHead):
         self.built = True
 
     def call(
-        self,
-        states: tf.Tensor,
-        features: Mapping[str, tf.Tensor],
-        training: bool = False,
-        seed: tf.Tensor | None = None,
+        self, states: tf.Tensor, features: Tensors, training: bool = False, seed: Seed = None
     ) -> HeadOutput:
         """Computes losses and outputs; see `TaskHead.call`.
 
-        Args:
-            states: [batch, length, hidden_size].
-            features: also `start_positions`, `end_positions`, `is_impossible`, int32 [batch].
-            training: whether the end is predicted given the true start; no beams are searched then.
-            seed: ignored: there is no dropout.
+        The features `start_positions`, `end_positions` and `is_impossible` are int32 [batch]. In
+        training the end is predicted given the true start, and no beams are searched.
 
         Returns:
             Losses, and the outputs `loss`, `answerable_logit`, `start_positions`, `end_positions`
@@ -164,7 +158,12 @@ class QAHead(TaskHead):
             losses += self.config.answerable_weight * tf.nn.sigmoid_cross_entropy_with_logits(
                 labels=tf.cast(features["is_impossible"], tf.float32), logits=answerable_logit
             )
-        beams = {} if training else self._beams(states, start_logits, mask)
+        if training:
+            beams = {}
+        elif self.config.joint_prediction:
+            beams = self._search_beams(states, start_logits, mask)
+        else:
+            beams = self._no_beams(tf.shape(states)[0])
         outputs = {
             "loss": losses,
             "start_logits": start_logits,
@@ -175,22 +174,12 @@ class QAHead(TaskHead):
         }
         return HeadOutput(losses, outputs | beams)
 
-    def teach(
-        self, states: tf.Tensor, features: Mapping[str, tf.Tensor]
-    ) -> Mapping[str, tf.Tensor]:
+    def teach(self, states: tf.Tensor, features: Tensors) -> Tensors:
         """Returns the outputs for a student; with joint prediction the end's given the start."""
         return self(states, features, training=True).outputs  # there is no dropout
 
-    def soft_losses(
-        self,
-        outputs: Mapping[str, tf.Tensor],
-        features: Mapping[str, tf.Tensor],
-        temperature: float,
-    ) -> tf.Tensor:
-        """Computes the divergences from the teacher's start, end and answerability.
-
-        They are added like the head's own losses.
-        """
+    def soft_losses(self, outputs: Tensors, features: Tensors, temperature: float) -> tf.Tensor:
+        """Adds the divergences from the teacher's start, end and answerability like the losses."""
         losses = tf.zeros_like(outputs["loss"])
         for name in ("start_logits", "end_logits"):
             teacher = tf.where(features["input_mask"] > 0, features[TEACHER + name], _MASKED)
@@ -211,13 +200,6 @@ class QAHead(TaskHead):
         starts = _mean_state(states, tf.one_hot(start_positions, tf.shape(states)[1]))
         hidden = self.end_hidden.project_second(states)
         return self._end_logits(self.end_hidden.project_first(starts), hidden)
-
-    def _beams(
-        self, states: tf.Tensor, start_logits: tf.Tensor, mask: tf.Tensor
-    ) -> dict[str, tf.Tensor]:
-        if self.config.joint_prediction:
-            return self._search_beams(states, start_logits, mask)
-        return self._no_beams(tf.shape(states)[0])
 
     def _end_logits(self, first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
         """Returns [batch, length] for projected starts [batch, 512], ends [batch, length, 512]."""
@@ -287,7 +269,7 @@ def _logit(name: str) -> keras.layers.Dense:
     return keras.layers.Dense(1, kernel_initializer="glorot_uniform", dtype="float32", name=name)
 
 
-def _answer_mask(features: Mapping[str, tf.Tensor]) -> tf.Tensor:
+def _answer_mask(features: Tensors) -> tf.Tensor:
     """Returns what is added to logits [batch, length]: 0 where answers may lie, -1000 elsewhere.
 
     They may lie at [CLS], in the passage, and at its closing [SEP].

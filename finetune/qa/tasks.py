@@ -44,9 +44,7 @@ class QATask(Task):
     A long passage is cut into windows that overlap; each is a row of features.
 
     Args:
-        config: the run's hparams.
-        name: the task's name, which is also that of its data folder.
-        tokenizer: text -> ids.
+        config, name, tokenizer: see `Task`.
         v2: whether questions may have no answer, as in SQuAD 2.0.
 
     Attributes:
@@ -117,7 +115,6 @@ class QATask(Task):
         return super().num_examples(eids // WINDOWS_PER_EXAMPLE)
 
     def feature_settings(self) -> dict[str, Any]:
-        """Returns what the features depend on; see `Task.feature_settings`."""
         settings = {
             **super().feature_settings(),
             "max_query_length": self.config.max_query_length,
@@ -129,7 +126,6 @@ class QATask(Task):
         return settings
 
     def make_head(self, encoder: TransformerConfig, dtype: str) -> QAHead:
-        """Builds the head; see `Task.make_head`."""
         return QAHead(self.config, encoder, dtype=dtype)
 
     def soft_targets(self) -> SoftTargets:
@@ -145,7 +141,6 @@ class QATask(Task):
         return SoftTargets(specs, meaning, along="input_ids")
 
     def get_scorer(self, split: str = "dev") -> SpanBasedQAScorer:
-        """Returns a fresh scorer for a split."""
         return SpanBasedQAScorer(self, split)
 
     def prediction_records(
@@ -192,13 +187,7 @@ class QATask(Task):
     ) -> list[str]:
         """Writes {question: answer} as JSON, as the servers of SQuAD and MRQA take it.
 
-        Args:
-            split: one of `test_splits`.
-            records: from `prediction_records`; the answer is "" where there is none.
-            folder: where to write it; made if it is missing.
-
-        Returns:
-            The file `<task>_predictions.json`, with the split in its name unless it is "test".
+        The file is `<task>_predictions.json`, with the split in its name unless it is "test".
         """
         name = self.name if split == "test" else f"{self.name}_{split}"
         path = posixpath.join(folder, f"{name}_predictions.json")
@@ -210,11 +199,9 @@ class SQuADTask(QATask):
     """Question answering over SQuAD's JSON: `<split>.json`. Other forms: see `read_squad`."""
 
     def data_file(self, split: str) -> str:
-        """Returns the path of a split's file."""
         return self.path(f"{split}.json")
 
     def read_paragraphs(self, path: str) -> Iterator[Paragraph]:
-        """Reads the passages of a file with their questions."""
         return read_squad(path)
 
 
@@ -230,7 +217,6 @@ class MRQATask(QATask):
         return zipped if not exists(path) and exists(zipped) else path
 
     def read_paragraphs(self, path: str) -> Iterator[Paragraph]:
-        """Reads the passages of a file with their questions."""
         return read_mrqa(path)
 
 
@@ -251,18 +237,11 @@ class SQuADv1(SQuADTask):
 MRQA_TASKS = ("newsqa", "naturalqs", "triviaqa", "searchqa")
 
 
-def mrqa_task(name: str, config: FinetuningConfig, tokenizer: Tokenizer) -> MRQATask:
-    """Builds one of `MRQA_TASKS`; arguments as `MRQATask`."""
-    return MRQATask(config, name, tokenizer)
-
-
 class CustomQATask(SQuADTask):
     """A question answering task without code, over files of SQuAD's format.
 
     Args:
-        config: the run's hparams.
-        name: the task's name.
-        tokenizer: text -> ids.
+        config, name, tokenizer: see `Task`.
         definition: its files, and whether questions may have no answer.
     """
 
@@ -273,5 +252,4 @@ class CustomQATask(SQuADTask):
         self._files = definition.files
 
     def data_file(self, split: str) -> str:
-        """Returns the path of a split's file."""
         return self.path(self._files.get(split, f"{split}.json"))

@@ -34,8 +34,10 @@ from finetune.task import (
     FeatureSpec,
     HeadOutput,
     Scorer,
+    Seed,
     SoftTargets,
     TaskHead,
+    Tensors,
     other_kind,
     softened_divergence,
 )
@@ -66,33 +68,19 @@ class ChoiceExample:
 
 
 class ChoiceHead(SingleOutputHead):
-    """One logit for each choice, from its row's [CLS]; the loss is the cross-entropy in nats.
-
-    Args:
-        dropout_prob: see the base class.
-    """
+    """One logit for each choice, from its row's [CLS]; the loss is the cross-entropy in nats."""
 
     def __init__(self, dropout_prob: float, **kwargs):
         super().__init__(1, dropout_prob, **kwargs)
 
     def call(
-        self,
-        states: tf.Tensor,
-        features: Mapping[str, tf.Tensor],
-        training: bool = False,
-        seed: tf.Tensor | None = None,
+        self, states: tf.Tensor, features: Tensors, training: bool = False, seed: Seed = None
     ) -> HeadOutput:
-        """Chooses.
+        """Chooses; see `TaskHead.call`.
 
-        Args:
-            states: [batch, length, hidden_size], of the first choices.
-            features: `MORE_STATES` and `MORE_MASK` of the others, and `label_ids` (int32 [batch]).
-            training: whether dropout is on.
-            seed: int64 [2] for dropout, or None.
-
-        Returns:
-            Losses [batch], and the outputs loss, predictions, label_ids and num_choices [batch],
-            and logits [batch, choices], the lowest number where an example has no such choice.
+        The features `MORE_STATES` and `MORE_MASK` are of all choices but the first. The outputs are
+        loss, predictions, label_ids and num_choices [batch], and logits [batch, choices], the
+        lowest number where an example has no such choice.
         """
         first = tf.concat([states[:, tf.newaxis, 0], features[MORE_STATES][:, :, 0]], axis=1)
         rows = tf.reshape(first, [-1, 1, first.shape[-1]])
@@ -111,12 +99,7 @@ class ChoiceHead(SingleOutputHead):
         }
         return HeadOutput(losses, outputs)
 
-    def soft_losses(
-        self,
-        outputs: Mapping[str, tf.Tensor],
-        features: Mapping[str, tf.Tensor],
-        temperature: float,
-    ) -> tf.Tensor:
+    def soft_losses(self, outputs: Tensors, features: Tensors, temperature: float) -> tf.Tensor:
         """Computes the divergence from the teacher's choices."""
         logits = outputs["logits"]
         there = tf.sequence_mask(outputs["num_choices"], tf.shape(logits)[1])
@@ -164,16 +147,7 @@ class ChoiceTask(SingleOutputTask):
     def featurize(
         self, examples: Sequence[ChoiceExample], is_training: bool
     ) -> Iterator[dict[str, Any]]:
-        """Yields `[CLS] context [SEP] question choice [SEP]` for each choice of an example.
-
-        Args:
-            examples: from `get_examples`.
-            is_training: whether every example must have a label.
-
-        Raises:
-            UserError: `max_seq_length` leaves no room for two texts.
-            ValueError: a label is missing: an error of the task.
-        """
+        """Yields `[CLS] context [SEP] question choice [SEP]` for each choice of an example."""
         self.check_room()
         most = max(len(example.choices) for example in examples)
         contexts = self.tokenizer.encode_lines([example.context for example in examples]).rows()
@@ -189,7 +163,6 @@ class ChoiceTask(SingleOutputTask):
             yield {"eid": example.eid, name: value, **row}
 
     def make_head(self, encoder: TransformerConfig, dtype: str) -> TaskHead:
-        """Builds the head."""
         return ChoiceHead(self.config.head_dropout_prob, dtype=dtype)
 
     def soft_targets(self) -> SoftTargets:
@@ -211,11 +184,7 @@ class ChoiceTask(SingleOutputTask):
         return {"choices": True}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Checks that a model was trained on a task of this kind.
-
-        Raises:
-            UserError: it was not.
-        """
+        """Checks that a model was trained on a task of this kind."""
         if state != self.get_state():
             raise other_kind(self.name, "choice", state)
 
@@ -241,11 +210,7 @@ class TableChoice(TableTask, ChoiceTask):
     A row of JSON may have several questions about its text: a list of them in `text_b`, of lists
     of choices, and of labels.
 
-    Args:
-        config: the run's hparams.
-        name: the task's name.
-        tokenizer: text -> ids.
-        definition: its columns and files.
+    Arguments: see `TableTask`.
     """
 
     definition: ChoiceDefinition

@@ -30,7 +30,9 @@ from finetune.task import (
     FeatureSpec,
     HeadOutput,
     Scorer,
+    Seed,
     TaskHead,
+    Tensors,
     other_kind,
 )
 
@@ -65,27 +67,14 @@ class EmbeddingHead(TaskHead):
         self.built = True
 
     def call(
-        self,
-        states: tf.Tensor,
-        features: Mapping[str, tf.Tensor],
-        training: bool = False,
-        seed: tf.Tensor | None = None,
+        self, states: tf.Tensor, features: Tensors, training: bool = False, seed: Seed = None
     ) -> HeadOutput:
-        """Embeds texts.
+        """Embeds texts; see `TaskHead.call`. Losses are 0 but in training.
 
-        Args:
-            states: [batch, length, hidden_size], of the anchors.
-            features: `input_mask`; `MORE_STATES` and `MORE_MASK`, where there are positives;
-                `texts` (int32 [batch, 3]), numbers that tell different texts apart; `targets`
-                (float32 [batch]).
-            training: whether the losses are needed; they are 0 otherwise.
-            seed: ignored.
-
-        Returns:
-            Losses [batch], and the outputs embeddings (float32 [batch, texts, hidden_size]), texts
-            and targets.
+        The features are `MORE_STATES` and `MORE_MASK`, where there are positives; `texts` (int32
+        [batch, 3]), numbers that tell different texts apart; and `targets` (float32 [batch]). The
+        outputs are embeddings (float32 [batch, texts, hidden_size]), texts and targets.
         """
-        del seed  # no dropout
         embeddings = mean_state(states, features["input_mask"])[:, tf.newaxis]
         losses = tf.zeros(tf.shape(states)[:1])
         if MORE_STATES in features:
@@ -96,7 +85,7 @@ class EmbeddingHead(TaskHead):
         outputs = {name: features[name] for name in ("texts", "targets")}
         return HeadOutput(losses, {"embeddings": embeddings, **outputs})
 
-    def _contrast(self, embeddings: tf.Tensor, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
+    def _contrast(self, embeddings: tf.Tensor, features: Tensors) -> tf.Tensor:
         directions = tf.math.l2_normalize(embeddings, axis=-1)
         anchors, candidates = directions[:, 0], directions[:, 1:]
         texts = features["texts"][:, : embeddings.shape[1]]
@@ -115,7 +104,6 @@ class EmbeddingHead(TaskHead):
         return tf.reduce_logsumexp(tf.concat([own[:, tf.newaxis], logits], 1), axis=1) - own
 
     def official_names(self) -> dict[str, str]:
-        """Returns nothing: there are no variables."""
         return {}
 
 
@@ -195,16 +183,7 @@ class EmbeddingTask(SingleOutputTask):
     def featurize(
         self, examples: Sequence[InputExample], is_training: bool
     ) -> Iterator[dict[str, Any]]:
-        """Yields `[CLS] text [SEP]` for each text of an example.
-
-        Args:
-            examples: from `get_examples`.
-            is_training: whether every example must have a positive.
-
-        Raises:
-            UserError: `max_seq_length` leaves no room for text.
-            ValueError: a positive is missing: an error of the task.
-        """
+        """Yields `[CLS] text [SEP]` for each text of an example; in training one has a positive."""
         self.check_room()
         texts = [(e.text_a, e.text_b, e.negative) for e in examples]
         most = max(i for own in texts for i, text in enumerate(own, 1) if text is not None)
@@ -227,7 +206,6 @@ class EmbeddingTask(SingleOutputTask):
             }
 
     def make_head(self, encoder: TransformerConfig, dtype: str) -> TaskHead:
-        """Builds the head."""
         return EmbeddingHead(self.scale, dtype=dtype)
 
     def get_scorer(self, split: str = "dev") -> Scorer:
@@ -246,11 +224,7 @@ class EmbeddingTask(SingleOutputTask):
         return {"pooling": "mean"}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Checks that a model was trained on a task of this kind.
-
-        Raises:
-            UserError: it was not.
-        """
+        """Checks that a model was trained on a task of this kind."""
         if state != self.get_state():
             raise other_kind(self.name, "embedding", state)
 
@@ -259,13 +233,7 @@ class TableEmbedding(TableTask, EmbeddingTask):
     """Sentence embeddings without code: the columns of a TSV, CSV or JSON file.
 
     Negatives are read from the training file alone, scores from the dev file alone; of a file to
-    predict only the first texts are read.
-
-    Args:
-        config: the run's hparams.
-        name: the task's name.
-        tokenizer: text -> ids.
-        definition: its columns and files.
+    predict only the first texts are read. Arguments: see `TableTask`.
     """
 
     definition: EmbeddingDefinition

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import keras
 import tensorflow as tf
 
-from finetune.task import TEACHER, HeadOutput, TaskHead, softened_divergence
+from finetune.task import TEACHER, HeadOutput, Seed, TaskHead, Tensors, softened_divergence
 
 
 class TaggingHead(TaskHead):
@@ -36,28 +34,18 @@ class TaggingHead(TaskHead):
         self.built = True
 
     def call(
-        self,
-        states: tf.Tensor,
-        features: Mapping[str, tf.Tensor],
-        training: bool = False,
-        seed: tf.Tensor | None = None,
+        self, states: tf.Tensor, features: Tensors, training: bool = False, seed: Seed = None
     ) -> HeadOutput:
-        """Tags the words.
+        """Tags the words; see `TaskHead.call`.
 
-        Args:
-            states: [batch, length, hidden_size].
-            features: `labeled_positions` (int32 [batch, words], positions of the words' first
-                pieces), `labels` (int32 [batch, words]) and `labels_mask` (float32 [batch, words],
-                1 for words and 0 for padding).
-            training: ignored.
-            seed: ignored.
+        The features [batch, words] are `labeled_positions` (of the words' first pieces), `labels`
+        and `labels_mask` (float32, 1 for words and 0 for padding).
 
         Returns:
             Losses [batch], the sums of the cross-entropies of an example's words, and the outputs
             loss [batch], logits [batch, words, labels], predictions, labels and labels_mask
             [batch, words].
         """
-        del training, seed  # no dropout
         labels, mask = features["labels"], features["labels_mask"]
         words = tf.gather(states, features["labeled_positions"], batch_dims=1)
         logits = tf.cast(self.classifier(words), tf.float32)
@@ -72,12 +60,7 @@ class TaggingHead(TaskHead):
         }
         return HeadOutput(losses, outputs)
 
-    def soft_losses(
-        self,
-        outputs: Mapping[str, tf.Tensor],
-        features: Mapping[str, tf.Tensor],
-        temperature: float,
-    ) -> tf.Tensor:
+    def soft_losses(self, outputs: Tensors, features: Tensors, temperature: float) -> tf.Tensor:
         """Computes the sum over the words of their divergences from the teacher's tags."""
         words = tf.shape(outputs["logits"])[1]
         # Padded to the number of tokens, as are all features of tokens.
@@ -86,5 +69,4 @@ class TaggingHead(TaskHead):
         return tf.reduce_sum(each * outputs["labels_mask"], axis=-1)
 
     def official_names(self) -> dict[str, str]:
-        """Returns own variable path -> official name, both below the task's scope."""
         return {"classifier/kernel": "dense/kernel", "classifier/bias": "dense/bias"}

@@ -58,9 +58,7 @@ class TaggingTask(Task):
     splits, sorted, so that none is unknown later.
 
     Args:
-        config: the run's hparams.
-        name: the task's name.
-        tokenizer: text -> ids.
+        config, name, tokenizer: see `Task`.
         is_token_level: whether tags stand for themselves, and accuracy is reported (True), or mark
             spans, and their F1 is reported (False). None: the tags of the training split decide.
 
@@ -115,7 +113,6 @@ class TaggingTask(Task):
 
     @property
     def main_metric(self) -> str:
-        """The metric by which models are compared."""
         return "accuracy" if self.is_token_level else "f1"
 
     @property
@@ -134,16 +131,7 @@ class TaggingTask(Task):
         return self.path(self.file_name(split))
 
     def read_examples(self, path: str, split: str) -> list[TaggingExample]:
-        """Reads the sentences of a file.
-
-        Args:
-            path: the file.
-            split: tags are read in "train" and "dev"; in others their column may be missing.
-
-        Raises:
-            UserError: the file can't be understood, or the model has no label for a tag; names the
-                file and the line.
-        """
+        """Reads a file's sentences; tags in "train" and "dev" only. The model must know them."""
         return self._read(path, with_tags=split == "train" or split in self.dev_splits)
 
     def get_feature_specs(self) -> list[FeatureSpec]:
@@ -198,7 +186,6 @@ class TaggingTask(Task):
             )
 
     def make_head(self, encoder: TransformerConfig, dtype: str) -> TaskHead:
-        """Builds the head."""
         return TaggingHead(len(self.labels), encoder.hidden_size, dtype=dtype)
 
     def soft_targets(self) -> SoftTargets:
@@ -246,7 +233,6 @@ class TaggingTask(Task):
         return records
 
     def feature_settings(self) -> dict[str, Any]:
-        """Returns what the features depend on; see `Task.feature_settings`."""
         return {
             **super().feature_settings(),
             "columns": dataclasses.asdict(self.columns),
@@ -292,11 +278,7 @@ class TaggingTask(Task):
         return state
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Takes the labels that a model was trained with, instead of those of the data.
-
-        Raises:
-            UserError: it was trained on another kind of task or of tags.
-        """
+        """Takes the labels that a model was trained with, instead of those of the data."""
         given, stored = state.get("is_token_level"), state.get("labels")
         labels: list[Any] = stored if isinstance(stored, list) else [None]
         if not isinstance(given, bool) or not all(isinstance(label, str) for label in labels):
@@ -450,9 +432,7 @@ class CustomTagging(TaggingTask):
     in IOB1, where B only separates spans of one type, are read correctly.
 
     Args:
-        config: the run's hparams.
-        name: the task's name.
-        tokenizer: text -> ids.
+        config, name, tokenizer: see `Task`.
         definition: its files, their columns, and the scheme of the tags.
     """
 
