@@ -262,21 +262,16 @@ def measure_input(
     """
     import tensorflow as tf
 
+    from electra_tf2.data.order import Reading
     from electra_tf2.training.devices import make_strategy
     from electra_tf2.training.loop import distributed_iterator
 
     with tempfile.TemporaryDirectory() as folder:
         files = _build_data(Path(folder), segmentation, length, size)
+        reading = Reading(0, length, configure("small", length).shuffle_buffer_size)
         iterator = distributed_iterator(
             make_strategy("one_device"),
-            lambda context: files.training_dataset(
-                max_seq_length=length,
-                global_batch_size=batch_size,
-                seed=0,
-                position=0,
-                shuffle_buffer_size=configure("small", length).shuffle_buffer_size,
-                input_context=context,
-            ),
+            lambda context: files.training_dataset(reading, 0, batch_size, context),
         )
         draw = tf.function(lambda: next(iterator)["input_ids"][0, 0], autograph=False)
         draw().numpy()  # once a whole buffer is there to shuffle

@@ -165,14 +165,9 @@ def open_files(segmentation: str, folder: str, length: int, vocab: str) -> Any:
 
 def batches(files: Any, length: int, input_context: Any = None) -> Any:
     """The input of training from position 0 on."""
-    dataset = files.training_dataset(
-        max_seq_length=length,
-        global_batch_size=BATCH,
-        seed=0,
-        position=0,
-        shuffle_buffer_size=WINDOW,
-        input_context=input_context,
-    )
+    from electra_tf2.data.order import Reading
+
+    dataset = files.training_dataset(Reading(0, length, WINDOW), 0, BATCH, input_context)
     return iter(dataset) if input_context is None else dataset
 
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from electra_tf2.data.order import Context, replica_rows
 from finetune.feature_tables import NO_ROW, TaskData
 
 # Batches that are sorted together. A window this large leaves few sentences much shorter than the
@@ -129,7 +130,7 @@ def training_dataset(
     seed: int,
     position: int,
     num_steps: int,
-    input_context: tf.distribute.InputContext | None = None,
+    input_context: Context = None,
 ) -> tf.data.Dataset:
     """The training data from a position on.
 
@@ -140,8 +141,7 @@ def training_dataset(
         position: examples consumed since the start of the run, filled-up rows included: a multiple
             of the batch size.
         num_steps: number of batches.
-        input_context: this worker's place, from `strategy.distribute_datasets_from_function`; None
-            for one replica in one process.
+        input_context: this worker's place.
 
     Returns:
         A dataset with one element per local replica and step, see `TaskData.gather`.
@@ -156,24 +156,17 @@ def training_dataset(
 
 
 def scoring_dataset(
-    data: TaskData,
-    batching: Batching,
-    input_context: tf.distribute.InputContext | None = None,
+    data: TaskData, batching: Batching, input_context: Context = None
 ) -> tf.data.Dataset:
     """Every example once; arguments and elements as in `training_dataset`."""
     return _dataset(data, batching.by_length(data.lengths), input_context)
 
 
-def _dataset(
-    data: TaskData, plans: list[BatchPlan], input_context: tf.distribute.InputContext | None
-) -> tf.data.Dataset:
-    context = input_context or tf.distribute.InputContext()
+def _dataset(data: TaskData, plans: list[BatchPlan], input_context: Context) -> tf.data.Dataset:
     rows = np.stack([plan.rows for plan in plans])
-    rows = rows.reshape(len(plans), context.num_replicas_in_sync, -1)
-    local = context.num_replicas_in_sync // context.num_input_pipelines
-    first = context.input_pipeline_id * local
-    rows = rows[:, first : first + local].reshape(len(plans) * local, -1)
-    lengths = np.repeat(np.array([plan.length for plan in plans], np.int64), local)
+    first, replicas, each = replica_rows(rows.shape[1], input_context)
+    rows = rows[:, first : first + replicas * each].reshape(-1, each)
+    lengths = np.repeat(np.array([plan.length for plan in plans], np.int64), replicas)
     batches = tf.data.Dataset.from_tensor_slices((rows, lengths))
     batches = batches.map(data.gather, num_parallel_calls=2, deterministic=True)
     return batches.prefetch(8)

@@ -22,6 +22,8 @@ import tensorflow as tf
 from electra_tf2.data.documents import Cuts, Documents, find_cuts, make_examples
 from electra_tf2.data.open_records import RecordFiles
 from electra_tf2.data.order import (
+    Context,
+    Reading,
     ReplicaRows,
     file_order,
     numbered_records,
@@ -69,51 +71,34 @@ class DocumentFiles(RecordFiles):
         return CutRule(seed, max_seq_length, self.metadata.split_long_lines)
 
     def training_dataset(
-        self,
-        *,
-        max_seq_length: int,
-        global_batch_size: int,
-        seed: int,
-        position: int,
-        shuffle_buffer_size: int,
-        input_context: tf.distribute.InputContext | None = None,
+        self, reading: Reading, position: int, global_batch_size: int, input_context: Context = None
     ) -> tf.data.Dataset:
         """The endless training data from a position on, made by a thread that `close` stops.
 
         From a position other than 0, the sentence lengths of the data set are read first, to find
         it.
         """
-        make_windows = self.windows(
-            max_seq_length=max_seq_length,
-            seed=seed,
-            position=position,
-            shuffle_buffer_size=shuffle_buffer_size,
-        )
+        make_windows = self.windows(reading, position)
         return self.dataset_of(
-            make_windows,
-            max_seq_length=max_seq_length,
-            global_batch_size=global_batch_size,
-            input_context=input_context,
+            make_windows, reading.max_seq_length, global_batch_size, input_context
         )
 
-    def windows(
-        self, *, max_seq_length: int, seed: int, position: int, shuffle_buffer_size: int
-    ) -> Callable[[], Iterator[RowBatch]]:
+    def windows(self, reading: Reading, position: int) -> Callable[[], Iterator[RowBatch]]:
         """Finds a position in training; returns what makes the permuted windows from there on.
 
         The windows have no end; each is (input_ids, first_lengths, lengths), see `Examples`.
         """
-        rule, window_size = self.rule(seed, max_seq_length), max(1, shuffle_buffer_size)
+        rule = self.rule(reading.seed, reading.max_seq_length)
+        window_size = max(1, reading.window_size)
         start = _find_start(self, rule, position, window_size)
         return lambda: _windows(self, rule, start, window_size)
 
     def dataset_of(
         self,
         make_windows: Callable[[], Iterator[RowBatch]],
-        *,
         max_seq_length: int,
         global_batch_size: int,
-        input_context: tf.distribute.InputContext | None,
+        input_context: Context,
     ) -> tf.data.Dataset:
         """Cuts windows, which a thread makes that `close` stops, into training batches."""
         share = replica_rows(global_batch_size, input_context)
@@ -128,7 +113,7 @@ class DocumentFiles(RecordFiles):
         max_seq_length: int,
         global_batch_size: int,
         max_batches: int | None,
-        input_context: tf.distribute.InputContext | None = None,
+        input_context: Context = None,
     ) -> tf.data.Dataset:
         """Every example of one cut, once, in the order of the files."""
         share = replica_rows(global_batch_size, input_context)
@@ -152,23 +137,10 @@ class DocumentFiles(RecordFiles):
         rule = self.rule(EVALUATION_SEED, max_seq_length)
         return count_at_most(self, rule, EVALUATION_EPOCH, at_most)
 
-    def places(
-        self,
-        *,
-        max_seq_length: int,
-        seed: int,
-        position: int,
-        count: int,
-        shuffle_buffer_size: int,
-    ) -> list[tuple[str, int]]:
+    def places(self, reading: Reading, position: int, count: int) -> list[tuple[str, int]]:
         """Finds the (file, number of the document in it) of examples in training."""
-        return document_places(
-            self,
-            self.rule(seed, max_seq_length),
-            position=position,
-            count=count,
-            shuffle_buffer_size=shuffle_buffer_size,
-        )
+        rule = self.rule(reading.seed, reading.max_seq_length)
+        return document_places(self, rule, reading.window_size, position, count)
 
     @property
     def failure(self) -> Exception | None:
@@ -390,8 +362,4 @@ def _replica_batches(
             "segment_ids": tf.cast(is_second, tf.int32),
         }
 
-    own = batches.map(lambda *parts: tuple(map(share.of, parts))).unbatch()
-    options = tf.data.Options()
-    options.deterministic = True
-    own = own.map(features, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return own.with_options(options).prefetch(tf.data.AUTOTUNE)
+    return share.batches(batches, features)

@@ -18,7 +18,14 @@ import tensorflow as tf
 
 from electra_tf2.data.document_input import DocumentFiles, RowBatch, permuted
 from electra_tf2.data.open_records import RecordFiles, open_records
-from electra_tf2.data.order import CorpusDraws, corpus_draws, ordered_records, replica_rows
+from electra_tf2.data.order import (
+    Context,
+    CorpusDraws,
+    Reading,
+    corpus_draws,
+    ordered_records,
+    replica_rows,
+)
 from electra_tf2.data.position import record_places
 from electra_tf2.data.sources.found import real_path
 from electra_tf2.data.tfrecords import FEATURES
@@ -33,28 +40,18 @@ class ExampleFiles(RecordFiles):
     """A checked set of TFRecord files whose records are examples."""
 
     def training_dataset(
-        self,
-        *,
-        max_seq_length: int,
-        global_batch_size: int,
-        seed: int,
-        position: int,
-        shuffle_buffer_size: int,
-        input_context: tf.distribute.InputContext | None = None,
+        self, reading: Reading, position: int, global_batch_size: int, input_context: Context = None
     ) -> tf.data.Dataset:
         """The endless training data from a position on.
 
-        The order is a function of (files, seed, shuffle_buffer_size) alone. Batches cross epochs,
-        and no example is dropped: the rows of all batches are the concatenation of the epochs.
+        Batches cross epochs, and no example is dropped: the rows of all batches are the
+        concatenation of the epochs.
 
         Args:
-            max_seq_length: length L of the examples in tokens.
-            global_batch_size: rows of one step over all replicas; a multiple of their number.
-            seed: the run's seed.
+            reading: decides the order.
             position: number of examples that the run has consumed since its start.
-            shuffle_buffer_size: number of examples that are shuffled together.
-            input_context: this worker's place, from `strategy.distribute_datasets_from_function`;
-                None for one replica in one process.
+            global_batch_size: rows of one step over all replicas; a multiple of their number.
+            input_context: this worker's place.
 
         Returns:
             A dataset with one element per local replica and step: a dict of input_ids, input_mask
@@ -63,15 +60,14 @@ class ExampleFiles(RecordFiles):
         Raises:
             UserError: the global batch can't be divided among the replicas.
         """
-        records = self.records(
-            seed=seed, position=position, shuffle_buffer_size=shuffle_buffer_size
-        )
-        return _replica_batches(records, max_seq_length, global_batch_size, input_context)
+        records = self.records(reading, position)
+        return _replica_batches(records, reading.max_seq_length, global_batch_size, input_context)
 
-    def records(self, *, seed: int, position: int, shuffle_buffer_size: int) -> tf.data.Dataset:
+    def records(self, reading: Reading, position: int) -> tf.data.Dataset:
         """The endless serialized examples that `training_dataset` reads, scalar strings."""
+        seed, _, window_size = reading
         return ordered_records(
-            self.paths, self.counts, seed=seed, position=position, window_size=shuffle_buffer_size
+            self.paths, self.counts, seed=seed, position=position, window_size=window_size
         )
 
     def evaluation_dataset(
@@ -80,7 +76,7 @@ class ExampleFiles(RecordFiles):
         max_seq_length: int,
         global_batch_size: int,
         max_batches: int | None,
-        input_context: tf.distribute.InputContext | None = None,
+        input_context: Context = None,
     ) -> tf.data.Dataset:
         """Every example once, in the order of the files.
 
@@ -111,23 +107,9 @@ class ExampleFiles(RecordFiles):
         """Returns how many examples an evaluation has, or `at_most` if there are more."""
         return min(self.num_records, at_most)
 
-    def places(
-        self,
-        *,
-        max_seq_length: int,
-        seed: int,
-        position: int,
-        count: int,
-        shuffle_buffer_size: int,
-    ) -> list[tuple[str, int]]:
+    def places(self, reading: Reading, position: int, count: int) -> list[tuple[str, int]]:
         """Finds the (file, number of the record in it) of `count` examples in training."""
-        return record_places(
-            self,
-            seed=seed,
-            position=position,
-            count=count,
-            shuffle_buffer_size=shuffle_buffer_size,
-        )
+        return record_places(self, reading, position, count)
 
     @property
     def failure(self) -> Exception | None:
@@ -224,56 +206,31 @@ class Mixture(RecordFiles):
         return [own.passed + count for own, count in zip(self.corpora, counts, strict=True)]
 
     def training_dataset(
-        self,
-        *,
-        max_seq_length: int,
-        global_batch_size: int,
-        seed: int,
-        position: int,
-        shuffle_buffer_size: int,
-        input_context: tf.distribute.InputContext | None = None,
+        self, reading: Reading, position: int, global_batch_size: int, input_context: Context = None
     ) -> tf.data.Dataset:
         """The endless training data from a position on; windows are of each corpus."""
-        order = {"seed": seed, "shuffle_buffer_size": shuffle_buffer_size}
-        batches = {"global_batch_size": global_batch_size, "input_context": input_context}
-        draws, streams, windows = self._draws(seed), [], []
-        for own, at in zip(self.corpora, self.positions(seed, position), strict=True):
+        batches = reading.max_seq_length, global_batch_size, input_context
+        draws, streams, windows = self._draws(reading.seed), [], []
+        for own, at in zip(self.corpora, self.positions(reading.seed, position), strict=True):
             if isinstance(own.files, ExampleFiles):
-                streams.append(own.files.records(position=at, **order))
+                streams.append(own.files.records(reading, at))
             else:
-                length = {"max_seq_length": max_seq_length}
-                windows.append(own.files.windows(position=at, **length, **order))
+                windows.append(own.files.windows(reading, at))
         first = self.corpora[0].files
         if isinstance(first, ExampleFiles):
             records = tf.data.Dataset.choose_from_datasets(streams, draws.dataset(position))
-            return _replica_batches(records, max_seq_length, **batches)
+            return _replica_batches(records, *batches)
         return first.dataset_of(
-            lambda: _mixed([make() for make in windows], draws.batches(position)),
-            max_seq_length=max_seq_length,
-            **batches,
+            lambda: _mixed([make() for make in windows], draws.batches(position)), *batches
         )
 
-    def places(
-        self,
-        *,
-        max_seq_length: int,
-        seed: int,
-        position: int,
-        count: int,
-        shuffle_buffer_size: int,
-    ) -> list[tuple[str, int]]:
+    def places(self, reading: Reading, position: int, count: int) -> list[tuple[str, int]]:
         """Finds the (file, number of the record in it) of `count` examples in training."""
-        corpora = self._draws(seed).drawn(position, count)
+        corpora = self._draws(reading.seed).drawn(position, count)
         found: list[Iterator[tuple[str, int]]] = []
-        for number, at in enumerate(self.positions(seed, position)):
-            own = self.corpora[number].files.places(
-                max_seq_length=max_seq_length,
-                seed=seed,
-                position=at,
-                count=int(np.count_nonzero(corpora == number)),
-                shuffle_buffer_size=shuffle_buffer_size,
-            )
-            found.append(iter(own))
+        for number, at in enumerate(self.positions(reading.seed, position)):
+            own = int(np.count_nonzero(corpora == number))
+            found.append(iter(self.corpora[number].files.places(reading, at, own)))
         return [next(found[number]) for number in corpora]
 
     @property
@@ -340,10 +297,7 @@ def open_training_files(
 
 
 def _replica_batches(
-    records: tf.data.Dataset,
-    max_seq_length: int,
-    global_batch_size: int,
-    input_context: tf.distribute.InputContext | None,
+    records: tf.data.Dataset, max_seq_length: int, global_batch_size: int, input_context: Context
 ) -> tf.data.Dataset:
     """Cuts a stream into global batches and parses this worker's rows, a batch per replica."""
     share = replica_rows(global_batch_size, input_context)
@@ -354,11 +308,7 @@ def _replica_batches(
         tensors = {name: tf.cast(features[name], tf.int32) for name in FEATURES}
         return tensors  # pyright: ignore[reportReturnType] # all of them dense
 
-    batches = records.batch(global_batch_size, drop_remainder=True).map(share.of).unbatch()
-    batches = batches.map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    options = tf.data.Options()
-    options.deterministic = True
-    return batches.with_options(options).prefetch(tf.data.AUTOTUNE)
+    return share.batches(records.batch(global_batch_size, drop_remainder=True), parse)
 
 
 def _empty_example(max_seq_length: int) -> bytes:

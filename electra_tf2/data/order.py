@@ -18,7 +18,7 @@ position is counted from the draws before it.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,6 +32,26 @@ from electra_tf2.randomness import corpus_words
 _FILES, _WINDOW = 1, 2
 _SEED_MASK = (1 << 63) - 1
 _DRAWS_AT_A_TIME, _COUNTED_AT_A_TIME = 1 << 10, 1 << 22
+
+
+Context = tf.distribute.InputContext | None
+"""A worker's place, from `strategy.distribute_datasets_from_function`; None for one replica in one
+process.
+"""
+
+
+class Reading(NamedTuple):
+    """How a run reads its data; with the files, this decides the order of the examples.
+
+    Attributes:
+        seed: the run's seed.
+        max_seq_length: length L of the examples in tokens.
+        window_size: number of examples that are shuffled together (hparam shuffle_buffer_size).
+    """
+
+    seed: int
+    max_seq_length: int
+    window_size: int
 
 
 def file_order(seed: int, epoch: tf.Tensor | int, num_files: int) -> tf.Tensor:
@@ -276,15 +296,23 @@ class ReplicaRows(NamedTuple):
         taken = batch[self.first : self.first + self.replicas * self.rows]
         return tf.reshape(taken, [self.replicas, self.rows, *batch.shape[1:]])
 
+    def batches(
+        self, global_batches: tf.data.Dataset, parse: Callable[..., dict[str, tf.Tensor]]
+    ) -> tf.data.Dataset:
+        """Takes them from each global batch, and parses them to a batch for each replica."""
+        options = tf.data.Options()
+        options.deterministic = True
+        own = global_batches.map(lambda *parts: tuple(map(self.of, parts))).unbatch()
+        own = own.map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        return own.with_options(options).prefetch(tf.data.AUTOTUNE)
 
-def replica_rows(
-    global_batch_size: int, input_context: tf.distribute.InputContext | None
-) -> ReplicaRows:
+
+def replica_rows(global_batch_size: int, input_context: Context) -> ReplicaRows:
     """Divides a global batch.
 
     Args:
         global_batch_size: its rows.
-        input_context: the worker's place; None for one replica in one process.
+        input_context: the worker's place.
 
     Raises:
         UserError: the rows can't be divided among the replicas.

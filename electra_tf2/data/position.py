@@ -27,7 +27,7 @@ import tensorflow as tf
 from electra_tf2 import files as files_lib
 from electra_tf2.data.documents import Documents, count_examples
 from electra_tf2.data.open_records import RecordFiles
-from electra_tf2.data.order import file_order, numbered_records, window_order
+from electra_tf2.data.order import Reading, file_order, numbered_records, window_order
 from electra_tf2.data.segments import CutRule
 from electra_tf2.data.tfrecords import SENTENCE_LENGTHS
 from electra_tf2.errors import UserError, first_of
@@ -41,22 +41,21 @@ _READING_THREADS = 8
 
 
 def record_places(
-    files: RecordFiles, *, seed: int, position: int, count: int, shuffle_buffer_size: int
+    files: RecordFiles, reading: Reading, position: int, count: int
 ) -> list[tuple[str, int]]:
     """Finds the records at some positions of static data, without reading them.
 
     Args:
         files: the checked files.
-        seed: the run's seed.
+        reading: decides the order.
         position: the first position: examples that come before it.
         count: how many positions.
-        shuffle_buffer_size: number of examples that are shuffled together.
 
     Returns:
         (file, number of the record in it, from 0) of each.
     """
-    total = files.num_records
-    size = max(1, min(shuffle_buffer_size, total))
+    total, seed = files.num_records, reading.seed
+    size = max(1, min(reading.window_size, total))
 
     @functools.cache
     def order_of_files(epoch: int) -> tuple[np.ndarray, np.ndarray]:
@@ -80,22 +79,22 @@ def record_places(
 
 
 def document_places(
-    files: RecordFiles, rule: CutRule, *, position: int, count: int, shuffle_buffer_size: int
+    files: RecordFiles, rule: CutRule, window_size: int, position: int, count: int
 ) -> list[tuple[str, int]]:
     """Finds the documents at some positions of dynamic data.
 
     Args:
         files: the checked files, whose records are documents.
         rule: how they are cut.
+        window_size: number of examples that are shuffled together.
         position: the first position: examples that come before it.
         count: how many positions.
-        shuffle_buffer_size: number of examples that are shuffled together.
 
     Returns:
         (file, number of the document in it, from 0) of each.
     """
     index = EpochIndex(files, rule)
-    size = max(1, shuffle_buffer_size)
+    size = max(1, window_size)
 
     @functools.cache
     def order_in_window(epoch: int, window: int) -> np.ndarray:

@@ -13,7 +13,7 @@ from electra_tf2.data.document_input import EVALUATION_SEED
 from electra_tf2.data.documents import Documents, find_cuts, make_examples
 from electra_tf2.data.input import open_training_files
 from electra_tf2.data.open_records import explain_data_loss, is_data_loss
-from electra_tf2.data.order import file_order, window_order
+from electra_tf2.data.order import Reading, file_order, window_order
 from electra_tf2.data.position import EpochIndex
 from electra_tf2.data.segments import CutRule
 from electra_tf2.errors import UserError
@@ -24,6 +24,7 @@ from tests.data.small_corpus import PIECES, write_corpus, write_vocabulary
 
 LENGTH, WINDOW, SEED, SHARDS = 32, 10, 3, 3
 N_SPECIAL = 5
+READING = Reading(SEED, LENGTH, WINDOW)
 FEATURES = ("input_ids", "input_mask", "segment_ids")
 
 
@@ -64,13 +65,7 @@ def rows(batches):
 
 def stream(files, count, *, seed=SEED, position=0, window=WINDOW, batch=1, length=LENGTH):
     """`count` examples from a position on."""
-    dataset = files.training_dataset(
-        max_seq_length=length,
-        global_batch_size=batch,
-        seed=seed,
-        position=position,
-        shuffle_buffer_size=window,
-    )
+    dataset = files.training_dataset(Reading(seed, length, window), position, batch)
     found = rows(dataset.take(-(-count // batch)))[:count]
     files.close()  # threads of many datasets would wait for each other at the end
     return found
@@ -174,13 +169,7 @@ def test_the_index_counts_the_epochs(files, epochs):
 @pytest.mark.parametrize("position", [0, 250])
 def test_places_are_those_of_the_documents(files, epochs, position):
     count = 130
-    places = files.places(
-        max_seq_length=LENGTH,
-        seed=SEED,
-        position=position,
-        count=count,
-        shuffle_buffer_size=WINDOW,
-    )
+    places = files.places(READING, position, count)
     made_of = collections.defaultdict(set)  # places by example; a few examples are equal
     for file, path in enumerate(files.paths):
         documents, ids = documents_of(files, file)
@@ -201,14 +190,8 @@ def test_workers_and_replicas_divide_the_rows_of_one_device(files, workers, repl
     expected = stream(files, global_batch * steps, batch=global_batch, position=position)
     found = np.zeros([steps, replicas, global_batch // replicas, 3 * LENGTH], int)
     for worker in range(workers):
-        dataset = files.training_dataset(
-            max_seq_length=LENGTH,
-            global_batch_size=global_batch,
-            seed=SEED,
-            position=position,
-            shuffle_buffer_size=WINDOW,
-            input_context=tf.distribute.InputContext(workers, worker, replicas),
-        )
+        context = tf.distribute.InputContext(workers, worker, replicas)
+        dataset = files.training_dataset(READING, position, global_batch, context)
         for index, batch in enumerate(itertools.islice(dataset, steps * local)):
             step, replica = divmod(index, local)
             found[step, worker * local + replica] = rows([batch])
@@ -247,14 +230,10 @@ def test_evaluation_is_on_one_cut_in_the_order_of_the_files(files):
 
 def test_shapes_are_static_int32(files):
     spec = dict.fromkeys(FEATURES, tf.TensorSpec([2, LENGTH], tf.int32))
-    settings = {
-        "max_seq_length": LENGTH,
-        "global_batch_size": 6,
-        "input_context": tf.distribute.InputContext(1, 0, 3),
-    }
-    order = {"seed": 0, "position": 0, "shuffle_buffer_size": 4}
-    assert files.training_dataset(**settings, **order).element_spec == spec
-    assert files.evaluation_dataset(**settings, max_batches=1).element_spec == spec
+    settings = {"global_batch_size": 6, "input_context": tf.distribute.InputContext(1, 0, 3)}
+    assert files.training_dataset(READING, 0, **settings).element_spec == spec
+    settings |= {"max_seq_length": LENGTH, "max_batches": 1}
+    assert files.evaluation_dataset(**settings).element_spec == spec
 
 
 def test_an_indivisible_batch_is_an_error(files):

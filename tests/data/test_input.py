@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 from electra_tf2.data.input import ExampleFiles
+from electra_tf2.data.order import Reading
 from electra_tf2.errors import UserError
 
 COUNTS = (3, 0, 2, 4, 2)  # an empty file too
@@ -25,13 +26,7 @@ def files(write_records):
 
 def stream(files, count, *, seed=3, position=0, window=4, batch=1):
     """The numbers of `count` examples from a position on."""
-    dataset = files.training_dataset(
-        max_seq_length=LENGTH,
-        global_batch_size=batch,
-        seed=seed,
-        position=position,
-        shuffle_buffer_size=window,
-    )
+    dataset = files.training_dataset(Reading(seed, LENGTH, window), position, batch)
     rows = np.concatenate([b["input_ids"] for b in dataset.take(-(-count // batch))])
     return rows[:count, 0].tolist()
 
@@ -107,12 +102,7 @@ def test_workers_and_replicas_divide_the_rows_of_one_device(files, workers, repl
     rows = np.zeros([steps, replicas, global_batch // replicas], int)
     for worker in range(workers):
         dataset = files.training_dataset(
-            max_seq_length=LENGTH,
-            global_batch_size=global_batch,
-            seed=3,
-            position=0,
-            shuffle_buffer_size=4,
-            input_context=context(workers, worker, replicas),
+            Reading(3, LENGTH, 4), 0, global_batch, context(workers, worker, replicas)
         )
         for index, batch in enumerate(itertools.islice(dataset, steps * local)):
             step, replica = divmod(index, local)
@@ -121,14 +111,7 @@ def test_workers_and_replicas_divide_the_rows_of_one_device(files, workers, repl
 
 
 def test_shapes_are_static_int32(files):
-    dataset = files.training_dataset(
-        max_seq_length=LENGTH,
-        global_batch_size=6,
-        seed=0,
-        position=0,
-        shuffle_buffer_size=4,
-        input_context=context(1, 0, 3),
-    )
+    dataset = files.training_dataset(Reading(0, LENGTH, 4), 0, 6, context(1, 0, 3))
     spec = tf.TensorSpec([2, LENGTH], tf.int32)
     assert dataset.element_spec == dict.fromkeys(["input_ids", "input_mask", "segment_ids"], spec)
 
@@ -138,14 +121,7 @@ def test_a_strategy_gets_the_global_batch(files):
     devices = tf.config.list_logical_devices("CPU")[:1]
     strategy = tf.distribute.MirroredStrategy([device.name for device in devices])
     distributed = strategy.distribute_datasets_from_function(
-        lambda input_context: files.training_dataset(
-            max_seq_length=LENGTH,
-            global_batch_size=4,
-            seed=3,
-            position=5,
-            shuffle_buffer_size=4,
-            input_context=input_context,
-        )
+        lambda input_context: files.training_dataset(Reading(3, LENGTH, 4), 5, 4, input_context)
     )
     batch = next(iter(distributed))
     rows = np.concatenate(strategy.experimental_local_results(batch["input_ids"]))

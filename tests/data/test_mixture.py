@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from electra_tf2.data.building.build import BuildConfig, build_dataset
 from electra_tf2.data.input import Corpus, ExampleFiles, Mixture, open_training_files
-from electra_tf2.data.order import CorpusDraws
+from electra_tf2.data.order import CorpusDraws, Reading
 from electra_tf2.errors import UserError
 from electra_tf2.text.normalization import UNCASED
 from electra_tf2.text.vocabulary import load_vocabulary
@@ -51,14 +51,7 @@ def mixed(corpora, weights=WEIGHTS, passed=(0, 0)):
 
 
 def batches(files, *, position=0, batch=1, length=LENGTH, **options):
-    return files.training_dataset(
-        max_seq_length=length,
-        global_batch_size=batch,
-        seed=SEED,
-        position=position,
-        shuffle_buffer_size=WINDOW,
-        **options,
-    )
+    return files.training_dataset(Reading(SEED, length, WINDOW), position, batch, **options)
 
 
 def stream(files, count, *, batch=1, **options):
@@ -179,8 +172,7 @@ def test_examples_of_earlier_phases_are_passed_over(corpora):
 
 def test_places(mixture, found):
     """The files hold the numbered examples in their order."""
-    options = {"max_seq_length": LENGTH, "seed": SEED, "shuffle_buffer_size": WINDOW}
-    places = mixture.places(position=9, count=50, **options)
+    places = mixture.places(Reading(SEED, LENGTH, WINDOW), 9, 50)
     firsts, ends = {}, dict(STARTS)
     for corpus in mixture.corpora:
         for path, count in zip(corpus.files.paths, corpus.files.counts, strict=True):
@@ -246,8 +238,7 @@ def test_documents(documents, few_at_a_time):
     assert (resumed == found[border : border + 16]).all()
     by_workers = rows_of_workers(mixture, 2, 4, 8, 2, position=border - 1, length=LONG)
     assert (by_workers == found[border - 1 : border + 15]).all()
-    options = {"max_seq_length": LONG, "seed": SEED, "shuffle_buffer_size": WINDOW}
-    places = mixture.places(position=border - 5, count=12, **options)
+    places = mixture.places(Reading(SEED, LONG, WINDOW), border - 5, 12)
     owners = [path in documents["small"].paths for path, _ in places]
     assert owners == drawn[border - 5 : border + 7].astype(bool).tolist()
 

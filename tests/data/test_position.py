@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 from electra_tf2.data.open_records import RecordFiles
-from electra_tf2.data.order import ordered_records
+from electra_tf2.data.order import Reading, ordered_records
 from electra_tf2.data.position import data_changes, describe_places, record_places
 
 COUNTS = (5, 1, 9, 4)
@@ -30,9 +30,7 @@ def test_places_are_those_of_the_records_that_are_read(files, window, position):
         files.paths, files.counts, seed=3, position=position, window_size=window
     )
     read = [record.numpy().decode() for record in stream.take(count)]
-    places = record_places(
-        files, seed=3, position=position, count=count, shuffle_buffer_size=window
-    )
+    places = record_places(files, Reading(3, 8, window), position, count)
     assert [f"{path} {index}" for path, index in places] == read
 
 

@@ -13,6 +13,7 @@ import tensorflow as tf
 from electra_tf2.console import say
 from electra_tf2.data.input import Mixture, TrainingFiles
 from electra_tf2.data.open_records import explain_data_loss, is_data_loss
+from electra_tf2.data.order import Reading
 from electra_tf2.data.position import describe_places
 from electra_tf2.errors import UserError
 from electra_tf2.files import exists
@@ -139,7 +140,8 @@ def _run_phase(run: Run, trainers: PhaseTrainers) -> None:
     phase, trainer, files = trainers.phase, trainers.trainer, trainers.records.train
     assert files is not None  # do_train
     config = phase.config
-    order = {"seed": config.seed, "shuffle_buffer_size": config.shuffle_buffer_size}
+    reading = Reading(config.seed, config.max_seq_length, config.shuffle_buffer_size)
+    first = phase.first_example
     if phase.title:
         batch = f"{shown(config.train_batch_size)} x {config.max_seq_length} tokens a step"
         say(f"{phase.title.capitalize()}: {batch}")
@@ -158,12 +160,7 @@ def _run_phase(run: Run, trainers: PhaseTrainers) -> None:
         evaluate=trainers.evaluate,
         explain=functools.partial(_explain, config, files),
         locate=lambda position: describe_places(
-            files.places(
-                max_seq_length=config.max_seq_length,
-                position=position - phase.first_example,
-                count=trainer.batch_size,
-                **order,
-            )
+            files.places(reading, position - first, trainer.batch_size)
         ),
         watch=discriminator_guard(phase),
         close=files.close,
@@ -171,11 +168,7 @@ def _run_phase(run: Run, trainers: PhaseTrainers) -> None:
     with contextlib.closing(files):
         trainer.train(
             lambda position, context: files.training_dataset(
-                max_seq_length=config.max_seq_length,
-                global_batch_size=trainer.batch_size,
-                position=position - phase.first_example,
-                input_context=context,
-                **order,
+                reading, position - first, trainer.batch_size, context
             ),
             hooks,
         )

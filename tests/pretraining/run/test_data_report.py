@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from electra_tf2.data.input import open_training_files
+from electra_tf2.data.order import Reading
 from electra_tf2.errors import UserError
 from electra_tf2.loading.folder import read_casing
 from electra_tf2.pretraining.phases import phases_of
@@ -93,13 +94,8 @@ def test_what_documents_are_cut_into_is_counted_exactly(root):
     files, vocabulary, phase = opened(root, "documents", segmentation="dynamic")
     cuts = epoch_cuts(files, phase.config)
     assert cuts.all_counted
-    batches = files.training_dataset(
-        max_seq_length=tiny.LENGTH,
-        global_batch_size=1,
-        seed=phase.config.seed,
-        position=0,
-        shuffle_buffer_size=1,
-    ).take(cuts.examples)
+    reading = Reading(phase.config.seed, tiny.LENGTH, 1)
+    batches = files.training_dataset(reading, 0, 1).take(cuts.examples)
     ids = np.concatenate([batch["input_ids"] for batch in batches])
     files.close()
     assert cuts.fill == pytest.approx(np.mean(ids > 0))

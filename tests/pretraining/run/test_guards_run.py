@@ -3,6 +3,7 @@
 import pytest
 
 from electra_tf2.data.open_records import open_records
+from electra_tf2.data.order import Reading
 from electra_tf2.data.position import describe_places, record_places
 from electra_tf2.pretraining import guards
 from electra_tf2.text.normalization import UNCASED
@@ -54,6 +55,6 @@ def test_a_loss_that_is_not_finite_names_the_shards(tiny_data):
         vocabulary=load_vocabulary(str(tiny_data / "vocab.txt")),
         casing=UNCASED,
     )
-    places = record_places(files, seed=0, position=8 * (step - 1), count=8, shuffle_buffer_size=7)
+    places = record_places(files, Reading(0, tiny.LENGTH, 7), 8 * (step - 1), 8)
     assert info.value.where.endswith(f", {describe_places(places)}")
     assert f"{tiny_data}/pretrain_tfrecords/pretrain_data.tfrecord-" in info.value.where
