@@ -19,7 +19,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, NoReturn
 
-from electra_tf2.console import make_logs_printable, set_verbose
+from electra_tf2.console import set_verbose, show_logs
 from electra_tf2.errors import UserError, as_user_error, printable
 from electra_tf2.hparams import record as hparams_lib
 
@@ -36,7 +36,7 @@ def run(main: Callable[[list[str] | None], None]) -> None:
         SystemExit: with the exit codes of the module's docstring.
         Exception: whatever `main` raised that the user can't fix.
     """
-    make_logs_printable()
+    show_logs()
     try:
         main(None)
     except KeyboardInterrupt:

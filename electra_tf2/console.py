@@ -73,12 +73,27 @@ class _PrintableRecord(logging.LogRecord):
         return "\n".join(map(printable, parts))
 
 
-def make_logs_printable() -> None:
-    """Lets what is logged, such as warnings that quote data, be `printable`.
+class _LogHandler(logging.StreamHandler[TextIO]):
+    """Says what this program logs, so that its warnings look alike and reach the listeners."""
 
-    Line breaks stay in the messages of other libraries; this program logs with absl.
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.name == "absl":
+            say(f"{record.levelname.capitalize()}: {record.getMessage()}")
+        else:
+            super().emit(record)
+
+
+def show_logs() -> None:
+    """Shows what is logged: this program's messages by `say`, and those of others on stderr.
+
+    All are `printable`, such as warnings that quote data. Line breaks stay in the messages of other
+    libraries; this program logs with absl. Handlers that are there already are left alone.
     """
     logging.setLogRecordFactory(_PrintableRecord)
+    if not logging.root.handlers:
+        handler = _LogHandler()
+        handler.setFormatter(logging.Formatter(logging.BASIC_FORMAT))
+        logging.root.addHandler(handler)
 
 
 _is_brief = _is_verbose = False

@@ -196,7 +196,7 @@ def test_nothing_of_the_user_s_reaches_the_terminal_raw(capsys):
 
 
 def test_other_libraries_keep_their_lines():
-    console.make_logs_printable()
+    console.show_logs()
     record = logging.getLogger().makeRecord("other", 30, "f", 1, "a\n%s", ("\x1b",), None)
     assert record.getMessage() == "a\n\\x1b"
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from configure_pretraining import PretrainingConfig
 
 # Clark et al. 2020, section 3.2: generators of 1/4 to 1/2 of the discriminator's size work best.
-LARGE_GENERATOR = 0.5
+LARGEST_GENERATOR = 0.5
 # .5 is guessing.
 LOWEST_AUC = 0.6
 # Until then, or until half of a shorter run, even a healthy one may be at .5, however short its
@@ -32,7 +32,7 @@ _SMALLER = {
 
 
 def generator_size_warning(config: PretrainingConfig, network: TransformerConfig) -> str | None:
-    """Warns of a generator that is half as large as the discriminator, or larger.
+    """Warns of a generator that is more than half as large as the discriminator.
 
     The size is width times depth, each as a share of the discriminator's; the paper varies the
     width. A two-tower generator counts by one tower.
@@ -56,7 +56,7 @@ def generator_size_warning(config: PretrainingConfig, network: TransformerConfig
     small = config.generator_network(network)
     width, depth = small.hidden_size, small.num_hidden_layers
     share = width / network.hidden_size * depth / network.num_hidden_layers
-    if share < LARGE_GENERATOR:
+    if share <= LARGEST_GENERATOR:
         return None
     return (
         f"the generator is large: hidden size {width} of {network.hidden_size}, {depth} of "

@@ -30,7 +30,8 @@ def warnings_of(**hparams):
     [
         {},
         {"model_size": "base", "generator_hidden_size": 1 / 3},
-        {"generator_hidden_size": 0.5, "generator_layers": 0.5},
+        {"generator_hidden_size": 0.5},
+        {"generator_layers": 2.0},
         {"uniform_generator": True, "generator_hidden_size": 1.0},
         {"electra_objective": False, "generator_hidden_size": 1.0},
         {"electric_objective": True},
@@ -45,9 +46,9 @@ def test_generators_of_a_good_size(hparams):
 @pytest.mark.parametrize(
     "hparams, said",
     [
-        ({"generator_hidden_size": 0.5}, "hidden size 128 of 256, 12 of 12 layers, 50%"),
+        ({"generator_hidden_size": 0.75}, "hidden size 192 of 256, 12 of 12 layers, 75%"),
         ({"generator_hidden_size": 1.0}, "hidden size 256 of 256, 12 of 12 layers, 100%"),
-        ({"generator_layers": 2.0}, "hidden size 64 of 256, 24 of 12 layers, 50%"),
+        ({"generator_layers": 3.0}, "hidden size 64 of 256, 36 of 12 layers, 75%"),
         ({"untied_generator": False}, "the discriminator's own network"),
     ],
     ids=str,

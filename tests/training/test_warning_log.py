@@ -1,9 +1,12 @@
 """Warnings are kept once each, and only where there is a place for them."""
 
 import io
+import logging
 import os
 
-from electra_tf2.console import Progress, say, show
+import absl.logging
+
+from electra_tf2.console import Progress, say, show, show_logs
 from electra_tf2.training.warning_log import kept_warnings, read_warnings
 
 
@@ -78,3 +81,21 @@ def test_a_run_that_is_refused_adds_nothing(tmp_path):
     with kept_warnings(str(path)):
         say("Warning: of hparams")
     assert not path.exists()
+
+
+def test_logged_warnings_are_said_and_kept(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(logging.root, "handlers", [])
+    factory = logging.getLogRecordFactory()
+    monkeypatch.setattr(absl.logging.get_absl_logger(), "propagate", True)
+    path = tmp_path / "warnings.jsonl"
+    show_logs()
+    try:
+        with kept_warnings(str(path)) as log:
+            log.start()
+            absl.logging.warning("%d rows are skipped.\x1b", 2)
+            logging.getLogger("other").warning("a note")
+    finally:
+        logging.setLogRecordFactory(factory)
+    assert texts(path) == [r"2 rows are skipped.\x1b"]
+    shown = "Warning: 2 rows are skipped.\\x1b\nWARNING:other:a note\n"
+    assert capsys.readouterr().err == shown

@@ -217,7 +217,7 @@ def _text(
     """Figures and warnings of the text, from the metadata or from the first records."""
     metadata = files.metadata
     if metadata is not None and "unknown_tokens" in metadata.counts:
-        found = [f"{name}: {meaning}" for name, count, meaning in figures(metadata) if count]
+        found = [f"{name} {count:,} ({said})" for name, count, said in figures(metadata) if count]
         is_dynamic = isinstance(files, DocumentFiles)  # what they lose is counted at this length
         return found, unknown_warnings(metadata) if is_dynamic else warnings(metadata)
     first = first_records(files, vocabulary)

@@ -64,6 +64,7 @@ def test_figures_come_from_the_builder(root):
     assert report.trained_on == f"{files.num_records:,} examples ({epochs:.2g} epochs)"
     counts = files.metadata.counts
     assert f"{counts['unknown_tokens'] / counts['tokens']:.1%} of the tokens" in report.lines[0]
+    assert f"Data: characters {counts['characters']:,} (of words, normalized); " in report.lines[0]
     assert any("tokens are [UNK]" in line for line in report.lines[1:])
 
 
