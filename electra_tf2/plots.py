@@ -16,11 +16,10 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from electra_tf2 import cli
-from electra_tf2.console import show
+from electra_tf2.console import quiet_libraries, show
 from electra_tf2.errors import UserError
 from electra_tf2.files import exists, read_bytes, replace_file
 from electra_tf2.outputs import check_output_paths
-from electra_tf2.training.reports import RunLog, read_reports
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -126,6 +125,9 @@ def read_curve(model_dir: str, name: str, *, split: str = "train") -> Curve:
         UserError: there is no log, it has no such figure, or a line of it other than the last is
             not a report.
     """
+    with quiet_libraries():  # TensorFlow takes seconds to import
+        from electra_tf2.training.reports import RunLog, read_reports
+
     path = RunLog(model_dir).path
     if not exists(path):
         raise UserError(

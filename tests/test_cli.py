@@ -163,6 +163,12 @@ def test_help_does_not_wait_for_tensorflow(script):
     assert "--data-dir" in shown.stdout
 
 
+@pytest.mark.parametrize("module", ["electra_tf2.plots", "electra_tf2.sweep.table"])
+def test_modules_that_run_do_not_load_tensorflow_aloud(module):
+    code = f"import sys, {module}\nassert 'tensorflow' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
 @pytest.mark.parametrize("script", ["build_vocabulary", "build_pretraining_dataset"])
 def test_help_without_docstrings(script):
     command = [sys.executable, "-OO", f"{script}.py", "--help"]
