@@ -24,13 +24,20 @@ if TYPE_CHECKING:
 
 _YES_OR_NO = {"0": False, "1": True, "0.0": False, "1.0": True, "false": False, "true": True}
 # A list as Python and JSON print it: quoted texts, numbers and bare words with commas between.
-_ITEM = r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[\w.+-]+)"""
+_QUOTED = r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
+_ITEM = rf"(?:{_QUOTED}|[\w.+-]+)"
 _ITEMS = rf"\s*(?:{_ITEM}\s*(?:,\s*{_ITEM}\s*)*,?\s*)?"
 _LIST = re.compile(rf"\[{_ITEMS}\]|\{{{_ITEMS}\}}", re.DOTALL)
+# An array as NumPy prints it, which pandas makes of lists: with white space between, as in [0 1].
+_NUMBER = r"(?:-?\d+\.?\d*|True|False)"
+_ARRAY = re.compile(
+    rf"\[\s*(?:{_QUOTED}(?:\s+{_QUOTED})+|{_NUMBER}(?:\s+{_NUMBER})+)\s*\]", re.DOTALL
+)
 # A tuple of one has a comma, other words in parentheses do not.
 _TUPLE = re.compile(rf"\((?=[^,]*,|\s*\)){_ITEMS}\)", re.DOTALL)
+_WHOLE = re.compile(r"\A(-?\d+)\.\Z")  # a whole number among others in NumPy: [0. 1.]
 # What may stand between labels where the separator of the definition never does.
-_OTHER_SEPARATORS = "|;,/"
+_OTHER_SEPARATORS = "|;,/、，；،"
 
 
 class TableMultilabel(LabelledTable, MultilabelTask):
@@ -214,10 +221,10 @@ def _printed_list(text: str) -> list[Any] | None:
         return []
     if text[:1] + text[-1:] not in ("[]", "{}") and not _TUPLE.fullmatch(text):
         return None
-    if text[0] != "(" and not _LIST.fullmatch(text):
+    if text[0] != "(" and not _LIST.fullmatch(text) and not _ARRAY.fullmatch(text):
         raise ValueError(f"{text[:50]!r} is not a list of labels")
     items = re.findall(_ITEM, text[1:-1], re.DOTALL)
-    return [ast.literal_eval(item) if item[0] in "'\"" else item for item in items]
+    return [ast.literal_eval(x) if x[0] in "'\"" else _WHOLE.sub(r"\1.0", x) for x in items]
 
 
 def _is_binary(items: Sequence[str]) -> bool:

@@ -11,7 +11,8 @@ import csv
 import io
 import itertools
 import re
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from absl import logging
@@ -55,6 +56,23 @@ class Dialect(NamedTuple):
 
 
 ANY_DIALECT = Dialect()
+
+
+def find_name(column: str, names: Collection[str]) -> str | None:
+    """Returns the one of a file's names that names a column; None if there is none.
+
+    A letter with an accent, and a syllable of Hangul, may be one character or several in Unicode:
+    what was made on a Mac is often decomposed.
+
+    Args:
+        column: as the task's definition has it.
+        names: those of the file.
+    """
+    if column in names:
+        return column
+    composed = unicodedata.normalize("NFC", column)
+    equal = (name for name in names if unicodedata.normalize("NFC", name) == composed)
+    return None if column.isascii() else next(equal, None)
 
 
 def split_lines(text: str) -> list[str]:
@@ -139,7 +157,7 @@ def _recognized_separator(
 
     It is the usual one unless another finds more.
     """
-    names = {column.strip().lower() for column in columns if isinstance(column, str)}
+    names = {_alike(column) for column in columns if isinstance(column, str)}
     numbers = {column for column in columns if isinstance(column, int)}
 
     def found(separator: str, marks: bool) -> int:
@@ -150,7 +168,7 @@ def _recognized_separator(
         (width,) = widths
         if width == 1 and len(names) + len(numbers) > 1:
             return 0
-        known = names & {name.strip().lower() for name in rows[0]}
+        known = names.intersection(map(_alike, rows[0]))
         return len(known) + sum(number < width for number in numbers)
 
     def most(separator: str) -> int:
@@ -160,6 +178,10 @@ def _recognized_separator(
         return max(found(separator, marks) for marks in ways)
 
     return max((usual, *SEPARATORS), key=most)
+
+
+def _alike(name: str) -> str:
+    return unicodedata.normalize("NFC", name).strip().lower()
 
 
 def _first_rows(text: str, separator: str, quotes: bool) -> list[list[str]]:

@@ -15,6 +15,7 @@ from finetune.classification.separated_values import (
     ANY_DIALECT,
     Cells,
     Dialect,
+    find_name,
     split_cells,
     split_lines,
 )
@@ -171,9 +172,10 @@ def _place(where: str, column: str | int, names: list[str] | None, width: int) -
         what, hint = f"column {column} (counted from 0)", "Choose an existing column."
     else:
         assert names is not None, "without a header, definitions have numbers"
-        if names.count(column) == 1:
-            return names.index(column)
-        if column in names:
+        name = find_name(column, names)
+        if name is not None and names.count(name) == 1:
+            return names.index(name)
+        if name is not None:
             raise UserError(
                 f"A data file has several columns {column!r}.",
                 where=where,
@@ -245,7 +247,7 @@ def _refuse_one_object(
         except (ValueError, RecursionError):
             return
     else:
-        value = items[0].value if len(items) == 1 else None
+        value = items[0].value if len(items) == 1 and not items[0].problem else None
         found = [_field(value, column) for column in required]
         by_columns = all(isinstance(column, dict | list) for column in found)
         holds_rows = all(column is _ABSENT for column in found) and any(
@@ -335,12 +337,13 @@ def _field(value: Any, column: str | int) -> Any:
     """Returns a field, `a.b` that of the object in `a`; `_ABSENT` if there is none."""
     if not isinstance(value, dict):
         return _ABSENT
-    if column in value:
-        return value[column]
+    name = find_name(str(column), value)
+    if name is not None:
+        return value[name]
     parts = str(column).split(".")
     for count in range(1, len(parts)):
-        outer = value.get(".".join(parts[:count]))
-        inner = _field(outer, ".".join(parts[count:]))
+        outer = find_name(".".join(parts[:count]), value)
+        inner = _ABSENT if outer is None else _field(value[outer], ".".join(parts[count:]))
         if inner is not _ABSENT:
             return inner
     return _ABSENT

@@ -336,9 +336,12 @@ def _mrqa_gold(question: Mapping[str, Any], where: str) -> tuple[str, ...]:
 
 SQUAD = QuestionFormat("id", _squad_annotations, _squad_gold)
 MRQA = QuestionFormat("qid", _mrqa_annotations, _mrqa_gold)
+KLUE = dataclasses.replace(SQUAD, id_field="guid")
 
 
 def format_of(question: Any, form: QuestionFormat) -> QuestionFormat:
-    """Returns the format of a question in a file of a format: SQuAD's tasks read MRQA's too."""
-    is_mrqa = isinstance(question, Mapping) and "qid" in question and "id" not in question
-    return MRQA if is_mrqa else form
+    """Returns the format of a question in a file of a format: SQuAD's tasks read others' too."""
+    if form is SQUAD and isinstance(question, Mapping) and form.id_field not in question:
+        others = (other for other in (MRQA, KLUE) if other.id_field in question)
+        return next(others, form)
+    return form

@@ -8,6 +8,7 @@ section 4.4).
 from __future__ import annotations
 
 import dataclasses
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -319,8 +320,10 @@ class TableChoice(TableTask, ChoiceTask):
         number = whole_number(text)
         if number is not None:
             number -= self.definition.first_number
-        elif len(text) == 1 and text.isascii() and text.isalpha():
-            number = ord(text.upper()) - ord("A")
+        elif (
+            len(letter := unicodedata.normalize("NFKC", text).upper()) == 1 and "A" <= letter <= "Z"
+        ):
+            number = ord(letter) - ord("A")
         else:
             raise ValueError(f"the label {text!r} is not the number or the letter of a choice")
         if 0 <= number < count:

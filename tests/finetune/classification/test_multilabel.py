@@ -114,6 +114,11 @@ def test_columns_of_something_else_than_0_and_1(tmp_path, yes, no):
         ("{'b', 'a'}", ("b", "a")),
         ("()", ()),
         ("set()", ()),
+        ("['a' \"b's\"\n 'c, d']", ("a", "b's", "c, d")),
+        ("[ 3 27]", ("3", "27")),
+        ("[0. 1. 0.5]", ("0.0", "1.0", "0.5")),
+        ("[1.]", ("1.0",)),
+        ("[ True False]", ("True", "False")),
         ("(other), (a)", ("(other)", "(a)")),
         ("(other)", ("(other)",)),
     ],
@@ -122,7 +127,9 @@ def test_cells(value, labels):
     assert split_labels(value) == labels
 
 
-@pytest.mark.parametrize("value", ["['a' 'b']", "[a b]", "{'a': 1}", {"a": 1}, [["a"]], [""]])
+@pytest.mark.parametrize(
+    "value", ["['a' b]", "[a b]", "[0 0 ... 1]", "{'a': 1}", {"a": 1}, [["a"]], [""]]
+)
 def test_cells_that_are_not_lists_of_labels(value):
     with pytest.raises(ValueError):
         split_labels(value)
@@ -133,12 +140,14 @@ def test_a_separator_of_white_space():
     assert split_labels(" a  b", " ") == ("a", "b")
 
 
-def test_another_separator_is_named(tmp_path, monkeypatch):
-    write(tmp_path / "t" / "train.tsv", "body\ttopics", "a\tx|y", "b\ty|z", "c\tx")
+@pytest.mark.parametrize("mark", ["|", "、", "，", "،"])
+def test_another_separator_is_named(tmp_path, monkeypatch, mark):
+    rows = [f"a\tx{mark}y", f"b\ty{mark}z", "c\tx"]
+    write(tmp_path / "t" / "train.tsv", "body\ttopics", *rows)
     warnings = []
     monkeypatch.setattr(logging, "warning", lambda form, *args: warnings.append(form % args))
-    assert make_task(tmp_path, TOPICS).label_list == ("x", "x|y", "y|z")
-    assert len(warnings) == 1 and "label_separator" in warnings[0] and "'|'" in warnings[0]
+    assert make_task(tmp_path, TOPICS).label_list == ("x", f"x{mark}y", f"y{mark}z")
+    assert len(warnings) == 1 and "label_separator" in warnings[0] and repr(mark) in warnings[0]
 
 
 def test_labels_that_training_lacks_are_named_and_count_as_missed(tmp_path, monkeypatch):

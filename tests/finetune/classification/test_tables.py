@@ -1,6 +1,7 @@
 """Rows of tables: columns by name, JSON lines and lists, fields within fields."""
 
 import json
+import unicodedata
 
 import pytest
 
@@ -115,6 +116,19 @@ def test_a_header_with_marks_spaces_and_other_capitals(tmp_path):
     path = write(tmp_path / "x.csv", "\ufeff\ufeff text , Label", "a,1")
     assert "Did you mean 'Label'?" in refusal(path).remedy
     assert cells(path, ("text", "Label")) == [(2, "a", "1")]
+
+
+@pytest.mark.parametrize("form, other", [("NFC", "NFD"), ("NFD", "NFC")])
+@pytest.mark.parametrize("separator", [",", ";"])
+def test_names_may_be_composed_or_decomposed(tmp_path, form, other, separator):
+    names = ("문장", "caf\u00e9")
+    header = separator.join(unicodedata.normalize(form, name) for name in ("a", *names))
+    columns = tuple(unicodedata.normalize(other, name) for name in names)
+    path = write(tmp_path / "x.csv", header, f"0{separator}x{separator}1")
+    assert cells(path, columns) == [(2, "x", "1")]
+    row = {"text": {name: 1 for name in header.split(separator)}}
+    path = write(tmp_path / "x.jsonl", json.dumps(row))
+    assert cells(path, [f"text.{column}" for column in columns]) == [(1, 1, 1)]
 
 
 def test_a_file_without_a_header_is_told_from_a_wrong_name(tmp_path):

@@ -98,6 +98,7 @@ VARIANTS = {
     "SQuAD 2.0 without is_impossible": [
         squad((CONTEXT, [without(GOOD, "is_impossible"), without(IMPOSSIBLE, "is_impossible")]))
     ],
+    "KLUE's names": [[{**without(FLAT, "id"), "guid": "q1", "answers": ROWS}]],
     "positions from a table": [
         [{**FLAT, "answers": {"text": ["cat", "The cat"], "answer_start": [4.0, "0"]}}]
     ],

@@ -119,7 +119,7 @@ def test_a_bad_first_question_leaves_the_others_of_its_passage(tmp_path):
 
 @pytest.mark.parametrize(
     "label, first, number",
-    [(1, 0, 1), ("1", 1, 0), ("b", 0, 1), ("B", 1, 1)]
+    [(1, 0, 1), ("1", 1, 0), ("b", 0, 1), ("B", 1, 1), ("Ｂ", 0, 1), ("１", 0, 1)]
     + [(1.0, 0, 1), ("1.0", 1, 0), (" 1 ", 0, 1), ("01", 0, 1), ("1.00e+00", 0, 1)],
 )
 def test_labels_are_numbers_or_letters(tmp_path, label, first, number):
