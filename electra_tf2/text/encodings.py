@@ -32,23 +32,25 @@ class _Encoding(NamedTuple):
         letters: a regular expression for letters that are frequent in it.
         least: their share of the letters and digits that aren't ASCII, or more.
         fewest: so many of them are enough to tell.
+        apart: whether its words have no ASCII letters.
     """
 
     name: str
     letters: str
     least: float
     fewest: int = 3
+    apart: bool = False
 
 
 _KANA, _CYRILLIC = "[ぁ-ヺー]", "[оеаинтсрвлдкуі]"
 _WESTERN = "WINDOWS-1252"
 _ENCODINGS = (
     _Encoding(_WESTERN, "[éèêëàâáãäçîïíìôöóõûüúùñßœæøåÉÈÀÇÄÖÜÅØ]", 0.9, fewest=1),
-    _Encoding("WINDOWS-1251", _CYRILLIC, 0.65),
-    _Encoding("KOI8-R", _CYRILLIC, 0.65),
-    _Encoding("WINDOWS-1253", "[αοιετσςνηυρκάίόέή]", 0.75),
-    _Encoding("WINDOWS-1255", "[יוהלאמרתבשםנ]", 0.7),
-    _Encoding("WINDOWS-1256", "[اليمونترب]", 0.55),
+    _Encoding("WINDOWS-1251", _CYRILLIC, 0.65, apart=True),
+    _Encoding("KOI8-R", _CYRILLIC, 0.65, apart=True),
+    _Encoding("WINDOWS-1253", "[αοιετσςνηυρκάίόέή]", 0.75, apart=True),
+    _Encoding("WINDOWS-1255", "[יוהלאמרתבשםנ]", 0.7, apart=True),
+    _Encoding("WINDOWS-1256", "[اليمونترب]", 0.55, apart=True),
     _Encoding("TIS-620", "[านรอกเงม่ยลดวตัทีสแ้]", 0.6),
     _Encoding("CP949", "[가-힣]", 0.9),  # of Windows; EUC-KR is a part of it
     _Encoding("CP932", _KANA, 0.25),
@@ -56,6 +58,15 @@ _ENCODINGS = (
     _Encoding("GB18030", "[的一是不了在有人我他这中大来上个们到说国和地也子时天很]", 0.12),
     _Encoding("BIG5", "[的一是不了在有人我他這中大來上個們到說國和地也子時天很]", 0.12),
 )
+
+
+# Letters of Ukrainian in KOI8-U, where KOI8-R has lines for drawing.
+_KOI8_U = re.compile(rb"[\xa4\xa6\xa7\xad\xb4\xb6\xb7\xbd]")
+# Words of other letters are a few endings of names at most ("Windows'а") where the encoding is
+# right, and nearly all words where the letters are those of Central Europe.
+_NOT_ASCII = re.compile("[^\0-\x7f]+")
+_MIXED = re.compile("(?<=[A-Za-z])[^\0-\x7f]+|[^\0-\x7f]+(?=[A-Za-z])")
+_FEW_MIXED = 0.3
 
 
 def likely_encoding(content: bytes) -> str | None:
@@ -68,6 +79,8 @@ def likely_encoding(content: bytes) -> str | None:
         Its name for iconv and Python; None where none or several of the known ones may be it.
     """
     found = [encoding.name for encoding in _ENCODINGS if _may_be(content, encoding)]
+    if found == ["KOI8-R"] and _KOI8_U.search(content):
+        return "KOI8-U"
     return found[0] if len(found) == 1 else None
 
 
@@ -79,6 +92,8 @@ def _may_be(content: bytes, encoding: _Encoding) -> bool:
     except UnicodeDecodeError:
         return False
     if encoding.name == _WESTERN and _is_of_central_europe(text.lower()):
+        return False
+    if encoding.apart and len(_MIXED.findall(text)) > _FEW_MIXED * len(_NOT_ASCII.findall(text)):
         return False
     text = "".join(char for char in text if not char.isascii() and not char.isspace())
     usual = len(re.findall(encoding.letters, text))

@@ -301,6 +301,19 @@ def test_a_hungarian_text_is_not_taken_for_a_western_one():
     assert likely_encoding("Os aviões põem questões à fé.\n".encode("cp1252")) == "WINDOWS-1252"
 
 
+def test_a_polish_text_is_not_taken_for_a_russian_one():
+    polish = "Zażółć gęślą jaźń. Książka była świetna, choć trochę za długa. Dziękuję bardzo.\n"
+    assert likely_encoding(polish.encode("iso8859-2")) is None
+    russian = "Установите Windows'а и Linux'а, затем откройте web-сайт.\n"
+    assert likely_encoding(russian.encode("cp1251")) == "WINDOWS-1251"
+
+
+def test_the_letters_of_ukrainian_are_not_taken_for_lines():
+    ukrainian = "Книга була дуже гарною, її їжак, ґанок і є ще.\n"
+    assert likely_encoding(ukrainian.encode("koi8-u")) == "KOI8-U"
+    assert likely_encoding(TEXTS["russian"].encode("koi8-r")) == "KOI8-R"
+
+
 @pytest.mark.parametrize("whole", ["bread ", "né "])
 def test_following_the_remedy_for_a_file_that_is_cut_off(tmp_path, whole):
     path = tmp_path / "a b.txt"
