@@ -11,12 +11,14 @@ from __future__ import annotations
 import io
 import json
 import posixpath
-from collections.abc import Mapping, Sequence
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from electra_tf2 import cli
-from electra_tf2.console import quiet_libraries, show
+from electra_tf2.console import quiet_libraries, say, show
 from electra_tf2.errors import UserError
 from electra_tf2.files import exists, read_bytes, replace_file
 from electra_tf2.outputs import check_output_paths
@@ -50,6 +52,9 @@ def load_pyplot() -> ModuleType:
 def save_figure(pyplot: ModuleType, figure: Figure, output: str) -> None:
     """Writes a figure and forgets it.
 
+    Where the usual font lacks characters, such as those of East Asia, others that are installed are
+    taken for them. Says so if none has them.
+
     Args:
         pyplot: from `load_pyplot`.
         figure: made by it.
@@ -58,10 +63,13 @@ def save_figure(pyplot: ModuleType, figure: Figure, output: str) -> None:
     Raises:
         UserError: the picture can't be written.
     """
-    content = io.BytesIO()
+    options = {"format": posixpath.splitext(output)[1].lstrip("."), "dpi": 130}
     try:
-        figure.savefig(content, format=posixpath.splitext(output)[1].lstrip("."), dpi=130)
-        replace_file(output, content.getvalue())
+        content, lacking = drawn(figure, **options)
+        if lacking:
+            _add_fonts(figure, lacking)
+            content, lacking = drawn(figure, **options)
+        replace_file(output, content)
     except (OSError, ValueError) as error:
         raise UserError(
             "The plot can't be written.",
@@ -71,6 +79,78 @@ def save_figure(pyplot: ModuleType, figure: Figure, output: str) -> None:
         ) from error
     finally:
         pyplot.close(figure)
+    if lacking:
+        say(
+            f"warning: {output} has boxes in place of {''.join(sorted(lacking))[:_NAMED]}: install "
+            "a font that has them, such as the Noto Sans of the language, and draw it again."
+        )
+
+
+def drawn(figure: Figure, **options: Any) -> tuple[bytes, set[str]]:
+    """Draws a figure.
+
+    Args:
+        figure: what to draw.
+        **options: those of matplotlib's `savefig`.
+
+    Returns:
+        The picture, and the characters in it that its fonts lack.
+    """
+    content, lacking = io.BytesIO(), set()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        figure.savefig(content, **options)
+    for warning in caught:
+        if found := _LACKS_GLYPH.match(str(warning.message)):
+            lacking.add(chr(int(found[1])))
+        else:
+            warnings.warn_explicit(
+                warning.message, warning.category, warning.filename, warning.lineno
+            )
+    return content.getvalue(), lacking
+
+
+_LACKS_GLYPH = re.compile(r"Glyph (\d+) .*missing from font")
+_NAMED = 20  # characters in a message
+# This font has a box for every character.
+_BOXES = "Last Resort"
+
+
+def _add_fonts(figure: Figure, lacking: set[str]) -> None:
+    """Gives the texts of a figure further fonts, for characters that theirs lack."""
+    from matplotlib.text import Text
+
+    families, left = [], set(map(ord, lacking))
+    for family, characters in _installed_fonts():
+        if left & characters:
+            families.append(family)
+            left -= characters
+        if not left:
+            break
+    for text in figure.findobj(Text):
+        text.set_fontfamily([*text.get_fontfamily(), *families])
+
+
+def _installed_fonts() -> Iterator[tuple[str, set[int]]]:
+    """Yields the families of fonts, plain ones first, and the characters that they have."""
+    from matplotlib import font_manager
+
+    known = {entry.fname for entry in font_manager.fontManager.ttflist}
+    # What was installed since matplotlib looked for fonts is not among those that it knows.
+    paths = known.union(font_manager.findSystemFonts())
+    for path in sorted(paths, key=lambda path: (not _PLAIN.search(path), path)):
+        try:
+            font = font_manager.get_font(path)
+            characters = set(font.get_charmap())
+            if path not in known:
+                font_manager.fontManager.addfont(path)
+        except (OSError, RuntimeError, ValueError):  # not one that can be drawn with
+            continue
+        if not font.family_name.startswith(_BOXES):
+            yield font.family_name, characters
+
+
+_PLAIN = re.compile(r"Sans[^/]*Regular|Gothic[^/]*Regular|Sans\.")
 
 
 class Curve(NamedTuple):

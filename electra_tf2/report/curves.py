@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from electra_tf2.plots import Curve, load_pyplot
+from electra_tf2.plots import Curve, drawn, load_pyplot
 from electra_tf2.report.markup import Markup, attributes_text, element
 
 # Points of a curve that a plot this wide can show.
@@ -71,12 +70,12 @@ def _svg(plot: Plot) -> Markup:
                 style["marker"] = "D" if len(steps) <= _MOST_MARKS else ""
                 axes.plot(steps, values, color=color, label=label, **style)
             _furnish(axes, plot)
-            content = io.BytesIO()
             nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-            figure.savefig(content, format="svg", transparent=True, metadata=nothing)
+            # Browsers have fonts of their own for characters that matplotlib's lack.
+            content, _ = drawn(figure, format="svg", transparent=True, metadata=nothing)
         finally:
             pyplot.close(figure)
-    return _inlined(content.getvalue().decode(), plot)
+    return _inlined(content.decode(), plot)
 
 
 def _furnish(axes, plot: Plot) -> None:

@@ -41,6 +41,18 @@ def test_classes_that_the_model_does_not_know():
     assert [own.name for own in scores_of_classes([0], [1], ()).figures] == ["0", "1"]
 
 
+def test_names_of_classes_in_any_script(tmp_path, capsys, recwarn):
+    def write(*names):
+        figures = [ClassFigures(name, 1, 2, 3, 4) for name in names]
+        write_class_report(ClassScores(figures), str(tmp_path / "r"), "t")
+        return capsys.readouterr().err
+
+    curved, private = "⌒", "\U0010fffd"  # of DejaVu Sans Mono, not Sans; of no font
+    assert write("good", "schön") == write("good", curved) == ""
+    assert "boxes in place of" in write(curved, private)
+    assert not recwarn.list
+
+
 def test_types_of_spans_and_tags():
     def scorer(kind, labels, gold, predicted):
         made = kind(labels, [gold])
