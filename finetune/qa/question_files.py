@@ -184,7 +184,8 @@ def _line_records(lines: Iterable[str], path: str, form: str) -> Iterator[tuple[
     """Yields the JSON values of a file's lines, but for headers, and their places."""
     empty = True
     for number, line in enumerate(lines, 1):
-        if not line.strip():
+        line = line.strip().removeprefix("\ufeff")  # of files that were joined
+        if not line:
             continue
         empty = False
         where = f"{path}, line {number}"

@@ -18,6 +18,7 @@ from electra_tf2.errors import UserError, shell_quoted
 # A cell may be a whole document; the csv module's own limit is 128 KiB. Behind a quote that is
 # never closed, so much text is lost.
 _MAX_CELL = 1 << 24
+_MARK = "\ufeff"  # a byte order mark
 _NAMED = 20  # fields in a message
 _AS_TEXT = "If it is plain text: --as-plain-text, or a name that ends in .txt."
 _EXCEL_LINE = re.compile(r'"?sep=([,;|\t])"?\r?\n', re.IGNORECASE)
@@ -144,10 +145,9 @@ def json_batch(block: TextBlock, field: str, lines_before: Callable[[], int]) ->
     texts: list[str] = []
     bad: list[BadRecord] = []
     for number, line in enumerate(block.text.split("\n"), block.line):
+        line = line.removeprefix(_MARK)  # also where files that begin with it were joined
         if not line or line.isspace():
             continue
-        if number == 1:
-            line = line.removeprefix("\ufeff")
         found = _json_text(line, field)
         if isinstance(found, str):
             texts.append(found)
@@ -196,7 +196,7 @@ def table_batches(
         nonlocal source_bytes
         for block in blocks:
             source_bytes += block.source_bytes
-            text = block.text.removeprefix("\ufeff") if block.line == 1 else block.text
+            text = block.text.removeprefix(_MARK) if block.line == 1 else block.text
             yield from io.StringIO(text, newline="")
 
     table, separator = _without_excel_line(lines(), separator)

@@ -128,6 +128,12 @@ def test_files_are_read_in_parts(tmp_path, name, small_parts):
     )
 
 
+def test_byte_order_marks_of_json_lines_that_were_joined(tmp_path):
+    data = b"".join(b"\xef\xbb\xbf" + json_bytes([text]) for text in ("one", "two", "three"))
+    (passage,) = passages_of(put(tmp_path, "a.jsonl", data))
+    assert documents_of([passage]) == [["one"], ["two"], ["three"]] and not passage.bad
+
+
 @pytest.mark.parametrize("separate", [None, False, True])
 @pytest.mark.parametrize("name", ["a.jsonl", "a.txt.gz"])
 def test_empty_lines_of_records_and_of_text(tmp_path, name, separate):

@@ -209,6 +209,9 @@ def test_a_byte_order_mark_is_no_content(tmp_path):
     assert len(make_task(tmp_path).get_examples("train")) == 1
     (tmp_path / "dev.jsonl").write_text(MRQA, encoding="utf-8-sig")
     assert len(make_task(tmp_path, "mrqa").get_examples("dev")) == 2
+    lines = [json.dumps({**FLAT, "id": name, "answers": COLUMNS}) for name in "abc"]
+    path.write_text("\n\ufeff".join(lines), encoding="utf-8-sig")
+    assert [e.id for e in make_task(tmp_path).get_examples("train")] == ["a", "b", "c"]
 
 
 def test_debug_reads_the_first_questions(tmp_path):
