@@ -253,6 +253,8 @@ class FineTuned:
         chosen = self.task(task)
         kind = _kind_of(chosen)
         examples = kind.make_examples(check_list("inputs", inputs))
+        if isinstance(chosen, TaggingTask):
+            chosen.warn_of_texts(examples)
         outputs = self._outputs(chosen, examples, batch_size)
         if not outputs:
             return []

@@ -28,7 +28,7 @@ from finetune.tagging.layout import (
     plain_lines,
     recognize_layout,
 )
-from finetune.tagging.words import has_ideographs
+from finetune.tagging.words import are_mostly_characters, has_ideographs, unsplit_text
 
 _JSON = re.compile(r'\s*\[?\s*\{\s*"[^"\n]*"\s*:')
 # What the first line of a table says of its columns.
@@ -120,6 +120,8 @@ def read_sentences(
     _check_words(path, reader.sentences, columns, with_tags)
     if not with_tags:
         reader.check_not_sentences(trained)
+        if trained and trained.has_characters:
+            reader.check_characters()
     return reader.result()
 
 
@@ -298,13 +300,33 @@ class _Reader:
                 "and an empty line between sentences.",
             )
 
+    def check_characters(self) -> None:
+        """Refuses words that are sentences, where those of the training file are characters.
+
+        Raises:
+            UserError: they are.
+        """
+        words = [word for sentence in self.sentences for word in sentence.words]
+        if text := unsplit_text(words):
+            line = next(s.lines[s.words.index(text)] for s in self.sentences if text in s.words)
+            raise UserError(
+                "The file has text where the training file has single characters.",
+                where=f"{self._path}, line {line}",
+                received=text[:30],
+                remedy="Write one character per line, and an empty line between sentences."
+                if self._layout.per_line == "word"
+                else "Put a space between characters.",
+            )
+
     def _trained(self) -> Layout:
         """See `TagFile.trained`."""
-        if self._layout.per_line != "word":
-            return self._layout
+        words = (word for sentence in self.sentences for word in sentence.words)
+        layout = dataclasses.replace(self._layout, has_characters=are_mostly_characters(words))
+        if layout.per_line != "word":
+            return layout
         counts, usual = self._lines.counts, self._num_columns
         return dataclasses.replace(
-            self._layout,
+            layout,
             num_columns=usual if counts[usual] >= MOST * counts.total() else None,
             has_spaces=any(word.isspace() for each in self.sentences for word in each.words),
             has_eos=self._has_eos,

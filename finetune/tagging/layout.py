@@ -68,6 +68,8 @@ class Layout:
             they vary, or if it isn't known.
         has_spaces: whether words of the training file are spaces: a line of spaces is then a word.
         has_eos: whether `EOS` alone on a line ends a sentence, rather than being a word.
+        has_characters: whether words of the training file are single characters, as often in
+            Chinese: a longer word is then likely to be a sentence.
     """
 
     separator: str | None = None
@@ -75,11 +77,13 @@ class Layout:
     num_columns: int | None = None
     has_spaces: bool = False
     has_eos: bool = True
+    has_characters: bool = False
 
     def __post_init__(self):
         is_separator = self.separator is None or isinstance(self.separator, str) and self.separator
         is_known = self.num_columns is None or isinstance(self.num_columns, int)
-        is_known &= isinstance(self.has_spaces, bool) and isinstance(self.has_eos, bool)
+        flags = (self.has_spaces, self.has_eos, self.has_characters)
+        is_known &= all(isinstance(flag, bool) for flag in flags)
         is_known &= self.per_line in ("word", "sentence", *MARKS_OF_TAGS)
         if not is_separator or not is_known:
             raise ValueError(f"There is no such layout. Received: {self}")

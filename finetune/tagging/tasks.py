@@ -39,7 +39,13 @@ from finetune.tagging.notation import (
     without_brackets,
 )
 from finetune.tagging.spans import OUTSIDE, Span, official_spans, seqeval_spans
-from finetune.tagging.words import CutWords, TaggingExample, make_features, word_ids
+from finetune.tagging.words import (
+    CutWords,
+    TaggingExample,
+    make_features,
+    unsplit_text,
+    word_ids,
+)
 from finetune.task import FeatureSpec, Scorer, SoftTargets, Task, TaskHead, other_kind
 
 if TYPE_CHECKING:
@@ -231,6 +237,18 @@ class TaggingTask(Task):
                 tagged["tags"] = [self._written(tag) for tag in tagged["tags"]]
             records.append({"id": example.eid, **tagged})
         return records
+
+    def warn_of_texts(self, examples: Sequence[TaggingExample]) -> None:
+        """Warns of words that are texts, where the model knows single characters."""
+        layout = self._reader.trained
+        text = unsplit_text(chain.from_iterable(example.words for example in examples))
+        if layout and layout.has_characters and text:
+            logging.warning(
+                "%s: %r gets one tag as a whole, but the words of the training data are single "
+                "characters. Give lists of characters, such as list(text).",
+                self.name,
+                text[:30],
+            )
 
     def feature_settings(self) -> dict[str, Any]:
         return {

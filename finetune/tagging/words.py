@@ -6,6 +6,7 @@ import dataclasses
 import re
 import unicodedata
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate, chain, pairwise
 from typing import Any
@@ -139,6 +140,35 @@ def make_features(
     }
 
 
+def are_mostly_characters(words: Iterable[str]) -> bool:
+    """Whether nearly all words are single characters, and most of them of East Asia."""
+    lengths = Counter((_is_single(word), _is_east_asian(word)) for word in words)
+    single = lengths[True, True] + lengths[True, False]
+    return single >= 0.9 * lengths.total() and lengths[True, True] > lengths.total() / 2
+
+
+def unsplit_text(words: Iterable[str]) -> str | None:
+    """Returns the first of the words that are East Asian text of several characters.
+
+    None unless most words are. Where a model knows single characters, they are sentences.
+    """
+    total, found = 0, []
+    for word in words:
+        total += 1
+        if not _is_single(word) and _is_east_asian(word):
+            found.append(word)
+    return found[0] if len(found) > total / 2 else None
+
+
+def _is_single(word: str) -> bool:
+    return len(unicodedata.normalize("NFC", word)) <= 1
+
+
+def _is_east_asian(word: str) -> bool:
+    """Whether a word has a character of a script without spaces, or Hangul."""
+    return bool(_JOINED.search(word)) or any("가" <= char <= "힣" for char in word)
+
+
 def join_words(words: Sequence[str], start: int, end: int) -> str:
     """Returns the text of some words of a sentence.
 
@@ -167,8 +197,4 @@ def _are_characters(words: Sequence[str]) -> bool:
     """Whether a space is among the words, or all are single characters and some of East Asia."""
     if any(word and not word.strip() for word in words):
         return True
-    return (
-        len(words) > 1
-        and all(len(unicodedata.normalize("NFC", word)) <= 1 for word in words)
-        and any(_JOINED.search(word) or "가" <= word <= "힣" for word in words)
-    )
+    return len(words) > 1 and all(map(_is_single, words)) and any(map(_is_east_asian, words))

@@ -282,6 +282,25 @@ def test_columns_may_be_left_out_of_what_is_predicted(tmp_path):
             _file(tmp_path, text, with_tags=False, trained=trained)
 
 
+CHARACTERS = [
+    "我 O\n爱 O\n上 B\n海 I\n。 O\n",
+    "서\tB\n울\tI\n \tO\n갔\tO\n",
+    "我 爱 上 海\tO O B I\n",
+]
+
+
+@pytest.mark.parametrize("train", CHARACTERS)
+def test_sentences_are_no_characters_to_predict(tmp_path, train):
+    trained = _trained(tmp_path, train)
+    for text in ("今天天气好\n我们\n", "오늘은\n날씨가\n좋다\n"):
+        with pytest.raises(UserError, match="(?s)single characters.*line 1"):
+            _file(tmp_path, text, with_tags=False, trained=trained)
+    for text in ("我\n爱\n2026\n", "서\nNASA\nEU\n"):
+        assert _file(tmp_path, text, with_tags=False, trained=trained).sentences
+    words = _trained(tmp_path, "我 O\n爱 O\n上海 B\n呢 O\n")
+    assert _file(tmp_path, "今天天气好\n", with_tags=False, trained=words).sentences
+
+
 @pytest.mark.parametrize("columns", [Columns(), Columns(separator="\t")])
 def test_spaces_and_eos_are_words_to_predict_as_in_training(tmp_path, columns):
     def words(train):

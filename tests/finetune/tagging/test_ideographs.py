@@ -92,12 +92,27 @@ def test_chunking_has_the_hparam(tmp_path):
         {"layout": {"separator": ""}},
         {"layout": {"num_columns": "2"}},
         {"layout": {"has_spaces": 1}},
+        {"layout": {"has_characters": "no"}},
         {"layout": None},
     ],
 )
 def test_a_damaged_state(tmp_path, damage):
     with pytest.raises(UserError, match="another kind"):
         _task(tmp_path).set_state(STATE | damage)
+
+
+def test_texts_for_a_model_of_characters_are_warned_of(tmp_path, caplog):
+    for has_characters in (False, True):
+        state = STATE | {"layout": {"has_characters": has_characters}}
+        trial, _, _ = write_fine_tuned(
+            tmp_path / str(has_characters), ["places"], states={"places": state}, pieces=PIECES
+        )
+        model = FineTuned.from_pretrained(str(trial))
+        for given, is_text in (("我们昨天", True), (list("我们昨天"), False), ("iPhone", False)):
+            caplog.clear()
+            (tags,) = model.predict([given])
+            assert len(tags.words) == (4 if isinstance(given, list) else 1)
+            assert ("single characters" in caplog.text) is (is_text and has_characters)
 
 
 def test_a_model_from_before_says_so_when_exported(tmp_path, capsys):
