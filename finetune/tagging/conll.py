@@ -24,6 +24,7 @@ from finetune.tagging.layout import (
     Columns,
     Layout,
     Lines,
+    bare_tag,
     cell,
     plain_lines,
     recognize_layout,
@@ -235,7 +236,7 @@ class _Reader:
     def _word(self, number: int, line: str, cells: Sequence[str]) -> tuple[str, str]:
         word, tag = cell(cells, self._columns.word), ""
         if self._with_tags and not self._columns.are_same(len(cells)):
-            tag = (cell(cells, self._columns.tag) or "").strip()
+            tag = bare_tag(cell(cells, self._columns.tag) or "")
         # Only between tabs is it certain that nothing has been left out.
         lacking = word is None or not word and self._layout.separator != TAB
         if lacking or self._with_tags and not tag:
@@ -249,13 +250,13 @@ class _Reader:
         """The words and tags of a line that is a sentence."""
         if self._layout.per_line != "sentence":
             parts = [item.rpartition(self._layout.per_line)[::2] for item in line.split()]
-            words, tags = [word for word, _ in parts], [tag for _, tag in parts]
+            words, tags = [word for word, _ in parts], [bare_tag(tag) for _, tag in parts]
             if not all(words) or not all(tags):
                 raise self._lacks_column(number, line)
         else:
             alone = len(cells) == 1 and not self._with_tags
             words = (cells[0] if alone else cell(cells, self._columns.word) or "").split()
-            tags = (cell(cells, self._columns.tag) or "").split()
+            tags = [*map(bare_tag, (cell(cells, self._columns.tag) or "").split())]
             if self._with_tags and self._columns.are_same(len(cells)):
                 tags = []
         if not self._with_tags:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from typing import Literal
@@ -53,6 +54,11 @@ class Columns:
 def cell(cells: Sequence[str], column: int) -> str | None:
     """Returns a column of a line; None where the line lacks it."""
     return cells[column] if -len(cells) <= column < len(cells) else None
+
+
+def bare_tag(text: str) -> str:
+    """Returns a tag without what can't be seen around it, its letters composed (NFC)."""
+    return unicodedata.normalize("NFC", text.strip().strip(_INVISIBLE))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -27,7 +27,7 @@ from finetune.tagging.labels import (
     plausible_prefixes,
     tag_counts,
 )
-from finetune.tagging.layout import Columns, Layout
+from finetune.tagging.layout import Columns, Layout, bare_tag
 from finetune.tagging.metrics import SpanScorer, WordAccuracyScorer, predicted_tags, tagged_sentence
 from finetune.tagging.notation import (
     BARE,
@@ -316,6 +316,7 @@ class TaggingTask(Task):
             self._reader.trained = Layout(**state["layout"]) if "layout" in state else None
         except (TypeError, ValueError):
             raise other_kind(self.name, "tagging", state) from None
+        labels = [*map(bare_tag, labels)]  # as files have them now
         self._labels = [label if given else self._notation.learned(label) for label in labels]
         # Models of version 0.1.0 don't say: they have seen ideographs as letters of their words.
         self.separate_ideographs = state.get("separate_ideographs") is True

@@ -250,6 +250,13 @@ def test_names_of_columns_are_warned_of(tmp_path):
     assert "line 1 looks like the names of the columns (Token, POS)" in file.warnings[0]
 
 
+@pytest.mark.parametrize("text", ["a\t{}\nb\t{}\n", "a b\t{} {}\n", "a/{} b/{}\n"])
+def test_tags_that_look_the_same_are_one(tmp_path, text):
+    text = text.format("B-caf\u00e9", "\ufeffB-cafe\u0301\u200b")
+    (sentence,) = _file(tmp_path, text * 2).sentences[:1]
+    assert set(sentence.tags) == {"B-caf\u00e9"}
+
+
 def test_sentences_are_no_words_to_predict(tmp_path):
     with pytest.raises(UserError, match="(?s)seems to be a sentence.*line 1.*2 to 4 words"):
         _read(tmp_path, "a b c d\na b\na b c\n", with_tags=False)
