@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from electra_tf2.data.order import Context, replica_rows
+from electra_tf2.data.order import Context, replica_rows, without_autotuning
 from finetune.feature_tables import NO_ROW, TaskData
 
 # Batches that are sorted together. A window this large leaves few sentences much shorter than the
@@ -169,7 +169,7 @@ def _dataset(data: TaskData, plans: list[BatchPlan], input_context: Context) -> 
     lengths = np.repeat(np.array([plan.length for plan in plans], np.int64), replicas)
     batches = tf.data.Dataset.from_tensor_slices((rows, lengths))
     batches = batches.map(data.gather, num_parallel_calls=2, deterministic=True)
-    return batches.prefetch(8)
+    return without_autotuning(batches.prefetch(8))
 
 
 def describe_batch(data: TaskData, batching: Batching, *, seed: int, position: int) -> str:

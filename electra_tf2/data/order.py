@@ -32,6 +32,7 @@ from electra_tf2.randomness import corpus_words
 _FILES, _WINDOW = 1, 2
 _SEED_MASK = (1 << 63) - 1
 _DRAWS_AT_A_TIME, _COUNTED_AT_A_TIME = 1 << 10, 1 << 22
+_PREFETCHED = 8  # batches of a replica
 
 
 Context = tf.distribute.InputContext | None
@@ -220,6 +221,20 @@ def corpus_draws(seed: int, weights: tuple[float, ...]) -> CorpusDraws:
     return CorpusDraws(seed, weights)
 
 
+def without_autotuning(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """Returns a dataset whose iterators end at once, and whose elements come in order.
+
+    The autotuner is a thread of each iterator that sleeps for longer and longer, up to a minute. It
+    can miss that it is told to stop; whoever deletes the iterator waits until it wakes up. (In
+    TensorFlow 2.21 on a busy machine: one of six iterators, after a few seconds of use.) Without
+    it, maps with `AUTOTUNE` have a thread for each core, up to 16, and buffers need a size.
+    """
+    options = tf.data.Options()
+    options.deterministic = True
+    options.autotune.enabled = False
+    return dataset.with_options(options)
+
+
 @tf.autograph.experimental.do_not_convert  # rewriting functions takes a while
 def numbered_records(
     files: RecordFiles,
@@ -257,7 +272,8 @@ def numbered_records(
     records = tf.data.TFRecordDataset(tf.boolean_mask(paths, counts > 0))
     # A file that lost records since the start would shift all that come after them.
     records = records.apply(tf.data.experimental.assert_cardinality(ends[-1]))
-    return records.skip(first_record).batch(batch_size).enumerate().map(number)
+    batches = records.skip(first_record).batch(batch_size).enumerate()
+    return without_autotuning(batches.map(number))
 
 
 def _permutation(
@@ -300,11 +316,9 @@ class ReplicaRows(NamedTuple):
         self, global_batches: tf.data.Dataset, parse: Callable[..., dict[str, tf.Tensor]]
     ) -> tf.data.Dataset:
         """Takes them from each global batch, and parses them to a batch for each replica."""
-        options = tf.data.Options()
-        options.deterministic = True
         own = global_batches.map(lambda *parts: tuple(map(self.of, parts))).unbatch()
         own = own.map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        return own.with_options(options).prefetch(tf.data.AUTOTUNE)
+        return without_autotuning(own.prefetch(_PREFETCHED))
 
 
 def replica_rows(global_batch_size: int, input_context: Context) -> ReplicaRows:

@@ -221,7 +221,7 @@ def sentence_lengths(files: RecordFiles, numbers: Sequence[int]) -> Iterator[Doc
         return files, numbers, lengths.values, lengths.row_splits
 
     records = numbered_records(files, tf.constant(numbers), _DOCUMENTS_AT_A_TIME)
-    parsed = records.map(parse, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+    parsed = records.map(parse, num_parallel_calls=tf.data.AUTOTUNE).prefetch(2)
     for parts in parsed.as_numpy_iterator():
         yield Documents(*parts)
 

@@ -13,7 +13,7 @@ from electra_tf2.data.document_input import EVALUATION_SEED
 from electra_tf2.data.documents import Documents, find_cuts, make_examples
 from electra_tf2.data.input import open_training_files
 from electra_tf2.data.open_records import explain_data_loss, is_data_loss
-from electra_tf2.data.order import Reading, file_order, window_order
+from electra_tf2.data.order import Reading, file_order, numbered_records, window_order
 from electra_tf2.data.position import EpochIndex
 from electra_tf2.data.segments import CutRule
 from electra_tf2.errors import UserError
@@ -231,9 +231,13 @@ def test_evaluation_is_on_one_cut_in_the_order_of_the_files(files):
 def test_shapes_are_static_int32(files):
     spec = dict.fromkeys(FEATURES, tf.TensorSpec([2, LENGTH], tf.int32))
     settings = {"global_batch_size": 6, "input_context": tf.distribute.InputContext(1, 0, 3)}
-    assert files.training_dataset(READING, 0, **settings).element_spec == spec
+    datasets = [files.training_dataset(READING, 0, **settings)]
     settings |= {"max_seq_length": LENGTH, "max_batches": 1}
-    assert files.evaluation_dataset(**settings).element_spec == spec
+    datasets.append(files.evaluation_dataset(**settings))
+    assert [dataset.element_spec for dataset in datasets] == [spec, spec]
+    # Deleting an iterator with an autotuner can take a minute.
+    datasets.append(numbered_records(files, tf.range(SHARDS), batch_size=2))
+    assert [dataset.options().autotune.enabled for dataset in datasets] == [False] * 3
 
 
 def test_an_indivisible_batch_is_an_error(files):

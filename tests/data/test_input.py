@@ -114,6 +114,9 @@ def test_shapes_are_static_int32(files):
     dataset = files.training_dataset(Reading(0, LENGTH, 4), 0, 6, context(1, 0, 3))
     spec = tf.TensorSpec([2, LENGTH], tf.int32)
     assert dataset.element_spec == dict.fromkeys(["input_ids", "input_mask", "segment_ids"], spec)
+    # Deleting an iterator with an autotuner can take a minute.
+    evaluation = files.evaluation_dataset(max_seq_length=LENGTH, global_batch_size=6, max_batches=1)
+    assert [data.options().autotune.enabled for data in (dataset, evaluation)] == [False, False]
 
 
 def test_a_strategy_gets_the_global_batch(files):
