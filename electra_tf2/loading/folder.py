@@ -317,8 +317,8 @@ def check_same_model(
             received="; ".join(
                 f"{name}: the model has {old!r}, this run {new!r}" for name, old, new in differences
             ),
-            remedy="Use the model's values to resume it, or another --model-name for a new model "
-            "(init_checkpoint takes over weights).",
+            remedy="Use the model's values to resume or evaluate it, or another --model-name for a "
+            "new model (init_checkpoint takes over weights).",
         )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import collections
 import math
+import posixpath
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -104,13 +105,20 @@ class TableTask(SingleOutputTask):
         self.windows = definition.windows
 
     def data_file(self, split: str) -> str:
-        """Returns the path that the definition gives, or the first existing one of the usual."""
+        """Returns the path that the definition gives, or the first existing one of the usual.
+
+        Where there is none, the path is the one to name: of the kind of the training file.
+        """
         if split in self.definition.files:
             return self.path(self.definition.files[split])
         usual = [
             self.path(split + suffix + zipped) for zipped in ("", ".gz") for suffix in SUFFIXES
         ]
-        return next((path for path in usual if exists(path)), usual[0])
+        if found := next((path for path in usual if exists(path)), None):
+            return found
+        train = usual[0] if split == "train" else self.data_file("train")
+        suffix = posixpath.splitext(train.removesuffix(".gz"))[1]
+        return self.path(split + suffix) if suffix in SUFFIXES else usual[0]
 
     def read_examples(self, path: str, split: str) -> list[InputExample]:
         """Reads a file; see `Task`. Ids number its rows from 0."""

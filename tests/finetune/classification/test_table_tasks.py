@@ -68,6 +68,16 @@ def test_the_test_split_needs_no_label(tmp_path):
     assert texts(task.get_examples("test")) == [(0, "a", None, None), (1, "b", None, None)]
 
 
+@pytest.mark.parametrize("train, missing", [("train.csv", "csv"), ("train.jsonl.gz", "jsonl")])
+def test_a_missing_file_has_the_ending_of_the_training_file(tmp_path, train, missing):
+    task = make_task(tmp_path, REVIEWS)
+    assert task.data_file("dev").endswith("/t/dev.tsv")
+    write(tmp_path / "t" / train, "")
+    assert task.data_file("dev").endswith(f"/t/dev.{missing}")
+    named = make_task(tmp_path, {**REVIEWS, "files": {"train": "sub/mine.csv.gz"}})
+    assert named.data_file("test").endswith("/t/test.csv")
+
+
 def test_csv_quotes_and_tsv_quotes(tmp_path):
     write(tmp_path / "t" / "train.csv", "body,stars", '"a, ""b""\nc",1', 'd "e" f,2', "", "g,1")
     write(tmp_path / "t" / "dev.tsv", "body\tstars", '"a\t1', '"b ""c"""\t2')
