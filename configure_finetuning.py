@@ -6,6 +6,7 @@ meanings are those of the official ELECTRA program, so its JSON files can be use
 
 from __future__ import annotations
 
+import json
 import posixpath
 import string
 from collections.abc import Mapping
@@ -343,6 +344,13 @@ class FinetuningConfig(HParams):
         if not self.task_names:
             raise contradiction(
                 "There is no task.", {"task_names": []}, "Name at least one, such as cola."
+            )
+        if self.tasks and "task_names" not in self.given:
+            named = json.dumps(list(self.tasks), ensure_ascii=False)
+            raise contradiction(
+                "Tasks are defined, but none is named to be trained.",
+                {"tasks": ", ".join(self.tasks), "task_names": "not given"},
+                f'Name them: "task_names": {named}.',
             )
         for name in self.task_names:
             problem = folder_name_problem(name, LONGEST_TASK_NAME)

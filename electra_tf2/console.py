@@ -206,7 +206,7 @@ class Progress:
         self._last_line = float("-inf")
         self._bar = None
         if self._stream.isatty():
-            self._bar = tqdm(
+            self._bar = _Bar(
                 total=total,
                 initial=initial,
                 desc=self.description or None,
@@ -224,23 +224,25 @@ class Progress:
         Args:
             done: steps or bytes done in all.
             scalars: figures to show beside them, such as losses.
-            note: text to show beside them.
+            note: text to show beside them. Without either, a bar keeps what it shows.
         """
         shown = [f"{name} {value:.4g}" for name, value in (scalars or {}).items()]
         shown += [printable(note)] if note else []
+        now = self._clock()
         if self._bar is not None:
-            self._bar.set_postfix_str(", ".join(shown), refresh=False)
+            if shown:
+                self._bar.set_postfix_str(", ".join(shown), refresh=False)
+            self._bar.speed = self._speed(done, now) if self._is_measuring else 0.0
             self._bar.update(done - self._done)
             self._done = done
+            self._measure_from(done, now)
             return
-        now = self._clock()
         is_last = done >= self.total > self._done
         self._done = done
         if now - self._last_line >= self._min_seconds or is_last:
             self._last_line = now
             print(self._line(done, now, shown), file=self._stream, flush=True)
-        if not self._is_measuring:
-            self._since, self._is_measuring = (done, now), True
+        self._measure_from(done, now)
 
     def message(self, text: str) -> None:
         """Prints a line without breaking the bar."""
@@ -261,10 +263,16 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _line(self, done: int, now: float, shown: Sequence[str]) -> str:
+    def _measure_from(self, done: int, now: float) -> None:
+        if not self._is_measuring:
+            self._since, self._is_measuring = (done, now), True
+
+    def _speed(self, done: int, now: float) -> float:
         since, since_time = self._since
-        seconds = now - since_time
-        speed = (done - since) / seconds if seconds > 0 else 0.0
+        return (done - since) / (now - since_time) if now > since_time else 0.0
+
+    def _line(self, done: int, now: float, shown: Sequence[str]) -> str:
+        speed = self._speed(done, now)
         known = speed > 0 and (self._is_measuring or done >= self.total)
         left = duration((self.total - done) / speed) if known else "unknown"
         if self._unit == "step":
@@ -280,6 +288,20 @@ class Progress:
             *shown,
         ]
         return (f"{self.description}: " if self.description else "") + ", ".join(parts)
+
+
+class _Bar(tqdm):
+    """A bar that shows the speed it is told, which leaves out the time that compiling took.
+
+    Attributes:
+        speed: steps or bytes a second; 0 as long as it is unknown.
+    """
+
+    speed = 0.0
+
+    @property
+    def format_dict(self) -> dict[str, Any]:
+        return {**super().format_dict, "rate": self.speed}
 
 
 def _width(stream: TextIO) -> dict[str, Any]:

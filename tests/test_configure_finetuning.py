@@ -134,6 +134,7 @@ def test_many_names_are_too_long_for_one_file():
     [
         ({"use_tpu": True, "distribution": "mirrored"}, "devices are given twice"),
         ({"num_trials": 0}, "num_trials"),
+        ({"tasks": {"a": {"kind": "qa"}, "ß": {"kind": "qa"}}}, r'"task_names": \["a", "ß"\]'),
         ({"seed": (1 << 32) - 1, "num_trials": 2}, "seed"),
         ({"train_batch_size": 10, "gradient_accumulation_steps": 4}, "multiple"),
         ({"layerwise_lr_decay": 1.5}, "layerwise_lr_decay"),

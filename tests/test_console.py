@@ -93,7 +93,7 @@ def _run_on(descriptor):
             progress.update(1000, {"loss": 1.5})
 
 
-def _output(make_pair):
+def _output(make_pair, run=_run_on):
     """All that a run writes to one end of a pair of descriptors, read at the other."""
     reader, writer = make_pair()
     chunks = []
@@ -107,7 +107,7 @@ def _output(make_pair):
 
     thread = threading.Thread(target=drain)
     thread.start()
-    _run_on(writer)
+    run(writer)
     thread.join(timeout=10)
     os.close(reader)
     return b"".join(chunks).decode()
@@ -129,6 +129,25 @@ def test_bar_on_a_terminal(columns):
     assert "loss 1.5" in output
     assert "steps/s" not in output.replace("step/s", "")
     assert "a checkpoint was saved\r\n" in output
+
+
+def test_the_bar_s_speed_leaves_out_what_compiling_took():
+    clock = Clock()
+
+    def run(descriptor):
+        with os.fdopen(descriptor, "w") as stream:
+            with Progress(1000, description="train", stream=stream, clock=clock) as progress:
+                bar = progress._bar
+                clock.now += 60
+                progress.update(10, {"loss": 44.98})
+                bar.refresh()
+                clock.now += 5
+                progress.update(60)  # without figures, the last ones stay
+                bar.refresh()
+
+    output = _output(lambda: _terminal(200), run)
+    assert "10/1000 [00:00<?, ?step/s, loss 44.98]" in output
+    assert "60/1000 [00:00<01:34, 10.00step/s, loss 44.98]" in output
 
 
 def test_lines_in_a_pipe():

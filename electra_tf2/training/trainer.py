@@ -282,6 +282,8 @@ class Trainer:
                     average = Average(summarize)
                 if hooks.evaluate and settings.eval_every and self.step % settings.eval_every == 0:
                     self._ends_early = hooks.evaluate() is True
+                if self._ends_early or stop.signal:
+                    progress.update(self.step)  # there may be no report of the last steps
                 self._save_if_due(stop)
                 n_steps = self._agreed_steps(seconds_per_step)
 

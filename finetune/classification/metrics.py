@@ -143,7 +143,7 @@ class RegressionScorer(SentenceLevelScorer):
         if not _varies(np.asarray(self._true)):
             return None
         if np.std(self._predicted) < _FLAT * np.std(self._true):
-            return "one score for every example"
+            return "one score"
         return None
 
 

@@ -227,7 +227,11 @@ class QAHead(TaskHead):
             "start_top_log_probs": start_top,
             "start_top_index": start_index,
             "end_top_log_probs": tf.transpose(end_top, [1, 0, 2]),
-            "end_top_index": tf.transpose(end_index, [1, 0, 2]),
+            # As floats, because TensorFlow prints an error where oneDNN can't transpose int32. (It
+            # would move a cast to int64 behind the transposition.)
+            "end_top_index": tf.cast(
+                tf.transpose(tf.cast(end_index, tf.float32), [1, 0, 2]), tf.int32
+            ),
         }
 
     def _no_beams(self, batch: tf.Tensor) -> dict[str, tf.Tensor]:

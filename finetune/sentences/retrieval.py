@@ -83,7 +83,7 @@ class RetrievalScorer(Scorer):
     def stuck_at(self) -> str | None:
         """Says so if all texts have the same embedding."""
         _, _, spread = self._searched()
-        return "one embedding for every text" if spread < _TIE else None
+        return "one embedding" if spread < _TIE else None
 
     def _searched(self) -> tuple[np.ndarray, np.ndarray, float]:
         """Returns rank and loss of each example, and by how much the cosines differ."""

@@ -121,7 +121,7 @@ def test_the_one_predicted_class_is_named():
 
 def test_one_score_for_all_is_named():
     true = np.linspace(0, 1, 50)
-    assert scores(true, 0.5 + 1e-4 * true).stuck_at() == "one score for every example"
+    assert scores(true, 0.5 + 1e-4 * true).stuck_at() == "one score"
     assert scores(true, 0.5 + 0.2 * true).stuck_at() is None
     assert scores([0.5, 0.5], [0.5, 0.5]).stuck_at() is None
 

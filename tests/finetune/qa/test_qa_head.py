@@ -193,6 +193,16 @@ def test_a_beam_wider_than_the_batch_is_long():
     assert sorted(short["start_top_index"][1, :9].numpy()) == [0, *range(4, 12)]
 
 
+def test_no_integers_of_32_bits_are_transposed():
+    """TensorFlow prints an error about them on processors without AVX-512."""
+    head, (states, features) = make_head(), make_batch()
+    search = tf.function(lambda: head(states, features).outputs["end_top_index"])
+    graph = search.get_concrete_function().graph
+    transposed = [op.outputs[0].dtype for op in graph.get_operations() if op.type == "Transpose"]
+    assert transposed and tf.int32 not in transposed
+    assert search().dtype == tf.int32
+
+
 @pytest.mark.parametrize("joint", [True, False])
 @pytest.mark.parametrize("training", [True, False])
 def test_rows_without_example_are_finite(joint, training):
