@@ -95,7 +95,7 @@ class FinetuningConfig(HParams):
     # model settings; what is not given is taken from the pre-trained model
     model_size: Literal["small", "base", "large"] = "small"  # 256 x 12, 768 x 12 or 1024 x 24
     model_hparam_overrides: dict[str, Any] = {}  # see electra_tf2/hparams/shared_checks.py
-    embedding_size: PositiveInt | None = None  # null: 128 for small, else the hidden size
+    embedding_size: PositiveInt | None = None  # null: 128 for small, else the hidden size;
     # albert: 128; modern: the hidden size
     encoder: Literal["bert", "albert", "modern"] = "bert"  # albert: one layer's weights serve all
     # layers; modern: ModernBERT's layers (docs/beyond_electra.md)
@@ -177,7 +177,7 @@ class FinetuningConfig(HParams):
     # devices and speed
     distribution: Distribution = "auto"  # auto: all GPUs of this machine, else its CPU
     worker_timeout: Seconds = 300  # multi_worker: seconds to wait for the others at the start
-    precision: Literal["auto", "float32", "tf32", "bfloat16", "float16"] = "auto"  # to compute in
+    precision: Literal["auto", "float32", "tf32", "bfloat16", "float16"] = "auto"  # to compute in;
     # auto: bfloat16 on GPUs that have it, else float32
     xla: bool | Literal["auto"] = "auto"  # compile the training step; auto: on a GPU
     compile_cache: str | None = "auto"  # folder to keep compiled programs in; auto: on a GPU, in

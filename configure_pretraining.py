@@ -88,7 +88,7 @@ class PretrainingConfig(HParams):
     electric_objective: bool = False  # train Electric; sets two_tower_generator
     gen_weight: NonNegativeFloat | Ramp = 1.0  # weight of the generator's (masked LM) loss
     disc_weight: NonNegativeFloat | Ramp = 50.0  # weight of the discriminator's loss
-    mask_prob: MaskProbability | Ramp = 0.15  # share of the tokens to mask out and replace
+    mask_prob: MaskProbability | Ramp = 0.15  # share of the tokens to mask out and replace;
     # a ramp goes from point to point while training, see docs/beyond_electra.md
     mask_with_replacement: bool = False  # draw positions as the official program does, some twice
     masking: Literal["token", "whole_word", "span"] = "token"  # what is hidden at a time: a token,
@@ -125,7 +125,7 @@ class PretrainingConfig(HParams):
     # model settings
     model_size: Literal["small", "base", "large"] = "small"  # 256 x 12, 768 x 12 or 1024 x 24
     model_hparam_overrides: dict[str, Any] = {}  # see electra_tf2/hparams/shared_checks.py
-    embedding_size: PositiveInt | None = None  # null: 128 for small, else the hidden size
+    embedding_size: PositiveInt | None = None  # null: 128 for small, else the hidden size;
     # albert: 128; modern: the hidden size
     encoder: Literal["bert", "albert", "modern"] = "bert"  # albert: one layer's weights serve all
     # layers; modern: ModernBERT's layers (docs/beyond_electra.md)
@@ -163,7 +163,7 @@ class PretrainingConfig(HParams):
     # devices and speed
     distribution: Distribution = "auto"  # auto: all GPUs of this machine, else its CPU
     worker_timeout: Seconds = 300  # multi_worker: seconds to wait for the others at the start
-    precision: Literal["auto", "float32", "tf32", "bfloat16", "float16"] = "auto"  # to compute in
+    precision: Literal["auto", "float32", "tf32", "bfloat16", "float16"] = "auto"  # to compute in;
     # auto: bfloat16 on GPUs that have it, else float32
     xla: bool | Literal["auto"] = "auto"  # compile the training step; auto: on a GPU
     compile_cache: str | None = "auto"  # folder to keep compiled programs in; auto: on a GPU, in

@@ -232,7 +232,8 @@ class Progress:
         if self._bar is not None:
             if shown:
                 self._bar.set_postfix_str(", ".join(shown), refresh=False)
-            self._bar.speed = self._speed(done, now) if self._is_measuring else 0.0
+            is_known = self._is_measuring or done >= self.total
+            self._bar.speed = self._speed(done, now) if is_known else 0.0
             self._bar.update(done - self._done)
             self._done = done
             self._measure_from(done, now)
