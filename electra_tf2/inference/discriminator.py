@@ -13,8 +13,7 @@ from electra_tf2.inference.forward import (
     Forward,
     FromPretrained,
     TextScore,
-    check_whole,
-    text_score,
+    score_texts,
     warn_of_unknown_rows,
 )
 from electra_tf2.loading.networks import Noise, build_discriminator, log_noise, open_noise
@@ -61,7 +60,7 @@ class Discriminator(FromPretrained):
         self.noise = noise
         encoders = [network.encoder]
         self._detect = Forward(self._probabilities, encoders)
-        self._energy = Forward(lambda batch: {"energies": self._logits(batch)}, encoders)
+        self._scores = Forward(lambda batch: {"scores": -self._logits(batch)}, encoders)
 
     @classmethod
     def from_source(cls, source: Source, dtype: str) -> Discriminator:
@@ -127,19 +126,12 @@ class Discriminator(FromPretrained):
                 "electric_objective. Use Generator.score."
             )
         check_positive("batch_size", batch_size)
-        texts = check_texts(texts)
-        encoded = self.tokenizer.encode_lines(texts)
-        ids = np.split(encoded.values, encoded.row_splits[1:-1]) if texts else []
-        rows = [make_row(row, self.tokenizer) for row in ids]
-        check_whole(rows, self._longest)
-        warn_of_unknown_rows(rows, self.tokenizer.vocabulary)
-        tokens = self.tokenizer.vocabulary.tokens
-        return [
-            text_score([tokens[i] for i in row.tolist()], -energies)
-            for row, energies in zip(
-                ids, self._energy.of_tokens(rows, batch_size, "energies"), strict=True
-            )
-        ]
+        return score_texts(
+            texts,
+            self.tokenizer,
+            self._longest,
+            lambda rows: self._scores.of_tokens(rows, batch_size, "scores"),
+        )
 
     @property
     def _longest(self) -> int:

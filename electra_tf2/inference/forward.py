@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
 import keras
@@ -11,7 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 from electra_tf2.loading.source import Source, dtype_policy, open_source
-from electra_tf2.text.rows import Row
+from electra_tf2.text.rows import Row, check_texts, make_row
+from electra_tf2.text.tokenizer import Tokenizer
 from electra_tf2.text.unknown import UNKNOWN_IN_CALL, warn_of_unknown
 from electra_tf2.text.vocabulary import Vocabulary
 from electra_tf2.training.devices import Precision, make_strategy, set_arithmetic
@@ -201,9 +202,38 @@ class TextScore(NamedTuple):
     token_scores: np.ndarray
 
 
-def text_score(tokens: list[str], token_scores: np.ndarray) -> TextScore:
-    """Sums up the scores of a text's tokens."""
-    return TextScore(float(np.sum(token_scores, dtype=np.float64)), tokens, token_scores)
+def score_texts(
+    texts: Sequence[str],
+    tokenizer: Tokenizer,
+    longest: int,
+    score: Callable[[Sequence[Row]], Iterable[np.ndarray]],
+) -> list[TextScore]:
+    """Scores whole texts: what is cut off would be missing from the score.
+
+    Args:
+        texts: the texts.
+        tokenizer: text -> ids.
+        longest: rows of the network's position table.
+        score: rows -> the scores of each one's tokens, special ones left out.
+
+    Raises:
+        TypeError: something that was given is not a text.
+        ValueError: a text is longer; names its place.
+    """
+    vocabulary = tokenizer.vocabulary
+    rows = [make_row(ids, tokenizer) for ids in tokenizer.encode_lines(check_texts(texts)).rows()]
+    for number, row in enumerate(rows):
+        if len(row.input_ids) > longest:
+            raise ValueError(
+                f"texts[{number}] is too long to be scored as a whole: {len(row.input_ids)} "
+                f"tokens, and the model has {longest} positions. Cut it into sentences."
+            )
+    warn_of_unknown_rows(rows, vocabulary)
+    tokens = [[vocabulary.tokens[i] for i in row.input_ids[1:-1].tolist()] for row in rows]
+    return [
+        TextScore(float(np.sum(found, dtype=np.float64)), own, found)
+        for own, found in zip(tokens, score(rows), strict=True)
+    ]
 
 
 def warn_of_unknown_rows(rows: Sequence[Row], vocabulary: Vocabulary) -> None:
@@ -216,21 +246,3 @@ def warn_of_unknown_rows(rows: Sequence[Row], vocabulary: Vocabulary) -> None:
     if rows:
         ids = np.concatenate([row.input_ids for row in rows])
         warn_of_unknown(f"{len(rows)} texts", ids, vocabulary, UNKNOWN_IN_CALL)
-
-
-def check_whole(rows: list[Row], longest: int) -> None:
-    """Refuses texts that don't fit: what is cut off would be missing from the score.
-
-    Args:
-        rows: the texts, not cut.
-        longest: rows of the network's position table.
-
-    Raises:
-        ValueError: a text is longer; names its place.
-    """
-    for number, row in enumerate(rows):
-        if len(row.input_ids) > longest:
-            raise ValueError(
-                f"texts[{number}] is too long to be scored as a whole: {len(row.input_ids)} "
-                f"tokens, and the model has {longest} positions. Cut it into sentences."
-            )

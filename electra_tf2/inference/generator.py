@@ -12,8 +12,7 @@ from electra_tf2.inference.forward import (
     Forward,
     FromPretrained,
     TextScore,
-    check_whole,
-    text_score,
+    score_texts,
     warn_of_unknown_rows,
 )
 from electra_tf2.loading.networks import build_generator, token_log_probs
@@ -125,15 +124,10 @@ class Generator(FromPretrained):
             ValueError: a text is too long.
         """
         check_positive("batch_size", batch_size)
-        texts, tokens = check_texts(texts), self.tokenizer.vocabulary.tokens
-        rows = [make_row(self.tokenizer.encode(text), self.tokenizer) for text in texts]
-        check_whole(rows, self._longest)
-        warn_of_unknown_rows(rows, self.tokenizer.vocabulary)
         score = self._score_hidden if self._sees_token else self._score_unseen
-        return [
-            text_score([tokens[i] for i in row.input_ids[1:-1].tolist()], found)
-            for row, found in zip(rows, score(rows, batch_size), strict=True)
-        ]
+        return score_texts(
+            texts, self.tokenizer, self._longest, lambda rows: score(rows, batch_size)
+        )
 
     @property
     def _longest(self) -> int:
