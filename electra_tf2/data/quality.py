@@ -100,12 +100,9 @@ def warnings(metadata: DatasetMetadata) -> list[str]:
 
 def unknown_warnings(metadata: DatasetMetadata) -> list[str]:
     """Returns those of `warnings` that are about words which became [UNK]."""
-    counts = metadata.counts
-    text, long = (
-        _share(counts, name, "characters")
-        for name in ("unknown_characters", "long_word_characters")
-    )
-    tokens = _share(counts, "unknown_tokens", "tokens")
+    text = _share(metadata.counts, "unknown_characters", "characters")
+    long = _share(metadata.counts, "long_word_characters", "characters")
+    tokens = _share(metadata.counts, "unknown_tokens", "tokens")
     found = []
     if long > LONG_WORDS_WARNING:
         found.append(
@@ -146,11 +143,8 @@ def check_known(metadata: DatasetMetadata, where: str, allow: str) -> None:
     Raises:
         UserError: nearly all characters are in words that are [UNK].
     """
-    counts = metadata.counts
-    text, long = (
-        _share(counts, name, "characters")
-        for name in ("unknown_characters", "long_word_characters")
-    )
+    text = _share(metadata.counts, "unknown_characters", "characters")
+    long = _share(metadata.counts, "long_word_characters", "characters")
     if text < NEARLY_ALL:
         return
     remedy = f"Use a vocabulary of this text: {_FIT_VOCABULARY}"

@@ -8,7 +8,7 @@ import functools
 import itertools
 import time
 from collections.abc import Callable, Generator, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import electra_tf2
 from electra_tf2 import files, outputs, patterns
@@ -18,7 +18,12 @@ from electra_tf2.data.building.builders import Counts, DocumentBuilder, Part, Re
 from electra_tf2.data.building.corpus import Corpus, TextCorpus
 from electra_tf2.data.building.openwebtext import TarCorpus
 from electra_tf2.data.building.staging import StagedFolder
-from electra_tf2.data.building.vocabulary_builder import check_word_limit, sample_text
+from electra_tf2.data.building.vocabulary_builder import (
+    check_bounds,
+    check_word_limit,
+    given_casing,
+    sample_text,
+)
 from electra_tf2.data.building.worker_pool import PartMaker, WorkerPool
 from electra_tf2.data.quality import check_known, figures, warnings
 from electra_tf2.data.segments import MIN_SEQ_LENGTH
@@ -116,7 +121,7 @@ class BuildConfig:
     @property
     def casing(self) -> Casing:
         """What becomes of capitals, accents and long words; where nothing is said, as in BERT."""
-        return Casing.from_settings(UNCASED.settings() | _casing_flags(self))
+        return Casing.from_settings(UNCASED.settings() | given_casing(self))
 
 
 def build_dataset(config: BuildConfig) -> DatasetMetadata:
@@ -142,7 +147,8 @@ def build_dataset(config: BuildConfig) -> DatasetMetadata:
     _check_flags(config)
     job = _open_job(config)
     vocabulary = load_vocabulary(config.vocab_file)
-    config = _with_casing(config, vocabulary)
+    casing, _ = settle_casing(given_casing(config), config.vocab_file, vocabulary, as_flag)
+    config = dataclasses.replace(config, **casing.settings())
     output = StagedFolder(config.output_dir, overwrite=config.overwrite)
     output.check()
     corpus = _open_corpus(config)
@@ -183,24 +189,9 @@ def _check_text(config: BuildConfig, counts: Counts) -> None:
         )
 
 
-def _casing_flags(config: BuildConfig) -> dict[str, Any]:
-    """The settings of the casing that flags give."""
-    flags = {name: getattr(config, name) for name in UNCASED.settings()}
-    return {name: value for name, value in flags.items() if value is not None}
-
-
 def _check_flags(config: BuildConfig) -> None:
     """Checks the settings of a build, before any file is looked at."""
-    for name, (least, most) in _BOUNDS.items():
-        value = getattr(config, name)
-        if not least <= value <= most:
-            large = value > most
-            raise UserError(
-                f"{name} is too {'large' if large else 'small'}.",
-                where=f"--{name.replace('_', '-')}",
-                received=value,
-                remedy=f"Give a number of at {f'most {most}' if large else f'least {least}'}.",
-            )
+    check_bounds(config, _BOUNDS)
     check_word_limit(config.casing)
     known = {"sampling": ("chunked", "official"), "segmentation": tuple(RECORD_KINDS)}
     for name, values in known.items():
@@ -272,12 +263,6 @@ def _open_job(config: BuildConfig) -> BeamJob | None:
             remedy="pip install 'electra-tf2[beam]'",
         ) from error
     return BeamJob(config.runner, config.beam_options)
-
-
-def _with_casing(config: BuildConfig, vocabulary: Vocabulary) -> BuildConfig:
-    """Settles what the flags leave to the vocabulary's files."""
-    casing, _ = settle_casing(_casing_flags(config), config.vocab_file, vocabulary, as_flag)
-    return dataclasses.replace(config, **casing.settings())
 
 
 def _say_what_is_lost(config: BuildConfig, corpus: Corpus) -> None:

@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from electra_tf2 import files, patterns
 from electra_tf2.console import Progress, say, show
@@ -92,7 +93,8 @@ def build_vocabulary(config: VocabularyConfig) -> Vocabulary:
             not UTF-8, it doesn't give a vocabulary of this size, or the one to extend can't be
             read. Nothing is written then.
     """
-    _check(config)
+    check_bounds(config, _BOUNDS)
+    _check_output(config)
     old = load_vocabulary(config.extend) if config.extend else None
     if old is not None:
         check_room(len(old), config.vocab_size)
@@ -115,8 +117,7 @@ def build_vocabulary(config: VocabularyConfig) -> Vocabulary:
 
 
 def _casing(config: VocabularyConfig, old: Vocabulary | None) -> Casing:
-    given = {name: getattr(config, name) for name in UNCASED.settings()}
-    given = {name: value for name, value in given.items() if value is not None}
+    given = given_casing(config)
     if old is not None and config.extend:
         return settle_casing(given, config.extend, old, as_flag).casing
     return Casing.from_settings(UNCASED.settings() | given)
@@ -268,24 +269,32 @@ def _windows(file: CorpusFile, places: int, size: int, as_plain_text: bool) -> I
         raise unreadable(file.path, error) from error
 
 
-def _check(config: VocabularyConfig) -> None:
-    bounds = {
-        "vocab_size": (len(SPECIAL_TOKENS) + 1, 10**8),
-        "min_frequency": (1, 10**15),
-        "limit_alphabet": (1, sys.maxunicode + 1),
-        "max_bytes": (1, 10**18),
-    }
+_BOUNDS = {
+    "vocab_size": (len(SPECIAL_TOKENS) + 1, 10**8),
+    "min_frequency": (1, 10**15),
+    "limit_alphabet": (1, sys.maxunicode + 1),
+    "max_bytes": (1, 10**18),
+}
+
+
+def check_bounds(config: object, bounds: Mapping[str, tuple[int, int]]) -> None:
+    """Refuses flags, the fields of a configuration, that are out of their bounds; None passes."""
     for name, (least, most) in bounds.items():
         value = getattr(config, name)
         if value is not None and not least <= value <= most:
             large = value > most
             raise UserError(
-                f"The value is too {'large' if large else 'small'}.",
-                where="--" + name.replace("_", "-"),
+                f"{name} is too {'large' if large else 'small'}.",
+                where=f"--{name.replace('_', '-')}",
                 received=value,
-                remedy=f"Give at most {most}." if large else f"Give at least {least}.",
+                remedy=f"Give a number of at {f'most {most}' if large else f'least {least}'}.",
             )
-    _check_output(config)
+
+
+def given_casing(config: object) -> dict[str, Any]:
+    """Returns the settings of the casing that flags, the fields of a configuration, give."""
+    flags = {name: getattr(config, name) for name in UNCASED.settings()}
+    return {name: value for name, value in flags.items() if value is not None}
 
 
 def _check_output(config: VocabularyConfig) -> None:
