@@ -32,6 +32,15 @@ def show(*lines: str) -> None:
     _print(lines, sys.stdout)
 
 
+def markdown_table(rows: Sequence[Sequence[str]]) -> str:
+    """Returns rows as a Markdown table, the header first; no bar or line break ends a cell."""
+    cells = [
+        [printable(" ".join(cell.splitlines())).replace("|", "\\|") for cell in row] for row in rows
+    ]
+    lines = [cells[0], ["---"] * len(rows[0]), *cells[1:]]
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+
+
 def _print(lines: Sequence[str], stream: TextIO) -> None:
     _tell(lines)
     print("\n".join(map(printable, lines)), file=stream, flush=True)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import errno
 import re
 import shlex
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 # Control characters, line and paragraph separators, marks that turn the direction of writing, and
@@ -128,6 +129,15 @@ class UserError(Exception):
 
 def _rebuild(cls: type[UserError], what: str, fields: dict[str, Any]) -> UserError:
     return cls(what, **fields)
+
+
+@contextlib.contextmanager
+def errors_named_in(place: str, separator: str = ", ") -> Iterator[None]:
+    """A context in which a `UserError` says that its place is within a larger one."""
+    try:
+        yield
+    except UserError as error:
+        raise error.with_(where=separator.join(filter(None, [place, error.where]))) from error
 
 
 def first_of(items: Sequence[str], most: int = 8, separator: str = "; ") -> str:

@@ -8,6 +8,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from electra_tf2.console import markdown_table
 from electra_tf2.files import exists, write_json
 from electra_tf2.plots import load_pyplot, save_figure
 from electra_tf2.stored_json import read_record
@@ -121,7 +122,7 @@ def table(cells: Sequence[Cell]) -> str:
     tasks = {task: metric for cell in cells for task, metric in cell.metrics.items()}
     heads = ["objective", "steps", "FLOPs", "seeds", "AUC", "masked-LM accuracy"]
     heads += [f"{task}, {metric}" for task, metric in tasks.items()] + ["mean of the tasks"]
-    rows = [heads, ["---"] * len(heads)]
+    rows = [heads]
     for group in _groups(cells):
         first = group[0]
         figures = [
@@ -135,7 +136,7 @@ def table(cells: Sequence[Cell]) -> str:
         means = spread([statistics.fmean(cell.scores.values()) for cell in complete])
         place = [first.objective, f"{first.steps:,}", f"{first.flops:.3g}", str(len(group))]
         rows.append([*place, *map(str, figures), *map(str, scores), str(means)])
-    return "".join("| " + " | ".join(row) + " |\n" for row in rows)
+    return markdown_table(rows)
 
 
 def _groups(cells: Sequence[Cell]) -> list[list[Cell]]:

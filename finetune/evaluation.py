@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
+from configure_finetuning import FinetuningConfig
 from electra_tf2.console import say
 from electra_tf2.errors import UserError, nearest_name_hint
 from electra_tf2.training.predictor import Predictor, constant_kernels
@@ -17,9 +18,6 @@ from finetune.feature_tables import NO_ROW, FeatureTable, TaskData
 from finetune.features import Preprocessor
 from finetune.model import FinetuningModel
 from finetune.task import Scorer, Task
-
-if TYPE_CHECKING:
-    from configure_finetuning import FinetuningConfig
 
 Outputs = Mapping[str, np.ndarray]
 # Endings of metrics of which less is more.

@@ -16,11 +16,12 @@ import json
 import posixpath
 import uuid
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from absl import logging
 
+from configure_finetuning import FinetuningConfig
 from electra_tf2 import files
 from electra_tf2.console import say
 from electra_tf2.errors import UserError
@@ -29,10 +30,6 @@ from electra_tf2.text.unknown import UNKNOWN_IN_CALL, UNKNOWN_WARNING, warn_of_u
 from electra_tf2.training.array_files import read_arrays, write_arrays
 from finetune.feature_tables import FeatureTable
 from finetune.task import MORE_IDS, Task
-
-if TYPE_CHECKING:
-    from configure_finetuning import FinetuningConfig
-
 
 # Raise it when features of the same data and settings come out differently.
 _CACHE_FORMAT = 2

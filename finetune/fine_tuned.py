@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import posixpath
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -10,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from configure_finetuning import FinetuningConfig
-from electra_tf2.errors import UserError, nearest_name_hint
+from electra_tf2.errors import UserError, errors_named_in, nearest_name_hint
 from electra_tf2.loading.folder import CONFIG
 from electra_tf2.loading.networks import WeightLoader
 from electra_tf2.loading.source import Source, dtype_policy, open_source
@@ -33,7 +34,7 @@ from finetune.sentences.embedding import EmbeddingTask
 from finetune.tagging.tasks import TaggingExample, TaggingTask
 from finetune.task import Task
 from finetune.task_builder import get_tasks
-from finetune.trial_folders import TASKS, restore_tuned, stored_in, stored_states
+from finetune.trial_folders import TASKS, restore_tuned, stored_states
 
 _ROWS = 32
 # Sizes of batches for few inputs: a single text must not take as long as 32.
@@ -187,7 +188,7 @@ class FineTuned:
         config = _stored_config(source, hparams)
         tasks = get_tasks(config, source.tokenizer)
         for task in tasks:
-            with stored_in(posixpath.join(source.pretrained.folder, TASKS)):
+            with errors_named_in(posixpath.join(source.pretrained.folder, TASKS)):
                 task.set_state(states.get(task.name, {}))
         restore_tuned(source.pretrained.folder, tasks)
         if precision in ("float32", "tf32"):
@@ -340,7 +341,7 @@ def _stored_config(source: Source, hparams: dict[str, Any]) -> FinetuningConfig:
     """Returns the hparams of a model's training; an error if they were damaged or edited."""
     folder = source.pretrained.folder
     own = {name: value for name, value in hparams.items() if name not in ("model_name", "data_dir")}
-    with stored_in(posixpath.join(folder, CONFIG)):
+    with errors_named_in(posixpath.join(folder, CONFIG)):
         config = FinetuningConfig("model", folder, **own)
         check_length(config, source.network)
     return config
@@ -429,40 +430,21 @@ def _has_content(passage: str) -> bool:
     return any(not word.isspace() for word in words)
 
 
-def _label(record: Mapping[str, Any]) -> Label:
-    return Label(record["label"], record["probabilities"])
+def _made(prediction: Any, record: Mapping[str, Any]) -> Prediction:
+    """Makes a prediction of a record, in which what there is none of is missing."""
+    return prediction(*map(record.get, prediction._fields))
 
 
-def _labels(record: Mapping[str, Any]) -> Labels:
-    return Labels(record["labels"], record["probabilities"])
-
-
-def _score(record: Mapping[str, Any]) -> Score:
-    return Score(record["score"])
-
-
-def _embedding(record: Mapping[str, Any]) -> Embedding | Score:
-    return Embedding(record["embedding"]) if "embedding" in record else _score(record)
-
-
-def _choice(record: Mapping[str, Any]) -> Choice:
-    return Choice(record["choice"], record["probabilities"])
-
-
-def _tags(record: Mapping[str, Any]) -> Tags:
-    return Tags(record["words"], record["tags"], record["probabilities"], record.get("spans"))
-
-
-def _answer(record: Mapping[str, Any]) -> Answer:
-    return Answer(record["answer"], record["n_best"], record.get("null_odds"))
+def _embedding(record: Mapping[str, Any]) -> Prediction:
+    return _made(Embedding if "embedding" in record else Score, record)
 
 
 _KINDS: dict[type[Task], _Kind] = {
-    ClassificationTask: _Kind(_text_examples, _label),
-    MultilabelTask: _Kind(_text_examples, _labels),
-    RegressionTask: _Kind(_text_examples, _score),
+    ClassificationTask: _Kind(_text_examples, functools.partial(_made, Label)),
+    MultilabelTask: _Kind(_text_examples, functools.partial(_made, Labels)),
+    RegressionTask: _Kind(_text_examples, functools.partial(_made, Score)),
     EmbeddingTask: _Kind(_texts_to_embed, _embedding),
-    ChoiceTask: _Kind(_choice_examples, _choice),
-    TaggingTask: _Kind(_tagging_examples, _tags),
-    QATask: _Kind(_question_examples, _answer),
+    ChoiceTask: _Kind(_choice_examples, functools.partial(_made, Choice)),
+    TaggingTask: _Kind(_tagging_examples, functools.partial(_made, Tags)),
+    QATask: _Kind(_question_examples, functools.partial(_made, Answer)),
 }

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from electra_tf2.errors import UserError
+from configure_finetuning import FinetuningConfig
+from electra_tf2.errors import errors_named_in
 from electra_tf2.hparams.record import contradiction, parse_hparams
 from electra_tf2.loading.folder import json_path
 from electra_tf2.sweep.size_results import SizeScore
@@ -18,7 +18,6 @@ from finetune.run.results import read_results
 from finetune.task_builder import get_tasks
 
 if TYPE_CHECKING:
-    from configure_finetuning import FinetuningConfig
     from configure_pretraining import PretrainingConfig
 
 # Hparams that the sweep sets itself, so that scores are of its models and not mixed.
@@ -75,7 +74,7 @@ class SweepScores:
         Raises:
             UserError: they don't.
         """
-        with _named_in_errors():
+        with errors_named_in("--finetune", ": "):
             config = self._config(pretraining.model_name)
             vocabulary = load_vocabulary(pretraining.vocab_file)
             tokenizer = make_tokenizer(vocabulary, Casing(pretraining.do_lower_case))
@@ -89,7 +88,7 @@ class SweepScores:
         Raises:
             UserError: see `finetune.run.finetune.finetune`.
         """
-        with _named_in_errors():
+        with errors_named_in("--finetune", ": "):
             config = self._config(model_name)
             finetune(config)
         results = read_results(json_path(config.results_pkl))
@@ -112,13 +111,3 @@ class SweepScores:
                 "Set num_trials to 1 or more, and distribution to auto.",
             )
         return config
-
-
-@contextlib.contextmanager
-def _named_in_errors() -> Iterator[None]:
-    """Says in a `UserError` that is raised within that it is about fine-tuning."""
-    try:
-        yield
-    except UserError as error:
-        where = f"--finetune: {error.where}" if error.where else "--finetune"
-        raise error.with_(where=where) from error

@@ -16,12 +16,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from configure_finetuning import FinetuningConfig
 from electra_tf2.errors import UserError
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.text.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
-    from configure_finetuning import FinetuningConfig
     from finetune.classification.class_report import ClassScores
 
 Tensors = Mapping[str, tf.Tensor]

@@ -9,8 +9,8 @@ class Reviews(ClassificationTask): ...
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
+from configure_finetuning import FinetuningConfig
 from electra_tf2.errors import UserError, nearest_name_hint
 from electra_tf2.text.tokenizer import Tokenizer
 from finetune.classification.glue import GlueClassification, GlueRegression
@@ -25,10 +25,7 @@ from finetune.sentences.embedding import TableEmbedding
 from finetune.tagging.tasks import Chunking, CustomTagging
 from finetune.task import Task
 
-if TYPE_CHECKING:
-    from configure_finetuning import FinetuningConfig
-
-MakeTask = Callable[["FinetuningConfig", Tokenizer], Task]
+MakeTask = Callable[[FinetuningConfig, Tokenizer], Task]
 
 
 def _named(kind: Callable[..., Task], name: str) -> MakeTask:

@@ -13,12 +13,11 @@ overwriting run resumes a halted trial that it would have begun itself, and sets
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import posixpath
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -130,20 +129,26 @@ def stored_states(folder: str) -> dict[str, dict[str, Any]]:
         UserError: the file can't be read.
     """
     path = posixpath.join(folder, TASKS)
+    return _stored_by_task(
+        path, "What the model stores about its tasks", lambda state: isinstance(state, dict)
+    )
+
+
+def _stored_by_task(path: str, what: str, is_valid: Callable[[Any], bool]) -> dict[str, Any]:
+    """Reads task -> value, each of them valid; {} without the file."""
     if not files.exists(path):
         return {}
-    what = "What the model stores about its tasks"
     remedy = "Restore the file, or fine-tune again."
-    states = files.read_json(path, what, remedy)
-    for name, state in states.items():
-        if not isinstance(state, dict):
+    stored = files.read_json(path, what, remedy)
+    for name, own in stored.items():
+        if not is_valid(own):
             raise UserError(
                 f"{what} can't be read.",
                 where=f"{path}, {name}",
-                received=shown(state),
+                received=shown(own),
                 remedy=remedy,
             )
-    return states
+    return stored
 
 
 def write_tuned(folder: str, tuned: Mapping[str, Mapping[str, float]]) -> None:
@@ -161,21 +166,13 @@ def stored_tuned(folder: str) -> dict[str, dict[str, float]]:
     Raises:
         UserError: the file can't be read.
     """
-    path = posixpath.join(folder, _TUNED)
-    if not files.exists(path):
-        return {}
-    what, remedy = "What was tuned for the model", "Restore the file, or fine-tune again."
-    tuned = files.read_json(path, what, remedy)
-    for name, own in tuned.items():
+
+    def is_tuned(own: Any) -> bool:
         threshold = own.get("threshold") if isinstance(own, dict) else None
-        if not isinstance(threshold, float) or not 0 <= threshold <= 1:
-            raise UserError(
-                f"{what} can't be read.",
-                where=f"{path}, {name}",
-                received=shown(own),
-                remedy=remedy,
-            )
-    return tuned
+        return isinstance(threshold, float) and 0 <= threshold <= 1
+
+    path = posixpath.join(folder, _TUNED)
+    return _stored_by_task(path, "What was tuned for the model", is_tuned)
 
 
 def restore_tuned(folder: str, tasks: Sequence[Task]) -> None:
@@ -183,22 +180,6 @@ def restore_tuned(folder: str, tasks: Sequence[Task]) -> None:
     tuned = stored_tuned(folder)
     for task in tasks:
         task.set_tuned(tuned.get(task.name, {}))
-
-
-@contextlib.contextmanager
-def stored_in(path: str) -> Iterator[None]:
-    """A context in which errors of what a file holds are named as the file's.
-
-    Args:
-        path: the file.
-
-    Raises:
-        UserError: one of the block, with the file before its place.
-    """
-    try:
-        yield
-    except UserError as error:
-        raise error.with_(where=f"{path}, {error.where}") from error
 
 
 def training_origin(arrays: Mapping[str, np.ndarray] | None, tasks: Sequence[Task]) -> Origin:

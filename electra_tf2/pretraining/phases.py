@@ -142,12 +142,7 @@ class Phase:
         except UserError as error:
             if not self.title:
                 raise
-            raise UserError(
-                error.what,
-                where=", ".join(filter(None, [error.where, self.title])),
-                received=error.received,
-                remedy=error.remedy,
-            ) from error
+            raise error.with_(where=", ".join(filter(None, [error.where, self.title]))) from error
 
 
 @dataclasses.dataclass(frozen=True)

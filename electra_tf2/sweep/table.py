@@ -12,7 +12,7 @@ import statistics
 from typing import TYPE_CHECKING, Any
 
 from electra_tf2 import cli
-from electra_tf2.console import show
+from electra_tf2.console import markdown_table, show
 from electra_tf2.errors import UserError
 from electra_tf2.hparams.ramps import shown
 from electra_tf2.outputs import check_output_paths
@@ -42,8 +42,7 @@ def _heading(sweep: Sweep) -> str:
 def _rows(sweep: Sweep) -> str:
     rows = [{**_cells(result), **_score_cells(sweep, result)} for result in sweep.results]
     heads = [head for head in rows[0] if any(row[head] for row in rows)]
-    lines = [heads, ["---"] * len(heads), *([row[head] for head in heads] for row in rows)]
-    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+    return markdown_table([heads, *([row[head] for head in heads] for row in rows)])
 
 
 def _cells(result: SizeResult) -> dict[str, str]:

@@ -7,18 +7,16 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import sklearn.metrics
 
+from configure_finetuning import FinetuningConfig
 from electra_tf2 import files
+from electra_tf2.console import markdown_table
 from electra_tf2.plots import load_pyplot, save_figure
 from electra_tf2.stored_json import bad_field, read_record
-from finetune.run.results import markdown_table
-
-if TYPE_CHECKING:
-    from configure_finetuning import FinetuningConfig
 
 # Above so many classes the numbers in the cells of the picture could not be read.
 _MOST_WITH_NUMBERS = 20
@@ -154,7 +152,7 @@ def class_rows(scores: ClassScores) -> list[list[str]]:
 
 
 def _tables(scores: ClassScores, title: str) -> str:
-    parts = [f"# {title}\n\n", _table(class_rows(scores))]
+    parts = [f"# {title}\n\n", markdown_table(class_rows(scores))]
     if scores.confusion is not None:
         names = [own.name for own in scores.figures]
         parts.append("\n## Confusion matrix\n\n")
@@ -162,10 +160,10 @@ def _tables(scores: ClassScores, title: str) -> str:
             numbers = [[*map(str, row)] for row in scores.confusion]
             matrix = [[name, *row] for name, row in zip(names, numbers, strict=True)]
             parts.append("Rows are true classes, columns predicted ones.\n\n")
-            parts.append(_table([["", *names], *matrix]))
+            parts.append(markdown_table([["", *names], *matrix]))
         elif len(rows := confusion_rows(scores.confusion, names)) > 1:
             parts.append(f"The {_MOST_IN_TABLE} most frequent confusions.\n\n")
-            parts.append(_table(rows))
+            parts.append(markdown_table(rows))
         else:
             parts.append("No example was given a wrong class.\n")
     return "".join(parts)
@@ -183,13 +181,6 @@ def confusion_rows(confusion: np.ndarray, names: Sequence[str]) -> list[list[str
     pairs = zip(*np.unravel_index(order, wrong.shape), strict=True)
     found = [[names[int(i)], names[int(j)], str(wrong[i, j])] for i, j in pairs if wrong[i, j]]
     return [["true", "predicted", "examples"], *found]
-
-
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    # A bar or a line break in a name would end its cell.
-    return markdown_table(
-        [[" ".join(cell.replace("|", "\\|").split()) for cell in row] for row in rows]
-    )
 
 
 def _draw(scores: ClassScores, path: str, title: str) -> None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import dataclasses
 import posixpath
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
+from configure_finetuning import FinetuningConfig
 from electra_tf2.errors import UserError, first_of
 from electra_tf2.files import exists, make_dirs, replace_file
 from electra_tf2.text.tokenizer import Tokenizer
@@ -19,9 +20,6 @@ from finetune.classification.tables import text_lines
 from finetune.classification.tasks import ClassificationTask, InputExample, SingleOutputTask
 from finetune.data_files import BadRows
 from finetune.task import Scorer
-
-if TYPE_CHECKING:
-    from configure_finetuning import FinetuningConfig
 
 # Lines of a file that a debug run reads, the header included.
 _DEBUG_LINES = 100

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 from absl import logging
 from scipy.special import expit
 
+from configure_finetuning import FinetuningConfig
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.text.tokenizer import Tokenizer
 from finetune.classification.class_report import ClassFigures, ClassScores
@@ -30,9 +31,6 @@ from finetune.task import (
     other_kind,
     softened_binary_divergence,
 )
-
-if TYPE_CHECKING:
-    from configure_finetuning import FinetuningConfig
 
 DEFAULT_THRESHOLD = 0.5
 

@@ -6,10 +6,11 @@ import ast
 import collections
 import re
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from absl import logging
 
+from configure_finetuning import FinetuningConfig
 from electra_tf2.errors import UserError
 from electra_tf2.text.tokenizer import Tokenizer
 from finetune.classification.labels import find_label, is_missing, label_text, spellings
@@ -18,9 +19,6 @@ from finetune.classification.table_tasks import LabelledTable, sorted_labels
 from finetune.classification.tables import TableRow
 from finetune.classification.tasks import InputExample
 from finetune.definitions import MultilabelDefinition
-
-if TYPE_CHECKING:
-    from configure_finetuning import FinetuningConfig
 
 _YES_OR_NO = {"0": False, "1": True, "0.0": False, "1.0": True, "false": False, "true": True}
 # A list as Python and JSON print it: quoted texts, numbers and bare words with commas between.

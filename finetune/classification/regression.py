@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
+from configure_finetuning import FinetuningConfig
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.text.tokenizer import Tokenizer
 from finetune.classification.metrics import RegressionScorer
@@ -27,10 +28,6 @@ from finetune.task import (
     softened_binary_divergence,
     unlike_model,
 )
-
-if TYPE_CHECKING:
-    from configure_finetuning import FinetuningConfig
-
 
 _DECIMAL_COMMA = re.compile(r"\s*[+-]?[0-9]+,[0-9]+\s*")
 _THOUSANDS = re.compile(r"\s*[+-]?[0-9]{1,3}(,[0-9]{3})+\s*")

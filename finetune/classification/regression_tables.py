@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from absl import logging
 
+from configure_finetuning import FinetuningConfig
 from electra_tf2.errors import UserError
 from electra_tf2.text.tokenizer import Tokenizer
 from finetune.classification.metrics import RankingScorer
@@ -21,9 +22,6 @@ from finetune.classification.table_tasks import TableTask
 from finetune.classification.tasks import InputExample
 from finetune.definitions import RegressionDefinition
 from finetune.task import FeatureSpec, Scorer
-
-if TYPE_CHECKING:
-    from configure_finetuning import FinetuningConfig
 
 
 class TableRegression(TableTask, RegressionTask):

@@ -9,10 +9,11 @@ import collections
 import math
 import posixpath
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from absl import logging
 
+from configure_finetuning import FinetuningConfig
 from electra_tf2.errors import UserError, first_of
 from electra_tf2.files import exists
 from electra_tf2.text.tokenizer import Tokenizer
@@ -42,9 +43,6 @@ from finetune.definitions import (
     TableDefinition,
 )
 from finetune.task import Scorer, unlike_model
-
-if TYPE_CHECKING:
-    from configure_finetuning import FinetuningConfig
 
 DEBUG_ROWS = 100
 """Rows that a debug run reads of each file."""

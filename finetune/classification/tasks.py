@@ -6,13 +6,14 @@ import abc
 import collections
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import keras
 import numpy as np
 import tensorflow as tf
 from scipy.special import log_softmax, softmax
 
+from configure_finetuning import FinetuningConfig
 from electra_tf2.errors import UserError, first_of, nearest_name_hint
 from electra_tf2.hparams.record import contradiction
 from electra_tf2.modeling.config import TransformerConfig
@@ -38,9 +39,6 @@ from finetune.task import (
     softened_divergence,
     unlike_model,
 )
-
-if TYPE_CHECKING:
-    from configure_finetuning import FinetuningConfig
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from electra_tf2.console import say
-from electra_tf2.errors import UserError
+from electra_tf2.errors import UserError, errors_named_in
 from electra_tf2.export.huggingface import (
     ConvertedNetwork,
     ExportOptions,
@@ -34,7 +34,7 @@ from finetune.tagging.notation import Notation
 from finetune.tagging.spans import OUTSIDE, split_tag
 from finetune.tagging.words import has_ideographs
 from finetune.task import other_kind
-from finetune.trial_folders import TASKS, stored_in, stored_states, stored_tuned
+from finetune.trial_folders import TASKS, stored_states, stored_tuned
 
 _SCOPE = "task_specific"
 _CLASSIFIER = {"classifier/kernel", "classifier/bias"}
@@ -216,7 +216,7 @@ def _regression(
     source: Source, architecture: Architecture, trained: TrainedTask
 ) -> ConvertedNetwork | str:
     """The head learned scaled scores: its last layer undoes the scaling, if no sigmoid follows."""
-    with stored_in(trained.path):
+    with errors_named_in(trained.path):
         scaling = trained_scaling(trained.name, trained.state, trained.hparams._asdict())
     kernel, bias = trained.head["classifier/kernel"], trained.head["classifier/bias"]
     if trained.state.get("loss") == "logistic":
@@ -335,7 +335,7 @@ def _iob2_names(labels: Sequence[str], trained: TrainedTask) -> list[str]:
     try:
         notation = Notation(**trained.state.get("notation", {}))
     except (TypeError, ValueError):
-        with stored_in(trained.path):
+        with errors_named_in(trained.path):
             raise other_kind(trained.name, "tagging", trained.state) from None
     names = []
     for label in labels:
@@ -421,7 +421,7 @@ def _dropout(architecture: Architecture, rate: float) -> dict[str, float]:
 
 
 def _trained_labels(trained: TrainedTask) -> dict[str, Any]:
-    with stored_in(trained.path):
+    with errors_named_in(trained.path):
         names = saved_labels(trained.name, trained.state)
     outputs = len(trained.head["classifier/bias"])
     if len(set(names)) != outputs:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from scipy.special import softmax
 
+from configure_finetuning import FinetuningConfig
 from electra_tf2.text.normalization import normalize
 from electra_tf2.text.offsets import normalize_with_offsets
 from electra_tf2.text.tokenizer import Tokenizer
@@ -25,7 +26,6 @@ from finetune.qa.passages import (
 )
 
 if TYPE_CHECKING:
-    from configure_finetuning import FinetuningConfig
     from finetune.qa.tasks import QATask
 
 NO_ANSWER_LEFT = "empty"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import tensorflow as tf
 
+from configure_finetuning import FinetuningConfig
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.modeling.layers import activation
 from finetune.task import (
@@ -19,9 +20,6 @@ from finetune.task import (
     softened_binary_divergence,
     softened_divergence,
 )
-
-if TYPE_CHECKING:
-    from configure_finetuning import FinetuningConfig
 
 HIDDEN_UNITS = 512
 """Width of the two hidden layers."""

@@ -8,16 +8,13 @@ within a word piece, more is learned.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from absl import logging
 
+from configure_finetuning import FinetuningConfig
 from electra_tf2.text.tokenizer import Tokenizer
 from finetune.qa.examples import QAExample
 from finetune.qa.passages import SPECIAL_TOKENS, TokenizedQuestion
-
-if TYPE_CHECKING:
-    from configure_finetuning import FinetuningConfig
 
 
 class LimitReport:

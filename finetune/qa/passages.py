@@ -6,19 +6,17 @@ import dataclasses
 import functools
 import unicodedata
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from configure_finetuning import FinetuningConfig
 from electra_tf2.errors import UserError
 from electra_tf2.text.normalization import Casing, is_ideograph, normalize
 from electra_tf2.text.offsets import tokenize_with_offsets
 from electra_tf2.text.tokenizer import Tokenizer
 from finetune.qa.annotations import Passage
 from finetune.qa.examples import QAExample
-
-if TYPE_CHECKING:
-    from configure_finetuning import FinetuningConfig
 
 SPECIAL_TOKENS = 3
 """Those of a row: [CLS] question [SEP] passage [SEP]."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import abc
 import posixpath
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from configure_finetuning import FinetuningConfig
 from electra_tf2.console import say
 from electra_tf2.files import exists, write_json
 from electra_tf2.modeling.config import TransformerConfig
@@ -30,9 +31,6 @@ from finetune.qa.question_files import (
     read_squad,
 )
 from finetune.task import FeatureSpec, SoftTargets, Task
-
-if TYPE_CHECKING:
-    from configure_finetuning import FinetuningConfig
 
 # Questions of each split that a debug run reads.
 _DEBUG_QUESTIONS = 100

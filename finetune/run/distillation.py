@@ -23,13 +23,13 @@ from typing import Any
 import numpy as np
 
 from electra_tf2.console import say
-from electra_tf2.errors import UserError, first_of, nearest_name_hint
+from electra_tf2.errors import UserError, errors_named_in, first_of, nearest_name_hint
 from finetune.feature_tables import FeatureTable, Ragged, TaskData
 from finetune.features import Preprocessor, feature_key
 from finetune.fine_tuned import FineTuned
 from finetune.run.open_run import Run, RunData, check_segments, open_data
 from finetune.task import TEACHER, SoftTargets, Task
-from finetune.trial_folders import arrays_hash, stored_in
+from finetune.trial_folders import arrays_hash
 
 _WHERE = "hparam teacher"
 # Raise it when the outputs of a key come out otherwise.
@@ -52,7 +52,7 @@ def open_training_data(run: Run) -> RunData:
     folder = run.config.teacher
     if not folder:
         return open_data(run)
-    with stored_in(_WHERE):
+    with errors_named_in(_WHERE):
         teacher = FineTuned.from_pretrained(folder, precision=run.compute_type)
     say(f"Teacher: {folder}")
     weights = arrays_hash(teacher.source.pretrained.arrays)
@@ -118,7 +118,7 @@ class _Lesson:
         name = self._task.name
         say(f"Computing the teacher's outputs for {table.num_rows:,} examples of {name}")
         read = self._read_by_teacher(table)
-        with stored_in(_WHERE):
+        with errors_named_in(_WHERE):
             check_segments(self._teacher.source.network, {name: read})
         along = self._targets.along
         lengths = table.ragged[along].lengths if along else np.zeros(table.num_rows, np.int64)

@@ -8,8 +8,8 @@ import json
 import math
 import os
 import posixpath
-from typing import TYPE_CHECKING
 
+from configure_finetuning import FinetuningConfig
 from electra_tf2 import files
 from electra_tf2.console import say
 from electra_tf2.errors import UserError
@@ -45,9 +45,6 @@ from finetune.run.results import Results, TrialResult, table_path, warnings_path
 from finetune.run.trial import TrainedTrial, build_model, train_trial
 from finetune.task import Scorer
 from finetune.trial_folders import check_same_trial, restore_tuned, write_tuned
-
-if TYPE_CHECKING:
-    from configure_finetuning import FinetuningConfig
 
 
 def finetune(config: FinetuningConfig) -> list[TrialResult]:

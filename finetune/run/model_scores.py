@@ -8,14 +8,13 @@ from __future__ import annotations
 import math
 import posixpath
 import statistics
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from configure_finetuning import FinetuningConfig
 from electra_tf2 import files
+from electra_tf2.console import markdown_table
 from electra_tf2.errors import UserError
-from finetune.run.results import StoredResults, markdown_table, pfs_days_per_point, read_results
-
-if TYPE_CHECKING:
-    from configure_finetuning import FinetuningConfig
+from finetune.run.results import StoredResults, pfs_days_per_point, read_results
 
 # The eight tasks that the paper averages over (arXiv:2003.10555, table 8; WNLI is left out).
 GLUE = ("cola", "sst", "mrpc", "sts", "qqp", "mnli", "qnli", "rte")

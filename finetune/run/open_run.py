@@ -6,12 +6,13 @@ import contextlib
 import dataclasses
 import posixpath
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from configure_finetuning import FinetuningConfig
 from electra_tf2.console import say
-from electra_tf2.errors import UserError, path_quoted
+from electra_tf2.errors import UserError, errors_named_in, path_quoted
 from electra_tf2.hparams.shared_checks import check_network_fits
 from electra_tf2.loading.folder import check_results_paths, json_path, read_config
 from electra_tf2.loading.pretrained import Pretrained, has_checkpoint, open_pretrained
@@ -44,13 +45,9 @@ from finetune.trial_folders import (
     is_finished,
     restore_tuned,
     scoring_origin,
-    stored_in,
     stored_states,
     training_origin,
 )
-
-if TYPE_CHECKING:
-    from configure_finetuning import FinetuningConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -239,7 +236,7 @@ def _restore_states(tasks: list[Task], folder: str) -> None:
         )
     for task in tasks:
         if task.name in states:
-            with stored_in(posixpath.join(folder, TASKS)):
+            with errors_named_in(posixpath.join(folder, TASKS)):
                 task.set_state(states[task.name])
 
 

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from configure_finetuning import FinetuningConfig
 from electra_tf2.console import say
 from electra_tf2.files import write_json_lines
 from finetune.evaluation import Evaluation, Outputs
 from finetune.features import Preprocessor
 from finetune.run.open_run import Run
 from finetune.task import Task
-
-if TYPE_CHECKING:
-    from configure_finetuning import FinetuningConfig
 
 
 def predictions_path(config: FinetuningConfig, task: Task, split: str, trial: int) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 import posixpath
 from collections.abc import Collection
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from configure_finetuning import FinetuningConfig
 from electra_tf2 import files
 from electra_tf2.console import say
 from electra_tf2.errors import UserError, first_of
@@ -36,9 +36,6 @@ from electra_tf2.text.vocabulary import (
 )
 from electra_tf2.training.checkpoints import STATE
 from finetune.model import FinetuningModel
-
-if TYPE_CHECKING:
-    from configure_finetuning import FinetuningConfig
 
 _LARGE = 1024  # hidden size from which on a model is a large one
 _LEARNING_RATES = {"model_size", "preset", "learning_rate"}  # hparams that choose one

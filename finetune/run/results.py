@@ -11,18 +11,17 @@ from __future__ import annotations
 import dataclasses
 import posixpath
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from configure_finetuning import FinetuningConfig
 from electra_tf2 import files
-from electra_tf2.errors import UserError, printable
+from electra_tf2.console import markdown_table
+from electra_tf2.errors import UserError
 from electra_tf2.loading.folder import json_path
 from electra_tf2.stored_json import bad_field, parse_record
 from finetune.trial_folders import Origin, check_same_origin
-
-if TYPE_CHECKING:
-    from configure_finetuning import FinetuningConfig
 
 # Task -> metric -> figure.
 Scores = Mapping[str, Mapping[str, float]]
@@ -290,13 +289,6 @@ def warnings_path(results_txt: str) -> str:
         results_txt: the hparam.
     """
     return results_txt.removesuffix(".txt") + "_warnings.jsonl"
-
-
-def markdown_table(rows: Sequence[Sequence[str]]) -> str:
-    """Returns rows of cells as a Markdown table; the first one is the header."""
-    shown = [[printable(cell) for cell in row] for row in rows]
-    lines = [shown[0], ["---"] * len(rows[0]), *shown[1:]]
-    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
 def summarize(scores: Sequence[Scores]) -> dict[str, dict[str, Summary]]:

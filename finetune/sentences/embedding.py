@@ -7,11 +7,12 @@ batch as negatives (multiple negatives ranking loss, arXiv:1705.00652, section 4
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from configure_finetuning import FinetuningConfig
 from electra_tf2.hparams.record import contradiction
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.text.tokenizer import Tokenizer
@@ -35,10 +36,6 @@ from finetune.task import (
     Tensors,
     other_kind,
 )
-
-if TYPE_CHECKING:
-    from configure_finetuning import FinetuningConfig
-
 
 SCALE = 20.0
 """What cosines are multiplied by before the softmax, as in sentence-transformers."""

@@ -6,10 +6,11 @@ import dataclasses
 import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from absl import logging
 
+from configure_finetuning import FinetuningConfig
 from electra_tf2.console import say
 from electra_tf2.errors import UserError, first_of
 from electra_tf2.files import exists
@@ -47,9 +48,6 @@ from finetune.tagging.words import (
     word_ids,
 )
 from finetune.task import FeatureSpec, Scorer, SoftTargets, Task, TaskHead, other_kind
-
-if TYPE_CHECKING:
-    from configure_finetuning import FinetuningConfig
 
 # Sentences of each split that a debug run reads.
 _DEBUG_SENTENCES = 100
