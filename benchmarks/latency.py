@@ -147,13 +147,12 @@ def write_models(folder: str) -> None:
 
     from electra_tf2.export.huggingface import ExportOptions
     from finetune.export.huggingface import export_huggingface
-    from finetune.export.saved_model import export_saved_model
-    from finetune.export.tflite import export_tflite_int8
+    from finetune.export.saved_model import export_saved_model, export_tflite
 
     work = Path(folder)
     _write_trial(work)
     export_saved_model(f"{work}/ours", f"{work}/saved")
-    export_tflite_int8(f"{work}/ours", f"{work}/tflite")
+    export_tflite(f"{work}/ours", f"{work}/tflite", int8=True)
     export_huggingface(f"{work}/ours", f"{work}/huggingface", ExportOptions())
     convert = "import sys, tensorflow_text, tf2onnx.convert; tf2onnx.convert.main()"
     run_python("-c", convert, "--saved-model", f"{work}/saved", "--signature_def",

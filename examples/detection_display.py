@@ -1,4 +1,4 @@
-"""Shows what a discriminator says of text in which a generator replaced some tokens."""
+"""What a discriminator says of text in which a generator replaced some tokens, and showing it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+
+from configure_pretraining import PretrainingConfig
+from electra_tf2.text.normalization import Casing
+from electra_tf2.text.vocabulary import load_vocabulary
 
 PADDING = "[PAD]"
 SPECIAL = ("[CLS]", "[SEP]")
@@ -64,6 +68,24 @@ def make_detection(
         [tokens[original_ids[i]] for i in kept],
         [float(probabilities[i]) for i in kept],
     )
+
+
+def detect(config: PretrainingConfig, examples: int) -> list[Detection]:
+    """Masks, replaces and judges some held-out examples with a run's newest checkpoint.
+
+    Args:
+        config: the configuration the model was trained with, with held-out records.
+        examples: how many; they are taken evenly from those that read like prose.
+    """
+    from electra_tf2.report.judged import judge  # TensorFlow takes seconds to import
+
+    vocabulary, casing = load_vocabulary(config.vocab_file), Casing.from_hparams(config)
+    records = config.eval_tfrecords
+    assert records is not None
+    judged = judge(config, config.network(), vocabulary, records, examples=examples, casing=casing)
+    assert judged.p_replaced is not None  # there is a discriminator
+    rows = zip(judged.original_ids, judged.shown_ids, judged.p_replaced, strict=True)
+    return [make_detection(judged.tokens, *row) for row in rows]
 
 
 def legend(color: bool) -> str:

@@ -14,7 +14,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from detection_display import Detection, make_detection
+from detection_display import Detection, detect
 from quickstart import make_config
 
 from electra_tf2 import cli
@@ -43,10 +43,7 @@ def main(argv: list[str] | None = None) -> None:
 def judge(flags: argparse.Namespace) -> list[Detection]:
     """Lets the quickstart's model judge held-out examples; stores them beside the picture."""
     with quiet_libraries():  # TensorFlow takes seconds to import
-        from quickstart_model import detect
-
-    tokens, rows = detect(make_config(flags.data_dir, 1, "float32"), flags.examples)
-    detections = [make_detection(tokens, *row) for row in rows]
+        detections = detect(make_config(flags.data_dir, 1, "float32"), flags.examples)
     stored = json.dumps([detection._asdict() for detection in detections], indent=1)
     Path(flags.output).with_suffix(".json").write_text(stored + "\n", "utf-8")
     return detections

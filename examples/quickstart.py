@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from detection_display import legend, make_detection, render
+from detection_display import detect, legend, render
 from docstring_corpus import PACKAGES, collect
 from parameter_lists import build
 from quickstart_finetuning import (
@@ -243,15 +243,12 @@ def check_recipe(config: PretrainingConfig) -> None:
 
 def show_detections(config: PretrainingConfig, examples: int = 4) -> None:
     """Prints some held-out examples with replaced tokens and the discriminator's opinion."""
-    from quickstart_model import detect
-
     color = sys.stdout.isatty()
     width = min(shutil.get_terminal_size().columns - 2, 100)
     print(legend(color))
-    tokens, rows = detect(config, examples)
-    for number, row in enumerate(rows, 1):
+    for number, detection in enumerate(detect(config, examples), 1):
         print(f"\nExample {number}")
-        print(render(make_detection(tokens, *row), color=color, width=width))
+        print(render(detection, color=color, width=width))
 
 
 def learn_task(steps: int, flags: argparse.Namespace) -> str:

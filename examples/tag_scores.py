@@ -59,7 +59,7 @@ def score(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> 
         scorer.update(
             {"eid": number, "loss": 0.0, "predictions": ids, "labels_mask": [1.0] * len(ids)}
         )
-    by_kind = {kind: figures.f1 for kind, figures in scorer.results_by_type().items()}
+    by_kind = {figures.name: figures.f1 for figures in scorer.class_scores().figures}
     return {"all": dict(scorer.get_results())["f1"], **by_kind}
 
 

@@ -28,7 +28,7 @@ from electra_tf2.formats.huggingface_names import (
 )
 from electra_tf2.formats.huggingface_tokenizer import tokenizer_files
 from electra_tf2.formats.match import match_arrays
-from electra_tf2.loading.networks import say_left_out_heads
+from electra_tf2.loading.networks import holds, is_two_tower, say_left_out_heads
 from electra_tf2.loading.pretrained import (
     Pretrained,
     check_finite,
@@ -42,7 +42,6 @@ from electra_tf2.outputs import new_folder
 from electra_tf2.training.array_files import write_arrays
 
 ENCODER = "electra"
-_TWO_TOWERS = "cloze_predictions"
 Tensors = dict[str, np.ndarray]
 
 
@@ -110,17 +109,16 @@ def open_to_export(path: str, options: ExportOptions) -> Source:
 
 def networks_of(source: Source, options: ExportOptions) -> list[ConvertedNetwork]:
     """Returns the networks that were asked for as transformers has them."""
-    arrays = source.pretrained.arrays
     there = {
-        "discriminator": _holds(arrays, DISCRIMINATOR_HEAD),
-        "generator": _holds(arrays, GENERATOR_HEAD),
+        "discriminator": holds(source.pretrained, DISCRIMINATOR_HEAD),
+        "generator": holds(source.pretrained, GENERATOR_HEAD),
     }
     if options.network is None:
         names = [name for name, is_there in there.items() if is_there]
     else:
         names = list(there) if options.network == "both" else [options.network]
     lacking = [name for name in names if not there[name]]
-    two_towers = _holds(arrays, _TWO_TOWERS)
+    two_towers = is_two_tower(source.pretrained)
     if lacking:
         found = [name for name, is_there in there.items() if is_there]
         found += ["Electric's two towers, which transformers has no equivalent of"] * two_towers
@@ -266,7 +264,7 @@ def _generator(source: Source, options: ExportOptions) -> ConvertedNetwork:
     try:
         architecture, notes = architecture_for(network, options.architecture), ()
     except UserError:
-        if options.network is not None or not _holds(pretrained.arrays, DISCRIMINATOR_HEAD):
+        if options.network is not None or not holds(pretrained, DISCRIMINATOR_HEAD):
             raise
         architecture = architecture_for(network)
         notes = (f"It does not fit the architecture {options.architecture}.",)
@@ -326,7 +324,3 @@ def _renamed(pretrained: Pretrained, wanted: Mapping[str, tuple[str, tuple[int, 
         array = arrays[ours]
         parts.setdefault(theirs, []).append(array.T if is_kernel(ours) else array)
     return {n: own[0] if len(own) == 1 else np.concatenate(own) for n, own in parts.items()}
-
-
-def _holds(arrays: Mapping[str, np.ndarray], scope: str) -> bool:
-    return any(name.startswith(f"{scope}/") for name in arrays)

@@ -31,7 +31,9 @@ from electra_tf2.outputs import new_folder
 from electra_tf2.text.vocabulary import Vocabulary
 
 
-def export_tflite(source: str, output: str, options: TextOptions | None = None) -> None:
+def export_tflite(
+    source: str, output: str, options: TextOptions | None = None, *, int8: bool = False
+) -> None:
     """Exports the encoder of a pre-trained model as `encode.tflite`, and vocab.txt.
 
     Inputs are `input_ids`, `input_mask` and `segment_ids`, int32 [batch, length]; the output is
@@ -41,19 +43,11 @@ def export_tflite(source: str, output: str, options: TextOptions | None = None) 
         source: anything that `open_pretrained` reads.
         output: the folder to make.
         options: vocabulary and casing, for a model that does not say.
+        int8: whether weights have 8 bits, see `write_tflite`.
 
     Raises:
         UserError: the model can't be read or has no encoder, or the folder can't be made.
     """
-    _export(source, output, options, int8=False)
-
-
-def export_tflite_int8(source: str, output: str, options: TextOptions | None = None) -> None:
-    """Exports as `export_tflite`, with weights of 8 bits; see `write_tflite`."""
-    _export(source, output, options, int8=True)
-
-
-def _export(source: str, output: str, options: TextOptions | None, int8: bool) -> None:
     opened = open_by_flags(source, options)
     if not has_encoder(opened.pretrained):
         raise UserError(

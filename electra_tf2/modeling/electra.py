@@ -138,15 +138,11 @@ class Generator(_HeadedEncoder):
         training: bool = False,
         seed: tf.Tensor | None = None,
     ) -> tf.Tensor:
-        """Scores the vocabulary at some positions.
+        """Scores the vocabulary at some positions; the other arguments as `Discriminator.call`.
 
         Args:
             input_ids: int32 [batch, length], with [MASK] where tokens are hidden.
-            input_mask: [batch, length], 1 for tokens and 0 for padding.
-            segment_ids: int32 [batch, length].
             positions: int32 [batch, n], where to predict; None means everywhere.
-            training: whether dropout is on.
-            seed: int64 [2] for dropout.
 
         Returns:
             float32 logits [batch, n, vocab_size], or [batch, length, vocab_size].

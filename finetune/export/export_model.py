@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib
 import posixpath
 from typing import Any
@@ -24,11 +25,11 @@ EXPORTERS: dict[str, tuple[str, str]] = {
     ),
     "tflite": (
         "electra_tf2.export.tflite:export_tflite",
-        "finetune.export.tflite:export_tflite",
+        "finetune.export.saved_model:export_tflite",
     ),
     "tflite-int8": (
-        "electra_tf2.export.tflite:export_tflite_int8",
-        "finetune.export.tflite:export_tflite_int8",
+        "electra_tf2.export.tflite:export_tflite",
+        "finetune.export.saved_model:export_tflite",
     ),
     "keras": (
         "electra_tf2.export.keras_file:export_keras",
@@ -55,6 +56,8 @@ def export_model(flags: argparse.Namespace) -> None:
     exporter = of_tuned if is_fine_tuned(source) else of_pretrained
     module, _, function = exporter.partition(":")
     export = getattr(importlib.import_module(module), function)
+    if flags.format == "tflite-int8":
+        export = functools.partial(export, int8=True)
     given: dict[str, Any] = {name: getattr(flags, name) for name in _OPTIONS}
     given = {name: value for name, value in given.items() if value is not None}
     options: dict[str, Any] = {name: cli.TRUTH.get(value, value) for name, value in given.items()}
@@ -92,8 +95,6 @@ def is_fine_tuned(path: str) -> bool:
     return any(files.exists(posixpath.join(folder, TASKS)) for folder in folders)
 
 
-FORMATS = ("huggingface", "savedmodel", "tflite", "tflite-int8", "keras")
-
 EPILOG = """\
 What comes out:
   huggingface  a folder for transformers: config.json, model.safetensors, vocab.txt,
@@ -123,7 +124,7 @@ def add_export_flags(parser: argparse.ArgumentParser) -> None:
         "checkpoint in it, an official checkpoint, or a Hugging Face folder",
     )
     result = parser.add_argument_group("the result")
-    result.add_argument("--format", required=True, choices=FORMATS, help="what to write")
+    result.add_argument("--format", required=True, choices=EXPORTERS, help="what to write")
     result.add_argument(
         "--output", required=True, help="where to: a path that is free; nothing is overwritten"
     )

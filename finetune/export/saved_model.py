@@ -1,4 +1,7 @@
-"""SavedModels of fine-tuned models: raw strings in, labels, scores or tags out."""
+"""SavedModels and TFLite files of fine-tuned models: labels, scores or tags come out.
+
+Raw strings go in or token ids; of TFLite files token ids alone.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,7 @@ from electra_tf2.export.saved_model import (
     on_features,
     save,
 )
+from electra_tf2.export.tflite import write_tflite
 from electra_tf2.text.graph import Features, GraphTokenizer
 from finetune.classification.labels import label_problem
 from finetune.classification.multilabel import MultilabelTask
@@ -88,6 +92,23 @@ def export_saved_model(source: str, output: str) -> None:
     signatures, assets = task_signatures(model)
     vocabulary = model.source.tokenizer.vocabulary
     save(output, signatures, [model.network], vocabulary, next(iter(signatures)), assets)
+
+
+def export_tflite(source: str, output: str, *, int8: bool = False) -> None:
+    """Exports a fine-tuned model: `<task>.tflite` for each of its tasks.
+
+    Inputs are `input_ids`, `input_mask` and `segment_ids`, int32 [batch, length], outputs those of
+    the SavedModel's `<task>_ids` without texts. Beside them are vocab.txt, and `<task>_labels.txt`
+    with the classes, labels or tags in the order of the outputs.
+
+    Args:
+        source, output: as of `export_saved_model`, whose errors it raises.
+        int8: whether weights have 8 bits, see `write_tflite`.
+    """
+    model = FineTuned.from_pretrained(source)
+    signatures, assets = task_signatures(model)
+    vocabulary = model.source.vocabulary
+    write_tflite(output, signatures, [model.network], vocabulary, int8=int8, assets=assets)
 
 
 def task_signatures(model: FineTuned) -> tuple[Signatures, dict[str, str]]:

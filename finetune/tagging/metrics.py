@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from scipy.special import softmax
@@ -14,15 +14,6 @@ from finetune.classification.class_report import ClassFigures, ClassScores
 from finetune.tagging.spans import OUTSIDE, Span, official_spans, seqeval_spans
 from finetune.tagging.words import join_words
 from finetune.task import Scorer
-
-
-class Figures(NamedTuple):
-    """Precision, recall and F1 in percent, and how many gold spans there are."""
-
-    precision: float
-    recall: float
-    f1: float
-    gold: int
 
 
 class TaggingScorer(Scorer):
@@ -124,8 +115,7 @@ class SpanScorer(TaggingScorer):
     def get_results(self) -> list[tuple[str, float]]:
         """Returns precision, recall, f1 (official rule), loss, and F1 by seqeval's rule."""
         self.check_complete()
-        official = _figures(*self._count(official_spans))
-        seqeval = _figures(*self._count(seqeval_spans))
+        official, seqeval = (self._figures(find)[-1] for find in (official_spans, seqeval_spans))
         return [
             ("precision", official.precision),
             ("recall", official.recall),
@@ -134,32 +124,23 @@ class SpanScorer(TaggingScorer):
             ("seqeval_f1", seqeval.f1),
         ]
 
-    def results_by_type(self) -> dict[str, Figures]:
-        """Returns the figures of each type of span by the official rule, sorted by type."""
-        gold, predicted, correct = self._count(official_spans)
-        return {
-            kind: _figures(*(Counter({kind: c[kind]}) for c in (gold, predicted, correct)))
-            for kind in sorted(gold.keys() | predicted.keys())
-        }
-
     def class_scores(self) -> ClassScores:
-        """Returns the figures of each type of span."""
-        figures = self.results_by_type().items()
-        return ClassScores([ClassFigures(kind, *own) for kind, own in figures])
+        """Returns the figures of each type of span by the official rule, sorted by type."""
+        return ClassScores(self._figures(official_spans)[:-1])
 
     def _is_uninformative(self, tag: str) -> bool:
         return tag == OUTSIDE
 
-    def _count(
-        self, find: Callable[[Sequence[str]], list[Span]]
-    ) -> tuple[Counter[str], Counter[str], Counter[str]]:
-        """Counts the gold, the predicted and the right spans of each type."""
-        counts: tuple[Counter[str], Counter[str], Counter[str]] = (Counter(), Counter(), Counter())
+    def _figures(self, find: Callable[[Sequence[str]], list[Span]]) -> list[ClassFigures]:
+        """The figures of each type of span, sorted by type, then those of all spans."""
+        counts: list[Counter[str]] = [Counter(), Counter(), Counter()]  # right, predicted, gold
         for eid, tags in self._predicted:
             gold, predicted = set(find(self._gold[eid])), set(find(tags))
-            for counter, spans in zip(counts, (gold, predicted, gold & predicted), strict=True):
+            for counter, spans in zip(counts, (gold & predicted, predicted, gold), strict=True):
                 counter.update(span.type for span in spans)
-        return counts
+        kinds = sorted(counts[1].keys() | counts[2].keys())
+        figures = [ClassFigures.of(kind, *(own[kind] for own in counts)) for kind in kinds]
+        return [*figures, ClassFigures.of("all", *(own.total() for own in counts))]
 
 
 def predicted_tags(results: Mapping[str, Any], labels: Sequence[str]) -> list[str]:
@@ -172,16 +153,6 @@ def predicted_tags(results: Mapping[str, Any], labels: Sequence[str]) -> list[st
     num_words = round(float(np.sum(results["labels_mask"])))
     ids: list[int] = np.asarray(results["predictions"])[:num_words].tolist()
     return [labels[i] for i in ids]
-
-
-def _figures(gold: Counter[str], predicted: Counter[str], correct: Counter[str]) -> Figures:
-    right = correct.total()
-    if not right:
-        return Figures(0.0, 0.0, 0.0, gold.total())
-    precision = 100.0 * right / predicted.total()
-    recall = 100.0 * right / gold.total()
-    f1 = 2 * precision * recall / (precision + recall)
-    return Figures(precision, recall, f1, gold.total())
 
 
 def tagged_sentence(

@@ -11,9 +11,8 @@ import tensorflow as tf
 from electra_tf2 import Encoder
 from electra_tf2.errors import UserError
 from electra_tf2.export.tflite import export_tflite
+from finetune.export.saved_model import export_tflite as export_fine_tuned
 from finetune.export.saved_model import task_signatures
-from finetune.export.tflite import export_tflite as export_fine_tuned
-from finetune.export.tflite import export_tflite_int8
 from finetune.fine_tuned import FineTuned
 from tests.docs.pages import DOCS, blocks
 from tests.finetune import tiny_tasks, trials
@@ -50,7 +49,7 @@ def fine_tuned(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tflite")
     source, _, _ = write_fine_tuned(folder, ["marks"], WIDE)
     export_fine_tuned(str(source), str(folder / "float"))
-    export_tflite_int8(str(source), str(folder / "int8"))
+    export_fine_tuned(str(source), str(folder / "int8"), int8=True)
     return str(source), folder / "float", folder / "int8"
 
 

@@ -30,9 +30,9 @@ def test_spans():
     assert dict(results) == pytest.approx(
         {"precision": 60.0, "recall": 60.0, "f1": 60.0, "loss": 0.4375, "seqeval_f1": 60.0}
     )
-    assert scorer.results_by_type() == {
-        "A": pytest.approx((50.0, 50.0, 50.0, 2)),
-        "B": pytest.approx((200 / 3, 200 / 3, 200 / 3, 3)),
+    assert {name: own for name, *own in scorer.class_scores().figures} == {
+        "A": pytest.approx([50.0, 50.0, 50.0, 2]),
+        "B": pytest.approx([200 / 3, 200 / 3, 200 / 3, 3]),
     }
 
 
