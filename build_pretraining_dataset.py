@@ -10,9 +10,6 @@ from electra_tf2.data.building.build import BuildConfig, build_dataset
 def main(argv: list[str] | None = None) -> None:
     """Parses the flags and builds the data set.
 
-    Args:
-        argv: the arguments; None for those of the command line.
-
     Raises:
         UserError: see `build_dataset`.
         SystemExit: a flag is unknown or missing, or after `--help`.

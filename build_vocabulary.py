@@ -10,9 +10,6 @@ from electra_tf2.data.building.vocabulary_builder import VocabularyConfig, build
 def main(argv: list[str] | None = None) -> None:
     """Parses the flags and builds the vocabulary.
 
-    Args:
-        argv: the arguments; None for those of the command line.
-
     Raises:
         UserError: see `build_vocabulary`.
         SystemExit: a flag is unknown or missing, or after `--help`.

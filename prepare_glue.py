@@ -13,9 +13,6 @@ from electra_tf2 import cli
 def main(argv: list[str] | None = None) -> None:
     """Parses the flags and arranges the files.
 
-    Args:
-        argv: the arguments; None for those of the command line.
-
     Raises:
         UserError: see `finetune.classification.prepare_glue`.
         SystemExit: a flag is unknown or missing, or after `--help`.

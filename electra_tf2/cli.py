@@ -174,12 +174,7 @@ def parse_run_flags(
 
 
 def add_model_flags(parser: argparse._ActionsContainer, model_dir_help: str) -> None:
-    """Adds `--data-dir`, `--model-name` and `--model-dir`, for `named_model`.
-
-    Args:
-        parser: a parser, or a group of one.
-        model_dir_help: of `--model-dir`.
-    """
+    """Adds `--data-dir`, `--model-name` and `--model-dir`, for `named_model`."""
     parser.add_argument("--data-dir", help="with --model-name: <data-dir>/models/<model-name>")
     parser.add_argument("--model-name", help="name of a model below --data-dir")
     parser.add_argument("--model-dir", help=model_dir_help)
@@ -190,11 +185,7 @@ TRUTH = {"true": True, "false": False}
 
 
 def add_text_flags(parser: argparse._ActionsContainer) -> None:
-    """Adds `--vocab-file`, `--do-lower-case` and `--strip-accents`, of a model that is opened.
-
-    Args:
-        parser: a parser, or a group of one.
-    """
+    """Adds `--vocab-file`, `--do-lower-case` and `--strip-accents`, of a model that is opened."""
     parser.add_argument("--vocab-file", help="the vocabulary, where none lies beside the model")
     for name, meaning in (
         ("--do-lower-case", "whether text is lower-cased"),

@@ -108,10 +108,6 @@ def encoder_flops(config: TransformerConfig, length: int) -> dict[str, Flops]:
     Whether the layers share their weights makes no difference: each pass is computed. Local
     attention takes less than global attention where it is computed in blocks.
 
-    Args:
-        config: its sizes.
-        length: positions.
-
     Returns:
         "embeddings", "attention_projections" (query, key, value and output), "attention_scores"
         (scores, softmax and the mean of the values) and "feed_forward" -> operations.
@@ -180,12 +176,7 @@ def masked_lm_head_flops(config: TransformerConfig, positions: int, width: int) 
 
 
 def replaced_token_head_flops(config: TransformerConfig, length: int) -> Flops:
-    """Returns the operations of the discriminator's head for one example.
-
-    Args:
-        config: the discriminator's sizes.
-        length: positions.
-    """
+    """Returns the operations of the discriminator's head for one example."""
     hidden = config.hidden_size
     elementwise = Flops(0, (GELU + LAYER_NORM * config.is_modern) * hidden)
     return (dense(hidden, hidden, config.has_biases) + elementwise + dense(hidden, 1)) * length
@@ -241,9 +232,5 @@ def _generator(config: PretrainingConfig, network: TransformerConfig, detection:
 
 
 def example_flops(networks: dict[str, Parts]) -> Flops:
-    """Returns the operations of one example, over all networks.
-
-    Args:
-        networks: from `pretraining_flops`.
-    """
+    """Returns the operations of one example, over all networks of `pretraining_flops`."""
     return total(part for parts in networks.values() for part in parts.values())

@@ -322,11 +322,7 @@ def _width(stream: TextIO) -> dict[str, Any]:
 
 
 def duration(seconds: float) -> str:
-    """A time span as h:mm:ss, or m:ss under an hour.
-
-    Args:
-        seconds: its length.
-    """
+    """A time span as h:mm:ss, or m:ss under an hour."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

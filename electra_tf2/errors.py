@@ -150,12 +150,7 @@ def first_of(items: Sequence[str], most: int = 8, separator: str = "; ") -> str:
 
 
 def nearest_name_hint(name: str, known: Iterable[str]) -> str:
-    """The remedy for an unknown name: the nearest known one, or all of them.
-
-    Args:
-        name: the unknown name.
-        known: the names there are.
-    """
+    """The remedy for an unknown name: the nearest known one, or all of them."""
     known = list(known)
     lowered = {candidate.lower(): candidate for candidate in known}
     close = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.6)
@@ -181,9 +176,6 @@ _REFUSED = (
 
 def as_user_error(error: BaseException) -> UserError | None:
     """The `UserError` that an exception stands for.
-
-    Args:
-        error: any exception.
 
     Returns:
         The error itself if it is a `UserError`, one that explains a full disk, a path that the
@@ -228,12 +220,7 @@ def as_user_error(error: BaseException) -> UserError | None:
 
 
 def disk_full(path: str | None, error: BaseException) -> UserError:
-    """The error for a disk without room.
-
-    Args:
-        path: the file that was being written, if known.
-        error: what the system said.
-    """
+    """The error for a disk without room."""
     return UserError(
         "The disk is full.",
         where=path,

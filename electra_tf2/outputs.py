@@ -242,9 +242,6 @@ def folder_lock(folder: str, name: str = ".lock") -> Iterator[None]:
 def output_errors_explained(output_dir: str) -> Iterator[None]:
     """A context that turns what the system says about writing into a `UserError`.
 
-    Args:
-        output_dir: the output folder as the user knows it.
-
     Raises:
         UserError: the disk is full, or the system refused a write.
     """

@@ -151,12 +151,7 @@ def _folders(base: str) -> Iterator[str]:
 
 
 def covers(patterns: str, path: str) -> bool:
-    """Whether patterns match a local path, there or not yet, or a folder that it lies in.
-
-    Args:
-        patterns: globs, with `**` for folders in folders.
-        path: the path.
-    """
+    """Whether patterns match a local path, there or not yet, or a folder that it lies in."""
     target = os.path.realpath(path)
     for pattern in filter(files.is_local, split(patterns)):
         folder, rest = (pattern, "") if files.exists(pattern) else _folder_and_glob(pattern)

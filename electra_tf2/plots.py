@@ -172,12 +172,6 @@ def history(
 ) -> Curve | None:
     """Returns the history of a figure.
 
-    Args:
-        reports: of a log, see `read_reports`.
-        split: what it was measured on.
-        name: of the figure.
-        label: the curve's.
-
     Returns:
         The curve, without values that were not finite; None if there is none.
     """

@@ -61,9 +61,6 @@ def seed_keys(seed: int) -> tf.Tensor:
 
     A compiled program that takes it serves every seed.
 
-    Args:
-        seed: of the run.
-
     Returns:
         int64 [purposes], a Philox key for each of `PURPOSES`.
     """

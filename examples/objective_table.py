@@ -114,11 +114,7 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def table(cells: Sequence[Cell]) -> str:
-    """Returns the scores in Markdown: a row for each objective and number of steps.
-
-    Args:
-        cells: of all seeds.
-    """
+    """Returns the scores in Markdown: a row for each objective and number of steps."""
     tasks = {task: metric for cell in cells for task, metric in cell.metrics.items()}
     heads = ["objective", "steps", "FLOPs", "seeds", "AUC", "masked-LM accuracy"]
     heads += [f"{task}, {metric}" for task, metric in tasks.items()] + ["mean of the tasks"]

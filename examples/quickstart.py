@@ -310,12 +310,7 @@ A page with all of it, to look at in a browser:
 
 
 def suggest(flags: argparse.Namespace, steps: int) -> None:
-    """Prints what to try next.
-
-    Args:
-        flags: of this run.
-        steps: of pre-training so far.
-    """
+    """Prints what to try next."""
     folder = flags.output_dir
     again = f"{python()} examples/quickstart.py --output-dir {path_quoted(str(folder))}"
     if flags.packages != ",".join(PACKAGES):

@@ -56,12 +56,7 @@ def make_config(
 
 
 def command_line(config: FinetuningConfig, python: str) -> str:
-    """The command that does the same.
-
-    Args:
-        config: of the run.
-        python: how to call Python.
-    """
+    """The command that does the same."""
     given = [*HPARAMS, *sorted(config.given - {*HPARAMS})]
     hparams = json.dumps({name: getattr(config, name) for name in given})
     lines = textwrap.wrap(hparams, 84, break_long_words=False, break_on_hyphens=False)
@@ -129,13 +124,7 @@ def predictions(config: FinetuningConfig, trial: int) -> list[list[str]]:
 
 
 def forget_older(folder: Path, model_name: str, pretraining_steps: int) -> None:
-    """Removes what was fine-tuned from an earlier state of the pre-trained model.
-
-    Args:
-        folder: the quickstart's folder.
-        model_name: the pre-trained model.
-        pretraining_steps: that it has been trained for.
-    """
+    """Removes what was fine-tuned from an earlier state of the pre-trained model."""
     model = folder / "models" / model_name
     stamp = model / _STARTED_FROM
     if stamp.exists() and json.loads(stamp.read_text("utf-8")) != pretraining_steps:

@@ -21,9 +21,6 @@ class CommonestTag:
     """The baseline: every word gets the tag that it has most often in the training texts.
 
     Words that training does not have get the commonest tag of the words that it has once.
-
-    Args:
-        texts: to count in.
     """
 
     def __init__(self, texts: Sequence[TaggedText]):

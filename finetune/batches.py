@@ -173,14 +173,7 @@ def _dataset(data: TaskData, plans: list[BatchPlan], input_context: Context) -> 
 
 
 def describe_batch(data: TaskData, batching: Batching, *, seed: int, position: int) -> str:
-    """Says which examples are in a batch, by their tasks and their numbers there.
-
-    Args:
-        data: the examples.
-        batching: how batches are formed.
-        seed: the run's seed.
-        position: as in `finetune.batches.training_dataset`.
-    """
+    """Says which examples are in a batch, by their tasks and their numbers there."""
     per_epoch = batching.batches_per_epoch(data.num_rows)
     epoch, index = divmod(position // batching.batch_size, per_epoch)
     rows = batching.epoch(data.lengths, seed, epoch)[index].rows

@@ -40,9 +40,6 @@ GZIP_ERRORS = (EOFError, OSError, zlib.error)
 def read_text(path: str) -> str:
     """Reads a file of text: UTF-8, or UTF-16 with its byte order mark; gzipped or not.
 
-    Args:
-        path: the file.
-
     Returns:
         Its text without a byte order mark; line ends are as in the file.
 
@@ -180,9 +177,6 @@ def whole_number(value: Any) -> int | None:
     """Returns the whole number that a value states: 1, 1.0, "1", " 1.0" or "1e0".
 
     Programs write one with a point where a column has gaps, and as text where it holds text too.
-
-    Args:
-        value: anything.
 
     Returns:
         The number; None if the value states none, as a truth value does not.

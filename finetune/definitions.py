@@ -332,10 +332,6 @@ DEFINITIONS: dict[str, type[TaskDefinition]] = {
 def read_definition(name: str, given: Mapping[str, Any]) -> TaskDefinition:
     """Checks the definition of a task.
 
-    Args:
-        name: the task's name.
-        given: its entry in the hparam `tasks`.
-
     Returns:
         The record of its kind.
 

@@ -91,12 +91,7 @@ class Evaluation:
         yield from task.join_rows({**outputs, "eid": eids[row]} for row, outputs in rows)
 
     def teach(self, task: Task, table: FeatureTable) -> Iterator[tuple[int, Outputs]]:
-        """Yields each row's number and the head's outputs for a student, see `TaskHead.teach`.
-
-        Args:
-            task: whose head.
-            table: the examples' features.
-        """
+        """Yields each row's number and the head's outputs for a student, see `TaskHead.teach`."""
         predictor = self._predictor(task, teaches=True)
         yield from self._rows(task, table, self._config.eval_batch_size, predictor)
 
@@ -222,10 +217,6 @@ def is_better(score: float, best: float, metric: str | None) -> bool:
 
 def open_dev_splits(preprocessor: Preprocessor, tasks: Sequence[Task]) -> list[DevSplit]:
     """Makes the features of every task's dev splits.
-
-    Args:
-        preprocessor: makes them, or reads them from the cache.
-        tasks: the tasks.
 
     Raises:
         UserError: a file is missing or bad.

@@ -38,11 +38,7 @@ _FORMAT = 1
 
 
 class Preprocessor:
-    """Makes the features of tasks' splits.
-
-    Args:
-        config: gives `preprocessed_data_dir`, `use_tfrecords_if_existing` and `log_examples`.
-    """
+    """Makes the features of tasks' splits."""
 
     def __init__(self, config: FinetuningConfig):
         self._folder = config.preprocessed_data_dir

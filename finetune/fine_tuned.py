@@ -327,10 +327,6 @@ class FineTuned:
     def teach(self, task: str, table: FeatureTable) -> Iterator[tuple[int, Mapping[str, Any]]]:
         """Yields what a student learns from, see `finetune.task.SoftTargets`.
 
-        Args:
-            task: the task's name.
-            table: the features of examples with their labels.
-
         Yields:
             Each row's number and output name -> array, in no particular order.
         """

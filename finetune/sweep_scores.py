@@ -68,9 +68,6 @@ class SweepScores:
     def check(self, pretraining: PretrainingConfig) -> None:
         """Refuses hparams and task files that don't fit, before anything is trained.
 
-        Args:
-            pretraining: the hparams of one of the models.
-
         Raises:
             UserError: they don't.
         """

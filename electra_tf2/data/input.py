@@ -157,10 +157,7 @@ class Mixture(RecordFiles):
 
     @staticmethod
     def of(corpora: Sequence[Corpus]) -> Mixture:
-        """Makes a mixture.
-
-        Args:
-            corpora: opened with the same settings.
+        """Makes a mixture of corpora that were opened with the same settings.
 
         Raises:
             UserError: a file is in two of them.

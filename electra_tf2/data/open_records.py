@@ -146,12 +146,7 @@ def _not_documents(directory: str) -> UserError:
 
 
 def is_data_loss(record_files: RecordFiles, error: Exception) -> bool:
-    """Whether an error of TensorFlow says that the files are not what they were at the start.
-
-    Args:
-        record_files: the files.
-        error: what was raised while reading them.
-    """
+    """Whether an error of TensorFlow says that the files are not what they were at the start."""
     if isinstance(error, tf.errors.DataLossError):
         return True
     if not isinstance(error, tf.errors.OpError):
@@ -163,10 +158,6 @@ def is_data_loss(record_files: RecordFiles, error: Exception) -> bool:
 
 def explain_data_loss(record_files: RecordFiles, error: Exception) -> UserError:
     """Turns an error of TensorFlow's record reader into one that names the file and the place.
-
-    Args:
-        record_files: the files that were read.
-        error: what was raised while reading them, see `is_data_loss`.
 
     Returns:
         An error naming the first damaged file and the byte at which its damaged record begins, or
@@ -421,11 +412,7 @@ def _verify_checksums(record_files: RecordFiles) -> None:
 
 
 def verify_file(path: str, expected: int) -> None:
-    """Reads a file to its end.
-
-    Args:
-        path: the file.
-        expected: number of its records.
+    """Reads a file of so many records to its end.
 
     Raises:
         UserError: it is damaged, or has another number of records; names the place.

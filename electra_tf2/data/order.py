@@ -212,12 +212,7 @@ class CorpusDraws:
 
 @functools.lru_cache(maxsize=16)
 def corpus_draws(seed: int, weights: tuple[float, ...]) -> CorpusDraws:
-    """Returns the draws of a mixture, the same object each time, which knows what it has counted.
-
-    Args:
-        seed: the run's seed.
-        weights: of the corpora.
-    """
+    """Returns the draws of a mixture: the same object each time, which knows what it counted."""
     return CorpusDraws(seed, weights)
 
 
@@ -323,10 +318,6 @@ class ReplicaRows(NamedTuple):
 
 def replica_rows(global_batch_size: int, input_context: Context) -> ReplicaRows:
     """Divides a global batch.
-
-    Args:
-        global_batch_size: its rows.
-        input_context: the worker's place.
 
     Raises:
         UserError: the rows can't be divided among the replicas.

@@ -136,12 +136,7 @@ class ExamplePlace(NamedTuple):
 
 
 class EpochIndex:
-    """Numbers of examples, counted when they are first asked for.
-
-    Args:
-        files: the documents.
-        rule: how they are cut.
-    """
+    """Numbers of examples, counted when they are first asked for."""
 
     def __init__(self, files: RecordFiles, rule: CutRule):
         self._files, self._rule = files, rule
@@ -207,12 +202,7 @@ class EpochIndex:
 
 
 def sentence_lengths(files: RecordFiles, numbers: Sequence[int]) -> Iterator[Documents]:
-    """Yields the documents of some files, many at a time; their token ids are not decoded.
-
-    Args:
-        files: the checked files.
-        numbers: which of them, in this order.
-    """
+    """Yields the documents of some files, many at a time; their token ids are not decoded."""
     spec = {SENTENCE_LENGTHS: tf.io.RaggedFeature(tf.int64, row_splits_dtype=tf.int64)}
 
     @tf.autograph.experimental.do_not_convert
@@ -228,12 +218,6 @@ def sentence_lengths(files: RecordFiles, numbers: Sequence[int]) -> Iterator[Doc
 
 def count_at_most(files: RecordFiles, rule: CutRule, epoch: int, limit: int) -> int:
     """Counts the examples of an epoch, but stops at a limit.
-
-    Args:
-        files: the documents.
-        rule: how they are cut.
-        epoch: the epoch.
-        limit: the number that is enough.
 
     Returns:
         The number of examples, or the limit if there are more.
@@ -255,9 +239,6 @@ def _find(counts: np.ndarray, index: int) -> tuple[int, int]:
 
 def data_identity(files: RecordFiles) -> dict[str, Any]:
     """Describes what a run is trained on: contents and their order, wherever the files lie.
-
-    Args:
-        files: the checked files.
 
     Returns:
         JSON values, for the state of checkpoints and `data_changes`: `records` (their number and
@@ -316,12 +297,7 @@ def changed_files(
 def data_changes(
     before: Mapping[str, Any], now: Mapping[str, Any], paths: Sequence[str]
 ) -> list[str]:
-    """Says how data differ from those that a position belongs to.
-
-    Args:
-        before: the identity that a checkpoint stored.
-        now: the present one.
-        paths: the present files, in order.
+    """Says how data differ from those whose identity a checkpoint stored.
 
     Returns:
         The differences, for a message; empty if the position means the same in both.

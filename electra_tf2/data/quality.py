@@ -176,12 +176,7 @@ def estimated_fill(metadata: DatasetMetadata) -> float | None:
 
 
 def fill_warning(metadata: DatasetMetadata | None, fill: float) -> str:
-    """Returns the warning of examples that are mostly padding.
-
-    Args:
-        metadata: of the data set; None where there is none.
-        fill: share of the places that hold tokens.
-    """
+    """Returns the warning of examples that are mostly padding."""
     text = f"{1 - fill:.0%} of the examples' places are padding"
     if metadata is None or not metadata.counts.get("documents"):
         return f"{text}: documents are shorter than the examples."
@@ -196,12 +191,7 @@ def fill_warning(metadata: DatasetMetadata | None, fill: float) -> str:
 
 
 def epochs_warning(epochs: float, examples: int) -> str | None:
-    """Returns the warning of examples that are seen too often, or None.
-
-    Args:
-        epochs: passes over the data.
-        examples: how many there are.
-    """
+    """Returns the warning of examples that are seen too often, or None."""
     if epochs <= MANY_EPOCHS:
         return None
     return (
@@ -211,11 +201,7 @@ def epochs_warning(epochs: float, examples: int) -> str | None:
 
 
 def repeated_warning(epochs: float) -> str | None:
-    """Returns the warning of a corpus that a mixture repeats too often, or None.
-
-    Args:
-        epochs: passes over the corpus.
-    """
+    """Returns the warning of a corpus that a mixture repeats too often, or None."""
     if epochs <= REPEATED_CORPUS:
         return None
     return (

@@ -69,11 +69,7 @@ class Draws(Protocol):
 
 
 class StreamDraws:
-    """Decisions drawn from a random stream, in the official program's order.
-
-    Args:
-        stream: the stream.
-    """
+    """Decisions drawn from a random stream, in the official program's order."""
 
     def __init__(self, stream: random.Random):
         self._stream = stream

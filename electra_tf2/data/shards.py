@@ -144,10 +144,6 @@ class DatasetMetadata:
 def write_metadata(directory: str, metadata: DatasetMetadata) -> None:
     """Writes `metadata.json` in one step.
 
-    Args:
-        directory: the folder of the shards.
-        metadata: what to write.
-
     Raises:
         OSError: the file can't be written.
     """
@@ -271,9 +267,6 @@ def shard_examples(total: int, index: int, num_shards: int) -> int:
 class DealtRecords:
     """Records in memory, dealt to shards in turn, so that neighbours in the corpus part.
 
-    Args:
-        num_shards: number of shards.
-
     Attributes:
         buffers: the records of each shard, framed, in order.
         num_examples: how many records have been dealt.
@@ -332,11 +325,7 @@ class ShardWriter:
             self._append(path, b"")
 
     def write(self, records: Records) -> None:
-        """Writes the next records.
-
-        Args:
-            records: framed records, in order.
-        """
+        """Writes the next framed records."""
         self._dealt.deal(records)
         if self._dealt.size >= _BUFFERED_BYTES:
             self._flush()

@@ -107,10 +107,7 @@ def assemble_examples(
 
 
 def serialize_examples(examples: Examples) -> Records:
-    """Encodes examples as framed records.
-
-    Args:
-        examples: the examples; ids are not negative.
+    """Encodes examples, whose ids are not negative, as framed records.
 
     Returns:
         The records, in order.
@@ -304,9 +301,6 @@ def walk_records(path: str) -> Iterator[Record]:
 
     That is enough to count the records and to notice a truncated or overwritten file. TensorFlow's
     reader verifies the checksums of the data.
-
-    Args:
-        path: the file; anything `electra_tf2.files` opens.
 
     Raises:
         UserError: a length is damaged, or the file ends inside a record. The message names the file

@@ -200,11 +200,6 @@ def exported(
 def write_models(source: Source, models: list[ConvertedNetwork], output: str) -> None:
     """Writes models to a folder: one into it, several into folders in it.
 
-    Args:
-        source: what they are made from.
-        models: the models.
-        output: the folder to make.
-
     Raises:
         UserError: the output is not free.
     """

@@ -39,12 +39,7 @@ _HPARAMS = """
 
 
 def model_card(source: Source, model: ConvertedNetwork) -> str:
-    """Returns a model card in Markdown.
-
-    Args:
-        source: what the model was made from.
-        model: the exported network.
-    """
+    """Returns a model card in Markdown."""
     ending = next(e for e in _PURPOSES if model.model_class.endswith(e))
     # A modern discriminator is of a class that has other uses, too.
     is_detector = model.kind == "discriminator" and ending == "ForTokenClassification"

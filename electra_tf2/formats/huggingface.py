@@ -113,10 +113,7 @@ def huggingface_folders(path: str) -> tuple[str, ...]:
 
 
 def open_huggingface(folders: tuple[str, ...]) -> HuggingFaceModel:
-    """Reads one model, or a discriminator and its generator.
-
-    Args:
-        folders: from `huggingface_folders`.
+    """Reads one model, or a discriminator and its generator, from `huggingface_folders`.
 
     Raises:
         UserError: a file is missing or damaged, tensors are missing, unknown or misshapen, the

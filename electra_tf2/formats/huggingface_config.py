@@ -121,10 +121,6 @@ def model_class_of(config: Mapping[str, Any]) -> str:
 def network_of(config: Mapping[str, Any], where: str) -> TransformerConfig:
     """Returns the sizes and rates that a config.json states.
 
-    Args:
-        config: its content.
-        where: its path, for messages.
-
     Raises:
         UserError: it asks for something that ours does not compute; all of it is listed.
     """

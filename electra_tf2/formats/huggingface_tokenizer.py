@@ -53,9 +53,6 @@ def read_huggingface_casing(folder: str) -> Casing | None:
     What tokenizer_config.json says goes before tokenizer.json, as in transformers. Accents follow
     the case where the file that states that one says nothing of them, as in BERT.
 
-    Args:
-        folder: the model's.
-
     Returns:
         The casing; None where neither file says whether text is lower-cased. (transformers would
         lower-case it, whatever the model was trained on.)
@@ -140,9 +137,6 @@ def check_one_vocabulary(folder: str) -> None:
 
     Tokens that were added may be in tokenizer.json alone.
 
-    Args:
-        folder: the model's.
-
     Raises:
         UserError: they differ, or one can't be read.
     """
@@ -169,12 +163,6 @@ def tokenizer_files(
 
     The special tokens are registered, so that "[MASK]" in a text is the mask; in this program every
     text is ordinary text.
-
-    Args:
-        vocabulary: the pieces.
-        casing: what becomes of capitals and accents.
-        max_length: tokens that the model takes.
-        has_segments: whether it takes token types.
 
     Returns:
         File name -> content.

@@ -245,10 +245,6 @@ def load_variables(
 ) -> tuple[dict[str, np.ndarray], dict[str, dict[str, np.ndarray]] | None, LoadReport]:
     """Picks the variables of our models from an official checkpoint; all of them, or an error.
 
-    Args:
-        checkpoint: what was read.
-        wanted: our variable paths and their shapes.
-
     Returns:
         The weights by our path; the Adam moments (`adam_m`, `adam_v`) by our path, or None unless
         every wanted variable has them; and a report of what was not used.

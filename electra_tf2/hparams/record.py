@@ -141,11 +141,7 @@ class HParams:
 
     @classmethod
     def describe(cls, width: int = 100) -> str:
-        """A list of all hparams under their headings, for `--help`.
-
-        Args:
-            width: longest line, in characters.
-        """
+        """A list of all hparams under their headings, for `--help`."""
         lines, group = ["hparams:"], None
         for field in cls.fields():
             if field.group != group:
@@ -186,13 +182,7 @@ class HParams:
 
 
 def contradiction(what: str, values: Mapping[str, Any], remedy: str) -> UserError:
-    """The error for hparams whose values are impossible, or don't go together.
-
-    Args:
-        what: what is wrong.
-        values: the hparams concerned.
-        remedy: what to do about it.
-    """
+    """The error for hparams whose values are impossible, or don't go together."""
     received = ", ".join(f"{name} = {value!r}" for name, value in values.items())
     return UserError(what, where="hparams", received=received, remedy=remedy)
 

@@ -70,10 +70,6 @@ def check_model_name(model_name: str, elsewhere: str) -> None:
 def check_devices_and_batches(config: PretrainingConfig | FinetuningConfig) -> None:
     """Refuses two kinds of devices, and a training batch that can't be cut into micro-batches.
 
-    Args:
-        config: its `use_tpu`, `distribution`, `train_batch_size` and `gradient_accumulation_steps`
-            are checked.
-
     Raises:
         UserError: one of the two.
     """
@@ -96,9 +92,6 @@ def check_devices_and_batches(config: PretrainingConfig | FinetuningConfig) -> N
 def check_one_vocab_size(config: PretrainingConfig | FinetuningConfig) -> None:
     """Refuses two sizes of the vocabulary.
 
-    Args:
-        config: its `vocab_size` and `model_hparam_overrides` are checked.
-
     Raises:
         UserError: both give one, and they differ.
     """
@@ -113,10 +106,6 @@ def check_one_vocab_size(config: PretrainingConfig | FinetuningConfig) -> None:
 
 def check_fields_of_encoder(overrides: dict[str, Any], encoder: str) -> None:
     """Refuses settings that only a modern encoder has, which others would ignore.
-
-    Args:
-        overrides: the hparam `model_hparam_overrides`.
-        encoder: the network's kind, see `TransformerConfig`.
 
     Raises:
         UserError: it is another one, and some are set.
@@ -199,9 +188,6 @@ def _check_network_size(network: TransformerConfig) -> None:
 def check_network_fits(network: TransformerConfig) -> None:
     """Refuses a network whose weights alone exceed this machine's memory.
 
-    Args:
-        network: its sizes.
-
     Raises:
         UserError: there is not enough memory.
     """
@@ -261,9 +247,6 @@ def resolved_network(
 
 def check_model_hparam_overrides(overrides: dict[str, Any]) -> dict[str, Any]:
     """Checks the names and types in `model_hparam_overrides`.
-
-    Args:
-        overrides: the hparam's value.
 
     Returns:
         The overrides, with integers given for numbers made floats.

@@ -90,11 +90,6 @@ Distribution = Literal["auto", "one_device", "mirrored", "multi_worker", "tpu"]
 def check_value(name: str, value: Any, annotation: Any) -> Any:
     """Checks an hparam's value against its type.
 
-    Args:
-        name: the hparam, for the error.
-        value: what the user gave.
-        annotation: a type as the module's docstring lists them.
-
     Returns:
         The value; an int given for a float becomes a float.
 
@@ -190,11 +185,7 @@ def shown_value(value: Any) -> str:
 
 
 def type_name(annotation: Any) -> str:
-    """A type in words a user of JSON knows, like "an integer or null".
-
-    Args:
-        annotation: a type as the module's docstring lists them.
-    """
+    """A type in words a user of JSON knows, like "an integer or null"."""
     names = []
     for option in _options(annotation):
         base, bounds = _split_range(option)

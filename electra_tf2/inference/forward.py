@@ -237,12 +237,7 @@ def score_texts(
 
 
 def warn_of_unknown_rows(rows: Sequence[Row], vocabulary: Vocabulary) -> None:
-    """Logs a warning where a large share of the tokens of texts is [UNK].
-
-    Args:
-        rows: the texts.
-        vocabulary: of their ids.
-    """
+    """Logs a warning where a large share of the tokens of texts is [UNK]."""
     if rows:
         ids = np.concatenate([row.input_ids for row in rows])
         warn_of_unknown(f"{len(rows)} texts", ids, vocabulary, UNKNOWN_IN_CALL)

@@ -78,9 +78,6 @@ def read_config(model_dir: str) -> StoredConfig | None:
 
     Where config.json is lost, the newest checkpoint tells those hparams that its weights depend on.
 
-    Args:
-        model_dir: the model's folder.
-
     Raises:
         UserError: the file is not JSON, not of the form that `write_model_folder` gives it, or
             describes an impossible network.
@@ -93,9 +90,6 @@ def read_config(model_dir: str) -> StoredConfig | None:
 
 def config_in_checkpoint(model_dir: str) -> StoredConfig | None:
     """Returns what the newest checkpoint says of the hparams that its weights depend on.
-
-    Args:
-        model_dir: the model's folder.
 
     Returns:
         The configuration; None if there is no checkpoint, or one of an older version.
@@ -374,10 +368,6 @@ def json_path(results_pkl: str) -> str:
 
 def check_results_paths(results_txt: str, results_pkl: str) -> None:
     """Refuses result paths that could not be written at the end of a long run.
-
-    Args:
-        results_txt: path of the text.
-        results_pkl: names the JSON file.
 
     Raises:
         UserError: a path can't be written to, see `write_problem`, or both are the same.

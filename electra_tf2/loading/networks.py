@@ -37,9 +37,6 @@ class WeightLoader:
     variable. Where each layer is built just before it is given its weights, opening a model takes
     hardly more memory than its file.
 
-    Args:
-        pretrained: the checkpoint.
-
     Example:
         loader = WeightLoader(pretrained)
         loader.build("electra", encoder)

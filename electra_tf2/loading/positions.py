@@ -68,9 +68,6 @@ def trained_positions(source: Source) -> Trained:
     the longest examples up to the checkpoint's step, unless the run began with other weights, which
     may have been trained on longer ones: no trained row is ever taken for an untrained one.
 
-    Args:
-        source: the model.
-
     Raises:
         UserError: hparams or state are not what they should be.
     """
@@ -107,10 +104,6 @@ def _longest(hparams: _Lengths, step: int | None) -> int:
 
 def check_positions(wanted: MorePositions, rows: int) -> None:
     """Refuses positions that can't be made of a table.
-
-    Args:
-        wanted: what is to become of it.
-        rows: number of its rows.
 
     Raises:
         UserError: the table would shrink or stay as it is, or it has not so many trained rows.

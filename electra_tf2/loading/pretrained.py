@@ -378,11 +378,6 @@ def model_vocabulary(
 def check_own_vocabulary(pretrained: Pretrained, vocabulary: Vocabulary, path: str) -> None:
     """Refuses a vocabulary that is not the one that the model's checkpoint was saved with.
 
-    Args:
-        pretrained: the model.
-        vocabulary: the one that is to be the model's.
-        path: its path.
-
     Raises:
         UserError: it is another one; where the checkpoint doesn't say, any passes.
     """
@@ -441,10 +436,6 @@ def model_casing(
 
 def check_finite(pretrained: Pretrained, names: Iterable[str]) -> None:
     """Refuses weights that are not finite: a model whose training has diverged is of no use.
-
-    Args:
-        pretrained: the checkpoint.
-        names: of those of its arrays that count.
 
     Raises:
         UserError: some have values that are NaN or infinite; names them.

@@ -38,9 +38,6 @@ _ATTENTION, _ATTENTION_OUTPUT, _OUTPUT = range(SITES_PER_BLOCK)
 class TransformerBlock(keras.layers.Layer):
     """Post-LayerNorm block of BERT (arXiv:1810.04805).
 
-    Args:
-        config: sizes and rates.
-
     Variables:
         attention/{query,key,value,output}/{kernel,bias}, attention/layer_norm/{gamma,beta},
         {intermediate,output}/{kernel,bias}, layer_norm/{gamma,beta}.
@@ -281,9 +278,6 @@ class Encoder(keras.Model):
         self, input_ids: tf.Tensor, input_mask: tf.Tensor, segment_ids: tf.Tensor
     ) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
         """Encodes a batch without dropout, and keeps what happens on the way.
-
-        Args:
-            input_ids, input_mask, segment_ids: see `call`.
 
         Returns:
             The states that go into the first block and those that come out of each, the last ones

@@ -74,9 +74,6 @@ class ReplacedTokenHead(keras.layers.Layer):
     On a modern encoder the first layer has no bias, and a LayerNorm comes before the second one, as
     in ModernBERT's heads.
 
-    Args:
-        config: width, activation and initializer.
-
     Variables:
         dense/{kernel,bias}, logit/{kernel,bias}; of a modern one no dense/bias, layer_norm/gamma.
     """

@@ -37,10 +37,6 @@ def generator_size_warning(config: PretrainingConfig, network: TransformerConfig
     The size is width times depth, each as a share of the discriminator's; the paper varies the
     width. A two-tower generator counts by one tower.
 
-    Args:
-        config: gives the objective and the generator's shape.
-        network: the discriminator's sizes.
-
     Returns:
         What to print, or None.
     """
@@ -159,9 +155,6 @@ def discriminator_guard(phase: Phase) -> Callable[[int, Mapping[str, float]], st
     A model that comes from an earlier phase has had its first steps there. Electric has no guard:
     it counts all masked tokens as positives, also those whose sample is right, so that a low AUC
     says little.
-
-    Args:
-        phase: gives objective, warm-up and steps.
     """
     config = phase.config
     if config.electric_objective:
@@ -187,9 +180,6 @@ def replaced_share(figures: Mapping[str, float]) -> float | None:
     It follows from accuracy a, precision p and recall r at a threshold of .5: the wrong answers
     are the replaced tokens that were missed, (1 - r) s, and the originals that were taken for
     replaced, r s (1 / p - 1). Without any hit (r = 0) all are taken to be missed.
-
-    Args:
-        figures: of an evaluation.
 
     Returns:
         s in 0..1; None where all answers are right or nothing was measured.

@@ -163,13 +163,10 @@ class PhaseSchedule:
 
 
 def phases_of(config: PretrainingConfig) -> list[Phase]:
-    """Returns the phases of a configuration, at least one.
+    """Returns the phases of a checked configuration, at least one.
 
     They take what they don't state from the configuration, but for `copy_positions`: beside
     `phases` it is the first phase's. Copied again, it would replace rows that were trained since.
-
-    Args:
-        config: its `phases` have been checked.
     """
     entries: Sequence[Mapping[str, Any]] = config.phases or [{}]
     phases, step, examples = [], 0, 0
@@ -184,17 +181,12 @@ def phases_of(config: PretrainingConfig) -> list[Phase]:
 
 
 def phase_to_train(phases: Sequence[Phase], step: int) -> Phase:
-    """Returns the phase of the next step; the last one if all are done.
-
-    Args:
-        phases: those of the run.
-        step: steps done.
-    """
+    """Returns the phase that trains after so many steps; the last one if all are done."""
     return next((phase for phase in phases if step < phase.last_step), phases[-1])
 
 
 def phase_trained(phases: Sequence[Phase], step: int) -> Phase:
-    """Returns the phase of the last step that was done; arguments as `phase_to_train`."""
+    """Returns the phase of the last of so many steps."""
     return next((phase for phase in phases if step <= phase.last_step), phases[-1])
 
 
@@ -202,10 +194,6 @@ def continued_corpora(earlier: PretrainingConfig, later: PretrainingConfig) -> s
     """Returns the corpora of a phase's mixture that go on where an earlier phase left them.
 
     In other lengths, documents are cut into other examples: such phases don't count.
-
-    Args:
-        earlier: hparams of the earlier phase.
-        later: those of the later one.
     """
     records = later.pretrain_tfrecords
     if isinstance(records, str) or earlier.max_seq_length != later.max_seq_length:

@@ -81,13 +81,7 @@ def _is_same(resolved, given: Mapping[str, Any], known: Mapping[str, Any]) -> bo
 
 
 def command_lines(script: str, place: Place, hparams: Mapping[str, Any]) -> list[str]:
-    """Returns a command, line by line.
-
-    Args:
-        script: such as "run_pretraining.py".
-        place: the flags.
-        hparams: by name.
-    """
+    """Returns a command, line by line."""
     first = f"python {script} --data-dir {path_quoted(place.data_dir)}"
     first += f" --model-name {path_quoted(place.model_name)}"
     if not hparams:

@@ -68,10 +68,6 @@ class PretrainedFolder:
 def open_folder(model_dir: str, make_config: type[PretrainingConfig]) -> PretrainedFolder:
     """Reads what a folder says about pre-training.
 
-    Args:
-        model_dir: the model's folder.
-        make_config: builds the configuration.
-
     Raises:
         UserError: a file in it can't be read.
     """
@@ -109,10 +105,6 @@ def tokens_by_phase(config: PretrainingConfig, step: int) -> Iterator[tuple[int,
     """Yields the last step, the tokens a step and all tokens of what has begun.
 
     A phase whose batch has a ramp is divided into parts.
-
-    Args:
-        config: gives the phases.
-        step: how far the run is.
     """
     for phase in phases_of(config):
         for part in phase.parts():

@@ -41,14 +41,7 @@ class Section(NamedTuple):
 def render_page(
     title: str, subtitle: str, figures: Sequence[Figure], sections: Sequence[Section]
 ) -> bytes:
-    """Returns the HTML of a page.
-
-    Args:
-        title: the model's name.
-        subtitle: a line below it.
-        figures: the key figures.
-        sections: in their order.
-    """
+    """Returns the HTML of a page."""
     links = [element("a", s.title, href=f"#{s.name}") for s in sections]
     cards = [
         element(

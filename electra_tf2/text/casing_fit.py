@@ -139,9 +139,6 @@ def inspect_text(texts: Iterable[str]) -> TextSample:
 
     A word changes if it holds a non-spacing mark (category Mn) once it is decomposed: the dots of
     "ä", vowel signs of Indic scripts, tones of Thai, the voicing mark of "が".
-
-    Args:
-        texts: pieces of the text.
     """
     pieces, characters = list[Mapping[str, int]](), collections.Counter[str]()
     for text in texts:

@@ -51,10 +51,6 @@ def tokenize_with_offsets(text: str, tokenizer: Tokenizer) -> list[Piece]:
     Accents and control characters that normalization removes may lie between two pieces or within
     one.
 
-    Args:
-        text: any text.
-        tokenizer: vocabulary and casing.
-
     Returns:
         The pieces in order.
     """

@@ -171,12 +171,9 @@ def _remedy(remedy: str, path: str, member: str | None) -> str:
 
 
 def is_blank(line: str) -> bool:
-    """Whether a line shows nothing: white space, and characters that the tokenizer drops.
+    """Whether a stripped line shows nothing: white space, and characters the tokenizer drops.
 
     Those are byte order marks, zero-width spaces and control characters, among others.
-
-    Args:
-        line: stripped of white space.
     """
     return not line or (
         not line[0].isprintable() and all(char.isspace() or is_dropped(char) for char in line)

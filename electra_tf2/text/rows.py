@@ -39,10 +39,6 @@ def check_texts(texts: Sequence[Text], *, pairs: Literal[True]) -> list[Text]: .
 def check_texts(texts: Sequence[Text], *, pairs: bool = False) -> Sequence[Text]:
     """Refuses what is not a list of texts.
 
-    Args:
-        texts: what the user gave.
-        pairs: whether pairs of texts are allowed.
-
     Returns:
         The texts as a list.
 
@@ -156,10 +152,6 @@ def make_row(
 def check_segments(rows: Sequence[Row], type_vocab_size: int) -> None:
     """Refuses pairs for a network without an embedding of the second segment.
 
-    Args:
-        rows: the texts.
-        type_vocab_size: rows of the network's table of segments.
-
     Raises:
         ValueError: a row has a segment that the table lacks; names its place.
     """
@@ -176,11 +168,6 @@ def truncated_lengths(length_a: int, length_b: int, room: int) -> tuple[int, int
 
     That is the result of removing one token at a time from the end of the longer text, or of the
     second one on a tie, until both fit.
-
-    Args:
-        length_a: tokens of the first text.
-        length_b: tokens of the second text.
-        room: tokens that fit.
     """
     if length_a + length_b <= room:
         return length_a, length_b

@@ -43,11 +43,7 @@ class UnknownText(NamedTuple):
 
 
 class UnknownCounter:
-    """Counts what the ids of texts don't say.
-
-    Args:
-        tokenizer: made the ids.
-    """
+    """Counts what the ids of texts don't say."""
 
     def __init__(self, tokenizer: Tokenizer):
         self._unk_id = tokenizer.vocabulary.unk_id
@@ -59,12 +55,7 @@ class UnknownCounter:
         self._lengths[self._unk_id] = 0
 
     def count(self, lines: Sequence[str], encoded: RaggedIds) -> UnknownText:
-        """Counts.
-
-        Args:
-            lines: the texts.
-            encoded: their ids.
-        """
+        """Counts the unknown pieces of lines and their ids."""
         values, splits = encoded
         lengths = np.take(self._lengths, values)
         known = int(lengths.sum(dtype=np.int64))

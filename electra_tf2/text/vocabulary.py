@@ -126,10 +126,6 @@ def parse_vocabulary(content: bytes, path: str) -> Vocabulary:
 def vocabulary_lines(content: bytes, path: str) -> list[str]:
     """Returns the pieces in a file of one a line, special or not, with those that occur twice.
 
-    Args:
-        content: of the file.
-        path: for messages.
-
     Raises:
         UserError: it is not UTF-8 text, or its lines end as on an old Mac.
     """
@@ -216,13 +212,6 @@ def check_same_vocabulary(
 ) -> None:
     """Checks that a vocabulary that was given for a model is the one that lies beside it.
 
-    Args:
-        vocabulary: the one that was given.
-        path: where it was read from, for the message.
-        stored: the model's own.
-        stored_path: where that was read from.
-        option: what it was given as.
-
     Raises:
         UserError: they differ; names the first line.
     """
@@ -236,12 +225,7 @@ def check_same_vocabulary(
 
 
 def vocabulary_difference(stored: Vocabulary, given: Vocabulary) -> str | None:
-    """Says where two vocabularies first differ; None if they are the same.
-
-    Args:
-        stored: the one of a model or of data.
-        given: this run's.
-    """
+    """Says where two vocabularies first differ; None if they are the same."""
     if stored.tokens == given.tokens:
         return None
     pairs = enumerate(itertools.zip_longest(stored.tokens, given.tokens), 1)

@@ -52,10 +52,6 @@ def is_json(content: bytes, path: str) -> bool:
 def parse_vocabulary_json(content: bytes, path: str) -> VocabularyInJson:
     """Reads a tokenizer.json with WordPiece, {"piece": id, …} or ["piece", …].
 
-    Args:
-        content: of the file.
-        path: for messages.
-
     Raises:
         UserError: it is something else, such as another kind of tokenizer, or its ids are not
             those of a vocabulary.
@@ -80,9 +76,6 @@ def parse_vocabulary_json(content: bytes, path: str) -> VocabularyInJson:
 def normalizer_settings(normalizer: Any) -> dict[str, Any] | None:
     """Returns the settings of a BERT normalizer by their names in tokenizer_config.json.
 
-    Args:
-        normalizer: the field of this name in tokenizer.json.
-
     Returns:
         None for another kind of normalizer, or none.
     """
@@ -101,9 +94,6 @@ def casing_of_settings(settings: Mapping[str, Any]) -> Casing | None:
     Without a word on accents they go where text is lower-cased, as in BERT. What the settings say
     of ideographs is not looked at.
 
-    Args:
-        settings: with the names of tokenizer_config.json; others are ignored.
-
     Returns:
         None if they don't say whether text is lower-cased, have values that are not truth values,
         or strip accents of cased text, which this program doesn't.
@@ -117,20 +107,13 @@ def casing_of_settings(settings: Mapping[str, Any]) -> Casing | None:
 
 
 def casing_of_tokenizer(stored: Mapping[str, Any]) -> Casing | None:
-    """Returns the casing that a tokenizer.json states, or None; see `casing_of_settings`.
-
-    Args:
-        stored: the file's content.
-    """
+    """Returns the casing that a tokenizer.json states, or None; see `casing_of_settings`."""
     casing = casing_of_settings(normalizer_settings(stored.get("normalizer")) or {})
     return casing and dataclasses.replace(casing, max_word_characters=word_limit(stored))
 
 
 def other_cutting(settings: Mapping[str, Any]) -> list[str]:
-    """Returns what settings state of cutting text into words and pieces otherwise than BERT.
-
-    Args:
-        settings: the content of tokenizer_config.json.
+    """Returns what a tokenizer_config.json states of cutting text otherwise than BERT.
 
     Returns:
         Each as text.
@@ -144,9 +127,6 @@ def other_cutting(settings: Mapping[str, Any]) -> list[str]:
 
 def other_cutting_of_tokenizer(stored: Mapping[str, Any]) -> list[str]:
     """Returns what a tokenizer.json states of cleaning and cutting text otherwise than BERT.
-
-    Args:
-        stored: the file's content.
 
     Returns:
         Each as text.
@@ -163,11 +143,7 @@ def other_cutting_of_tokenizer(stored: Mapping[str, Any]) -> list[str]:
 
 
 def untaken_settings(settings: Mapping[str, Any]) -> list[str]:
-    """Returns what settings state of text that this program doesn't do, each as text.
-
-    Args:
-        settings: see `casing_of_settings`.
-    """
+    """Returns what settings state of text that this program doesn't do, each as text."""
     stated = {name: settings[name] for name in SETTINGS if settings.get(name) is not None}
     lower, strip, ideographs = map(stated.get, SETTINGS)
     untaken = {name for name, value in stated.items() if not isinstance(value, bool)}
@@ -179,11 +155,7 @@ def untaken_settings(settings: Mapping[str, Any]) -> list[str]:
 
 
 def untaken_of_tokenizer(stored: Mapping[str, Any]) -> list[str]:
-    """Returns what a tokenizer.json states of text that this program doesn't do, each as text.
-
-    Args:
-        stored: the file's content.
-    """
+    """Returns what a tokenizer.json states of text that this program doesn't do, each as text."""
     normalizer = stored.get("normalizer")
     settings = normalizer_settings(normalizer)
     if settings is None:
@@ -197,9 +169,6 @@ def word_limit(stored: Mapping[str, Any]) -> int:
 
     Lower ones are not taken: what stands there mostly is the 100 that transformers writes for every
     model of BERT's kind, while the models were trained with 200.
-
-    Args:
-        stored: the file's content.
     """
     model = stored.get("model")
     limit = model.get("max_input_chars_per_word") if isinstance(model, dict) else None

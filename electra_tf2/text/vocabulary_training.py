@@ -33,11 +33,7 @@ _WORDS_OF_A_TEXT = 1000  # given to the trainer
 
 
 class WordCounter:
-    """Counts words as the tokenizer sees them.
-
-    Args:
-        casing: the tokenizer's.
-    """
+    """Counts words as the tokenizer sees them."""
 
     def __init__(self, casing: Casing = UNCASED):
         self._normalizer = FastNormalizer(casing)

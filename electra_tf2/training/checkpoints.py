@@ -171,9 +171,6 @@ class CheckpointStore:
     def fingerprint(self, path: str) -> dict[str, int]:
         """Returns what the weights of a checkpoint are recognized by, without reading them.
 
-        Args:
-            path: its folder.
-
         Raises:
             UserError: its state.json is missing or corrupt.
         """
@@ -181,9 +178,6 @@ class CheckpointStore:
 
     def head(self, path: str) -> Checkpoint:
         """Reads a checkpoint without its arrays.
-
-        Args:
-            path: its folder.
 
         Raises:
             UserError: its state.json is missing or corrupt.
@@ -294,11 +288,7 @@ class CheckpointStore:
 
 
 def model_of(checkpoint: str) -> str:
-    """Returns the model folder that a checkpoint lies in; of a copy elsewhere, its own folder.
-
-    Args:
-        checkpoint: the checkpoint's folder.
-    """
+    """Returns the model folder that a checkpoint lies in; of a copy elsewhere, its own folder."""
     # Of a relative path such as step-00001000, only the absolute one tells what it lies in.
     path = os.path.abspath(checkpoint) if files.is_local(checkpoint) else checkpoint.rstrip("/")
     above = posixpath.dirname(path)
@@ -392,10 +382,6 @@ def _read_record(path: str) -> dict[str, Any]:
 
 def newest_checkpoint(store: CheckpointStore, workers: Workers) -> str | None:
     """Finds the checkpoint that all workers of a run resume from; called by all of them.
-
-    Args:
-        store: of a folder that they share.
-        workers: of the run.
 
     Returns:
         The folder of the newest complete checkpoint, or None if there is none.

@@ -262,10 +262,6 @@ def time_limit(seconds: float, error: UserError) -> Iterator[None]:
     end after it, and TensorFlow then waits for an hour. Meanwhile it holds Python's interpreter
     lock and ignores SIGTERM, so that no thread, timer or signal of this process ends the wait. A
     second process does.
-
-    Args:
-        seconds: that the body may take.
-        error: what is printed.
     """
     command = [sys.executable, "-c", _WATCH, str(os.getpid()), str(seconds), f"error: {error}"]
     # Closing its standard input, as the end of this process also does, tells it to go.

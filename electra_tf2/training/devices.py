@@ -98,9 +98,6 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 def check_gpu(require_gpu: bool) -> None:
     """Refuses to run on the CPU where a GPU is required.
 
-    Args:
-        require_gpu: the hparam.
-
     Raises:
         UserError: `require_gpu` is on and TensorFlow sees no GPU.
     """
@@ -118,13 +115,7 @@ def check_gpu(require_gpu: bool) -> None:
 def describe(
     strategy: tf.distribute.Strategy, global_batch_size: int, workers: Workers | None = None
 ) -> str:
-    """Returns a line on devices, replicas and batch sizes for the start of a run.
-
-    Args:
-        strategy: of the run.
-        global_batch_size: examples a step.
-        workers: of the run; None for a single process.
-    """
+    """Returns a line on devices, replicas and batch sizes for the start of a run."""
     replicas = strategy.num_replicas_in_sync
     devices = ", ".join(strategy.extended.worker_devices)
     place = ""
@@ -159,12 +150,6 @@ def check_batch_size(
 ) -> None:
     """Refuses a batch that can't be divided evenly.
 
-    Args:
-        name: the hparam.
-        global_batch_size: its value, in examples.
-        replicas: how many replicas share the batch.
-        micro_batches: into how many parts each replica cuts its share.
-
     Raises:
         UserError: the batch is not a multiple of replicas x micro-batches.
     """
@@ -180,9 +165,6 @@ def check_batch_size(
 
 def resolve_precision(precision: Literal["auto"] | Precision) -> Precision:
     """Resolves "auto": bfloat16 if all GPUs have it, float32 otherwise and on the CPU.
-
-    Args:
-        precision: the hparam.
 
     Returns:
         "float32" or "bfloat16", or what was asked for.

@@ -38,10 +38,6 @@ Environment = Mapping[str, Any]
 def describe_environment(strategy: tf.distribute.Strategy, *, jit_compile: bool) -> Environment:
     """Describes where this process computes.
 
-    Args:
-        strategy: of the run.
-        jit_compile: whether XLA compiles forward and backward.
-
     Returns:
         Name -> JSON value; the names are what users are told.
     """

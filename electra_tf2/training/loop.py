@@ -321,9 +321,6 @@ def _float64(value: tf.Tensor) -> tf.Tensor:
 class Average:
     """Collects the sums of graph calls on the host and turns them into figures.
 
-    Args:
-        summarize: see `Objective.summarize`.
-
     Attributes:
         seconds: that the calls took.
     """
@@ -334,12 +331,7 @@ class Average:
         self.seconds = 0.0
 
     def add(self, sums: StepSums, seconds: float) -> None:
-        """Adds the sums of a graph call.
-
-        Args:
-            sums: of NumPy values.
-            seconds: that it took.
-        """
+        """Adds the sums of a graph call."""
         self._sums.append(sums)
         self.seconds += seconds
 
@@ -408,11 +400,6 @@ class Evaluator:
 
     Random numbers of a batch, such as its masks, follow from the seed and the batch's index, so
     that two evaluations of different weights see the same task.
-
-    Args:
-        objective: what is scored.
-        strategy: where it runs.
-        seed: of the random numbers.
     """
 
     def __init__(self, objective: Objective, strategy: tf.distribute.Strategy, *, seed: int):

@@ -30,9 +30,6 @@ class RunLog:
 
     Nothing is written before the first report. Each report is flushed, so the logs can be followed
     while the run continues.
-
-    Args:
-        model_dir: the model's folder.
     """
 
     def __init__(self, model_dir: str):
@@ -162,9 +159,6 @@ class SilentLog:
 
 def read_reports(path: str) -> list[dict[str, Any]]:
     """Reads all reports of a metrics.jsonl, without a last line that a crash left half-written.
-
-    Args:
-        path: the file.
 
     Returns:
         Each report with its `step` (an integer), `split` and scalars.

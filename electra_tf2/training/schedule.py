@@ -197,12 +197,7 @@ class LinearRamp:
 
 
 def pretraining_schedule(config: PretrainingConfig) -> Schedule:
-    """Returns the schedule that a configuration, or a phase's, asks for.
-
-    Args:
-        config: gives `lr_schedule`, `learning_rate`, `end_learning_rate`, `lr_decay_…`,
-            `num_warmup_steps` and `num_train_steps`.
-    """
+    """Returns the schedule that a configuration, or a phase's, asks for."""
     rate, end = config.learning_rate, config.end_learning_rate
     steps, warmup = config.num_train_steps, config.num_warmup_steps
     if config.lr_schedule == "cosine":

@@ -36,9 +36,6 @@ class WarningLog:
     Nothing is written before `start`, as a run that is refused says nothing about the model, nor
     before the file's folder exists, which the run makes. Where nothing can be written, the run
     continues without it.
-
-    Args:
-        path: of the file.
     """
 
     def __init__(self, path: str):
@@ -72,11 +69,7 @@ class WarningLog:
 
 @contextlib.contextmanager
 def kept_warnings(path: str) -> Iterator[WarningLog]:
-    """Keeps every warning that is printed meanwhile in a file.
-
-    Args:
-        path: of the file.
-    """
+    """Keeps every warning that is printed meanwhile in a file."""
     log = WarningLog(path)
     with warnings_told_to(log.add):
         try:

@@ -135,10 +135,6 @@ class Workers:
     def check_same_view(self, what: str, seen: str) -> None:
         """Refuses workers that see different files where they should share them.
 
-        Args:
-            what: a file, or what else they should all see.
-            seen: what this worker sees.
-
         Raises:
             UserError: another one sees something else.
         """

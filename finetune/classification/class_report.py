@@ -127,9 +127,6 @@ class _Stored(NamedTuple):
 def read_class_report(path: str) -> ClassScores:
     """Reads the figures that `write_class_report` has written.
 
-    Args:
-        path: of the JSON file.
-
     Raises:
         UserError: it can't be read, or is another file.
     """
@@ -170,12 +167,7 @@ def _tables(scores: ClassScores, title: str) -> str:
 
 
 def confusion_rows(confusion: np.ndarray, names: Sequence[str]) -> list[list[str]]:
-    """Returns the pairs of different classes that occur most as a table's cells, the header first.
-
-    Args:
-        confusion: see `ClassScores`.
-        names: of the classes.
-    """
+    """Returns the pairs of different classes that occur most, as rows of a table with a header."""
     wrong = confusion * ~np.eye(len(names), dtype=bool)
     order = np.argsort(-wrong, axis=None, kind="stable")[:_MOST_IN_TABLE]
     pairs = zip(*np.unravel_index(order, wrong.shape), strict=True)

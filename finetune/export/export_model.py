@@ -43,9 +43,6 @@ _OPTIONS = ("network", "architecture", *_TEXT)
 def export_model(flags: argparse.Namespace) -> None:
     """Exports a model.
 
-    Args:
-        flags: see `add_export_flags`.
-
     Raises:
         UserError: flags contradict each other, there is no model, it can't be exported so, or the
             output is not free.

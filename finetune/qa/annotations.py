@@ -59,11 +59,7 @@ def has_stray_space(text: str) -> bool:
 
 
 class Passage:
-    """A passage, and the words at its characters.
-
-    Args:
-        text: the passage.
-    """
+    """A passage, and the words at its characters."""
 
     def __init__(self, text: str):
         self.text = text

@@ -118,14 +118,7 @@ class LimitReport:
 def long_gold(
     where: str, examples: Sequence[QAExample], tokenizer: Tokenizer, limit: int
 ) -> str | None:
-    """Returns a warning of questions whose right answers are all too long to be predicted, if any.
-
-    Args:
-        where: the task and the split.
-        examples: the questions with their right answers.
-        tokenizer: answer -> tokens.
-        limit: the hparam max_answer_length.
-    """
+    """Returns a warning if questions have only right answers that are too long to be predicted."""
     answered = [example for example in examples if example.gold]
     rows = tokenizer.encode_lines([text for example in answered for text in example.gold]).rows()
     shortest = [min(len(next(rows)) for _ in example.gold) for example in answered]

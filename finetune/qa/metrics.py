@@ -41,10 +41,6 @@ def answer_units(text: str, units: Units = "words") -> list[str]:
     """Splits an answer into what is compared.
 
     Accents and Hangul are composed (NFC), and invisible characters are dropped.
-
-    Args:
-        text: the answer.
-        units: what is compared.
     """
     text = unicodedata.normalize("NFC", text.lower())
     if not (text.isascii() and text.isprintable()):

@@ -38,9 +38,6 @@ class Window(NamedTuple):
 class PieceOffsets:
     """The characters that the pieces of words come from.
 
-    Args:
-        tokenizer: word -> pieces.
-
     Attributes:
         casing: that of the tokenizer.
     """

@@ -50,10 +50,6 @@ def reported(config: PretrainingConfig | FinetuningConfig, model_dir: str) -> It
 
     Of several workers, the chief does.
 
-    Args:
-        config: of the run.
-        model_dir: the model's folder.
-
     Raises:
         UserError: before the run: matplotlib is not installed, or the page can't be written there.
     """

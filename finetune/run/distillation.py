@@ -39,9 +39,6 @@ _VERSION = 1
 def open_training_data(run: Run) -> RunData:
     """Opens the examples of a run that trains, with the outputs of its teacher, if it has one.
 
-    Args:
-        run: its hparam `teacher` names the teacher's folder.
-
     Returns:
         The data; the origin has the teacher's weights too.
 

@@ -50,9 +50,6 @@ from finetune.trial_folders import check_same_trial, restore_tuned, write_tuned
 def finetune(config: FinetuningConfig) -> list[TrialResult]:
     """Trains and scores as the configuration says; the same call resumes an interrupted run.
 
-    Args:
-        config: the run's hparams.
-
     Returns:
         The results of all trials, earlier ones included, or of the evaluation; none without
         `do_eval`.
@@ -73,9 +70,6 @@ def finetune(config: FinetuningConfig) -> list[TrialResult]:
 
 def train(run: Run) -> list[TrialResult]:
     """Trains and scores the trials that are not done yet.
-
-    Args:
-        run: what is trained, and where.
 
     Returns:
         The results of all trials; none without `do_eval`.
@@ -110,9 +104,6 @@ def train(run: Run) -> list[TrialResult]:
 
 def evaluate(run: Run) -> list[TrialResult]:
     """Scores the run's model, and predicts the test splits, as the hparams ask for.
-
-    Args:
-        run: its `start` is the model.
 
     Returns:
         The scores; none without `do_eval`.

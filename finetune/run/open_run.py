@@ -90,10 +90,6 @@ class Run:
 def open_run(config: FinetuningConfig, devices: Devices) -> Run:
     """Opens the checkpoint, and settles sizes, vocabulary, casing and tasks.
 
-    Args:
-        config: the run's hparams.
-        devices: of the run.
-
     Raises:
         UserError: something is missing or does not fit, here or on another worker.
     """
@@ -334,12 +330,7 @@ def _check_steps(config: FinetuningConfig, train: TaskData) -> None:
 
 
 def check_segments(network: TransformerConfig, tables: Mapping[str, FeatureTable]) -> None:
-    """Refuses tasks with texts of a segment that the network has no embedding of.
-
-    Args:
-        network: the encoder's sizes.
-        tables: task -> its examples.
-    """
+    """Refuses tasks with texts of a segment that the network has no embedding of."""
     highest = {
         name: int(table.ragged["segment_ids"].values.max()) for name, table in tables.items()
     }

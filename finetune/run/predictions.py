@@ -54,11 +54,6 @@ def write_test_outputs(run: Run, evaluation: Evaluation, trial: int) -> None:
 def predict_examples(run: Run, evaluation: Evaluation, path: str) -> list[dict[str, Any]]:
     """Predicts the examples of a file without labels.
 
-    Args:
-        run: its only task says how to read the file.
-        evaluation: the network.
-        path: the file.
-
     Returns:
         A record of each example, see `Task.prediction_records`.
     """

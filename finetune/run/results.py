@@ -178,9 +178,6 @@ class Results:
     def check_same(self, origin: Origin) -> None:
         """Refuses to put trials of other hparams, data or models beside the earlier ones.
 
-        Args:
-            origin: what this run trains from and scores.
-
         Raises:
             UserError: lists every difference.
         """
@@ -202,11 +199,7 @@ class Results:
             )
 
     def overwrite(self, origin: Origin) -> None:
-        """Forgets the earlier trials; the files stay as they are until the next `add`.
-
-        Args:
-            origin: what this run trains from and scores.
-        """
+        """Forgets the earlier trials; the files stay as they are until the next `add`."""
         self._origin = origin
         self.trials = []
         replaced = f"{self._config.model_dir}_"
@@ -283,11 +276,7 @@ def table_path(results_txt: str) -> str:
 
 
 def warnings_path(results_txt: str) -> str:
-    """Returns the path of the warnings that the runs gave, see `electra_tf2.training.warning_log`.
-
-    Args:
-        results_txt: the hparam.
-    """
+    """Returns the path of the runs' warnings, see `electra_tf2.training.warning_log`."""
     return results_txt.removesuffix(".txt") + "_warnings.jsonl"
 
 

@@ -63,11 +63,6 @@ class TrainedTrial(NamedTuple):
 def build_model(run: Run, seed: int, *, need_heads: bool) -> FinetuningModel:
     """Builds the network with the start checkpoint's weights; the seed draws those it lacks.
 
-    Args:
-        run: gives the tasks, the sizes and the checkpoint.
-        seed: of the random weights.
-        need_heads: whether the checkpoint must have the tasks' heads.
-
     Raises:
         UserError: the checkpoint lacks parts of the encoder, or heads that are needed.
     """

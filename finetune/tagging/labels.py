@@ -149,11 +149,6 @@ class LabelSet:
     ) -> None:
         """Refuses tags of types that no label has: possible where labels came with a model.
 
-        Args:
-            sentences: the sentences of a file.
-            tags: their tags, as they are learned.
-            path: the file, for messages.
-
         Raises:
             UserError: names the line of the first such tag.
         """

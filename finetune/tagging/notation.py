@@ -225,10 +225,6 @@ def has_brackets(tags: Collection[str]) -> bool:
 def without_brackets(sentences: Sequence[Sentence], path: str) -> list[Sentence]:
     """Returns sentences with tags in the scheme IOB2 in place of brackets.
 
-    Args:
-        sentences: the sentences of a file.
-        path: the file, for messages.
-
     Raises:
         UserError: brackets are nested, or one lacks its partner; names the line.
     """

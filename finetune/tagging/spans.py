@@ -67,9 +67,6 @@ def seqeval_spans(tags: Sequence[str]) -> list[Span]:
     wherever the type changes. For well-formed tags the result is that of `official_spans`; for
     others (an I of another type, an I after an E) that rule joins what this one separates. As spans
     are cut where the type changes, those in the scheme IOB1 are read correctly too.
-
-    Args:
-        tags: a sentence's tags; may be empty.
     """
     spans = []
     start = None
@@ -87,11 +84,7 @@ def seqeval_spans(tags: Sequence[str]) -> list[Span]:
 
 
 def bioes_tags(spans: Sequence[Span], length: int) -> list[str]:
-    """Writes spans as tags in the scheme BIOES.
-
-    Args:
-        spans: spans that don't overlap.
-        length: number of words.
+    """Writes spans that don't overlap as tags in the scheme BIOES.
 
     Returns:
         For each word: S in a span of one word; B, I and E for the first, inner and last words of a

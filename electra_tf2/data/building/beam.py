@@ -178,13 +178,7 @@ class Slice(NamedTuple):
 
 
 class CheckAndCut(beam.DoFn):
-    """Stretches -> slices, once the stretch's files have been checked.
-
-    Args:
-        folder: the job's folder.
-        corpus: the corpus, without its files.
-        slice_tasks: tasks of a slice.
-    """
+    """Stretches -> slices, once the stretch's files have been checked."""
 
     def __init__(self, folder: JobFolder, corpus: Corpus, slice_tasks: int):
         self._folder = folder
@@ -242,12 +236,7 @@ class BuildPieces(beam.DoFn):
 
 
 class WriteShard(beam.DoFn):
-    """Numbers of shards -> shards.
-
-    Args:
-        folder: the job's folder.
-        num_shards: number of shards.
-    """
+    """Numbers of shards -> shards."""
 
     def __init__(self, folder: JobFolder, num_shards: int):
         self._folder = folder

@@ -133,9 +133,6 @@ def build_dataset(config: BuildConfig) -> DatasetMetadata:
     With `num_processes` > 1 new Python processes are started ("spawn"): a program that calls this
     must do so under `if __name__ == "__main__":`.
 
-    Args:
-        config: what to build.
-
     Returns:
         The metadata that was written beside the shards.
 

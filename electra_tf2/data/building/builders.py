@@ -248,11 +248,7 @@ class _Open(NamedTuple):
 
 
 class DocumentBuilder:
-    """Builds serialized documents from passages, for data sets whose examples training cuts.
-
-    Args:
-        tokenizer: makes token ids of lines.
-    """
+    """Builds serialized documents from passages, for data sets whose examples training cuts."""
 
     def __init__(self, tokenizer: Tokenizer):
         self._tokenizer = tokenizer

@@ -164,10 +164,6 @@ def parse_build_flags(
 ) -> dict[str, Any]:
     """Parses the flags of a builder.
 
-    Args:
-        parser: has all flags.
-        argv: the arguments; None for those of the command line.
-
     Returns:
         The flags by name (`max_seq_length` only if it is given), with what comes after "--" as
         `beam_options`.

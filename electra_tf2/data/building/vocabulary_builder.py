@@ -82,9 +82,6 @@ def build_vocabulary(config: VocabularyConfig) -> Vocabulary:
 
     The casing is written beside it (`electra_tf2.text.casing_files`), for the programs that follow.
 
-    Args:
-        config: what to build.
-
     Returns:
         The vocabulary.
 

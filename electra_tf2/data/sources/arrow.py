@@ -35,10 +35,6 @@ _STREAM_ENDS = (b"\xff\xff\xff\xff" + bytes(4), bytes(4))  # the second one befo
 def plan_parquet(file: CorpusFile, field: str) -> Iterator[Chunk]:
     """Cuts a Parquet file into chunks of consecutive row groups.
 
-    Args:
-        file: the file.
-        field: the column that holds the text.
-
     Yields:
         Chunks of four megabytes of text or more; their `units` are row groups.
 
@@ -58,10 +54,6 @@ def plan_parquet(file: CorpusFile, field: str) -> Iterator[Chunk]:
 
 def plan_arrow(file: CorpusFile, field: str) -> Iterator[Chunk]:
     """Cuts an Arrow file into chunks of consecutive record batches.
-
-    Args:
-        file: the file.
-        field: the column that holds the text.
 
     Yields:
         Chunks of half a megabyte of the file or more. Their `units` are record batches or, of a

@@ -94,13 +94,7 @@ def no_such_field(
 
 
 def check_one_column(path: str, field: str, places: Sequence[int], total: int) -> None:
-    """Refuses a table of which several columns have the name of the field.
-
-    Args:
-        path: the file.
-        field: the field.
-        places: of the columns of this name, from 0.
-        total: number of all columns.
+    """Refuses a table of which several columns, those at `places`, have the name of the field.
 
     Raises:
         UserError: there are several.

@@ -65,11 +65,6 @@ class EpochCuts(NamedTuple):
 def check_text(files: TrainingFiles, vocabulary: Vocabulary, config: PretrainingConfig) -> None:
     """Refuses records that say next to nothing of their text, or whose words can't be hidden.
 
-    Args:
-        files: to train on.
-        vocabulary: of their ids.
-        config: the run's hparams, or a phase's.
-
     Raises:
         UserError: nearly all of the text is [UNK], and `allow_unknown` is false; or nearly all is
             in words of more tokens than may be hidden in an example, and whole words are to be.
@@ -145,13 +140,7 @@ class DataReport(NamedTuple):
 
 
 def report_data(files: TrainingFiles | Mixture, vocabulary: Vocabulary, phase: Phase) -> DataReport:
-    """Looks at the data of a phase.
-
-    Args:
-        files: to train on.
-        vocabulary: of their ids.
-        phase: gives the steps, and how documents are cut.
-    """
+    """Looks at the data of a phase."""
     if isinstance(files, Mixture):
         return _report_mixture(files, vocabulary, phase)
     found = _look_at(files, vocabulary, phase.config)
@@ -247,12 +236,7 @@ def _cut_alarms(files: DocumentFiles, cuts: EpochCuts) -> list[str]:
 
 
 def epoch_cuts(files: DocumentFiles, config: PretrainingConfig) -> EpochCuts:
-    """Counts what the first epoch makes of documents; of the first ones, if there are many.
-
-    Args:
-        files: the documents.
-        config: gives the seed and the length of examples.
-    """
+    """Counts what the first epoch makes of documents; of the first ones, if there are many."""
     rule = files.rule(config.seed, config.max_seq_length)
     read = examples = tokens = places = filled = sentences = 0
     for documents in sentence_lengths(files, range(len(files.paths))):
@@ -313,10 +297,6 @@ class _FirstRecords(NamedTuple):
 
 def first_records(files: TrainingFiles, vocabulary: Vocabulary) -> _FirstRecords:
     """Looks into the first records.
-
-    Args:
-        files: the records.
-        vocabulary: of their ids.
 
     Raises:
         UserError: a record is damaged.

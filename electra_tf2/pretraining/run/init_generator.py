@@ -119,9 +119,6 @@ def load_generator(
 def masked_lm_of(pretrained: Pretrained) -> MaskedLMWeights:
     """Takes a checkpoint's generator, or the network itself where it is a masked LM.
 
-    Args:
-        pretrained: any checkpoint.
-
     Raises:
         UserError: it holds no masked LM of one tower, parts of it are missing, or weights are not
             finite.

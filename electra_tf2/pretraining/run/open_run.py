@@ -107,10 +107,6 @@ class Data(NamedTuple):
     def training_identity(self, network: TransformerConfig, phase: Phase) -> dict[str, Any]:
         """Returns what the state of checkpoints says of a phase's training.
 
-        Args:
-            network: sizes of the discriminator.
-            phase: one of `phases`.
-
         Returns:
             `config` (the hparams that may not change on resume, and the sizes), `vocab_sha256`,
             `casing`, and `data`: the phase's number, and the identity of its records. And
@@ -150,10 +146,6 @@ class Run:
 def open_run(config: PretrainingConfig, devices: Devices) -> Run:
     """Checks hparams, devices, the data and the model's folder against each other.
 
-    Args:
-        config: the run's hparams.
-        devices: where it runs, see `open_devices`.
-
     Raises:
         UserError: something does not fit.
     """
@@ -192,10 +184,6 @@ def as_it_began(config: PretrainingConfig) -> PretrainingConfig:
 
 def check_batches(config: PretrainingConfig, replicas: int) -> None:
     """Refuses batches that can't be divided over the replicas, those of a ramp among them.
-
-    Args:
-        config: a phase's hparams.
-        replicas: of the run.
 
     Raises:
         UserError: one of the sizes can't be divided; names it.

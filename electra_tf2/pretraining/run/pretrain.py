@@ -51,9 +51,6 @@ if TYPE_CHECKING:
 def pretrain(config: PretrainingConfig) -> dict[str, float] | None:
     """Trains and evaluates as the configuration says; the same call resumes an interrupted run.
 
-    Args:
-        config: the run's hparams.
-
     Returns:
         The evaluation's figures, or None if `do_eval` is off.
 

@@ -141,9 +141,6 @@ class Start(NamedTuple):
     def unread_weights_warning(self, hparams: Mapping[str, Any]) -> str | None:
         """Returns a warning where a run that resumes names weights, which it does not read.
 
-        Args:
-            hparams: of the run.
-
         Returns:
             A sentence for the user; None if the run names none, or those that the model began as.
         """
@@ -170,9 +167,6 @@ def _may_be_same(given: str | None, stored: str | None) -> bool:
 
 def open_branch(config: PretrainingConfig) -> Start:
     """Reads what the checkpoint to branch from says of itself.
-
-    Args:
-        config: gives `branch_from` and the steps.
 
     Raises:
         UserError: it is no checkpoint of this program, is damaged, does not say how it was trained,
@@ -220,11 +214,6 @@ def open_branch(config: PretrainingConfig) -> Start:
 
 def branch(trainer: Trainer, path: str, say: Say) -> None:
     """Goes on from a checkpoint of another run: its weights, slots, step and place in the data.
-
-    Args:
-        trainer: takes all of that.
-        path: the checkpoint's folder, see `open_branch`.
-        say: prints a line.
 
     Raises:
         UserError: the checkpoint is damaged, or belongs to another network.
