@@ -97,7 +97,6 @@ def corpus_words(seed: int, first, count) -> tf.Tensor:
     """Draws what decides which corpus of a mixture the example at a position comes from.
 
     Args:
-        seed: of the run.
         first: the first position, an int or an int64 scalar.
         count: how many positions, an int or an int64 scalar.
 

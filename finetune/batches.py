@@ -82,7 +82,6 @@ class Batching(NamedTuple):
 
         Args:
             lengths: int64 [examples], in tokens.
-            seed: the run's seed.
             epoch: from 0.
         """
         order = permutation(seed, "examples", epoch, len(lengths))
@@ -137,7 +136,6 @@ def training_dataset(
     Args:
         data: the examples.
         batching: how batches are formed.
-        seed: the run's seed.
         position: examples consumed since the start of the run, filled-up rows included: a multiple
             of the batch size.
         num_steps: number of batches.

@@ -254,7 +254,6 @@ def file_changed(task: Task, split: str, received: str) -> UserError:
     """Returns the error for a data file that changed while a program was using it.
 
     Args:
-        task: the task.
         split: whose file it is; "predict": a file of the user's own.
         received: how that shows.
     """
@@ -272,7 +271,6 @@ def outputs_by_eid(
     """Returns the outputs of each example, by its `eid`.
 
     Args:
-        task: the task.
         split: where the examples are from.
         outputs: one mapping per example, in any order.
         examples: as they stand in the file.

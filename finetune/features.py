@@ -49,7 +49,6 @@ class Preprocessor:
         """Returns the features of a split, from the cache if they are there.
 
         Args:
-            task: the task.
             split: "train", or a split to score or to predict.
 
         Raises:

@@ -187,7 +187,6 @@ def training_origin(arrays: Mapping[str, np.ndarray] | None, tasks: Sequence[Tas
 
     Args:
         arrays: name -> array, of the checkpoint to start from; None: random weights.
-        tasks: the tasks.
     """
     data = {f"training data of {task.name}": feature_key(task, "train") for task in tasks}
     return {"pre-trained model": arrays_hash(arrays) if arrays else "random weights", **data}

@@ -60,7 +60,6 @@ def find_cuts(documents: Documents, epoch: int, rule: CutRule) -> Cuts:
     """Finds the examples of documents.
 
     Args:
-        documents: the documents.
         epoch: the epoch, from 0.
         rule: how they are cut.
 
@@ -189,7 +188,6 @@ def make_examples(
     array operations over all sentences and tokens of a batch of documents.
 
     Args:
-        documents: the documents.
         token_ids: integers `[total]`, the tokens of all documents.
         cuts: the examples to make: all of `find_cuts(documents, epoch, rule)` or some of them, in
             their order.

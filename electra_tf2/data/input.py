@@ -196,7 +196,6 @@ class Mixture(RecordFiles):
         """Returns each corpus's position at one of the mixture, examples `passed` before included.
 
         Args:
-            seed: the run's seed.
             position: number of examples since the mixture began.
         """
         counts = self._draws(seed).counts(position).tolist()

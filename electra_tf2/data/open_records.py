@@ -82,7 +82,6 @@ def open_records(
     Args:
         patterns: comma-separated globs.
         max_seq_length: the run's length in tokens.
-        vocabulary: the run's vocabulary.
         casing: how the run normalizes text.
         taken: settings of the casing, by their names in metadata.json, that the run takes from the
             metadata and that are therefore not compared.

@@ -99,7 +99,6 @@ def ordered_records(
     Args:
         paths: the TFRecord files.
         counts: number of records in each; their sum is at least 1.
-        seed: the run's seed.
         position: number of examples since the start of the run that are passed over.
         window_size: records that are shuffled together (1: only the files are shuffled).
 

@@ -169,7 +169,6 @@ class EpochIndex:
         """Finds an example.
 
         Args:
-            epoch: the epoch.
             example: its number in the order in which the epoch reads files and documents, before
                 windows are shuffled.
         """

@@ -33,7 +33,6 @@ def folder_name_problem(name: str, longest: int) -> str:
     """Returns why a name can't be that of a folder; "" if it can.
 
     Args:
-        name: the name.
         longest: how many bytes it may have in UTF-8.
     """
     if name in ("", ".", ".."):

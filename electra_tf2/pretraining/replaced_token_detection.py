@@ -210,7 +210,6 @@ class ReplacedTokenDetection(PretrainingObjective):
             batch: token ids, or a dict of input_ids, input_mask and segment_ids, each int [batch,
                 length].
             step: number of the step, 0 or more: another one for every batch.
-            seed: of the run.
             training: whether dropout is on.
 
         Returns:

@@ -35,7 +35,6 @@ def casing_advice(vocabulary: Vocabulary, casing: Casing, option: Option) -> str
     """Says so where a vocabulary was made for another casing.
 
     Args:
-        vocabulary: the vocabulary.
         casing: what becomes of capitals and accents.
         option: setting and value -> how a user gives it, such as "--no-lower-case".
 
@@ -257,7 +256,6 @@ def text_advice(sample: TextSample, casing: Casing, option: Option) -> list[str]
     """Says what a casing, and BERT's cleaning, take away from a text that carries meaning.
 
     Args:
-        sample: of the text.
         casing: what becomes of capitals and accents.
         option: setting and value -> how a user gives it, such as "--no-strip-accents".
 

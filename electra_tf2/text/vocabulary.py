@@ -179,7 +179,6 @@ def check_vocabulary_size(
     Tables are padded to a multiple of 8, and tokens that were added are not in vocab.txt.
 
     Args:
-        vocabulary: the vocabulary.
         vocab_size: number of the model's embeddings.
         path: where the vocabulary was read from, for the message.
         option: the hparam that sets the number of embeddings; None for a trained model.

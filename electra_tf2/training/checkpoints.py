@@ -65,7 +65,6 @@ class Checkpoint(NamedTuple):
         """Returns what the trainer saved as a record, see `electra_tf2.stored_json`.
 
         Args:
-            record: the type of the record.
             content: the object it is read from; None for `state`.
 
         Raises:

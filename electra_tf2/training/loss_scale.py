@@ -64,7 +64,6 @@ class LossScale:
         A loss that is not finite leaves the scale as it is: the loss is computed without it.
 
         Args:
-            replica_id: the replica.
             loss: float32 scalar, of the global batch.
             norm: float32 scalar, of the global batch's gradient.
         """

@@ -158,7 +158,6 @@ def check_rows(name: str, test_file: str, num_rows: int, rows: Collection[int]) 
 
     Args:
         name: the submission's name.
-        test_file: the test file, for messages.
         num_rows: its number of rows.
         rows: the predicted rows, from 0.
 

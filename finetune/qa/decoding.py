@@ -126,7 +126,6 @@ class Decoder:
         """Finds the best answers to a question.
 
         Args:
-            question: the question.
             windows: the candidates of each of its windows, in order.
             n_best: the most answers to return; None for `n_best_size`.
         """

@@ -147,7 +147,6 @@ def resolve_casing(
     Args:
         config: gives the hparams.
         pretrained: the checkpoint; None for random weights.
-        vocabulary: the vocabulary.
         vocab_file: its path.
 
     Raises:

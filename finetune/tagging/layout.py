@@ -143,7 +143,6 @@ def recognize_layout(
     """Recognizes the layout of a file.
 
     Args:
-        lines: all lines.
         columns: what the task's definition says.
         trained: what a training file's `TagFile.trained` was, for a file that may lack tags: lines
             without any separator don't tell how they are meant.
@@ -236,7 +235,6 @@ class Lines:
         """Whether a line is a comment.
 
         Args:
-            line: the line.
             cells: its columns.
             in_sentence: whether the line before holds a word: comments stand between sentences, so
                 that here `#` and a letter begin a word.

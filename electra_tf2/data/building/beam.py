@@ -62,7 +62,6 @@ class BeamJob:
         """Builds the shards; they are those of the plain builder, byte for byte.
 
         Args:
-            corpus: the corpus.
             make_maker: loads the tokenizer and returns what makes the parts of a task. Must be
                 picklable.
             num_shards: number of shards.

@@ -188,7 +188,6 @@ def sample_batches(
     Of a file that is not divided all is read, and a share of what is read is yielded.
 
     Args:
-        corpus: the files.
         reader: reads them.
         max_bytes: about how many bytes of the files to take; one batch at least.
 

@@ -49,7 +49,6 @@ def plan_chunks(
     """Cuts a file, reading only around the cuts.
 
     Args:
-        file: the file.
         at_blank_lines: cut after blank lines, where documents end; otherwise the file is one
             document, which is cut after any line (an example ends early there).
         chunk_bytes: a cut is the first possible place after this many bytes.
@@ -142,7 +141,6 @@ def check_head(file: CorpusFile, *, as_plain_text: bool = False) -> None:
     """Checks that a file begins like plain text, of which only a part may be read.
 
     Args:
-        file: the file.
         as_plain_text: take JSON lines, HTML and XML for the text that they are.
 
     Raises:
@@ -156,7 +154,6 @@ def check_utf8(file: CorpusFile, *, as_plain_text: bool = False) -> None:
     """Reads a file once.
 
     Args:
-        file: the file.
         as_plain_text: take JSON lines, HTML and XML for the text that they are.
 
     Raises:

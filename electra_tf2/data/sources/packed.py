@@ -103,7 +103,6 @@ def text_blocks(file: CorpusFile, kind: Kind, *, as_plain_text: bool) -> Iterato
     """Reads a file's text in blocks of half a megabyte, unpacking it on the way.
 
     Args:
-        file: the file.
         kind: what it is.
         as_plain_text: take JSON, HTML and XML for the text that they are.
 

@@ -99,7 +99,6 @@ class CorpusReader:
         """Cuts a file at places that depend on its content alone.
 
         Args:
-            file: the file.
             at_blank_lines: cut plain text after blank lines, where documents end; see
                 `plan_chunks`.
 

@@ -66,7 +66,6 @@ def no_such_field(
 
     Args:
         path: the file.
-        field: the field.
         fields: those that are there; the value of one is of some record, or None.
         as_text: whether the file can be taken as the text that it is.
         found_type: the type of the field; "": that of its value.
@@ -171,7 +170,6 @@ def table_batches(
     Cells in quotes may hold separators and line breaks; a quote in them is doubled.
 
     Args:
-        file: the file, for messages.
         blocks: its text.
         separator: what separates the cells, if no line of Excel's before the header names another.
         field: the name of the column that holds the text.
