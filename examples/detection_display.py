@@ -126,7 +126,8 @@ def render(detection: Detection, *, color: bool, width: int = 88) -> str:
         else:
             words.append(new + ("?" if suspected else ""))
     lines = textwrap.wrap(" ".join(words), width, break_long_words=False, break_on_hyphens=False)
-    text = "\n".join("  " + _color_line(line, color) for line in lines).replace("\0", " ")
+    colored = (" ".join(_color_word(word, color) for word in line.split(" ")) for line in lines)
+    text = "\n".join("  " + line for line in colored).replace("\0", " ")
     return text + "\n" + _table(detection)
 
 
@@ -150,10 +151,6 @@ def _table(detection: Detection) -> str:
     by_chance = sum(detection.replaced) ** 2 / len(detection.shown)
     foot = f"    Found {detection.found} of {len(rows)}; by chance it would be {by_chance:.1f}."
     return "\n".join([head, *rows, foot])
-
-
-def _color_line(line: str, color: bool) -> str:
-    return " ".join(_color_word(word, color) for word in line.split(" "))
 
 
 def _color_word(word: str, color: bool) -> str:

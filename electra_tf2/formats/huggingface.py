@@ -130,7 +130,8 @@ def open_huggingface(folders: tuple[str, ...]) -> HuggingFaceModel:
     parts = [_read(folder) for folder in folders]
     if len(parts) == 1:
         (part,) = parts
-        generator = part.network if _has(part, GENERATOR_HEAD) else None
+        is_generator = any(name.startswith(f"{GENERATOR_HEAD}/") for name in part.heads)
+        generator = part.network if is_generator else None
         arrays = _scoped("electra", part.encoder) | part.heads
         return HuggingFaceModel(
             part.path, part.folder, arrays, part.network, generator, part.casing, part.left_over
@@ -304,10 +305,6 @@ def _check_pair(main: _Part, generator: _Part) -> None:
             received="they differ in " + ", ".join(different),
             remedy="Give two networks that were trained together.",
         )
-
-
-def _has(part: _Part, scope: str) -> bool:
-    return any(name.startswith(f"{scope}/") for name in part.heads)
 
 
 def _scoped(scope: str, arrays: Arrays) -> Arrays:

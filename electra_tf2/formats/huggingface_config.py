@@ -146,7 +146,8 @@ def network_of(config: Mapping[str, Any], where: str) -> TransformerConfig:
             remedy="Such a model can't be taken over: its outputs would be others here.",
         )
     try:
-        return TransformerConfig(**{**values, "hidden_act": act}, **_shared(model_type))
+        shared: dict[str, Any] = {"encoder": "albert"} if model_type == "albert" else {}
+        return TransformerConfig(**{**values, "hidden_act": act}, **shared)
     except UserError as error:
         raise error.with_(where=where, remedy=COPY_AGAIN) from error
 
@@ -286,7 +287,3 @@ def _misfit(name: str, network: TransformerConfig) -> str:
         ),
     )
     return "; ".join(reason for applies, reason in reasons if applies)
-
-
-def _shared(model_type: str) -> dict[str, Any]:
-    return {"encoder": "albert"} if model_type == "albert" else {}

@@ -256,14 +256,11 @@ def _is_a(value: Any, base: Any) -> bool:
     if base is float:
         # NaN and infinity are not JSON, and no hparam has a use for them.
         # By comparison: an integer with hundreds of digits is not a float at all.
-        return _is_number(value) and abs(value) <= sys.float_info.max
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        return is_number and abs(value) <= sys.float_info.max
     if base is int:
         return isinstance(value, int) and not isinstance(value, bool)
     return isinstance(value, base)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _json_type(value: Any) -> str:

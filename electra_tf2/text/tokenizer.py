@@ -244,7 +244,7 @@ class _CharacterClasses:
         A character of a word must not split it. Punctuation and ideographs, which stand alone by
         now, must not be taken for white space.
         """
-        new = sorted(filter(_is_not_ascii, characters - self._known))
+        new = sorted(char for char in characters - self._known if not char.isascii())
         self._known.update(characters)
         if new:
             # A word character gives [UNK] for the whole, white space x and x, punctuation x,
@@ -304,10 +304,6 @@ def _can_match(token: str, separate_ideographs: bool) -> bool:
         return True
     alone = is_punctuation, *([is_ideograph] * separate_ideographs)
     return not any(is_alone(char) for char in body for is_alone in alone)
-
-
-def _is_not_ascii(char: str) -> bool:
-    return not char.isascii()
 
 
 def _byte_length(token: str) -> int:

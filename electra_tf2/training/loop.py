@@ -258,7 +258,9 @@ class StepLoop:
     def _loop(self, iterator, first_step, n_steps, keys):
         if self._is_compiled:
             number_functions_afresh()
-        inputs = tf.nest.map_structure(_spec, self._inputs(first_step, keys))
+        inputs = tf.nest.map_structure(
+            lambda tensor: tf.TensorSpec(tensor.shape, tensor.dtype), self._inputs(first_step, keys)
+        )
         active = tf.TensorSpec([], tf.bool)
         function = self._one_step.get_concrete_function(iterator.element_spec, inputs, active)
         result = function.structured_outputs
@@ -296,10 +298,6 @@ class StepLoop:
         if isinstance(self._strategy, tf.distribute.TPUStrategy):
             return contextlib.nullcontext()
         return tf.device(self._strategy.extended.worker_devices[0])
-
-
-def _spec(tensor: tf.Tensor) -> tf.TensorSpec:
-    return tf.TensorSpec(tensor.shape, tensor.dtype)
 
 
 def _on_host():

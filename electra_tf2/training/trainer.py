@@ -285,7 +285,9 @@ class Trainer:
                 if self._ends_early or stop.signal:
                     progress.update(self.step)  # there may be no report of the last steps
                 self._save_if_due(stop)
-                n_steps = self._agreed_steps(seconds_per_step)
+                # The chief's number of steps for all: the workers' clocks differ.
+                steps = self._steps_of_call(seconds_per_step)
+                n_steps = int(self.run.workers.gather([steps])[0, 0])
 
     def _open_data(self, make_dataset: MakeDataset, hooks: Hooks) -> Iterator:
         """Opens the data at the present position, in place of those that are open."""
@@ -299,10 +301,6 @@ class Trainer:
 
     def _is_done(self) -> bool:
         return self._ends_early or self.step >= self.run.settings.num_train_steps
-
-    def _agreed_steps(self, seconds_per_step: float) -> int:
-        """Steps of the next graph call: the chief's, as the workers' clocks differ."""
-        return int(self.run.workers.gather([self._steps_of_call(seconds_per_step)])[0, 0])
 
     def _agreed_signal(self, stop: StopRequest) -> int | None:
         """The signal that has come to one of the workers, if any."""

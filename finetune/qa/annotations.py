@@ -229,8 +229,5 @@ class _Folded:
 
 
 def _not_there(answer: str, start: int, covered: str) -> str:
-    return f"{answer!r} is not what the passage has at character {start}: {_shortened(covered)!r}"
-
-
-def _shortened(text: str, most: int = 60) -> str:
-    return text if len(text) <= most else text[:most] + "…"
+    found = covered if len(covered) <= 60 else covered[:60] + "…"
+    return f"{answer!r} is not what the passage has at character {start}: {found!r}"

@@ -112,13 +112,11 @@ def _run_parts(run: FinetuningRun) -> list[str]:
                     _figure(getattr(summary[m], figure) if m in summary else None) for m in metrics
                 ]
                 rows.append([figure, *values, "", "", ""])
-        title = (
-            task if len(results.task_names) < 2 else f"{task} (of {','.join(results.task_names)})"
-        )
+        alone = len(results.task_names) < 2
+        title = task if alone else f"{task} (of {','.join(results.task_names)})"
         parts += [element("h3", title, dir="auto"), table(header, rows)]
-        parts += (
-            [note(f"Scored on {sum(own[-1].rows[task]):,} rows.")] if own[-1].rows.get(task) else []
-        )
+        if scored := own[-1].rows.get(task):
+            parts.append(note(f"Scored on {sum(scored):,} rows."))
         parts += _classes(run, task)
     return parts
 

@@ -142,16 +142,16 @@ def _subtitle(folder: PretrainedFolder, runs: Sequence[FinetuningRun]) -> str:
     return f"{' and '.join(done).capitalize()} ({folder.model_dir})"
 
 
-def warnings_section(folder: PretrainedFolder, runs: Sequence[FinetuningRun]) -> Section | None:
-    """Returns the warnings that the runs gave; None if nothing was trained that keeps them."""
+def warnings_section(folder: PretrainedFolder, runs: Sequence[FinetuningRun]) -> Section:
+    """Returns the warnings that the runs gave."""
     found = [("pre-training", read_warnings(posixpath.join(folder.model_dir, WARNINGS)))]
     for run in runs:
         title = f"fine-tuning on {', '.join(run.results.task_names)}"
         found.append((title, read_warnings(warnings_path(f"{run.stem}.txt"))))
     items = [_warning(title, warning) for title, own in found for warning in own]
-    if not items:
-        return Section("warnings", "Warnings", note("None are kept with this model."))
-    return Section("warnings", "Warnings", element("ul", *items, class_="warnings"))
+    none = note("None are kept with this model.")
+    content = element("ul", *items, class_="warnings") if items else none
+    return Section("warnings", "Warnings", content)
 
 
 def _warning(title: str, warning: StoredWarning) -> Markup:
@@ -169,9 +169,8 @@ def commands_section(folder: PretrainedFolder, runs: Sequence[FinetuningRun]) ->
         parts += [element("h3", "Pre-training"), command(lines)]
     for run in runs:
         if run.results.hparams:
-            hparams = dict(run.results.hparams)
             place = _place(run, folder)
-            hparams = given_hparams(FinetuningConfig, place, hparams)
+            hparams = given_hparams(FinetuningConfig, place, run.results.hparams)
             hparams.pop("report", None)
             lines = command_lines("run_finetuning.py", place, hparams)
             title = f"Fine-tuning on {', '.join(run.results.task_names)}"

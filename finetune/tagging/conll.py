@@ -401,7 +401,10 @@ def _check_words(
     rows = [[word for word in each.words if not OTHER_ID.fullmatch(word)] for each in sentences]
     if max(map(len, rows)) < 3:
         return
-    numbers = [all(row == _numbers(start, len(row)) for row in rows) for start in (0, 1)]
+    numbers = [
+        all(row == list(map(str, range(start, start + len(row)))) for row in rows)
+        for start in (0, 1)
+    ]
     if any(numbers) or with_tags and all(len(set(row)) <= 1 for row in rows):
         what = "numbers them" if any(numbers) else "is the same throughout each sentence"
         raise UserError(
@@ -411,7 +414,3 @@ def _check_words(
             remedy='Name the columns in the task\'s definition: for CoNLL-U "word_column": 1, '
             '"tag_column": 3 (parts of speech), otherwise as they stand, from 0.',
         )
-
-
-def _numbers(start: int, count: int) -> list[str]:
-    return [str(number) for number in range(start, start + count)]

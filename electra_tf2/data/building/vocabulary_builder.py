@@ -242,13 +242,11 @@ def sample_text(corpus: Sequence[CorpusFile], reader: CorpusReader) -> Iterator[
     for file in files_of_it:
         if reader.kind(file) == PLAIN_TEXT:
             yield from _windows(file, places, size, reader.as_plain_text)
-        elif beginning := next(_batches_of(file, reader), None):
+            continue
+        batches = (batch for chunk in reader.plan(file) for batch in reader.batches(chunk))
+        if beginning := next(batches, None):
             text = "\n".join(beginning.texts)
             yield from (text[start : start + size] for start in range(0, places * size, size))
-
-
-def _batches_of(file: CorpusFile, reader: CorpusReader) -> Iterator[Batch]:
-    return (batch for chunk in reader.plan(file) for batch in reader.batches(chunk))
 
 
 def _windows(file: CorpusFile, places: int, size: int, as_plain_text: bool) -> Iterator[str]:
