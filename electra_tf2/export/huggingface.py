@@ -58,11 +58,14 @@ class ExportOptions(TextOptions):
     architecture: Literal["electra", "bert", "albert", "modernbert"] | None = None
 
 
+_NETWORKS = ("encoder", "discriminator", "generator")
+
+
 class ConvertedNetwork(NamedTuple):
     """A network as transformers has it.
 
     Attributes:
-        kind: what it is called in messages, and its folder where there are several.
+        kind: the network, or the task that it is for; its folder where there are several.
         model_class: the class of transformers that loads it.
         config: the content of config.json.
         tensors: by their names there; kernels may be transposed views.
@@ -210,7 +213,8 @@ def write_models(source: Source, models: list[ConvertedNetwork], output: str) ->
             _write(source, model, place)
     for model in models:
         place = output if len(models) == 1 else posixpath.join(output, model.kind)
-        say(f"Exported the {model.kind} as {model.model_class} to {place}")
+        what = f"the {model.kind}" if model.kind in _NETWORKS else f"the model of {model.kind}"
+        say(f"Exported {what} as {model.model_class} to {place}")
         for note in model.notes:
             say(f"  {note}")
 

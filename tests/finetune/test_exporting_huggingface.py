@@ -172,7 +172,8 @@ def test_embeddings_are_an_encoder_with_files_of_sentence_transformers(tmp_path,
     sizes = json.loads((out / "sentence_bert_config.json").read_text())
     assert sizes["max_seq_length"] == 24
     assert "sentence-transformers" in (out / "README.md").read_text()
-    assert "Left out" not in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "Left out" not in said and "Exported the model of texts as ElectraModel" in said
     assert not (tmp_path / "out" / "marks" / "modules.json").exists()
 
 
