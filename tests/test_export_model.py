@@ -57,15 +57,17 @@ def test_formats_are_dispatched_by_the_kind_of_model(tmp_path, monkeypatch, fold
             self.name = name
 
         def __getattr__(self, function):
-            return lambda *given: calls.append((f"{self.name}:{function}", given))
+            called = f"{self.name}:{function}"
+            return lambda *given, int8=False: calls.append((called, given, int8))
 
     monkeypatch.setattr(exporting, "importlib", types.SimpleNamespace(import_module=Module))
     source, out = str(tmp_path / folder), str(tmp_path / "out")
     (tmp_path / "out").mkdir()
     for name in exporting.EXPORTERS:
         assert run("--model-dir", source, "--format", name, "--output", out)[0] == 0
-    for (called, given), (name, exporters) in zip(calls, exporting.EXPORTERS.items(), strict=True):
-        assert called == exporters[fine_tuned]
+    for call, (name, exporters) in zip(calls, exporting.EXPORTERS.items(), strict=True):
+        called, given, int8 = call
+        assert called == exporters[fine_tuned] and int8 == (name == "tflite-int8")
         takes_options = name in ("huggingface", "keras") or not fine_tuned
         assert given[:2] == (source, out) and len(given) == 2 + takes_options
 
