@@ -82,9 +82,9 @@ def undisturbed(root):
     with pytest.MonkeyPatch.context() as patch:
         make = ExampleFiles.training_dataset
 
-        def recorded(files, **options):
-            opened.append((options["position"], options["max_seq_length"]))
-            return make(files, **options)
+        def recorded(files, reading, position, *batches):
+            opened.append((position, reading.max_seq_length))
+            return make(files, reading, position, *batches)
 
         patch.setattr(ExampleFiles, "training_dataset", recorded)
         shown = train(root, "undisturbed_phases")

@@ -41,9 +41,9 @@ def undisturbed(tiny_data):
     with pytest.MonkeyPatch.context() as patch:
         make = ExampleFiles.training_dataset
 
-        def recorded(files, **options):
-            opened.append((options["position"], options["global_batch_size"]))
-            return make(files, **options)
+        def recorded(files, reading, position, global_batch_size, *context):
+            opened.append((position, global_batch_size))
+            return make(files, reading, position, global_batch_size, *context)
 
         patch.setattr(ExampleFiles, "training_dataset", recorded)
         figures, shown = tiny.pretrain_here(
