@@ -286,7 +286,8 @@ class LabelledTask(SingleOutputTask):
     def soft_targets(self) -> SoftTargets:
         """Returns the logits."""
         spec = FeatureSpec("logits", is_int_feature=False, size=len(self.label_list))
-        return self._soft_targets(spec, self.get_state())
+        # The state of a class of one's own may be empty, as its labels are known beforehand.
+        return self._soft_targets(spec, {**self.get_state(), "labels": list(self.label_list)})
 
     def feature_settings(self) -> dict[str, Any]:
         return {**super().feature_settings(), "labels": list(self.label_list)}

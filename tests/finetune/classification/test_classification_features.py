@@ -159,6 +159,19 @@ def test_a_model_with_the_labels_in_another_order_is_refused(tmp_path):
     assert task.label_list == ("no", "yes")
 
 
+def test_a_teacher_with_the_labels_in_another_order_is_told_where_no_state_is_kept(tmp_path):
+    class Stateless(Labelled):
+        def get_state(self):
+            return {}
+
+    for kind in (Labelled, Stateless):
+        own, others = (
+            kind(make_config(tmp_path), "t", TOKENIZER, labels).soft_targets().meaning
+            for labels in (["no", "yes"], ["yes", "no"])
+        )
+        assert own == {"labels": ["no", "yes"]} and others == {"labels": ["yes", "no"]}
+
+
 def test_a_model_with_another_range_of_scores_is_refused(tmp_path):
     task = Scored(make_config(tmp_path), "t", TOKENIZER, 0, 5)
     task.set_state(json.loads(json.dumps(task.get_state())))
