@@ -62,8 +62,8 @@ def given_hparams(
     try:
         defaults = resolved({})
         given = {n: v for n, v in known.items() if defaults[n] != v}
-        if resolved(given) != known:
-            return known
+        if not _is_same(resolved, given, known):
+            given = known  # a default may have to be stated: task_names beside tasks
         for name in reversed(list(given)):  # those that follow from the ones above them
             fewer = {n: v for n, v in given.items() if n != name}
             if _is_same(resolved, fewer, known):
