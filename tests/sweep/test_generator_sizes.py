@@ -1,11 +1,15 @@
 """The configurations of a sweep: one hparam differs, and what can't be swept is refused."""
 
+from pathlib import Path
+
 import pytest
 
 from configure_pretraining import PretrainingConfig
 from electra_tf2.cli import RunFlags
 from electra_tf2.errors import UserError
+from electra_tf2.sweep.size_results import read_sweep
 from electra_tf2.sweep.sizes import SIZES, sweep_configs
+from electra_tf2.sweep.table import table
 
 
 def configs(*sizes, **hparams):
@@ -94,3 +98,12 @@ def test_hparams_that_are_refused(hparams, what):
 
 def test_electric_has_a_generator():
     assert configs(0.25, electra_objective=False, electric_objective=True)
+
+
+def test_real_discriminators_that_guess():
+    """Five sizes after 1,500 steps of a network that learns nothing in so short a time."""
+    sweep = read_sweep(str(Path(__file__).with_name("guessing_discriminators.json")))
+    assert len(sweep.results) == 5
+    assert all(sweep.reasons()) and not sweep.had_time
+    assert sweep.collapsed() == []
+    assert "No discriminator has learned anything yet" in table(sweep)
