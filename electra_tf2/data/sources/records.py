@@ -201,6 +201,9 @@ def table_batches(
     for number, (cells, problem) in enumerate(rows, 1):
         if not problem and len(cells) != len(header):
             problem = f"{len(cells)} cells, where the header has {len(header)}"
+        # A single cell may be a text.
+        if not problem and len(cells) > 1 and [cells[0].lstrip("\ufeff"), *cells[1:]] == header:
+            problem = "it is the header again: were files joined?"
         if not problem and separator == "\t":
             problem = _merged_rows(cells)
         if problem:

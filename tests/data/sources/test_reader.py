@@ -200,6 +200,15 @@ def test_bad_rows_are_named_and_left_out(tmp_path):
     assert "1 cells, where the header has 2" in passage.bad[0]
 
 
+@pytest.mark.parametrize("header, kept", [("id,text", 0), ("text", 1)])
+def test_the_header_again_where_files_were_joined(tmp_path, header, kept):
+    again = header if kept else f"\ufeff{header}"
+    rows = [header, header.replace("text", "good"), again, header.replace("text", "better")]
+    (passage,) = passages_of(put(tmp_path, "a.csv", "\n".join(rows).encode()))
+    assert documents_of([passage]) == [["good"], ["text"], ["better"]][:: 1 if kept else 2]
+    assert ["header again" in place for place in passage.bad] == [True] * (1 - kept)
+
+
 def test_a_quote_that_is_never_closed_does_not_fill_the_memory(tmp_path, monkeypatch):
     monkeypatch.setattr(records, "_MAX_CELL", 1000)
     monkeypatch.setattr(
