@@ -188,7 +188,7 @@ class PretrainingConfig(HParams):
     allow_unknown: bool = False  # train even on records that are nearly all [UNK]
     init_checkpoint: str | None = None  # weights to start a new run from; null: random ones
     branch_from: str | None = None  # a checkpoint of another model, <model>/checkpoints/step-…, to
-    # go on from in this one: weights, optimizer, step and place in the data
+    # continue in this one: weights, optimizer, step and place in the data
     model_dir: str = ""  # default: <data-dir>/models/<model-name>
     results_txt: str = ""  # default: <data-dir>/models/<model-name>/results/unsup_results.txt
     results_pkl: str = ""  # the same with .pkl; JSON is written, to this path with .json for .pkl

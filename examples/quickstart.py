@@ -322,7 +322,7 @@ What to try next:
     {again} --trials 3
   Fine-tune by hand:
     {command_line(finetuning_config(folder, MODEL_NAME, 1), python())}
-  Pre-train for longer; the same model goes on from where it is:
+  Pre-train for longer; the same model resumes:
     {again} --steps {2 * steps}
   Your own text, a sentence per line, a blank line between documents (or JSON lines, Parquet, ...):
     {python()} build_vocabulary.py --corpus-dir TEXT --output-file data/vocab.txt --vocab-size 30522

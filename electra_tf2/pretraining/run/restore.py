@@ -194,7 +194,7 @@ def open_branch(config: PretrainingConfig) -> Start:
         )
     if head.state.get(WEIGHTS_ONLY) is True:
         raise UserError(
-            "The checkpoint holds weights alone, and no optimizer to go on with.",
+            "The checkpoint holds weights alone, and no optimizer to resume with.",
             where="hparam branch_from",
             received=path,
             remedy="Start a new run from its weights: leave branch_from out and set "
