@@ -34,7 +34,6 @@ _SEED_MASK = (1 << 63) - 1
 _DRAWS_AT_A_TIME, _COUNTED_AT_A_TIME = 1 << 10, 1 << 22
 _PREFETCHED = 8  # batches of a replica
 
-
 Context = tf.distribute.InputContext | None
 """A worker's place, from `strategy.distribute_datasets_from_function`; None for one replica in one
 process.

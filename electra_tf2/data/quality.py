@@ -176,7 +176,12 @@ def estimated_fill(metadata: DatasetMetadata) -> float | None:
 
 
 def fill_warning(metadata: DatasetMetadata | None, fill: float) -> str:
-    """Returns the warning of examples that are mostly padding."""
+    """Returns the warning of examples that are mostly padding.
+
+    Args:
+        metadata: of the data set; None where there is none.
+        fill: share of the places that hold tokens.
+    """
     text = f"{1 - fill:.0%} of the examples' places are padding"
     if metadata is None or not metadata.counts.get("documents"):
         return f"{text}: documents are shorter than the examples."

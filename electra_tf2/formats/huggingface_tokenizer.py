@@ -164,6 +164,9 @@ def tokenizer_files(
     The special tokens are registered, so that "[MASK]" in a text is the mask; in this program every
     text is ordinary text.
 
+    Args:
+        max_length: tokens that the model takes.
+
     Returns:
         File name -> content.
     """

@@ -141,7 +141,11 @@ class HParams:
 
     @classmethod
     def describe(cls, width: int = 100) -> str:
-        """A list of all hparams under their headings, for `--help`."""
+        """A list of all hparams under their headings, for `--help`.
+
+        Args:
+            width: longest line, in characters.
+        """
         lines, group = ["hparams:"], None
         for field in cls.fields():
             if field.group != group:

@@ -275,6 +275,9 @@ def check_logits(logits: tf.Tensor, masking: Masking, where: str) -> None:
 def check_ids(inputs: Inputs, vocab_size: int | None) -> None:
     """Refuses a batch with ids that the generator does not have; reads the batch's values.
 
+    Args:
+        vocab_size: number of ids; None checks nothing.
+
     Raises:
         UserError: an id is not in 0..vocab_size - 1.
     """

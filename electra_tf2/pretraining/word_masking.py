@@ -120,7 +120,12 @@ def _span_order(keys, draws, texts):
 
 
 def _fill(sizes, room):
-    """Takes words in order but for those that there is no room for: 1 for each taken, int32."""
+    """Takes words in order but for those that there is no room for: 1 for each taken, int32.
+
+    Args:
+        sizes: int32 [batch, length], tokens of the words in their order.
+        room: int32 [batch], tokens to take at most.
+    """
     taken = tf.zeros_like(sizes)
     for _ in range(_FILLS):
         left = (room - tf.reduce_sum(taken * sizes, axis=1))[:, tf.newaxis]

@@ -168,6 +168,11 @@ def truncated_lengths(length_a: int, length_b: int, room: int) -> tuple[int, int
 
     That is the result of removing one token at a time from the end of the longer text, or of the
     second one on a tie, until both fit.
+
+    Args:
+        length_a: tokens of the first text.
+        length_b: tokens of the second text.
+        room: tokens that fit.
     """
     if length_a + length_b <= room:
         return length_a, length_b

@@ -115,7 +115,12 @@ def check_gpu(require_gpu: bool) -> None:
 def describe(
     strategy: tf.distribute.Strategy, global_batch_size: int, workers: Workers | None = None
 ) -> str:
-    """Returns a line on devices, replicas and batch sizes for the start of a run."""
+    """Returns a line on devices, replicas and batch sizes for the start of a run.
+
+    Args:
+        global_batch_size: examples a step.
+        workers: of the run; None for a single process.
+    """
     replicas = strategy.num_replicas_in_sync
     devices = ", ".join(strategy.extended.worker_devices)
     place = ""
@@ -149,6 +154,9 @@ def check_batch_size(
     name: str, global_batch_size: int, replicas: int, micro_batches: int = 1
 ) -> None:
     """Refuses a batch that can't be divided evenly.
+
+    Args:
+        global_batch_size: its value, in examples.
 
     Raises:
         UserError: the batch is not a multiple of replicas x micro-batches.

@@ -223,7 +223,11 @@ class GlueTask(SingleOutputTask):
         return read_glue(self.table, path, split, max_lines)
 
     def check_test_split(self, split: str) -> None:
-        """Checks that every row of a test split is usable, as its submission needs."""
+        """Checks that every row of a test split is usable, as its submission needs.
+
+        Raises:
+            UserError: the file can't be read, or a row can't be used.
+        """
         path = self.data_file(split)
         examples, num_rows = self._read(path, split)
         rows = {example.eid for example in examples}

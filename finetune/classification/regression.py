@@ -241,7 +241,11 @@ class RegressionTask(SingleOutputTask):
         return {"min": low, "max": high, **({} if self.loss == "squared" else {"loss": self.loss})}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Checks that a model has the task's loss and range of scores; an empty state passes."""
+        """Checks that a model has the task's loss and range of scores; an empty state passes.
+
+        Raises:
+            UserError: the model has another range or none, or another loss.
+        """
         self.check_loss(state)
         trained = saved_range(self.name, state) if state else self.score_range()
         if trained != self.score_range():
@@ -249,7 +253,11 @@ class RegressionTask(SingleOutputTask):
             raise unlike_model(self.name, "lowest and highest score", given, list(trained))
 
     def check_loss(self, state: Mapping[str, Any]) -> None:
-        """Refuses a model that was trained with another loss: its numbers mean something else."""
+        """Refuses a model that was trained with another loss: its numbers mean something else.
+
+        Raises:
+            UserError: names both losses.
+        """
         trained = state.get("loss", "squared")
         if trained != self.loss:
             raise unlike_model(self.name, "scores", self.loss, trained).with_(

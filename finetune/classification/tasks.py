@@ -441,7 +441,11 @@ class ClassificationTask(LabelledTask):
         return saved_labels(self.name, state)
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Checks a model's labels; an empty state, of one trained without any, passes."""
+        """Checks a model's labels; an empty state, of one trained without any, passes.
+
+        Raises:
+            UserError: the model has other labels or none.
+        """
         if state:
             super().set_state(state)
 

@@ -277,6 +277,10 @@ def _through_gelu(
     not. Both signs of every logit z go through the activation, and the last layer takes their
     difference: gelu(z) - gelu(-z) = z (Phi(z) + Phi(-z)) = z, for GELU is z Phi(z) and the normal
     distribution is symmetric. The other units of the layer are 0, and so is their GELU.
+
+    Args:
+        kernel: [hidden, labels], with 2 x labels <= hidden.
+        bias: [labels].
     """
     hidden, labels = kernel.shape
     dense = np.zeros((hidden, hidden), np.float32)

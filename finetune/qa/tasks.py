@@ -186,6 +186,10 @@ class QATask(Task):
         """Writes {question: answer} as JSON, as the servers of SQuAD and MRQA take it.
 
         The file is `<task>_predictions.json`, with the split in its name unless it is "test".
+
+        Args:
+            records: from `prediction_records`; the answer is "" where there is none.
+            folder: where to write it; made if it is missing.
         """
         name = self.name if split == "test" else f"{self.name}_{split}"
         path = posixpath.join(folder, f"{name}_predictions.json")

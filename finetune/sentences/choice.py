@@ -148,7 +148,16 @@ class ChoiceTask(SingleOutputTask):
     def featurize(
         self, examples: Sequence[ChoiceExample], is_training: bool
     ) -> Iterator[dict[str, Any]]:
-        """Yields `[CLS] context [SEP] question choice [SEP]` for each choice of an example."""
+        """Yields `[CLS] context [SEP] question choice [SEP]` for each choice of an example.
+
+        Args:
+            examples: from `get_examples`.
+            is_training: whether every example must have a label.
+
+        Raises:
+            UserError: `max_seq_length` leaves no room for two texts.
+            ValueError: a label is missing: an error of the task.
+        """
         self.check_room()
         most = max(len(example.choices) for example in examples)
         contexts = self.tokenizer.encode_lines([example.context for example in examples]).rows()
@@ -185,7 +194,11 @@ class ChoiceTask(SingleOutputTask):
         return {"choices": True}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Checks that a model was trained on a task of this kind."""
+        """Checks that a model was trained on a task of this kind.
+
+        Raises:
+            UserError: it was not.
+        """
         if state != self.get_state():
             raise other_kind(self.name, "choice", state)
 
@@ -317,12 +330,10 @@ class TableChoice(TableTask, ChoiceTask):
 
     def _number(self, text: str, count: int) -> int:
         """Returns a choice's number from 0: labels are numbers, or letters from A."""
-        number = whole_number(text)
+        number, letter = whole_number(text), unicodedata.normalize("NFKC", text).upper()
         if number is not None:
             number -= self.definition.first_number
-        elif (
-            len(letter := unicodedata.normalize("NFKC", text).upper()) == 1 and "A" <= letter <= "Z"
-        ):
+        elif len(letter) == 1 and "A" <= letter <= "Z":
             number = ord(letter) - ord("A")
         else:
             raise ValueError(f"the label {text!r} is not the number or the letter of a choice")

@@ -180,7 +180,15 @@ class EmbeddingTask(SingleOutputTask):
     def featurize(
         self, examples: Sequence[InputExample], is_training: bool
     ) -> Iterator[dict[str, Any]]:
-        """Yields `[CLS] text [SEP]` for each text of an example; in training one has a positive."""
+        """Yields `[CLS] text [SEP]` for each text of an example; in training one has a positive.
+
+        Args:
+            is_training: whether every example must have a positive.
+
+        Raises:
+            UserError: `max_seq_length` leaves no room for text.
+            ValueError: a positive is missing: an error of the task.
+        """
         self.check_room()
         texts = [(e.text_a, e.text_b, e.negative) for e in examples]
         most = max(i for own in texts for i, text in enumerate(own, 1) if text is not None)
@@ -221,7 +229,11 @@ class EmbeddingTask(SingleOutputTask):
         return {"pooling": "mean"}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Checks that a model was trained on a task of this kind."""
+        """Checks that a model was trained on a task of this kind.
+
+        Raises:
+            UserError: it was not.
+        """
         if state != self.get_state():
             raise other_kind(self.name, "embedding", state)
 

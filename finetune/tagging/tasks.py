@@ -135,7 +135,12 @@ class TaggingTask(Task):
         return self.path(self.file_name(split))
 
     def read_examples(self, path: str, split: str) -> list[TaggingExample]:
-        """Reads a file's sentences; tags in "train" and "dev" only. The model must know them."""
+        """Reads a file's sentences; tags in "train" and "dev" only. The model must know them.
+
+        Raises:
+            UserError: the file can't be understood, or the model has no label for a tag; names the
+                file and the line.
+        """
         return self._read(path, with_tags=split == "train" or split in self.dev_splits)
 
     def get_feature_specs(self) -> list[FeatureSpec]:
@@ -294,7 +299,11 @@ class TaggingTask(Task):
         return state
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Takes the labels that a model was trained with, instead of those of the data."""
+        """Takes the labels that a model was trained with, instead of those of the data.
+
+        Raises:
+            UserError: it was trained on another kind of task or of tags.
+        """
         given, stored = state.get("is_token_level"), state.get("labels")
         labels: list[Any] = stored if isinstance(stored, list) else [None]
         if not isinstance(given, bool) or not all(isinstance(label, str) for label in labels):

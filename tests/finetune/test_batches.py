@@ -154,6 +154,7 @@ def test_the_examples_of_a_batch_are_named(position):
     data = TaskData(["mrpc", "cola"], [numbered(20, 100), numbered(9, 500)], [[], []])
     batching = Batching(8, 16)
     dataset = training_dataset(data, batching, seed=4, position=position, num_steps=1)
+    assert dataset.options().autotune.enabled is False  # see `without_autotuning`
     (batch,) = dataset.as_numpy_iterator()
     numbers = sorted(set(batch["input_ids"][:, 0]) - {0})  # 0: rows that fill the batch up
     mrpc, cola = [n for n in numbers if n < 500], [n for n in numbers if n >= 500]

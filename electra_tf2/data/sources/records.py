@@ -199,14 +199,7 @@ def table_batches(
     texts: list[str] = []
     bad: list[BadRecord] = []
     for number, (cells, problem) in enumerate(rows, 1):
-        if not problem and len(cells) != len(header):
-            problem = f"{len(cells)} cells, where the header has {len(header)}"
-        # A single cell may be a text.
-        if not problem and len(cells) > 1 and [cells[0].lstrip("\ufeff"), *cells[1:]] == header:
-            problem = "it is the header again: were files joined?"
-        if not problem and separator == "\t":
-            problem = _merged_rows(cells)
-        if problem:
+        if problem := problem or _row_problem(cells, header, separator):
             bad.append(BadRecord(f"record {number}", problem))
         else:
             texts.append(cells[column])
@@ -266,6 +259,16 @@ def _check_separator(file: CorpusFile, header: str, separator: str) -> None:
         received=header,
         remedy=f"{remedy}. {_AS_TEXT}",
     )
+
+
+def _row_problem(cells: Sequence[str], header: Sequence[str], separator: str) -> str:
+    """Says what is wrong with a row; "" if nothing is."""
+    if len(cells) != len(header):
+        return f"{len(cells)} cells, where the header has {len(header)}"
+    # A single cell may be a text.
+    if len(cells) > 1 and [cells[0].removeprefix(_MARK), *cells[1:]] == header:
+        return "it is the header again: were files joined?"
+    return _merged_rows(cells) if separator == "\t" else ""
 
 
 def _merged_rows(cells: Sequence[str]) -> str:
