@@ -102,11 +102,14 @@ def _may_be(content: bytes, encoding: _Encoding) -> bool:
 
 
 def _is_of_central_europe(text: str) -> bool:
-    """Whether text read as WINDOWS-1252 may be WINDOWS-1250.
+    """Whether text read as WINDOWS-1252 may be WINDOWS-1250 or ISO-8859-2.
 
-    Hungarian then has õ for ő and û for ű, Czech ø for ř beside ì or ù for ě or ů. In the west, õ
-    stands before e, as in Portuguese, and û comes with other letters of French.
+    Hungarian then has õ for ő and û for ű, Czech ø for ř beside ì or ù for ě or ů, and words have
+    signs in them, such as Polish by³a for była. In the west, õ stands before e, as in Portuguese,
+    and û comes with other letters of French.
     """
+    if re.search("[a-z][±³µ¶¹¼¾¿]+[a-z]", text):
+        return True
     hungarian = re.search("õ(?!e)", text) or ("û" in text and not re.search("[èêàç]", text))
     return bool(hungarian) or ("ø" in text and re.search("[ìù]", text) is not None)
 

@@ -302,10 +302,18 @@ def test_a_hungarian_text_is_not_taken_for_a_western_one():
 
 
 def test_a_polish_text_is_not_taken_for_a_russian_one():
-    polish = "Zażółć gęślą jaźń. Książka była świetna, choć trochę za długa. Dziękuję bardzo.\n"
+    polish = "Pokój był czysty, łóżko wygodne, a śniadanie pyszne.\n"
     assert likely_encoding(polish.encode("iso8859-2")) is None
+    assert likely_encoding(polish.encode("cp1250")) is None
     russian = "Установите Windows'а и Linux'а, затем откройте web-сайт.\n"
     assert likely_encoding(russian.encode("cp1251")) == "WINDOWS-1251"
+
+
+def test_a_polish_text_is_not_taken_for_a_western_one():
+    polish = "Wszyscy ludzie rodzą się wolni i równi pod względem swej godności i swych praw.\n"
+    assert likely_encoding(polish.encode("iso8859-2")) is None
+    french = "Le château, déjà fermé à l'été, a été réparé à côté : 20 m³ d'eau à ±5 % près.\n"
+    assert likely_encoding(french.encode("cp1252")) == "WINDOWS-1252"
 
 
 def test_the_letters_of_ukrainian_are_not_taken_for_lines():

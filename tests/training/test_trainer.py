@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from electra_tf2.console import Progress
 from electra_tf2.errors import UserError
 from electra_tf2.randomness import StepRandomness
 from electra_tf2.training.checkpoints import CheckpointStore
@@ -301,10 +302,15 @@ def test_log_of_skipped_steps_only_has_no_numbers(tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_signal_saves_and_stops(tmp_path, undisturbed, number):
+def test_signal_saves_and_stops(tmp_path, undisturbed, number, monkeypatch):
+    shown, update = [], Progress.update
+    monkeypatch.setattr(
+        Progress, "update", lambda bar, done, *more: (shown.append(done), update(bar, done, *more))
+    )
     trainer = make_trainer(tmp_path, eval_every=3)
     with pytest.raises(Interrupted) as info:
         trainer.train(numbers, Hooks(evaluate=lambda: os.kill(os.getpid(), number)))
+    assert shown == [3], "no report of the steps was due"
     assert trainer.run.store.steps() == [3]
     assert info.value.where == trainer.run.store.latest()
     resumed = make_trainer(tmp_path)
