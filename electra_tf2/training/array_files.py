@@ -81,7 +81,7 @@ def write_arrays(
     with files.durable_file(path) as file:
         chunks = (_bytes(array) for array in ordered.values())
         for chunk in itertools.chain([_header(ordered, metadata)], chunks):
-            file.write(chunk)
+            file.write(chunk if files.is_local(path) else bytes(chunk))  # `tf.io.gfile` wants bytes
             size += len(chunk)
             crc = zlib.crc32(chunk, crc)
     return Fingerprint(size, crc)

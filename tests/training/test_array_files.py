@@ -49,6 +49,12 @@ def test_transposed_arrays_and_bfloat16(tmp_path):
     read["turned"][0] = 5  # writable
 
 
+def test_a_path_for_tensorflow(tmp_path):
+    path = f"file://{tmp_path}/x.safetensors"
+    assert read_arrays(path, write_arrays(path, ARRAYS)).keys() == ARRAYS.keys()
+    assert_same(safetensors.numpy.load_file(tmp_path / "x.safetensors"), ARRAYS)
+
+
 def entry(**changed):
     return {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24], **changed}
 

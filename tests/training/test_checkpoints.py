@@ -109,6 +109,15 @@ def test_keep_max(tmp_path, keep_max, kept):
     assert len(os.listdir(store.folder)) == len(kept)
 
 
+def test_a_folder_that_tensorflow_reaches(tmp_path):
+    store = CheckpointStore(f"file://{tmp_path}", keep_max=2)
+    for step in (1, 2, 3, 3):
+        save(store, step)
+    assert store.steps() == [2, 3]
+    assert_is_step(store.load(store.latest()), 3)
+    assert sorted(os.listdir(tmp_path / "checkpoints")) == ["step-00000002", "step-00000003"]
+
+
 def test_same_step_again_replaces(tmp_path):
     store = CheckpointStore(str(tmp_path), 2)
     save(store, 1, run="first")
