@@ -19,7 +19,12 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, NoReturn
 
-from electra_tf2.console import set_verbose, show_logs
+from electra_tf2.console import (
+    open_missing_streams,
+    set_verbose,
+    show_logs,
+    unread_output_dropped,
+)
 from electra_tf2.errors import UserError, as_user_error, printable
 from electra_tf2.hparams import record as hparams_lib
 
@@ -36,23 +41,30 @@ def run(main: Callable[[list[str] | None], None]) -> None:
         SystemExit: with the exit codes of the module's docstring.
         Exception: whatever `main` raised that the user can't fix.
     """
+    open_missing_streams()
     show_logs()
     try:
         main(None)
     except KeyboardInterrupt:
-        print("\nerror: stopped by Ctrl-C.", file=sys.stderr)
+        _print_error("\nerror: stopped by Ctrl-C.")
         sys.exit(INTERRUPTED)
     except Exception as error:
         user_error = as_user_error(error)
         if user_error is None:
             raise
-        print(f"error: {user_error}", file=sys.stderr)
+        _print_error(f"error: {user_error}")
         if user_error.leave_at_once:
-            sys.stdout.flush()
-            sys.stderr.flush()
+            for stream in (sys.stdout, sys.stderr):
+                with unread_output_dropped(stream):
+                    stream.flush()
             os._exit(user_error.exit_code)
         sys.exit(user_error.exit_code)
     sys.exit(0)
+
+
+def _print_error(text: str) -> None:
+    with unread_output_dropped(sys.stderr):
+        print(text, file=sys.stderr, flush=True)
 
 
 class _Parser(argparse.ArgumentParser):

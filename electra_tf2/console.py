@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import logging
 import os
@@ -43,7 +44,37 @@ def markdown_table(rows: Sequence[Sequence[str]]) -> str:
 
 def _print(lines: Sequence[str], stream: TextIO) -> None:
     _tell(lines)
-    print("\n".join(map(printable, lines)), file=stream, flush=True)
+    with unread_output_dropped(stream):
+        print("\n".join(map(printable, lines)), file=stream, flush=True)
+
+
+@contextlib.contextmanager
+def unread_output_dropped(stream: TextIO) -> Iterator[None]:
+    """A context for printing to a stream, whose output is dropped once nobody can read it.
+
+    The shell's window may be closed, or the `head` or `tee` behind a pipe have ended: a run of days
+    is not to end with them. What the programs make is in files.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, errno.EIO):
+            raise
+        with open(os.devnull, "w") as nothing:  # for what native code prints, too
+            os.dup2(nothing.fileno(), stream.fileno())
+
+
+def open_missing_streams() -> None:
+    """Gives a process whose stdin, stdout or stderr is closed an empty one.
+
+    The next file to be opened would get its number, and what native code prints.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        with contextlib.suppress(OSError):
+            os.fstat(number)
+            continue
+        os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free, which is this one
+        setattr(sys, name, open(number, mode, closefd=False))
 
 
 _WARNING = "warning: "
@@ -215,15 +246,16 @@ class Progress:
         self._last_line = float("-inf")
         self._bar = None
         if self._stream.isatty():
-            self._bar = _Bar(
-                total=total,
-                initial=initial,
-                desc=self.description or None,
-                unit="step" if unit == "step" else "B",
-                unit_scale=unit == "byte",
-                file=self._stream,
-                **_width(self._stream),
-            )
+            with unread_output_dropped(self._stream):
+                self._bar = _Bar(
+                    total=total,
+                    initial=initial,
+                    desc=self.description or None,
+                    unit="step" if unit == "step" else "B",
+                    unit_scale=unit == "byte",
+                    file=self._stream,
+                    **_width(self._stream),
+                )
 
     def update(
         self, done: int, scalars: Mapping[str, float] | None = None, *, note: str = ""
@@ -243,7 +275,8 @@ class Progress:
                 self._bar.set_postfix_str(", ".join(shown), refresh=False)
             is_known = self._is_measuring or done >= self.total
             self._bar.speed = self._speed(done, now) if is_known else 0.0
-            self._bar.update(done - self._done)
+            with unread_output_dropped(self._stream):
+                self._bar.update(done - self._done)
             self._done = done
             self._measure_from(done, now)
             return
@@ -251,21 +284,24 @@ class Progress:
         self._done = done
         if now - self._last_line >= self._min_seconds or is_last:
             self._last_line = now
-            print(self._line(done, now, shown), file=self._stream, flush=True)
+            with unread_output_dropped(self._stream):
+                print(self._line(done, now, shown), file=self._stream, flush=True)
         self._measure_from(done, now)
 
     def message(self, text: str) -> None:
         """Prints a line without breaking the bar."""
         if self._bar is not None:
             _tell([text])
-            tqdm.write(printable(text), file=self._stream)
+            with unread_output_dropped(self._stream):
+                tqdm.write(printable(text), file=self._stream)
         else:
             _print([text], self._stream)
 
     def close(self) -> None:
         """Ends the bar's line."""
         if self._bar is not None:
-            self._bar.close()
+            with unread_output_dropped(self._stream):
+                self._bar.close()
 
     def __enter__(self) -> Progress:
         return self

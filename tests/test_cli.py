@@ -163,6 +163,46 @@ def test_help_does_not_wait_for_tensorflow(script):
     assert "--data-dir" in shown.stdout
 
 
+@pytest.mark.parametrize("error", ["", "raise UserError('No.')", "raise KeyboardInterrupt"])
+def test_a_reader_that_is_gone_is_no_error(error):
+    code = f"""
+import sys
+from electra_tf2 import cli, console
+from electra_tf2.errors import UserError
+def main(argv):
+    console.say("a note")
+    console.show("a result")
+    {error}
+cli.run(main)
+"""
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-c", code]
+    with os.fdopen(writer, "w") as gone:
+        outputs = {"stdout": gone, "stderr": subprocess.PIPE}
+        shown = subprocess.run(command, cwd=ROOT, text=True, **outputs)
+        assert "Traceback" not in shown.stderr and "BrokenPipe" not in shown.stderr
+        both = subprocess.run(command, cwd=ROOT, stdout=gone, stderr=gone)
+    expected = {"": 0, "raise KeyboardInterrupt": 130}.get(error, 2)
+    assert (shown.returncode, both.returncode) == (expected, expected)
+
+
+def test_streams_that_are_closed_are_not_taken_by_files(tmp_path):
+    code = f"""
+import os
+from electra_tf2 import cli, console
+def main(argv):
+    with open({str(tmp_path / "data")!r}, "w") as file, console.silent_stderr():
+        os.write(2, b"a note of native code")
+        console.say("a line")
+        file.write("data")
+cli.run(main)
+"""
+    closing = 'exec "$0" -c "$1" <&- >&- 2>&-'
+    subprocess.run(["sh", "-c", closing, sys.executable, code], check=True, cwd=ROOT)
+    assert (tmp_path / "data").read_text() == "data"
+
+
 @pytest.mark.parametrize("module", ["electra_tf2.plots", "electra_tf2.sweep.table"])
 def test_modules_that_run_do_not_load_tensorflow_aloud(module):
     code = f"import sys, {module}\nassert 'tensorflow' not in sys.modules"

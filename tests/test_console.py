@@ -1,3 +1,4 @@
+import errno
 import io
 import os
 import pty
@@ -158,3 +159,25 @@ def test_lines_in_a_pipe():
     assert lines[0].startswith("train: step 210/1000 (21.0 %)")
     assert lines[1] == "a checkpoint was saved"
     assert re.search(r"step 1000/1000 \(100.0 %\), .* steps/s, elapsed .*, ETA 0:00", lines[2])
+
+
+@pytest.mark.parametrize("make_pair", [os.pipe, lambda: _terminal(80)], ids=["pipe", "terminal"])
+def test_a_run_goes_on_when_nobody_reads_its_output_any_more(make_pair):
+    reader, writer = make_pair()
+    with os.fdopen(writer, "w") as stream:
+        with Progress(3, description="train", stream=stream, min_seconds=0) as progress:
+            progress.update(1, {"loss": 44.98})
+            os.close(reader)
+            for step in (2, 3):
+                progress.update(step, {"loss": 44.98})
+                progress.message("a checkpoint was saved")
+        assert os.path.samestat(os.fstat(writer), os.stat(os.devnull))  # also for native code
+
+
+def test_a_full_disk_stays_an_error():
+    class Full(io.StringIO):
+        def write(self, text):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(OSError, match="No space"):
+        Progress(3, stream=Full()).update(1)
