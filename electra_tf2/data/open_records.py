@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Literal
 
 import tensorflow as tf
@@ -24,6 +24,7 @@ from electra_tf2.data.shards import (
     combine_metadata,
     read_metadata,
 )
+from electra_tf2.data.sources.found import real_path
 from electra_tf2.data.tfrecords import FEATURES, corrupt_data, walk_records
 from electra_tf2.errors import UserError, first_of
 from electra_tf2.patterns import literal, matches, plain, split
@@ -207,7 +208,20 @@ def _matching_files(patterns: str) -> list[str]:
             received=repr(patterns),
             remedy="Give comma-separated globs, such as data/pretrain_tfrecords/*.tfrecord*.",
         )
-    return sorted(paths)
+    return _without_repeats(paths)
+
+
+def _without_repeats(paths: Iterable[str]) -> list[str]:
+    """Sorts paths; of those that lead to one file, by links or "./", the most direct one stays."""
+    once: dict[str, str] = {}
+    for path in sorted(paths, key=_directness):
+        once.setdefault(real_path(path), path)
+    return sorted(once.values())
+
+
+def _directness(path: str) -> tuple[bool, int, str]:
+    is_linked = files.is_local(path) and real_path(path) != os.path.abspath(path)
+    return is_linked, len(path), path
 
 
 def _check_is_file(path: str, pattern: str) -> None:

@@ -231,6 +231,18 @@ def test_patterns_are_a_list_and_a_file_counts_once(plain):
     assert files.paths == (str(first), str(second))
 
 
+@pytest.mark.parametrize(
+    "again", ["{}/../{}/*.tfrecord*", "{}/./*.tfrecord*", "a_link/*.tfrecord*"]
+)
+def test_a_file_that_several_paths_lead_to_counts_once(built, monkeypatch, again):
+    monkeypatch.chdir(built.parent)
+    os.symlink(built.name, "a_link")
+    again = again.format(built.name, built.name)
+    files = open_directory(built, pattern=f"{again},{built.name}/*.tfrecord*")
+    assert files.paths == tuple(f"{built.name}/{shard(built, i).name}" for i in range(len(COUNTS)))
+    assert files.metadata.num_examples == files.num_records == sum(COUNTS)
+
+
 @pytest.mark.parametrize("pattern", ["nowhere/x*", "{}/other*", ""])
 def test_a_pattern_without_files(plain, pattern):
     pattern = pattern.format(plain)
