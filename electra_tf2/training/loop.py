@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from electra_tf2.hparams.ramps import largest
@@ -16,7 +17,7 @@ from electra_tf2.training.compile_cache import number_functions_afresh
 from electra_tf2.training.devices import compiled, is_deterministic, resolve_precision, resolve_xla
 from electra_tf2.training.objective import Objective
 from electra_tf2.training.schedule import Schedule
-from electra_tf2.training.step import ReplicaStep, StepInputs, StepResult
+from electra_tf2.training.step import ReplicaStep, StepInputs, StepResult, split_loss_parts
 
 if TYPE_CHECKING:
     from configure_finetuning import FinetuningConfig
@@ -421,10 +422,11 @@ class Evaluator:
             on_progress: called with the number of batches done.
 
         Returns:
-            "loss" (mean over batches of the total loss), every loss by name, and the metrics.
+            "loss" (the total), every loss by name, and the metrics, over all rows: a last batch
+            with fewer of them counts for less.
         """
         iterator = distributed_iterator(self._strategy, make_dataset)
-        average = Average(self._objective.summarize)
+        average = Average(self._summarize)
         done = 0
         while done < n_batches:
             n = min(_EVALUATION_STEPS_PER_CALL, n_batches - done)
@@ -433,3 +435,13 @@ class Evaluator:
             done += n
             on_progress(done)
         return average.figures()
+
+    def _summarize(self, sums: Mapping[str, np.ndarray]) -> dict[str, float]:
+        objective = self._objective
+        metrics, parts = split_loss_parts(sums)
+        losses = {
+            name: float(numerator / (denominator + objective.denominator_epsilon))
+            for name, (numerator, denominator) in parts.items()
+        }
+        total = sum(objective.loss_weights[name] * loss for name, loss in losses.items())
+        return {"loss": total, **losses, **objective.summarize(metrics)}

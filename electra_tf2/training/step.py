@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple, cast
 
+import numpy as np
 import tensorflow as tf
 
 from electra_tf2.randomness import StepRandomness
@@ -183,7 +184,8 @@ class ReplicaStep:
             active: of no effect, as nothing is changed.
 
         Returns:
-            The step's result; the gradient norm is 0, and `finite` is true whatever the loss.
+            The step's result; the gradient norm is 0, and `finite` is true whatever the loss. Among
+            its metrics are the parts of the losses, see `split_loss_parts`.
         """
         del active
         replica, rows = replica_id(), _rows(batch)
@@ -193,12 +195,15 @@ class ReplicaStep:
         objective = self._with_values(inputs.values)
         sums = Sums(*objective.compute(prepared, randomness, training=False))
         denominators, sums = all_reduce_sum((denominators, sums))
+        parts = {
+            _PARTS_OF + name: tf.stack([numerator, denominators[name]])
+            for name, numerator in sums.numerators.items()
+        }
         denominators = self._with_epsilon(denominators)
         loss, losses = self._losses(sums.numerators, denominators, inputs.values)
+        metrics = {**sums.metrics, **parts}
         # An evaluation must not skip anything: a NaN has to show in its figures.
-        return StepResult(
-            loss, losses, sums.metrics, tf.zeros([]), tf.constant(True), tf.constant(MIN)
-        )
+        return StepResult(loss, losses, metrics, tf.zeros([]), tf.constant(True), tf.constant(MIN))
 
     def _place(self, replica, rows, micro) -> tuple[tf.Tensor, tf.Tensor]:
         """First row and stream of a micro-batch's randomness; the replica has `rows` rows."""
@@ -267,6 +272,30 @@ class ReplicaStep:
             parallel_iterations=1,
         )
         return total
+
+
+# Begins the names of what an evaluation sums of its losses.
+_PARTS_OF = "parts of "
+
+
+def split_loss_parts(
+    sums: Mapping[str, np.ndarray],
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Splits the sums of an evaluation.
+
+    Args:
+        sums: of `ReplicaStep.evaluate`, over any number of batches.
+
+    Returns:
+        The sums of the objective's metrics, and loss name -> [2], its numerator and denominator.
+    """
+    metrics = {name: own for name, own in sums.items() if not name.startswith(_PARTS_OF)}
+    parts = {
+        name.removeprefix(_PARTS_OF): own
+        for name, own in sums.items()
+        if name.startswith(_PARTS_OF)
+    }
+    return metrics, parts
 
 
 def _cut_rows(tensor: tf.Tensor, parts: int, share: int) -> tf.Tensor:

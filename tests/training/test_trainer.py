@@ -241,6 +241,25 @@ def test_the_seed_decides_what_is_drawn(tmp_path, seed):
     assert figures["loss"] == pytest.approx(sum(map(draw, range(3))) / 3)
 
 
+class Filled(Line):
+    """Rows of 0 only fill up a batch."""
+
+    loss_weights = {"squared_error": 2.0}
+
+    def prepare(self, batch, randomness):
+        rows = tf.reduce_sum(tf.cast(batch["x"] > 0, tf.float32))
+        return batch["x"], {"squared_error": rows}
+
+
+def test_a_last_batch_with_fewer_rows_counts_for_less(tmp_path):
+    rows = tf.constant([1.0, 2.0, 3.0, 1.0, 2.0, 0.0, 0.0, 0.0])
+    batches = tf.data.Dataset.from_tensor_slices({"x": rows}).batch(BATCH, drop_remainder=True)
+    run = make_trainer(tmp_path, objective=Filled()).run
+    figures = Evaluator(run.objective, run.strategy, seed=0).evaluate(lambda context: batches, 2)
+    mean = np.mean(np.square(3.0 * rows[:5]))  # at a weight of 0
+    assert figures == pytest.approx({"loss": 2.0 * mean, "squared_error": mean, "rows": 2 * BATCH})
+
+
 def test_evaluations_come_in_time(tmp_path):
     trainer = make_trainer(tmp_path, eval_every=3)
     steps = []
