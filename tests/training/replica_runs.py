@@ -117,6 +117,7 @@ def main():
         run: {name: array.tolist() for name, array in arrays.items()}
         for run, arrays in found["lamb"].items()
     }
+    two = make_strategy("mirrored")  # as a second run in one process does
     with tempfile.TemporaryDirectory() as folder:
         found["float16"] = {
             name: float16(strategy, pathlib.Path(folder) / name)
