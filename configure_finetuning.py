@@ -23,6 +23,7 @@ from electra_tf2.hparams.shared_checks import (
     check_model_hparam_overrides,
     check_model_name,
     check_one_vocab_size,
+    check_texts,
     folder_name_problem,
     resolved_network,
 )
@@ -378,6 +379,7 @@ class FinetuningConfig(HParams):
                 )
 
     def _check_run(self) -> None:
+        check_texts(self)
         check_devices_and_batches(self)
         if self.num_trials == 0:
             raise contradiction(

@@ -19,6 +19,7 @@ from electra_tf2.hparams.shared_checks import (
     check_devices_and_batches,
     check_model_hparam_overrides,
     check_model_name,
+    check_texts,
     resolved_network,
 )
 from electra_tf2.hparams.types import (
@@ -305,6 +306,7 @@ class PretrainingConfig(HParams):
             self.warnings.append(warning)
 
     def _check_run(self) -> None:
+        check_texts(self)
         check_devices_and_batches(self)
         if not self.model_dir:
             raise contradiction(

@@ -336,7 +336,12 @@ class FineTuned:
 def _stored_config(source: Source, hparams: dict[str, Any]) -> FinetuningConfig:
     """Returns the hparams of a model's training; an error if they were damaged or edited."""
     folder = source.pretrained.folder
-    own = {name: value for name, value in hparams.items() if name not in ("model_name", "data_dir")}
+    # Older versions took empty texts for null.
+    own = {
+        name: value
+        for name, value in hparams.items()
+        if name not in ("model_name", "data_dir") and value != ""
+    }
     with errors_named_in(posixpath.join(folder, CONFIG)):
         config = FinetuningConfig("model", folder, **own)
         check_length(config, source.network)

@@ -145,6 +145,8 @@ def test_many_names_are_too_long_for_one_file():
         ({"raw_data_dir": "{:9999999999}"}, "raw_data_dir"),
         ({"raw_data_dir": "{:999999999999999999999}"}, "raw_data_dir"),
         ({"model_dir": ""}, "model_dir"),
+        ({"init_checkpoint": ""}, "init_checkpoint = ''"),
+        ({"teacher": ""}, "set it to null"),
         ({"patience": 3}, "eval_every_steps"),
         ({"best_metric": "loss"}, "eval_every_steps"),
         ({"distillation_weight": 0.9}, "no teacher"),

@@ -225,6 +225,14 @@ REFUSED = {
         {"lr_schedule": "cosine", "lr_decay_power": 2.0},
         "lr_decay_power belongs to the schedule polynomial",
     ),
+    "a rate that rises": ({"end_learning_rate": 1e-3}, "end_learning_rate = 0.001"),
+    "a rate that rises in a phase": (
+        {
+            "end_learning_rate": 1e-4,
+            "phases": [{"num_train_steps": 9}, {"num_train_steps": 9, "learning_rate": 1e-5}],
+        },
+        "phase 2 of 2",
+    ),
     "decay without wsd": ({"lr_decay_steps": 5}, "set lr_schedule to wsd"),
     "decay in the warm-up": (
         {"lr_schedule": "wsd", "num_train_steps": 50, "num_warmup_steps": 30, "lr_decay_steps": 21},
@@ -263,6 +271,11 @@ REFUSED = {
         "mask_prob of the phases",
     ),
     "a branch of nothing": ({"branch_from": ""}, "branch_from = ''"),
+    "a start from nothing": ({"init_checkpoint": ""}, "set it to null"),
+    "records of nothing": (
+        {"phases": [{"num_train_steps": 9, "eval_tfrecords": ""}]},
+        "eval_tfrecords = ''",
+    ),
     "losses that end": (
         {"gen_weight": 0, "disc_weight": [[0, 50], [100, 0]]},
         "disc_weight",

@@ -88,6 +88,36 @@ def check_devices_and_batches(config: PretrainingConfig | FinetuningConfig) -> N
         )
 
 
+def check_texts(config: PretrainingConfig | FinetuningConfig) -> None:
+    """Refuses empty texts where null stands for nothing: a shell's variable may not be set.
+
+    Raises:
+        UserError: names one.
+    """
+    for name, hint in config.types().items():
+        if hint == str | None and getattr(config, name) == "":
+            raise contradiction(
+                f"The hparam {name!r} is empty.",
+                {name: ""},
+                f"Say what {name} is, leave it out for its default, or set it to null for none.",
+            )
+
+
+def check_end_learning_rate(config: PretrainingConfig | FinetuningConfig) -> None:
+    """Refuses a learning rate that would rise in the end. (Models that were trained so still open.)
+
+    Raises:
+        UserError: the rate to decay to is above the peak.
+    """
+    if config.do_train and config.end_learning_rate > config.learning_rate:
+        names = ("learning_rate", "end_learning_rate")
+        raise contradiction(
+            "The learning rate would rise in place of decaying.",
+            {name: getattr(config, name) for name in names},
+            "Choose an end_learning_rate of at most learning_rate; 0 is the default.",
+        )
+
+
 def check_one_vocab_size(config: PretrainingConfig | FinetuningConfig) -> None:
     """Refuses two sizes of the vocabulary.
 

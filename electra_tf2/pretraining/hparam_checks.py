@@ -14,6 +14,7 @@ from electra_tf2.hparams.recipes import PRESETS
 from electra_tf2.hparams.record import contradiction
 from electra_tf2.hparams.shared_checks import (
     LARGEST_SIZES,
+    check_end_learning_rate,
     check_fields_of_encoder,
     check_one_vocab_size,
 )
@@ -79,12 +80,6 @@ def check_branch(config: PretrainingConfig, path: str) -> None:
             f"Leave {' and '.join(others)} out to go on from a step of another run, or branch_from "
             "to begin at step 0 with its weights.",
         )
-    if not path:
-        raise contradiction(
-            "There is no checkpoint to branch from.",
-            _values(config, "branch_from"),
-            "Name one, <model>/checkpoints/step-…, or leave branch_from out.",
-        )
     own, other = map(_absolute, (config.model_dir, path))
     if other.startswith(f"{own}/"):
         raise contradiction(
@@ -95,7 +90,8 @@ def check_branch(config: PretrainingConfig, path: str) -> None:
 
 
 def check_schedule(config: PretrainingConfig) -> None:
-    """Refuses hparams of another schedule, and a decay that begins in the warm-up."""
+    """Refuses hparams of another schedule, a rate that rises, and a decay in the warm-up."""
+    check_end_learning_rate(config)
     published = PRESETS[config.preset].values if config.preset else {}
     for name, schedule in _OF_A_SCHEDULE.items():
         usual = {getattr(type(config), name)}

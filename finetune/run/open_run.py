@@ -13,7 +13,7 @@ import tensorflow as tf
 from configure_finetuning import FinetuningConfig
 from electra_tf2.console import say
 from electra_tf2.errors import UserError, errors_named_in, path_quoted
-from electra_tf2.hparams.shared_checks import check_network_fits
+from electra_tf2.hparams.shared_checks import check_end_learning_rate, check_network_fits
 from electra_tf2.loading.folder import check_results_paths, json_path, read_config
 from electra_tf2.loading.pretrained import Pretrained, has_checkpoint, open_pretrained
 from electra_tf2.modeling.config import TransformerConfig
@@ -97,6 +97,7 @@ def open_run(config: FinetuningConfig, devices: Devices) -> Run:
 
 
 def _open_run(config: FinetuningConfig, devices: Devices) -> Run:
+    check_end_learning_rate(config)
     unwritten = _check_places(config)
     folders = TrialFolders(config.model_dir)
     config = _as_it_began(config, folders)

@@ -1,6 +1,7 @@
 """`FineTuned.predict`: what the program predicts for a file, from Python."""
 
 import json
+import pathlib
 import re
 
 import numpy as np
@@ -229,6 +230,15 @@ def test_the_only_task_needs_no_name(tmp_path):
     model = finetune.FineTuned.from_pretrained(write_trial(tmp_path / "one", ["reviews"]))
     (prediction,) = model.predict(["the river"])
     assert prediction.label in LABELS
+
+
+def test_a_model_that_was_trained_with_empty_hparams(tmp_path):
+    """Older versions took them for null."""
+    trial = pathlib.Path(write_trial(tmp_path / "one", ["reviews"]))
+    stored = json.loads((trial / "config.json").read_text())
+    stored["hparams"] |= {"teacher": "", "init_checkpoint": ""}
+    (trial / "config.json").write_text(json.dumps(stored))
+    assert finetune.FineTuned.from_pretrained(str(trial)).config.teacher is None
 
 
 def test_folders_without_a_fine_tuned_model(folder, tmp_path):

@@ -134,6 +134,11 @@ CASES = {
     "no kind": (nothing, {"tasks": {"marks": {"text": "text"}}}, ["tasks.marks.kind", "no kind"]),
     "definition is not an object": (nothing, {"tasks": {"marks": "text"}}, ["tasks.marks"]),
     "unknown hparam": (nothing, {"learningrate": 1}, ["Did you mean 'learning_rate'?"]),
+    "a rate that rises": (
+        nothing,
+        {"learning_rate": 1e-4, "end_learning_rate": 2e-4},
+        ["end_learning_rate = 0.0002", "at most learning_rate"],
+    ),
     "path without its parts": (nothing, {"test_predictions": "x.jsonl"}, ["test_predictions"]),
     # the model
     "no model": (nothing, {"init_checkpoint": "nowhere"}, ["nowhere", "no checkpoint"]),
