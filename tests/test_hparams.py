@@ -141,12 +141,16 @@ def test_accepted(name, value, kept):
 @pytest.mark.parametrize(
     "name, value, hint",
     [
-        ("steps", "4", "Give an integer at least 1. Write it without quotes."),
+        ("steps", "4", "Give an integer at least 1. Write 4, without quotes."),
         ("steps", 4.0, "Give an integer at least 1. Write 4, without a point or an exponent."),
         ("steps", True, "Give an integer at least 1."),
         ("steps", None, "Give an integer at least 1."),
         ("steps", 0, "Give a number that is at least 1."),
-        ("rate", "0.1", "Give a number more than 0. Write it without quotes."),
+        ("rate", "0.1", "Give a number more than 0. Write 0.1, without quotes."),
+        ("rate", ".5", "Give a number more than 0. Write 0.5, without quotes."),
+        ("rate", "-1", "Give a number more than 0."),
+        ("rate", "a half", "Give a number more than 0."),
+        ("steps", "1.5", "Give an integer at least 1."),
         ("rate", "-inf", "Give a number more than 0."),
         ("rate", 0, "Give a number that is more than 0."),
         ("rate", False, "Give a number more than 0."),

@@ -271,16 +271,26 @@ def _json_type(value: Any) -> str:
     return names.get(type(value), type(value).__name__)
 
 
-_NO_NUMBERS = ("inf", "nan")
-
-
 def _spelling_hint(value: Any, annotation: Any) -> str:
     bases = [_split_range(option)[0] for option in _options(annotation)]
     if bool in bases and isinstance(value, str) and value.lower() in ("true", "false"):
         return f" JSON writes {value.lower()}, without quotes."
     if int in bases and isinstance(value, float) and value.is_integer() and abs(value) <= _MOST:
         return f" Write {int(value)}, without a point or an exponent."
-    is_number = isinstance(value, str) and value.strip().lower().lstrip("+-")[:3] not in _NO_NUMBERS
-    if is_number and (int in bases or float in bases) and not _literals(annotation):
-        return " Write it without quotes."
+    number = _number_in(value)
+    if number is None or _literals(annotation):
+        return ""
+    for base, bounds in map(_split_range, _options(annotation)):
+        if base in _ANY and number in (bounds or _ANY[base]):
+            if base is float or number.is_integer():
+                return f" Write {base(number)!r}, without quotes."
     return ""
+
+
+def _number_in(text: Any) -> float | None:
+    """The number that a text states, perhaps not as JSON does ("1." and ".5"); or None."""
+    try:
+        number = float(text) if isinstance(text, str) else math.nan
+    except ValueError:
+        return None
+    return number if abs(number) <= _LARGEST_FLOAT else None
