@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import tensorflow as tf
 
 from electra_tf2.modeling.fused import compiled_if_large
 
-# Subtracted from the logit of a token that must not be sampled (official value).
-_DISALLOWED = 1000.0
 _BLOCK = 256
 
 
@@ -29,18 +29,20 @@ def sample_tokens(
         logits: float32 [batch, n, vocab_size].
         uniform: float32 [batch, n, 2] in [0, 1).
         temperature: over 0, a number or a float32 scalar; higher is closer to uniform.
-        disallowed: int32 [batch, n], a token that must not come (its logit is lowered by 1000),
-            or None.
+        disallowed: int32 [batch, n], a token that must not come, or None. (Officially its logit is
+            lowered by 1000, which is too little at a low temperature.)
 
     Returns:
         int32 [batch, n].
     """
     vocab_size = logits.shape[-1]
     assert vocab_size is not None  # known when the graph is built
-    scores = logits / temperature
     if disallowed is not None:
-        scores -= _DISALLOWED * tf.one_hot(disallowed, vocab_size)
-    weights = tf.exp(scores - tf.reduce_max(scores, axis=-1, keepdims=True))
+        is_disallowed = tf.range(vocab_size) == disallowed[:, :, tf.newaxis]
+        logits = tf.where(is_disallowed, -math.inf, logits)
+    # The largest is subtracted first: divided by a low temperature it could be infinite.
+    highest = tf.reduce_max(logits, axis=-1, keepdims=True)
+    weights = tf.exp((logits - highest) / temperature)
     n_blocks = -(-vocab_size // _BLOCK)
     weights = tf.pad(weights, [[0, 0], [0, 0], [0, n_blocks * _BLOCK - vocab_size]])
     shape = tf.shape(weights)

@@ -68,6 +68,17 @@ def test_disallowing_is_not_scaled_by_the_temperature():
     assert 0 not in samples
 
 
+def test_nor_is_it_outweighed_at_a_low_one():
+    logits = np.array([30.0, 0.0, 1.0])
+    assert (draw(logits, 50, seed=3, disallowed=0, temperature=0.01) == 2).all()
+
+
+@pytest.mark.parametrize("temperature", [1e-30, 2.0**-126])
+def test_the_lowest_temperatures_take_the_likeliest(temperature):
+    logits = np.random.default_rng(4).normal(size=300) * 9
+    assert (draw(logits, 50, seed=3, temperature=temperature) == logits.argmax()).all()
+
+
 @pytest.mark.parametrize("vocab_size", [5, 256, 257, 1000])
 def test_extreme_logits(vocab_size):
     """All weight on one entry, whatever the numbers drawn."""
