@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 # Variables whose names match are not decayed. The vocabulary head's output_bias matches "bias".
 NOT_DECAYED = re.compile("LayerNorm|layer_norm|bias")
+# Without the name of a task, which is the user's: "media_bias".
+_TASK = re.compile("task_specific/[^/]*/")
 SLOTS = ("adam_m", "adam_v")
 UPDATES = "updates"
 
@@ -102,7 +105,7 @@ class ReplicaOptimizer:
         self.loss_scale = loss_scale
         factors = learning_rate_factors or {}
         self._factors = [factors.get(name, 1.0) for name in variables]
-        self._excluded = [bool(NOT_DECAYED.search(name)) for name in variables]
+        self._excluded = [bool(NOT_DECAYED.search(_TASK.sub("", name))) for name in variables]
         self._trained = ReplicaVariables(strategy, variables)
         self.constants = frozenset(constants or {})
         self.variables = ReplicaVariables(strategy, {**variables, **(constants or {})})
@@ -191,10 +194,14 @@ class ReplicaOptimizer:
 
         It is not the number of the step: a skipped step doesn't age the moments.
         """
-        if not self.settings.bias_correction:
+        s = self.settings
+        if not s.bias_correction:
             return tf.ones([]), tf.ones([])
         t = tf.cast(count[0].assign_add(tf.cast(active, tf.int64)), tf.float32)
-        return 1.0 - tf.pow(self.settings.beta_1, t), 1.0 - tf.pow(self.settings.beta_2, t)
+        # As a power in float32, a beta of 1 - 1e-8 would be 1, and the divisor 0.
+        logs = [math.log(beta) if beta else -math.inf for beta in (s.beta_1, s.beta_2)]
+        first, second = (-tf.math.expm1(t * log) for log in logs)
+        return first, second
 
     def _new_values(self, variables, ms, vs, gradients, clip, rate, active, first, second):
         s = self.settings

@@ -23,10 +23,16 @@ SHAPES = {
     "encoder/layer_norm/gamma": (4,),
     "old/LayerNorm/beta": (4,),
     "head/output_bias": (5,),
+    "task_specific/media_bias/classifier/kernel": (4, 2),
+    "task_specific/media_bias/classifier/bias": (2,),
     "embeddings/word_embeddings": (5, 4),
 }
 # What is neither LayerNorm nor bias.
-DECAYED = {"encoder/kernel", "embeddings/word_embeddings"}
+DECAYED = {
+    "encoder/kernel",
+    "embeddings/word_embeddings",
+    "task_specific/media_bias/classifier/kernel",
+}
 N_STEPS = 5
 RATES = [1e-2, 2e-2, 5e-3, 1e-2, 3e-2]
 DECAY = 0.3
@@ -137,6 +143,16 @@ def test_adamw_against_float64(settings, factors):
     if factors:
         found = optimizer.variables.to_numpy()["encoder/bias"]
         np.testing.assert_array_equal(found, draw(0)["encoder/bias"])
+
+
+@pytest.mark.parametrize("beta_2", [0.0, 1 - 1e-8])
+def test_corrected_moments_of_any_decay(beta_2):
+    """1 - 1e-8 is 1 in float32, and 1 - 1^t is 0."""
+    settings = OptimizerSettings(beta_2=beta_2, bias_correction=True)
+    expected, _, _ = reference(settings, adamw(settings.weight_decay_rate))
+    found = updated(AdamW, settings).variables.to_numpy()
+    for name, weights in expected.items():
+        np.testing.assert_allclose(found[name], weights, rtol=1e-5, atol=1e-5, err_msg=name)
 
 
 @pytest.mark.parametrize(
