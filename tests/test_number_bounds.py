@@ -6,6 +6,7 @@ import pytest
 
 from configure_finetuning import FinetuningConfig
 from configure_pretraining import PretrainingConfig
+from electra_tf2 import randomness
 from electra_tf2.errors import UserError
 from electra_tf2.hparams import shared_checks
 from electra_tf2.hparams.shared_checks import TransformerHParams
@@ -84,3 +85,19 @@ def test_positions_stay_within_64_bits():
     phases = [{"num_train_steps": 10**12}] * 2
     error = refused(PretrainingConfig, phases=phases)
     assert error is not None and "num_train_steps" in error.where
+
+
+def test_every_layer_has_dropout_of_its_own():
+    """A network's places for random numbers end before those of the next one begin."""
+    assert 2 * randomness.DISCRIMINATOR_SITES <= randomness.MAX_SITES
+    for places, hparams in (
+        (randomness.DISCRIMINATOR_SITES, {}),
+        (randomness.RIGHT_TO_LEFT_SITES, {"two_tower_generator": True}),
+    ):
+        most = (places - 1) // randomness.SITES_PER_BLOCK
+        fits, too_deep = (
+            refused(PretrainingConfig, model_hparam_overrides={"num_hidden_layers": n}, **hparams)
+            for n in (most, most + 1)
+        )
+        assert fits is None and too_deep is not None
+        assert f"at most {most}" in str(too_deep.remedy)

@@ -191,7 +191,7 @@ HEADS = "num_attention_heads"
 # Beyond these a digit too many was typed.
 LARGEST_SIZES = {
     "hidden_size": 1 << 16,
-    "num_hidden_layers": 1000,
+    "num_hidden_layers": 682,  # with dropout of its own in each, see electra_tf2.randomness
     "intermediate_size": 1 << 18,
     "embedding_size": 1 << 16,
     "vocab_size": 10**8,

@@ -358,6 +358,10 @@ def _check_encoder(config: PretrainingConfig) -> None:
         )
 
 
+# Of each of two towers, as `LARGEST_SIZES` has it for other networks.
+_MOST_TOWER_LAYERS = 170
+
+
 def _check_generator(config: PretrainingConfig, network: TransformerConfig) -> None:
     hidden_size = int(round(network.hidden_size * config.generator_hidden_size))
     layers = int(round(network.num_hidden_layers * config.generator_layers))
@@ -368,11 +372,13 @@ def _check_generator(config: PretrainingConfig, network: TransformerConfig) -> N
         ("embedding_size", config.generator_embedding_size or 1),
     ):
         share = f"generator_{name.removeprefix('num_hidden_')}"
-        if size > LARGEST_SIZES[name]:
+        is_tower = config.two_tower_generator and name == "num_hidden_layers"
+        most = _MOST_TOWER_LAYERS if is_tower else LARGEST_SIZES[name]
+        if size > most:
             raise contradiction(
                 "The generator is too large.",
                 {share: getattr(config, share), name: size},
-                f"Choose one that gives at most {LARGEST_SIZES[name]}.",
+                f"Choose one that gives at most {most}.",
             )
     is_odd = network.is_modern and hidden_size // heads % 2 == 1
     if layers < 1 or hidden_size < 1 or hidden_size % heads or is_odd:

@@ -15,6 +15,7 @@ import tensorflow as tf
 from electra_tf2 import __version__
 from electra_tf2.console import say, silent_stderr
 from electra_tf2.errors import UserError
+from electra_tf2.randomness import MAX_STREAMS
 from electra_tf2.training.cluster import VARIABLE, Cluster, meet, read_cluster, time_limit
 from electra_tf2.training.compile_cache import open_compile_cache
 from electra_tf2.training.environment import describe_machine
@@ -167,8 +168,16 @@ def check_batch_size(
         global_batch_size: its value, in examples.
 
     Raises:
-        UserError: the batch is not a multiple of replicas x micro-batches.
+        UserError: the batch is not a multiple of replicas x micro-batches, or there are more of
+            them than have dropout of their own.
     """
+    if replicas * micro_batches > MAX_STREAMS:
+        raise UserError(
+            "There are too many micro-batches: their dropout would be that of other steps.",
+            where="hparam gradient_accumulation_steps",
+            received=f"{micro_batches} for {replicas} replica{'s' * (replicas > 1)}",
+            remedy=f"Choose at most {MAX_STREAMS // replicas}.",
+        )
     if global_batch_size % (replicas * micro_batches):
         raise UserError(
             "The batch can't be divided evenly.",

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from configure_finetuning import FinetuningConfig
 from configure_pretraining import PretrainingConfig
+from electra_tf2 import randomness
 from electra_tf2.errors import UserError
 from electra_tf2.training import devices
 from electra_tf2.training.devices import ReplicaVariables, resolve_precision, resolve_xla
@@ -48,6 +49,15 @@ def test_batches_that_can_not(size, replicas, micro, multiple):
     assert info.value.where == "hparam train_batch_size"
     assert f"{size} examples for {replicas} replicas x {micro}" in info.value.received
     assert f"multiple of {multiple}" in info.value.remedy
+
+
+def test_micro_batches_with_dropout_of_their_own():
+    most = randomness.MAX_STREAMS // 2
+    devices.check_batch_size("train_batch_size", 2 * most, 2, most)
+    with pytest.raises(UserError) as info:
+        devices.check_batch_size("train_batch_size", 4 * most, 2, 2 * most)
+    assert info.value.where == "hparam gradient_accumulation_steps"
+    assert info.value.remedy == f"Choose at most {most}."
 
 
 PRECISIONS = ("float32", "tf32", "bfloat16", "float16")
