@@ -19,17 +19,24 @@ from finetune.tagging.layout import (
     DOCUMENT_START,
     END_OF_SENTENCE,
     MOST,
-    OTHER_ID,
     TAB,
     Columns,
     Layout,
     Lines,
     bare_tag,
     cell,
+    check_word_column,
     plain_lines,
     recognize_layout,
 )
-from finetune.tagging.words import are_mostly_characters, has_ideographs, unsplit_text
+from finetune.tagging.words import (
+    ADDITIONS,
+    are_mostly_characters,
+    has_addition,
+    has_ideographs,
+    unsplit_text,
+    without_addition,
+)
 
 _JSON = re.compile(r'\s*\[?\s*\{\s*"[^"\n]*"\s*:')
 # What the first line of a table says of its columns.
@@ -95,7 +102,7 @@ def read_sentences(
         path: a UTF-8 file.
         columns: the columns of words and tags.
         with_tags: whether to read tags; if not, their column may be missing.
-        trained: see `recognize_layout`; only used without tags.
+        trained: see `recognize_layout`; with tags it only tells what was added to the words.
 
     Returns:
         The sentences, and how they were read.
@@ -105,8 +112,7 @@ def read_sentences(
             words numbers them, or a line lacks a column; names the file and the line.
     """
     lines = _lines(path)
-    trained = None if with_tags else trained
-    layout = recognize_layout(lines, columns, trained)
+    layout = recognize_layout(lines, columns, None if with_tags else trained)
     reader = _Reader(path, lines, layout, columns, with_tags)
     for number, line in enumerate(lines, 1):
         reader.take(number, line)
@@ -118,7 +124,10 @@ def read_sentences(
             received=f"only empty lines, comments and {DOCUMENT_START}",
             remedy="Write a word and its tag on each line, and an empty line between sentences.",
         )
-    _check_words(path, reader.sentences, columns, with_tags)
+    first_line = f"{path}, line {reader.sentences[0].lines[0]}"
+    words, tags = zip(*((each.words, each.tags) for each in reader.sentences), strict=True)
+    check_word_column(first_line, columns, words, tags if with_tags else ())
+    reader.leave_out_additions(trained)
     if not with_tags:
         reader.check_not_sentences(trained)
         if trained and trained.has_characters:
@@ -187,7 +196,8 @@ def _lines(path: str) -> list[str]:
             remedy="Write it as text: a word and its tag on each line, separated by a tab, and an "
             "empty line between sentences.",
         )
-    return [line.rstrip("\r") for line in text.split("\n")]
+    # A byte order mark within is of files that were joined.
+    return [line.rstrip("\r").removeprefix("\ufeff") for line in text.split("\n")]
 
 
 class _Reader:
@@ -205,6 +215,7 @@ class _Reader:
         self._widths: list[tuple[int, int]] = []  # line, number of columns
         self._empty_words: list[int] = []
         self._other_columns: list[int] = []
+        self._notes: list[str] = []
         self.sentences: list[Sentence] = []
 
     def take(self, number: int, line: str) -> None:
@@ -276,6 +287,24 @@ class _Reader:
             return 2
         return self._lines.usual_count
 
+    def leave_out_additions(self, trained: Layout | None) -> None:
+        """Leaves out what is added to all words, if it was left out in training."""
+        words = {word for sentence in self.sentences for word in sentence.words}
+        names = ADDITIONS if trained is None else filter(None, [trained.added])
+        added = next((name for name in names if has_addition(words, name)), None)
+        if added is None:
+            return
+        self._layout = dataclasses.replace(self._layout, added=added)
+        word = self.sentences[0].words[0]
+        self.sentences = [
+            dataclasses.replace(each, words=tuple(without_addition(w, added) for w in each.words))
+            for each in self.sentences
+        ]
+        self._notes.append(
+            f"what is added to all words is left out: {word!r} is read as "
+            f"{without_addition(word, added)!r}"
+        )
+
     def check_not_sentences(self, trained: Layout | None) -> None:
         """Refuses lines without tags that are sentences, of which one word each would be read.
 
@@ -335,7 +364,7 @@ class _Reader:
 
     def result(self) -> TagFile:
         """Returns what was read, with what there is to say of it."""
-        notes, warnings = [], []
+        notes, warnings = self._notes, []
         first = self.sentences[0]
         if first.tags and {first.words[0].lower(), first.tags[0].lower()} <= set(_NAMES.split()):
             warnings.append(
@@ -388,29 +417,4 @@ class _Reader:
             remedy=f"Fix the line, or the columns that the task expects ({wanted}; counted from 0, "
             "or from the end where negative; separated by "
             f"{'white space' if separator is None else repr(separator)}).{hint}",
-        )
-
-
-def _check_words(
-    path: str, sentences: Sequence[Sentence], columns: Columns, with_tags: bool
-) -> None:
-    """Refuses words that number those of each sentence, as the first column of CoNLL-U does.
-
-    With tags also those that are the same throughout each, such as the name of a document.
-    """
-    rows = [[word for word in each.words if not OTHER_ID.fullmatch(word)] for each in sentences]
-    if max(map(len, rows)) < 3:
-        return
-    numbers = [
-        all(row == list(map(str, range(start, start + len(row)))) for row in rows)
-        for start in (0, 1)
-    ]
-    if any(numbers) or with_tags and all(len(set(row)) <= 1 for row in rows):
-        what = "numbers them" if any(numbers) else "is the same throughout each sentence"
-        raise UserError(
-            f"The column of the words {what}.",
-            where=f"{path}, line {sentences[0].lines[0]}",
-            received=f"column {columns.word}: " + ", ".join(sentences[0].words[:5]),
-            remedy='Name the columns in the task\'s definition: for CoNLL-U "word_column": 1, '
-            '"tag_column": 3 (parts of speech), otherwise as they stand, from 0.',
         )

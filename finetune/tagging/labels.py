@@ -91,7 +91,7 @@ def plausible_prefixes(counts: Counter[str], prefixes: str, notation: Notation |
 def describe_tags(
     sentences: Sequence[Sentence], path: str, prefixes: str, notation: Notation | None
 ) -> str:
-    """Says what the tags of a file are, and warns of those out of order.
+    """Says what the tags of a file are, and warns of those out of order and of files without spans.
 
     Args:
         sentences: the sentences of the file.
@@ -106,6 +106,13 @@ def describe_tags(
     if notation is None:
         return f"stand for themselves ({shown}): accuracy is reported"
     rows = canonical_tags(sentences, path, prefixes, notation)
+    if set(chain.from_iterable(rows)) == {OUTSIDE}:
+        logging.warning(
+            "%s: all tags are %s, so there is no span to learn. Is it the column of the tags "
+            "(tag_column in the task's definition)?",
+            path,
+            shown,
+        )
     scheme = notation.scheme(rows)
     wrong = out_of_order(rows, scheme)
     if wrong:

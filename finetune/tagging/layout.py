@@ -12,6 +12,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Literal
 
+from electra_tf2.errors import UserError
+from finetune.tagging.words import ADDITIONS
+
 COMMENT = "#"
 DOCUMENT_START = "-DOCSTART-"
 END_OF_SENTENCE = "EOS"  # of MeCab and its relatives
@@ -21,7 +24,8 @@ MARKS_OF_TAGS: tuple[Literal["/", "_", "|"], ...] = ("/", "_", "|")
 # of a word such as "10 000".
 _SPACES = re.compile(r"[^\S\xa0\u1680\u2000-\u200a\u202f\u205f\u3000]+")
 _HASHES = re.compile(r"#+(?:\s|$)")
-_TAG = re.compile(r"O|[BIESLUMW][-_].+|.+[-_][BIESLUMW]")
+SPAN_TAG = re.compile(r"O|[BIESLUMW][-_].+|.+[-_][BIESLUMW]")
+"""Tags that mark spans, in most notations."""
 _WORD_ID = re.compile(r"\d+")
 OTHER_ID = re.compile(r"\d+[-.]\d+")
 """Number of a range of words or of an empty node in CoNLL-U."""
@@ -76,6 +80,7 @@ class Layout:
         has_eos: whether `EOS` alone on a line ends a sentence, rather than being a word.
         has_characters: whether words of the training file are single characters, as often in
             Chinese: a longer word is then likely to be a sentence.
+        added: which of `ADDITIONS` every word of the training file has; it is left out.
     """
 
     separator: str | None = None
@@ -84,6 +89,7 @@ class Layout:
     has_spaces: bool = False
     has_eos: bool = True
     has_characters: bool = False
+    added: Literal["", "language", "digit"] = ""
 
     def __post_init__(self):
         is_separator = self.separator is None or isinstance(self.separator, str) and self.separator
@@ -91,6 +97,7 @@ class Layout:
         flags = (self.has_spaces, self.has_eos, self.has_characters)
         is_known &= all(isinstance(flag, bool) for flag in flags)
         is_known &= self.per_line in ("word", "sentence", *MARKS_OF_TAGS)
+        is_known &= self.added in ("", *ADDITIONS)
         if not is_separator or not is_known:
             raise ValueError(f"There is no such layout. Received: {self}")
 
@@ -247,7 +254,7 @@ class Lines:
         if len(cells) not in self.counts:
             return spaced or not in_sentence
         tag = (cell(cells, self._tag) or "").strip()
-        is_tag = tag in self._tags or _TAG.fullmatch(tag) is not None
+        is_tag = tag in self._tags or SPAN_TAG.fullmatch(tag) is not None
         if tag == COMMENT and (in_sentence or len(cells) == self.usual_count):
             is_tag = True
         # A remark has no tabs, but may well have as many spaces as the lines of words.
@@ -257,3 +264,49 @@ class Lines:
     def is_no_word(self, cells: Sequence[str]) -> bool:
         """Whether a line of CoNLL-U is a range of words (1-2) or an empty node (1.1)."""
         return self._has_ids and OTHER_ID.fullmatch(cells[0]) is not None
+
+
+def check_word_column(
+    where: str, columns: Columns, words: Sequence[Sequence[str]], tags: Sequence[Sequence[str]]
+) -> None:
+    """Checks that the words of sentences are words.
+
+    They are not if they number themselves, as the first column of CoNLL-U does; nor, where tags are
+    read, if they are the same throughout each sentence, as a document's name is, or look like tags
+    while the tags don't.
+
+    Args:
+        where: the place of the first sentence.
+        columns: what the task's definition says.
+        words: the words of each sentence.
+        tags: their tags; empty where tags are not read.
+
+    Raises:
+        UserError: they are no words.
+    """
+    rows = [[word for word in row if not OTHER_ID.fullmatch(word)] for row in words]
+    if max(map(len, rows)) < 3:
+        return
+    numbers = [
+        all(row == list(map(str, range(start, start + len(row)))) for row in rows)
+        for start in (0, 1)
+    ]
+    if any(numbers):
+        problem = "numbers them"
+    elif tags and all(len(set(row)) <= 1 for row in rows):
+        problem = "is the same throughout each sentence"
+    elif tags and _look_like_tags(words) and not _look_like_tags(tags):
+        problem = "holds tags"
+    else:
+        return
+    raise UserError(
+        f"The column of the words {problem}.",
+        where=where,
+        received=f"column {columns.word}: " + ", ".join(words[0][:5]),
+        remedy='Name the columns in the task\'s definition: for CoNLL-U "word_column": 1, '
+        '"tag_column": 3 (parts of speech), otherwise as they stand, from 0.',
+    )
+
+
+def _look_like_tags(rows: Sequence[Sequence[str]]) -> bool:
+    return all(SPAN_TAG.fullmatch(item) for row in rows for item in row)

@@ -271,6 +271,8 @@ class TaggingTask(Task):
         layout = state.pop("layout", {})
         if layout.get("per_line", "word") != "word":
             state["layout"] = {name: layout[name] for name in ("separator", "per_line")}
+        if layout.get("added"):
+            state["added"] = layout["added"]
         paths = {self.path(self.file_name(split)) for split in SPLITS}
         read_otherwise, has_ideographs = self._reader.differences(paths, self.columns)
         if read_otherwise:

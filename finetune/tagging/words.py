@@ -7,7 +7,7 @@ import re
 import unicodedata
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import accumulate, chain, pairwise
 from typing import Any
 
@@ -24,6 +24,12 @@ from electra_tf2.text.tokenizer import Tokenizer
 _IDEOGRAPHS = "".join(f"{chr(first)}-{chr(last)}" for first, last in IDEOGRAPH_RANGES)
 # Scripts without spaces, and the punctuation, symbols and fullwidth forms of their texts.
 _JOINED = re.compile(UNSPACED.pattern + "|[\u3000-\u303f\u3190-\u33ff\uff01-\uff65]")
+ADDITIONS = {
+    "language": re.compile(r"(?!https?:)[a-z]{2,}(?:-[a-z]+)*:(.*)", re.DOTALL),
+    "digit": re.compile("(.)[0-9]", re.DOTALL),
+}
+"""What data sets add to every word, and the word in it: WikiANN its language, as in `en:New`, and
+Weibo's names, of which each word is a character, the character's place in its word, as in `科0`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +58,18 @@ class CutWords:
 def has_ideographs(text: str) -> bool:
     """Whether a text has a character of those that BERT makes words of their own."""
     return re.search(f"[{_IDEOGRAPHS}]", text) is not None
+
+
+def has_addition(words: Collection[str], addition: str) -> bool:
+    """Whether all words have one of `ADDITIONS`; digits only count behind East Asian characters."""
+    if addition == "digit" and 2 * sum(map(_is_east_asian, words)) <= len(words):
+        return False
+    return all(map(ADDITIONS[addition].fullmatch, words))
+
+
+def without_addition(word: str, addition: str) -> str:
+    """Returns a word that has one of `ADDITIONS` without it."""
+    return ADDITIONS[addition].sub(r"\1", word)
 
 
 def word_ids(

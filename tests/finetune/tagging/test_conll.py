@@ -245,6 +245,53 @@ def test_lines_that_end_a_sentence(tmp_path, end):
         assert _pairs(_read(tmp_path, text, columns)) == [[("a", "O")], [("b", "O")]]
 
 
+def test_marks_of_joined_files_are_no_part_of_lines(tmp_path):
+    text = "# c\na\tO\n\n\ufeff# c\n\ufeffb\tO\n"
+    assert _pairs(_read(tmp_path, text)) == [[("a", "O")], [("b", "O")]]
+
+
+ADDED = {
+    "language": ("en:New\tB\nen:York\tI\nzh-min-nan::\tO\n", ("New", "York", ":")),
+    "digit": ("科0\tB\n技1\tI\n10\tO\n", ("科", "技", "1")),
+}
+
+
+@pytest.mark.parametrize("added", ADDED)
+def test_what_a_data_set_adds_to_every_word_is_left_out(tmp_path, added):
+    text, words = ADDED[added]
+    file = _file(tmp_path, text)
+    assert file.sentences[0].words == words and "left out" in file.notes[0]
+    trained = _trained(tmp_path, text)
+    assert trained.added == added
+    for lines, expected in ((text, words), (text.partition("\t")[0], words[:1])):
+        found = _file(tmp_path, lines, with_tags=False, trained=trained)
+        assert found.sentences[0].words == expected
+    plain = _file(tmp_path, "科\n技\n", with_tags=False, trained=trained)
+    assert plain.sentences[0].words == ("科", "技")
+
+
+@pytest.mark.parametrize("added", ADDED)
+def test_additions_are_kept_where_they_were_in_training(tmp_path, added):
+    text = ADDED[added][0]
+    for with_tags in (True, False):
+        (sentence,) = _file(tmp_path, text, with_tags=with_tags, trained=Layout("\t")).sentences
+        assert sentence.words == tuple(line.split("\t")[0] for line in text.splitlines())
+
+
+@pytest.mark.parametrize("text", ["en:New\tB\nYork\tI\n", "https://a\tO\n", "a1\tB\nb0\tO\n"])
+def test_what_only_looks_like_an_addition_is_kept(tmp_path, text):
+    (sentence,) = _read(tmp_path, text)
+    assert sentence.words == tuple(line.split("\t")[0] for line in text.splitlines())
+
+
+def test_tags_before_their_words(tmp_path):
+    text = "O\tshow\nB-ACTOR\tsteve\nI-ACTOR\tmcqueen\n"
+    with pytest.raises(UserError, match='holds tags(?s:.*)line 1(?s:.*)"word_column": 1'):
+        _read(tmp_path, text)
+    (sentence,) = _read(tmp_path, text, Columns(1, 0))
+    assert sentence.words == ("show", "steve", "mcqueen")
+
+
 def test_names_of_columns_are_warned_of(tmp_path):
     file = _file(tmp_path, "Token\tPOS\na\tNN\nb\tDT\n")
     assert "line 1 looks like the names of the columns (Token, POS)" in file.warnings[0]

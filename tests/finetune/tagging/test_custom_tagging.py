@@ -206,6 +206,19 @@ def test_one_tag_for_all_words(tmp_path, scheme):
     assert error.value.where.endswith("train.txt, line 1") and "'_'" in error.value.received
 
 
+def test_a_file_without_spans_is_warned_of(tmp_path, caplog):
+    write(tmp_path, train=_columns("O O O O O O"), dev=_columns(NER["iob2"]))
+    assert _task(tmp_path).labels
+    assert "train.txt: all tags are O, so there is no span to learn" in caplog.text
+
+
+def test_features_tell_what_was_left_out_of_words(tmp_path):
+    write(tmp_path, train="en:anna\tB-PER\nen:barks\tO\n")
+    task = _task(tmp_path)
+    assert task.get_examples("train")[0].words == ("anna", "barks")
+    assert task.feature_state()["added"] == "language"
+
+
 def test_the_names_of_columns_are_no_tag(tmp_path):
     write(tmp_path, train="Token Tag\n" + _columns(NER["iob2"]))
     with pytest.raises(UserError, match="(?s)line 1.*'Tag'.*names the columns"):
