@@ -15,7 +15,7 @@ from absl import logging
 from electra_tf2 import files
 from electra_tf2.errors import UserError, first_of, path_quoted
 from electra_tf2.text.encodings import is_mostly_utf8, likely_encoding
-from electra_tf2.text.plain_text import HEAD_BYTES, recognize
+from electra_tf2.text.plain_text import HEAD_BYTES, POINTER, recognize
 from finetune.task import Task
 
 # Bad rows are an error where there are more than this many and more than this share.
@@ -44,8 +44,9 @@ def read_text(path: str) -> str:
         Its text without a byte order mark; line ends are as in the file.
 
     Raises:
-        UserError: it is missing (what lies beside it is named), empty, damaged, or something other
-            than text in these encodings (says what and, where it is text, names the line).
+        UserError: it is missing (what lies beside it is named), empty, damaged, a web page, a
+            pointer of Git LFS, or something other than text in these encodings (says what and,
+            where it is text, names the line).
     """
     try:
         content = files.read_bytes(path)
@@ -64,7 +65,23 @@ def read_text(path: str) -> str:
             received=f"{len(content)} bytes without text",
             remedy="Copy it again, or check its source.",
         )
+    _refuse_stand_ins(text, path)
     return text
+
+
+def _refuse_stand_ins(text: str, path: str) -> None:
+    """Refuses what a download may give in a file's place: lines of words to some readers."""
+    start, end = text[:1000].lstrip().lower(), text[-1000:].rstrip().lower()
+    is_page = start.startswith(("<!doctype html", "<html")) and end.endswith("</html>")
+    if text.startswith(POINTER.decode()):
+        what = "is a pointer of Git LFS"
+        remedy = "Download the file itself: git lfs pull, in the repository that it comes from."
+    elif is_page or start.startswith("<?xml") and end.endswith(">"):
+        what = f"is {'a web page' if is_page else 'XML'}"
+        remedy = "Download the file itself: a server may send a page about it, or an error."
+    else:
+        return
+    raise UserError(f"A data file {what}.", where=path, received=text.lstrip()[:60], remedy=remedy)
 
 
 def _unzipped(content: bytes, path: str) -> bytes:
@@ -158,7 +175,9 @@ def _other_encoding(
     else:
         remedy = (
             f"Convert it: Cyrillic text of Windows with ({command('-f WINDOWS-1251')}), other "
-            "text likewise: Chinese from GB18030 or BIG5, Japanese from CP932, Korean from CP949."
+            "text likewise: Western European from WINDOWS-1252, Central European from "
+            "WINDOWS-1250, Greek from WINDOWS-1253, Turkish from WINDOWS-1254, Baltic from "
+            "WINDOWS-1257, Chinese from GB18030 or BIG5, Japanese from CP932, Korean from CP949."
         )
     return UserError(
         "A data file is not UTF-8 text.", where=where, received=received, remedy=remedy

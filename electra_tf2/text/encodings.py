@@ -52,12 +52,23 @@ _ENCODINGS = (
     _Encoding("WINDOWS-1255", "[יוהלאמרתבשםנ]", 0.7, apart=True),
     _Encoding("WINDOWS-1256", "[اليمونترب]", 0.55, apart=True),
     _Encoding("TIS-620", "[านรอกเงม่ยลดวตัทีสแ้]", 0.6),
-    _Encoding("CP949", "[가-힣]", 0.9),  # of Windows; EUC-KR is a part of it
+    # Of Windows; EUC-KR is a part of it. Nearly all bytes of Japanese are some syllable of it.
+    _Encoding(
+        "CP949",
+        "[이다는가에을의고하지은를한로기도사리자인시대서어정해나아요게들그있것니라면만보]",
+        0.12,
+    ),
     _Encoding("CP932", _KANA, 0.25),
     _Encoding("EUC-JP", _KANA, 0.25),
     _Encoding("GB18030", "[的一是不了在有人我他这中大来上个们到说国和地也子时天很]", 0.12),
     _Encoding("BIG5", "[的一是不了在有人我他這中大來上個們到說國和地也子時天很]", 0.12),
 )
+
+
+# Quotes, dashes and the like, as English text has them: they are the same in the encodings of
+# Windows for Latin letters, and elsewhere those bytes are letters or controls.
+_SIGNS = re.compile(rb"[\x80\x82\x84\x85\x8b\x91-\x97\x99\x9b\xa0\xa7\xb0]{1,2}|\xa3(?=[0-9])")
+_SIGN_AS_LETTER = re.compile(rb"[A-Za-z][^\0-\x7f\x92\x96\x97][A-Za-z]")
 
 
 # Letters of Ukrainian in KOI8-U, where KOI8-R has lines for drawing.
@@ -78,6 +89,9 @@ def likely_encoding(content: bytes) -> str | None:
     Returns:
         Its name for iconv and Python; None where none or several of the known ones may be it.
     """
+    if _SIGNS.search(content) and _SIGNS.sub(b"", content).isascii():
+        if not _SIGN_AS_LETTER.search(content):
+            return _WESTERN
     found = [encoding.name for encoding in _ENCODINGS if _may_be(content, encoding)]
     if found == ["KOI8-R"] and _KOI8_U.search(content):
         return "KOI8-U"

@@ -91,8 +91,8 @@ def check_no_pointer(path: str, content: bytes) -> None:
     Raises:
         UserError: it is one; says how to get the file itself.
     """
-    if content.startswith(_POINTER):
-        raise _refusal(path, content, _MAGIC[_POINTER], None)
+    if content.startswith(POINTER):
+        raise _refusal(path, content, _MAGIC[POINTER], None)
 
 
 def check_line_ends(path: str, content: bytes, *, member: str | None = None) -> None:
@@ -274,12 +274,13 @@ _TAR = FileKind(
 )
 _EXPORT = "Put a file of UTF-8 text in its place, with a sentence or paragraph per line."
 _SAVE = "Save it as UTF-8 text, in its place."
-_POINTER = b"version https://git-lfs.github.com/spec/"
+POINTER = b"version https://git-lfs.github.com/spec/"
+"""What a pointer of Git LFS begins with."""
 MOST_POINTER_BYTES = 1024
 """A pointer of Git LFS is shorter."""
 # The longer of two that begin alike comes first.
 _MAGIC = {
-    _POINTER: FileKind(
+    POINTER: FileKind(
         "a pointer of Git LFS, in place of a file that was not downloaded",
         "Download the file itself: git lfs pull, in the repository that it comes from.",
     ),

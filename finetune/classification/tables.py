@@ -251,7 +251,7 @@ def _refuse_one_object(
         found = [_field(value, column) for column in required]
         by_columns = all(isinstance(column, dict | list) for column in found)
         holds_rows = all(column is _ABSENT for column in found) and any(
-            isinstance(inner, list) and inner and isinstance(inner[0], dict)
+            isinstance(inner, list) and inner and isinstance(inner[0], dict | list)
             for inner in (value or {}).values()
         )
         if not by_columns and not holds_rows:

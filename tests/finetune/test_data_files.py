@@ -50,6 +50,9 @@ def test_encodings_with_a_mark_and_gzip_are_read(tmp_path, content):
         ("label,text\n1,这部电影很好看，我非常喜欢。\n" * 9, "utf-16-le", "UTF-16LE"),
         (CYRILLIC, "cp1251", "WINDOWS-1251"),
         ("label,text\n1,今日はいい天気です。\n" * 9, "iso2022_jp", "ISO-2022-JP-2"),
+        ("label,text\n1,“I don’t – 5 €”\n", "cp1252", "WINDOWS-1252"),
+        ("label,text\n1,win £5\n", "latin-1", "WINDOWS-1252"),
+        ("label,text\n1,とても良い商品です。東京\n", "cp932", "CP932"),
     ],
 )
 @pytest.mark.skipif(shutil.which("iconv") is None, reason="the remedy is a command of iconv's")
@@ -84,7 +87,7 @@ def test_east_asian_encodings_are_not_taken_for_western_ones(tmp_path, encoding)
         encoding, "這部電影非常好看"
     )
     error = refusal(stored(tmp_path, f"text\n{text}\n".encode(encoding)))
-    assert "WINDOWS-1252" not in error.remedy
+    assert "looks like WINDOWS-1252" not in error.remedy
     assert encoding.upper() in error.remedy
 
 
@@ -108,6 +111,24 @@ def test_what_is_not_text_is_named(tmp_path, content, word):
     error = refusal(path)
     assert error.where == path
     assert any(part in str(error) for part in word.split("|"))
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12\n", "git lfs pull"),
+        ("\n<!DOCTYPE html>\n<html><title>404</title></html>\n", "web page"),
+        ('<?xml version="1.0"?>\n<Error><Code>AccessDenied</Code></Error>', "XML"),
+    ],
+)
+def test_what_a_download_gave_in_place_of_a_file_is_named(tmp_path, text, word):
+    error = refusal(stored(tmp_path, text.encode(), "train.txt"))
+    assert word in str(error)
+
+
+def test_a_page_in_a_cell_is_text(tmp_path):
+    text = "<html>a</html>\t1\n<html>b</html>\t0\n"
+    assert read_text(stored(tmp_path, text.encode())) == text
 
 
 def test_some_zeros_are_text(tmp_path):

@@ -322,6 +322,19 @@ def test_the_letters_of_ukrainian_are_not_taken_for_lines():
     assert likely_encoding(TEXTS["russian"].encode("koi8-r")) == "KOI8-R"
 
 
+def test_japanese_without_kana_is_not_taken_for_korean():
+    names = "東京都庁舎\n大阪市役所前\n"
+    for encoding in ("cp932", "euc_jp"):
+        assert likely_encoding(names.encode(encoding)) is None
+    assert likely_encoding(TEXTS["korean"].encode("cp949")) == "CP949"
+
+
+def test_quotes_and_dashes_alone_are_those_of_windows():
+    assert likely_encoding("“It’s 5 €” – at 20 °C, £7…\n".encode("cp1252")) == "WINDOWS-1252"
+    assert likely_encoding("gr”n, sch”n\n".encode("cp1252")) is None  # ö of DOS
+    assert likely_encoding("ŁK Łódź\n".encode("iso8859-2")) is None  # its first letter is a £
+
+
 @pytest.mark.parametrize("whole", ["bread ", "né "])
 def test_following_the_remedy_for_a_file_that_is_cut_off(tmp_path, whole):
     path = tmp_path / "a b.txt"

@@ -80,6 +80,7 @@ def test_null_and_nan_are_no_value(tmp_path, value):
     "content",
     [
         '{"text": {"0": "a", "1": "b"}, "label": {"0": 1, "1": 0}}',  # pandas' to_json()
+        '{"columns": ["text", "label"], "data": [["a", 1], ["b", 0]]}',  # orient="split"
         '{"text": ["a", "b"], "label": [1, 0]}',
         '{"data": [{"text": "a", "label": 1}]}',
         json.dumps({"version": 1, "data": ROWS}, indent=1),
