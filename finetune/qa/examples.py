@@ -161,6 +161,8 @@ def _marked_impossible(question: Mapping[str, Any], where: str) -> bool | None:
     number = whole_number(value)
     if number in (0, 1):  # as tables have true and false
         return bool(number)
+    if isinstance(value, str) and value.lower() in ("true", "false"):
+        return value.lower() == "true"
     return None if value is None else field(question, "is_impossible", bool, where)
 
 

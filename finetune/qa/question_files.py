@@ -341,8 +341,15 @@ KLUE = dataclasses.replace(SQUAD, id_field="guid")
 
 
 def format_of(question: Any, form: QuestionFormat) -> QuestionFormat:
-    """Returns the format of a question in a file of a format: SQuAD's tasks read others' too."""
-    if form is SQUAD and isinstance(question, Mapping) and form.id_field not in question:
+    """Returns the format of a question in a file of a format: SQuAD's tasks read others' too.
+
+    MRQA's questions have an `id` besides, that of the data set that they come from.
+    """
+    if form is not SQUAD or not isinstance(question, Mapping):
+        return form
+    if question.keys() >= {MRQA.id_field, "detected_answers"}:
+        return MRQA
+    if form.id_field not in question:
         others = (other for other in (MRQA, KLUE) if other.id_field in question)
         return next(others, form)
     return form

@@ -95,6 +95,9 @@ VARIANTS = {
     "a single article": [{"title": "t", "paragraphs": [IN_A_PARAGRAPH]}],
     "a paragraph a line": [IN_A_PARAGRAPH, {"context": "in Paris", "qas": []}],
     "MRQA's lines": [{"header": {}}, {"context": CONTEXT, "qas": [MRQA_QUESTION]}],
+    "MRQA's lines, which name the question's source": [
+        {"context": CONTEXT, "qas": [{"id": "5733", **MRQA_QUESTION}]}
+    ],
     "SQuAD 2.0 without is_impossible": [
         squad((CONTEXT, [without(GOOD, "is_impossible"), without(IMPOSSIBLE, "is_impossible")]))
     ],
@@ -103,6 +106,7 @@ VARIANTS = {
         [{**FLAT, "answers": {"text": ["cat", "The cat"], "answer_start": [4.0, "0"]}}]
     ],
     "numbers for is_impossible": [[{**FLAT, "answers": COLUMNS, "is_impossible": "0.0"}]],
+    "a text for is_impossible": [[{**FLAT, "answers": COLUMNS, "is_impossible": "False"}]],
     "a single answer in columns": [
         [{**FLAT, "answers": {"text": "cat", "answer_start": 4}}],
     ],
