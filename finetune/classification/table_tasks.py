@@ -88,7 +88,7 @@ class TableTask(SingleOutputTask):
     """
 
     definition: TableDefinition
-    features_version = 3  # 2: separators, quotes and labels; 3: numbers, rows of questions
+    features_version = 4  # 2: separators, quotes, labels; 3: numbers, rows of questions; 4: widths
 
     def __init__(
         self,

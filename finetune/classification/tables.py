@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import posixpath
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -122,9 +123,10 @@ def text_lines(path: str, max_lines: int | None = None) -> list[str]:
 def _table_rows(
     path: str, rows: list[Cells], columns: Sequence[str | int], header: bool
 ) -> list[TableRow]:
-    where, width = f"{path}, line {rows[0].line}", len(rows[0].cells)
+    where, width = f"{path}, line {rows[0].line}", _width(rows, header)
     names = [_name(cell) for cell in rows.pop(0).cells] if header else None
     places = {column: _place(where, column, names, width) for column in columns}
+    _warn_of_lost_row(where, names, rows, [column for column in columns if isinstance(column, int)])
     last = max(places.values())
     short = [row.line for row in rows if last < len(row.cells) < width]
     if names is not None and short:
@@ -136,6 +138,32 @@ def _table_rows(
             short[0],
         )
     return [_row(row, places, last + 1, names, width) for row in rows]
+
+
+def _width(rows: list[Cells], header: bool) -> int:
+    """Returns how many columns a file has: its header, or most of its rows; the fewer of two."""
+    if header:
+        return len(rows[0].cells)
+    counts = Counter(len(row.cells) for row in rows)
+    return max(counts, key=lambda width: (counts[width], -width))
+
+
+def _warn_of_lost_row(
+    where: str, names: list[str] | None, rows: list[Cells], numbers: list[int]
+) -> None:
+    """Says so if what are taken for names are cells of a row, such as a label."""
+    if names is None:
+        return
+    for number in numbers:
+        cells = (row.cells for row in rows if [*map(_name, row.cells)] != names)
+        if any(number < len(row) and _name(row[number]) == names[number] for row in cells):
+            logging.warning(
+                "%s is taken for names of columns, but its %r stands in other rows too. If it is a "
+                'row, set "header": false in the task\'s definition.',
+                where,
+                names[number],
+            )
+            return
 
 
 def _name(cell: str) -> str:
@@ -153,12 +181,11 @@ def _row(
     count = f"{len(cells)} column{'' if len(cells) == 1 else 's'}"
     if len(cells) < needed:
         return TableRow(line, {}, f"{count} where {needed} are needed: {_shown(cells)}")
-    if names is None:
-        return TableRow(line, {column: cells[place] for column, place in places.items()})
     if any(cells[width:]):
         # A separator inside a text that should have been quoted shifts what follows.
-        return TableRow(line, {}, f"{count} where the header has {width}: {_shown(cells)}")
-    if width > 1 and _name(cells[0]) == names[0] and [*map(_name, cells)] == names:
+        others = "most rows have" if names is None else "the header has"
+        return TableRow(line, {}, f"{count} where {others} {width}: {_shown(cells)}")
+    if names and width > 1 and _name(cells[0]) == names[0] and [*map(_name, cells)] == names:
         return TableRow(line, {}, "it is the header again: were files joined?")
     return TableRow(line, {column: cells[place] for column, place in places.items()})
 

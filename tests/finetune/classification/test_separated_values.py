@@ -72,6 +72,7 @@ def test_quotes_that_pandas_puts_around_cells_of_tsv_are_marks(caplog):
         'text\tlabel\n"Ligne 1\nLigne 2"\t1\n',
         'text\tlabel\n"a ""b"""\t1\n',
         '"text"\t"label"\n"a"\t"1"\n',
+        'text\tlabel\n"a, b"\t1\nc\t0\n"d, e"\t1\n',  # as Excel writes "Unicode text"
     ],
 )
 def test_signs_of_quotes_as_marks(text):
@@ -86,6 +87,8 @@ def test_signs_of_quotes_as_marks(text):
         ['"a\t1', '"b ""c"""\t2'],
         ['"Go!"\t1', "a\t0", "b\t0"],
         ['5" x 7"\t1', "a\t0"],
+        ['"a, b"\t1', "c, d\t0", '"e, f"\t0'],
+        ['"a, b"\t1', "c\t0", '"Go!"\t0'],
         ['"a" and "b"\t1', "", "c\t0"],
     ],
 )

@@ -154,6 +154,25 @@ def test_rows_that_lack_columns_or_have_more(tmp_path, caplog):
     assert "fewer columns than the header's 3: 1, the first on line 3" in caplog.text
 
 
+@pytest.mark.parametrize(("first", "second"), [("a,1", "b, c,0"), ("b, c,0", "a,1")])
+def test_rows_that_have_more_columns_than_most_without_a_header(tmp_path, first, second):
+    path = write(tmp_path / "x.csv", first, second, "d,1")
+    usable = [row for row in cells(path, (0, 1), header=False) if row[1:]]
+    assert [row[1:] for row in usable] == [("a", "1"), ("d", "1")]
+    assert usable[0][0] == 1 + (first != "a,1")
+    bad = next(row for row in read_table(path, (0, 1), header=False) if row.problem)
+    assert "3 columns where most rows have 2" in bad.problem
+
+
+def test_a_row_that_is_taken_for_names_is_warned_of(tmp_path, caplog):
+    path = write(tmp_path / "x.csv", "1,a", "0,b", "1,c")
+    assert len(cells(path, (0, 1))) == 2
+    assert '"header": false' in caplog.text and "'1' stands in other rows" in caplog.text
+    caplog.clear()
+    path = write(tmp_path / "x.csv", "label,text", "0,b", "label,text", "1,c")
+    assert cells(path, (0, 1)) and not caplog.text
+
+
 def test_an_unknown_separator_is_named(tmp_path):
     path = write(tmp_path / "x.tsv", "headline;verdict", "a;1")
     assert '"separator"' in refusal(path).remedy
