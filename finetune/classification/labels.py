@@ -11,8 +11,10 @@ from typing import Any
 
 # What stands for no value, in any capitals: pandas, JSON, SQL and Excel write these.
 _MISSING = frozenset({"nan", "null", "<na>", "#n/a", "\\n"})
-# pandas writes and reads these for no value too, but they are labels in some data sets.
-_DOUBTFUL = frozenset({"None", "NA", "N/A", "n/a"})
+# pandas, Weka, SNLI and Excel's formulas have these for no value too, but they are labels in some
+# data sets.
+_DOUBTFUL = frozenset({"None", "NA", "N/A", "n/a", "?", "-", "--", "#NV"})
+_EXCEL_ERROR = re.compile(r"#[A-Z0/]+[!?]")
 _WHOLE_AS_FLOAT = re.compile(r"(-?(?:0|[1-9][0-9]*))\.0")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _TRUTH = {"true": "1", "false": "0"}
@@ -63,9 +65,21 @@ def is_missing(text: str) -> bool:
     return not text or text.lower() in _MISSING
 
 
-def is_doubtful(text: str) -> bool:
-    """Whether a label's text may stand for no value, as None and NA do."""
-    return text in _DOUBTFUL
+def is_doubtful(text: str, labels: Collection[str]) -> bool:
+    """Whether a label's text may stand for no value, as None and NA do.
+
+    A minus may not beside a plus. -1 may where the others count from 0 to 2 or more: data sets of
+    Hugging Face have it in rows without a label.
+
+    Args:
+        labels: all labels of the file, by name.
+    """
+    if label_key(text) == "-1":
+        others = {label_key(label) for label in labels} - {"-1"}
+        return len(others) > 2 and others == set(map(str, range(len(others))))
+    if text == "-" and "+" in labels:
+        return False
+    return text in _DOUBTFUL or _EXCEL_ERROR.fullmatch(text) is not None
 
 
 def label_key(text: str) -> str:

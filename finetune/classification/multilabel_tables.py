@@ -35,7 +35,7 @@ _ARRAY = re.compile(
 _TUPLE = re.compile(rf"\((?=[^,]*,|\s*\)){_ITEMS}\)", re.DOTALL)
 _WHOLE = re.compile(r"\A(-?\d+)\.\Z")  # a whole number among others in NumPy: [0. 1.]
 # What may stand between labels where the separator of the definition never does.
-_OTHER_SEPARATORS = "|;,/、，；،"
+_OTHER_SEPARATORS = "|;,/、，；، "
 
 
 class TableMultilabel(LabelledTable, MultilabelTask):
@@ -77,7 +77,7 @@ class TableMultilabel(LabelledTable, MultilabelTask):
             raise UserError(
                 "The training data have no label.",
                 where=path,
-                received="rows without labels only",
+                received="rows without labels only" + self._first_problem(rows),
                 remedy=f"Check the column of labels in the hparam tasks.{self.name}.label.",
             )
         names = spellings(found)
@@ -92,6 +92,16 @@ class TableMultilabel(LabelledTable, MultilabelTask):
             return self._items(row, known)
         except ValueError:
             return None
+
+    def _first_problem(self, rows: Sequence[TableRow]) -> str:
+        """Says what is wrong with the first row that can't be used; "" if all can."""
+        for row in rows:
+            try:
+                self._example(0, row, "predict")
+                self._items(row)
+            except ValueError as error:
+                return f" (line {row.line}: {error})"
+        return ""
 
     def _refuse_vectors(self, path: str, lists: Sequence[Sequence[str]]) -> None:
         """Refuses lists that all hold 0 or 1 for each of several labels without names."""
@@ -108,9 +118,11 @@ class TableMultilabel(LabelledTable, MultilabelTask):
 
     def _warn_of_separators(self, path: str, found: Collection[str]) -> None:
         """Says so if what are taken for labels look like several, with another separator."""
-        for other in _OTHER_SEPARATORS:
+        for other in _OTHER_SEPARATORS.replace(self.definition.label_separator, ""):
             several = [label for label in found if other in label.strip(other)]
-            if 2 * len(several) > len(found):
+            known = all if other == " " else any
+            joined = [x for x in several if known(part.strip() in found for part in x.split(other))]
+            if joined or other != " " and 2 * len(several) > len(found):
                 logging.warning(
                     "%s: %d of %d labels contain %r, such as %r. If that stands between labels, "
                     "set label_separator to it in the hparam tasks.%s.",
@@ -118,7 +130,7 @@ class TableMultilabel(LabelledTable, MultilabelTask):
                     len(several),
                     len(found),
                     other,
-                    several[0],
+                    (joined or several)[0],
                     self.name,
                 )
 

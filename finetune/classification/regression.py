@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from configure_finetuning import FinetuningConfig
+from electra_tf2.errors import UserError
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.text.tokenizer import Tokenizer
 from finetune.classification.metrics import RegressionScorer
@@ -30,7 +31,10 @@ from finetune.task import (
 )
 
 _DECIMAL_COMMA = re.compile(r"\s*[+-]?[0-9]+,[0-9]+\s*")
-_THOUSANDS = re.compile(r"\s*[+-]?[0-9]{1,3}(,[0-9]{3})+\s*")
+_THOUSANDS = re.compile(r"\s*[+-]?[1-9][0-9]{0,2}(,[0-9]{3})+\s*")
+# Numbers with points between thousands, and those that may have one or be a decimal fraction.
+_POINTS = re.compile(r"\s*[+-]?[1-9][0-9]{0,2}((\.[0-9]{3})+,[0-9]+|(\.[0-9]{3}){2,})\s*")
+_POINT = re.compile(r"\s*[+-]?[1-9][0-9]{0,2}\.[0-9]{3}\s*")
 
 
 class ScoreScaling(NamedTuple):
@@ -290,7 +294,32 @@ def parse_score(text: str, low: float | None = None, high: float | None = None) 
     return score
 
 
+def check_points(path: str, texts: Mapping[int, Any]) -> None:
+    """Checks that points between thousands don't make other scores a thousandth of what they are.
+
+    Args:
+        path: the file, for messages.
+        texts: line -> what stands there for a score.
+
+    Raises:
+        UserError: a score has points between its thousands, and another may have one.
+    """
+    cells = [(line, text) for line, text in texts.items() if isinstance(text, str)]
+    whole = next(((line, text) for line, text in cells if _POINTS.fullmatch(text)), None)
+    other = next(((line, text) for line, text in cells if _POINT.fullmatch(text)), None)
+    if whole and other:
+        raise UserError(
+            "Points stand between the thousands of scores.",
+            where=f"{path}, line {whole[0]}",
+            received=f"{whole[1]!r}; what {other[1]!r} on line {other[0]} is, is not certain then",
+            remedy="Write the scores of the file without points between thousands, and with a "
+            "point before decimals.",
+        )
+
+
 def _comma_hint(text: str) -> str:
+    if _POINTS.fullmatch(text):
+        return ": write it without points between thousands, and with a point before decimals"
     if _THOUSANDS.fullmatch(text):
         return (
             ": write it without a comma between thousands, or with a point if the comma is the "

@@ -15,10 +15,12 @@ from finetune.classification.metrics import RankingScorer
 from finetune.classification.regression import (
     RegressionTask,
     ScoreScaling,
+    check_points,
     parse_score,
     saved_range,
 )
-from finetune.classification.table_tasks import TableTask
+from finetune.classification.table_tasks import LABELLED, TableTask
+from finetune.classification.tables import TableRow
 from finetune.classification.tasks import InputExample
 from finetune.definitions import RegressionDefinition
 from finetune.task import FeatureSpec, Scorer
@@ -62,15 +64,16 @@ class TableRegression(TableTask, RegressionTask):
 
     def _inferred_range(self) -> tuple[float, float]:
         low, high = self.definition.min, self.definition.max
+        problems = ""
         if low is None or high is None:
-            scores = self._training_scores()
+            scores, problems = self._training_scores()
             low = min(scores) if low is None else low
             high = max(scores) if high is None else high
         if not low < high:
             raise UserError(
                 "The training data's scores span no range.",
                 where=self.data_file("train"),
-                received=f"from {low:g} to {high:g}",
+                received=f"from {low:g} to {high:g}{problems}",
                 remedy=f"Name the column of the scores in the hparam tasks.{self.name}.label or, "
                 "if all scores are meant to be equal, give min and max there.",
             )
@@ -84,8 +87,8 @@ class TableRegression(TableTask, RegressionTask):
             )
         return low, high
 
-    def _training_scores(self) -> list[float]:
-        """Returns the scores of the training file's usable rows; there must be one."""
+    def _training_scores(self) -> tuple[list[float], str]:
+        """Returns the training file's usable scores, at least one, and problems of other rows."""
         training, scores = self._training_labels(), []
         for text in training.texts:
             try:
@@ -99,7 +102,13 @@ class TableRegression(TableTask, RegressionTask):
                 received="no score" + training.shown_problems,
                 remedy=f"Check the column of scores in the hparam tasks.{self.name}.label.",
             )
-        return scores
+        return scores, training.shown_problems
+
+    def _read(self, path: str, split: str) -> list[TableRow]:
+        rows = super()._read(path, split)
+        if split in LABELLED:
+            check_points(path, {row.line: row.cells.get(self.definition.label) for row in rows})
+        return rows
 
     def read_examples(self, path: str, split: str) -> list[InputExample]:
         """Reads a file; see `Task`. Warns of scores to be predicted that are all the same."""

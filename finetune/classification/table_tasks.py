@@ -211,10 +211,10 @@ class TableTask(SingleOutputTask):
             if len(own) > 1:
                 shown = ", ".join(f"{text!r} ({count} rows)" for text, count in own.items())
                 logging.warning("%s: taken for one label, %r: %s.", path, name, shown)
-            if is_doubtful(name):
+            if is_doubtful(name, names):
                 logging.warning(
                     "%s: %r is taken for a label (%d rows). If it stands for a missing value, "
-                    "empty these cells; if not, list all labels in the hparam tasks.%s.labels.",
+                    "take the rows out; if not, list all labels in the hparam tasks.%s.labels.",
                     path,
                     name,
                     own.total(),

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
+from absl import logging
 from scipy.special import softmax
 
 from electra_tf2.errors import UserError
@@ -239,6 +240,7 @@ class TableChoice(TableTask, ChoiceTask):
         examples: list[ChoiceExample] = []
         rows = rows[:DEBUG_ROWS] if self.config.debug else rows
         eid, one_off = 0, dict[int, str]()
+        kinds: dict[bool, str] = {}  # whether it is a letter -> a label
         for row in rows:
             try:
                 questions = self._questions(row, split)
@@ -250,6 +252,7 @@ class TableChoice(TableTask, ChoiceTask):
             for number, question in enumerate(questions, 1):
                 try:
                     examples.append(self._example_of(eid, question, split))
+                    kinds.setdefault(str(question.label).isalpha(), str(question.label))
                 except ValueError as error:
                     if isinstance(error, _OneOff):
                         one_off[error.step] = f"line {row.line}: {error}"
@@ -260,6 +263,15 @@ class TableChoice(TableTask, ChoiceTask):
             if not any(_rules_out(example, step) for example in examples):
                 raise self._counted_otherwise(path, problem, step)
         bad.check(eid)
+        if split in LABELLED and len(kinds) > 1 and self.definition.first_number == 0:
+            logging.warning(
+                "%s: labels are letters, such as %r, and numbers, such as %r. The first choice is "
+                "A or 0: set first_number to 1 in the hparam tasks.%s if it is A or 1.",
+                path,
+                kinds[True],
+                kinds[False],
+                self.name,
+            )
         warn_of_ids(path, examples)
         return examples
 

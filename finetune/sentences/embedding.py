@@ -17,7 +17,7 @@ from electra_tf2.hparams.record import contradiction
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.text.tokenizer import Tokenizer
 from finetune.classification.labels import cell_text
-from finetune.classification.regression import parse_score
+from finetune.classification.regression import check_points, parse_score
 from finetune.classification.table_tasks import TableTask
 from finetune.classification.tables import TableRow
 from finetune.classification.tasks import InputExample, SingleOutputTask
@@ -265,6 +265,12 @@ class TableEmbedding(TableTask, EmbeddingTask):
             "test": [given.text_b],
         }.get(split, [])
         return [given.text, *(column for column in further if column is not None)], []
+
+    def _read(self, path: str, split: str) -> list[TableRow]:
+        rows, label = super()._read(path, split), self.definition.label
+        if split == "dev" and label is not None:
+            check_points(path, {row.line: row.cells.get(label) for row in rows})
+        return rows
 
     def _label_fields(self, row: TableRow, split: str) -> dict[str, Any]:
         given = self.definition

@@ -4,7 +4,13 @@ import unicodedata
 
 import pytest
 
-from finetune.classification.labels import find_label, is_missing, label_text, spellings
+from finetune.classification.labels import (
+    find_label,
+    is_doubtful,
+    is_missing,
+    label_text,
+    spellings,
+)
 
 
 @pytest.mark.parametrize(
@@ -30,6 +36,28 @@ def test_missing_values(text):
 @pytest.mark.parametrize("text", ["None", "none", "NA", "0", "false", "neutral", "nano"])
 def test_labels_that_are_not_missing(text):
     assert not is_missing(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "labels", "doubtful"),
+    [
+        ("None", "None yes no", True),
+        ("-", "- neutral entailment", True),  # SNLI
+        ("-", "- + 0", False),
+        ("?", "? 1 2", True),
+        ("#VALUE!", "#VALUE! a", True),
+        ("#DIV/0!", "#DIV/0! a", True),
+        ("#1", "#1 a", False),
+        ("-1", "-1 0 1 2", True),  # Hugging Face
+        ("-1.0", "-1.0 0.0 1.0 2.0", True),
+        ("-1", "-1 0 1", False),
+        ("-1", "-2 -1 0 1 2", False),
+        ("-1", "-1 1 2 3", False),
+        ("0", "-1 0 1 2", False),
+    ],
+)
+def test_labels_that_may_be_missing_values(text, labels, doubtful):
+    assert is_doubtful(text, labels.split()) is doubtful
 
 
 @pytest.mark.parametrize(

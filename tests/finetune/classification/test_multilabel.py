@@ -150,6 +150,35 @@ def test_another_separator_is_named(tmp_path, monkeypatch, mark):
     assert len(warnings) == 1 and "label_separator" in warnings[0] and repr(mark) in warnings[0]
 
 
+@pytest.mark.parametrize(
+    ("cells", "named"),
+    [
+        (["x", "y", "z", "x;y"], True),  # a label beside others
+        (["__label__x", "__label__x __label__y", "__label__y"], True),  # fastText's
+        (["new york", "york", "land", "sea"], False),
+        (["rock/pop", "jazz", "land", "sea"], False),
+    ],
+)
+def test_a_separator_that_few_labels_hold_is_named(tmp_path, caplog, cells, named):
+    write(tmp_path / "t" / "train.tsv", "body\ttopics", *(f"a\t{cell}" for cell in cells))
+    assert len(make_task(tmp_path, TOPICS).label_list) == len(cells)
+    assert ("label_separator" in caplog.text) is named
+
+
+def test_a_comma_in_labels_of_lists_is_no_separator_to_name(tmp_path, caplog):
+    rows = [{"body": "a", "topics": ["land, sea"]}, {"body": "b", "topics": ["air, sea"]}]
+    write(tmp_path / "t" / "train.jsonl", *jsonl(*rows))
+    assert make_task(tmp_path, TOPICS).label_list == ("air, sea", "land, sea")
+    assert "label_separator" not in caplog.text
+
+
+def test_labels_that_are_no_lists_are_named(tmp_path):
+    rows = [{"body": "a", "topics": {"sea": 1, "land": 0}}, {"body": "b", "topics": []}]
+    write(tmp_path / "t" / "train.jsonl", *jsonl(*rows))
+    with pytest.raises(UserError, match="no label(?s:.*)line 1: .*is not a list of labels"):
+        _ = make_task(tmp_path, TOPICS).label_list
+
+
 def test_labels_that_training_lacks_are_named_and_count_as_missed(tmp_path, monkeypatch):
     write(tmp_path / "t" / "train.tsv", "body\ttopics", "a\tx,y")
     write(tmp_path / "t" / "dev.tsv", "body\ttopics", "a\tx", "b\tx,new,other")

@@ -45,12 +45,30 @@ def test_equal_scores_need_a_range_and_have_no_correlation(tmp_path, caplog):
 
 @pytest.mark.parametrize(
     ("grade", "hint"),
-    [("4,5", "a point before"), ("4,500", "between thousands"), ("-1,234,500", "thousands, or")],
+    [("4,5", "a point before"), ("4,500", "between thousands"), ("-1,234,500", "thousands, or")]
+    + [("0,125", "a point before"), ("1.234,5", "without points"), ("1.234.500", "points between")],
 )
 def test_commas_in_numbers_are_named(tmp_path, grade, hint):
     write(tmp_path / "t" / "train.csv", "body;grade", *[f"a;{grade}"] * 21, "b;1")
     with pytest.raises(UserError, match=f"'{grade}' is not a number: write .*{hint}"):
         make_task(tmp_path, GRADES).get_examples("train")
+
+
+def test_points_between_thousands_make_others_uncertain(tmp_path):
+    path = write(tmp_path / "t" / "train.csv", "body;grade", "a;1.500", "b;2.250,5", "c;9")
+    with pytest.raises(
+        UserError, match="(?s)'2.250,5'.*'1.500' on line 2.*without points"
+    ) as error:
+        make_task(tmp_path, GRADES).score_range()
+    assert error.value.where == f"{path}, line 3"
+    write(tmp_path / "t" / "train.csv", "body;grade", "a;1.500", "b;0.250,5", "c;9")
+    assert make_task(tmp_path, GRADES).score_range() == (1.5, 9.0)
+
+
+def test_scores_without_a_range_name_the_rows_that_are_left_out(tmp_path):
+    write(tmp_path / "t" / "train.csv", "body;grade", "a;3,5", "b;4", "c;4")
+    with pytest.raises(UserError, match="from 4 to 4 .*'3,5' is not a number"):
+        make_task(tmp_path, GRADES).score_range()
 
 
 def test_an_underscore_is_not_part_of_a_number(tmp_path):

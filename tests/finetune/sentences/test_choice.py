@@ -149,6 +149,18 @@ def test_labels_that_count_from_one_are_not_taken_for_the_next_choice(tmp_path):
     assert len(read(make_task(tmp_path, LISTS), tmp_path / "dev.jsonl")) == 2
 
 
+def test_letters_beside_numbers_are_warned_of(tmp_path, caplog):
+    rows = [{"context": "a", "choices": ["x", "y"], "label": label} for label in ("B", "1")]
+    write_lines(tmp_path / "dev.jsonl", rows)
+    for first, labels in ((0, [1, 1]), (1, [1, 0])):
+        caplog.clear()
+        examples = read(
+            make_task(tmp_path, {**LISTS, "first_number": first}), tmp_path / "dev.jsonl"
+        )
+        assert [example.label for example in examples] == labels
+        assert ("first_number to 1" in caplog.text) is (first == 0)
+
+
 @pytest.mark.parametrize(
     "change, word",
     [

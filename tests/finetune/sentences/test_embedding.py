@@ -204,6 +204,13 @@ def test_similarity_is_scored_by_correlations(tmp_path):
     assert dict(scorer.get_results())["spearman"] == pytest.approx(expected)
 
 
+def test_points_between_thousands_of_scores_are_refused(tmp_path):
+    path = tmp_path / "dev.csv"
+    path.write_text("anchor;positive;score\na;b;1.500\nc;d;2.250,5\n")
+    with pytest.raises(UserError, match="(?s)thousands.*line 3"):
+        make_task(tmp_path, SIMILARITY).read_examples(str(path), "dev")
+
+
 @pytest.mark.parametrize(
     "change, key",
     [
