@@ -213,7 +213,7 @@ def read_curve(model_dir: str, name: str, *, split: str = "train") -> Curve:
     reports = [report for report in read_reports(path) if report["split"] == split]
     curve = history(reports, split, name, label=posixpath.basename(model_dir.rstrip("/")))
     if curve is None:
-        known = sorted({key for report in reports for key in report} - {"split"})
+        known = sorted({key for report in reports for key in report} - {"split", "evaluated_on"})
         raise UserError(
             "The log has no such figure.",
             where=path,

@@ -15,6 +15,7 @@ from electra_tf2.report.markup import Markup, attributes_text, element
 _MOST_POINTS = 300
 # Above so many points on held-out text, their marks would hide the line.
 _MOST_MARKS = 40
+_MARKS = "Dos"  # of evaluations on one text and on others
 # Colours that stand for those of the page's style, which depend on light and dark.
 _COLORS = {"ink": "#010203", "generator": "#010204", "discriminator": "#010205"}
 _STYLE = {
@@ -33,14 +34,14 @@ class Plot(NamedTuple):
         title: above it.
         color: whose figure it is: "generator", "discriminator" or "ink".
         train: the curve in training; several trials have one each.
-        held_out: points from held-out text.
+        evaluated: points from evaluations, of held-out text where no label says what on.
     """
 
     name: str
     title: str
     color: str
     train: Sequence[Curve]
-    held_out: Sequence[Curve] = ()
+    evaluated: Sequence[Curve] = ()
 
 
 def draw(plots: Sequence[Plot]) -> Markup:
@@ -63,11 +64,13 @@ def _svg(plot: Plot) -> Markup:
                 label = "training" if not number else None
                 style = {"linewidth": 1.6, "marker": "o" if len(steps) == 1 else ""}
                 axes.plot(steps, values, color=color, label=label, **style)
-            for number, curve in enumerate(plot.held_out):
-                label = "held out" if not number else None
+            marks: dict[str, str] = {}
+            for curve in plot.evaluated:
+                label = None if curve.label in marks else _evaluated_on(curve)
                 steps, values = _thinned(curve)
+                mark = marks.setdefault(curve.label, _MARKS[len(marks) % len(_MARKS)])
                 style = {"markersize": 5, "linestyle": ":", "linewidth": 1.2}
-                style["marker"] = "D" if len(steps) <= _MOST_MARKS else ""
+                style["marker"] = mark if len(steps) <= _MOST_MARKS else ""
                 axes.plot(steps, values, color=color, label=label, **style)
             _furnish(axes, plot)
             nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
@@ -88,8 +91,12 @@ def _furnish(axes, plot: Plot) -> None:
     axes.grid(color=ink, alpha=0.15, linewidth=0.6)
     for side, spine in axes.spines.items():
         spine.set(color=ink, alpha=0.4, visible=side in ("left", "bottom"))
-    if plot.held_out and plot.train:
+    if (plot.train and plot.evaluated) or any(curve.label for curve in plot.evaluated):
         axes.legend(labelcolor=ink, frameon=False)
+
+
+def _evaluated_on(curve: Curve) -> str:
+    return curve.label or "held out"
 
 
 def _whole_numbers():
@@ -126,7 +133,9 @@ def _in_words(plot: Plot) -> str:
     parts = [
         f"{where} {curve.values[0]:.4g} at step {curve.steps[0]:,}, "
         f"{curve.values[-1]:.4g} at step {curve.steps[-1]:,}"
-        for where, curves in (("in training", plot.train), ("held out", plot.held_out))
-        for curve in curves
+        for where, curve in [
+            *(("in training", own) for own in plot.train),
+            *((_evaluated_on(own), own) for own in plot.evaluated),
+        ]
     ]
     return f"{plot.title}: {'; '.join(parts)}"

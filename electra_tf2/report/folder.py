@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from electra_tf2 import files, patterns
 from electra_tf2.errors import UserError
@@ -13,6 +14,7 @@ from electra_tf2.formats.huggingface import huggingface_folders
 from electra_tf2.loading.folder import WEIGHTS_ONLY, StoredConfig, read_casing, read_config
 from electra_tf2.plots import Curve, history
 from electra_tf2.pretraining.phases import phase_trained, phases_of
+from electra_tf2.pretraining.run.open_run import EvaluatedOn
 from electra_tf2.report.commands import Place, place_of
 from electra_tf2.text.normalization import Casing
 from electra_tf2.training.checkpoints import CheckpointStore
@@ -55,14 +57,44 @@ class PretrainedFolder:
         """Whether it is as grow_model.py wrote it: its hparams are those of the smaller model."""
         return self.state.get(WEIGHTS_ONLY) is True
 
-    def last(self, split: str, name: str) -> float | None:
-        """Returns the last figure of a name that a split has."""
-        found = self.curve(split, name)
+    def last(self, name: str) -> float | None:
+        """Returns the last figure of a name in training."""
+        found = self.training_curve(name)
         return found.values[-1] if found else None
 
-    def curve(self, split: str, name: str) -> Curve | None:
-        """Returns the history of a figure; None if there is none."""
-        return history(self.reports, split, name)
+    def last_evaluated(self, name: str) -> tuple[float, str] | None:
+        """Returns the last figure of a name that was evaluated, and what on, in words."""
+        found = [own for own in self.evaluations if isinstance(own.get(name), int | float)]
+        return (float(found[-1][name]), found[-1]["evaluated_on"]) if found else None
+
+    def training_curve(self, name: str) -> Curve | None:
+        """Returns the history of a figure in training; None if there is none."""
+        return history(self.reports, "train", name)
+
+    def evaluated_curves(self, name: str) -> dict[str, Curve]:
+        """Returns what was evaluated, in words -> the history of a figure on it."""
+        curves = {}
+        for where in dict.fromkeys(own["evaluated_on"] for own in self.evaluations):
+            reports = [own for own in self.evaluations if own["evaluated_on"] == where]
+            if curve := history(reports, "eval", name, label=where):
+                curves[where] = curve
+        return curves
+
+    @functools.cached_property
+    def evaluations(self) -> list[dict[str, Any]]:
+        """The reports of evaluations, with what they scored. Of older versions the hparams tell."""
+        known = get_args(EvaluatedOn)
+        return [
+            own if own.get("evaluated_on") in known else own | {"evaluated_on": self._scored(own)}
+            for own in self.reports
+            if own["split"] == "eval"
+        ]
+
+    def _scored(self, report: Mapping[str, Any]) -> EvaluatedOn:
+        config = self.config
+        if not config or phase_trained(phases_of(config), report["step"]).config.eval_tfrecords:
+            return "held-out text"
+        return "text it was trained on"
 
 
 def open_folder(model_dir: str, make_config: type[PretrainingConfig]) -> PretrainedFolder:
@@ -130,13 +162,6 @@ def seconds_of(folder: PretrainedFolder) -> float:
             seconds += (report["step"] - before) * own / rate
             before = report["step"]
     return seconds
-
-
-def evaluated_on(folder: PretrainedFolder) -> str:
-    """Returns what evaluations score, in words."""
-    config = folder.config
-    held_out = not config or phase_trained(phases_of(config), folder.step).config.eval_tfrecords
-    return "held-out text" if held_out else "text it was trained on"
 
 
 def casing_of(folder: PretrainedFolder) -> Casing:

@@ -21,7 +21,6 @@ from electra_tf2.report.curves import Plot, draw
 from electra_tf2.report.folder import (
     PretrainedFolder,
     casing_of,
-    evaluated_on,
     places_of,
     seconds_of,
     tokens_by_phase,
@@ -56,10 +55,8 @@ def key_figures(folder: PretrainedFolder) -> list[Figure]:
         ("disc_auc", "Discriminator AUC", "{:.3f}"),
         ("masked_lm_accuracy", "Generator accuracy", "{:.1%}"),
     ):
-        held_out, trained = folder.last("eval", name), folder.last("train", name)
-        value = trained if held_out is None else held_out
+        value, remark = folder.last_evaluated(name) or (folder.last(name), "in training")
         if value is not None:
-            remark = "in training" if held_out is None else evaluated_on(folder)
             figures.append(Figure(label, form.format(value), remark))
     config, step = folder.config, folder.step
     if step and folder.reports:
@@ -69,7 +66,7 @@ def key_figures(folder: PretrainedFolder) -> list[Figure]:
     if config and folder.reports:
         tokens = sum(count for _, _, count in tokens_by_phase(config, step))
         figures.append(Figure("Tokens seen", short(tokens), "padding included"))
-    days = folder.last("train", PFS_DAYS) or folder.state.get(PFS_DAYS)
+    days = folder.last(PFS_DAYS) or folder.state.get(PFS_DAYS)
     if isinstance(days, int | float):
         figures.append(Figure("Compute", scientific(days * PFS_DAY), f"FLOPs; {days:.3g} pfs-days"))
     if seconds := seconds_of(folder):
@@ -224,19 +221,19 @@ def _shape(network: TransformerConfig) -> str:
 def curves_section(folder: PretrainedFolder) -> Section | None:
     """Returns the learning curves and a table of the last figures; None without a log."""
     plots, rows = [], []
+    kinds = list(dict.fromkeys(own["evaluated_on"] for own in folder.evaluations))
     for number, (name, title, color) in enumerate(_METRICS):
-        train, held_out = (folder.curve(split, name) for split in ("train", "eval"))
-        if train is None and held_out is None:
+        train, evaluated = folder.training_curve(name), folder.evaluated_curves(name)
+        if train is None and not evaluated:
             continue
-        rows.append([title, *(_shown(curve) for curve in (train, held_out))])
+        rows.append([title, _shown(train), *(_shown(evaluated.get(kind)) for kind in kinds)])
         if number < _DRAWN:
-            curves = [[curve] if curve else [] for curve in (train, held_out)]
+            curves = [train] if train else [], list(evaluated.values())
             plots.append(Plot(f"plot-{name}".replace("_", "-"), title, color, *curves))
     if not rows:
         return None
-    header = ["last figure", "in training", evaluated_on(folder)]
-    evaluated = any(report["split"] == "eval" for report in folder.reports)
-    missing = "" if evaluated else note("Not evaluated: do_eval and eval_every_steps ask for that.")
+    header = ["last figure", "in training", *kinds]
+    missing = "" if kinds else note("Not evaluated: do_eval and eval_every_steps ask for that.")
     return Section("curves", "Learning curves", joined([draw(plots), table(header, rows), missing]))
 
 

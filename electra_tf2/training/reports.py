@@ -1,6 +1,7 @@
 """What a run reports over time: a file of JSON lines, and event files for TensorBoard.
 
-<model_dir>/metrics.jsonl         one line per report: step, split, wall_time, then the scalars
+<model_dir>/metrics.jsonl         one line per report: step, split, wall_time, then the scalars;
+                                  evaluated_on, if the split doesn't tell what was scored
 <model_dir>/tensorboard/<split>/  the same for TensorBoard, which need not be installed
 """
 
@@ -20,7 +21,7 @@ import tensorflow as tf
 from electra_tf2 import files
 from electra_tf2.errors import UserError
 
-_FIELDS = ("step", "split", "wall_time")
+_FIELDS = ("step", "split", "wall_time", "evaluated_on")
 _LOG, _EVENTS = "metrics.jsonl", "tensorboard"
 _BLOCK_BYTES = 1 << 18
 
@@ -38,20 +39,29 @@ class RunLog:
         self._file: IO[str] | None = None
         self._events: dict[str, _EventFile] = {}
 
-    def write(self, step: int, scalars: Mapping[str, float], *, split: str = "train") -> None:
+    def write(
+        self,
+        step: int,
+        scalars: Mapping[str, float],
+        *,
+        split: str = "train",
+        evaluated_on: str = "",
+    ) -> None:
         """Reports scalars.
 
         Args:
             step: training steps done.
             scalars: values by name. In metrics.jsonl, one that is not finite becomes null: JSON has
-                no NaN. The names "step", "split" and "wall_time" are taken.
+                no NaN. The names of a line's other fields are taken.
             split: what they were measured on, such as "train" or "eval".
+            evaluated_on: the same in words, where the split leaves it open.
         """
         clashes = [name for name in scalars if name in _FIELDS]
         if clashes:
             raise ValueError(f"Scalars use names of the log's own. Received: {clashes}")
         values = {name: float(value) for name, value in scalars.items()}
         line = {"step": int(step), "split": split, "wall_time": round(time.time(), 3)}
+        line |= {"evaluated_on": evaluated_on} if evaluated_on else {}
         line |= {name: value if math.isfinite(value) else None for name, value in values.items()}
         file = self._open_file()
         file.write(json.dumps(line) + "\n")
@@ -147,7 +157,14 @@ class _EventFile:
 class SilentLog:
     """The log of workers other than the chief: has the methods of `RunLog` and writes nothing."""
 
-    def write(self, step: int, scalars: Mapping[str, float], *, split: str = "train") -> None:
+    def write(
+        self,
+        step: int,
+        scalars: Mapping[str, float],
+        *,
+        split: str = "train",
+        evaluated_on: str = "",
+    ) -> None:
         """Does nothing."""
 
     def rewind(self, step: int) -> None:

@@ -43,6 +43,31 @@ def test_a_stopped_run_that_was_not_evaluated(data_dir):
     assert "finetuning" not in page.text and "None are kept" in page.text["warnings"]
 
 
+def test_scores_say_what_they_were_measured_on(data_dir):
+    """By what was logged with each, whatever the hparams are by now."""
+    model_dir = write_pretrained(data_dir, eval_tfrecords=None)  # resumed without
+    log = RunLog(str(model_dir))
+    for step, auc, text in (
+        (6, 0.71, "text it was trained on"),
+        (4, 0.62, "held-out text"),
+        (6, 0.63, "held-out text"),
+        (6, 0.54, "other text"),
+    ):
+        log.write(step, {"disc_auc": auc}, split="eval", evaluated_on=text)
+    log.close()
+    page = read(model_dir)
+    assert "Discriminator AUC0.540other text" in page.text[""]
+    header, rows = page.tables["curves"][0], page.tables["curves"][1:]
+    kinds = ["text it was trained on", "held-out text", "other text"]
+    assert header == ["last figure", "in training", *kinds]
+    assert ["Discriminator: AUC", "0.6543", "0.71", "0.63", "0.54"] in rows
+    # The first evaluation is of an older version, which logged no such thing.
+    assert ["Generator: loss", "3.21", "3.45", "", ""] in rows
+    drawn = "".join(page.attributes("aria-label"))
+    assert "held-out text 0.62 at step 4, 0.63 at step 6; other text 0.54 at step 6" in drawn
+    assert "held out" not in "".join(page.text["curves"].split("\n"))
+
+
 def test_a_run_that_was_stopped_after_its_last_checkpoint(data_dir):
     model_dir = write_pretrained(data_dir, reported=4, num_train_steps=10, eval_tfrecords=None)
     log = RunLog(str(model_dir))

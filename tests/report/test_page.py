@@ -82,7 +82,7 @@ def test_figures_and_curves_are_those_of_the_log(page):
     assert rows["Loss of both, weighted"] == ["34", "31.5"]
     drawn = [a["aria-label"] for tag, a in page.tags if tag == "svg"]
     assert all("at step 2, " in label for label in drawn[:4])
-    assert "held out 0.5678 at step 6" in drawn[3]
+    assert "held-out text 0.5678 at step 6" in drawn[3]
 
 
 def test_curves_of_fine_tuning_have_all_trials(page):

@@ -7,7 +7,7 @@ import dataclasses
 import hashlib
 import posixpath
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import keras
 
@@ -61,6 +61,10 @@ if TYPE_CHECKING:
     from configure_pretraining import PretrainingConfig
 
 
+EvaluatedOn = Literal["held-out text", "text it was trained on", "other text"]
+"""What an evaluation scores, in words for logs and pages."""
+
+
 class PhaseData(NamedTuple):
     """The records of a phase.
 
@@ -68,11 +72,13 @@ class PhaseData(NamedTuple):
         train: None if the run only evaluates and has held-out records.
         evaluation: what to evaluate on; None if the run only trains, on a mixture.
         identity: tells the records to train on from others, see `data_identity`; None without them.
+        evaluated_on: what `evaluation` is.
     """
 
     train: TrainingFiles | Mixture | None
     evaluation: TrainingFiles | None
     identity: Mapping[str, Any] | None
+    evaluated_on: EvaluatedOn
 
 
 class Data(NamedTuple):
@@ -222,7 +228,9 @@ def open_data(
             data = data._replace(hparams=data.hparams | start.origin)
         with _remedied(start, config):
             check_same_tokens(start.model_dir, data.vocabulary, data.casing, start.state)
-            if config.do_train and start.step < config.num_train_steps:
+            if not config.do_train:
+                data = _with_other_text_named(data, start.state.get("data"))
+            elif start.step < config.num_train_steps:
                 check_same_data(data, start.state.get("data"))
     return data
 
@@ -345,6 +353,23 @@ def check_same_data(data: Data, stored: object) -> None:
         )
 
 
+def _with_other_text_named(data: Data, stored: object) -> Data:
+    """Names what an evaluation without eval_tfrecords reads where it isn't what was trained on.
+
+    Args:
+        data: of a run that only evaluates. Its pretrain_tfrecords may be any, as officially.
+        stored: what the checkpoint says of its phase's records; older versions say nothing.
+    """
+    phase, records = data.phases[0], data.records[0]
+    if not isinstance(stored, dict) or stored.get("phase") != phase.number:
+        return data
+    if records.train is None or records.identity is None:  # it has eval_tfrecords
+        return data
+    if not data_changes(stored, records.identity, records.train.paths):
+        return data
+    return data._replace(records=[records._replace(evaluated_on="other text")])
+
+
 def _phases_left(config: PretrainingConfig, step: int) -> list[Phase]:
     """The phases to train, or the one whose weights are evaluated."""
     phases = phases_of(config)
@@ -369,7 +394,14 @@ def _read_data(config: PretrainingConfig, phases: Sequence[Phase], compute_type:
                 evaluation = None if isinstance(train, Mixture) else train
             if own.eval_tfrecords and evaluates:
                 evaluation = opener.open(own.eval_tfrecords, own)
-        records.append(PhaseData(train, evaluation, None if train is None else _identity(train)))
+        records.append(
+            PhaseData(
+                train,
+                evaluation,
+                None if train is None else _identity(train),
+                "held-out text" if own.eval_tfrecords else "text it was trained on",
+            )
+        )
     if opener.unsettled and (found := read_stated_casing(config.vocab_file, vocabulary)):
         opener.settle(found.casing)
     casing = opener.casing

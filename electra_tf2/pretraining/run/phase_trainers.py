@@ -35,13 +35,13 @@ class HeldOutScores:
     Args:
         config: gives the batches, of which at most `num_eval_steps` are scored, and the seed.
         trainer: has the weights.
-        files: the records; None if it is never called.
+        records: has what is scored, which it need not if this is never called.
     """
 
-    def __init__(self, config: PretrainingConfig, trainer: Trainer, files: TrainingFiles | None):
+    def __init__(self, config: PretrainingConfig, trainer: Trainer, records: PhaseData):
         self._config = config
         self._trainer = trainer
-        self._files = files
+        self._files, self._evaluated_on = records.evaluation, records.evaluated_on
         # One for all evaluations of a run, so that its graph is built once.
         self._evaluator = Evaluator(
             trainer.run.objective, trainer.run.strategy, seed=config.seed + EVALUATION_SEED_OFFSET
@@ -65,7 +65,9 @@ class HeldOutScores:
                     raise
                 raise explain_data_loss(files, error) from error
             self._step, self._figures = self._trainer.step, figures
-            self._trainer.run.log.write(self._step, self._figures, split="eval")
+            self._trainer.run.log.write(
+                self._step, self._figures, split="eval", evaluated_on=self._evaluated_on
+            )
         return dict(self._figures)
 
     def _compute(self, files: TrainingFiles) -> dict[str, float]:
@@ -122,7 +124,7 @@ class PhaseTrainers:
         self.epochs: CorpusEpochs | None = None
         self.compute = RunCompute(config, pretraining.pair.encoder.config)
         self.trainer = self._make_trainer(pretraining.objective)
-        self.evaluate = HeldOutScores(self.phase.config, self.trainer, self.records.evaluation)
+        self.evaluate = HeldOutScores(self.phase.config, self.trainer, self.records)
 
     @property
     def phase(self) -> Phase:
@@ -149,7 +151,7 @@ class PhaseTrainers:
         objective = build_objective(self.phase.config, self._pair, self._data.vocabulary)
         previous, self.trainer = self.trainer, self._make_trainer(objective)
         self.trainer.continue_from(previous)
-        self.evaluate = HeldOutScores(self.phase.config, self.trainer, self.records.evaluation)
+        self.evaluate = HeldOutScores(self.phase.config, self.trainer, self.records)
         return True
 
     def _make_trainer(self, objective: PretrainingObjective) -> Trainer:

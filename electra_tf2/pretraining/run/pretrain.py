@@ -205,8 +205,9 @@ def _explain(
 def evaluate(run: Run, trainers: PhaseTrainers) -> dict[str, float]:
     """Scores the present weights on the held-out records; writes and returns the figures."""
     trainer, own = trainers.trainer, trainers.phase.config
-    where = own.eval_tfrecords or f"the training data, {own.pretrain_tfrecords}"
-    say(f"Evaluating step {trainer.step} on {where}")
+    where = own.eval_tfrecords or own.pretrain_tfrecords
+    trained_on = trainers.records.evaluated_on == "text it was trained on"
+    say(f"Evaluating step {trainer.step} on {'the training data, ' * trained_on}{where}")
     spent = trainers.compute.figures(trainer.step)
     figures = {**trainers.evaluate(), "global_step": trainer.step, **spent}
     trainer.run.log.close()

@@ -76,6 +76,19 @@ def test_evaluation_leaves_the_stored_configuration_alone(small_model):
     code, shown = tiny.main_here(main_arguments)
     assert code == 0, shown
     assert (model_dir / "config.json").read_bytes() == before
+    assert tiny.lines(model_dir, "eval")[-1]["evaluated_on"] == "text it was trained on"
+
+
+@pytest.mark.parametrize(
+    "hparam, text", [("eval_tfrecords", "held-out text"), ("pretrain_tfrecords", "other text")]
+)
+def test_the_log_says_what_an_evaluation_scored(small_model, hparam, text):
+    data_dir, model_dir = small_model
+    run = {**tiny.UNIFORM, "do_train": False, "do_eval": True, "num_eval_steps": 1}
+    run[hparam] = str(data_dir / "held_out" / tiny.GLOB)
+    _, shown = tiny.pretrain_here(data_dir, model_dir.name, **run)
+    assert tiny.lines(model_dir, "eval")[-1]["evaluated_on"] == text
+    assert "Evaluating step 3 on " + run[hparam] in shown
 
 
 def test_a_model_that_is_only_read_is_evaluated(small_model, monkeypatch):
