@@ -24,6 +24,8 @@ _PROBE = bytes(4096)
 # Linux's PATH_MAX, which counts the NUL at the end, and what unfinished files have after the name.
 _MAX_PATH_BYTES = 4096
 _SUFFIX_BYTES = 8
+# For another process to write a small file.
+_WAIT_SECONDS = 20
 
 
 def write_problem(path: str) -> str:
@@ -232,6 +234,27 @@ def folder_lock(folder: str, name: str = ".lock") -> Iterator[None]:
             received=files.reason(error),
             remedy="Make it writable, or train under another --model-name.",
         ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def changing(path: str) -> Iterator[None]:
+    """A context for reading a file and writing it again, or adding to it: one process at a time.
+
+    Others are waited for, but not for ever: one that was suspended in it must not end a training.
+    Files that are not on a local disk are not locked, nor those beside which nothing can be
+    written.
+    """
+    if not files.is_local(path):
+        yield
+        return
+    folder, name = os.path.split(path)
+    lock = filelock.FileLock(os.path.join(folder, f".{name}.lock"), timeout=_WAIT_SECONDS)
+    with contextlib.suppress(OSError):  # a timeout is one
+        lock.acquire()
     try:
         yield
     finally:

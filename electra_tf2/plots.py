@@ -177,11 +177,16 @@ def history(
     """
     points = [
         (report["step"], float(report[name]))
-        for report in reports
+        for report in sorted(reports, key=_step)
         if report["split"] == split and isinstance(report.get(name), int | float)
     ]
     steps, values = zip(*points, strict=True) if points else ((), ())
     return Curve(label, list(steps), list(values)) if points else None
+
+
+def _step(report: Mapping[str, Any]) -> int:
+    # Steps may be reported out of order: by an evaluation while training went on.
+    return report["step"]
 
 
 def read_curve(model_dir: str, name: str, *, split: str = "train") -> Curve:

@@ -86,7 +86,7 @@ class PretrainedFolder:
         known = get_args(EvaluatedOn)
         return [
             own if own.get("evaluated_on") in known else own | {"evaluated_on": self._scored(own)}
-            for own in self.reports
+            for own in sorted(self.reports, key=lambda report: report["step"])
             if own["split"] == "eval"
         ]
 

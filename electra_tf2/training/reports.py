@@ -20,6 +20,7 @@ import tensorflow as tf
 
 from electra_tf2 import files
 from electra_tf2.errors import UserError
+from electra_tf2.outputs import changing
 
 _FIELDS = ("step", "split", "wall_time", "evaluated_on")
 _LOG, _EVENTS = "metrics.jsonl", "tensorboard"
@@ -30,7 +31,8 @@ class RunLog:
     """Appends scalars to a model folder's logs.
 
     Nothing is written before the first report. Each report is flushed, so the logs can be followed
-    while the run continues.
+    while the run continues. Several processes may write to one log, such as a training and an
+    evaluation of what it has saved so far.
     """
 
     def __init__(self, model_dir: str):
@@ -63,9 +65,11 @@ class RunLog:
         line = {"step": int(step), "split": split, "wall_time": round(time.time(), 3)}
         line |= {"evaluated_on": evaluated_on} if evaluated_on else {}
         line |= {name: value if math.isfinite(value) else None for name, value in values.items()}
-        file = self._open_file()
-        file.write(json.dumps(line) + "\n")
-        file.flush()
+        files.make_dirs(posixpath.dirname(self.path))
+        with changing(self.path):
+            file = self._open_file()
+            file.write(json.dumps(line) + "\n")
+            file.flush()
         self._events_of(split).write(int(step), values)
 
     def rewind(self, step: int) -> None:
@@ -84,16 +88,17 @@ class RunLog:
         if not files.exists(self.path):
             return
         kept, splits = [], set()
-        for index, line in enumerate(_complete_lines(self.path)):
-            reported, split = _step_and_split(line, self.path, index)
-            if reported <= step:
-                kept.append(line)
-            else:
-                splits.add(split)
-        # First the events: if this process is killed here, the next one finds the lines again.
-        for split in sorted(splits):
-            self._events_of(split).restart(step + 1)
-        _replace(self.path, kept)
+        with changing(self.path):
+            for index, line in enumerate(_complete_lines(self.path)):
+                reported, split = _step_and_split(line, self.path, index)
+                if reported <= step:
+                    kept.append(line)
+                else:
+                    splits.add(split)
+            # First the events: if this process is killed here, the next one finds the lines again.
+            for split in sorted(splits):
+                self._events_of(split).restart(step + 1)
+            _replace(self.path, kept)
 
     def close(self) -> None:
         """Closes the files; a later `write` opens them again."""
@@ -105,7 +110,6 @@ class RunLog:
 
     def _open_file(self) -> IO[str]:
         if self._file is None:
-            files.make_dirs(posixpath.dirname(self.path))
             if files.exists(self.path):
                 _replace(self.path, _complete_lines(self.path))
             self._file = files.open_to_append(self.path)

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from electra_tf2 import files
 from electra_tf2.console import warnings_told_to
+from electra_tf2.outputs import changing
 
 WARNINGS = "warnings.jsonl"
 
@@ -59,12 +60,13 @@ class WarningLog:
         if not self._waiting or not self._is_started or not files.is_dir(folder):
             return
         kept: dict[str, StoredWarning] = {}
-        for warning in [*read_warnings(self.path), *self._waiting]:
-            kept.setdefault(warning.text, warning)
-        lines = sorted(kept.values(), key=lambda warning: warning.wall_time)
-        self._waiting = []
-        with contextlib.suppress(OSError):
-            files.write_json_lines(self.path, [warning._asdict() for warning in lines])
+        with changing(self.path):
+            for warning in [*read_warnings(self.path), *self._waiting]:
+                kept.setdefault(warning.text, warning)
+            lines = sorted(kept.values(), key=lambda warning: warning.wall_time)
+            self._waiting = []
+            with contextlib.suppress(OSError):
+                files.write_json_lines(self.path, [warning._asdict() for warning in lines])
 
 
 @contextlib.contextmanager

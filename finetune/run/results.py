@@ -8,9 +8,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from electra_tf2 import files
 from electra_tf2.console import markdown_table
 from electra_tf2.errors import UserError
 from electra_tf2.loading.folder import json_path
+from electra_tf2.outputs import changing
 from electra_tf2.stored_json import bad_field, parse_record
 from finetune.trial_folders import Origin, check_same_origin
 
@@ -174,6 +176,7 @@ class Results:
         self._stored_origin = stored.origin
         self._pfs_days = stored.pretraining_pfs_days if pfs_days is None else pfs_days
         self.trials, self.evaluations = list(stored.trials), list(stored.evaluations)
+        self._replaced: str | None = None  # what the paths of overwritten models begin with
 
     def check_same(self, origin: Origin) -> None:
         """Refuses to put trials of other hparams, data or models beside the earlier ones.
@@ -202,8 +205,7 @@ class Results:
         """Forgets the earlier trials; the files stay as they are until the next `add`."""
         self._origin = origin
         self.trials = []
-        replaced = f"{self._config.model_dir}_"
-        self.evaluations = [e for e in self.evaluations if not e.checkpoint.startswith(replaced)]
+        self._replaced = f"{self._config.model_dir}_"
 
     def add(self, result: TrialResult) -> None:
         """Adds a trial, in place of an earlier one of its number, and writes all files."""
@@ -214,14 +216,43 @@ class Results:
 
     def add_evaluation(self, result: TrialResult) -> None:
         """Adds the scores of a checkpoint that this run did not train, and writes all files."""
-        old = [e for e in self.evaluations if e.checkpoint != result.checkpoint]
-        self.evaluations = [*old, result]
-        self.write()
+        with self._writing() as stored:
+            if stored is not None:  # trials may have been added since
+                self.trials = stored.trials
+                self._stored_hparams, self._stored_origin = stored.hparams, stored.origin
+            old = [e for e in self.evaluations if e.checkpoint != result.checkpoint]
+            self.evaluations = [*old, result]
 
     def write(self) -> None:
         """Writes the three files, each in one step."""
+        with self._writing():
+            pass
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[StoredResults | None]:
+        """Writes the files at its end, with the evaluations that other processes have added.
+
+        Yields:
+            What the files hold; None if they can't be read, or if this process doesn't write.
+        """
         if not self.writes:
+            yield None
             return
+        files.make_dirs(posixpath.dirname(self.path))
+        with changing(self.path):
+            stored = None
+            with contextlib.suppress(UserError):  # a damaged one must not cost a trial's scores
+                stored = read_results(self.path)
+            self.evaluations = [
+                own
+                for own in (self if stored is None else stored).evaluations
+                if not self._replaced or not own.checkpoint.startswith(self._replaced)
+            ]
+            self._replaced = None
+            yield stored
+            self._write()
+
+    def _write(self) -> None:
         content = StoredResults(
             model_name=self._config.model_name,
             task_names=self._config.task_names,

@@ -28,6 +28,14 @@ def test_curve_holds_the_figures_of_one_split(model_dir):
     assert plots.read_curve(str(model_dir), "loss", split="eval").values == [2.5]
 
 
+def test_steps_that_were_reported_out_of_order(model_dir):
+    """As by an evaluation of what a training had saved, while it went on."""
+    with open(model_dir / "metrics.jsonl", "a") as file:
+        file.write('{"step": 10, "split": "eval", "loss": 2.75}\n')
+    curve = plots.read_curve(str(model_dir), "loss", split="eval")
+    assert (curve.steps, curve.values) == ([10, 20], [2.75, 2.5])
+
+
 def test_a_line_that_a_kill_cut(model_dir):
     with open(model_dir / "metrics.jsonl", "a") as file:
         file.write('{"step": 30, "split": "train", "lo')

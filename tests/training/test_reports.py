@@ -1,5 +1,6 @@
 import json
 import math
+import threading
 import time
 
 import pytest
@@ -136,6 +137,29 @@ def test_writing_after_a_crash_without_rewind_repairs_the_last_line(tmp_path):
     log.write(2, {"loss": 2})
     log.close()
     assert [line["step"] for line in lines(tmp_path)] == [1, 2]
+
+
+def test_another_process_adds_to_the_log_of_a_training(tmp_path, monkeypatch):
+    """Which goes on in the same file, however they take turns."""
+    training, evaluation = RunLog(str(tmp_path)), RunLog(str(tmp_path))
+    training.write(1, {"loss": 1})
+    read, threads = reports.files.read_bytes, []
+
+    def read_while_training_goes_on(path):
+        content = read(path)
+        if not threads:
+            threads.append(threading.Thread(target=training.write, args=(2, {"loss": 2})))
+            threads[0].start()
+            threads[0].join(timeout=0.2)  # it waits, as the line is not there yet
+        return content
+
+    monkeypatch.setattr(reports.files, "read_bytes", read_while_training_goes_on)
+    evaluation.write(1, {"loss": 3}, split="eval")
+    evaluation.close()
+    threads[0].join()
+    training.write(3, {"loss": 4})
+    training.close()
+    assert sorted(line["loss"] for line in lines(tmp_path)) == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("line", ["not JSON", "[]", '{"loss": 1}', '{"step": "1"}'])

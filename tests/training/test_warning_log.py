@@ -3,10 +3,12 @@
 import io
 import logging
 import os
+import threading
 
 import absl.logging
 
 from electra_tf2.console import Progress, say, show, show_logs
+from electra_tf2.training import warning_log
 from electra_tf2.training.warning_log import kept_warnings, read_warnings
 
 
@@ -58,6 +60,26 @@ def test_a_resumed_run_doubles_none(tmp_path):
     with path.open("a") as file:
         file.write('{"wall_time": 1}\n[]\n{"wall_t')
     assert texts(path) == ["first", "second"]
+
+
+def test_two_runs_keep_each_others_warnings(tmp_path, monkeypatch):
+    path, threads = str(tmp_path / "warnings.jsonl"), []
+    logs = [warning_log.WarningLog(path) for _ in range(2)]
+    for log in logs:
+        log.start()
+
+    def read_while_the_other_writes(path):
+        found = read_warnings(path)
+        if not threads:
+            threads.append(threading.Thread(target=logs[1].add, args=("of an evaluation",)))
+            threads[0].start()
+            threads[0].join(timeout=0.2)
+        return found
+
+    monkeypatch.setattr(warning_log, "read_warnings", read_while_the_other_writes)
+    logs[0].add("of a training")
+    threads[0].join()
+    assert sorted(texts(path)) == ["of a training", "of an evaluation"]
 
 
 def test_other_workers_and_places_that_are_not_there(tmp_path):

@@ -104,6 +104,36 @@ def test_an_evaluation_stands_beside_the_trials(tmp_path):
     assert "| elsewhere |  | 70.00 |  |" in results.table()
 
 
+def test_an_evaluation_while_trials_are_trained(tmp_path):
+    """Neither loses what the other adds."""
+    _, training = make(tmp_path)
+    training.add(trial(1, accuracy=90.0))
+    _, evaluation = make(tmp_path)
+    training.add(trial(2, accuracy=80.0))
+    own = TrialResult(0, None, "elsewhere", 0, 0.0, {"marks": {"accuracy": 70.0}})
+    evaluation.add_evaluation(own)
+    training.add(trial(3, accuracy=85.0))
+    found = read_results(training.path)
+    assert [each.trial for each in found.trials] == [1, 2, 3]
+    assert found.evaluations == training.evaluations == [own]
+
+
+def test_overwriting_forgets_what_was_evaluated_of_the_former_models(tmp_path):
+    config, results = make(tmp_path)
+    former, other = (
+        TrialResult(0, None, path, 0, 0.0, {"marks": {"accuracy": 70.0}})
+        for path in (f"{config.model_dir}_1/checkpoints/step-00000005", "elsewhere")
+    )
+    for own in (former, other):
+        results.add_evaluation(own)
+    results.overwrite({})
+    results.add(trial(1, accuracy=90.0))
+    assert read_results(results.path).evaluations == [other]
+    results.add_evaluation(former)  # the new one, at the same place
+    results.add(trial(2, accuracy=80.0))
+    assert len(read_results(results.path).evaluations) == 2
+
+
 def test_glue_average_over_the_tasks_that_have_run(tmp_path):
     for name, metric, values in (
         ("cola", "mcc", (40.0, 50.0, 70.0)),
