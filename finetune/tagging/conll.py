@@ -24,6 +24,7 @@ from finetune.tagging.layout import (
     Layout,
     Lines,
     bare_tag,
+    begins_or_ends_document,
     cell,
     check_word_column,
     plain_lines,
@@ -96,7 +97,8 @@ def read_sentences(
     """Reads the sentences of a file.
 
     Comments, and in CoNLL-U ranges of words and empty nodes, are skipped. So are lines that begin
-    with `-DOCSTART-`; they end a sentence. The last sentence needs no empty line after it.
+    with `-DOCSTART-`; they end a sentence, as `#begin document` does. The last sentence needs no
+    empty line after it.
 
     Args:
         path: a UTF-8 file.
@@ -225,6 +227,8 @@ class _Reader:
             self.end_sentence()
         elif self._lines.is_comment(line, cells, bool(self._rows)):
             self._comments += 1
+            if begins_or_ends_document(line):
+                self.end_sentence()
         elif self._lines.is_no_word(cells):
             self._no_words += 1
         elif self._layout.per_line == "word":

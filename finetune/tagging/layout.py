@@ -24,6 +24,9 @@ MARKS_OF_TAGS: tuple[Literal["/", "_", "|"], ...] = ("/", "_", "|")
 # of a word such as "10 000".
 _SPACES = re.compile(r"[^\S\xa0\u1680\u2000-\u200a\u202f\u205f\u3000]+")
 _HASHES = re.compile(r"#+(?:\s|$)")
+# Comments without a space after `#`: of CoNLL-2012, and such as "#sent_id = 3".
+_DOCUMENT = re.compile(r"#+(?:begin|end)\s+document\b")
+_FIELD = re.compile(r"#+[\w.:-]+\s*=")
 SPAN_TAG = re.compile(r"O|[BIESLUMW][-_].+|.+[-_][BIESLUMW]")
 """Tags that mark spans, in most notations."""
 _WORD_ID = re.compile(r"\d+")
@@ -144,6 +147,11 @@ def plain_lines(lines: Sequence[str]) -> list[str]:
     ]
 
 
+def begins_or_ends_document(line: str) -> bool:
+    """Whether a line, if it is a comment, says where a document begins or ends."""
+    return _DOCUMENT.match(line) is not None
+
+
 def recognize_layout(
     lines: Sequence[str], columns: Columns, trained: Layout | None = None
 ) -> Layout:
@@ -213,6 +221,7 @@ class Lines:
     A line that begins with `#` is a comment, unless it looks like the lines of words: it has as
     many columns as some of them, and one of their tags or one that marks a span. (`#` is a word of
     the Wall Street Journal's, whose tag in the Penn Treebank is `#`, and begins words of tweets.)
+    Without a space after `#` it has to look like a comment, too: `#text = …`, `#end document`.
 
     Args:
         plain: see `plain_lines`.
@@ -249,14 +258,22 @@ class Lines:
         if not line.startswith(COMMENT):
             return False
         spaced = _HASHES.match(line) is not None
+        named = begins_or_ends_document(line) or (not in_sentence and _FIELD.match(line))
+        if self._layout.per_line == "sentence":
+            return spaced or bool(named) and len(cells) not in self.counts
         if self._layout.per_line != "word":
-            return spaced
+            mark = self._layout.per_line
+            return spaced or bool(named) and not all(all(c.rpartition(mark)[::2]) for c in cells)
         if len(cells) not in self.counts:
-            return spaced or not in_sentence
+            return spaced or not in_sentence or bool(named)
         tag = (cell(cells, self._tag) or "").strip()
         is_tag = tag in self._tags or SPAN_TAG.fullmatch(tag) is not None
         if tag == COMMENT and (in_sentence or len(cells) == self.usual_count):
             is_tag = True
+        if named and not spaced:
+            # The last word of a remark may be a tag as well, such as a full stop.
+            is_apart = cells[1:2] in (["="], ["document"])
+            return not is_tag or self._layout.separator is None and is_apart
         # A remark has no tabs, but may well have as many spaces as the lines of words.
         is_row = in_sentence and self._layout.separator is not None
         return spaced and len(cells) > 1 and not is_tag and not is_row

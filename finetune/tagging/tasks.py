@@ -73,6 +73,7 @@ class TaggingTask(Task):
             hparam, or what the model was trained with.
     """
 
+    features_version = 2
     columns = Columns()
     sort_by_length = False  # the loss is a sum over words; sorted batches cost chunking .6 of F1
     span_prefixes = "BIES"

@@ -147,6 +147,16 @@ COMMENTS = {
     ),
     "a number sign and columns": ("#\thttp://x y\nq\ta\tO\n\n#\tz\nq\tb\tO\n", 2),
     "between words": ("a DT O\n# a gap\n\nb DT O\n", 1),
+    "a field with as many columns": ("#text = a .\na DT . O\n\n#text = b O\nb DT . O\n", 2),
+    "a field with tabs": ("#text=a\tx\na\tO\n\n#s_B=b_B\nb\tO\n", 2),
+    "documents with as many columns": (
+        "#begin document\na O\n\n#end document\n#begin document\nb O\n#end document\n",
+        4,
+    ),
+    "documents without empty lines": (
+        "#begin document (x); part 000\na\tO\n#end document\n##begin document (y)\nb\tO\n",
+        3,
+    ),
     "of OntoNotes": ("#begin document (x); part 0\na DT O\n\n#end document\nb DT O\n", 2),
 }
 
@@ -166,6 +176,17 @@ def test_a_number_sign_may_be_a_word(tmp_path):
     assert first.words == ("#", "500") and second.words == ("#tag", "#", "#odd")
     words = _read(tmp_path, "#tag\n#\nthe\n# a comment\n", with_tags=False)
     assert words[0].words == ("#tag", "#", "the")
+    tweets = "#MeToo HT\nis V\n\n#a=b O\nin O\n#c = O\n"  # a tag that only hashtags have
+    found = [each.words for each in _read(tmp_path, tweets, Columns(0, -1))]
+    assert found == [("#MeToo", "is"), ("#a=b", "in", "#c")]
+
+
+@pytest.mark.parametrize(
+    "text", ["#text = a b\na/B-X b/O\nc/O d/O\n", "a b\tB-X O\n#end document\nc d\tO O\n"]
+)
+def test_comments_between_sentences_of_a_line(tmp_path, text):
+    words = [sentence.words for sentence in _read(tmp_path, text)]
+    assert words == [("a", "b"), ("c", "d")]
 
 
 @pytest.mark.parametrize("separator", ["\t", " "])
