@@ -29,6 +29,7 @@ from finetune.tagging.layout import (
     check_word_column,
     plain_lines,
     recognize_layout,
+    tag_form,
 )
 from finetune.tagging.words import (
     ADDITIONS,
@@ -79,6 +80,8 @@ class TagFile:
         layout: how it was read.
         trained: `layout` with what it tells of files without tags, if this is the training file.
         num_columns: number of columns that most of its lines have.
+        tag_forms: the forms of Unicode that its tags are written in, of those that have two: "NFC",
+            "NFD" or others. They are read as NFC.
         notes: what to tell the user of how it was read.
         warnings: what may be wrong with it.
     """
@@ -87,6 +90,7 @@ class TagFile:
     layout: Layout
     trained: Layout
     num_columns: int
+    tag_forms: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -218,6 +222,7 @@ class _Reader:
         self._empty_words: list[int] = []
         self._other_columns: list[int] = []
         self._notes: list[str] = []
+        self._tags: dict[str, str] = {}  # as written -> as read
         self.sentences: list[Sentence] = []
 
     def take(self, number: int, line: str) -> None:
@@ -251,7 +256,7 @@ class _Reader:
     def _word(self, number: int, line: str, cells: Sequence[str]) -> tuple[str, str]:
         word, tag = cell(cells, self._columns.word), ""
         if self._with_tags and not self._columns.are_same(len(cells)):
-            tag = bare_tag(cell(cells, self._columns.tag) or "")
+            tag = self._tag(cell(cells, self._columns.tag) or "")
         # Only between tabs is it certain that nothing has been left out.
         lacking = word is None or not word and self._layout.separator != TAB
         if lacking or self._with_tags and not tag:
@@ -261,17 +266,22 @@ class _Reader:
         self._widths.append((number, len(cells)))
         return word or "", tag
 
+    def _tag(self, written: str) -> str:
+        if written not in self._tags:
+            self._tags[written] = bare_tag(written)
+        return self._tags[written]
+
     def _sentence(self, number: int, line: str, cells: Sequence[str]) -> list[tuple[str, str]]:
         """The words and tags of a line that is a sentence."""
         if self._layout.per_line != "sentence":
             parts = [item.rpartition(self._layout.per_line)[::2] for item in line.split()]
-            words, tags = [word for word, _ in parts], [bare_tag(tag) for _, tag in parts]
+            words, tags = [word for word, _ in parts], [self._tag(tag) for _, tag in parts]
             if not all(words) or not all(tags):
                 raise self._lacks_column(number, line)
         else:
             alone = len(cells) == 1 and not self._with_tags
             words = (cells[0] if alone else cell(cells, self._columns.word) or "").split()
-            tags = [*map(bare_tag, (cell(cells, self._columns.tag) or "").split())]
+            tags = [*map(self._tag, (cell(cells, self._columns.tag) or "").split())]
             if self._with_tags and self._columns.are_same(len(cells)):
                 tags = []
         if not self._with_tags:
@@ -402,6 +412,7 @@ class _Reader:
             self._layout,
             self._trained(),
             self._num_columns,
+            frozenset(filter(None, map(tag_form, self._tags))),
             tuple(notes),
             tuple(warnings),
         )

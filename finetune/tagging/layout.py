@@ -68,6 +68,15 @@ def bare_tag(text: str) -> str:
     return unicodedata.normalize("NFC", text.strip().strip(_INVISIBLE))
 
 
+def tag_form(text: str) -> str:
+    """Returns the form of Unicode of a tag as it is written; "" where all forms are the same."""
+    written, bare = text.strip(), bare_tag(text)
+    forms = {form: unicodedata.normalize(form, bare) for form in ("NFC", "NFD")}
+    if written == forms["NFC"] == forms["NFD"]:
+        return ""
+    return next((form for form, own in forms.items() if own == written), "another")
+
+
 @dataclasses.dataclass(frozen=True)
 class Layout:
     """How the lines of a file are read.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
@@ -86,6 +87,7 @@ class TaggingTask(Task):
         self._is_token_level = is_token_level
         self._labels: list[str] | None = None  # as they are learned
         self._notation = Notation()
+        self._tag_forms: set[str] = set()  # of the files that the labels are read from
         # The letters that may mark spans; none where their notation is known.
         self._marks: Sequence[str] = () if is_token_level is not None else tuple(MARKS.values())
         self._reader = TagReader()
@@ -268,6 +270,7 @@ class TaggingTask(Task):
         It is that of version 0.1.0 where a file gives the same features as there.
         """
         state = self.get_state()
+        state["labels"] = [*map(self._in_form_of_files, state["labels"])]
         separated = state.pop("separate_ideographs")
         layout = state.pop("layout", {})
         if layout.get("per_line", "word") != "word":
@@ -285,7 +288,11 @@ class TaggingTask(Task):
     def head_state(self, state: Mapping[str, Any]) -> Mapping[str, Any]:
         """Returns the tags and what they mark, without how files and words are read."""
         reading = ("layout", "separate_ideographs")
-        return {name: value for name, value in state.items() if name not in reading}
+        found = {name: value for name, value in state.items() if name not in reading}
+        labels = found.get("labels")
+        if isinstance(labels, list) and all(isinstance(label, str) for label in labels):
+            found["labels"] = [*map(bare_tag, labels)]  # older versions kept them as written
+        return found
 
     def get_state(self) -> dict[str, Any]:
         """Returns the labels, what they stand for, and how words and files are read."""
@@ -342,6 +349,10 @@ class TaggingTask(Task):
     def _written(self, label: str) -> str:
         return label if self.is_token_level else self._notation.written(label)
 
+    def _in_form_of_files(self, label: str) -> str:
+        """A label as older versions had it, which left tags as decomposed as they were."""
+        return unicodedata.normalize("NFD", label) if self._tag_forms == {"NFD"} else label
+
     def _read(self, path: str, with_tags: bool) -> list[TaggingExample]:
         sentences = self._read_file(path, with_tags).sentences
         if self.config.debug:
@@ -384,7 +395,10 @@ class TaggingTask(Task):
                 labels += self._labels_of_test(path, found.num_columns, labels[0])
             elif exists(path):
                 labels.append(self._labels_of(path, self._read_file(path, with_tags=True)))
-        self._labels = sorted(set().union(*labels), key=self._written)
+        # In the order of older versions, whose models may be trained further.
+        self._labels = sorted(
+            set().union(*labels), key=lambda label: self._in_form_of_files(self._written(label))
+        )
         if self.is_token_level and len(self._labels) == 1:
             raise UserError(
                 "All words have the same tag, so there is nothing to learn.",
@@ -404,6 +418,7 @@ class TaggingTask(Task):
             )
 
     def _labels_of(self, path: str, file: TagFile) -> set[str]:
+        self._tag_forms |= file.tag_forms
         return set(chain.from_iterable(self._learned_tags(path, file.sentences)))
 
     def _labels_of_test(self, path: str, num_columns: int, known: set[str]) -> list[set[str]]:

@@ -36,6 +36,9 @@ DEFINED = {
         "train.txt",
         "a b X\nb c O\n",
     ),
+    # Decomposed, and the letter after it: their order in the other form is the opposite.
+    "t4": ({"kind": "tagging"}, "train.txt", "a B-E\u0301\nb B-F\nc O\n"),
+    "t5": ({"kind": "tagging"}, "train.txt", "a E\u0301\nb F\nc G\n"),
     "q1": ({"kind": "qa"}, "train.json", "{}"),
     "q2": (
         {"kind": "qa", "unanswerable": True, "files": {"train": "z.json"}},
@@ -72,6 +75,8 @@ KEYS = {
     "t1": "df5067372cb2361c",
     "t2": "620f670aeee3212b",
     "t3": "fa8e806468837400",
+    "t4": "b6c305bad0ffb9af",
+    "t5": "145192817b339b82",
     "q1": "56dffa452f95ea5e",
     "q2": "fcd1e740e7f6d19a",
     "e1": "8808c493f31647ec",

@@ -289,6 +289,23 @@ def test_the_state_says_the_level(tmp_path):
         _task(tmp_path, scheme="token").set_state(state)
 
 
+def test_a_model_of_an_older_version_with_decomposed_tags(tmp_path):
+    """Which sorted its labels as they were written: its head is that of the same files now."""
+    letter = "E\u0301"  # before F, while É comes after it
+    train = f"a B-{letter}\nb B-F\nc O\n"
+    write(tmp_path, train=train)
+    task = _task(tmp_path)
+    assert task.labels == ["O", "S-\u00c9", "S-F"]
+    stored = {**task.get_state(), "labels": ["O", f"S-{letter}", "S-F"]}
+    assert task.head_state(stored) == task.head_state(task.get_state())
+    evaluated = _task(tmp_path)
+    evaluated.set_state(stored)
+    assert evaluated.labels == task.labels
+    # Some files in one form, some in the other: in older versions other labels.
+    write(tmp_path, train=train, dev="a B-\u00c9\n")
+    assert _task(tmp_path).labels == ["O", "S-F", "S-\u00c9"]
+
+
 def test_scores(tmp_path):
     write(tmp_path, train=TRAIN, dev=_columns(NER["iob1"]))
     task = _task(tmp_path)
