@@ -17,17 +17,12 @@ from typing import NamedTuple
 
 from absl import logging
 
+from electra_tf2.data.sources.separators import recognized_separator, split_lines
 from electra_tf2.errors import UserError
-
-SEPARATORS = (",", ";", "\t", "|")
-"""What may separate columns without being named."""
 
 # A cell may be a whole document; the csv module's own limit is 128 KiB.
 _MAX_CELL = 1 << 24
 _EXCEL_LINE = re.compile(r'"?sep=(.)"?\r?\n', re.IGNORECASE)
-# Without a header, so many rows must agree on their number of columns.
-_COMPARED_ROWS = 20
-_COMPARED_CHARACTERS = 1 << 20
 
 
 class Cells(NamedTuple):
@@ -75,16 +70,6 @@ def find_name(column: str, names: Collection[str]) -> str | None:
     return None if column.isascii() else next(equal, None)
 
 
-def split_lines(text: str) -> list[str]:
-    """Splits text into lines, without their ends and without empty ones at the text's end."""
-    if "\n" not in text:
-        text = text.replace("\r", "\n")  # the line end of old Macs
-    lines = [line.removesuffix("\r") for line in text.split("\n")]
-    while lines and not lines[-1]:
-        lines.pop()
-    return lines
-
-
 def split_cells(
     text: str,
     path: str,
@@ -117,7 +102,9 @@ def split_cells(
     if excel:
         text, first_line = text[excel.end() :], 2
     separator = dialect.separator or (
-        excel[1] if excel else _recognized_separator(text, usual, columns, header, dialect.quotes)
+        excel[1]
+        if excel
+        else recognized_separator(text, usual, columns, header=header, quotes=dialect.quotes)
     )
     if separator != usual and not dialect.separator:
         logging.info("%s: the columns are separated by %r.", path, separator)
@@ -144,57 +131,6 @@ def _without_blank_end(rows: list[Cells], path: str) -> list[Cells]:
             remedy="Copy it again, or check its source.",
         )
     return rows
-
-
-def _recognized_separator(
-    text: str,
-    usual: str,
-    columns: Sequence[str | int],
-    header: bool,
-    quotes: bool | None,
-) -> str:
-    """Returns the separator with which the first rows have the most of the columns.
-
-    It is the usual one unless another finds more.
-    """
-    names = {_alike(column) for column in columns if isinstance(column, str)}
-    numbers = {column for column in columns if isinstance(column, int)}
-
-    def found(separator: str, marks: bool) -> int:
-        rows = _first_rows(text, separator, marks)
-        widths = {len(row) for row in (rows[:1] if header else rows)}
-        if len(widths) != 1:
-            return 0
-        (width,) = widths
-        if width == 1 and len(names) + len(numbers) > 1:
-            return 0
-        known = names.intersection(map(_alike, rows[0]))
-        return len(known) + sum(number < width for number in numbers)
-
-    def most(separator: str) -> int:
-        if quotes is not None:
-            return found(separator, quotes)
-        ways = (True, False) if separator == "\t" else (True,)
-        return max(found(separator, marks) for marks in ways)
-
-    return max((usual, *SEPARATORS), key=most)
-
-
-def _alike(name: str) -> str:
-    return unicodedata.normalize("NFC", name).strip().lower()
-
-
-def _first_rows(text: str, separator: str, quotes: bool) -> list[list[str]]:
-    """Splits a file's first rows that aren't empty, all of them to their ends."""
-    start = text[:_COMPARED_CHARACTERS]
-    if quotes:
-        reader = csv.reader(io.StringIO(start, newline=""), delimiter=separator)
-        rows = list(itertools.islice(filter(None, reader), _COMPARED_ROWS))
-    else:
-        lines = split_lines(start)[:_COMPARED_ROWS]
-        rows = [line.split(separator) for line in lines if line]
-    is_cut = len(start) < len(text) and len(rows) < _COMPARED_ROWS
-    return rows[:-1] if is_cut and len(rows) > 1 else rows
 
 
 def _has_marks(text: str, path: str, header: bool) -> bool:

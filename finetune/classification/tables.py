@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from absl import logging
 
+from electra_tf2.data.sources.separators import split_lines
 from electra_tf2.errors import UserError, nearest_name_hint
 from finetune.classification.separated_values import (
     ANY_DIALECT,
@@ -18,7 +19,6 @@ from finetune.classification.separated_values import (
     Dialect,
     find_name,
     split_cells,
-    split_lines,
 )
 from finetune.data_files import read_text
 

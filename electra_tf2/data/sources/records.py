@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from electra_tf2.data.sources.chunks import CHUNK_BYTES
 from electra_tf2.data.sources.found import CorpusFile
 from electra_tf2.data.sources.packed import TextBlock
+from electra_tf2.data.sources.separators import SEPARATORS, recognized_separator
 from electra_tf2.errors import UserError, shell_quoted
 
 # A cell may be a whole document; the csv module's own limit is 128 KiB. Behind a quote that is
@@ -22,7 +23,6 @@ _MARK = "\ufeff"  # a byte order mark
 _NAMED = 20  # fields in a message
 _AS_TEXT = "If it is plain text: --as-plain-text, or a name that ends in .txt."
 _EXCEL_LINE = re.compile(r'"?sep=([,;|\t])"?\r?\n', re.IGNORECASE)
-_SEPARATORS = {"\t": "tabs", ";": "semicolons", "|": "bars", ",": "commas"}
 
 
 class BadRecord(NamedTuple):
@@ -171,7 +171,8 @@ def table_batches(
 
     Args:
         blocks: its text.
-        separator: what separates the cells, if no line of Excel's before the header names another.
+        separator: what separates the cells, unless a line of Excel's before the header names
+            another, or the header has the field only with another.
         field: the name of the column that holds the text.
 
     Yields:
@@ -182,18 +183,17 @@ def table_batches(
         UserError: there is no such column.
     """
     csv.field_size_limit(max(csv.field_size_limit(), _MAX_CELL))
+    separator, blocks = _with_separator(blocks, separator, field)
     source_bytes = 0
 
     def lines() -> Iterator[str]:
         nonlocal source_bytes
         for block in blocks:
             source_bytes += block.source_bytes
-            text = block.text.removeprefix(_MARK) if block.line == 1 else block.text
-            yield from io.StringIO(text, newline="")
+            yield from io.StringIO(block.text, newline="")
 
-    table, separator = _without_excel_line(lines(), separator)
     # strict: what is around quotes that are no marks would silently become part of the text.
-    rows = _rows(csv.reader(table, delimiter=separator, strict=True))
+    rows = _rows(csv.reader(lines(), delimiter=separator, strict=True))
     header = _read_header(rows, file, separator, field)
     column, characters = header.index(field), 0
     texts: list[str] = []
@@ -223,9 +223,9 @@ def _read_header(
             remedy="Take the quotation marks out of the names of the columns. " + _AS_TEXT,
         )
     if field not in header:
-        if len(header) == 1:
-            _check_separator(file, header[0], separator)
         example, _ = next(rows, ([], ""))
+        if len(header) == 1 and (others := [mark for mark in SEPARATORS if mark in header[0]]):
+            header, example = ("".join(cells).split(others[0]) for cells in (header, example))
         fields = dict.fromkeys(header) | dict(zip(header, example, strict=False))
         raise no_such_field(file.path, field, fields, as_text=True)
     places = [place for place, name in enumerate(header) if name == field]
@@ -233,32 +233,20 @@ def _read_header(
     return header
 
 
-def _without_excel_line(lines: Iterator[str], separator: str) -> tuple[Iterator[str], str]:
-    """Leaves out a line of Excel's before the header; returns the separator that it names, too."""
-    first = next(lines, "")
-    if found := _EXCEL_LINE.fullmatch(first):
-        return lines, found[1]
-    return itertools.chain([first], lines), separator
-
-
-def _check_separator(file: CorpusFile, header: str, separator: str) -> None:
-    """Refuses a header of one cell in which something else separates the columns."""
-    found = next((mark for mark in _SEPARATORS if mark != separator and mark in header), None)
-    if found is None:
-        return
-    wanted = _SEPARATORS[separator]
-    if found == "\t":
-        remedy = "Give the file a name with .tsv in place of .csv"
-    elif found == ",":
-        remedy = "Give the file a name with .csv in place of .tsv"
+def _with_separator(
+    blocks: Iterable[TextBlock], separator: str, field: str
+) -> tuple[str, Iterator[TextBlock]]:
+    """Returns what separates the cells of a table, and its text without a line that names it."""
+    blocks = iter(blocks)
+    first = next(blocks, None)
+    if first is None:
+        return separator, blocks
+    text = first.text.removeprefix(_MARK)
+    if found := _EXCEL_LINE.match(text):
+        separator, text = found[1], text[found.end() :]
     else:
-        remedy = f"Write the table again with {wanted} between the columns"
-    raise UserError(
-        f"The columns are separated by {_SEPARATORS[found]}, not by {wanted}.",
-        where=f"{file.path}, first row",
-        received=header,
-        remedy=f"{remedy}. {_AS_TEXT}",
-    )
+        separator = recognized_separator(text, separator, [field])
+    return separator, itertools.chain([first._replace(text=text)], blocks)
 
 
 def _row_problem(cells: Sequence[str], header: Sequence[str], separator: str) -> str:

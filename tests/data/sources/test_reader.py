@@ -327,15 +327,32 @@ def test_a_field_of_no_record_names_those_there_are(tmp_path, name):
 @pytest.mark.parametrize("mark", [";", "|", "\t", ","])
 def test_columns_with_another_separator(tmp_path, mark):
     name = "a.tsv" if mark == "," else "a.csv"
-    file = put(tmp_path, name, f"id{mark}text\n1{mark}one, two\n".encode())
-    with pytest.raises(UserError, match="columns are separated") as caught:
-        passages_of(file)
-    assert caught.value.where.startswith(file.path) and "--text-field" not in caught.value.remedy
-    said = {",": "with .csv", "\t": "with .tsv"}.get(mark, "with commas")
-    assert said in caught.value.remedy
-    if mark == "\t":
-        renamed = put(tmp_path, "a.tsv", f"id{mark}text\n1{mark}one, two\n".encode())
-        assert documents_of(passages_of(renamed)) == [["one, two"]]
+    rows = [["id", "text"], ["1", f'"one{mark} ""two"", three; four"'], ["2"], ["3", "five"]]
+    file = put(tmp_path, name, "\n".join(map(mark.join, rows)).encode())
+    (passage,) = passages_of(file)
+    assert documents_of([passage]) == [[f'one{mark} "two", three; four'], ["five"]]
+    assert len(passage.bad) == 1 and "record 2: " in passage.bad[0]
+    with pytest.raises(UserError, match="'words'") as caught:
+        passages_of(file, text_field="words")
+    assert "'id', 'text'" in caught.value.received
+    assert "--text-field text" in caught.value.remedy
+
+
+def test_marks_in_texts_separate_no_columns(tmp_path):
+    """Where the usual separator finds the field, and where there is but one column."""
+    table = "id,text\n1,a; text; b\n2,c | d\n"
+    assert documents_of(passages_of(put(tmp_path, "a.csv", table.encode()))) == [
+        ["a; text; b"],
+        ["c | d"],
+    ]
+    table = "text\na; text; b\nc | d\n"
+    assert documents_of(passages_of(put(tmp_path, "b.tsv", table.encode()))) == [
+        ["a; text; b"],
+        ["c | d"],
+    ]
+    table = "a;text\n1;2\n"
+    named = passages_of(put(tmp_path, "c.csv", table.encode()), text_field="a;text")
+    assert documents_of(named) == [["1;2"]]
 
 
 @pytest.mark.parametrize("mark", [",", ";", "\t"])
