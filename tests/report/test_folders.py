@@ -58,13 +58,13 @@ def test_scores_say_what_they_were_measured_on(data_dir):
     page = read(model_dir)
     assert "Discriminator AUC0.540other text" in page.text[""]
     header, rows = page.tables["curves"][0], page.tables["curves"][1:]
-    kinds = ["text it was trained on", "held-out text", "other text"]
+    kinds = ["held-out text", "text it was trained on", "other text"]  # by step
     assert header == ["last figure", "in training", *kinds]
-    assert ["Discriminator: AUC", "0.6543", "0.71", "0.63", "0.54"] in rows
+    assert ["Discriminator: AUC", "0.6543", "0.63", "0.71", "0.54"] in rows
     # The first evaluation is of an older version, which logged no such thing.
-    assert ["Generator: loss", "3.21", "3.45", "", ""] in rows
+    assert ["Generator: loss", "3.21", "", "3.45", ""] in rows
     drawn = "".join(page.attributes("aria-label"))
-    assert "held-out text 0.62 at step 4, 0.63 at step 6; other text 0.54 at step 6" in drawn
+    assert "held-out text 0.62 at step 4, 0.63 at step 6; text it was trained on 0.5678" in drawn
     assert "held out" not in "".join(page.text["curves"].split("\n"))
 
 
