@@ -272,6 +272,7 @@ REFUSED = {
     ),
     "a branch of nothing": ({"branch_from": ""}, "branch_from = ''"),
     "a start from nothing": ({"init_checkpoint": ""}, "set it to null"),
+    "no results": ({"results_txt": ""}, "Say what results_txt is, or leave it out"),
     "records of nothing": (
         {"phases": [{"num_train_steps": 9, "eval_tfrecords": ""}]},
         "eval_tfrecords = ''",
@@ -417,11 +418,11 @@ REFUSED = {
     ),
     "override's type": (
         {"model_hparam_overrides": {"hidden_size": "256"}},
-        "hparam model_hparam_overrides.hidden_size",
+        "Give an integer at least 1. Write 256, without quotes.",
     ),
     "override's range": (
         {"model_hparam_overrides": {"hidden_dropout_prob": 1.0}},
-        "at least 0 and less than 1",
+        "Give a number that is at least 0 and at most 0.99.",
     ),
     "override null": ({"model_hparam_overrides": {"hidden_size": None}}, "Leave the key out"),
     "override's activation": (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import typing
 import unicodedata
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,9 +12,9 @@ from electra_tf2.errors import UserError, nearest_name_hint
 from electra_tf2.hparams.ramps import values_of
 from electra_tf2.hparams.record import HParams, contradiction
 from electra_tf2.hparams.types import (
+    DropoutRate,
     NumHeads,
     PositiveInt,
-    ProbabilityBelowOne,
     RotaryBase,
     StandardDeviation,
     check_value,
@@ -95,11 +96,12 @@ def check_texts(config: PretrainingConfig | FinetuningConfig) -> None:
         UserError: names one.
     """
     for name, hint in config.types().items():
-        if hint == str | None and getattr(config, name) == "":
+        if name in config.given and hint in (str, str | None) and getattr(config, name) == "":
+            null = "" if hint is str else ", or set it to null for none"
             raise contradiction(
                 f"The hparam {name!r} is empty.",
                 {name: ""},
-                f"Say what {name} is, leave it out for its default, or set it to null for none.",
+                f"Say what {name} is, or leave it out for its default{null}.",
             )
 
 
@@ -161,8 +163,8 @@ class TransformerHParams(HParams):
     intermediate_size: PositiveInt | None = None  # feed-forward width; default: 4 x hidden_size,
     # of modern, which has three matrices in place of two: 8 x round(hidden_size / 3)
     hidden_act: Literal["gelu", "relu", "tanh", "linear"] = "gelu"  # activation; gelu has the erf
-    hidden_dropout_prob: ProbabilityBelowOne = 0.1  # dropout of embeddings and layer outputs
-    attention_probs_dropout_prob: ProbabilityBelowOne = 0.1  # dropout of attention probabilities
+    hidden_dropout_prob: DropoutRate = 0.1  # dropout of embeddings and layer outputs
+    attention_probs_dropout_prob: DropoutRate = 0.1  # dropout of attention probabilities
     max_position_embeddings: PositiveInt = 512  # longest sequence; default of modern: 8192
     type_vocab_size: PositiveInt = 2  # number of segment ids
     vocab_size: PositiveInt | None = None  # better set as the hparam of this name
@@ -274,6 +276,12 @@ def resolved_network(
     return network
 
 
+def _without_null(hint: Any) -> Any:
+    """The type of a key that is there: null is what it is where it is left out."""
+    options = typing.get_args(hint)
+    return options[0] if options[1:] == (type(None),) else hint
+
+
 def check_model_hparam_overrides(overrides: dict[str, Any]) -> dict[str, Any]:
     """Checks the names and types in `model_hparam_overrides`.
 
@@ -283,7 +291,7 @@ def check_model_hparam_overrides(overrides: dict[str, Any]) -> dict[str, Any]:
     Raises:
         UserError: a name is unknown, or a value has the wrong type or lies out of range.
     """
-    hints = TransformerHParams.types()
+    hints = {name: _without_null(hint) for name, hint in TransformerHParams.types().items()}
     for name, value in overrides.items():
         if name not in hints:
             raise UserError(
