@@ -21,7 +21,7 @@ from electra_tf2.training.devices import make_strategy
 from electra_tf2.training.optimizers import AdamW, OptimizerSettings
 from electra_tf2.training.step import ReplicaStep, StepInputs
 from tests.modeling.test_pair import CONFIG, LENGTH, VOCAB
-from tests.pretraining import tiny
+from tests.pretraining import networks, tiny
 from tests.pretraining.batches import masking, randomness, sequences
 from tests.pretraining.masked_lms import write_model
 
@@ -35,8 +35,8 @@ PAIRS = {
 def objective_of(arguments, train_generator=False, **options):
     pair = build_pair(CONFIG, generator_hidden_size=0.5, **arguments)
     options = Options(train_generator=train_generator, **options)
-    networks = pair.generator, pair.discriminator
-    return pair, ReplacedTokenDetection(*networks, masking(2, mask_prob=0.25), options)
+    objective = ReplacedTokenDetection(*pair[:2], masking(2, mask_prob=0.25), options)
+    return pair, objective
 
 
 @pytest.mark.parametrize("arguments", PAIRS.values(), ids=PAIRS)
@@ -78,6 +78,21 @@ def test_no_gradient_no_dropout_and_no_weight_for_its_loss(towers):
     ]
     np.testing.assert_allclose(logits[0], logits[1], atol=1e-6)
     assert np.abs(logits[0] - logits[2]).max() > 0.01
+
+
+def test_nor_has_a_generator_of_another_library_dropout():
+    """Its Keras layers ask whether it is training, not for a seed."""
+    generator = networks.unigram_generator(networks.embedding_layer())
+    discriminator = networks.convolution_discriminator(networks.embedding_layer())
+    objective = ReplacedTokenDetection(
+        generator, discriminator, masking(2), Options(train_generator=False)
+    )
+    inputs = sequences([networks.LENGTH] * 4, networks.LENGTH, vocab_size=networks.VOCAB)
+    found = [
+        objective(inputs._asdict(), step=1, training=training).generator_logits.numpy()
+        for training in (True, False)
+    ]
+    np.testing.assert_array_equal(*found)
 
 
 def optimizer_of(objective):

@@ -127,6 +127,8 @@ INPUTS = sequences([12, 9, 12, 5], 12, vocab_size=networks.VOCAB)
 
 def detection(embedding, mask_prob=0.15, **options):
     generator = networks.unigram_generator(embedding)
+    kernel = generator.logits.kernel
+    kernel.assign(50.0 * kernel)  # as if it were trained: samples depend on the temperature
     discriminator = networks.convolution_discriminator(embedding)
     masking = Masking(MASK, (CLS, SEP, MASK), mask_prob, 5)
     return ReplacedTokenDetection(generator, discriminator, masking, Options(**options))

@@ -7,12 +7,13 @@ import scipy.special
 import scipy.stats
 import tensorflow as tf
 
+from electra_tf2.modeling import layers
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.modeling.electra import build_pair
 from electra_tf2.pretraining.batch import MaskedInputs
 from electra_tf2.pretraining.objective import Prepared
 from electra_tf2.pretraining.replaced_token_detection import Options, ReplacedTokenDetection
-from electra_tf2.randomness import DISCRIMINATOR_SITES
+from electra_tf2.randomness import DISCRIMINATOR_SITES, random_words
 from tests.pretraining.batches import CLS, MASK, SEP, masking, randomness, sequences
 
 VOCAB, LENGTH, SLOTS = 60, 16, 5
@@ -250,6 +251,37 @@ def test_networks_get_different_seeds():
     np.testing.assert_array_equal(task.generator.model.seen["seed"], seed)
     expected = seed + [0, DISCRIMINATOR_SITES]
     np.testing.assert_array_equal(task.discriminator.model.seen["seed"], expected)
+
+
+@pytest.mark.parametrize(
+    "arguments, passes",
+    [
+        ({}, 2),
+        ({"untied_generator": False}, 2),
+        ({"two_tower_generator": True}, 3),
+        ({"disentangled_embeddings": True, "recompute": True}, 2),
+    ],
+    ids=["two networks", "one network, twice", "two towers", "recomputed"],
+)
+@pytest.mark.parametrize("encoder", ["bert", "albert", "modern"])
+def test_every_place_has_dropout_of_its_own(monkeypatch, encoder, arguments, passes):
+    counters = []
+
+    def noted(key, counter, n_words):
+        counters.append(tuple(counter.numpy()))
+        return random_words(key, counter, n_words)
+
+    config = TransformerConfig(
+        VOCAB, 8, 3, 2, 8, 8, encoder=encoder, max_position_embeddings=LENGTH
+    )
+    pair = build_pair(config, generator_hidden_size=0.5, **arguments)
+    options = Options(all_candidates=passes == 3)
+    task = ReplacedTokenDetection(pair.generator, pair.discriminator, MASKING, options)
+    prepared, _ = prepare(task)
+    monkeypatch.setattr(layers, "random_words", noted)
+    task.forward(prepared, randomness(), True)
+    # Embeddings; and in each layer attention, and what it and the rest add to the states.
+    assert len(counters) == len(set(counters)) == passes * (1 + 3 * 3)
 
 
 def test_all_candidates():

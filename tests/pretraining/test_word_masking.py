@@ -46,6 +46,13 @@ def hiding(unit, max_predictions=SLOTS, **options):
     )  # fmt: skip
 
 
+def test_ids_above_the_last_piece_that_continues_a_word_are_words():
+    mask = Masking(MASK, (CLS, SEP, MASK), unit="whole_word", continuations=(FIRST_TOKEN,))
+    ids = tf.constant([[CLS, *range(FIRST_TOKEN + 1, FIRST_TOKEN + 19), SEP]])
+    inputs = Inputs(ids, tf.ones_like(ids), tf.zeros_like(ids))
+    assert mask.mask(inputs, randomness()).weights.numpy().sum() == 3  # .15 x 20
+
+
 def draw(mask, inputs, **kwargs):
     return [a.numpy() for a in mask.mask(inputs, randomness(**kwargs))]
 
