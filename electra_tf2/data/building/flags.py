@@ -104,7 +104,8 @@ def add_corpus_flags(parser: argparse.ArgumentParser) -> None:
         "--text-field",
         default="text",
         metavar="NAME",
-        help="the field or column of records that holds the text (default: text)",
+        help="the field or column of records that holds the text (default: text); in JSON, a.b is "
+        "the field b of an object a",
     )
 
 

@@ -347,16 +347,15 @@ def _count_words(
             reader.check(file)
         elif is_sampled and is_local:  # all of it is checked as it is read
             check_head(file, as_plain_text=config.as_plain_text)
-    with Progress(
-        min(total, config.max_bytes), description="Counting words", unit="byte"
-    ) as progress:
+    read = min(total, config.max_bytes)
+    with Progress(read, description="Counting words", unit="byte") as progress:
         for file, batch in sample_batches(corpus, reader, config.max_bytes):
             counter.add("\n".join(batch.texts))
             if reader.kind(file).has_records:
                 counts.documents += len(batch.texts)
                 counts.add_bad(batch.bad_places(file.path))
             done += batch.source_bytes
-            progress.update(done)
+            progress.update(min(done, read))  # a sample is one batch at least, of whole lines
     if counts.bad_records:
         say(f"warning: {counts.left_out}")
     words = counter.words()

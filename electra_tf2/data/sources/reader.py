@@ -34,6 +34,13 @@ from electra_tf2.text.plain_text import (
 )
 
 _SEPARATORS = {"csv": ",", "tsv": "\t"}
+_NO_RECORD = (
+    "Take the file out of the corpus folder, or give it the ending of what it is: .txt is text."
+)
+_NO_ROW = (
+    "Put each cell with a separator, a quotation mark or a line break in quotation marks, and "
+    "double those in it. If it is plain text: --as-plain-text, or a name that ends in .txt."
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,8 +97,7 @@ class CorpusReader:
                     "No record of the file can be read.",
                     where=f"{file.path}, {bad.place}",
                     received=bad.what,
-                    remedy="Take the file out of the corpus folder, or give it the ending of what "
-                    "it is: .txt is text.",
+                    remedy=_NO_ROW if kind.format in _SEPARATORS else _NO_RECORD,
                 )
             raise no_such_field(file.path, self.text_field, bad.fields, kind.format == "json")
 

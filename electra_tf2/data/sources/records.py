@@ -14,13 +14,16 @@ from electra_tf2.data.sources.chunks import CHUNK_BYTES
 from electra_tf2.data.sources.found import CorpusFile
 from electra_tf2.data.sources.packed import TextBlock
 from electra_tf2.data.sources.separators import SEPARATORS, recognized_separator
-from electra_tf2.errors import UserError, shell_quoted
+from electra_tf2.errors import UserError, path_quoted, shell_quoted
 
 # A cell may be a whole document; the csv module's own limit is 128 KiB. Behind a quote that is
 # never closed, so much text is lost.
 _MAX_CELL = 1 << 24
 _MARK = "\ufeff"  # a byte order mark
 _NAMED = 20  # fields in a message
+_WORDS, _CHARACTERS = 5, 50  # of the name of a column; more are text
+_DEPTH = 2  # of objects in objects whose fields it names
+_ABSENT: Any = object()
 _AS_TEXT = "If it is plain text: --as-plain-text, or a name that ends in .txt."
 _EXCEL_LINE = re.compile(r'"?sep=([,;|\t])"?\r?\n', re.IGNORECASE)
 
@@ -70,14 +73,18 @@ def no_such_field(
         as_text: whether the file can be taken as the text that it is.
         found_type: the type of the field; "": that of its value.
     """
-    texts = [name for name, value in fields.items() if isinstance(value, str) and name != field]
+    found = dict(_named_values(fields))
+    texts = [name for name, value in found.items() if isinstance(value, str) and name != field]
     # Where one field holds the text, it is the longest.
-    likely = max(texts, key=lambda name: len(fields[name]), default="FIELD")
-    names = ", ".join(map(repr, list(fields)[:_NAMED])) + (", …" if len(fields) > _NAMED else "")
+    likely = max(texts, key=lambda name: len(found[name]), default="FIELD")
+    names = ", ".join(map(repr, list(found)[:_NAMED])) + (", …" if len(found) > _NAMED else "")
     remedy = f"Name the field that holds the text: --text-field {shell_quoted(likely)}."
+    # Of the columns of a table without rows it is not known what they hold.
+    if not texts and not (as_text and all(value is None for value in fields.values())):
+        remedy = "Write the file again with text in a field of its own, a text per record."
     received = f"the fields {names}" if fields else "no fields"
-    if field in fields:
-        value = fields[field]
+    if field in found:
+        value = found[field]
         of_type = "null" if value is None else f"of the type {type(value).__name__}, not a text"
         received += f"; {field!r} is {f'of the type {found_type}' if found_type else of_type}"
         if not texts:
@@ -90,6 +97,14 @@ def no_such_field(
         received=received,
         remedy=remedy,
     )
+
+
+def _named_values(fields: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields fields by name; after an object those in it, as --text-field takes them."""
+    for name, value in fields.items():
+        yield before + name, value
+        if isinstance(value, dict) and before.count(".") < _DEPTH:
+            yield from _named_values(value, f"{before}{name}.")
 
 
 def check_one_column(path: str, field: str, places: Sequence[int], total: int) -> None:
@@ -129,7 +144,7 @@ def json_batch(block: TextBlock, field: str, lines_before: Callable[[], int]) ->
 
     Args:
         block: the lines; blank ones are skipped.
-        field: the field that holds the text.
+        field: the field that holds the text; `a.b` is the field b of the object in a.
         lines_before: counts the lines of the file before those that the block counts.
 
     Returns:
@@ -156,10 +171,22 @@ def _json_text(line: str, field: str) -> str | BadRecord:
         return BadRecord("", f"not JSON: {error}")
     if not isinstance(record, dict):
         return BadRecord("", f"a JSON {type(record).__name__}, not an object with fields")
-    if field not in record:
+    value = record[field] if field in record else _inner_field(record, field)
+    if value is _ABSENT:
         return BadRecord("", f"no field {field!r}", record)
-    found = checked_text(record[field], field)
+    found = checked_text(value, field)
     return found if isinstance(found, str) else found._replace(fields=record)
+
+
+def _inner_field(record: Any, field: str) -> Any:
+    """Returns a field, `a.b` that of the object in `a`; `_ABSENT` if there is none."""
+    if not isinstance(record, dict):
+        return _ABSENT
+    if field in record:
+        return record[field]
+    dots = [place for place, char in enumerate(field) if char == "."]
+    inner = (_inner_field(record.get(field[:dot]), field[dot + 1 :]) for dot in dots)
+    return next((value for value in inner if value is not _ABSENT), _ABSENT)
 
 
 def table_batches(
@@ -223,6 +250,8 @@ def _read_header(
             remedy="Take the quotation marks out of the names of the columns. " + _AS_TEXT,
         )
     if field not in header:
+        if any(len(name.split()) > _WORDS or len(name) > _CHARACTERS for name in header):
+            raise _no_header(file, header, separator, field)
         example, _ = next(rows, ([], ""))
         if len(header) == 1 and (others := [mark for mark in SEPARATORS if mark in header[0]]):
             header, example = ("".join(cells).split(others[0]) for cells in (header, example))
@@ -231,6 +260,24 @@ def _read_header(
     places = [place for place, name in enumerate(header) if name == field]
     check_one_column(file.path, field, places, len(header))
     return header
+
+
+def _no_header(file: CorpusFile, row: Sequence[str], separator: str, field: str) -> UserError:
+    """The error for a table that begins with a row of text, where the names should be."""
+    longest = max(range(len(row)), key=lambda place: len(row[place]))
+    names = [field if place == longest else f"c{place + 1}" for place in range(len(row))]
+    remedy = f"If it does: --text-field and one of the names. {_AS_TEXT} Otherwise put a row with "
+    remedy += "the names of the columns before it"
+    if file.path.lower().endswith((".csv", ".tsv")):
+        line = shell_quoted(separator.join(names).replace("\t", r"\t") + r"\n")
+        path, new = path_quoted(file.path), path_quoted(f"{file.path}.new")
+        remedy += f": (printf {line}; cat {path}) > {new} && mv {new} {path}"
+    return UserError(
+        "The first row of the table does not seem to name its columns.",
+        where=f"{file.path}, first row",
+        received=", ".join(map(repr, row[:_NAMED])),
+        remedy=remedy,
+    )
 
 
 def _with_separator(

@@ -295,6 +295,13 @@ def test_samples_are_spread_over_the_corpus(tmp_path, monkeypatch):
     assert len(list(sample_batches(corpus, READER, 1))) == 1
 
 
+def test_progress_of_a_sample_that_is_larger_than_asked_for(tmp_path, capsys):
+    (tmp_path / "one_line.txt").write_text(" ".join(SENTENCES))
+    build(tmp_path / "one_line.txt", tmp_path / "vocab.txt", "--vocab-size=60", "--max-bytes=20")
+    shown = capsys.readouterr().err
+    assert "(100.0 %)" in shown and "ETA 0:00" in shown
+
+
 @pytest.mark.parametrize("prefix", ["", "file://"])
 def test_a_sample_is_of_plain_text_alone(tmp_path, monkeypatch, prefix):
     """Of a file whose beginning is not drawn, too."""

@@ -324,6 +324,43 @@ def test_a_field_of_no_record_names_those_there_are(tmp_path, name):
         assert documents_of(passages_of(file, as_plain_text=True))
 
 
+def test_a_text_in_an_object_is_found_by_following_the_remedy(tmp_path):
+    records = [{"id": "a", "doc": {"raw.text": f"The text {n}.", "n": n}} for n in range(3)]
+    records += [{"id": "a", "doc": "text"}, {"id": "a", "doc": {"raw.text": None}}]
+    file = put(tmp_path, "a.jsonl", "".join(json.dumps(r) + "\n" for r in records).encode())
+    with pytest.raises(UserError, match="'text'") as caught:
+        passages_of(file)
+    assert "'doc.raw.text'" in caught.value.received
+    field = re.search(r"--text-field (\S+)\.", caught.value.remedy)[1]
+    passages = passages_of(file, text_field=field)
+    assert documents_of(passages) == [[f"The text {n}."] for n in range(3)]
+    assert [text.split(", ")[1] for passage in passages for text in passage.bad] == [
+        "line 4: no field 'doc.raw.text'",
+        "line 5: its field 'doc.raw.text' is null",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("a b.tsv", "{}\tA sentence of the news, number {}."),
+        ("a.csv", "A sentence of the news number {},{}"),
+        ("one.tsv", "A sentence of the news number {}{}"),
+    ],
+)
+def test_a_table_without_names_gets_them_by_following_the_remedy(tmp_path, name, line):
+    rows = [line.format(n, n) for n in range(9)]
+    file = put(tmp_path, name, "".join(row + "\n" for row in rows).encode())
+    with pytest.raises(UserError, match="does not seem to name its columns") as caught:
+        passages_of(file)
+    assert "sentence" in caught.value.received
+    assert "--text-field" in caught.value.remedy and "--as-plain-text" in caught.value.remedy
+    subprocess.run(caught.value.remedy.rpartition("before it: ")[2], shell=True, check=True)
+    (found, _) = find_files(file.path, "--corpus-dir")
+    texts = [max(re.split("[\t,](?! )", row), key=len) for row in rows]
+    assert documents_of(passages_of(*found)) == [[text] for text in texts]
+
+
 @pytest.mark.parametrize("mark", [";", "|", "\t", ","])
 def test_columns_with_another_separator(tmp_path, mark):
     name = "a.tsv" if mark == "," else "a.csv"
@@ -430,19 +467,21 @@ def test_quotation_marks_of_tsv_that_are_text_are_doubled(tmp_path):
     [
         ("a.jsonl", b'{"text": ["a"]}\n', "list"),
         ("a.jsonl", b'{"text": null}\n', "null"),
-        ("a.parquet", None, "binary"),
+        ("a.jsonl", b'{"n": 1, "l": ["a"]}\n', "'n', 'l'"),
+        ("a.parquet", {"text": [b"a"]}, "binary"),
+        ("a.parquet", {"doc": [{"text": "a"}]}, "'doc'"),
     ],
 )
 def test_the_type_of_a_field_without_texts_is_named(tmp_path, name, data, kind):
-    if data is None:
-        table, buffer = pyarrow.table({"text": [b"a"]}), pyarrow.BufferOutputStream()
+    if isinstance(data, dict):
+        table, buffer = pyarrow.table(data), pyarrow.BufferOutputStream()
         pyarrow.parquet.write_table(table, buffer)
         data = buffer.getvalue().to_pybytes()
     file = put(tmp_path, name, data)
     with pytest.raises(UserError, match="'text'") as caught:
         passages_of(file)
     assert caught.value.where == file.path and kind in caught.value.received
-    assert "--text-field FIELD" not in caught.value.remedy
+    assert "--text-field" not in caught.value.remedy
 
 
 def test_a_field_that_is_not_text(tmp_path):
