@@ -37,11 +37,12 @@ class FileKind(NamedTuple):
     Attributes:
         name: what it is.
         remedy: how to make plain text of it, a command at the end; `{path}` and names beside it
-            stand for names quoted for a shell: `{new}`, `{text}`, `{folder}` and `{hidden}`, which
-            the builders leave out.
+            stand for names quoted for a shell: `{new}`, `{text}`, `{lines}`, `{folder}` and
+            `{hidden}`, which the builders leave out.
         is_markup: whether it is text that may be taken as it is.
         encoding: iconv's name of the encoding, where it is text in another one.
         ending: that of the names of such files, which the builders know them by; "" if they don't.
+        is_packed: whether other files are in it.
     """
 
     name: str
@@ -49,6 +50,7 @@ class FileKind(NamedTuple):
     is_markup: bool = False
     encoding: str = ""
     ending: str = ""
+    is_packed: bool = False
 
     def remedy_for(self, path: str) -> str:
         """Returns the remedy for a file."""
@@ -56,6 +58,7 @@ class FileKind(NamedTuple):
             "{path}": path,
             "{new}": f"{path}.new",
             "{text}": f"{path}.txt",
+            "{lines}": f"{path}.jsonl",
             "{folder}": f"{path}.files",
             "{hidden}": os.path.join(os.path.dirname(path), f".{os.path.basename(path)}"),
         }
@@ -109,6 +112,8 @@ def check_line_ends(path: str, content: bytes, *, member: str | None = None) -> 
 
 
 def _refusal(path: str, content: bytes, kind: FileKind, member: str | None) -> UserError:
+    if kind is TAR and member and _gives(path, member):
+        member = None  # tar unpacks the file itself
     return UserError(
         f"A file of the corpus is not plain text but {kind.name}.",
         where=path,
@@ -119,11 +124,20 @@ def _refusal(path: str, content: bytes, kind: FileKind, member: str | None) -> U
 
 def _or_another_name(remedy: str, kind: FileKind, path: str, member: str | None) -> str:
     """Returns a remedy with the one of a name by which the file is read as what it is, if any."""
-    if not kind.ending or member or path.lower().endswith(kind.ending):
+    stem, packing = os.path.splitext(path) if member else (path, "")
+    if not kind.ending or stem.lower().endswith(kind.ending):
         return remedy
-    names = f"{path_quoted(path)} {path_quoted(path + kind.ending)}"
-    rename = f"Give it a name that ends in {kind.ending}, to be read as what it is (mv {names})."
+    if member and (kind.ending != _LINES or not _gives(path, member)):
+        return remedy  # what is packed is read from within no other packed file
+    names = f"{path_quoted(path)} {path_quoted(stem + kind.ending + packing)}"
+    ending = kind.ending + packing
+    rename = f"Give it a name that ends in {ending}, to be read as what it is (mv {names})."
     return f"{rename} Or {remedy[0].lower()}{remedy[1:]}"
+
+
+def _gives(path: str, member: str) -> bool:
+    """Whether unpacking a file gives `member` alone: it is none of the files of an archive."""
+    return os.path.splitext(os.path.basename(path))[0] == member
 
 
 def not_utf8(
@@ -194,7 +208,7 @@ def recognize(head: bytes) -> FileKind | None:
         if head.startswith(magic):
             return kind
     if head[257:262] == b"ustar":
-        return _TAR
+        return TAR
     if _is_record(head):
         return FileKind("TFRecords", "Give the text that they were built from.")
     if encoding := seven_bit_encoding(head):
@@ -260,17 +274,20 @@ def _shifted(encoding: str) -> FileKind:
 
 def _compressed(program: str, ending: str = "") -> FileKind:
     unpack = f"{program} -dc < {{path}} > {{new}} && mv {{new}} {{path}}"
-    return FileKind(f"data compressed by {program}", f"Unpack it: {unpack}", ending=ending)
+    name = f"data compressed by {program}"
+    return FileKind(name, f"Unpack it: {unpack}", ending=ending, is_packed=True)
 
 
 _ZIP = FileKind(
     "a zip archive, as .docx and .xlsx files are",
     "Save a document as UTF-8 text in its place, or unpack an archive: mkdir {folder} && "
     "python3 -m zipfile -e {path} {folder} && mv {path} {hidden}",
+    is_packed=True,
 )
-_TAR = FileKind(
+TAR = FileKind(
     "a tar archive",
     "Unpack it: mkdir {folder} && tar -xf {path} -C {folder} && mv {path} {hidden}",
+    is_packed=True,
 )
 _EXPORT = "Put a file of UTF-8 text in its place, with a sentence or paragraph per line."
 _SAVE = "Save it as UTF-8 text, in its place."
@@ -326,6 +343,7 @@ def _share(data: bytes, members: bytes) -> float:
     return (len(data) - len(data.translate(None, members))) / max(1, len(data))
 
 
+_LINES = ".jsonl"
 _JSON = re.compile(rb'(\[\s*)?\{\s*"(?:[^"\\\n]|\\.)*"\s*:')
 # Not <p>, <s> or <doc>, with which corpora of plain text mark their parts.
 _XML = re.compile(
@@ -359,10 +377,14 @@ def _json(start: bytes) -> FileKind:
     spread = bool(rest.strip()) and first.rstrip().endswith((b"{", b"[", b","))
     is_list = start.startswith(b"[")
     name = "JSON" if spread or is_list else "JSON lines"
+    if spread and is_list:
+        program = "import json, sys; [print(json.dumps(item)) for item in json.load(sys.stdin)]"
+        remedy = f"write a JSON object per line beside it: {_piped(program, '{lines}')}"
+        return FileKind(name, _AS_IT_IS + remedy, is_markup=True)
     if spread or field == "":
         return _export(name)
     kind = _texts_in_json(name, f"item[{json.dumps(field or 'text')}]", _ITEMS[is_list])
-    return kind if is_list else kind._replace(ending=".jsonl")
+    return kind if is_list else kind._replace(ending=_LINES)
 
 
 _ITEMS = ("(json.loads(line) for line in sys.stdin if line.strip())", "json.load(sys.stdin)")
@@ -372,10 +394,13 @@ def _texts_in_json(name: str, text: str, items: str) -> FileKind:
     """JSON from which texts can be taken, with Python expressions for items and an item's text."""
     # An empty line after each text, so that each is a document.
     program = f'import json, sys; [print({text}, end="\\n\\n") for item in {items}]'
-    command = (
-        f"{_TO_PYTHON} {shell_quoted(program)} < {{path}} > {{text}} && mv {{path}} {{hidden}}"
-    )
-    return FileKind(name, f"{_AS_IT_IS}write its texts beside it: {command}", is_markup=True)
+    remedy = f"write its texts beside it: {_piped(program, '{text}')}"
+    return FileKind(name, _AS_IT_IS + remedy, is_markup=True)
+
+
+def _piped(program: str, new: str) -> str:
+    """A command by which a program of Python's writes a new file, which takes the other's place."""
+    return f"{_TO_PYTHON} {shell_quoted(program)} < {{path}} > {new} && mv {{path}} {{hidden}}"
 
 
 def _text_field(line: bytes) -> str | None:

@@ -141,16 +141,28 @@ def test_limits_that_can_not_be_set(tmp_path, limit):
      (gzip.compress(b"a", mtime=0), "gzip"), (b"<html>\n", "HTML")],
 )  # fmt: skip
 def test_both_programs_refuse_what_is_not_text(tmp_path, content, name):
-    vocab = vocabulary_of(tmp_path, LETTERS)
     folder = corpus_of(tmp_path, content, "b.txt")
     corpus_of(tmp_path, "a c d e\n" * 9)
+    for error in _errors_of_both(tmp_path, folder):
+        assert error.where == f"{folder}/b.txt" and name in error.what
+
+
+def test_both_programs_look_at_the_names_of_all_files(tmp_path):
+    for name in ("wiki_00", "wiki_01"):
+        folder = corpus_of(tmp_path, b'{"text": "a"}\n', name)
+    for error in _errors_of_both(tmp_path, folder):
+        assert error.where == folder and "JSON lines" in error.what
+
+
+def _errors_of_both(tmp_path, folder):
+    vocab = vocabulary_of(tmp_path, LETTERS)
     for program, flags in (
         (build_pretraining_dataset, ["--vocab-file", vocab, "--output-dir", f"{tmp_path}/out"]),
         (build_vocabulary, ["--output-file", f"{tmp_path}/new.txt", "--vocab-size", "12"]),
     ):
         with pytest.raises(UserError) as caught:
             program.main(["--corpus-dir", folder, *flags])
-        assert caught.value.where == f"{folder}/b.txt" and name in caught.value.what
+        yield caught.value
 
 
 def test_markup_that_is_taken_as_text(tmp_path):

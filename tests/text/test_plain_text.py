@@ -244,6 +244,16 @@ def test_following_the_remedy_for_json_gives_documents(tmp_path, form):
         assert Path(file.path).read_text() == "The harbour.\nTwo basins.\n\nBread.\n\n"
 
 
+@pytest.mark.parametrize("text", ["[\n{}\n]\n", "[{}]"])
+def test_following_the_remedy_for_a_list_in_lines_gives_records(tmp_path, text):
+    path = tmp_path / "it's.json"
+    path.write_text(text.format(",\n".join(map(json.dumps, ARTICLES))))
+    follow(refusal(path, path.read_bytes()).remedy, tmp_path)
+    (file,), _ = find_files(str(tmp_path), "--corpus-dir")
+    assert file.name == "it's.json.jsonl"
+    assert [json.loads(line) for line in Path(file.path).read_text().splitlines()] == ARTICLES
+
+
 @pytest.mark.parametrize("packed", [lambda: packed(zipped), lambda: packed(tarred)])
 def test_following_the_remedy_for_archives(tmp_path, packed):
     path = tmp_path / "it's an archive"

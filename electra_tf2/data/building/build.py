@@ -296,7 +296,7 @@ def _open_corpus(config: BuildConfig) -> Corpus:
     length, split, seed = config.max_seq_length, config.split_long_lines, config.seed
     if config.archives:
         return TarCorpus(found, length, split, seed, config.as_plain_text)
-    return TextCorpus(
+    corpus = TextCorpus(
         found,
         length,
         split,
@@ -305,6 +305,8 @@ def _open_corpus(config: BuildConfig) -> Corpus:
         config.blanks_separate_docs,
         config.text_field,
     )
+    corpus.reader.check_names(found, config.corpus_dir)
+    return corpus
 
 
 def _warn_of_vocabulary(config: BuildConfig, found: Sequence[CorpusFile]) -> None:

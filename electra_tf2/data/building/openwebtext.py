@@ -20,7 +20,13 @@ from electra_tf2.data.building.corpus import Corpus, chunk_stream, shuffled
 from electra_tf2.data.sources.chunks import split_lines
 from electra_tf2.data.sources.found import CorpusFile, unreadable
 from electra_tf2.errors import UserError
-from electra_tf2.text.plain_text import HEAD_BYTES, check_plain_text, not_utf8, recognize
+from electra_tf2.text.plain_text import (
+    HEAD_BYTES,
+    TAR,
+    check_plain_text,
+    not_utf8,
+    recognize,
+)
 
 _BLOCK_BYTES = 1 << 19
 _DAMAGES = (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError)
@@ -108,8 +114,11 @@ class _Archive:
     def __enter__(self) -> _Archive:
         self._raw = self._guarded(files.open_binary, self._file.path)
         try:
+            # Zeros end an archive, and others may follow where archives were joined.
             self._tar = self._guarded(
-                lambda: tarfile.open(fileobj=self._raw, mode="r:*", tarinfo=_Member)
+                lambda: tarfile.open(
+                    fileobj=self._raw, mode="r:*", tarinfo=_Member, ignore_zeros=True
+                )
             )
         except UserError:
             self._raw.close()
@@ -143,6 +152,7 @@ class _Archive:
         while not is_last:
             content = self._guarded(lambda: reader.read(_BLOCK_BYTES) + reader.readline())
             if not offset:
+                self._check_is_no_archive(where, content)
                 check_plain_text(where, content, as_plain_text=as_plain_text, member=member.name)
             try:
                 lines = split_lines(content.decode("utf-8"))
@@ -159,6 +169,17 @@ class _Archive:
             line += content.count(b"\n")
             is_last = offset >= member.size or not content
             yield Block(lines, is_last)
+
+    def _check_is_no_archive(self, where: str, content: bytes) -> None:
+        """Refuses an archive of archives, as OpenWebText is downloaded."""
+        kind = recognize(content[:HEAD_BYTES])
+        if kind is not None and kind.is_packed:
+            raise UserError(
+                "An archive of the OpenWebText folder holds others, which it reads by themselves.",
+                where=where,
+                received=kind.name,
+                remedy=TAR.remedy_for(self._file.path),
+            )
 
     def _guarded(self, read: Callable[..., Any], *args: Any) -> Any:
         """Calls a reading function; what goes wrong in it becomes an error that names the place."""
@@ -177,9 +198,14 @@ class _Archive:
         if isinstance(error, tarfile.ReadError) and not self._member:
             self._raw.seek(0)
             kind = recognize(self._raw.read(HEAD_BYTES))
-            received += f"; it looks like {kind.name if kind else 'text'}"
+            # What tarfile says of a file that it can't open ends in a list of what it tried.
+            found = kind.name if kind else "text"
+            received = f"{received.partition(':' + chr(10))[0]}; it looks like {found}"
             if kind is None or kind.is_markup:
                 remedy = "Folders of text files are for build_pretraining_dataset.py."
+            elif kind.is_packed and kind.ending:
+                unpack = kind.remedy_for(self._file.path)
+                remedy = f"If a tar archive is in it, {unpack[0].lower()}{unpack[1:]}"
         return UserError(
             "A file of the OpenWebText folder is not a tar archive, or is damaged.",
             where=where,

@@ -102,6 +102,7 @@ def build_vocabulary(config: VocabularyConfig) -> Vocabulary:
     skipped = f" ({hidden} hidden entries left out)" if hidden else ""
     say(f"Corpus: {len(corpus)} files, {total / 1e6:.1f} MB{skipped}")
     reader = CorpusReader(config.text_field, config.as_plain_text)
+    reader.check_names(corpus, config.corpus_dir)
     sample = inspect_text(sample_text(corpus, reader))
     for advice in text_advice(sample, casing, as_flag):
         say(f"warning: {advice}")

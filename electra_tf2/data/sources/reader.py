@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from electra_tf2.data.sources.arrow import (
     arrow_batches,
@@ -23,7 +23,8 @@ from electra_tf2.data.sources.chunks import (
 from electra_tf2.data.sources.found import CorpusFile, opened
 from electra_tf2.data.sources.packed import PLAIN_TEXT, Kind, TextBlock, kind_of, text_blocks
 from electra_tf2.data.sources.records import Batch, json_batch, no_such_field, table_batches
-from electra_tf2.errors import UserError, path_quoted
+from electra_tf2.errors import UserError, path_quoted, shell_quoted
+from electra_tf2.files import is_dir, is_local
 from electra_tf2.text.plain_text import (
     HEAD_BYTES,
     MOST_POINTER_BYTES,
@@ -59,6 +60,43 @@ class CorpusReader:
     def kind(self, file: CorpusFile) -> Kind:
         """Returns what a file is."""
         return kind_of(file.name, as_plain_text=self.as_plain_text)
+
+    def check_names(self, corpus: Sequence[CorpusFile], folder: str) -> None:
+        """Refuses a folder of JSON lines in files whose names don't say so, as some dumps have it.
+
+        With a command that renames all: the error for a single file would come for each of them.
+
+        Raises:
+            UserError: all files of the folder, two or more, are such files, packed alike or not.
+        """
+        endings = {
+            os.path.splitext(file.name)[1] if self.kind(file).packing else "" for file in corpus
+        }
+        if len(corpus) < 2 or len(endings) > 1 or not (is_local(folder) and is_dir(folder)):
+            return
+        if not all(self._is_unnamed_json(file) for file in corpus):
+            return
+        ending = endings.pop()
+        rename = f'for f; do mv "$f" "${{f%{ending}}}.jsonl{ending}"; done'
+        raise UserError(
+            "The files of the corpus are JSON lines, which their names don't say.",
+            where=folder,
+            received=f"{len(corpus):,} files such as {corpus[0].name}",
+            remedy="Take them as the text that they are, with --as-plain-text, or give them names "
+            f"that end in .jsonl{ending}: find -L {path_quoted(folder)} -mindepth 1 -name '.*' "
+            f"-prune -o -type f -exec sh -c {shell_quoted(rename)} - '{{}}' +",
+        )
+
+    def _is_unnamed_json(self, file: CorpusFile) -> bool:
+        kind = self.kind(file)
+        if kind.format != "text" or self.as_plain_text:
+            return False
+        try:
+            block = next(text_blocks(file, kind, as_plain_text=True), None)
+        except UserError:
+            return False  # told later, with the file
+        found = recognize(block.text.encode("utf-8")[:HEAD_BYTES]) if block else None
+        return found is not None and kind_of(f"x{found.ending}").format == "json"
 
     def is_divided(self, file: CorpusFile) -> bool:
         """Whether a file is cut into chunks, each of which can be read alone."""

@@ -1,13 +1,16 @@
 import io
 import lzma
 import random
+import shutil
+import subprocess
 import tarfile
 
 import pytest
+import zstandard
 
 from electra_tf2.data.building import openwebtext
 from electra_tf2.data.building.openwebtext import TarCorpus
-from electra_tf2.data.sources.found import CorpusFile
+from electra_tf2.data.sources.found import CorpusFile, find_files
 from electra_tf2.errors import UserError
 
 
@@ -142,3 +145,42 @@ def test_an_archive_without_its_end(tmp_path):
         path.write_bytes(path.read_bytes()[:2048] + bytes(zeros))
         file = CorpusFile(path.name, str(path), path.stat().st_size)
         assert documents(TarCorpus([file], 16).passages(file)) == [["text"]] * 2
+
+
+def test_archives_that_were_joined_are_read_to_the_last(tmp_path):
+    parts = []
+    for name in ("a.tar", "b.tar"):
+        write_archive(tmp_path / name, [("x.txt", f"text of {name}".encode())])
+        parts.append((tmp_path / name).read_bytes())
+    joined = {"c.tar": b"".join(parts), "c.tar.xz": b"".join(map(lzma.compress, parts))}
+    for name, data in joined.items():
+        (tmp_path / name).write_bytes(data)
+        file = CorpusFile(name, str(tmp_path / name), len(data))
+        found = documents(TarCorpus([file], 16).passages(file))
+        assert found == [["text of a.tar"], ["text of b.tar"]]
+
+
+def test_an_archive_of_archives_is_unpacked_by_following_the_remedy(tmp_path):
+    write_archive(tmp_path / ".subset", [("a.txt", b"text")], "w:xz")
+    subset = (tmp_path / ".subset").read_bytes()
+    write_archive(tmp_path / "it's.tar.xz", [("openwebtext/urlsf_subset00.xz", subset)], "w:xz")
+    (outer,), _ = find_files(str(tmp_path), "--data-dir")
+    with pytest.raises(UserError, match="holds others") as caught:
+        list(TarCorpus([outer], 16).passages(outer))
+    assert caught.value.where.startswith(outer.path)
+    subprocess.run(caught.value.remedy.partition("npack it: ")[2], shell=True, check=True)
+    (inner,), _ = find_files(str(tmp_path), "--data-dir")
+    assert documents(TarCorpus([inner], 16).passages(inner)) == [["text"]]
+
+
+def test_an_archive_that_tarfile_does_not_unpack_is_unpacked_by_following_the_remedy(tmp_path):
+    write_archive(tmp_path / "a", [("a.txt", b"text")])
+    path = tmp_path / "a.tar.zst"
+    path.write_bytes(zstandard.compress((tmp_path / "a").read_bytes()))
+    file = CorpusFile(path.name, str(path), path.stat().st_size)
+    with pytest.raises(UserError, match="not a tar archive") as caught:
+        TarCorpus([file], 16).check()
+    assert "zstd" in caught.value.received and "method" not in caught.value.received
+    if shutil.which("zstd"):
+        subprocess.run(caught.value.remedy.partition("npack it: ")[2], shell=True, check=True)
+        assert documents(TarCorpus([file], 16).passages(file)) == [["text"]]

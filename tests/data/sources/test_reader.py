@@ -5,6 +5,7 @@ import lzma
 import random
 import re
 import subprocess
+import tarfile
 
 import pyarrow
 import pyarrow.parquet
@@ -628,11 +629,45 @@ def test_bytes_that_are_not_utf8_in_a_packed_file(tmp_path):
 
 
 def test_what_a_packed_file_holds_is_recognized(tmp_path):
-    with pytest.raises(UserError, match="a tar archive"):
-        passages_of(put(tmp_path, "a.tar.gz", bytes(257) + b"ustar" + bytes(250)))
     with pytest.raises(UserError, match="packed file") as caught:
         passages_of(put(tmp_path, "a.parquet.gz", parquet_bytes(["a"])))
     assert caught.value.remedy.endswith(f"gzip -d {tmp_path}/a.parquet.gz")
+
+
+@pytest.mark.parametrize("ending", [".gz", ".zst"])
+def test_following_the_remedy_for_a_packed_archive(tmp_path, ending):
+    with tarfile.open(tmp_path / ".tar", "w") as archive:
+        archive.add(tmp_path / put(tmp_path, ".a", b"one\n").name, "a.txt")
+    file = put(tmp_path, f"it's.tar{ending}", (tmp_path / ".tar").read_bytes())
+    with pytest.raises(UserError, match="a tar archive") as caught:
+        passages_of(file)
+    subprocess.run(caught.value.remedy.partition("npack it: ")[2], shell=True, check=True)
+    found, _ = find_files(str(tmp_path), "--corpus-dir")
+    assert documents_of(passages_of(*found)) == [["one"]]
+
+
+@pytest.mark.parametrize("ending", ["", ".bz2"])
+@pytest.mark.parametrize("count", [1, 3])
+def test_following_the_remedy_for_json_lines_without_their_ending(tmp_path, ending, count):
+    """As wikiextractor writes them: packed or not, in folders."""
+    folder = tmp_path / ".dumps" / "it's wiki"
+    names = [f"A{'ABC'[n]}/wiki_0{n}{ending}" for n in range(count)]
+    for name in [*names, ".hidden/wiki"]:
+        (folder / name).parent.mkdir(parents=True)
+        put(folder, name, json_bytes(TEXTS))
+    found, _ = find_files(str(folder), "--corpus-dir")
+    with pytest.raises(UserError, match="JSON lines") as caught:
+        CorpusReader().check_names(found, str(folder))
+        CorpusReader().check(found[0])
+    remedy = caught.value.remedy
+    assert "--as-plain-text" in remedy
+    CorpusReader(as_plain_text=True).check_names(found, str(folder))
+    command = re.search(r"\((mv .*?)\)\.|(find .*)", remedy)
+    subprocess.run(command[1] or command[2], shell=True, check=True)
+    found, _ = find_files(str(folder), "--corpus-dir")
+    assert len(found) == count
+    assert documents_of(passages_of(*found)) == DOCUMENTS * count
+    CorpusReader().check_names(found, str(folder))
 
 
 @pytest.mark.parametrize("ending", ["gz", "bz2", "xz", "zst", "jsonl", "parquet", "arrow"])
