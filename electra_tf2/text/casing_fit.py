@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -121,30 +122,46 @@ class TextSample(NamedTuple):
         words: number of words, as the tokenizer sees them.
         losses: of each script, the one with the most words first.
         decomposed: number of words that Unicode's composition (NFC) shortens.
-        dropped: the characters that BERT's cleaning drops, with their numbers.
+        dropped: the characters that BERT's cleaning drops, with their numbers. Of ASCII's control
+            characters, those that stand between other characters.
+        markup: tags and entities of HTML or XML, with their numbers.
+        characters: number of characters, white space included.
     """
 
     words: int
     losses: list[MarkLoss]
     decomposed: int
     dropped: Mapping[str, int]
+    markup: Mapping[str, int]
+    characters: int
 
 
 _KEEPING = Casing(True, False)
+_CONTROLS = r"\x00-\x08\x0b\x0c\x0e-\x1f\x7f"
+_BETWEEN_CHARACTERS = re.compile(rf"(?<=[^\s{_CONTROLS}])[{_CONTROLS}]+(?=[^\s{_CONTROLS}])")
+_ALL_CONTROLS = re.compile(f"[{_CONTROLS}]+")
+_MARKUP = re.compile(
+    r"</?[A-Za-z][\w:-]*(?:\s[^<>=\n]+=[^<>\n]{0,500})?\s?/?>"
+    r"|&(?:#[0-9]+|#x[0-9A-Fa-f]+|[A-Za-z]{2,}[0-9]*);"
+)
 
 
 def inspect_text(texts: Iterable[str]) -> TextSample:
-    """Counts what removing accents would do to a text, and which characters BERT's cleaning drops.
+    """Counts what removing accents would do to a text, what BERT's cleaning drops, and markup.
 
     A word changes if it holds a non-spacing mark (category Mn) once it is decomposed: the dots of
     "ä", vowel signs of Indic scripts, tones of Thai, the voicing mark of "が".
     """
     pieces, characters = list[Mapping[str, int]](), collections.Counter[str]()
+    markup, total = collections.Counter[str](), 0
     for text in texts:
         counter = WordCounter(_KEEPING)
         counter.add(text)
         pieces.append(counter.words())
-        characters.update(text)
+        characters.update(_ALL_CONTROLS.sub("", text))
+        characters.update("".join(_BETWEEN_CHARACTERS.findall(text)))
+        markup.update(_MARKUP.findall(text))
+        total += len(text)
     counts = collections.Counter[str]()
     for piece in pieces:
         counts.update(piece)
@@ -155,7 +172,7 @@ def inspect_text(texts: Iterable[str]) -> TextSample:
         for word, count in counts.items()
         if len(unicodedata.normalize("NFC", word)) < len(word)
     )
-    return TextSample(sum(counts.values()), losses, decomposed, dropped)
+    return TextSample(sum(counts.values()), losses, decomposed, dropped, markup, total)
 
 
 def _mark_losses(
@@ -208,6 +225,8 @@ _EXAMPLE_CHARACTERS = 20
 _DECOMPOSED_COUNT = 0.01
 # From this number per word on, dropped characters count.
 _DROPPED_COUNT = 0.01
+# So does markup, from this share of the characters on.
+_MARKUP_COUNTS = 0.01
 _MANY_DROPPED = 10  # where there is no word
 
 
@@ -226,6 +245,13 @@ class _Dropped(NamedTuple):
 
 
 _DROPPED = (
+    _Dropped(
+        "control characters within lines (U+0000 to U+001F)",
+        lambda char: char < " " or char == "\x7f",
+        "They are dropped, so that the words around them, as where form feeds or vertical tabs "
+        "divide lines, run together: put spaces or line feeds in their place first "
+        "(docs/languages.md).",
+    ),
     _Dropped(
         "zero-width spaces (U+200B)",
         lambda char: char == "\u200b",
@@ -281,7 +307,16 @@ def text_advice(sample: TextSample, casing: Casing, option: Option) -> list[str]
             "vocabularies have it, they are other words to the tokenizer: compose them first "
             "(docs/languages.md)."
         )
-    return advice + [_loss(kind, sample) for kind in _DROPPED if _counts(kind, sample)]
+    advice += [_loss(kind, sample) for kind in _DROPPED if _counts(kind, sample)]
+    share = sum(len(tag) * n for tag, n in sample.markup.items()) / max(1, sample.characters)
+    if share >= _MARKUP_COUNTS:
+        common = sorted(sample.markup, key=lambda tag: (-sample.markup[tag], tag))[:3]
+        advice.append(
+            f"{share:.0%} of the text's characters are markup, such as "
+            f"{', '.join(map(_short, common))}. It is text like any other to the builders: take "
+            "it out first (docs/pretraining.md)."
+        )
+    return advice
 
 
 def _counts(kind: _Dropped, sample: TextSample) -> bool:

@@ -20,6 +20,7 @@ _SHIFTS = (
 _HZ = re.compile(rb"~\{(?:[\x21-\x77][\x21-\x7e])+~\}")
 _UTF7 = re.compile(rb"\+[A-Za-z0-9+/]{3}")
 _FEWEST_SHIFTS, _FEWEST_SHIFTED = 3, 10
+_FEWEST_OF_AN_ENCODING = 20  # bytes
 _WIDE = {"UTF-32LE": 4, "UTF-32BE": 4, "UTF-16LE": 2, "UTF-16BE": 2}
 _STRANGE = 0.01  # the share of characters that text may have and BERT's cleaning drops
 
@@ -136,10 +137,25 @@ def _has_single_letters(content: bytes) -> bool:
 
 def is_mostly_utf8(content: bytes) -> bool:
     """Whether nearly all characters that aren't ASCII are UTF-8; the last may be cut."""
+    whole, valid = _not_ascii(content)
+    return whole in (0, valid) or 2 * valid > whole and whole - valid <= max(2, 0.1 * whole)
+
+
+def begins_otherwise(before: bytes, content: bytes) -> bool:
+    """Whether a text is UTF-8 up to a place and in another encoding from there on.
+
+    So it is where files were joined. A few characters may be UTF-8, or not, by chance.
+    """
+    whole, valid = _not_ascii(content)
+    there = _not_ascii(before)[1]
+    return min(there, whole - valid) >= _FEWEST_OF_AN_ENCODING and 2 * valid < whole
+
+
+def _not_ascii(content: bytes) -> tuple[int, int]:
+    """The bytes that aren't ASCII, and those of them that are UTF-8; the last may be cut."""
     content = content[: len(content) - len(cut_character(content))]
     whole = len(content.translate(None, bytes(range(128))))
-    valid = len(content.decode("utf-8", "ignore").encode().translate(None, bytes(range(128))))
-    return whole in (0, valid) or 2 * valid > whole and whole - valid <= max(2, 0.1 * whole)
+    return whole, len(content.decode("utf-8", "ignore").encode().translate(None, bytes(range(128))))
 
 
 def cut_character(content: bytes) -> bytes:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from electra_tf2.errors import UserError, path_quoted, shell_quoted
 from electra_tf2.text.encodings import (
+    begins_otherwise,
     cut_character,
     is_mostly_utf8,
     is_utf8,
@@ -164,6 +165,8 @@ def not_utf8(
         if before.isascii():
             conversion = _conversion(line_start + content)
             remedy += f" If it has another encoding: {conversion.replace('Convert', 'convert')}"
+    elif begins_otherwise(before[-HEAD_BYTES:], content[:HEAD_BYTES]):
+        remedy = _conversion(line_start + content[:HEAD_BYTES], offset - len(line_start))
     elif is_mostly_utf8(before[-HEAD_BYTES:] + content[:HEAD_BYTES]):
         remedy = (
             "The text around it is UTF-8, so this place is damaged. To leave out what can't be "
@@ -231,15 +234,25 @@ _FEW, _SOME, _MANY, _MOST = 0.01, 0.05, 0.3, 0.7  # shares of bytes
 _CONTROLS = bytes(set(range(32)) - set(b"\t\n\v\f\r\x1b")) + b"\x7f"
 
 
-def _conversion(content: bytes) -> str:
+def _conversion(content: bytes, start: int = 0) -> str:
     """How to make text in an unknown encoding UTF-8; for `FileKind.remedy`.
 
     The file stays, as a wrong encoding would destroy it.
+
+    Args:
+        content: some of that text.
+        start: its first byte, before which the file is UTF-8 already.
     """
     likely = likely_encoding(content)
     where = "likely from this encoding" if likely else "with its encoding for ENCODING"
+    encoding, what = likely or "ENCODING", "the file"
+    command = _iconv(encoding)
+    if start:
+        what = f"what comes from byte {start} on, as if another file had been joined to it"
+        convert = f"tail -c +{start + 1} {{path}} | iconv -f {encoding} -t UTF-8"
+        command = f"(head -c {start} {{path}}; {convert}) > {{new}}"
     return (
-        f"Convert the file, {where}: {_iconv(likely or 'ENCODING')} (if it is not readable then, "
+        f"Convert {what}, {where}: {command} (if it is not readable then, "
         "try another name, such as WINDOWS-1250, WINDOWS-1251, WINDOWS-1252, KOI8-R, CP932, "
         "EUC-JP, CP949, BIG5 or GB18030). Then put the new file in its place, or take it out of "
         "the corpus."

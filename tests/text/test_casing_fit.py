@@ -126,6 +126,39 @@ def test_characters_that_are_dropped_are_told(character, said):
     )
 
 
+@pytest.mark.parametrize("control", ["\x0b", "\x0c", "\x1f", "\x00\x1e"])
+def test_control_characters_between_words_are_told(control):
+    """Those that stand at a line's ends or beside spaces, such as page breaks, lose nothing."""
+    beside = f"{control}The ship {control} is old.{control}\n\n{control}"
+    assert text_advice(inspect_text([f"{beside}" * 9]), CASED, as_flag) == []
+    sample = inspect_text([f"the end{control}The ship {control} is old.{control}\n"])
+    assert sample.dropped == dict.fromkeys(control, 1)
+    (advice,) = text_advice(sample, CASED, as_flag)
+    assert "run together" in advice and f"{len(control)} in a sample of" in advice
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (
+            f'<doc id="12" url="https://a.org/b" title="Ships">\n{ENGLISH}\n</doc>\n',
+            "</doc>, <doc id",
+        ),
+        (f"<p>{ENGLISH}</p>\n<br />", "</p>, <br />, <p>"),
+        (f"{ENGLISH} Bread &amp; butter&nbsp;&#8217;&#x2019;\n", "&#8217;, &#x2019;, &amp;"),
+    ],
+)
+def test_markup_is_told(text, shown):
+    (advice,) = text_advice(inspect_text([text] * 9), CASED, as_flag)
+    assert "markup" in advice and shown in advice
+    assert text_advice(inspect_text([text, ENGLISH * 500]), CASED, as_flag) == []
+
+
+def test_what_is_no_markup():
+    text = "if a <b and c> d; <https://example.org/a> <me@example.org>; AT&T; R&D; I <3 you > all"
+    assert inspect_text([text]).markup == {}
+
+
 def test_dropped_characters_of_a_text_without_words():
     assert text_advice(inspect_text(["\n\u200b\n"]), CASED, as_flag) == []
     assert len(text_advice(inspect_text(["\ue000" * 20]), CASED, as_flag)) == 1

@@ -47,7 +47,7 @@ def refusal(path, content):
 def follow(remedy, folder):
     """Runs the command of a remedy as a shell would."""
     command = re.split(
-        r" \(if it is|\)\. If|\)\.$", re.split(r": |\((?=head)", remedy, maxsplit=1)[1]
+        r" \(if it is|\)\. If|\)\.$", re.split(r": |(?<!: )\((?=head)", remedy, maxsplit=1)[1]
     )[0]
     done = subprocess.run(command, shell=True, cwd=folder, capture_output=True)
     assert done.returncode == 0, done.stderr
@@ -294,6 +294,19 @@ def test_following_the_remedy_for_other_encodings(tmp_path, language, encoding):
     follow(remedy, tmp_path)
     assert (tmp_path / "a b.txt.new").read_text("utf-8") == TEXTS[language]
     assert "mv " not in remedy and path.read_bytes() == TEXTS[language].encode(encoding)
+
+
+@pytest.mark.parametrize(("language", "encoding"), [("french", "cp1252"), ("russian", "koi8_r")])
+def test_following_the_remedy_for_files_of_two_encodings_that_were_joined(
+    tmp_path, language, encoding
+):
+    text = TEXTS[language] * 20
+    path = tmp_path / "a b.txt"
+    path.write_bytes(text.encode() + text.encode(encoding))
+    remedy = not_utf8_remedy(path)
+    follow(remedy, tmp_path)
+    assert (tmp_path / "a b.txt.new").read_text("utf-8") == text * 2
+    assert "mv " not in remedy and f"from byte {len(text.encode())} on" in remedy
 
 
 @pytest.mark.parametrize("language", ["russian", "hebrew"])
