@@ -103,6 +103,14 @@ def look(text: str) -> str:
     return " ".join(seen.casefold().split())
 
 
+def alike(labels: Collection[str]) -> list[list[str]]:
+    """Returns the groups of two labels or more that share a look."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    for label in labels:
+        groups[look(label)].append(label)
+    return [group for group in groups.values() if len(group) > 1]
+
+
 def find_label(text: str, labels: Collection[str]) -> str | None:
     """Returns the one of the labels that a text states; None if it states another.
 

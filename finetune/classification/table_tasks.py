@@ -18,12 +18,12 @@ from electra_tf2.errors import UserError, first_of
 from electra_tf2.files import exists
 from electra_tf2.text.tokenizer import Tokenizer
 from finetune.classification.labels import (
+    alike,
     cell_text,
     find_label,
     is_doubtful,
     is_missing,
     label_text,
-    look,
     spellings,
 )
 from finetune.classification.metrics import MacroF1Scorer
@@ -220,17 +220,11 @@ class TableTask(SingleOutputTask):
                     own.total(),
                     self.name,
                 )
-        alike = collections.defaultdict(list)
-        for name in names:
-            alike[look(name)].append(name)
-        for group in alike.values():
-            if len(group) > 1:
-                shown = ", ".join(f"{name!r} ({names[name].total()} rows)" for name in group)
-                logging.warning(
-                    "%s: labels that differ in capitals, spaces or what can't be seen: %s.",
-                    path,
-                    shown,
-                )
+        for group in alike(names):
+            shown = ", ".join(f"{name!r} ({names[name].total()} rows)" for name in group)
+            logging.warning(
+                "%s: labels that differ in capitals, spaces or what can't be seen: %s.", path, shown
+            )
 
     def feature_settings(self) -> dict[str, Any]:
         # All keys of both kinds, as in version 0.1.0: stored trials are compared by them.

@@ -9,10 +9,13 @@ from itertools import chain
 from absl import logging
 
 from electra_tf2.errors import UserError, first_of, nearest_name_hint
+from finetune.classification.labels import alike
 from finetune.tagging.conll import Sentence
 from finetune.tagging.notation import Notation, out_of_order
 from finetune.tagging.spans import OUTSIDE, Span, bioes_tags, marks_spans, split_tag
 
+# More tags than this, and than half of the words, are hardly meant as tags.
+_MANY_TAGS = 50
 # Fewer ends of spans than this share of their beginnings are mistakes.
 _RARE = 0.1
 
@@ -91,7 +94,9 @@ def plausible_prefixes(counts: Counter[str], prefixes: str, notation: Notation |
 def describe_tags(
     sentences: Sequence[Sentence], path: str, prefixes: str, notation: Notation | None
 ) -> str:
-    """Says what the tags of a file are, and warns of those out of order and of files without spans.
+    """Says what the tags of a file are, and warns of what may be wrong with them.
+
+    That is their order, their spelling, too many of them, or none that marks a span.
 
     Args:
         sentences: the sentences of the file.
@@ -102,10 +107,21 @@ def describe_tags(
     Raises:
         UserError: a tag does not mark a span; names its line.
     """
-    shown = first_of(sorted(tag_counts(sentences)), separator=", ")
+    counts = tag_counts(sentences)
+    shown = first_of(sorted(counts), separator=", ")
     if notation is None:
+        _warn_of_looks(path, counts)
+        if len(counts) > max(_MANY_TAGS, counts.total() // 2):
+            logging.warning(
+                "%s: %d different tags of %d words. Is it the column of the tags (tag_column in "
+                "the task's definition)?",
+                path,
+                len(counts),
+                counts.total(),
+            )
         return f"stand for themselves ({shown}): accuracy is reported"
     rows = canonical_tags(sentences, path, prefixes, notation)
+    _warn_of_looks(path, {split_tag(tag)[1] for tag in chain.from_iterable(rows) if tag != OUTSIDE})
     if set(chain.from_iterable(rows)) == {OUTSIDE}:
         logging.warning(
             "%s: all tags are %s, so there is no span to learn. Is it the column of the tags "
@@ -126,6 +142,16 @@ def describe_tags(
             sentences[i].lines[j],
         )
     return f"mark spans, in the scheme {scheme} ({shown}): F1 of spans is reported"
+
+
+def _warn_of_looks(path: str, names: Collection[str]) -> None:
+    """Names tags, or types of spans, that differ in capitals and the like only."""
+    for group in alike(sorted(names)):
+        logging.warning(
+            "%s: tags that differ in capitals, spaces or what can't be seen: %s.",
+            path,
+            ", ".join(map(repr, group)),
+        )
 
 
 class LabelSet:

@@ -212,6 +212,28 @@ def test_a_file_without_spans_is_warned_of(tmp_path, caplog):
     assert "train.txt: all tags are O, so there is no span to learn" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("tags", "said"),
+    [
+        ("B-Per I-Per O O B-PER O", "'PER', 'Per'"),
+        ("DT NN DT nn DT NN", "'NN', 'nn'"),
+        ("B-PER I-PER O O B-LOC O", None),
+    ],
+)
+def test_tags_that_look_alike_are_warned_of(tmp_path, caplog, tags, said):
+    write(tmp_path, train=_columns(tags))
+    assert _task(tmp_path).labels
+    assert ("differ in capitals" in caplog.text) is (said is not None)
+    assert (said or "") in caplog.text
+
+
+def test_a_column_of_other_things_is_warned_of(tmp_path, caplog):
+    lines = (f"{SENTENCE[i % 6]} O 0.{i}\n" if i % 9 else "\n" for i in range(90))
+    write(tmp_path, train="".join(lines))
+    assert _task(tmp_path).is_token_level
+    assert "80 different tags of 80 words" in caplog.text
+
+
 def test_features_tell_what_was_left_out_of_words(tmp_path):
     write(tmp_path, train="en:anna\tB-PER\nen:barks\tO\n")
     task = _task(tmp_path)
