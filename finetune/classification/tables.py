@@ -245,6 +245,13 @@ def _json_rows(
         )
     items = _list_items(path, text) if text.lstrip().startswith("[") else None
     items = [*_line_items(text)] if items is None else items
+    if not items:
+        raise UserError(
+            "A data file is empty.",
+            where=path,
+            received="a list without objects",
+            remedy="Copy it again, or check its source.",
+        )
     _refuse_one_object(path, text, items, required)
     objects = [item for item in items if not item.problem]
     for column in columns:

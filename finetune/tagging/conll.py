@@ -195,15 +195,23 @@ def _lines(path: str) -> list[str]:
     if "\n" not in text:
         text = text.replace("\r", "\n")
     if _JSON.match(text):
-        raise UserError(
-            "A data file holds JSON, not columns.",
-            where=path,
-            received=text.lstrip()[:60],
-            remedy="Write it as text: a word and its tag on each line, separated by a tab, and an "
-            "empty line between sentences.",
-        )
+        raise _other_form("JSON", path, text)
     # A byte order mark within is of files that were joined.
     return [line.rstrip("\r").removeprefix("\ufeff") for line in text.split("\n")]
+
+
+def _is_printed_list(text: str) -> bool:
+    return text.strip()[:1] + text.strip()[-1:] == "[]"
+
+
+def _other_form(form: str, where: str, text: str) -> UserError:
+    return UserError(
+        f"A data file holds {form}, not columns.",
+        where=where,
+        received=text.lstrip()[:60],
+        remedy="Write it as text: a word and its tag on each line, separated by a tab, and an "
+        "empty line between sentences.",
+    )
 
 
 class _Reader:
@@ -280,8 +288,11 @@ class _Reader:
                 raise self._lacks_column(number, line)
         else:
             alone = len(cells) == 1 and not self._with_tags
-            words = (cells[0] if alone else cell(cells, self._columns.word) or "").split()
-            tags = [*map(self._tag, (cell(cells, self._columns.tag) or "").split())]
+            text = cells[0] if alone else cell(cells, self._columns.word) or ""
+            tag_text = cell(cells, self._columns.tag) or ""
+            if _is_printed_list(text) and _is_printed_list(tag_text):
+                raise _other_form("lists", f"{self._path}, line {number}", line)
+            words, tags = text.split(), [*map(self._tag, tag_text.split())]
             if self._with_tags and self._columns.are_same(len(cells)):
                 tags = []
         if not self._with_tags:

@@ -96,7 +96,7 @@ def describe_tags(
 ) -> str:
     """Says what the tags of a file are, and warns of what may be wrong with them.
 
-    That is their order, their spelling, too many of them, or none that marks a span.
+    That is their order, their spelling, too many of them, or one for all words.
 
     Args:
         sentences: the sentences of the file.
@@ -122,9 +122,9 @@ def describe_tags(
         return f"stand for themselves ({shown}): accuracy is reported"
     rows = canonical_tags(sentences, path, prefixes, notation)
     _warn_of_looks(path, {split_tag(tag)[1] for tag in chain.from_iterable(rows) if tag != OUTSIDE})
-    if set(chain.from_iterable(rows)) == {OUTSIDE}:
+    if len(counts) == 1:
         logging.warning(
-            "%s: all tags are %s, so there is no span to learn. Is it the column of the tags "
+            "%s: all tags are %s, so there is nothing to learn. Is it the column of the tags "
             "(tag_column in the task's definition)?",
             path,
             shown,

@@ -39,6 +39,11 @@ def test_a_list_of_objects_is_rows(tmp_path, name, indent):
     ]
 
 
+def test_a_list_without_objects_is_empty(tmp_path):
+    error = refusal(write(tmp_path / "x.json", "[]"))
+    assert "is empty" in error.what and error.received == "a list without objects"
+
+
 def test_a_list_with_a_mistake_names_its_line(tmp_path):
     path = write(
         tmp_path / "x.json", "[", '{"text": "a", "label": 1},', '{"text": "b" "label": 1}]'

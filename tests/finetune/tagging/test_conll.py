@@ -305,6 +305,14 @@ def test_what_only_looks_like_an_addition_is_kept(tmp_path, text):
     assert sentence.words == tuple(line.split("\t")[0] for line in text.splitlines())
 
 
+@pytest.mark.parametrize("line", ["['EU', 'x']\t[3, 0]", "['EU' 'x']\t[3 0]", '["EU"]\t["O"]'])
+def test_printed_lists_are_no_words(tmp_path, line):
+    with pytest.raises(UserError, match="lists, not columns(?s:.*)line 2"):
+        _read(tmp_path, f"a b\tO O\n{line}\nc d\tO O\n")
+    brackets = "[ a ]\tO B-X O\n"
+    assert _read(tmp_path, brackets)[0].words == ("[", "a", "]")
+
+
 def test_tags_before_their_words(tmp_path):
     text = "O\tshow\nB-ACTOR\tsteve\nI-ACTOR\tmcqueen\n"
     with pytest.raises(UserError, match='holds tags(?s:.*)line 1(?s:.*)"word_column": 1'):

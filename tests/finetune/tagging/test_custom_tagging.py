@@ -206,10 +206,11 @@ def test_one_tag_for_all_words(tmp_path, scheme):
     assert error.value.where.endswith("train.txt, line 1") and "'_'" in error.value.received
 
 
-def test_a_file_without_spans_is_warned_of(tmp_path, caplog):
-    write(tmp_path, train=_columns("O O O O O O"), dev=_columns(NER["iob2"]))
+@pytest.mark.parametrize("tag", ["O", "B-PER"])
+def test_a_file_of_one_tag_is_warned_of(tmp_path, caplog, tag):
+    write(tmp_path, train=_columns(f"{tag} " * 6), dev=_columns(NER["iob2"]))
     assert _task(tmp_path).labels
-    assert "train.txt: all tags are O, so there is no span to learn" in caplog.text
+    assert f"train.txt: all tags are {tag}, so there is nothing to learn" in caplog.text
 
 
 @pytest.mark.parametrize(
