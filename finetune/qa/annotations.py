@@ -15,6 +15,7 @@ from electra_tf2.text.normalization import UNSPACED, is_dropped, is_space
 _SEPARATORS = " \t\r\n\u202f"
 _WORD = re.compile(f"[^{_SEPARATORS}]+")
 _STRAY_SPACE = re.compile(f"(?:^|[{_SEPARATORS}])\u00a0|\u00a0(?:[{_SEPARATORS}]|$)")
+_DOT, _DOTLESS_I = "\u0307", "\u0131"
 _LAST_LATIN = "\u024f"
 # What positions may count, if not the passage's characters -> the size of a text in these units.
 _OTHER_UNITS: dict[str, Callable[[str], int]] = {
@@ -23,6 +24,8 @@ _OTHER_UNITS: dict[str, Callable[[str], int]] = {
     "composed characters (NFC)": lambda text: len(unicodedata.normalize("NFC", text)),
     "decomposed characters (NFD)": lambda text: len(unicodedata.normalize("NFD", text)),
     "characters without carriage returns": lambda text: len(text) - text.count("\r"),
+    # "İ" becomes two: "i" and a dot.
+    "lower-cased characters": lambda text: len(text.lower()),
 }
 
 
@@ -180,7 +183,8 @@ class _Folded:
     """A text as answers are compared: without case, decomposed, white space as one space.
 
     Characters that can't be seen are left out, and so is white space next to scripts that are
-    written without spaces between words.
+    written without spaces between words. The letters i with and without a dot are one: which of
+    them is the small letter of I, and which of İ, depends on the language.
 
     Attributes:
         text: the folded text.
@@ -201,8 +205,11 @@ class _Folded:
                 folded.append(" ")
                 self._starts.append(space)
                 self._ends.append(place)
-            for part in unicodedata.normalize("NFD", char.lower()):
-                folded.append(part)
+            for part in unicodedata.normalize("NFD", char.casefold()):
+                if part == _DOT and folded[-1:] == ["i"]:
+                    self._ends[-1] = place + 1
+                    continue
+                folded.append("i" if part == _DOTLESS_I else part)
                 self._starts.append(place)
                 self._ends.append(place + 1)
             last, space = char, None

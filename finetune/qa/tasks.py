@@ -53,8 +53,9 @@ class QATask(Task):
     """
 
     main_metric = "f1"
-    # 2: labels by characters; 3: of the first answer that is found; 4: places such as 1.0
-    features_version = 4
+    # 2: labels by characters; 3: of the first answer that is found; 4: places such as 1.0; 5: case
+    # of Turkish and others
+    features_version = 5
     question_format: QuestionFormat = SQUAD
 
     def __init__(self, config: FinetuningConfig, name: str, tokenizer: Tokenizer, v2: bool = False):

@@ -60,6 +60,13 @@ NFD = unicodedata.normalize("NFD", "Café à Séoul, 서울에서")
         (PASSAGE, "été là", 41, "Été\u00a0là"),
         (PASSAGE, "Été\u00a0là", 41, "Été\u00a0là"),
         ("12 500 habitants", "12\u00a0500", 0, "12 500"),
+        # Case of which the small letters are two, or depend on the language or the place.
+        ("o İstanbul'da", "istanbul", 2, "İstanbul"),
+        ("o İstanbul'da", "İSTANBUL".lower(), 2, "İstanbul"),
+        ("Isparta ili", "ısparta", 0, "Isparta"),
+        ("I\u0307zmir'in", "İzmir", 0, "I\u0307zmir"),
+        ("η οδός εδώ", "ΟΔΌΣ", 2, "οδός"),
+        ("die Straße", "STRASSE", 4, "Straße"),
         # White space at the answer's ends.
         ("one two three", " two ", 3, "two"),
         ("one two three", "two", 3, "two"),
@@ -88,6 +95,7 @@ def test_an_answer_is_found_where_it_is_annotated(passage, answer, start, text):
         (NFD, "서울", 14, "NFC"),
         ("서울에서 부산", "부산", 10, "NFD"),
         ("one\r\ntwo\r\nthree\r\nfour five", "five", 19, "carriage returns"),
+        ("Şu İl, şu İlçe, şu kent", "kent", 21, "lower-cased"),
     ],
 )
 def test_positions_in_other_units_are_understood(passage, answer, start, units):

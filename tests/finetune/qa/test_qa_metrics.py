@@ -28,6 +28,8 @@ from finetune.qa.metrics import (
         # Punctuation goes first, so what it leaves may be an article.
         ("a.n mat", "mat"),
         ("", ""),
+        # As in SQuAD's script, by the small letters of Unicode: of Turkish these are others.
+        ("İstanbul ISPARTA", "i\u0307stanbul isparta"),
     ],
 )
 def test_normalization(text, normalized):

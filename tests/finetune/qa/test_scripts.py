@@ -56,6 +56,8 @@ PASSAGES = {
     "an emoji as the answer": nth("他说❤️就是爱。", "❤️"),
     "a decomposed accent": nth("Il va au cafe\u0301, puis dort.", "cafe\u0301"),
     "a word that grows": nth("O İstanbul'da doğdu.", "İstanbul"),
+    "Turkish capitals": nth("İZMİR'DE DİYARBAKIR'IN IĞDIR'I İLE", "IĞDIR"),
+    "Azerbaijani, decomposed": nth("Bakı, I\u0307sti\u0307su və Şəki", "I\u0307sti\u0307su"),
     "Cyrillic": nth("Он жил в г. Йошкар-Ола (Россия).", "Йошкар-Ола"),
     "ideographs that BERT doesn't know": nth("他姓𬹼，住在𰻞街。", "𰻞街"),
 }
