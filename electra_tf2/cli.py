@@ -22,6 +22,7 @@ from typing import Any, NamedTuple, NoReturn
 from electra_tf2.console import (
     open_missing_streams,
     set_verbose,
+    show_any_text,
     show_logs,
     unread_output_dropped,
 )
@@ -42,6 +43,7 @@ def run(main: Callable[[list[str] | None], None]) -> None:
         Exception: whatever `main` raised that the user can't fix.
     """
     open_missing_streams()
+    show_any_text()
     show_logs()
     try:
         main(None)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import errno
 import gc
+import io
 import logging
 import os
 import sys
@@ -134,6 +136,27 @@ def show_logs() -> None:
         handler = _LogHandler()
         handler.setFormatter(logging.Formatter(logging.BASIC_FORMAT))
         logging.root.addHandler(handler)
+
+
+# What our own texts have beside ASCII.
+_PLAIN = {"…": "...", "·": "-", "→": "->", "×": "x", "±": "+-", "–": "-"}
+
+
+def _plain(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    text = error.object[error.start : error.end]
+    plain = (_PLAIN.get(char) or char.encode("ascii", "backslashreplace").decode() for char in text)
+    return "".join(plain), error.end
+
+
+codecs.register_error("electra_tf2.plain", _plain)
+
+
+def show_any_text() -> None:
+    """Lets programs print what the terminal's encoding lacks: as escapes, or in plain letters."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower() != "utf-8":
+            stream.reconfigure(errors="electra_tf2.plain")
 
 
 _is_brief = _is_verbose = False

@@ -1,4 +1,6 @@
 import errno
+import importlib
+import io
 import logging
 import os
 import subprocess
@@ -207,6 +209,29 @@ cli.run(main)
 def test_modules_that_run_do_not_load_tensorflow_aloud(module):
     code = f"import sys, {module}\nassert 'tensorflow' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "iso-8859-2", "gb18030"])
+@pytest.mark.parametrize(
+    "script", ["grow_model", "run_finetuning", "run_pretraining", "sweep_generator_size"]
+)
+def test_help_in_any_encoding(script, encoding, monkeypatch):
+    stdout = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr(sys, "stdout", stdout)
+    monkeypatch.setattr(sys, "argv", [script, "--help"])
+    with pytest.raises(SystemExit) as exit_info:
+        importlib.import_module(script).script_main()
+    stdout.flush()
+    shown = stdout.buffer.getvalue().decode(encoding)
+    assert exit_info.value.code == 0 and "--verbose" in shown and "\\u" not in shown
+
+
+def test_results_in_any_encoding(monkeypatch):
+    stdout = io.TextIOWrapper(io.BytesIO(), encoding="ascii", newline="")
+    monkeypatch.setattr(sys, "stdout", stdout)
+    with pytest.raises(SystemExit):
+        cli.run(lambda argv: console.show("Schön … 中\U0001f600"))
+    assert stdout.buffer.getvalue() == rb"Sch\xf6n ... \u4e2d\U0001f600" + b"\n"
 
 
 @pytest.mark.parametrize("script", ["build_vocabulary", "build_pretraining_dataset"])
