@@ -31,11 +31,7 @@ from electra_tf2.formats.huggingface_names import (
     is_not_needed,
     modern_name,
 )
-from electra_tf2.formats.huggingface_tokenizer import (
-    check_one_vocabulary,
-    read_huggingface_casing,
-    vocabulary_file,
-)
+from electra_tf2.formats.huggingface_tokenizer import read_tokenizer, vocabulary_file
 from electra_tf2.formats.match import match_arrays
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.text.normalization import Casing
@@ -143,7 +139,7 @@ def _read(folder: str) -> _Part:
     config = read_huggingface_config(folder)
     network = network_of(config, posixpath.join(folder, CONFIG))
     path, tensors = read_tensors(folder, model_class_of(config))
-    check_one_vocabulary(folder)
+    casing = read_tokenizer(folder)
     architecture = ARCHITECTURES[config["model_type"]]
     tensors = _by_modern_names(tensors, path)
     _resolve_copies(architecture, tensors, path)
@@ -164,7 +160,7 @@ def _read(folder: str) -> _Part:
         encoder,
         heads,
         network,
-        read_huggingface_casing(folder),
+        casing,
         tuple(sorted(tensors)),
     )
 

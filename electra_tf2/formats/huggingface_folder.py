@@ -142,12 +142,14 @@ def _not_read(folder: str, name: str, model_class: str) -> UserError:
     option, condition = _REFUSED[name]
     folder = folder or "."
     target = f"{folder if folder.strip('./') else 'model'}-safetensors"
-    # The folders are arguments: within the code a name could end a string and go on as code.
+    # The folders are arguments: within the code a name could end a string and go on as code. The
+    # tokenizer's files are copied, because transformers would add its defaults to what they state.
     code = (
-        f"import sys; from transformers import AutoTokenizer, {model_class} as M; "
-        "folder, target = sys.argv[1:]; "
-        "AutoTokenizer.from_pretrained(folder).save_pretrained(target); "
-        f"M.from_pretrained(folder{option}).save_pretrained(target)"
+        f"import pathlib, shutil, sys; from transformers import {model_class} as M; "
+        "folder, target = map(pathlib.Path, sys.argv[1:]); "
+        f"M.from_pretrained(folder{option}).save_pretrained(target); "
+        '[shutil.copy(p, target) for p in folder.iterdir() if p.suffix in (".txt", ".json") '
+        'and not p.name.endswith(".index.json") and not (target / p.name).exists()]'
     )
     return UserError(
         "The model's weights are in a format that is not opened here: it could run code, or needs "

@@ -27,6 +27,7 @@ from electra_tf2.text.vocabulary_json import (
     other_cutting,
     other_cutting_of_tokenizer,
     parse_vocabulary_json,
+    stated_settings,
     untaken_of_tokenizer,
     untaken_settings,
     word_limit,
@@ -193,10 +194,13 @@ def _casing_beside(folder: str, name: str) -> Casing | None:
         return casing_of_record(stored)
     if name == _TOKENIZER:
         return casing_of_tokenizer(stored)
-    casing, tokenizer = casing_of_settings(stored), os.path.join(folder, _TOKENIZER)
-    if casing is None or not files.is_file(tokenizer):
-        return casing
-    return dataclasses.replace(casing, max_word_characters=word_limit(_read_settings(tokenizer)))
+    tokenizer_file = os.path.join(folder, _TOKENIZER)
+    tokenizer = _read_settings(tokenizer_file) if files.is_file(tokenizer_file) else {}
+    settings = stated_settings(stored, tokenizer)
+    if settings == stated_settings({}, tokenizer):
+        return None  # tokenizer.json, which comes next, says all of it
+    casing = casing_of_settings(settings)
+    return casing and dataclasses.replace(casing, max_word_characters=word_limit(tokenizer))
 
 
 def settle_casing(
@@ -221,7 +225,7 @@ def settle_casing(
         UserError: a file beside the vocabulary can't be read.
     """
     stated = read_stated_casing(vocab_file, vocabulary)
-    start = stated.casing if stated else UNCASED
+    start = stated.casing if stated else _start(vocab_file, given, option)
     casing = Casing.from_settings(start.settings() | dict(given))
     is_open = stated is None and "do_lower_case" not in given
     if stated:
@@ -240,6 +244,17 @@ def settle_casing(
     if advice := casing_advice(vocabulary, casing, option):
         say(f"warning: {advice}")
     return SettledCasing(casing, is_open)
+
+
+def _start(vocab_file: str, given: Mapping[str, Any], option: Option) -> Casing:
+    """The default where nothing states the case; a word on accents counts even so."""
+    folder, name = os.path.split(vocab_file)
+    path = os.path.join(folder, _TOKENIZER_CONFIG)
+    stored = _read_settings(path) if name in _NAMED_BY_FOLDERS and files.is_file(path) else {}
+    if stored.get("strip_accents") is not False or "strip_accents" in given:
+        return UNCASED
+    say(f"Accents as in {path}: {option('strip_accents', False)}")
+    return Casing(True, False)
 
 
 def _warn_of_untaken(

@@ -293,8 +293,9 @@ def _check_special_tokens(tokens: list[str], path: str) -> None:
             else "an empty file",
             remedy="Save the file without a byte order mark."
             if marked
-            else "Each of [PAD] [UNK] [CLS] [SEP] [MASK] needs a line (for a trained model one of "
-            "[unused…], so that no id changes); is this a WordPiece vocabulary? "
+            else "Each of [PAD] [UNK] [CLS] [SEP] [MASK] needs a line (for a trained model that of "
+            "the token in its role, such as <s> for [CLS], or else one of [unused…], so that no id "
+            "changes); is this a WordPiece vocabulary? "
             "build_vocabulary.py makes one from your text.",
         )
     if tokens[0] != PAD:

@@ -27,8 +27,23 @@ _CUTTING = {
     "do_subword_tokenize": (None, True),
 }
 _PRE_TOKENIZER = "BertPreTokenizer"
-# Its words of "basic" don't end at ideographs.
-_OTHER_CLASSES = ("BertJapaneseTokenizer",)
+# Classes of transformers that take tokenizer.json as it is, whatever tokenizer_config.json says.
+_AS_IT_IS = ("PreTrainedTokenizerFast", "TokenizersBackend")
+# Those that cut text as BERT does, each with and without "Fast" at its end. BertJapaneseTokenizer
+# is none of them: its words of "basic" don't end at ideographs.
+_BERT_CLASSES = (
+    "BertTokenizer",
+    "ElectraTokenizer",
+    "DistilBertTokenizer",
+    "ConvBertTokenizer",
+    "MobileBertTokenizer",
+)
+_CLS, _SEP = "[CLS]", "[SEP]"
+# What a post_processor of the kind TemplateProcessing makes of a text and of a pair.
+_TEMPLATES = {
+    "single": [(_CLS, 0), ("A", 0), (_SEP, 0)],
+    "pair": [(_CLS, 0), ("A", 0), (_SEP, 0), ("B", 1), (_SEP, 1)],
+}
 
 
 class VocabularyInJson(NamedTuple):
@@ -88,6 +103,24 @@ def normalizer_settings(normalizer: Any) -> dict[str, Any] | None:
     }
 
 
+def stated_settings(config: Mapping[str, Any], tokenizer: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what a model's two files state of case, accents and ideographs, by `SETTINGS`.
+
+    As in transformers: a class of BERT's goes by tokenizer_config.json, others take tokenizer.json
+    as it is. Where the first says nothing of the case, the second does.
+
+    Args:
+        config: content of tokenizer_config.json.
+        tokenizer: content of tokenizer.json.
+    """
+    own = {name: config[name] for name in SETTINGS if config.get(name) is not None}
+    normalizer = normalizer_settings(tokenizer.get("normalizer")) or {}
+    theirs = {name: value for name, value in normalizer.items() if value is not None}
+    if theirs and config.get("tokenizer_class") in _AS_IT_IS:
+        return theirs
+    return own if "do_lower_case" in own else theirs | own
+
+
 def casing_of_settings(settings: Mapping[str, Any]) -> Casing | None:
     """Returns the casing that a tokenizer's settings state.
 
@@ -120,8 +153,9 @@ def other_cutting(settings: Mapping[str, Any]) -> list[str]:
     """
     found = {name: settings.get(name) for name in _CUTTING}
     other = {name: value for name, value in found.items() if value not in _CUTTING[name]}
-    if settings.get("tokenizer_class") in _OTHER_CLASSES:
-        other["tokenizer_class"] = settings["tokenizer_class"]
+    kind = settings.get("tokenizer_class")
+    if kind is not None and str(kind).removesuffix("Fast") not in _BERT_CLASSES:
+        other |= {"tokenizer_class": kind} if kind not in _AS_IT_IS else {}
     return [f"{name} {json.dumps(value)}" for name, value in other.items()]
 
 
@@ -139,7 +173,32 @@ def other_cutting_of_tokenizer(stored: Mapping[str, Any]) -> list[str]:
     kind = pre_tokenizer.get("type") if isinstance(pre_tokenizer, dict) else pre_tokenizer
     if "pre_tokenizer" in stored and kind != _PRE_TOKENIZER:
         other.append(f"the pre_tokenizer {json.dumps(kind)}")
-    return other
+    return other + _other_specials(stored.get("post_processor"))
+
+
+def _other_specials(processor: Any) -> list[str]:
+    """Returns what a post_processor puts around texts other than BERT's special tokens, as text."""
+    if processor is None:
+        return []
+    kind = processor.get("type") if isinstance(processor, dict) else processor
+    if kind == "BertProcessing":
+        ends = [processor.get(name) for name in ("cls", "sep")]
+        are_bert_s = [end[0] for end in ends if isinstance(end, list) and end] == [_CLS, _SEP]
+        return [] if are_bert_s else [f"the post_processor's {json.dumps(ends)}"]
+    if kind != "TemplateProcessing":
+        return [f"the post_processor {json.dumps(kind)}"]
+    return [
+        f"the post_processor's {name} {' '.join(f'{piece}:{segment}' for piece, segment in found)}"
+        for name, needed in _TEMPLATES.items()
+        if (found := _template(processor.get(name))) != needed
+    ]
+
+
+def _template(parts: Any) -> list[tuple[Any, Any]]:
+    """Returns what a template consists of, each part with its segment."""
+    wholes = [part for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
+    values = [value for part in wholes for value in part.values() if isinstance(value, dict)]
+    return [(value.get("id"), value.get("type_id")) for value in values]
 
 
 def untaken_settings(settings: Mapping[str, Any]) -> list[str]:

@@ -208,6 +208,13 @@ def test_an_open_casing_is_given(tmp_path, capsys):
     assert cased.tokenize("Ship") == ["Ship"] and not capsys.readouterr().err
     assert open_source(str(tmp_path), strip_accents=False).casing == Casing(True, False)
 
+    (tmp_path / "tokenizer_config.json").write_text('{"strip_accents": false}')
+    assert open_source(str(tmp_path)).casing == Casing(True, False)
+    said = capsys.readouterr().err
+    assert f"Accents as in {tmp_path / 'tokenizer_config.json'}: strip_accents=False" in said
+    assert open_source(str(tmp_path), do_lower_case=True).casing == Casing(True, False)
+    assert open_source(str(tmp_path), strip_accents=True).casing == UNCASED
+
     (tmp_path / "tokenizer_config.json").write_text('{"do_lower_case": true}')
     open_source(str(tmp_path), do_lower_case=True, strip_accents=True)
     with pytest.raises(UserError, match="tokenized otherwise") as error:
