@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
 from electra_tf2.inference.forward import (
     Forward,
@@ -96,7 +97,9 @@ class Generator(FromPretrained):
         positions = np.flatnonzero(row.input_ids == self.tokenizer.vocabulary.mask_id)
         self._check_masks(text, positions)
         warn_of_unknown_rows([row], self.tokenizer.vocabulary)
-        row = Row(*(values[: self._longest] for values in row))
+        if len(row.input_ids) > self._longest:
+            logging.warning("The text is cut to %d tokens.", self._longest)
+            row = make_row(row.input_ids[1:-1], self.tokenizer, max_length=self._longest)
         forward = self._fill(top_k)
         (output,) = forward.batches([row], 1, {"positions": [positions.astype(np.int32)]})
         return [
@@ -145,8 +148,8 @@ class Generator(FromPretrained):
 
     def _check_masks(self, text: str, positions: np.ndarray) -> None:
         if not len(positions):
-            raise ValueError(f"There is no {MASK} to fill in the text {text!r}.")
-        if positions[-1] >= self._longest:
+            raise ValueError(f"There is no {MASK} to fill in the text {text!r:.100}.")
+        if positions[-1] >= self._longest - 1:  # the last one is that of [SEP]
             raise ValueError(
                 f"A {MASK} is token {positions[-1]} of the text; the model has {self._longest} "
                 "positions. Give a shorter text, such as the sentence around it."

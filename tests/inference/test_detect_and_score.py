@@ -112,6 +112,7 @@ def test_fill_mask(generator):
     [
         ("no mask, nor [mask]", 5, "text"),
         ("river " * 90 + "[MASK]", 5, "text"),
+        ("river " * 90, 5, r"text 'river river .{80,90}\.$"),
         (["[MASK]"], 5, "text"),
         ("[MASK]", 0, "top_k"),
         ("[MASK]", 486, "top_k"),
@@ -122,8 +123,21 @@ def test_nothing_to_fill(generator, text, top_k, where):
         generator.fill_mask(text, top_k)
 
 
-def test_a_mask_before_the_end_of_a_long_text_is_filled(generator):
-    assert len(generator.fill_mask("[MASK] " + "river " * 90)) == 1
+def test_a_mask_before_the_end_of_a_long_text_is_filled(generator, caplog):
+    """The text is cut as in training: [SEP] stays at its end."""
+    longest = generator.network.head.embeddings.config.max_position_embeddings
+    tokenizer = generator.tokenizer
+    ids = [tokenizer.vocabulary.mask_id, *tokenizer.encode("river " * 90)]
+    probabilities = tf.nn.softmax(generator.network(row(generator, ids[: longest - 2])))[0, 1]
+    (candidates,) = generator.fill_mask("[MASK] " + "river " * 90, top_k=3)
+    expected = np.sort(probabilities.numpy())[::-1][:3]
+    np.testing.assert_allclose([c.probability for c in candidates], expected, rtol=1e-4)
+    assert f"cut to {longest} tokens" in caplog.text
+
+    assert tokenizer.tokenize("the the") == ["the", "the"]
+    assert generator.fill_mask("the " * (longest - 3) + "[MASK]")
+    with pytest.raises(ValueError, match="Give a shorter text"):  # where [SEP] has to be
+        generator.fill_mask("the " * (longest - 2) + "[MASK]")
 
 
 def test_score_by_masking_one_token_after_the_other(generator):
