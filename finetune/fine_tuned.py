@@ -371,10 +371,8 @@ def _kind_of(task: Task) -> _Kind:
 
 
 def _text_examples(inputs: Sequence[Any]) -> list[InputExample]:
-    pairs = (
-        (text, None) if isinstance(text, str) else tuple(text)
-        for text in check_texts(inputs, pairs=True)
-    )
+    texts = check_texts(inputs, pairs=True, name="inputs")
+    pairs = ((text, None) if isinstance(text, str) else tuple(text) for text in texts)
     return [InputExample(i, first, second) for i, (first, second) in enumerate(pairs)]
 
 
@@ -397,7 +395,7 @@ def _choice_examples(inputs: Sequence[Any]) -> list[ChoiceExample]:
         ):
             raise TypeError(
                 f"inputs[{i}] must be (context, choices) or (context, question, choices), with two "
-                f"choices or more. Received: {given!r}"
+                f"choices or more. Received: {given!r:.100}"
             )
         question = texts[1] if len(texts) > 1 else None
         examples.append(ChoiceExample(i, texts[0], tuple(choices), question))
@@ -410,7 +408,7 @@ def _tagging_examples(inputs: Sequence[Any]) -> list[TaggingExample]:
         words = sentence.split() if isinstance(sentence, str) else sentence
         if not isinstance(words, list | tuple) or not all(isinstance(w, str) for w in words):
             raise TypeError(
-                f"inputs[{i}] must be a text or a list of words. Received: {sentence!r}"
+                f"inputs[{i}] must be a text or a list of words. Received: {sentence!r:.100}"
             )
         examples.append(TaggingExample(i, tuple(words), ()))
     return examples
@@ -418,9 +416,11 @@ def _tagging_examples(inputs: Sequence[Any]) -> list[TaggingExample]:
 
 def _question_examples(inputs: Sequence[Any]) -> list[QAExample]:
     examples = []
-    for i, pair in enumerate(check_texts(inputs, pairs=True)):
+    for i, pair in enumerate(check_texts(inputs, pairs=True, name="inputs")):
         if isinstance(pair, str) or not _has_content(pair[1]):
-            raise ValueError(f"inputs[{i}] must be a question and a passage. Received: {pair!r}")
+            raise ValueError(
+                f"inputs[{i}] must be a question and a passage. Received: {pair!r:.100}"
+            )
         examples.append(QAExample(eid=i, id=str(i), question=pair[0], passage=pair[1]))
     return examples
 

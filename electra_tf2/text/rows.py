@@ -33,11 +33,18 @@ class Row(NamedTuple):
 
 
 @overload
-def check_texts(texts: Sequence[str], *, pairs: Literal[False] = False) -> list[str]: ...
+def check_texts(
+    texts: Sequence[str], *, pairs: Literal[False] = False, name: str = ...
+) -> list[str]: ...
 @overload
-def check_texts(texts: Sequence[Text], *, pairs: Literal[True]) -> list[Text]: ...
-def check_texts(texts: Sequence[Text], *, pairs: bool = False) -> Sequence[Text]:
+def check_texts(texts: Sequence[Text], *, pairs: Literal[True], name: str = ...) -> list[Text]: ...
+def check_texts(
+    texts: Sequence[Text], *, pairs: bool = False, name: str = "texts"
+) -> Sequence[Text]:
     """Refuses what is not a list of texts.
+
+    Args:
+        name: what the texts are given as, for messages.
 
     Returns:
         The texts as a list.
@@ -45,11 +52,11 @@ def check_texts(texts: Sequence[Text], *, pairs: bool = False) -> Sequence[Text]
     Raises:
         TypeError: it is no list, or something in it is not a text; names its place.
     """
-    texts = check_list("texts", texts)
+    texts = check_list(name, texts)
     for number, text in enumerate(texts):
         if not isinstance(text, str) and not (pairs and _is_pair(text)):
             kinds = "a text or a pair of texts" if pairs else "a text"
-            raise TypeError(f"texts[{number}] must be {kinds}. Received: {text!r}")
+            raise TypeError(f"{name}[{number}] must be {kinds}. Received: {text!r:.100}")
     return texts
 
 
@@ -57,12 +64,18 @@ def check_list(name: str, values: Iterable[Any]) -> list[Any]:
     """Returns what the user gave as a list.
 
     Raises:
-        TypeError: it is a single thing, a text above all, or has no order.
+        TypeError: it is a single thing, a text above all, has no order, or is a table, whose
+            items are the names of its columns.
     """
     is_scalar = not isinstance(values, Iterable) or getattr(values, "shape", None) == ()
     if is_scalar or isinstance(values, str | bytes | bytearray | Mapping | Set):
         raise TypeError(
             f"{name} must be a list; put a single input in one: [input]. Received: {values!r:.100}"
+        )
+    if hasattr(values, "columns"):
+        raise TypeError(
+            f"{name} must be a list; give a column of the table, such as table['text'], or pairs "
+            f"as list(zip(…, …)). Received: {type(values).__name__}"
         )
     return list(values)
 

@@ -164,24 +164,26 @@ def test_no_inputs(model):
         ("reviews", 5, "inputs must be a list"),
         ("points", None, "inputs must be a list"),
         ("topics", {"a": "b"}, "inputs must be a list"),
-        ("reviews", [None], "texts[0]"),
-        ("reviews", [1, 2], "texts[0]"),
-        ("topics", [float("nan")], "texts[0]"),
-        ("manuals", [float("nan")], "texts[0]"),
+        ("reviews", [None], "inputs[0]"),
+        ("reviews", [1, 2], "inputs[0]"),
+        ("topics", [float("nan")], "inputs[0]"),
+        ("manuals", [float("nan")], "inputs[0]"),
         ("places", [float("nan")], "inputs[0]"),
-        ("points", [("a", 1)], "texts[0]"),
+        ("points", [("a", 1)], "inputs[0]"),
         ("places", "a", "inputs must be a list"),
         ("places", 5, "inputs must be a list"),
         ("manuals", 5, "inputs must be a list"),
         ("manuals", [("Where?", "\u200b\u00a0")], "inputs[0]"),
         ("places", [["a", 1]], "inputs[0]"),
-        ("manuals", ["a question alone"], "inputs[0]"),
+        ("manuals", ["a question alone" * 99], "inputs[0]"),
+        ("places", [b"words " * 99], "inputs[0]"),
         ("manuals", [("a question", " ")], "inputs[0]"),
     ],
 )
 def test_wrong_inputs(model, task, inputs, where):
-    with pytest.raises((UserError, TypeError, ValueError), match=re.escape(where)):
+    with pytest.raises((UserError, TypeError, ValueError), match=re.escape(where)) as error:
         model.predict(inputs, task=task)
+    assert len(str(error.value)) < 400
 
 
 def test_batches_are_no_larger_than_the_inputs_need(model):

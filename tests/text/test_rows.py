@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from electra_tf2.text.rows import make_row, truncated_lengths
+from electra_tf2.text.rows import check_texts, make_row, truncated_lengths
 from electra_tf2.text.tokenizer import make_tokenizer
 from electra_tf2.text.vocabulary import SPECIAL_TOKENS, Vocabulary
 
@@ -43,3 +43,20 @@ def token_by_token(length_a, length_b, room):
 def test_truncation_of_pairs_is_that_of_one_token_at_a_time():
     for case in itertools.product(range(14), range(14), range(2, 15)):
         assert truncated_lengths(*case) == token_by_token(*case), case
+
+
+class Table:
+    """Like a data frame, whose items are the names of its columns."""
+
+    columns = ("first", "second")
+
+    def __iter__(self):
+        return iter(self.columns)
+
+
+def test_what_is_no_list_of_texts_is_named_and_shown_in_short():
+    with pytest.raises(TypeError, match="inputs must be a list; give a column of the table"):
+        check_texts(Table(), name="inputs")
+    with pytest.raises(TypeError, match=r"^texts\[1\] must be a text") as error:
+        check_texts(["a", ("b" * 10**5, None)])
+    assert len(str(error.value)) < 200
