@@ -120,15 +120,9 @@ def _warn_of_losses(task: Task, split: str, table: FeatureTable, most_unknown: f
     cut, lost = int(np.count_nonzero(table.cut)), int(table.cut.sum())
     if cut:
         logging.warning(
-            "%s, %s: %d of %d examples (%.1f %%) are cut by max_seq_length %d; %.1f %% of all "
-            "tokens are lost.",
-            task.name,
-            split,
-            cut,
-            examples,
-            100 * cut / examples,
-            task.config.max_seq_length,
-            100 * lost / (lost + table.num_tokens),
+            f"{task.name}, {split}: {cut} of {examples} examples ({100 * cut / examples:.1f} %) "
+            f"are cut by max_seq_length {task.config.max_seq_length}; "
+            f"{100 * lost / (lost + table.num_tokens):.1f} % of all tokens are lost."
         )
 
 

@@ -95,11 +95,7 @@ def warn_of_unknown(what: str, ids: np.ndarray, vocabulary: Vocabulary, most: fl
     unknown = int(np.count_nonzero(ids == vocabulary.unk_id))
     if unknown > most * tokens:
         logging.warning(
-            "%s: %.0f %% of the tokens are [UNK] (%d of %d): words that the vocabulary can't "
-            "spell, or that are longer than max_word_characters. Is it the vocabulary, with the "
-            "casing, of this text?",
-            what,
-            100 * unknown / tokens,
-            unknown,
-            tokens,
+            f"{what}: {100 * unknown / tokens:.0f} % of the tokens are [UNK] ({unknown} of "
+            f"{tokens}): words that the vocabulary can't spell, or that are longer than "
+            "max_word_characters. Is it the vocabulary, with the casing, of this text?"
         )

@@ -125,7 +125,7 @@ class MultilabelTask(LabelledTask):
         self.threshold = tuned.get("threshold", DEFAULT_THRESHOLD)
         if "threshold" not in tuned:
             logging.warning(
-                "%s: no threshold was tuned for the model; %g is used.", self.name, self.threshold
+                f"{self.name}: no threshold was tuned for the model; {self.threshold:g} is used."
             )
 
     def with_output(self, output: Mapping[str, Any], joined: np.ndarray) -> dict[str, Any]:

@@ -124,14 +124,9 @@ class TableMultilabel(LabelledTable, MultilabelTask):
             joined = [x for x in several if known(part.strip() in found for part in x.split(other))]
             if joined or other != " " and 2 * len(several) > len(found):
                 logging.warning(
-                    "%s: %d of %d labels contain %r, such as %r. If that stands between labels, "
-                    "set label_separator to it in the hparam tasks.%s.",
-                    path,
-                    len(several),
-                    len(found),
-                    other,
-                    (joined or several)[0],
-                    self.name,
+                    f"{path}: {len(several)} of {len(found)} labels contain {other!r}, such as "
+                    f"{(joined or several)[0]!r}. If that stands between labels, set "
+                    f"label_separator to it in the hparam tasks.{self.name}."
                 )
 
     def read_examples(self, path: str, split: str) -> list[InputExample]:
@@ -154,10 +149,8 @@ class TableMultilabel(LabelledTable, MultilabelTask):
             )
         for label, count in unknown.most_common(10):
             logging.warning(
-                "%s: the label %r of %d rows is not one of the task's, and never predicted.",
-                path,
-                label,
-                count,
+                f"{path}: the label {label!r} of {count} rows is not one of the task's, and never "
+                "predicted."
             )
         return examples
 

@@ -115,9 +115,8 @@ class TableRegression(TableTask, RegressionTask):
         examples = super().read_examples(path, split)
         if split == "dev" and len({example.label for example in examples}) == 1:
             logging.warning(
-                "%s: all scores are %s, so no correlation with them is defined: 0 is reported.",
-                path,
-                examples[0].label,
+                f"{path}: all scores are {examples[0].label}, so no correlation with them is "
+                "defined: 0 is reported."
             )
         return examples
 

@@ -159,10 +159,8 @@ def _has_marks(text: str, path: str, header: bool) -> bool:
         return True
     if len(whole) > len(plain) / 2:
         logging.warning(
-            "%s: %d cells are in quotes, which are taken for text. If they are marks around the "
-            'cells, set "quotes": true in the task\'s definition.',
-            path,
-            len(whole),
+            f"{path}: {len(whole)} cells are in quotes, which are taken for text. If they are "
+            'marks around the cells, set "quotes": true in the task\'s definition.'
         )
     return False
 
@@ -199,11 +197,9 @@ def _skips_blanks(text: str, path: str, separator: str) -> bool:
         still_ragged = len(cells)
     whole = all(map(_BLANKS_AND_QUOTES.fullmatch, behind))
     skips = still_ragged < ragged or whole and still_ragged == ragged
+    taken_for = "a mark around the cell" if skips else "text"
     logging.warning(
-        "%s: %d cells have a quote behind a blank, which is taken for %s.",
-        path,
-        len(behind),
-        "a mark around the cell" if skips else "text",
+        f"{path}: {len(behind)} cells have a quote behind a blank, which is taken for {taken_for}."
     )
     return skips
 

@@ -132,10 +132,8 @@ class TableTask(SingleOutputTask):
         empty = sum(is_missing(example.text_a.strip()) for example in examples)
         if empty and split in LABELLED:
             logging.warning(
-                "%s: the text of %d of %d rows is empty, or stands for a missing value.",
-                path,
-                empty,
-                len(rows),
+                f"{path}: the text of {empty} of {len(rows)} rows is empty, or stands for a "
+                "missing value."
             )
         return examples
 
@@ -213,17 +211,14 @@ class TableTask(SingleOutputTask):
                 logging.warning("%s: taken for one label, %r: %s.", path, name, shown)
             if is_doubtful(name, names):
                 logging.warning(
-                    "%s: %r is taken for a label (%d rows). If it stands for a missing value, "
-                    "take the rows out; if not, list all labels in the hparam tasks.%s.labels.",
-                    path,
-                    name,
-                    own.total(),
-                    self.name,
+                    f"{path}: {name!r} is taken for a label ({own.total()} rows). If it stands for "
+                    "a missing value, take the rows out; if not, list all labels in the hparam "
+                    f"tasks.{self.name}.labels."
                 )
         for group in alike(names):
             shown = ", ".join(f"{name!r} ({names[name].total()} rows)" for name in group)
             logging.warning(
-                "%s: labels that differ in capitals, spaces or what can't be seen: %s.", path, shown
+                f"{path}: labels that differ in capitals, spaces or what can't be seen: {shown}."
             )
 
     def feature_settings(self) -> dict[str, Any]:
@@ -326,10 +321,8 @@ class TableClassification(LabelledTable, ClassificationTask):
         self._warn_of_spellings(path, names)
         if len(labels) > max(_MANY_LABELS, len(found) // 2):
             logging.warning(
-                '%s: %d different labels in %d rows. Is it a task of the kind "regression"?',
-                path,
-                len(labels),
-                len(found),
+                f"{path}: {len(labels)} different labels in {len(found)} rows. Is it a task of the "
+                'kind "regression"?'
             )
         return labels
 
@@ -351,14 +344,10 @@ class TableClassification(LabelledTable, ClassificationTask):
             raise self._no_known_label(path, split, examples[0], unknown)
         if unknown:
             logging.warning(
-                "%s: %d of %d rows have labels that the task lacks, so whatever is predicted for "
-                "them counts as wrong: %s. The labels are %s. Take the rows out of the file if "
-                "they are not to be scored.",
-                path,
-                unknown.total(),
-                len(examples),
-                _counted(unknown),
-                self._known_labels(),
+                f"{path}: {unknown.total()} of {len(examples)} rows have labels that the task "
+                f"lacks, so whatever is predicted for them counts as wrong: {_counted(unknown)}. "
+                f"The labels are {self._known_labels()}. Take the rows out of the file if they are "
+                "not to be scored."
             )
         return examples
 

@@ -131,11 +131,8 @@ def _table_rows(
     short = [row.line for row in rows if last < len(row.cells) < width]
     if names is not None and short:
         logging.warning(
-            "%s: rows with fewer columns than the header's %d: %d, the first on line %d.",
-            path,
-            width,
-            len(short),
-            short[0],
+            f"{path}: rows with fewer columns than the header's {width}: {len(short)}, the first "
+            f"on line {short[0]}."
         )
     return [_row(row, places, last + 1, names, width) for row in rows]
 

@@ -230,11 +230,8 @@ def _check_skipped(path: str, problems: list[str], num_questions: int) -> None:
         )
     if bad:
         logging.warning(
-            "%s: %d of %d questions are skipped: their answers are not in the passage (%s).",
-            path,
-            bad,
-            num_questions,
-            named,
+            f"{path}: {bad} of {num_questions} questions are skipped: their answers are not in the "
+            f"passage ({named})."
         )
 
 
@@ -262,15 +259,11 @@ def _report(
     for remark, count in remarks.items():
         if remark:
             logging.warning(
-                "%s: the position of %d of %d answers %s; the answer's place was used.",
-                path,
-                count,
-                len(examples),
-                remark,
+                f"{path}: the position of {count} of {len(examples)} answers {remark}; the "
+                "answer's place was used."
             )
     if expects_impossible and not any(example.is_impossible for example in examples):
         logging.warning(
-            "%s: every question has an answer, so that the model can't learn which have none. "
-            'If that is right, the task is squadv1, or "unanswerable": false.',
-            path,
+            f"{path}: every question has an answer, so that the model can't learn which have none. "
+            'If that is right, the task is squadv1, or "unanswerable": false.'
         )

@@ -62,56 +62,42 @@ class LimitReport:
         config = self._config
         if self._cut_queries:
             logging.warning(
-                "%s: %d of %d questions are cut to max_query_length = %d tokens.",
-                self._where,
-                self._cut_queries,
-                self._num_questions,
-                config.max_query_length,
+                f"{self._where}: {self._cut_queries} of {self._num_questions} questions are cut to "
+                f"max_query_length = {config.max_query_length} tokens."
             )
         self._log_inexact()
         if self._lengths:
             logging.warning(
-                "%s: %d of %d answers have more than max_answer_length = %d tokens. They are "
-                "learned, but can't be predicted unless you raise it: the longest has %d.",
-                self._where,
-                len(self._lengths),
-                self._num_answers,
-                config.max_answer_length,
-                max(self._lengths),
+                f"{self._where}: {len(self._lengths)} of {self._num_answers} answers have more "
+                f"than max_answer_length = {config.max_answer_length} tokens. They are learned, "
+                f"but can't be predicted unless you raise it: the longest has {max(self._lengths)}."
             )
         if self._largest_stride is not None:
-            remedy = f"Lower doc_stride to {self._largest_stride}, or raise max_seq_length."
+            remedy = "Raise max_seq_length."
+            if self._largest_stride > 0:
+                remedy = f"Lower doc_stride to {self._largest_stride}, or raise max_seq_length."
             logging.warning(
-                "%s: %d of %d answers are cut by the windows of their passages (max_seq_length = "
-                "%d, doc_stride = %d): their questions are learned as without an answer. %s",
-                self._where,
-                self._cut_answers,
-                self._num_answers,
-                config.max_seq_length,
-                config.doc_stride,
-                remedy if self._largest_stride > 0 else "Raise max_seq_length.",
+                f"{self._where}: {self._cut_answers} of {self._num_answers} answers are cut by the "
+                f"windows of their passages (max_seq_length = {config.max_seq_length}, doc_stride "
+                f"= {config.doc_stride}): their questions are learned as without an answer. "
+                f"{remedy}"
             )
 
     def _log_inexact(self) -> None:
         """Warns of answers that no pieces spell."""
         if self._inexact:
             logging.warning(
-                "%s: %d of %d answers begin or end within a word piece, such as an unknown word: "
-                "more than the answer is learned. A vocabulary of the language leaves fewer.",
-                self._where,
-                self._inexact,
-                self._num_answers,
+                f"{self._where}: {self._inexact} of {self._num_answers} answers begin or end "
+                "within a word piece, such as an unknown word: more than the answer is learned. A "
+                "vocabulary of the language leaves fewer."
             )
         if self._overlong:
             logging.warning(
-                "%s: %d of %d answers begin or end within a word of more than %d characters, which "
-                "is unknown: all of it is learned. Pre-train with a higher --max-word-characters "
-                "of build_vocabulary.py or build_pretraining_dataset.py, or put spaces between the "
-                "words, there and here (docs/languages.md).",
-                self._where,
-                self._overlong,
-                self._num_answers,
-                self._word_limit,
+                f"{self._where}: {self._overlong} of {self._num_answers} answers begin or end "
+                f"within a word of more than {self._word_limit} characters, which is unknown: all "
+                "of it is learned. Pre-train with a higher --max-word-characters of "
+                "build_vocabulary.py or build_pretraining_dataset.py, or put spaces between the "
+                "words, there and here (docs/languages.md)."
             )
 
 

@@ -134,12 +134,8 @@ def describe_tags(
     if wrong:
         i, j = wrong[0]
         logging.warning(
-            "%s: %d tags do not follow those before them as %s has it, the first is %s on line %d.",
-            path,
-            len(wrong),
-            scheme,
-            sentences[i].tags[j],
-            sentences[i].lines[j],
+            f"{path}: {len(wrong)} tags do not follow those before them as {scheme} has it, the "
+            f"first is {sentences[i].tags[j]} on line {sentences[i].lines[j]}."
         )
     return f"mark spans, in the scheme {scheme} ({shown}): F1 of spans is reported"
 

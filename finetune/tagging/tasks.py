@@ -186,15 +186,12 @@ class TaggingTask(Task):
             if row["labels"] or not is_training:
                 yield row
         if cut.words:
+            words = sum(len(example.words) for example in examples)
             logging.warning(
-                "%s: %d words of %d sentences (%.1f %% of all words, %.1f %% of all sentences) "
-                "don't fit into max_seq_length %d and are cut off.",
-                self.name,
-                cut.words,
-                cut.sentences,
-                100 * cut.words / sum(len(example.words) for example in examples),
-                100 * cut.sentences / len(examples),
-                self.config.max_seq_length,
+                f"{self.name}: {cut.words} words of {cut.sentences} sentences "
+                f"({100 * cut.words / words:.1f} % of all words, "
+                f"{100 * cut.sentences / len(examples):.1f} % of all sentences) don't fit into "
+                f"max_seq_length {self.config.max_seq_length} and are cut off."
             )
 
     def make_head(self, encoder: TransformerConfig, dtype: str) -> TaskHead:
@@ -250,10 +247,8 @@ class TaggingTask(Task):
         text = unsplit_text(chain.from_iterable(example.words for example in examples))
         if layout and layout.has_characters and text:
             logging.warning(
-                "%s: %r gets one tag as a whole, but the words of the training data are single "
-                "characters. Give lists of characters, such as list(text).",
-                self.name,
-                text[:30],
+                f"{self.name}: {text[:30]!r} gets one tag as a whole, but the words of the "
+                "training data are single characters. Give lists of characters, such as list(text)."
             )
 
     def feature_settings(self) -> dict[str, Any]:
@@ -411,10 +406,8 @@ class TaggingTask(Task):
         new = [self._written(label) for label in self._labels if label not in labels[0]]
         if new:
             logging.warning(
-                "%s: %d tags occur in the splits to predict but not in training: %s.",
-                self.name,
-                len(new),
-                first_of(new, separator=", "),
+                f"{self.name}: {len(new)} tags occur in the splits to predict but not in training: "
+                f"{first_of(new, separator=', ')}."
             )
 
     def _labels_of(self, path: str, file: TagFile) -> set[str]:
