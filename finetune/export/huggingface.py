@@ -17,6 +17,7 @@ from electra_tf2.errors import UserError, errors_named_in
 from electra_tf2.export.huggingface import (
     ConvertedNetwork,
     ExportOptions,
+    Tensors,
     bare_encoder,
     encoder_tensors,
     exported,
@@ -62,6 +63,8 @@ class TrainedTask(NamedTuple):
         hparams: those of the training.
         path: of the file that holds the state.
         tuned: what was tuned for the model, see `Task.set_tuned`.
+        source: the whole model.
+        architecture: the family of transformers that it becomes one of.
     """
 
     name: str
@@ -70,15 +73,31 @@ class TrainedTask(NamedTuple):
     hparams: TrainedWith
     path: str
     tuned: Mapping[str, Any]
+    source: Source
+    architecture: Architecture
 
     @property
     def definition(self) -> Mapping[str, Any]:
         """Its entry in the hparam `tasks`; empty for a task by class."""
         return self.hparams.tasks.get(self.name, {})
 
+    @property
+    def output_layer(self) -> tuple[np.ndarray, np.ndarray]:
+        """Kernel [hidden, labels] and bias [labels] of a head that is one layer."""
+        return self.head["classifier/kernel"], self.head["classifier/bias"]
+
+    def encoder(self) -> Tensors:
+        """Returns the tensors below the head."""
+        return encoder_tensors(self.source, self.architecture)
+
+    def model(self, purpose: str, tensors: Tensors, *notes: str, **config: Any) -> ConvertedNetwork:
+        """Puts the task's model together, see `exported`."""
+        network, architecture = self.source.network, self.architecture
+        return exported(self.name, purpose, architecture, network, tensors, *notes, **config)
+
 
 # Makes a model of a task; if transformers has none, says why instead.
-Make = Callable[[Source, Architecture, TrainedTask], "ConvertedNetwork | str"]
+Make = Callable[[TrainedTask], "ConvertedNetwork | str"]
 
 
 def export_huggingface(source: str, output: str, options: ExportOptions) -> None:
@@ -113,15 +132,12 @@ def export_huggingface(source: str, output: str, options: ExportOptions) -> None
     _check_tasks(opened, states)
     _say_left_out(opened, states)
     tuned = stored_tuned(opened.pretrained.folder)
-    models = [
-        _task_model(
-            opened,
-            options,
-            TrainedTask(task, _head(opened, task), state, hparams, path, tuned.get(task, {})),
-        )
+    model = opened, architecture_for(opened.network, options.architecture)
+    tasks = [
+        TrainedTask(task, _head(opened, task), state, hparams, path, tuned.get(task, {}), *model)
         for task, state in states.items()
     ]
-    write_models(opened, models, output)
+    write_models(opened, [_task_model(task, options) for task in tasks], output)
 
 
 def _check_tasks(source: Source, tasks: Mapping[str, Mapping[str, Any]]) -> None:
@@ -154,16 +170,16 @@ def _head(source: Source, task: str) -> dict[str, np.ndarray]:
     return {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
 
 
-def _task_model(source: Source, options: ExportOptions, trained: TrainedTask) -> ConvertedNetwork:
-    architecture = architecture_for(source.network, options.architecture)
+def _task_model(trained: TrainedTask, options: ExportOptions) -> ConvertedNetwork:
     result: ConvertedNetwork | str = "transformers' ModernBERT has a LayerNorm in its heads"
-    if architecture.model_type != MODERNBERT or not trained.head:
-        result = _maker(trained)(source, architecture, trained)
+    if trained.architecture.model_type != MODERNBERT or not trained.head:
+        result = _maker(trained)(trained)
     if isinstance(result, str):
         note = f"The encoder alone, without the head of {trained.name}: {result}."
-        result = bare_encoder(source, options, note)
+        result = bare_encoder(trained.source, options, note)
     # More positions than training used are as pre-training, or chance, left them.
-    longest = min(trained.hparams.max_seq_length, source.network.max_position_embeddings)
+    positions = trained.source.network.max_position_embeddings
+    longest = min(trained.hparams.max_seq_length, positions)
     cut = f"Texts are cut to {longest} tokens, as in its training."
     return result._replace(kind=trained.name, max_length=longest, notes=(*result.notes, cut))
 
@@ -185,49 +201,39 @@ def _maker(trained: TrainedTask) -> Make:
     return _unlike
 
 
-def _unlike(source: Source, architecture: Architecture, trained: TrainedTask) -> str:
+def _unlike(trained: TrainedTask) -> str:
     """A head with layers that transformers lacks, such as joint prediction's."""
-    del source, architecture
     layers = sorted({name.partition("/")[0] for name in trained.head})
     return "transformers has no head with " + ", ".join(layers)
 
 
-def _classifier(
-    source: Source, architecture: Architecture, trained: TrainedTask
-) -> ConvertedNetwork | str:
-    kernel, bias = trained.head["classifier/kernel"], trained.head["classifier/bias"]
+def _classifier(trained: TrainedTask) -> ConvertedNetwork | str:
     config = {"problem_type": "single_label_classification", **_trained_labels(trained)}
-    return _single_output(source, architecture, kernel, bias, config, trained)
+    return _single_output(trained, *trained.output_layer, config)
 
 
-def _multilabel(
-    source: Source, architecture: Architecture, trained: TrainedTask
-) -> ConvertedNetwork | str:
-    kernel, bias = trained.head["classifier/kernel"], trained.head["classifier/bias"]
+def _multilabel(trained: TrainedTask) -> ConvertedNetwork | str:
     config = {"problem_type": "multi_label_classification", **_trained_labels(trained)}
     given = trained.definition.get("threshold", DEFAULT_THRESHOLD)
     default = DEFAULT_THRESHOLD if isinstance(given, str) else given
     threshold = trained.tuned.get("threshold", default)
     note = f"A label counts as predicted from the probability {threshold:g} on."
-    return _single_output(source, architecture, kernel, bias, config, trained, note)
+    return _single_output(trained, *trained.output_layer, config, note)
 
 
-def _regression(
-    source: Source, architecture: Architecture, trained: TrainedTask
-) -> ConvertedNetwork | str:
+def _regression(trained: TrainedTask) -> ConvertedNetwork | str:
     """The head learned scaled scores: its last layer undoes the scaling, if no sigmoid follows."""
     with errors_named_in(trained.path):
         scaling = trained_scaling(trained.name, trained.state, trained.hparams._asdict())
-    kernel, bias = trained.head["classifier/kernel"], trained.head["classifier/bias"]
+    kernel, bias = trained.output_layer
     if trained.state.get("loss") == "logistic":
         config = _score_config("multi_label_classification", "activation.Sigmoid")
         note = "Its score is the sigmoid of the logit" + (
             "." if scaling == (0.0, 1.0) else f", times {scaling.divisor:g}, plus {scaling.low:g}."
         )
-        return _single_output(source, architecture, kernel, bias, config, trained, note)
+        return _single_output(trained, kernel, bias, config, note)
     config = _score_config("regression", "linear.Identity")
-    kernel, bias = kernel * scaling.divisor, scaling.restored(bias)
-    return _single_output(source, architecture, kernel, bias, config, trained)
+    return _single_output(trained, kernel * scaling.divisor, scaling.restored(bias), config)
 
 
 def _score_config(problem_type: str, activation: str) -> dict[str, Any]:
@@ -240,29 +246,30 @@ def _score_config(problem_type: str, activation: str) -> dict[str, Any]:
 
 
 def _single_output(
-    source: Source,
-    architecture: Architecture,
+    trained: TrainedTask,
     kernel: np.ndarray,
     bias: np.ndarray,
     config: Mapping[str, Any],
-    trained: TrainedTask,
     *notes: str,
 ) -> ConvertedNetwork | str:
-    if "sequence" not in architecture.classes:
-        return f"between it and the states transformers' {architecture.model_type} has a tanh layer"
+    if "sequence" not in trained.architecture.classes:
+        return _has_tanh(trained)
     hidden, labels = kernel.shape
     if 2 * labels > hidden:
         return (
             f"transformers has a GELU layer before it, through which at most half of the hidden "
             f"size {hidden} passes, and there are {labels} labels"
         )
-    tensors = encoder_tensors(source, architecture) | _through_gelu(kernel, bias)
-    dropout = _dropout(architecture, trained.hparams.head_dropout_prob)
+    tensors = trained.encoder() | _through_gelu(kernel, bias)
+    dropout = _dropout(trained, trained.hparams.head_dropout_prob)
     if join := trained.definition.get("windows"):
         notes = (*notes, f"It was trained on windows of long texts, and their {join} counts.")
-    return exported(
-        "classifier", "sequence", architecture, source.network, tensors, *notes, **config, **dropout
-    )
+    return trained.model("sequence", tensors, *notes, **config, **dropout)
+
+
+def _has_tanh(trained: TrainedTask) -> str:
+    family = trained.architecture.model_type
+    return f"between it and the states transformers' {family} has a tanh layer"
 
 
 def _through_gelu(
@@ -299,21 +306,21 @@ def _through_gelu(
     }
 
 
-def _tagger(source: Source, architecture: Architecture, trained: TrainedTask) -> ConvertedNetwork:
-    tensors = encoder_tensors(source, architecture)
+def _tagger(trained: TrainedTask) -> ConvertedNetwork:
+    tensors = trained.encoder()
     # Taggers are trained on segment 1, as in the official program, and transformers gives a single
     # text segment 0: the two embeddings change places.
-    name = architecture.prefix + _TOKEN_TYPES
+    name = trained.architecture.prefix + _TOKEN_TYPES
     segments = tensors[name]
     if len(segments) == 1:  # there is none of segment 1
         tensors[name] = np.zeros_like(segments)
     else:
         tensors[name] = segments[[1, 0, *range(2, len(segments))]]
-    tensors["classifier.weight"] = trained.head["classifier/kernel"].T
-    tensors["classifier.bias"] = trained.head["classifier/bias"]
+    kernel, tensors["classifier.bias"] = trained.output_layer
+    tensors["classifier.weight"] = kernel.T
     notes = ["A word's tag is that of its first token."]
     if trained.state.get("separate_ideographs") is not True and any(
-        map(has_ideographs, source.vocabulary.tokens)
+        map(has_ideographs, trained.source.vocabulary.tokens)
     ):
         notes.append(
             "It was trained on words in which ideographs do not stand alone, whereas the exported "
@@ -330,8 +337,7 @@ def _tagger(source: Source, architecture: Architecture, trained: TrainedTask) ->
                 "pipelines join to spans: last words count as I-, single ones as B-."
             )
         labels = _labels(names)
-    config = {**labels, **_dropout(architecture, 0.0)}
-    return exported("tagger", "tokens", architecture, source.network, tensors, *notes, **config)
+    return trained.model("tokens", tensors, *notes, **labels, **_dropout(trained, 0.0))
 
 
 def _iob2_names(labels: Sequence[str], trained: TrainedTask) -> list[str]:
@@ -350,27 +356,20 @@ def _iob2_names(labels: Sequence[str], trained: TrainedTask) -> list[str]:
     return names
 
 
-def _question_answering(
-    source: Source, architecture: Architecture, trained: TrainedTask
-) -> ConvertedNetwork:
-    head = trained.head
-    tensors = encoder_tensors(source, architecture)
+def _question_answering(trained: TrainedTask) -> ConvertedNetwork:
+    head, tensors = trained.head, trained.encoder()
     layers = [head["start/kernel"], head["end/kernel"]]
     tensors["qa_outputs.weight"] = np.concatenate(layers, axis=1).T
     tensors["qa_outputs.bias"] = np.concatenate([head["start/bias"], head["end/bias"]])
     note = "Candidates are the tokens of the passage, and [CLS] for no answer; all have logits."
-    return exported("qa", "answers", architecture, source.network, tensors, note)
+    return trained.model("answers", tensors, note)
 
 
-def _multiple_choice(
-    source: Source, architecture: Architecture, trained: TrainedTask
-) -> ConvertedNetwork | str:
-    if "choices" not in architecture.classes:
-        return f"between it and the states transformers' {architecture.model_type} has a tanh layer"
-    head = trained.head
+def _multiple_choice(trained: TrainedTask) -> ConvertedNetwork | str:
+    if "choices" not in trained.architecture.classes:
+        return _has_tanh(trained)
     layers = ("sequence_summary.summary", "classifier")
-    tensors = encoder_tensors(source, architecture)
-    tensors |= _through_gelu(head["classifier/kernel"], head["classifier/bias"], *layers)
+    tensors = trained.encoder() | _through_gelu(*trained.output_layer, *layers)
     config = {
         "summary_type": "first",
         "summary_use_proj": True,
@@ -379,13 +378,12 @@ def _multiple_choice(
         "summary_last_dropout": 0.0,
     }
     note = "Give it the context as the first text of every pair, and question and choice as second."
-    return exported("choice", "choices", architecture, source.network, tensors, note, **config)
+    return trained.model("choices", tensors, note, **config)
 
 
-def _embedding(
-    source: Source, architecture: Architecture, trained: TrainedTask
-) -> ConvertedNetwork | str:
+def _embedding(trained: TrainedTask) -> ConvertedNetwork | str:
     """The encoder, with the files by which sentence-transformers takes the mean of its states."""
+    source, architecture = trained.source, trained.architecture
     tensors = encoder_tensors(source, architecture, with_prefix=False)
     note = (
         'sentence-transformers opens this folder: `SentenceTransformer("path/of/this/folder")`. A '
@@ -414,13 +412,12 @@ def _embedding(
             "similarity_fn_name": "cosine",
         },
     }
-    network = exported("encoder", "encoder", architecture, source.network, tensors, note)
-    return network._replace(files=files)
+    return trained.model("encoder", tensors, note)._replace(files=files)
 
 
-def _dropout(architecture: Architecture, rate: float) -> dict[str, float]:
+def _dropout(trained: TrainedTask, rate: float) -> dict[str, float]:
     """The rate in front of a head, by the name that a family has for it."""
-    ending = "_prob" if architecture.model_type == "albert" else ""
+    ending = "_prob" if trained.architecture.model_type == "albert" else ""
     return {f"classifier_dropout{ending}": rate}
 
 

@@ -27,7 +27,7 @@ from finetune.classification.tables import TableRow
 from finetune.classification.tasks import SingleOutputHead, SingleOutputTask
 from finetune.data_files import BadRows, whole_number
 from finetune.definitions import ChoiceDefinition, Column
-from finetune.sentences.texts import text_features
+from finetune.feature_tables import text_features
 from finetune.task import (
     MORE_MASK,
     MORE_STATES,

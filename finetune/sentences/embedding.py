@@ -22,8 +22,8 @@ from finetune.classification.table_tasks import TableTask
 from finetune.classification.tables import TableRow
 from finetune.classification.tasks import InputExample, SingleOutputTask
 from finetune.definitions import Column, EmbeddingDefinition
+from finetune.feature_tables import text_features
 from finetune.sentences.retrieval import RetrievalScorer, SimilarityScorer, cosine
-from finetune.sentences.texts import text_features
 from finetune.task import (
     MORE_MASK,
     MORE_STATES,
