@@ -44,9 +44,7 @@ import warnings
 from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-SHARED = ROOT.parent / "shared" / "data"
+from harness import ROOT, SHARED
 
 MAX_SEQ_LENGTH = 128
 NUM_SHARDS = 1000

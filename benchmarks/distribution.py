@@ -16,17 +16,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import socket
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # so that it measures this checkout, whether or not it is installed
+from harness import environment, make_parser
+
 ONE, REPLICAS, WORKERS = "one device", "two replicas", "two workers"
 PROCESSES = {ONE: 1, REPLICAS: 1, WORKERS: 2}
 STEP, REDUCE, UPDATE = "whole step", "sum of gradients", "clip and update"
@@ -35,9 +33,7 @@ _STEPS_PER_CALL = 2
 
 def main(argv: list[str] | None = None) -> None:
     """Runs the benchmark, or, as its own child process, one contender."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="times around (default 3)")
     parser.add_argument("--seconds", type=float, default=20, help="each measurement (default 20)")
     parser.add_argument("--batch-size", type=int, default=32, help="global (default 32)")
@@ -77,24 +73,17 @@ def run_in_processes(name: str, flags: argparse.Namespace) -> dict[str, float]:
 
 def environments(count: int) -> list[dict[str, str]]:
     """Environment variables of each process."""
-    common = {"TF_CPP_MIN_LOG_LEVEL": "2", **os.environ}
     if count == 1:
-        return [common]
+        return [environment()]
     sockets = [socket.socket() for _ in range(count)]
     for one in sockets:
         one.bind(("127.0.0.1", 0))
     workers = [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]
     for one in sockets:
         one.close()
-    return [
-        common
-        | {
-            "TF_CONFIG": json.dumps(
-                {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
-            )
-        }
-        for index in range(count)
-    ]
+    tasks = [{"type": "worker", "index": index} for index in range(count)]
+    cluster = {"worker": workers}
+    return [environment(TF_CONFIG=json.dumps({"cluster": cluster, "task": t})) for t in tasks]
 
 
 def measure(flags: argparse.Namespace) -> dict[str, float]:

@@ -23,35 +23,37 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
-import statistics
-import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 from finetuning import COLA_LENGTHS
+from harness import SHARED, make_parser, measured, rate, report_rates, run_python, write_model
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # so that it measures this checkout, whether or not it is installed
-SHARED = ROOT.parent / "shared" / "data"
 OURS = "electra-tf2"
 PLAIN = ("transformers, sdpa", "transformers, eager")
 SORTED = "transformers, sdpa, sorted"
 CONTENDERS = (OURS, *PLAIN, SORTED)
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 VOCAB_SIZE = 30522
+BATCH_SIZE = 32
 COMPARED = 64  # sentences
 TOLERANCE = 1e-4
+# Passes that don't count: ours builds its last graph after 300 batches.
+_WARM_UP = 5
+_MAX_LENGTH = 512  # of the peers, in tokens
+
+# Two functions of sentences: one returns the states of each, [tokens, width]; the other leaves the
+# states as they come, and returns the number of sentences.
+Encode = tuple[Callable[[list[str]], list[np.ndarray]], Callable[[list[str]], int]]
 
 
 def main(argv: list[str] | None = None) -> None:
     """Runs the benchmark, or, as its own child process, one contender."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument("--texts", type=Path, help="a sentence a line")
     parser.add_argument("--vocab-file", type=Path, help="needed with --texts")
     parser.add_argument("--sentences", type=int, default=2048, help="how many (default 2048)")
@@ -79,8 +81,7 @@ def prepare(arguments: argparse.Namespace) -> None:
     (work / "sentences.json").write_text(json.dumps(sentences), encoding="utf-8")
     words = np.mean([len(sentence.split()) for sentence in sentences])
     print(f"{len(sentences)} sentences, {words:.1f} words on average ({source})", flush=True)
-    run_python("-c", "from encode_ours import write_models; import sys; write_models(sys.argv[1])",
-               str(work))  # fmt: skip
+    run_python("-c", "import encode, sys; encode.write_models(sys.argv[1])", work)
 
 
 def choose_sentences(arguments: argparse.Namespace, vocab_file: Path) -> tuple[str, list[str]]:
@@ -94,11 +95,17 @@ def choose_sentences(arguments: argparse.Namespace, vocab_file: Path) -> tuple[s
         vocab_file.write_bytes((SHARED / "vocab.txt").read_bytes())
         rows = path.read_text(encoding="utf-8").splitlines()
         return str(path), [row.split("\t")[3] for row in rows]
-    words = [f"w{i}" for i in range(VOCAB_SIZE - len(SPECIAL))]
-    vocab_file.write_text("\n".join([*SPECIAL, *words]) + "\n")
+    words = write_made_up_vocabulary(vocab_file)
     draw, lengths = random.Random(1), np.repeat(list(COLA_LENGTHS), list(COLA_LENGTHS.values()))
     made = [" ".join(draw.choices(words, k=int(length) - 2)) for length in lengths]
     return "made up, of CoLA's lengths", made
+
+
+def write_made_up_vocabulary(path: Path) -> list[str]:
+    """Writes a vocabulary of words that are one piece each; returns the words."""
+    words = [f"w{i}" for i in range(VOCAB_SIZE - len(SPECIAL))]
+    path.write_text("\n".join([*SPECIAL, *words]) + "\n")
+    return words
 
 
 def run_rounds(arguments: argparse.Namespace) -> dict[str, list[float]]:
@@ -106,45 +113,115 @@ def run_rounds(arguments: argparse.Namespace) -> dict[str, list[float]]:
     rates: dict[str, list[float]] = {name: [] for name in CONTENDERS}
     for turn in range(arguments.rounds):
         for name in CONTENDERS:
-            output = run_python(__file__, "--contender", name, "--work", str(arguments.work),
-                                "--seconds", str(arguments.seconds))  # fmt: skip
-            rates[name].append(json.loads(output.splitlines()[-1]))
+            flags = ("--contender", name, "--work", arguments.work, "--seconds", arguments.seconds)
+            rates[name].append(measured(__file__, *flags, TOKENIZERS_PARALLELISM="true"))
             print(f"  round {turn + 1}: {name:28s} {rates[name][-1]:8.1f} sentences/s", flush=True)
         compare(arguments.work)
     return rates
-
-
-def run_python(*arguments: str) -> str:
-    """Runs Python with the benchmarks and this checkout on its path; returns what it printed."""
-    path = [str(ROOT), str(ROOT / "benchmarks"), os.environ.get("PYTHONPATH")]
-    environment = {
-        "TF_CPP_MIN_LOG_LEVEL": "2",
-        "TOKENIZERS_PARALLELISM": "true",
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(filter(None, path)),
-    }
-    finished = subprocess.run(
-        [sys.executable, *arguments], env=environment, capture_output=True, text=True
-    )
-    if finished.returncode:
-        sys.exit(f"error: {' '.join(arguments[:3])} failed.\n{finished.stderr[-2000:]}")
-    return finished.stdout
 
 
 def measure(name: str, work: Path, seconds: float) -> None:
     """Measures one contender in this process, prints its rate and saves some of its states."""
     sentences = json.loads((work / "sentences.json").read_text(encoding="utf-8"))
     if name == OURS:
-        from encode_ours import open_ours
-
-        encode = open_ours(work / "ours")
+        encode, encode_all = open_ours(work / "ours")
     else:
-        from encode_torch import open_peer
-
         _, attention, *rest = name.split(", ")
-        encode = open_peer(work / "huggingface", attention=attention, sort=bool(rest))
+        encode, encode_all = open_peer(work / "huggingface", attention=attention, sort=bool(rest))
     np.save(work / f"{CONTENDERS.index(name)}.npy", np.concatenate(encode(sentences[:COMPARED])))
-    print(json.dumps(encode.rate(sentences, seconds)))
+    for _ in range(_WARM_UP):
+        encode_all(sentences)
+    print(json.dumps(rate(lambda: encode_all(sentences), seconds)))
+
+
+def write_models(work: str) -> None:
+    """Writes ELECTRA-small with random weights, and the same for Hugging Face.
+
+    Args:
+        work: a folder with vocab.txt; gets the folders `ours` and `huggingface`.
+    """
+    import keras
+
+    from electra_tf2.export.huggingface import ExportOptions, export_huggingface
+    from electra_tf2.modeling.config import transformer_config
+    from electra_tf2.modeling.electra import build_pair
+    from electra_tf2.text.vocabulary import load_vocabulary
+
+    vocab_file, folder = f"{work}/vocab.txt", f"{work}/ours"
+    network = transformer_config(
+        model_size="small",
+        vocab_size=len(load_vocabulary(vocab_file)),
+        embedding_size=128,
+        overrides={},
+    )
+    keras.utils.set_random_seed(0)
+    pair = build_pair(network, uniform_generator=True)
+    weights = {v.path: np.asarray(v) for v in pair.discriminator.trainable_variables}
+    write_model(folder, weights, hparams={}, network=network, vocab_file=vocab_file)
+    export_huggingface(folder, f"{work}/huggingface", ExportOptions(network="discriminator"))
+
+
+def open_ours(folder: Path) -> Encode:
+    """Opens the model with the Python API."""
+    from electra_tf2 import Encoder
+
+    encoder = Encoder.from_pretrained(str(folder))
+
+    def encode(sentences: list[str]) -> list[np.ndarray]:
+        states, mask, _ = encoder.encode(sentences, batch_size=BATCH_SIZE)
+        return [row[there] for row, there in zip(states, mask, strict=True)]
+
+    def encode_all(sentences: list[str]) -> int:
+        encoder.encode(sentences, batch_size=BATCH_SIZE)
+        return len(sentences)
+
+    return encode, encode_all
+
+
+def open_peer(folder: Path, *, attention: str, sort: bool) -> Encode:
+    """Opens the exported model with PyTorch, as feature extraction is written.
+
+    Args:
+        folder: with config, weights and tokenizer.
+        attention: transformers' name of the attention implementation, "sdpa" or "eager".
+        sort: whether batches are of sentences sorted by their length in characters.
+    """
+    import torch
+    from transformers import AutoModel, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModel.from_pretrained(folder, attn_implementation=attention, dtype=torch.float32)
+    model.eval()
+
+    @torch.inference_mode()
+    def batches(sentences: list[str]) -> Iterator[tuple[list[int], np.ndarray, np.ndarray]]:
+        order = list(range(len(sentences)))
+        if sort:
+            order.sort(key=lambda i: -len(sentences[i]))
+        for first in range(0, len(order), BATCH_SIZE):
+            rows = order[first : first + BATCH_SIZE]
+            batch = tokenizer(
+                [sentences[i] for i in rows],
+                padding=True,
+                truncation=True,
+                max_length=_MAX_LENGTH,
+                return_tensors="pt",
+            )
+            states = model(**batch).last_hidden_state
+            yield rows, states.numpy(), batch["attention_mask"].numpy()
+
+    def encode(sentences: list[str]) -> list[np.ndarray]:
+        found = {
+            i: row[there > 0]
+            for rows, states, mask in batches(sentences)
+            for i, row, there in zip(rows, states, mask, strict=True)
+        }
+        return [found[i] for i in range(len(sentences))]
+
+    def encode_all(sentences: list[str]) -> int:
+        return sum(len(rows) for rows, _, _ in batches(sentences))
+
+    return encode, encode_all
 
 
 def compare(work: Path) -> None:
@@ -160,12 +237,8 @@ def compare(work: Path) -> None:
 
 def report(rates: dict[str, list[float]]) -> None:
     """Prints the medians and the ratios."""
-    medians = {name: statistics.median(found) for name, found in rates.items()}
     print("\nfloat32: ELECTRA-small, states of all tokens, batch 32")
-    for name, median in medians.items():
-        ratio = "" if name == OURS else f"; ours is {medians[OURS] / median:.2f} x as fast"
-        span = f"({min(rates[name]):.1f} to {max(rates[name]):.1f})"
-        print(f"  {name:28s} {median:8.1f} sentences/s {span}{ratio}")
+    medians = report_rates(rates, "sentences/s")
     best = max(medians[name] for name in PLAIN)
     print(f"  ours to the faster transformers in the file's order: {medians[OURS] / best:.2f}")
     print(f"  ours to transformers, sorted by length:              "

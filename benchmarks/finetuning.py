@@ -18,17 +18,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import statistics
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
+from harness import SHARED, make_parser, measured, report_rates
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # so that it measures this checkout, whether or not it is installed
-SHARED = ROOT.parent / "shared" / "data"
 PRECISIONS = ("float32", "bfloat16")
 OURS, PADDED = "electra-tf2", "electra-tf2, pad_to_max_length"
 PEERS = ("transformers, sdpa", "transformers, eager")
@@ -37,49 +31,16 @@ PHASES = ("training", "prediction")
 
 # Tokens of CoLA's training sentences with [CLS] and [SEP], BERT's English vocabulary: how many
 # sentences of 8551 have 4, 5, 6, … tokens.
-COLA_LENGTHS = {
-    4: 7,
-    5: 129,
-    6: 310,
-    7: 649,
-    8: 979,
-    9: 1154,
-    10: 1129,
-    11: 916,
-    12: 797,
-    13: 574,
-    14: 452,
-    15: 334,
-    16: 235,
-    17: 182,
-    18: 145,
-    19: 125,
-    20: 96,
-    21: 66,
-    22: 67,
-    23: 66,
-    24: 41,
-    25: 26,
-    26: 21,
-    27: 17,
-    28: 6,
-    29: 8,
-    30: 6,
-    31: 1,
-    32: 8,
-    33: 1,
-    35: 1,
-    37: 1,
-    40: 1,
-    47: 1,
-}
+_COUNTS = (
+    "7 129 310 649 979 1154 1129 916 797 574 452 334 235 182 145 125 96 66 "
+    "67 66 41 26 21 17 6 8 6 1 8 1 0 1 0 1 0 0 1 0 0 0 0 0 0 1"
+)
+COLA_LENGTHS = {n: int(count) for n, count in enumerate(_COUNTS.split(), 4) if count != "0"}
 
 
 def main(argv: list[str] | None = None) -> None:
     """Runs the benchmark, or, as its own child process, one contender."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument("--data-dir", type=Path, default=SHARED if SHARED.is_dir() else None)
     parser.add_argument("--rounds", type=int, default=3, help="times around (default 3)")
     parser.add_argument("--seconds", type=float, default=12, help="each measurement (default 12)")
@@ -125,19 +86,11 @@ def run_rounds(precision: str, arguments: argparse.Namespace) -> dict[str, list[
 
 def run_in_process(name: str, precision: str, arguments: argparse.Namespace) -> dict:
     """Measures one contender in a fresh process."""
-    command = [sys.executable, __file__, "--contender", name, "--precision", precision]
-    command += ["--seconds", str(arguments.seconds)]
+    command = [__file__, "--contender", name, "--precision", precision]
+    command += ["--seconds", arguments.seconds]
     if arguments.data_dir:
-        command += ["--data-dir", str(arguments.data_dir)]
-    environment = {
-        "TF_CPP_MIN_LOG_LEVEL": "2",
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
-    }
-    finished = subprocess.run(command, env=environment, capture_output=True, text=True)
-    if finished.returncode:
-        sys.exit(f"error: {name} ({precision}) failed.\n{finished.stderr[-2000:]}")
-    return json.loads(finished.stdout.splitlines()[-1])
+        command += ["--data-dir", arguments.data_dir]
+    return measured(*command)
 
 
 def measure(name: str, precision: str, lengths: np.ndarray, seconds: float) -> dict[str, float]:
@@ -158,16 +111,8 @@ def report(precision: str, rates: dict[str, list[dict]]) -> None:
     """Prints the medians and the ratios."""
     print(f"\n{precision}: ELECTRA-small, CoLA, batch 32")
     for phase in PHASES:
-        medians = {
-            name: statistics.median(rate[phase] for rate in found) for name, found in rates.items()
-        }
-        for name, median in medians.items():
-            values = [rate[phase] for rate in rates[name]]
-            ratio = "" if name == OURS else f"; ours is {medians[OURS] / median:.2f} x as fast"
-            print(
-                f"  {phase:10s} {name:32s} {median:8.1f} examples/s "
-                f"({min(values):.1f} to {max(values):.1f}){ratio}"
-            )
+        own = {name: [rate[phase] for rate in found] for name, found in rates.items()}
+        medians = report_rates(own, "examples/s", before=f"{phase:10s} ")
         best = max(medians[name] for name in PEERS)
         print(f"  {phase:10s} ours to the faster transformers: {medians[OURS] / best:.2f}")
     print()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import time
+import itertools
 
 import numpy as np
+from harness import rate
 
 from configure_finetuning import FinetuningConfig
 from electra_tf2.training.devices import DTYPE_POLICIES, make_strategy
@@ -91,24 +92,25 @@ def _training(config, task, table, model, strategy, seconds) -> float:
             )
         )
     )
-    first = 0
-    for _ in range(2):  # the first calls build the graph
-        loop(iterator, first, _STEPS_PER_CALL).updates.numpy()
-        first += _STEPS_PER_CALL
-    start, begin = time.perf_counter(), first
-    while time.perf_counter() - start < seconds:
-        window = loop(iterator, first, _STEPS_PER_CALL)
+    steps = itertools.count(0, _STEPS_PER_CALL)
+
+    def train() -> int:
+        window = loop(iterator, next(steps), _STEPS_PER_CALL)
         if int(window.updates) != _STEPS_PER_CALL:
             raise FloatingPointError(f"Our loss is {float(window.last.loss)}.")
-        first += _STEPS_PER_CALL
-    return (first - begin) * config.train_batch_size / (time.perf_counter() - start)
+        return _STEPS_PER_CALL * config.train_batch_size
+
+    for _ in range(2):  # the first calls build the graph
+        train()
+    return rate(train, seconds)
 
 
 def _prediction(config, task, table, model, strategy, seconds) -> float:
     evaluation = Evaluation(config, model, strategy, fixed_weights=True)
     table = table.head(PREDICTED)
-    list(evaluation.outputs(task, table, config.predict_batch_size))  # builds the graph
-    done, start = 0, time.perf_counter()
-    while time.perf_counter() - start < seconds:  # whole passes: long and short sentences alike
-        done += sum(1 for _ in evaluation.outputs(task, table, config.predict_batch_size))
-    return done / (time.perf_counter() - start)
+
+    def predict() -> int:  # a whole pass: long and short sentences alike
+        return sum(1 for _ in evaluation.outputs(task, table, config.predict_batch_size))
+
+    predict()  # builds the graph
+    return rate(predict, seconds)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+from harness import rate
 from transformers import ElectraConfig, ElectraForSequenceClassification
 
 BATCH_SIZE = 32
@@ -89,13 +90,12 @@ def _training(model, sentences, labels, autocast, seconds) -> float:
 @torch.no_grad()
 def _prediction(model, sentences, labels, autocast, seconds) -> float:
     model.eval()
-    for batch in _batches(sentences, labels, torch.arange(PREDICTED)):
-        with autocast:
-            model(**batch)
-    done, start = 0, time.perf_counter()
-    while time.perf_counter() - start < seconds:  # whole passes
+
+    def predict() -> int:  # a whole pass
         for batch in _batches(sentences, labels, torch.arange(PREDICTED)):
             with autocast:
                 model(**batch).logits.float().numpy()
-            done += len(batch["labels"])
-    return done / (time.perf_counter() - start)
+        return PREDICTED
+
+    predict()
+    return rate(predict, seconds)

@@ -30,11 +30,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from pathlib import Path
 from typing import Any, NamedTuple
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # so that it measures this checkout, whether or not it is installed
+import harness
+
 OURS, AGAIN = "electra-tf2", "electra-tf2, started again"
 COMPILED, EAGER = "transformers, compiled", "transformers, eager"
 SENTENCES = 8551  # CoLA's training set
@@ -123,9 +122,7 @@ def do_jobs(
 
 def parse_flags(argv: list[str] | None) -> argparse.Namespace:
     """Reads the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = harness.make_parser(__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer and shorter ones: 8 minutes")
     parser.add_argument("--minutes", type=float, help="at most (default 15, with --quick 8)")
     parser.add_argument("--seconds", type=float, help="each rate (default 10, with --quick 5)")
@@ -246,11 +243,7 @@ def run_job(job: Job, flags: argparse.Namespace, seconds: float, report: bool = 
 
 def environment(job: Job, flags: argparse.Namespace) -> dict[str, str]:
     """Returns the variables of a job's process."""
-    variables = {
-        "TF_CPP_MIN_LOG_LEVEL": "2",
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
-    }
+    variables = harness.environment()
     if flags.cpu_smoke:
         variables["CUDA_VISIBLE_DEVICES"] = "-1"
     if job.kind in CHECKS:

@@ -261,6 +261,7 @@ def measure_input(
         "rate": examples/s.
     """
     import tensorflow as tf
+    from harness import rate
 
     from electra_tf2.data.order import Reading
     from electra_tf2.training.devices import make_strategy
@@ -275,13 +276,14 @@ def measure_input(
         )
         draw = tf.function(lambda: next(iterator)["input_ids"][0, 0], autograph=False)
         draw().numpy()  # once a whole buffer is there to shuffle
-        drawn, start = 0, time.perf_counter()
-        while time.perf_counter() - start < seconds:
+
+        def draw_batch() -> int:
             draw().numpy()
-            drawn += batch_size
-        rate = drawn / (time.perf_counter() - start)
+            return batch_size
+
+        found = rate(draw_batch, seconds)
         files.close()
-    return {"rate": rate}
+    return {"rate": found}
 
 
 def _build_data(folder: Path, segmentation: str, length: int, size: int) -> TrainingFiles:

@@ -20,7 +20,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -28,7 +27,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dataset import ROOT, corpus_texts
+from dataset import corpus_texts
+from harness import ROOT, measured, run_python
 
 LENGTHS = (128, 512)
 BATCH, WINDOW = 128, 10_000
@@ -94,10 +94,9 @@ def usable_cores() -> list[int]:
 def build(folder: Path, vocab: str, name: str, *flags: str) -> str:
     """Builds a data set; returns its folder."""
     output = str(folder / name)
-    command = [sys.executable, str(ROOT / "build_pretraining_dataset.py"), *flags]
-    command += ["--corpus-dir", str(folder / "corpus"), "--vocab-file", vocab]
-    command += ["--output-dir", output, "--num-out-files", "100"]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    flags += ("--corpus-dir", str(folder / "corpus"), "--vocab-file", vocab)
+    flags += ("--output-dir", output, "--num-out-files", "100")
+    run_python(ROOT / "build_pretraining_dataset.py", *flags)
     size = sum(path.stat().st_size for path in Path(output).iterdir())
     print(f"{name}: {size / 1e6:.1f} MB", flush=True)
     return output
@@ -109,11 +108,7 @@ def in_child(
     """Calls `measure` in a process that may use only so many cores."""
     arguments = {"folders": folders, "vocab": vocab, "length": length, "cores": cores}
     arguments |= {"examples": flags.examples, "repeats": flags.repeats}
-    command = [sys.executable, __file__, "--child", json.dumps(arguments)]
-    finished = subprocess.run(command, capture_output=True, text=True)
-    if finished.returncode:
-        sys.exit(f"error: {arguments} failed.\n{finished.stderr[-2000:]}")
-    found = json.loads(finished.stdout.splitlines()[-1])
+    found = measured(__file__, "--child", json.dumps(arguments))
     return {
         kind: {place: Rates(*rates) for place, rates in own.items()} for kind, own in found.items()
     }

@@ -20,15 +20,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+from harness import make_parser, write_model
 
 
 def main(argv: list[str] | None = None) -> None:
     """Runs the benchmark."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument("--folder", help="on the disk to measure (default: the temporary one)")
     parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
     flags = parser.parse_args(argv)
@@ -74,11 +71,8 @@ def prepare(folder: str) -> int:
 
     from configure_pretraining import PretrainingConfig
     from electra_tf2.formats.huggingface_names import HEAD_SHAPES, encoder_shapes
-    from electra_tf2.loading.folder import make_model_folder, write_model_folder
     from electra_tf2.modeling.config import generator_config
-    from electra_tf2.text.normalization import UNCASED
     from electra_tf2.text.vocabulary import SPECIAL_TOKENS
-    from electra_tf2.training.checkpoints import CheckpointStore
 
     config = PretrainingConfig("base", folder, model_size="base", generator_hidden_size=1 / 3)
     network = config.network()
@@ -93,16 +87,15 @@ def prepare(folder: str) -> int:
     pieces = [*SPECIAL_TOKENS, *(f"piece{i}" for i in range(config.vocab_size - 5))]
     vocab_file = Path(folder) / "vocab.txt"
     vocab_file.write_text("\n".join(pieces) + "\n")
-    make_model_folder(config.model_dir)
-    write_model_folder(
+    write_model(
         config.model_dir,
+        weights,
         hparams=config.to_dict(),
         network=network,
         vocab_file=str(vocab_file),
-        casing=UNCASED,
+        slots={f"{n}/{slot}": a for n, a in weights.items() for slot in ("adam_m", "adam_v")},
+        examples_seen=1,
     )
-    slots = {f"{n}/{slot}": a for n, a in weights.items() for slot in ("adam_m", "adam_v")}
-    CheckpointStore(config.model_dir).save(1, weights, slots, {"examples_seen": 1})
     return sum(array.nbytes for array in weights.values())
 
 

@@ -34,8 +34,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from encode import SPECIAL, VOCAB_SIZE, run_python
+from encode import SPECIAL, VOCAB_SIZE, write_made_up_vocabulary
 from finetuning import COLA_LENGTHS
+from harness import make_parser, measured, run_python, write_model
 
 Classify = Callable[[list[str]], np.ndarray]
 
@@ -50,9 +51,7 @@ _TASK = "texts"
 
 def main(argv: list[str] | None = None) -> None:
     """Runs the benchmark, or, as its own child process, one contender."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument("--requests", type=int, default=60, help="of each kind (default 60)")
     parser.add_argument("--rounds", type=int, default=3, help="times around (default 3)")
     parser.add_argument("--only", nargs="*", help="names of contenders (default: all)")
@@ -72,9 +71,9 @@ def main(argv: list[str] | None = None) -> None:
         milliseconds: dict[str, dict[str, list[float]]] = {name: {} for name in names}
         for turn in range(arguments.rounds):
             for name in names:
-                output = run_python(__file__, "--contender", name, "--work", folder,
-                                    "--requests", str(arguments.requests))  # fmt: skip
-                for kind, found in json.loads(output.splitlines()[-1]).items():
+                flags = ("--contender", name, "--work", folder, "--requests", arguments.requests)
+                output = measured(__file__, *flags, TOKENIZERS_PARALLELISM="true")
+                for kind, found in output.items():
                     milliseconds[name].setdefault(kind, []).extend(found)
                 print(f"  round {turn + 1}: {name}", flush=True)
         report(milliseconds, work)
@@ -164,18 +163,15 @@ def _write_trial(work: Path) -> None:
     import keras
 
     from configure_finetuning import FinetuningConfig
-    from electra_tf2.loading.folder import make_model_folder, write_model_folder
     from electra_tf2.text.normalization import UNCASED
     from electra_tf2.text.tokenizer import make_tokenizer
     from electra_tf2.text.vocabulary import load_vocabulary
-    from electra_tf2.training.checkpoints import CheckpointStore
     from finetune.model import FinetuningModel
     from finetune.task_builder import get_tasks
     from finetune.trial_folders import write_states
 
     vocab_file, folder = f"{work}/vocab.txt", f"{work}/ours"
-    words = [f"w{i}" for i in range(VOCAB_SIZE - len(SPECIAL))]
-    Path(vocab_file).write_text("\n".join([*SPECIAL, *words]) + "\n")
+    write_made_up_vocabulary(Path(vocab_file))
     definition: dict[str, Any] = {"kind": "classification", "text": "text", "label": "label"}
     definition["labels"] = ["no", "yes"]
     config = FinetuningConfig("small", folder, task_names=[_TASK], tasks={_TASK: definition})
@@ -183,17 +179,10 @@ def _write_trial(work: Path) -> None:
     keras.utils.set_random_seed(0)
     model = FinetuningModel(tasks, config.network())
     model.build()
-    make_model_folder(folder)
-    write_model_folder(
-        folder,
-        hparams=config.to_dict(),
-        network=config.network(),
-        vocab_file=vocab_file,
-        casing=UNCASED,
-    )
-    write_states(folder, tasks)
     weights = {name: np.asarray(v) for name, v in model.named_variables().items()}
-    CheckpointStore(folder).save(0, weights, {}, {})
+    network = config.network()
+    write_model(folder, weights, hparams=config.to_dict(), network=network, vocab_file=vocab_file)
+    write_states(folder, tasks)
 
 
 def open_ours(work: Path) -> Classify:

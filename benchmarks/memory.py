@@ -22,16 +22,14 @@ import os
 import resource
 import shutil
 import string
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from harness import make_parser, measured
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # so that it measures this checkout, whether or not it is installed
 SIZES = ("small", "base")
 LENGTHS = (128, 512)
 MORE = 10  # times the corpus
@@ -44,9 +42,7 @@ RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 
 def main(argv: list[str] | None = None) -> None:
     """Runs the benchmark, or, as its own child process, one measurement."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument("--data-dir", type=Path, help="with a folder `corpus` of text files")
     parser.add_argument("--batch-size", type=int, default=4, help="of a step (default 4)")
     parser.add_argument("--only", choices=("steps", "builders"), help="only these")
@@ -71,17 +67,8 @@ def peak(name: str, **arguments: object) -> int:
 
     This process stays small: on Linux a child's figure begins with that of its parent.
     """
-    command = [sys.executable, __file__, "--child", name, json.dumps(arguments)]
-    environment = {
-        "TF_CPP_MIN_LOG_LEVEL": "2",
-        **os.environ,
-        "CUDA_VISIBLE_DEVICES": "-1",
-        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
-    }
-    finished = subprocess.run(command, env=environment, capture_output=True, text=True)
-    if finished.returncode:
-        sys.exit(f"error: {name} {arguments} failed.\n{finished.stderr[-2000:]}")
-    return int(finished.stdout.splitlines()[-1])
+    flags = ("--child", name, json.dumps(arguments))
+    return measured(__file__, *flags, CUDA_VISIBLE_DEVICES="-1")
 
 
 def report_steps(batch_size: int) -> None:

@@ -16,17 +16,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # so that it measures this checkout, whether or not it is installed
+from harness import make_parser, measured, report_rates
+
 PRECISIONS = ("float32", "bfloat16")
 OURS = "electra-tf2"
 SHIPPED = ("transformers as shipped, eager", "transformers as shipped, compiled")
@@ -45,9 +40,7 @@ class Workload(NamedTuple):
 
 def main(argv: list[str] | None = None) -> None:
     """Runs the benchmark, or, as its own child process, one contender."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="times around (default 3)")
     parser.add_argument("--seconds", type=float, default=10, help="each measurement (default 10)")
     parser.add_argument("--batch-size", type=int, default=16)
@@ -59,7 +52,7 @@ def main(argv: list[str] | None = None) -> None:
     workload = Workload(arguments.batch_size, arguments.length, arguments.seconds)
     if arguments.contender:
         rate = measure(arguments.contender, arguments.precision, workload)
-        print(json.dumps({"rate": rate}))
+        print(json.dumps(rate))
         return
     for precision in [arguments.precision] if arguments.precision else PRECISIONS:
         chosen = [name for name in CONTENDERS if arguments.only in name or name == OURS]
@@ -88,20 +81,14 @@ def run_in_process(name: str, precision: str, workload: Workload) -> float | Non
 
     `torch.compile` needs a C++ compiler, which not every machine has.
     """
-    command = [sys.executable, __file__, "--contender", name, "--precision", precision]
-    command += ["--batch-size", str(workload.batch_size), "--length", str(workload.length)]
-    command += ["--seconds", str(workload.seconds)]
-    environment = {
-        "TF_CPP_MIN_LOG_LEVEL": "2",
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
-    }
-    finished = subprocess.run(command, env=environment, capture_output=True, text=True)
-    if finished.returncode and name.endswith("compiled"):
-        return None
-    if finished.returncode:
-        sys.exit(f"error: {name} ({precision}) failed.\n{finished.stderr[-2000:]}")
-    return json.loads(finished.stdout.splitlines()[-1])["rate"]
+    command = [__file__, "--contender", name, "--precision", precision]
+    command += ["--batch-size", workload.batch_size, "--length", workload.length]
+    try:
+        return measured(*command, "--seconds", workload.seconds)
+    except SystemExit:
+        if name.endswith("compiled"):
+            return None
+        raise
 
 
 def measure(name: str, precision: str, workload: Workload) -> float:
@@ -168,14 +155,10 @@ def flops_per_example(length: int) -> float:
 
 def report(precision: str, rates: dict[str, list[float]], workload: Workload) -> None:
     """Prints the medians and the ratios."""
-    medians = {name: statistics.median(values) for name, values in rates.items()}
-    ours = medians[OURS]
     print(f"\n{precision}: ELECTRA-small, batch {workload.batch_size}, length {workload.length}")
-    for name in CONTENDERS:
-        if name in medians:
-            spread = f"{min(rates[name]):.2f} to {max(rates[name]):.2f}"
-            ratio = "" if name == OURS else f"; ours is {ours / medians[name]:.2f} x as fast"
-            print(f"  {name:36s} {medians[name]:8.2f} examples/s ({spread}){ratio}")
+    contenders = {name: rates[name] for name in CONTENDERS if name in rates}
+    medians = report_rates(contenders, "examples/s", digits=2)
+    ours = medians[OURS]
     for label, group in (("as shipped", SHIPPED), ("at its best", BEST)):
         fastest = max((medians[name] for name in group if name in medians), default=None)
         if fastest:

@@ -9,25 +9,20 @@ each save, how long the writing took, and what a save would take that is waited 
 
 from __future__ import annotations
 
-import argparse
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+from harness import make_parser
 
 SAVE_EVERY = 20
 
 
 def main(argv: list[str] | None = None) -> None:
     """Runs the benchmark."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument("--saves", type=int, default=3, help="(default 3)")
     parser.add_argument("--batch-size", type=int, default=2, help="rows of a step (default 2)")
     parser.add_argument("--length", type=int, default=64, help="tokens of a row (default 64)")

@@ -6,7 +6,6 @@ Prints megabytes of text per second and the ratios, by the clock and by processo
 
 import argparse
 import os
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,17 +18,13 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
 
 import tensorflow as tf
-
-# So that it measures this checkout, whether or not it is installed.
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from harness import ROOT, SHARED
 
 from electra_tf2.text.tokenizer import Tokenizer, make_tokenizer
 from electra_tf2.text.vocabulary import Vocabulary, load_vocabulary
 from electra_tf2.text.vocabulary_training import WordCounter, train_vocabulary
 
-ROOT = Path(__file__).resolve().parents[1]
 CARRIED_TEXT = ROOT / "tests" / "conformance" / "cases"
-WORKPLACE_DATA = ROOT.parent / "shared" / "data"
 # Lines per call at which the peer was fastest.
 PEER_BATCH = 500
 TARGETS = {"pure Python": 20.0, "HF tokenizers": 4.0}
@@ -120,8 +115,8 @@ def main() -> None:
     tf.config.threading.set_inter_op_parallelism_threads(1)
 
     corpus = flags.corpus
-    if corpus is None and (WORKPLACE_DATA / "corpus" / "train").is_dir():
-        corpus = WORKPLACE_DATA / "corpus" / "train"
+    if corpus is None and (SHARED / "corpus" / "train").is_dir():
+        corpus = SHARED / "corpus" / "train"
     lines = read_lines(corpus, flags.megabytes)
     if not lines:
         parser.error(f"no text in .txt files under {corpus}")
@@ -168,8 +163,8 @@ def print_table(best: dict[str, Timing]) -> None:
 
 
 def _vocabulary(path: str | None, lines: Sequence[str]) -> Vocabulary:
-    if path is None and (WORKPLACE_DATA / "vocab.txt").is_file():
-        path = str(WORKPLACE_DATA / "vocab.txt")
+    if path is None and (SHARED / "vocab.txt").is_file():
+        path = str(SHARED / "vocab.txt")
     if path is not None:
         return load_vocabulary(path)
     counter = WordCounter()
