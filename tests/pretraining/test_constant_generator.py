@@ -128,7 +128,7 @@ def test_copied_positions_are_the_discriminator_s():
         pair, objective = objective_of(PAIRS[name])
         run = types.SimpleNamespace(optimizer=optimizer_of(objective))
         kept = pair.generator.encoder.embeddings.table("position_embeddings").numpy()
-        copy_positions(types.SimpleNamespace(run=run), 4, lambda line: None)
+        copy_positions(types.SimpleNamespace(run=run), 4)
         after = pair.encoder.embeddings.table("position_embeddings").numpy()
         np.testing.assert_allclose(after[4:8], after[:4], atol=1e-6)
         now = pair.generator.encoder.embeddings.table("position_embeddings").numpy()
@@ -142,7 +142,7 @@ def test_copied_positions_leave_those_of_a_trained_generator_if_told_so(name):
     for of_generator in (False, True):
         before = pair.generator.encoder.embeddings.table("position_embeddings").numpy()
         trainer = types.SimpleNamespace(run=run)
-        copy_positions(trainer, 4, lambda line: None, of_generator=of_generator)
+        copy_positions(trainer, 4, of_generator=of_generator)
         after = pair.generator.encoder.embeddings.table("position_embeddings").numpy()
         assert (after.tobytes() == before.tobytes()) is not of_generator
         table = pair.encoder.embeddings.table("position_embeddings").numpy()

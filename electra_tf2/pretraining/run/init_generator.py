@@ -5,11 +5,12 @@ Source: Fast-ELECTRA (Dong et al. 2023, arXiv:2310.07347), whose generator then 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from electra_tf2.console import say
 from electra_tf2.errors import UserError, first_of
 from electra_tf2.loading.networks import has_generator, is_two_tower
 from electra_tf2.loading.positions import trained_positions
@@ -59,7 +60,7 @@ class MaskedLMWeights(NamedTuple):
 
 
 def load_generator(
-    config: PretrainingConfig, casing: Casing, names: Collection[str], say: Callable[[str], None]
+    config: PretrainingConfig, casing: Casing, names: Collection[str]
 ) -> dict[str, np.ndarray]:
     """Reads the generator's weights from the model that the hparam `init_generator` names.
 
@@ -68,7 +69,6 @@ def load_generator(
         casing: of the run's data.
         names: of the run's variables. Where the two networks share their embeddings, those are the
             generator's too.
-        say: prints a line.
 
     Returns:
         Name -> array of the run's variables that the model gives; {} without the hparam.

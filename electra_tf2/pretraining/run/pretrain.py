@@ -78,7 +78,7 @@ def _take_weights(run: Run, trainer: Trainer) -> None:
     """Resumes the model folder's model, or starts from what `branch_from` or the like names."""
     config = run.config
     examples = functools.partial(examples_at, phases_of(config))
-    if resume(trainer, config.model_dir, say, examples):
+    if resume(trainer, config.model_dir, examples):
         return
     if not config.do_train:
         raise UserError(
@@ -88,12 +88,12 @@ def _take_weights(run: Run, trainer: Trainer) -> None:
             remedy="Train first (do_train true), or check --data-dir and --model-name.",
         )
     if config.branch_from:
-        branch(trainer, config.branch_from, say)
+        branch(trainer, config.branch_from)
     elif config.init_checkpoint or config.init_generator:
         check = functools.partial(check_start, config=config, casing=run.data.casing)
         names = trainer.run.optimizer.variables.names
-        generator = load_generator(config, run.data.casing, names, say)
-        initialize(trainer, config.init_checkpoint, say, check, generator)
+        generator = load_generator(config, run.data.casing, names)
+        initialize(trainer, config.init_checkpoint, check, generator)
 
 
 def train(run: Run, trainers: PhaseTrainers) -> None:
@@ -145,7 +145,7 @@ def _run_phase(run: Run, trainers: PhaseTrainers) -> None:
     if config.copy_positions and trainer.step == phase.first_step:
         # The masked LM may have been trained on longer examples than the discriminator.
         of_generator = not run.data.generator_began
-        copy_positions(trainer, config.copy_positions, say, of_generator=of_generator)
+        copy_positions(trainer, config.copy_positions, of_generator=of_generator)
     report = report_data(files, trainers.vocabulary, phase)
     trainers.epochs = report.epochs
     say(

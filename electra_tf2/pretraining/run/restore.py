@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from electra_tf2.console import say
 from electra_tf2.errors import UserError, first_of
 from electra_tf2.files import exists, is_local
 from electra_tf2.formats.match import Shape, match_arrays
@@ -40,7 +41,6 @@ from electra_tf2.training.trainer import Trainer
 if TYPE_CHECKING:
     from configure_pretraining import PretrainingConfig
 
-Say = Callable[[str], None]
 Check = Callable[[Pretrained], None]
 Arrays = Mapping[str, np.ndarray]
 _NONE: Arrays = {}
@@ -62,7 +62,7 @@ def saved_step(model_dir: str) -> int | None:
     return read_tf1_checkpoint(model_dir).global_step if is_tf1_checkpoint(model_dir) else None
 
 
-def resume(trainer: Trainer, model_dir: str, say: Say, examples_at: Callable[[int], int]) -> bool:
+def resume(trainer: Trainer, model_dir: str, examples_at: Callable[[int], int]) -> bool:
     """Resumes the checkpoint that `model_dir` holds, if it holds one.
 
     Args:
@@ -70,7 +70,6 @@ def resume(trainer: Trainer, model_dir: str, say: Say, examples_at: Callable[[in
         model_dir: the model's folder. An official checkpoint in it is resumed too, at its step and
             with its Adam slots where it has them. So is one of weights alone, as grow_model.py
             writes it, with fresh slots.
-        say: prints a line.
         examples_at: steps -> the examples that they train on.
 
     Returns:
@@ -94,7 +93,7 @@ def resume(trainer: Trainer, model_dir: str, say: Say, examples_at: Callable[[in
         return True
     if not is_tf1_checkpoint(model_dir):
         return False
-    weights, slots, global_step = _read_official(_shapes(trainer), model_dir, say)
+    weights, slots, global_step = _read_official(_shapes(trainer), model_dir)
     if slots is None:
         slots = trainer.run.optimizer.slots.to_numpy()  # fresh ones
     state = {"examples_seen": examples_at(global_step)}
@@ -212,7 +211,7 @@ def open_branch(config: PretrainingConfig) -> Start:
     return Start(model_dir, head.step, head.state, [stored])
 
 
-def branch(trainer: Trainer, path: str, say: Say) -> None:
+def branch(trainer: Trainer, path: str) -> None:
     """Goes on from a checkpoint of another run: its weights, slots, step and place in the data.
 
     Raises:
@@ -236,7 +235,7 @@ def _remedied() -> Iterator[None]:
 
 
 def initialize(
-    trainer: Trainer, init_checkpoint: str | None, say: Say, check: Check, generator: Arrays = _NONE
+    trainer: Trainer, init_checkpoint: str | None, check: Check, generator: Arrays = _NONE
 ) -> None:
     """Takes over weights for a new run: step 0, fresh optimizer.
 
@@ -245,7 +244,6 @@ def initialize(
         init_checkpoint: an official checkpoint (prefix or folder), a model folder of this
             program, one checkpoint folder in it, or a Hugging Face model with all the networks
             (see `open_pretrained`); None: the random weights, but for the generator's.
-        say: prints a line.
         check: raises a UserError for weights that are not what the run needs though they fit.
         generator: variables that come from another model, see `load_generator`.
 
@@ -254,14 +252,14 @@ def initialize(
     """
     variables = trainer.run.optimizer.variables
     if init_checkpoint:
-        weights = load_weights(trainer, init_checkpoint, say, check, generator)
+        weights = load_weights(trainer, init_checkpoint, check, generator)
     else:
         weights = {**variables.to_numpy(), **generator}
         _check_arrays("hparam init_generator", weights, trainer)
     variables.assign(weights)
 
 
-def copy_positions(trainer: Trainer, trained: int, say: Say, *, of_generator: bool = True) -> None:
+def copy_positions(trainer: Trainer, trained: int, *, of_generator: bool = True) -> None:
     """Repeats the first rows of all position tables that are trained over their other rows.
 
     A second time it changes nothing, so a run may be resumed before its first step.
@@ -269,7 +267,6 @@ def copy_positions(trainer: Trainer, trained: int, say: Say, *, of_generator: bo
     Args:
         trainer: has the weights; its optimizer's slots stay.
         trained: number of these rows.
-        say: prints a line.
         of_generator: whether a table of the generator's own is one of them; a constant never is.
     """
     variables = trainer.run.optimizer.variables
@@ -289,13 +286,13 @@ def copy_positions(trainer: Trainer, trained: int, say: Say, *, of_generator: bo
 
 
 def load_weights(
-    trainer: Trainer, path: str, say: Say, check: Check, generator: Arrays = _NONE
+    trainer: Trainer, path: str, check: Check, generator: Arrays = _NONE
 ) -> dict[str, np.ndarray]:
     """Reads the weights of the trainer's networks; arguments as `initialize`."""
     shapes = _shapes(trainer)
     if is_tf1_checkpoint(path):
         others = {name: shape for name, shape in shapes.items() if name not in generator}
-        weights, _, _ = _read_official(shared_shapes(others), path, say)
+        weights, _, _ = _read_official(shared_shapes(others), path)
         return unfolded({**weights, **generator}, shapes)
     if not has_checkpoint(path):
         raise UserError(
@@ -311,7 +308,7 @@ def load_weights(
     if generator:
         own = {name: array for name, array in arrays.items() if not name.startswith("generator")}
         arrays = {**own, **generator}
-    weights = _of_huggingface(pretrained, unfolded(arrays, shapes), shapes, say)
+    weights = _of_huggingface(pretrained, unfolded(arrays, shapes), shapes)
     _check_arrays(pretrained.path, weights, trainer)
     check(pretrained)
     say(f"Starting from the weights in {pretrained.path}")
@@ -319,7 +316,7 @@ def load_weights(
 
 
 def _of_huggingface(
-    pretrained: Pretrained, arrays: dict[str, np.ndarray], shapes: Mapping[str, Shape], say: Say
+    pretrained: Pretrained, arrays: dict[str, np.ndarray], shapes: Mapping[str, Shape]
 ) -> dict[str, np.ndarray]:
     """Leaves out what a Hugging Face model has beside the run's networks, and says so.
 
@@ -340,7 +337,7 @@ def _of_huggingface(
     return needed
 
 
-def _read_official(shapes: Mapping[str, Shape], path: str, say: Say):
+def _read_official(shapes: Mapping[str, Shape], path: str):
     checkpoint = read_tf1_checkpoint(path)
     check_encoder(checkpoint.path, (our_path(n) or n for n in checkpoint.variables), shapes)
     weights, slots, report = load_variables(checkpoint, shapes)

@@ -45,12 +45,12 @@ def configure(vocabulary, path, **hparams):
     return tiny.configure(vocabulary.parent, **hparams)
 
 
-def taken(config, casing=UNCASED, say=lambda line: None):
+def taken(config, casing=UNCASED):
     """Builds the run's networks and gives the generator its weights; returns (pair, arrays)."""
     vocabulary = load_vocabulary(config.vocab_file)
     objective, pair = build_pretraining(config, config.network(), vocabulary)
     variables = {**objective.named_variables(), **objective.named_constants()}
-    arrays = load_generator(config, casing, variables, say)
+    arrays = load_generator(config, casing, variables)
     for name, array in arrays.items():
         variables[name].assign(array)
     return pair, arrays
@@ -130,7 +130,7 @@ def test_a_checkpoint_whose_networks_share_embeddings(tmp_path, vocab_file):
     write_model(tmp_path / "shared", vocab_file, DISCRIMINATOR, **SMALL)
     stub, _ = trainer_of(build_pair(DISCRIMINATOR, generator_hidden_size=0.5, **UNTIED))
     with pytest.raises(UserError, match="belongs to another network") as info:
-        load_weights(stub, str(tmp_path / "shared"), print, lambda pretrained: None)
+        load_weights(stub, str(tmp_path / "shared"), lambda pretrained: None)
     assert "set init_generator to it too" in info.value.remedy
 
 
@@ -146,7 +146,7 @@ def test_a_checkpoint_with_another_kind_of_encoder(tmp_path, vocab_file, there, 
     network = dataclasses.replace(DISCRIMINATOR, encoder=here)
     stub, _ = trainer_of(build_pair(network, generator_hidden_size=0.5))
     with pytest.raises(UserError, match="encoder is of another kind") as info:
-        load_weights(stub, str(path), print, lambda pretrained: None)
+        load_weights(stub, str(path), lambda pretrained: None)
     kind = "bert" if there == "official" else there
     assert info.value.received == f"encoder: {kind} there, {here} here"
     assert f"Set the hparam encoder to {kind}" in info.value.remedy
@@ -166,7 +166,7 @@ def test_a_discriminator_from_another_model(tmp_path, pair, is_official):
     built = build_pair(source.network, generator_hidden_size=0.5, **pair)
     stub, variables = trainer_of(built)
     given = {v.path: np.full(v.shape, 0.5, "float32") for v in built.generator.trainable_variables}
-    found = load_weights(stub, str(path), lambda line: None, lambda pretrained: None, given)
+    found = load_weights(stub, str(path), lambda pretrained: None, given)
     assert found.keys() == variables.keys()
     for name, variable in variables.items():
         variable.assign(found[name])
@@ -178,7 +178,7 @@ def test_a_discriminator_from_another_model(tmp_path, pair, is_official):
 
 def refused(config, casing=UNCASED):
     with pytest.raises(UserError) as info:
-        load_generator(config, casing, [], lambda line: None)
+        load_generator(config, casing, [])
     assert info.value.where.startswith("hparam init_generator")
     return info.value
 
@@ -232,22 +232,23 @@ def test_a_modern_masked_lm_for_other_hparams(tmp_path, vocab_file):
     assert error.remedy == "Set model_hparam_overrides.local_rope_theta to 10000.0."
 
 
-def test_positions_that_stay_random_are_warned_of(tmp_path, vocab_file):
+def test_positions_that_stay_random_are_warned_of(tmp_path, vocab_file, capsys):
     """Until the advice is followed."""
-    paths, shown = [tmp_path / name for name in ("short", "grown")], []
+    paths = [tmp_path / name for name in ("short", "grown")]
     write_model(paths[0], vocab_file, hparams={"max_seq_length": 16})
     grow_model(str(paths[0]), str(paths[1]), Growth(max_positions=tiny.LENGTH))
     for path in paths:
-        taken(configure(vocab_file, path, **KEPT), say=shown.append)
-    taken(configure(vocab_file, paths[0], **KEPT, max_seq_length=16), say=shown.append)
-    taken(configure(vocab_file, paths[0], **OWN), say=shown.append)
+        taken(configure(vocab_file, path, **KEPT))
+    taken(configure(vocab_file, paths[0], **KEPT, max_seq_length=16))
+    taken(configure(vocab_file, paths[0], **OWN))
     phases = [
         {"num_train_steps": 1, "max_seq_length": 16},
         {"num_train_steps": 1, "copy_positions": 16},
     ]
     copies = {"phases": phases, "num_train_steps": 2}
-    taken(configure(vocab_file, paths[0], embedding_size=4, **copies), say=shown.append)
-    taken(configure(vocab_file, paths[0], **OWN, **copies), say=shown.append)
+    taken(configure(vocab_file, paths[0], embedding_size=4, **copies))
+    taken(configure(vocab_file, paths[0], **OWN, **copies))
+    shown = capsys.readouterr().err.splitlines()
     warning, other = (line for line in shown if line.startswith("Warning"))
     assert "are random, and copy_positions leaves them as they are" in other
     assert "are random and stay so. Copy" in warning
@@ -279,13 +280,11 @@ NO_MASKED_LM = {
 def test_no_masked_lm(tmp_path, vocab_file, write, what, remedy):
     write(tmp_path / "source", vocab_file)
     with pytest.raises(UserError, match=what) as info:
-        load_generator(
-            configure(vocab_file, tmp_path / "source", **KEPT), UNCASED, [], lambda line: None
-        )
+        load_generator(configure(vocab_file, tmp_path / "source", **KEPT), UNCASED, [])
     assert (
         remedy in info.value.remedy and str(tmp_path) in f"{info.value.where}{info.value.received}"
     )
 
 
 def test_nothing_is_read_without_the_hparam():
-    assert load_generator(PretrainingConfig("m", "d"), UNCASED, [], print) == {}
+    assert load_generator(PretrainingConfig("m", "d"), UNCASED, []) == {}
