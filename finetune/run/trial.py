@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -124,7 +125,10 @@ def train_trial(
     run.workers.on_chief(describe)
     best = None
     if run.config.eval_every_steps:
-        best = _best_weights(run, data, folder, trainer, evaluation, patience)
+        describe_best, metric = functools.partial(_describe_model, run), run.config.best_metric
+        best = BestWeights(folder, trainer, evaluation, data.dev, describe_best, metric, patience)
+        if trainer.step == 0:
+            best.check_metric()
     _train(run, trainer, data.train, best)
     if best:
         if trainer.step % run.config.eval_every_steps:
@@ -150,28 +154,6 @@ def _begin(
     say(f"Model: {count_parameters(model):,} parameters; {describe_encoder(model.encoder)}")
     trainer = _make_trainer(run, model, data, seed, trial, patience, earlier and earlier.trainer)
     return trainer, earlier.evaluation if earlier else Evaluation(run.config, model, run.strategy)
-
-
-def _best_weights(
-    run: Run,
-    data: RunData,
-    folder: str,
-    trainer: Trainer,
-    evaluation: Evaluation,
-    patience: Patience,
-) -> BestWeights:
-    best = BestWeights(
-        folder,
-        trainer,
-        evaluation,
-        data.dev,
-        lambda path: _describe_model(run, path),
-        run.config.best_metric,
-        patience,
-    )
-    if trainer.step == 0:
-        best.check_metric()
-    return best
 
 
 def _describe_model(run: Run, folder: str) -> None:
