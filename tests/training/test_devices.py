@@ -181,17 +181,6 @@ def test_a_tpu_that_is_not_there(monkeypatch):
     assert info.value.received.endswith("Please provide a TPU Name to connect to.")
 
 
-def test_devices_given_twice():
-    with pytest.raises(UserError, match="given twice, and differently"):
-        configure(use_tpu=True, distribution="mirrored")
-
-
-def test_unknown_strategy():
-    with pytest.raises(UserError) as info:
-        configure(distribution="multiworker")
-    assert "multi_worker" in str(info.value)
-
-
 def doubled(variable, jit_compile):
     """Assigns in a graph, as an optimizer does."""
     double = tf.function(lambda value: 2.0 * value, jit_compile=jit_compile)

@@ -168,6 +168,12 @@ def check_failure(tmp_path, capsys, expected, *flags):
 
 
 @pytest.fixture
+def small_corpus(tmp_path):
+    """Folder of a corpus, and a vocabulary."""
+    return write_corpus(tmp_path / "corpus", [3000]), write_vocabulary(tmp_path)
+
+
+@pytest.fixture
 def bad_corpus(tmp_path):
     """A corpus with a file of another encoding."""
     write_vocabulary(tmp_path)
@@ -206,9 +212,7 @@ def test_worker_process_that_dies(tmp_path):
         job.build_shards(corpus.TextCorpus(files, 32), os.abort, 2, JobFolder(str(tmp_path), "out"))
 
 
-def test_full_disk(tmp_path, capsys, monkeypatch):
-    write_vocabulary(tmp_path)
-    write_corpus(tmp_path / "corpus", [3000])
+def test_full_disk(tmp_path, small_corpus, capsys, monkeypatch):
 
     def fail(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -229,15 +233,11 @@ def test_full_disk(tmp_path, capsys, monkeypatch):
         ),
     ],
 )
-def test_runners_and_options_that_beam_refuses(tmp_path, capsys, flags, expected):
-    write_vocabulary(tmp_path)
-    write_corpus(tmp_path / "corpus", [3000])
+def test_runners_and_options_that_beam_refuses(tmp_path, small_corpus, capsys, flags, expected):
     check_failure(tmp_path, capsys, expected, *flags)
 
 
-def test_data_set_is_replaced_only_when_asked(tmp_path, capsys):
-    write_vocabulary(tmp_path)
-    write_corpus(tmp_path / "corpus", [3000])
+def test_data_set_is_replaced_only_when_asked(tmp_path, small_corpus, capsys):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "pretrain_data.tfrecord-0-of-1").write_bytes(b"old")
     expected = ["not empty", f"{tmp_path}/out", "--overwrite"]
@@ -290,9 +290,7 @@ def idle_runner(monkeypatch):
         (RuntimeError(f"…{NOT_SHARED}…"), [NOT_SHARED, "network file system"]),
     ],
 )
-def test_jobs_that_do_not_succeed(tmp_path, capsys, idle_runner, outcome, expected):
-    write_vocabulary(tmp_path)
-    write_corpus(tmp_path / "corpus", [3000])
+def test_jobs_that_do_not_succeed(tmp_path, small_corpus, capsys, idle_runner, outcome, expected):
     idle_runner.kind.outcome = outcome
     options = ["--", "--flink_master=nowhere:1", "--parallelism=3"]
 
@@ -302,9 +300,8 @@ def test_jobs_that_do_not_succeed(tmp_path, capsys, idle_runner, outcome, expect
     assert idle_runner.results[0].cancelled == isinstance(outcome, BaseException)
 
 
-def test_ctrl_c_cancels_the_job(tmp_path, idle_runner):
-    vocab = write_vocabulary(tmp_path)
-    folder = write_corpus(tmp_path / "corpus", [3000])
+def test_ctrl_c_cancels_the_job(tmp_path, small_corpus, idle_runner):
+    folder, vocab = small_corpus
     before = content(tmp_path)
     idle_runner.kind.outcome = KeyboardInterrupt()
 
@@ -315,11 +312,10 @@ def test_ctrl_c_cancels_the_job(tmp_path, idle_runner):
     assert content(tmp_path) == before
 
 
-def test_bug_in_a_step_keeps_its_traceback(tmp_path, monkeypatch):
+def test_bug_in_a_step_keeps_its_traceback(tmp_path, small_corpus, monkeypatch):
     from electra_tf2.data.building import beam as beam_steps
 
-    vocab = write_vocabulary(tmp_path)
-    folder = write_corpus(tmp_path / "corpus", [3000])
+    folder, vocab = small_corpus
     before = content(tmp_path)
     monkeypatch.setattr(beam_steps, "write_shard", lambda *_: 1 // 0)
 
@@ -329,9 +325,8 @@ def test_bug_in_a_step_keeps_its_traceback(tmp_path, monkeypatch):
     assert content(tmp_path) == before
 
 
-def test_folder_that_workers_do_not_see(tmp_path, monkeypatch):
-    vocab = write_vocabulary(tmp_path)
-    folder = write_corpus(tmp_path / "corpus", [3000])
+def test_folder_that_workers_do_not_see(tmp_path, small_corpus, monkeypatch):
+    folder, vocab = small_corpus
     make = JobFolder.make
 
     def make_elsewhere(self, ordered, stretch_bytes):
