@@ -5,15 +5,13 @@ import logging
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import tensorflow as tf
 
 from electra_tf2 import cli, console
 from electra_tf2.errors import UserError
-
-ROOT = Path(__file__).parents[1]
+from tests.programs import ROOT, run_python
 
 
 def _exit_of(capsys, error):
@@ -133,7 +131,7 @@ with quiet_libraries():
     assert gc.isenabled()
 assert gc.get_freeze_count() == frozen
 """
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+    run_python("-c", code)
 
 
 def test_brief(capsys):
@@ -160,9 +158,7 @@ def test_help_does_not_wait_for_tensorflow(script):
     code = (
         f"import sys, {script}\nassert 'tensorflow' not in sys.modules\n{script}.main(['--help'])"
     )
-    shown = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert shown.returncode == 0, shown.stderr
-    assert "--data-dir" in shown.stdout
+    assert "--data-dir" in run_python("-c", code).stdout
 
 
 @pytest.mark.parametrize("error", ["", "raise UserError('No.')", "raise KeyboardInterrupt"])
@@ -208,7 +204,7 @@ cli.run(main)
 @pytest.mark.parametrize("module", ["electra_tf2.plots", "electra_tf2.sweep.table"])
 def test_modules_that_run_do_not_load_tensorflow_aloud(module):
     code = f"import sys, {module}\nassert 'tensorflow' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+    run_python("-c", code)
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "iso-8859-2", "gb18030"])
@@ -236,10 +232,7 @@ def test_results_in_any_encoding(monkeypatch):
 
 @pytest.mark.parametrize("script", ["build_vocabulary", "build_pretraining_dataset"])
 def test_help_without_docstrings(script):
-    command = [sys.executable, "-OO", f"{script}.py", "--help"]
-    shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert shown.returncode == 0, shown.stderr
-    assert "--corpus-dir" in shown.stdout
+    assert "--corpus-dir" in run_python("-OO", f"{script}.py", "--help").stdout
 
 
 TRICKS = "\x1b]0;title\x07\rerror: all is well\n\u202e"

@@ -11,6 +11,8 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
+
 # The kinds that occur in case.json, and what test ids call them.
 LABELS = {
     "tokenization": "tokenization",
@@ -110,3 +112,11 @@ def _case(kind: str, name: str, file: Path, vocab_folder: Path) -> Case:
     if not vocab.is_file():
         raise ValueError(f"{file}: there is no vocabulary at {vocab}")
     return Case(kind=kind, name=name, folder=file.parent, file=file, vocab=vocab)
+
+
+def assert_close(actual, expected, relative, absolute=1e-30):
+    """Largest difference within `relative` of the largest expected value, or within `absolute`."""
+    actual, expected = np.asarray(actual, np.float64), np.asarray(expected, np.float64)
+    assert actual.shape == expected.shape
+    limit = max(relative * np.abs(expected).max(initial=0.0), absolute)
+    assert np.abs(actual - expected).max(initial=0.0) <= limit

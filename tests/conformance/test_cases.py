@@ -2,13 +2,12 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.conformance.cases import LABELS, case_ids, find_cases
+from tests.programs import run_python
 
 HERE = Path(__file__).parent
 CARRIED = HERE / "cases"
@@ -77,12 +76,7 @@ def test_an_empty_or_missing_folder_fails_the_run(tmp_path, monkeypatch, there):
     folder = tmp_path / "cases"
     if there:
         folder.mkdir()
-    result = subprocess.run(
-        [sys.executable, "-m", "pytest", str(HERE / "test_tokenization.py")]
-        + ["--conformance-dir", str(folder), "-p", "no:cacheprovider"],
-        capture_output=True,
-        text=True,
-        cwd=HERE.parents[1],
-    )
+    flags = ["--conformance-dir", folder, "-p", "no:cacheprovider"]
+    result = run_python("-m", "pytest", HERE / "test_tokenization.py", *flags, check=False)
     assert result.returncode != 0
     assert str(folder) in result.stdout + result.stderr

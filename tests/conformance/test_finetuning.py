@@ -23,7 +23,7 @@ from finetune.run.layerwise_decay import learning_rate_factors
 from finetune.run.pretrained_model import initialize, resolve_network
 from finetune.task import Task
 from finetune.task_builder import get_tasks
-from tests.conformance.cases import Case
+from tests.conformance.cases import Case, assert_close
 from tests.conformance.replay import RacySchedule, replay
 
 pytestmark = pytest.mark.conformance("finetune")
@@ -90,14 +90,6 @@ def open_case(case: Case) -> Setting:
 @pytest.fixture
 def setting(case):
     return open_case(case)
-
-
-def assert_close(actual, expected, relative):
-    """Largest difference within `relative` of the largest expected value."""
-    actual, expected = np.asarray(actual, np.float64), np.asarray(expected, np.float64)
-    assert actual.shape == expected.shape
-    limit = max(relative * np.abs(expected).max(initial=0.0), 1e-30)
-    assert np.abs(actual - expected).max(initial=0.0) <= limit
 
 
 def outputs_of(setting, split) -> dict:

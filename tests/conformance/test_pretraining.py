@@ -19,7 +19,7 @@ from electra_tf2.training.devices import make_strategy
 from electra_tf2.training.optimizers import AdamW, OptimizerSettings
 from electra_tf2.training.schedule import PolynomialDecay
 from electra_tf2.training.step import ReplicaStep
-from tests.conformance.cases import Case
+from tests.conformance.cases import Case, assert_close
 from tests.conformance.replay import RacySchedule, replay
 
 pytestmark = pytest.mark.conformance("pretrain")
@@ -113,14 +113,6 @@ def open_case(case: Case) -> Setting:
 @pytest.fixture
 def setting(case):
     return open_case(case)
-
-
-def assert_close(actual, expected, relative, absolute=1e-30):
-    """Largest difference within `relative` of the largest expected value, or within `absolute`."""
-    actual, expected = np.asarray(actual, np.float64), np.asarray(expected, np.float64)
-    assert actual.shape == expected.shape
-    limit = max(relative * np.abs(expected).max(initial=0.0), absolute)
-    assert np.abs(actual - expected).max(initial=0.0) <= limit
 
 
 def test_network_has_the_official_sizes(setting):

@@ -1,13 +1,11 @@
 """A thread that fills a queue: what ends it, and what is seen of its errors."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from electra_tf2.data.document_input import BackgroundProducer
+from tests.programs import run_python
 
 SPECS = [tf.TensorSpec([None], tf.int32), tf.TensorSpec([None], tf.float32)]
 
@@ -79,5 +77,4 @@ def test_a_program_ends_while_one_is_running():
         "next(iter(BackgroundProducer(endless, SPECS).dataset()))\n"
         "print('done')\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
-    assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr[-2000:]
+    assert run_python("-c", code, timeout=120).stdout == "done\n"

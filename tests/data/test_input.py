@@ -2,8 +2,6 @@
 
 import itertools
 import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -12,6 +10,7 @@ import tensorflow as tf
 from electra_tf2.data.input import ExampleFiles
 from electra_tf2.data.order import Reading
 from electra_tf2.errors import UserError
+from tests.programs import run_python
 
 COUNTS = (3, 0, 2, 4, 2)  # an empty file too
 TOTAL = sum(COUNTS)
@@ -152,9 +151,8 @@ print(int(number), number.device[-5:], made.numpy() >= 2)
 
 
 def test_batches_wait_on_the_host_and_are_drawn_ahead():
-    command = [sys.executable, "-c", READS_AHEAD]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert done.stdout.split() == ["0", "CPU:0", "True"], done.stderr[-2000:]
+    printed = run_python("-c", READS_AHEAD, timeout=120).stdout
+    assert printed.split() == ["0", "CPU:0", "True"]
 
 
 def evaluate(files, batch, max_batches=None, input_context=None):

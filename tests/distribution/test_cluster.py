@@ -2,11 +2,8 @@
 
 import concurrent.futures
 import json
-import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 
@@ -15,6 +12,7 @@ import pytest
 from electra_tf2.errors import UserError
 from electra_tf2.training.cluster import VARIABLE, Cluster, meet, read_cluster, time_limit
 from tests.distribution.clusters import free_ports
+from tests.programs import run_python
 
 HOSTS = ["a:1", "b:2", "[::1]:3"]
 
@@ -213,10 +211,7 @@ with time_limit(1.0, UserError("It took too long.", where="here")):
 
 def test_a_call_that_holds_the_lock_is_ended():
     start = time.monotonic()
-    environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2"}
-    done = subprocess.run(
-        [sys.executable, "-c", STUCK], stderr=subprocess.PIPE, text=True, env=environment
-    )
+    done = run_python("-c", STUCK, check=False)
     assert done.returncode == -signal.SIGKILL
     assert done.stderr.endswith("error: It took too long.\n  where: here\n")
     assert time.monotonic() - start < 60

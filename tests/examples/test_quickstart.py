@@ -2,9 +2,7 @@
 
 import argparse
 import json
-import os
 import shlex
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -12,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.programs import ROOT, run_python
+
 sys.path.insert(0, str(ROOT / "examples"))  # scripts beside each other, not a package
 
 import detection_display  # noqa: E402
@@ -69,7 +68,7 @@ def test_packages_are_found_without_an_import_and_without_their_tests():
         "assert not any('/tests/' in module for module in paths);"
         "assert 'sklearn' not in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT / "examples")
+    run_python("-c", code, cwd=ROOT / "examples")
     assert not list(docstring_corpus.package_sources("no_such_package_anywhere"))
 
 
@@ -239,13 +238,10 @@ def test_what_was_finetuned_is_forgotten_when_pretraining_went_on(tmp_path):
 
 def run_quickstart(folder, steps):
     """On little text; returns what it printed."""
-    command = [sys.executable, "examples/quickstart.py", "--output-dir", str(folder)]
-    command += ["--packages", "numpy,keras", "--steps", str(steps)]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "2"}
-    finished = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600
-    )
-    assert finished.returncode == 0, finished.stderr[-3000:]
+    finished = run_python(
+        "examples/quickstart.py", "--output-dir", folder, "--packages", "numpy,keras",
+        "--steps", steps,
+    )  # fmt: skip
     return finished.stdout + finished.stderr
 
 

@@ -2,12 +2,10 @@
 
 import collections
 import json
-import subprocess
-import sys
 
 import pytest
 
-from tests.finetune import tiny_tasks
+from tests.programs import run_python
 
 # Scores the 33 examples of the dev split on one and on two replicas, in a process of its own:
 # devices are split before TensorFlow is initialized.
@@ -50,14 +48,7 @@ print(json.dumps(found))
 
 @pytest.mark.slow
 def test_every_example_is_scored_once(data_dir):
-    result = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(data_dir)],
-        cwd=tiny_tasks.ROOT,
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 0, result.stderr
-    found = json.loads(result.stdout)
+    found = json.loads(run_python("-c", PROGRAM, data_dir).stdout)
     scores = [found.pop(key) for key in list(found) if key.endswith("score")]
     assert [key.split(",")[0] for key in found] == ["1 replicas"] * 4 + ["2 replicas"] * 4
     whole = {eid: (label, loss) for eid, label, loss in next(iter(found.values()))}

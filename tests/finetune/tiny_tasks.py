@@ -17,6 +17,7 @@ from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.text.normalization import UNCASED
 from electra_tf2.training.checkpoints import CheckpointStore
 from tests.data.small_corpus import PIECES, write_vocabulary
+from tests.programs import run_python
 
 ROOT = pathlib.Path(__file__).parents[2]
 SCRIPT = ROOT / "run_finetuning.py"
@@ -187,3 +188,27 @@ def start(data_dir, **hparams):
         text=True,
         env=environment,
     )
+
+
+def finetune_on_devices(trial, data_dir, devices, stop_at=None, **hparams):
+    """Runs it in a process with so many devices.
+
+    Args:
+        trial: name of the trial's folder.
+        data_dir: the data folder.
+        devices: how many the CPU is split into.
+        stop_at: step after which the process gets a SIGTERM.
+        **hparams: beside `HPARAMS`.
+
+    Returns:
+        Its exit code, and the newest weights of the trial.
+    """
+    stop = {"STOP_AT": str(stop_at)} if stop_at else {}
+    done = run_python(
+        "tests/on_devices.py", *arguments(data_dir, **hparams),
+        check=False, timeout=1800, PROGRAM="run_finetuning", VIRTUAL_DEVICES=str(devices), **stop,
+    )  # fmt: skip
+    store = CheckpointStore(str(model_of(data_dir) / "finetuning_models" / trial))
+    newest = store.latest()
+    assert newest is not None, done.stderr[-3000:]
+    return done.returncode, store.load(newest).weights

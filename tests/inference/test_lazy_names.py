@@ -1,12 +1,10 @@
 """The packages stay light until one of their classes is asked for."""
 
-import subprocess
-import sys
-
 import pytest
 
 import electra_tf2
 import finetune
+from tests.programs import run_python
 
 CODE = """
 import sys, electra_tf2, finetune
@@ -18,8 +16,7 @@ assert not heavy, heavy
 
 
 def test_importing_the_packages_imports_no_library():
-    done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    run_python("-c", CODE)
 
 
 def test_names_there_are_none_of():

@@ -7,10 +7,6 @@ starts this file as a program, once for all tests.
 import contextlib
 import functools
 import json
-import os
-import pathlib
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -20,8 +16,8 @@ from electra_tf2.pretraining.fit import PretrainingModel
 from electra_tf2.pretraining.masking import Masking
 from tests.pretraining.batches import CLS, MASK, PAD, SEP
 from tests.pretraining.networks import LENGTH, VOCAB, counting_rows
+from tests.programs import run_python
 
-ROOT = pathlib.Path(__file__).parents[2]
 # 14 rows in batches of 8: the last batch gives three rows to each of two replicas.
 N_ROWS, BATCH = 14, 8
 
@@ -29,15 +25,7 @@ N_ROWS, BATCH = 14, 8
 @functools.cache
 def results():
     """What `main` prints."""
-    done = subprocess.run(
-        [sys.executable, __file__],
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-        timeout=300,
-        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONPATH": str(ROOT)},
-    )
-    return json.loads(done.stdout.splitlines()[-1])
+    return json.loads(run_python(__file__, timeout=300).stdout.splitlines()[-1])
 
 
 MASKING = Masking(MASK, (CLS, SEP, MASK), mask_prob=0.3)

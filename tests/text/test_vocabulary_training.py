@@ -1,10 +1,7 @@
 """Learning a vocabulary from word counts."""
 
 import hashlib
-import os
 import re
-import subprocess
-import sys
 
 import pytest
 
@@ -17,6 +14,7 @@ from electra_tf2.text.vocabulary_training import (
     default_alphabet_limit,
     train_vocabulary,
 )
+from tests.programs import run_python
 
 LINES = [
     "The lower the newer, the wider the lowest: Zoë's café, ΑΣ. 中文!",
@@ -186,14 +184,7 @@ def test_every_process_gives_the_same():
     )
     digests = set()
     for seed in ("0", "1", "2"):
-        environment = {**os.environ, "PYTHONHASHSEED": seed, "RAYON_NUM_THREADS": seed}
-        result = subprocess.run(
-            [sys.executable, "-c", program],
-            env={**environment, "PYTHONPATH": os.pathsep.join(sys.path)},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        result = run_python("-c", program, PYTHONHASHSEED=seed, RAYON_NUM_THREADS=seed)
         digests.add(result.stdout.strip())
     reversed_words = dict(reversed(TIES.items()))
     tokens = train_vocabulary(reversed_words, 200).vocabulary.tokens

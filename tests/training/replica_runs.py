@@ -6,10 +6,7 @@ starts this file as a program, once for all tests.
 
 import functools
 import json
-import os
 import pathlib
-import subprocess
-import sys
 import tempfile
 
 import keras
@@ -22,9 +19,9 @@ from electra_tf2.training.optimizers import Lamb, LambSettings
 from electra_tf2.training.schedule import PolynomialDecay
 from electra_tf2.training.step import ReplicaStep
 from electra_tf2.training.trainer import Hooks
+from tests.programs import run_python
 from tests.training import products
 
-ROOT = pathlib.Path(__file__).parents[2]
 # Replica 1 gets the second half of a batch; only its rows overflow.
 OVERFLOWING = [1, 1, 8, 1]
 
@@ -32,15 +29,7 @@ OVERFLOWING = [1, 1, 8, 1]
 @functools.cache
 def results():
     """What `main` prints."""
-    done = subprocess.run(
-        [sys.executable, __file__],
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-        timeout=300,
-        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONPATH": str(ROOT)},
-    )
-    return json.loads(done.stdout.splitlines()[-1])
+    return json.loads(run_python(__file__, timeout=300).stdout.splitlines()[-1])
 
 
 class Regression:

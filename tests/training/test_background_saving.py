@@ -3,8 +3,6 @@
 import gc
 import os
 import signal
-import subprocess
-import sys
 import textwrap
 import threading
 import time
@@ -17,7 +15,7 @@ from electra_tf2.errors import UserError
 from electra_tf2.training.background_saving import BackgroundSaver
 from electra_tf2.training.checkpoints import CheckpointStore
 from electra_tf2.training.trainer import Hooks, NonFiniteLoss
-from tests.pretraining import tiny
+from tests.programs import run_python
 from tests.training.test_trainer import bad_at, make_trainer, numbers
 
 TIME_LIMIT = 60.0
@@ -158,13 +156,8 @@ raise KeyboardInterrupt
 
 def test_the_interpreter_ends_after_the_save(tmp_path):
     """Even where nothing waits for it."""
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(ENDS_EARLY), str(tmp_path)],
-        capture_output=True,
-        text=True,
-        cwd=tiny.ROOT,
-        timeout=TIME_LIMIT,
-    )
+    program = textwrap.dedent(ENDS_EARLY)
+    done = run_python("-c", program, tmp_path, check=False, timeout=TIME_LIMIT)
     assert done.returncode != 0 and "KeyboardInterrupt" in done.stderr
     store = CheckpointStore(str(tmp_path))
     assert (store.load(store.latest()).weights["w"] == 1).all()

@@ -1,9 +1,6 @@
 """Sums over the steps of a graph call, and the figures made of them."""
 
 import math
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -11,6 +8,7 @@ import tensorflow as tf
 
 from electra_tf2.training.loop import Average, StepLoop
 from electra_tf2.training.step import StepResult
+from tests.programs import run_python
 
 NAN = math.nan
 
@@ -66,14 +64,8 @@ waited = float(loop(iterator, 1, 5).waited)
 print(waited / (float(tf.timestamp()) - start))
 """
     threads = dict.fromkeys(("TF_NUM_INTEROP_THREADS", "TF_NUM_INTRAOP_THREADS"), "1")
-    process = subprocess.run(
-        [sys.executable, "-c", program],
-        env={**os.environ, **threads},
-        capture_output=True,
-        text=True,
-    )
-    assert process.returncode == 0, process.stderr
-    assert float(process.stdout) < 0.8  # far less, unless other processes keep the data waiting
+    printed = run_python("-c", program, **threads).stdout
+    assert float(printed) < 0.8  # far less, unless other processes keep the data waiting
 
 
 def averaged(windows):

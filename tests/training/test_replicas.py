@@ -4,8 +4,6 @@
 """
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -14,6 +12,7 @@ from electra_tf2.training.checkpoints import CheckpointStore
 from electra_tf2.training.throughput import MEASURED
 from tests.distribution.clusters import WITHOUT_GRADIENT
 from tests.pretraining import tiny
+from tests.programs import run_python
 
 pytestmark = pytest.mark.slow
 
@@ -67,14 +66,7 @@ def runs(tiny_data):
     commands = [tiny.arguments(tiny_data, way, **HPARAMS, **WAYS[way]) for way in WAYS]
     odd = HPARAMS | WAYS["two"] | {"train_batch_size": 7}
     commands.append(tiny.arguments(tiny_data, "odd", **odd))
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, json.dumps(commands)],
-        capture_output=True,
-        text=True,
-        cwd=tiny.ROOT,
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stderr
+    done = run_python("-c", PROGRAM, json.dumps(commands))
     folders = {way: tiny_data / "models" / way for way in WAYS}
     final = {way: weights(folder, N_STEPS) for way, folder in folders.items()}
     return final, weights(folders["one"], 0), done.stderr, tiny_data / "models"

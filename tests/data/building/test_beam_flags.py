@@ -1,6 +1,5 @@
 """--runner and what comes after --, as far as it goes without Apache Beam."""
 
-import subprocess
 import sys
 
 import pytest
@@ -10,6 +9,7 @@ from electra_tf2 import cli
 from electra_tf2.data.building.build import BuildConfig, build_dataset
 from electra_tf2.errors import UserError
 from tests.data.small_corpus import content, write_corpus, write_vocabulary
+from tests.programs import run_python
 
 
 @pytest.fixture
@@ -82,10 +82,7 @@ def test_plain_build_does_not_import_beam(arguments):
         "    print(error.what, 'apache_beam' in sys.modules)\n"
     )
     arguments[3] = "nowhere.txt"  # found missing after the runner would have been made
-    done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
-    )
-    assert done.stdout == "There is no vocabulary file. False\n"
+    assert run_python("-c", code, *arguments).stdout == "There is no vocabulary file. False\n"
 
 
 def test_help_says_where_corpora_beyond_one_machine_go(capsys):

@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -22,8 +20,8 @@ from electra_tf2.text.normalization import UNCASED, Casing
 from electra_tf2.text.vocabulary import Vocabulary, load_vocabulary
 from tests.data.small_corpus import PIECES, write_corpus
 from tests.data.sources.corpora import cut_small
+from tests.programs import run_python
 
-ROOT = Path(__file__).parents[3]
 READER = CorpusReader()
 SENTENCES = [
     "The harbour was built in 1871; it has two basins, and a Café.",
@@ -249,10 +247,9 @@ def test_no_vocabulary_without_its_casing(corpus, tmp_path):
 
 
 def test_a_vocabulary_on_stdout(corpus):
-    command = [sys.executable, "build_vocabulary.py", "--corpus-dir", str(corpus)]
-    command += ["--output-file", "/dev/stdout", "--vocab-size", "120", "--no-lower-case"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0 and len(done.stdout.splitlines()) == 120
+    flags = ["--output-file", "/dev/stdout", "--vocab-size", "120", "--no-lower-case"]
+    done = run_python("build_vocabulary.py", "--corpus-dir", corpus, *flags)
+    assert len(done.stdout.splitlines()) == 120
     assert "Give build_pretraining_dataset.py --no-lower-case" in done.stderr
     assert "casing.json" not in done.stderr
 
@@ -327,16 +324,10 @@ def test_a_local_file_of_which_nothing_is_sampled_is_plain_text(tmp_path):
 
 
 def test_as_a_program(corpus, tmp_path):
-    command = [sys.executable, "build_vocabulary.py"]
-    shown = subprocess.run([*command, "--help"], cwd=ROOT, capture_output=True, text=True)
-    assert shown.returncode == 0 and "UTF-8" in shown.stdout
+    assert "UTF-8" in run_python("build_vocabulary.py", "--help").stdout
 
-    failed = subprocess.run(
-        [*command, "--corpus-dir", str(corpus), "--vocab-file", str(tmp_path / "vocab.txt")],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
+    flags = ["--corpus-dir", corpus, "--vocab-file", tmp_path / "vocab.txt"]
+    failed = run_python("build_vocabulary.py", *flags, check=False)
     assert failed.returncode == 2
     assert "error: The text gives only" in failed.stderr
     assert "what to do:" in failed.stderr and "Traceback" not in failed.stderr

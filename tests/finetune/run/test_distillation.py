@@ -2,10 +2,7 @@
 
 import dataclasses
 import json
-import os
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -15,7 +12,6 @@ from scipy.special import expit, rel_entr, softmax
 from configure_finetuning import FinetuningConfig
 from electra_tf2.errors import UserError
 from electra_tf2.randomness import StepRandomness
-from electra_tf2.training.checkpoints import CheckpointStore
 from electra_tf2.training.devices import open_devices
 from finetune.classification.multilabel import MultilabelHead
 from finetune.classification.regression import RegressionHead
@@ -386,22 +382,9 @@ def test_what_was_distilled_stands_with_the_same_teacher_only(distilled, tmp_pat
 
 
 def train_on(data_dir, devices, **hparams):
-    """Runs the program on so many devices; returns its exit code and the trial's weights."""
+    """See `finetune_on_devices`."""
     given = {**SHORT, "num_train_epochs": 0.4, "save_checkpoints_steps": 100, **hparams}
-    stop = {"STOP_AT": str(given.pop("stop_at"))} if "stop_at" in given else {}
-    environment = {**os.environ, **stop, "PROGRAM": "run_finetuning", "PYTHONPATH": "."}
-    environment |= {"VIRTUAL_DEVICES": str(devices), "TF_CPP_MIN_LOG_LEVEL": "2"}
-    result = subprocess.run(
-        [sys.executable, "tests/on_devices.py", *tiny_tasks.arguments(data_dir, **given)],
-        cwd=tiny_tasks.ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
-    store = CheckpointStore(str(model_of(data_dir) / "finetuning_models/marks_model_1"))
-    newest = store.latest()
-    assert newest is not None, result.stderr[-2000:]
-    return result.returncode, store.load(newest).weights
+    return tiny_tasks.finetune_on_devices("marks_model_1", data_dir, devices, **given)
 
 
 @pytest.mark.slow

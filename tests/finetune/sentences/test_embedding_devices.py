@@ -1,14 +1,11 @@
 """The negatives are those of the global batch, and stopped trials resume."""
 
-import os
+import functools
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
-from electra_tf2.training.checkpoints import CheckpointStore
 from tests.finetune import tiny_tasks
 from tests.finetune.sentences.sentence_samples import TRIPLETS, triplets, write_lines
 
@@ -23,24 +20,7 @@ HPARAMS = {
 }
 
 
-def train(data_dir, devices, stop_at=None, **hparams):
-    """Trains in a process with so many devices; returns its exit code and the newest weights."""
-    stop = {"STOP_AT": str(stop_at)} if stop_at else {}
-    environment = os.environ | stop | {"PROGRAM": "run_finetuning", "PYTHONPATH": "."}
-    environment |= {"VIRTUAL_DEVICES": str(devices), "TF_CPP_MIN_LOG_LEVEL": "2"}
-    arguments = tiny_tasks.arguments(data_dir, **HPARAMS, **hparams)
-    result = subprocess.run(
-        [sys.executable, "tests/on_devices.py", *arguments],
-        cwd=tiny_tasks.ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
-    trial = tiny_tasks.model_of(data_dir) / "finetuning_models" / "texts_model_1"
-    store = CheckpointStore(str(trial))
-    newest = store.latest()
-    assert newest is not None, result.stderr[-3000:]
-    return result.returncode, store.load(newest).weights
+train = functools.partial(tiny_tasks.finetune_on_devices, "texts_model_1", **HPARAMS)
 
 
 def test_two_devices_and_a_resumed_trial_train_the_same_weights(tiny_finetuning, tmp_path):

@@ -1,15 +1,13 @@
 """The same training in other number types, compiled otherwise, or with less memory."""
 
 import json
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
 from electra_tf2.training.checkpoints import CheckpointStore
 from tests.pretraining import tiny
+from tests.programs import run_python
 
 pytestmark = pytest.mark.slow
 
@@ -92,13 +90,7 @@ def test_deterministic_runs(tiny_data, plain):
     hparams = HPARAMS | {"deterministic": True, "precision": "float32"}
     names = {xla: f"deterministic {xla}" for xla in (False, True)}
     commands = [tiny.arguments(tiny_data, names[xla], xla=xla, **hparams) for xla in names]
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, json.dumps(commands)],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONPATH": str(tiny.ROOT)},
-    )
-    assert done.returncode == 0, done.stderr
+    run_python("-c", PROGRAM, json.dumps(commands))
     for name in names.values():
         found = tiny.lines(tiny_data / "models" / name)
         np.testing.assert_allclose([line["loss"] for line in found], plain, rtol=1e-4)
