@@ -362,6 +362,8 @@ class Progress:
 class _Bar(tqdm):
     """A bar that shows the speed it is told, which leaves out the time that compiling took.
 
+    On a narrow terminal it leaves out what it is of, rather than how far it is.
+
     Attributes:
         speed: steps or bytes a second; 0 as long as it is unknown.
     """
@@ -370,7 +372,10 @@ class _Bar(tqdm):
 
     @property
     def format_dict(self) -> dict[str, Any]:
-        return {**super().format_dict, "rate": self.speed}
+        found = {**super().format_dict, "rate": self.speed}
+        if found["ncols"] and len(found["prefix"] or "") > found["ncols"] // 2:
+            found["prefix"] = ""
+        return found
 
 
 def _width(stream: TextIO) -> dict[str, Any]:

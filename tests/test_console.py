@@ -132,6 +132,18 @@ def test_bar_on_a_terminal(columns):
     assert "a checkpoint was saved\r\n" in output
 
 
+def test_a_bar_on_a_narrow_terminal_shows_how_far_it_is():
+    def run(descriptor):
+        with os.fdopen(descriptor, "w") as stream:
+            with Progress(1000, 200, "pre-training small", stream=stream) as progress:
+                progress.update(210, {"loss": 44.98})
+
+    for columns, shown in ((20, "\r 20%|"), (80, "\rpre-training small:  20%|")):
+        output = _output(lambda columns=columns: _terminal(columns), run)
+        assert shown in output
+        assert max(map(len, re.split(r"[\r\n]", output))) <= columns
+
+
 def test_the_bar_s_speed_leaves_out_what_compiling_took():
     clock = Clock()
 

@@ -40,7 +40,9 @@ def folder_name_problem(name: str, longest: int) -> str:
         return "it stands for another folder" if name else "it is empty"
     if "/" in name:
         return "it has a slash"
-    if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in name):
+    if any(unicodedata.category(character) == "Cs" for character in name):
+        return "it is not UTF-8, or Python takes it for something else (LC_ALL=C, PYTHONUTF8=0)"
+    if any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in name):
         return "it has a control character or line break"
     size = len(name.encode("utf-8"))
     return f"it has {size} bytes, more than {longest}" if size > longest else ""

@@ -294,9 +294,10 @@ def test_model_folder(small_model, change, hparams, expected):
             ["not valid JSON", "--hparams, line 1 column 12", '{"seed": 1,}', "JSON object"],
         ),
         (["--model-name", "a/b"], ["folder name", "--model-name", "a/b", "model_dir"]),
+        (["--model-name", "\udcc3\udcb6"], ["folder name", "not UTF-8", "PYTHONUTF8", "model_dir"]),
         (["--hparams", "model_name=x"], ["flag of its own", "--hparams", "'x'", "--model-name"]),
     ],
-    ids=["bad JSON", "a model name with a slash", "a flag as a hparam"],
+    ids=["bad JSON", "a slash in a model name", "bytes in a model name", "a flag as a hparam"],
 )
 def test_flags(tmp_path, flags, expected):
     error = error_of(*tiny.main_here(["--data-dir", str(tmp_path), "--model-name", "m", *flags]))
