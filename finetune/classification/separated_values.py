@@ -137,8 +137,8 @@ def _has_marks(text: str, path: str, header: bool) -> bool:
     """Whether the quotes of a file with tabs are marks around cells rather than ordinary text.
 
     They are if every quote belongs to a cell in quotes, and if more speaks for it: a quote that is
-    doubled inside, a header in quotes, commas in these cells and nowhere else (Excel's), or lines
-    that lack columns unless quotes may hold them.
+    doubled inside, a header in quotes, commas in these cells and nowhere else (Excel's), no other
+    cells than numbers, or lines that lack columns unless quotes may hold them.
     """
     whole = [match[1] for match in _QUOTED_CELL.finditer(text)]
     if not whole or text.count('"') != sum(2 + cell.count('"') for cell in whole):
@@ -152,9 +152,10 @@ def _has_marks(text: str, path: str, header: bool) -> bool:
     mended = sum(len(row) != width for row in plain) - sum(len(row) != width for row in marked)
     doubled = any('""' in cell for cell in whole)
     named = header and all(cell.startswith('"') for cell in plain[0])
-    commas = len(whole) > 1 and all(map(_NEEDS_QUOTES.search, whole))
-    commas = commas and "," not in _QUOTED_CELL.sub("", text)
-    if mended > 0 or mended == 0 and (doubled or named or commas):
+    rest = _QUOTED_CELL.sub("", text)
+    commas = len(whole) > 1 and all(map(_NEEDS_QUOTES.search, whole)) and "," not in rest
+    numbers = len(plain) > 1 and _NUMBERS.fullmatch(rest)
+    if mended > 0 or mended == 0 and (doubled or named or commas or numbers):
         logging.warning("%s: quotes around cells are taken for marks, as in CSV.", path)
         return True
     if len(whole) > len(plain) / 2:
@@ -166,6 +167,7 @@ def _has_marks(text: str, path: str, header: bool) -> bool:
 
 
 _NEEDS_QUOTES = re.compile('[,"\t\r\n]')  # to Excel
+_NUMBERS = re.compile(r"[0-9.+\-\s]*")
 # A whole cell in quotes, which may hold tabs and line breaks, and quotes that are doubled.
 _QUOTED_CELL = re.compile(r'(?<![^\t\n])"([^"]*(?:""[^"]*)*)"(?=\t|\r?\n|\r?\Z)')
 

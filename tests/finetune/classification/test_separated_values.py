@@ -97,6 +97,13 @@ def test_quotes_of_tsv_are_text_elsewhere(rows):
     assert split(text, "\t")[1:] == [row.split("\t") for row in rows]
 
 
+@pytest.mark.parametrize("label", ['"x"', "1", "-0.5"])
+def test_quotes_around_all_cells_but_numbers_are_marks(label):
+    text = f'"Go!"\t{label}\r\n"He said"\t{label}\r\n'
+    rows = split(text, "\t", columns=(0, 1), header=False)
+    assert rows == [["Go!", label.strip('"')], ["He said", label.strip('"')]]
+
+
 def test_cells_in_quotes_that_may_be_marks_are_warned_of(caplog):
     text = 'text\tlabel\n"a"\t1\n"b"\t0\n'
     assert split(text, "\t")[1] == ['"a"', "1"]
