@@ -208,7 +208,7 @@ class TableTask(SingleOutputTask):
         for name, own in names.items():
             if len(own) > 1:
                 shown = ", ".join(f"{text!r} ({count} rows)" for text, count in own.items())
-                logging.warning("%s: taken for one label, %r: %s.", path, name, shown)
+                logging.warning(f"{path}: taken for one label, {name!r}: {shown}.")
             if is_doubtful(name, names):
                 logging.warning(
                     f"{path}: {name!r} is taken for a label ({own.total()} rows). If it stands for "
@@ -389,7 +389,8 @@ def warn_of_ids(path: str, examples: Sequence[Any]) -> None:
     doubled = [(name, count) for name, count in counts.items() if count > 1]
     if doubled:
         logging.warning(
-            "%s: %d ids belong to several rows, such as %r to %d.", path, len(doubled), *doubled[0]
+            f"{path}: {len(doubled)} ids belong to several rows, such as {doubled[0][0]!r} to "
+            f"{doubled[0][1]}."
         )
 
 

@@ -155,10 +155,8 @@ def _warn_of_lost_row(
         cells = (row.cells for row in rows if [*map(_name, row.cells)] != names)
         if any(number < len(row) and _name(row[number]) == names[number] for row in cells):
             logging.warning(
-                "%s is taken for names of columns, but its %r stands in other rows too. If it is a "
-                'row, set "header": false in the task\'s definition.',
-                where,
-                names[number],
+                f"{where} is taken for names of columns, but its {names[number]!r} stands in other "
+                'rows too. If it is a row, set "header": false in the task\'s definition.'
             )
             return
 

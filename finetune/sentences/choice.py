@@ -265,12 +265,9 @@ class TableChoice(TableTask, ChoiceTask):
         bad.check(eid)
         if split in LABELLED and len(kinds) > 1 and self.definition.first_number == 0:
             logging.warning(
-                "%s: labels are letters, such as %r, and numbers, such as %r. The first choice is "
-                "A or 0: set first_number to 1 in the hparam tasks.%s if it is A or 1.",
-                path,
-                kinds[True],
-                kinds[False],
-                self.name,
+                f"{path}: labels are letters, such as {kinds[True]!r}, and numbers, such as "
+                f"{kinds[False]!r}. The first choice is A or 0: set first_number to 1 in the "
+                f"hparam tasks.{self.name} if it is A or 1."
             )
         warn_of_ids(path, examples)
         return examples

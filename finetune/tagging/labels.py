@@ -113,21 +113,16 @@ def describe_tags(
         _warn_of_looks(path, counts)
         if len(counts) > max(_MANY_TAGS, counts.total() // 2):
             logging.warning(
-                "%s: %d different tags of %d words. Is it the column of the tags (tag_column in "
-                "the task's definition)?",
-                path,
-                len(counts),
-                counts.total(),
+                f"{path}: {len(counts)} different tags of {counts.total()} words. Is it the column "
+                "of the tags (tag_column in the task's definition)?"
             )
         return f"stand for themselves ({shown}): accuracy is reported"
     rows = canonical_tags(sentences, path, prefixes, notation)
     _warn_of_looks(path, {split_tag(tag)[1] for tag in chain.from_iterable(rows) if tag != OUTSIDE})
     if len(counts) == 1:
         logging.warning(
-            "%s: all tags are %s, so there is nothing to learn. Is it the column of the tags "
-            "(tag_column in the task's definition)?",
-            path,
-            shown,
+            f"{path}: all tags are {shown}, so there is nothing to learn. Is it the column of the "
+            "tags (tag_column in the task's definition)?"
         )
     scheme = notation.scheme(rows)
     wrong = out_of_order(rows, scheme)
@@ -143,10 +138,9 @@ def describe_tags(
 def _warn_of_looks(path: str, names: Collection[str]) -> None:
     """Names tags, or types of spans, that differ in capitals and the like only."""
     for group in alike(sorted(names)):
+        shown = ", ".join(map(repr, group))
         logging.warning(
-            "%s: tags that differ in capitals, spaces or what can't be seen: %s.",
-            path,
-            ", ".join(map(repr, group)),
+            f"{path}: tags that differ in capitals, spaces or what can't be seen: {shown}."
         )
 
 
