@@ -14,6 +14,7 @@ from configure_finetuning import FinetuningConfig
 from configure_pretraining import PretrainingConfig
 from electra_tf2 import cli
 from electra_tf2.modeling.config import TransformerConfig
+from electra_tf2.pretraining.resume_rules import changed_on_resume
 from finetune import task_builder
 from finetune.definitions import DEFINITIONS
 from tests.docs.pages import (
@@ -138,7 +139,7 @@ def test_every_command_has_existing_flags_and_hparams(path, tmp_path, monkeypatc
         "run_finetuning.py": (FinetuningConfig, run_finetuning.add_flags),
         "run_pretraining.py": (PretrainingConfig, lambda parser: None),
     }
-    read = 0
+    read, pretrained = 0, {}
     for block in blocks(path):
         if not any(f"python {script}" in block for script in runs):
             continue
@@ -146,8 +147,11 @@ def test_every_command_has_existing_flags_and_hparams(path, tmp_path, monkeypatc
             if script in runs:
                 config, add_flags = runs[script]
                 flags, _ = cli.parse_run_flags("", arguments, add_flags=add_flags)
-                config(flags.model_name, flags.data_dir, **flags.hparams)
+                run = config(flags.model_name, flags.data_dir, **flags.hparams)
                 read += 1
+                if config is PretrainingConfig and run.do_train:  # a reader runs one after another
+                    before = pretrained.setdefault(run.model_dir, run.to_dict())
+                    assert changed_on_resume(config, before, run.to_dict(), 1) == [], arguments
     assert read >= {"README": 2, "finetuning": 10, "pretraining": 4}.get(path.stem, 0)
 
 

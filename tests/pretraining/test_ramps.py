@@ -115,6 +115,21 @@ def test_steps_count_from_where_the_ramp_is_stated():
     assert two.describe_ramps()[-1] == "Ramp of train_batch_size: 8 at step 200, 16 at step 210"
 
 
+def test_the_operations_of_a_phase_end_with_it():
+    config = configure(
+        train_batch_size=[[0, 8], [30, 16]],
+        phases=[{"num_train_steps": 20}, {"num_train_steps": 40, "mask_prob": 0.3}],
+    )
+    compute, phases = RunCompute(config, config.network()), phases_of(config)
+    first, second = (
+        example_flops(pretraining_flops(phase.config, config.network())).training
+        for phase in phases
+    )
+    assert second > 1.01 * first
+    for step, examples in {10: (80, 0), 20: (160, 0), 25: (160, 40), 60: (160, 560)}.items():
+        assert compute.flops(step) == pytest.approx(first * examples[0] + second * examples[1])
+
+
 def test_a_graph_call_ends_where_the_batch_changes():
     settings = LoopSettings(100, 16, 1, log_every=50, batch_sizes=((0, 8), (7, 12), (30, 16)))
     assert [settings.next_event(step) for step in (0, 6, 7, 30, 99)] == [7, 7, 30, 50, 100]
