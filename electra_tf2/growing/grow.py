@@ -162,25 +162,13 @@ def _open(path: str, growth: Growth) -> Source:
             received=f"weights below {_TASKS}/",
             remedy="Give the pre-trained model, and fine-tune the grown one.",
         )
-    _check_heads(pretrained, heads, source.network.num_attention_heads)
-    return source
-
-
-def _check_heads(pretrained: Pretrained, given: int | None, used: int) -> None:
-    """Refuses heads that are not the model's; says so where nothing states them."""
-    stated = pretrained.network
-    if stated is None and given is None:
+    if pretrained.network is None and heads is None:
         say(
             "Nothing beside the checkpoint says how many attention heads it has: "
-            f"{used} by the official rule (--num-attention-heads may say otherwise)."
+            f"{source.network.num_attention_heads} by the official rule (--num-attention-heads may "
+            "say otherwise)."
         )
-    if stated is not None and given not in (None, stated.num_attention_heads):
-        raise UserError(
-            "The model has another number of attention heads.",
-            where="--num-attention-heads",
-            received=f"{given}; the model has {stated.num_attention_heads}",
-            remedy="Leave it out: the model states its own.",
-        )
+    return source
 
 
 def _networks_arrays(pretrained: Pretrained) -> dict[str, np.ndarray]:

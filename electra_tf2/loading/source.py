@@ -13,6 +13,7 @@ from electra_tf2.loading.pretrained import (
     model_casing,
     model_vocabulary,
     open_pretrained,
+    structure_of,
 )
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.stored_json import Record, parse_record
@@ -168,7 +169,9 @@ def _network(pretrained: Pretrained, overrides: Mapping[str, Any]) -> Transforme
     try:
         network = pretrained.encoder_config(overrides.get("num_attention_heads"))
         if network is not None:
-            return dataclasses.replace(network, **overrides)
+            asked = dataclasses.replace(network, **overrides)
+            _check_sizes(pretrained, network, asked)
+            return asked
     except (TypeError, ZeroDivisionError) as error:
         raise ValueError(f"model_hparam_overrides: {error}") from error
     raise UserError(
@@ -177,3 +180,20 @@ def _network(pretrained: Pretrained, overrides: Mapping[str, Any]) -> Transforme
         received=", ".join(sorted(pretrained.arrays)[:3]) + ", …",
         remedy="Give the checkpoint of an ELECTRA model, with its config.json where it had one.",
     )
+
+
+def _check_sizes(pretrained: Pretrained, own: TransformerConfig, asked: TransformerConfig) -> None:
+    """Refuses other sizes than the model's: some would be taken, and outputs would be others."""
+    names = (*structure_of(own), *(["hidden_act"] if pretrained.network else []))
+    different = [
+        f"{name} {getattr(asked, name)}; the model has {getattr(own, name)}"
+        for name in names
+        if getattr(asked, name) != getattr(own, name)
+    ]
+    if different:
+        raise UserError(
+            "The model is of another size than model_hparam_overrides says.",
+            where="model_hparam_overrides",
+            received=", ".join(different),
+            remedy="Leave it out: the model's own is used.",
+        )

@@ -120,6 +120,17 @@ def test_a_pair_needs_an_embedding_of_the_second_segment(tmp_path):
     }  # fmt: skip
 
 
+def test_sizes_that_the_model_states_are_its_own(tmp_path):
+    """Other numbers of heads fit the weights, and give other states."""
+    huggingface_models.write_model(tmp_path, "encoder")
+    given = {"num_attention_heads": 2, "hidden_dropout_prob": 0.0}
+    electra_tf2.Encoder.from_pretrained(tmp_path, model_hparam_overrides=given)
+    for other in ({"num_attention_heads": 4}, {"hidden_act": "relu"}):
+        with pytest.raises(UserError) as error:
+            electra_tf2.Encoder.from_pretrained(tmp_path, model_hparam_overrides=given | other)
+        assert [*other][0] in error.value.received
+
+
 def test_models_that_are_none(tmp_path):
     with pytest.raises(UserError, match="no pre-trained model"):
         electra_tf2.Encoder.from_pretrained(str(tmp_path / "nothing"))
@@ -132,6 +143,11 @@ def test_models_that_are_none(tmp_path):
     with pytest.raises(TypeError, match="model_hparam_overrides"):
         electra_tf2.Encoder.from_pretrained(
             official.folder(name), **{**options, "model_hparam_overrides": 5}
+        )
+    sizes = {"num_attention_heads": 4, "num_hidden_layers": 1}  # it has two layers
+    with pytest.raises(UserError, match="num_hidden_layers 1; the model has 2"):
+        electra_tf2.Encoder.from_pretrained(
+            official.folder(name), **{**options, "model_hparam_overrides": sizes}
         )
     vocab = tmp_path / "vocab.txt"
     text = pathlib.Path(official.options(name)["vocab_file"]).read_text(encoding="utf-8")
