@@ -6,12 +6,17 @@ import codecs
 import contextlib
 import errno
 import gc
+import importlib
 import io
 import logging
 import os
+import re
 import sys
+import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import ModuleType
 from typing import Any, Literal, TextIO
 
 from tqdm import tqdm
@@ -223,6 +228,64 @@ def silent_stderr() -> Iterator[None]:
     finally:
         os.dup2(kept, 2)
         os.close(kept)
+
+
+# What TensorFlow writes while it is loaded where all is well, and that there is no CUDA.
+_NOTE = re.compile(
+    rb"[IW]\d{4} [\d:.]+ +\d+ \S+\.cc:\d+\] |E\d{4} .*cuInit: .*\(303\)"
+    rb"|WARNING: All log messages before absl::|To enable the following instructions: "
+)
+_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
+_stderr_lock = threading.RLock()
+
+
+def load_quietly(name: str) -> ModuleType:
+    """Imports a module that loads TensorFlow into a user's program, without TensorFlow's notes.
+
+    Whatever else is written to stderr meanwhile comes out afterwards, and the program's own logging
+    and environment stay as they are. Where the variable TF_CPP_MIN_LOG_LEVEL asks for notes (0 or
+    1), they are shown.
+    """
+    if name in sys.modules or os.environ.get(_LEVEL) in ("0", "1"):
+        return importlib.import_module(name)
+    with _stderr_lock, without_notes():
+        is_set = _LEVEL in os.environ
+        os.environ.setdefault(_LEVEL, "2")
+        try:
+            module = importlib.import_module(name)
+            if tensorflow := sys.modules.get("tensorflow"):
+                tensorflow.config.list_physical_devices()  # looked for when first asked for
+        finally:
+            if not is_set:
+                os.environ.pop(_LEVEL, None)
+        return module
+
+
+@contextlib.contextmanager
+def without_notes() -> Iterator[None]:
+    """Within it stderr is held back; at the end all of it is written but TensorFlow's notes."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # there is no stderr
+        yield
+        return
+    with tempfile.TemporaryFile() as held:
+        _flush_stderr()
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            _flush_stderr()
+            os.dup2(kept, 2)
+            os.close(kept)
+            held.seek(0)
+            with open(2, "wb", closefd=False) as stderr:
+                stderr.writelines(line for line in held if not _NOTE.match(line))
+
+
+def _flush_stderr() -> None:
+    if sys.stderr is not None:
+        sys.stderr.flush()
 
 
 class Progress:

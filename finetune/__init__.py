@@ -12,7 +12,8 @@ _LOADED_LATER = {"FineTuned": "finetune.fine_tuned"}
 
 def __getattr__(name: str) -> Any:
     if name in _LOADED_LATER:
-        return getattr(importlib.import_module(_LOADED_LATER[name]), name)
+        console = importlib.import_module("electra_tf2.console")
+        return getattr(console.load_quietly(_LOADED_LATER[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from electra_tf2.console import Progress, duration
+from electra_tf2.console import Progress, duration, load_quietly
 
 
 class Clock:
@@ -193,3 +193,37 @@ def test_a_full_disk_stays_an_error():
 
     with pytest.raises(OSError, match="No space"):
         Progress(3, stream=Full()).update(1)
+
+
+NOTES = [
+    "I0000 00:00:1795.01   25 port.cc:153] oneDNN is on.",
+    "WARNING: All log messages before absl::InitializeLog() is called are written to STDERR",
+    "E0000 00:00:17.1  2 cuda.cc:5] failed call to cuInit: UNKNOWN ERROR (303)",
+]
+OWN = ["E0000 00:00:17.1  2 cuda.cc:5] another error", "I1129 1:02 25 own.py:7] mine"]
+NOISY = f"""
+import os
+os.write(2, {os.linesep.join([*NOTES, *OWN, ""]).encode()!r})
+LEVEL = os.environ.get("TF_CPP_MIN_LOG_LEVEL")
+1 / len(LEVEL or "")
+"""
+
+
+def test_tensorflow_s_notes_are_left_out_of_a_user_s_program_and_nothing_else(
+    capfd, monkeypatch, tmp_path
+):
+    monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("noisy_1", "noisy_2", "noisy_3"):
+        (tmp_path / f"{name}.py").write_text(NOISY)
+    assert load_quietly("noisy_1").LEVEL == "2"
+    assert "TF_CPP_MIN_LOG_LEVEL" not in os.environ
+    assert capfd.readouterr().err.splitlines() == OWN
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "")
+    with pytest.raises(ZeroDivisionError):
+        load_quietly("noisy_2")
+    assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == ""
+    assert capfd.readouterr().err.splitlines() == OWN
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")
+    assert load_quietly("noisy_3").LEVEL == "0"
+    assert capfd.readouterr().err.splitlines() == [*NOTES, *OWN]

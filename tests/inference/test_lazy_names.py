@@ -1,5 +1,9 @@
 """The packages stay light until one of their classes is asked for."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 import electra_tf2
@@ -17,6 +21,18 @@ assert not heavy, heavy
 
 def test_importing_the_packages_imports_no_library():
     run_python("-c", CODE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["electra_tf2.Encoder", "finetune.FineTuned"])
+def test_loading_a_class_prints_nothing(name):
+    module = name.partition(".")[0]
+    code = f"import {module}; {name}; import tensorflow as tf; tf.constant(1) + 1"
+    environment = {n: value for n, value in os.environ.items() if n != "TF_CPP_MIN_LOG_LEVEL"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 0 and not done.stderr, done.stderr
 
 
 def test_names_there_are_none_of():
