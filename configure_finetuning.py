@@ -379,7 +379,7 @@ class FinetuningConfig(HParams):
                 )
 
     def _check_run(self) -> None:
-        check_texts(self)
+        check_texts(self, "vocab_file")
         check_devices_and_batches(self)
         if self.num_trials == 0:
             raise contradiction(

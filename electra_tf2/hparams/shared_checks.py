@@ -91,14 +91,19 @@ def check_devices_and_batches(config: PretrainingConfig | FinetuningConfig) -> N
         )
 
 
-def check_texts(config: PretrainingConfig | FinetuningConfig) -> None:
+def check_texts(config: PretrainingConfig | FinetuningConfig, *but: str) -> None:
     """Refuses empty texts where null stands for nothing: a shell's variable may not be set.
+
+    Args:
+        config: the hparams.
+        *but: those that are stored so, as what they stand for is only found in the run.
 
     Raises:
         UserError: names one.
     """
     for name, hint in config.types().items():
-        if name in config.given and hint in (str, str | None) and getattr(config, name) == "":
+        is_text = name in config.given and hint in (str, str | None)
+        if is_text and name not in but and getattr(config, name) == "":
             null = "" if hint is str else ", or set it to null for none"
             raise contradiction(
                 f"The hparam {name!r} is empty.",
