@@ -37,7 +37,7 @@ def test_folder_of_records_instead_of_a_pattern(data):
 @pytest.mark.parametrize("path", ["", "pretrain_tfrecords", "vocab.txt/x/results.txt"])
 def test_results_that_could_not_be_written_are_refused_at_the_start(data, path):
     where = str(data / path) if path else ""
-    assert "hparam results_txt" in refused(data, do_eval=True, results_txt=where)
+    assert "results_txt" in refused(data, do_eval=True, results_txt=where)
 
 
 def test_both_results_in_one_file_are_refused(data):
