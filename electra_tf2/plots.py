@@ -185,7 +185,7 @@ def history(
 
 
 def _step(report: Mapping[str, Any]) -> int:
-    # Steps may be reported out of order: by an evaluation while training went on.
+    # Steps may be reported out of order: by an evaluation beside the training.
     return report["step"]
 
 

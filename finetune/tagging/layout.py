@@ -308,7 +308,7 @@ def check_word_column(
         tags: their tags; empty where tags are not read.
 
     Raises:
-        UserError: they are no words.
+        UserError: they are not words.
     """
     rows = [[word for word in row if not OTHER_ID.fullmatch(word)] for row in words]
     if max(map(len, rows)) < 3:

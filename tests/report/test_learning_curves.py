@@ -29,7 +29,7 @@ def test_curve_holds_the_figures_of_one_split(model_dir):
 
 
 def test_steps_that_were_reported_out_of_order(model_dir):
-    """As by an evaluation of what a training had saved, while it went on."""
+    """As by an evaluation beside a training, of what that had saved."""
     with open(model_dir / "metrics.jsonl", "a") as file:
         file.write('{"step": 10, "split": "eval", "loss": 2.75}\n')
     curve = plots.read_curve(str(model_dir), "loss", split="eval")

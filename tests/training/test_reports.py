@@ -140,7 +140,7 @@ def test_writing_after_a_crash_without_rewind_repairs_the_last_line(tmp_path):
 
 
 def test_another_process_adds_to_the_log_of_a_training(tmp_path, monkeypatch):
-    """Which goes on in the same file, however they take turns."""
+    """Both append to one file, however they take turns."""
     training, evaluation = RunLog(str(tmp_path)), RunLog(str(tmp_path))
     training.write(1, {"loss": 1})
     read, threads = reports.files.read_bytes, []
