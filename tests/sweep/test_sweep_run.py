@@ -50,8 +50,8 @@ def stop_at(monkeypatch, model_dir, step):
     """Sends SIGTERM when a model reports a step."""
     write = RunLog.write
 
-    def report(log, at, scalars, *, split="train"):
-        write(log, at, scalars, split=split)
+    def report(log, at, scalars, *, split="train", **more):
+        write(log, at, scalars, split=split, **more)
         if (log.path, at, split) == (str(model_dir / "metrics.jsonl"), step, "train"):
             os.kill(os.getpid(), signal.SIGTERM)
 
