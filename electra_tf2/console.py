@@ -230,9 +230,10 @@ def silent_stderr() -> Iterator[None]:
         os.close(kept)
 
 
-# What TensorFlow writes while it is loaded where all is well, and that there is no CUDA.
+# What TensorFlow writes while it is loaded where all is well, and that there is no CUDA. Its
+# warnings stay: one says that a GPU can't be used, as libraries are missing.
 _NOTE = re.compile(
-    rb"[IW]\d{4} [\d:.]+ +\d+ \S+\.cc:\d+\] |E\d{4} .*cuInit: .*\(303\)"
+    rb"I\d{4} [\d:.]+ +\d+ \S+\.cc:\d+\] |E\d{4} .*cuInit: .*\(303\)"
     rb"|WARNING: All log messages before absl::|To enable the following instructions: "
 )
 _LEVEL = "TF_CPP_MIN_LOG_LEVEL"
@@ -243,14 +244,14 @@ def load_quietly(name: str) -> ModuleType:
     """Imports a module that loads TensorFlow into a user's program, without TensorFlow's notes.
 
     Whatever else is written to stderr meanwhile comes out afterwards, and the program's own logging
-    and environment stay as they are. Where the variable TF_CPP_MIN_LOG_LEVEL asks for notes (0 or
-    1), they are shown.
+    and environment stay as they are. Where the variable TF_CPP_MIN_LOG_LEVEL asks for notes (0),
+    they are shown.
     """
-    if name in sys.modules or os.environ.get(_LEVEL) in ("0", "1"):
+    if name in sys.modules or os.environ.get(_LEVEL) == "0":
         return importlib.import_module(name)
     with _stderr_lock, without_notes():
         is_set = _LEVEL in os.environ
-        os.environ.setdefault(_LEVEL, "2")
+        os.environ.setdefault(_LEVEL, "1")
         try:
             module = importlib.import_module(name)
             if tensorflow := sys.modules.get("tensorflow"):

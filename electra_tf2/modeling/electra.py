@@ -310,14 +310,11 @@ def build_pair(
     elif not has_tower:
         generator = _with_head(Generator, encoder, dtype, "masked_lm")
     else:
+        build = _two_tower_generator if two_tower_generator else _small_generator
         tower = small()
         width = generator_embedding_size or tower.hidden_size
         own_width = width if untied_generator_embeddings else None
-        if two_tower_generator:
-            generator = _two_tower_generator(encoder, tower, own_width, dtype)
-        else:
-            tower = _tower(encoder, tower, own_width, dtype, name="generator")
-            generator = _with_head(Generator, tower, dtype, "generator")
+        generator = build(encoder, tower, own_width, dtype)
     return Pair(generator, discriminator, encoder)
 
 
@@ -356,6 +353,13 @@ def _tower(
     )
     tower.build()
     return tower
+
+
+def _small_generator(
+    encoder: Encoder, config: TransformerConfig, own_width: int | None, dtype: str
+) -> Generator:
+    tower = _tower(encoder, config, own_width, dtype, name="generator")
+    return _with_head(Generator, tower, dtype, "generator")
 
 
 def _two_tower_generator(

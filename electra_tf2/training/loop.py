@@ -8,7 +8,6 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-import numpy as np
 import tensorflow as tf
 
 from electra_tf2.hparams.ramps import largest
@@ -17,7 +16,7 @@ from electra_tf2.training.compile_cache import number_functions_afresh
 from electra_tf2.training.devices import compiled, is_deterministic, resolve_precision, resolve_xla
 from electra_tf2.training.objective import Objective
 from electra_tf2.training.schedule import Schedule
-from electra_tf2.training.step import ReplicaStep, StepInputs, StepResult, split_loss_parts
+from electra_tf2.training.step import EvaluationSums, ReplicaStep, StepInputs, StepResult
 
 if TYPE_CHECKING:
     from configure_finetuning import FinetuningConfig
@@ -117,7 +116,7 @@ class StepSums(NamedTuple):
         updates: int64 scalar, steps whose loss and gradient were finite; the sums are over those.
         loss: float64 scalar, sum of the total losses.
         losses: loss name -> float64 scalar, sum.
-        metrics: metric name -> float64 sums.
+        metrics: metric name -> float64 sums; of an evaluation, see `EvaluationSums`.
         last: the last step's result.
         active: bool scalar, whether further steps count.
         waited: float64 scalar, seconds in which the devices had nothing to do because their next
@@ -128,7 +127,7 @@ class StepSums(NamedTuple):
     updates: tf.Tensor
     loss: tf.Tensor
     losses: dict[str, tf.Tensor]
-    metrics: dict[str, tf.Tensor]
+    metrics: dict[str, tf.Tensor] | EvaluationSums
     last: StepResult
     active: tf.Tensor
     waited: tf.Tensor
@@ -436,12 +435,11 @@ class Evaluator:
             on_progress(done)
         return average.figures()
 
-    def _summarize(self, sums: Mapping[str, np.ndarray]) -> dict[str, float]:
+    def _summarize(self, sums: EvaluationSums) -> dict[str, float]:
         objective = self._objective
-        metrics, parts = split_loss_parts(sums)
         losses = {
-            name: float(numerator / (denominator + objective.denominator_epsilon))
-            for name, (numerator, denominator) in parts.items()
+            name: float(numerator / (sums.denominators[name] + objective.denominator_epsilon))
+            for name, numerator in sums.numerators.items()
         }
         total = sum(objective.loss_weights[name] * loss for name, loss in losses.items())
-        return {"loss": total, **losses, **objective.summarize(metrics)}
+        return {"loss": total, **losses, **objective.summarize(sums.metrics)}

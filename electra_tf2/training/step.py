@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple, cast
 
-import numpy as np
 import tensorflow as tf
 
 from electra_tf2.randomness import StepRandomness
@@ -41,7 +40,8 @@ class StepResult(NamedTuple):
     Attributes:
         loss: float32 scalar, the total loss of the global batch before the update.
         losses: loss name -> float32 scalar, its part of the total before weighting.
-        metrics: metric name -> float32 sums over the global batch.
+        metrics: metric name -> float32 sums over the global batch; of an evaluation, see
+            `EvaluationSums`.
         gradient_norm: float32 scalar, global norm before clipping.
         finite: bool scalar; the update was made only if loss and norm are finite.
         loss_scale: float32 scalar, what the loss was multiplied by for the gradient; 1 unless the
@@ -50,7 +50,7 @@ class StepResult(NamedTuple):
 
     loss: tf.Tensor
     losses: dict[str, tf.Tensor]
-    metrics: dict[str, tf.Tensor]
+    metrics: dict[str, tf.Tensor] | EvaluationSums
     gradient_norm: tf.Tensor
     finite: tf.Tensor
     loss_scale: tf.Tensor | float = MIN
@@ -70,6 +70,20 @@ class Sums(NamedTuple):
     """Losses' numerators and metrics' sums, by name."""
 
     numerators: dict[str, tf.Tensor]
+    metrics: dict[str, tf.Tensor]
+
+
+class EvaluationSums(NamedTuple):
+    """What an evaluation adds up over batches, of which the last one may have fewer rows.
+
+    Attributes:
+        numerators: loss name -> float32 scalar.
+        denominators: the same of what it is divided by.
+        metrics: metric name -> float32 sums.
+    """
+
+    numerators: dict[str, tf.Tensor]
+    denominators: dict[str, tf.Tensor]
     metrics: dict[str, tf.Tensor]
 
 
@@ -184,8 +198,8 @@ class ReplicaStep:
             active: of no effect, as nothing is changed.
 
         Returns:
-            The step's result; the gradient norm is 0, and `finite` is true whatever the loss. Among
-            its metrics are the parts of the losses, see `split_loss_parts`.
+            The step's result, with `EvaluationSums` as its metrics; the gradient norm is 0, and
+            `finite` is true whatever the loss.
         """
         del active
         replica, rows = replica_id(), _rows(batch)
@@ -195,13 +209,9 @@ class ReplicaStep:
         objective = self._with_values(inputs.values)
         sums = Sums(*objective.compute(prepared, randomness, training=False))
         denominators, sums = all_reduce_sum((denominators, sums))
-        parts = {
-            _PARTS_OF + name: tf.stack([numerator, denominators[name]])
-            for name, numerator in sums.numerators.items()
-        }
+        metrics = EvaluationSums(sums.numerators, denominators, sums.metrics)
         denominators = self._with_epsilon(denominators)
         loss, losses = self._losses(sums.numerators, denominators, inputs.values)
-        metrics = {**sums.metrics, **parts}
         # An evaluation must not skip anything: a NaN has to show in its figures.
         return StepResult(loss, losses, metrics, tf.zeros([]), tf.constant(True), tf.constant(MIN))
 
@@ -272,30 +282,6 @@ class ReplicaStep:
             parallel_iterations=1,
         )
         return total
-
-
-# Begins the names of what an evaluation sums of its losses.
-_PARTS_OF = "parts of "
-
-
-def split_loss_parts(
-    sums: Mapping[str, np.ndarray],
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Splits the sums of an evaluation.
-
-    Args:
-        sums: of `ReplicaStep.evaluate`, over any number of batches.
-
-    Returns:
-        The sums of the objective's metrics, and loss name -> [2], its numerator and denominator.
-    """
-    metrics = {name: own for name, own in sums.items() if not name.startswith(_PARTS_OF)}
-    parts = {
-        name.removeprefix(_PARTS_OF): own
-        for name, own in sums.items()
-        if name.startswith(_PARTS_OF)
-    }
-    return metrics, parts
 
 
 def _cut_rows(tensor: tf.Tensor, parts: int, share: int) -> tf.Tensor:
