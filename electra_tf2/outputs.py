@@ -241,12 +241,13 @@ def folder_lock(folder: str, name: str = ".lock") -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def changing(path: str) -> Iterator[None]:
+def file_lock(path: str) -> Iterator[None]:
     """A context for reading a file and writing it again, or adding to it: one process at a time.
 
     Others are waited for, but not for ever: one that was suspended in it must not end a training.
     Files that are not on a local disk are not locked, nor those beside which nothing can be
-    written.
+    written. A file is replaced as a whole, so what is locked is another one beside it, `.x.lock` of
+    `x`.
     """
     if not files.is_local(path):
         yield

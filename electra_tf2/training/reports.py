@@ -20,7 +20,7 @@ import tensorflow as tf
 
 from electra_tf2 import files
 from electra_tf2.errors import UserError
-from electra_tf2.outputs import changing
+from electra_tf2.outputs import file_lock
 
 _FIELDS = ("step", "split", "wall_time", "evaluated_on")
 _LOG, _EVENTS = "metrics.jsonl", "tensorboard"
@@ -66,7 +66,7 @@ class RunLog:
         line |= {"evaluated_on": evaluated_on} if evaluated_on else {}
         line |= {name: value if math.isfinite(value) else None for name, value in values.items()}
         files.make_dirs(posixpath.dirname(self.path))
-        with changing(self.path):
+        with file_lock(self.path):
             file = self._open_file()
             file.write(json.dumps(line) + "\n")
             file.flush()
@@ -88,7 +88,7 @@ class RunLog:
         if not files.exists(self.path):
             return
         kept, splits = [], set()
-        with changing(self.path):
+        with file_lock(self.path):
             for index, line in enumerate(_complete_lines(self.path)):
                 reported, split = _step_and_split(line, self.path, index)
                 if reported <= step:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from electra_tf2 import files
 from electra_tf2.console import warnings_told_to
-from electra_tf2.outputs import changing
+from electra_tf2.outputs import file_lock
 
 WARNINGS = "warnings.jsonl"
 
@@ -60,7 +60,7 @@ class WarningLog:
         if not self._waiting or not self._is_started or not files.is_dir(folder):
             return
         kept: dict[str, StoredWarning] = {}
-        with changing(self.path):
+        with file_lock(self.path):
             for warning in [*read_warnings(self.path), *self._waiting]:
                 kept.setdefault(warning.text, warning)
             lines = sorted(kept.values(), key=lambda warning: warning.wall_time)

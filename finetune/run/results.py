@@ -21,7 +21,7 @@ from electra_tf2 import files
 from electra_tf2.console import markdown_table
 from electra_tf2.errors import UserError
 from electra_tf2.loading.folder import json_path
-from electra_tf2.outputs import changing
+from electra_tf2.outputs import file_lock
 from electra_tf2.stored_json import bad_field, parse_record
 from finetune.trial_folders import Origin, check_same_origin
 
@@ -239,7 +239,7 @@ class Results:
             yield None
             return
         files.make_dirs(posixpath.dirname(self.path))
-        with changing(self.path):
+        with file_lock(self.path):
             stored = None
             with contextlib.suppress(UserError):  # a damaged one must not cost a trial's scores
                 stored = read_results(self.path)

@@ -54,8 +54,8 @@ def events(folder):
 def test_model_folder(trained):
     _, _, model_dir = trained
     assert {path.name for path in model_dir.iterdir()} == {
-        ".lock", "casing.json", "checkpoints", "config.json", "metrics.jsonl", "results",
-        "tensorboard", "vocab.txt", "warnings.jsonl",
+        ".lock", ".metrics.jsonl.lock", ".warnings.jsonl.lock", "casing.json", "checkpoints",
+        "config.json", "metrics.jsonl", "results", "tensorboard", "vocab.txt", "warnings.jsonl",
     }  # fmt: skip
     assert CheckpointStore(str(model_dir)).steps() == [3, 6, 8]
     config = json.loads((model_dir / "config.json").read_text())
