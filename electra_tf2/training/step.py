@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import tensorflow as tf
 
@@ -77,14 +77,14 @@ class EvaluationSums(NamedTuple):
     """What an evaluation adds up over batches, of which the last one may have fewer rows.
 
     Attributes:
-        numerators: loss name -> float32 scalar.
+        numerators: loss name -> float32 scalar, a tensor in graphs and an array on the host.
         denominators: the same of what it is divided by.
         metrics: metric name -> float32 sums.
     """
 
-    numerators: dict[str, tf.Tensor]
-    denominators: dict[str, tf.Tensor]
-    metrics: dict[str, tf.Tensor]
+    numerators: dict[str, Any]
+    denominators: dict[str, Any]
+    metrics: dict[str, Any]
 
 
 def all_reduce_sum(nest):
