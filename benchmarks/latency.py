@@ -179,7 +179,12 @@ def _write_trial(work: Path) -> None:
     keras.utils.set_random_seed(0)
     model = FinetuningModel(tasks, config.network())
     model.build()
-    weights = {name: np.asarray(v) for name, v in model.named_variables().items()}
+    weights = {name: np.array(v) for name, v in model.named_variables().items()}
+    # TensorFlow would leave out biases of 0 and scales of 1, which no trained model has.
+    draw = np.random.default_rng(0)
+    for value in weights.values():
+        if value.ndim == 1:
+            value += draw.normal(0, 0.05, value.shape)
     network = config.network()
     write_model(folder, weights, hparams=config.to_dict(), network=network, vocab_file=vocab_file)
     write_states(folder, tasks)

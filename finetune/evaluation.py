@@ -12,7 +12,7 @@ import tensorflow as tf
 from configure_finetuning import FinetuningConfig
 from electra_tf2.console import say
 from electra_tf2.errors import UserError, nearest_name_hint
-from electra_tf2.training.predictor import Predictor, constant_kernels
+from electra_tf2.training.predictor import Predictor, constant_weights
 from finetune.batches import Batching, scoring_dataset
 from finetune.feature_tables import NO_ROW, FeatureTable, TaskData
 from finetune.features import Preprocessor
@@ -59,7 +59,7 @@ class Evaluation:
         config: gives the batches.
         model: encoder and heads.
         strategy: where it runs.
-        fixed_weights: the network is not trained while this is used, see `constant_kernels`.
+        fixed_weights: the network is not trained while this is used, see `constant_weights`.
     """
 
     def __init__(
@@ -103,8 +103,7 @@ class Evaluation:
         n_batches = batching.batches_per_epoch(table.num_rows)
         if n_batches == 1 and predictor.has_one_replica:
             ((rows, length),) = batching.by_length(data.lengths)
-            with tf.device("/cpu:0"):  # where the tables are
-                batch = data.gather(tf.constant(rows), tf.constant(length, tf.int64))
+            batch = data.batch(rows, length)
             batches = [predictor.batch(batch, data.signature(batch))]
         else:
             batches = predictor.batches(
@@ -134,7 +133,7 @@ class Evaluation:
                 return {**outputs, "row": batch["row"]}
 
             encoder = self._model.encoder
-            constants = constant_kernels(self._strategy, encoder) if self._fixed_weights else ()
+            constants = constant_weights(self._strategy, encoder) if self._fixed_weights else ()
             predictor = Predictor(self._strategy, forward, constants)
             self._predictors[task.name, teaches] = predictor
         return self._predictors[task.name, teaches]

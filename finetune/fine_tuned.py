@@ -138,7 +138,8 @@ class FineTuned:
         source: the model's folder.
         config: the hparams of its training.
         tasks: its tasks, which know their labels.
-        network: encoder and heads, with their weights.
+        network: encoder and heads. Their weights should be final: a CPU's graphs hold those of the
+            first prediction.
         strategy: where it runs.
 
     Attributes:

@@ -42,7 +42,8 @@ class Discriminator(FromPretrained):
     """The network that tells original tokens from replaced ones.
 
     Args:
-        network: the discriminator.
+        network: the discriminator. Its weights should be final: a CPU's graphs hold those of the
+            first call.
         tokenizer: text -> ids.
         noise: of a model trained with Electric's objective; None for ELECTRA's.
 

@@ -97,7 +97,8 @@ class Encoder(FromPretrained):
     """The network that pre-training keeps, for states of texts.
 
     Args:
-        network: the encoder.
+        network: the encoder. Its weights should be final: a CPU's graphs hold those of the first
+            call.
         tokenizer: text -> ids.
 
     Example:

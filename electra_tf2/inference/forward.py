@@ -16,7 +16,7 @@ from electra_tf2.text.tokenizer import Tokenizer
 from electra_tf2.text.unknown import UNKNOWN_IN_CALL, warn_of_unknown
 from electra_tf2.text.vocabulary import Vocabulary
 from electra_tf2.training.devices import Precision, make_strategy, set_arithmetic
-from electra_tf2.training.predictor import CPU_BATCHES_AT_ONCE, constant_kernels, runs_on_one_cpu
+from electra_tf2.training.predictor import CPU_BATCHES_AT_ONCE, constant_weights, runs_on_one_cpu
 
 Batch = dict[str, tf.Tensor]
 Function = Callable[[Batch], dict[str, tf.Tensor]]
@@ -48,13 +48,12 @@ class Forward:
     def __init__(
         self, function: Function, encoders: Sequence[keras.Model], extra: Sequence[str] = ()
     ):
-        names = ("input_ids", "input_mask", "segment_ids", *extra)
-        self._signature = {name: tf.TensorSpec([None, None], tf.int32, name) for name in names}
+        self._names = ("input_ids", "input_mask", "segment_ids", *extra)
         self._function = function
         self._encoders = encoders
         self._strategy = make_strategy("one_device")
         self._at_once = CPU_BATCHES_AT_ONCE if runs_on_one_cpu(self._strategy) else 1
-        self._calls: dict[int, Callable] = {}
+        self._calls: dict[tuple[int, int | None], Callable] = {}
 
     def batches(
         self, rows: Sequence[Row], batch_size: int, extra: Extra | None = None
@@ -71,18 +70,21 @@ class Forward:
         chosen = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
         for first in range(0, len(chosen), self._at_once):
             together = chosen[first : first + self._at_once]
-            call = self._call(len(together))
+            call = self._call(len(together), 1 if len(rows) == 1 else None)
             batches = [_batch(rows, numbers, extra or {}) for numbers in together]
             for numbers, values in zip(together, call(*batches), strict=True):
                 yield Outputs(numbers, {name: value.numpy() for name, value in values.items()})
 
-    def _call(self, count: int) -> Callable:
-        """Returns the compiled function of so many batches, which run side by side."""
-        if count not in self._calls:
+    def _call(self, count: int, size: int | None) -> Callable:
+        """Returns the compiled function of so many batches, which run side by side.
+
+        A batch has `size` rows, or any number; of a single text the network is faster if it knows.
+        """
+        if (count, size) not in self._calls:
             constants = [
                 pair
                 for encoder in self._encoders
-                for pair in constant_kernels(self._strategy, encoder)
+                for pair in constant_weights(self._strategy, encoder)
             ]
 
             def call(*batches):
@@ -91,10 +93,10 @@ class Forward:
                         scope.add_update((variable, tf.constant(value)))
                     return [self._function(batch) for batch in batches]
 
-            signature = [self._signature] * count
-            function = tf.function(call, input_signature=signature, autograph=False)
-            self._calls[count] = function.get_concrete_function()
-        return self._calls[count]
+            spec = {name: tf.TensorSpec([size, None], tf.int32, name) for name in self._names}
+            function = tf.function(call, input_signature=[spec] * count, autograph=False)
+            self._calls[count, size] = function.get_concrete_function()
+        return self._calls[count, size]
 
     def of_tokens(self, rows: Sequence[Row], batch_size: int, name: str) -> list[np.ndarray]:
         """Returns an output [batch, length] at each row's tokens, but [CLS] and the last [SEP].

@@ -43,7 +43,8 @@ class Generator(FromPretrained):
     """The network that proposes tokens for masked places; a masked language model.
 
     Args:
-        network: the generator.
+        network: the generator. Its weights should be final: a CPU's graphs hold those of the first
+            call.
         tokenizer: text -> ids.
 
     Example:

@@ -184,6 +184,8 @@ class FastTokenizer(Tokenizer):
 
     def _encode_block(self, lines: Sequence[str]) -> RaggedIds:
         block = "\n".join(lines)
+        if not block.strip("\n"):  # such as the second texts of single ones
+            return _ragged(np.zeros(0, np.int32), np.zeros(len(lines), np.int64))
         if block.count("\n") != len(lines) - 1:
             lines = [line.replace("\n", " ") for line in lines]
             block = "\n".join(lines)

@@ -13,6 +13,7 @@ from finetune.batches import (
     training_dataset,
 )
 from finetune.feature_tables import NO_ROW, FeatureTable, TaskData
+from finetune.task import MORE_IDS, MORE_SEGMENTS, MORE_TEXTS, FeatureSpec
 
 
 def make_data(n, longest=50, seed=0):
@@ -127,18 +128,42 @@ def test_rows_without_an_example_are_empty():
         assert not batch[name][1].any()
 
 
+def test_a_batch_made_at_once_is_that_of_the_pipeline():
+    """Of tasks with features of all kinds, and with rows that have no example."""
+    specs = [
+        FeatureSpec("number"),
+        FeatureSpec("scores", is_int_feature=False, size=3),
+        FeatureSpec("marks", per_token=True, is_int_feature=False, size=2),
+        *MORE_TEXTS,
+    ]
+    draw = np.random.default_rng(3)
+    rows = []
+    for eid in range(6):
+        texts = [draw.integers(1, 50, draw.integers(0, 9)) for _ in range(2)]
+        own = {"number": eid, "scores": draw.normal(size=3), "marks": draw.normal(size=(eid, 2))}
+        own |= {MORE_IDS: texts, MORE_SEGMENTS: [text % 2 for text in texts]}
+        rows.append({"eid": eid, "input_ids": np.arange(eid), "segment_ids": np.ones(eid), **own})
+    several = FeatureTable.from_rows(rows, specs)
+    data = TaskData(["plain", "several"], [numbered(5, 100), several], [[], specs])
+    for chosen in ([0, 7, NO_ROW, 10, 4], [NO_ROW], [9]):
+        expected = data.gather(tf.constant(chosen, tf.int64), tf.constant(11, tf.int64))
+        batch = data.batch(np.array(chosen), 11)
+        assert batch.keys() == expected.keys() and f"several/{MORE_IDS}" in batch
+        for name, value in expected.items():
+            assert batch[name].dtype == value.numpy().dtype
+            np.testing.assert_array_equal(batch[name], value, err_msg=name)
+
+
 def test_batches_of_any_length_have_one_signature():
     """Otherwise every length of a request would be another graph."""
     data = make_data(8)
-    rows = tf.range(4, dtype=tf.int64)
-    short, long = (data.gather(rows, tf.constant(length, tf.int64)) for length in (50, 60))
-    assert (
-        data.signature(short)
-        == data.signature(long)
-        != data.signature(data.gather(rows[:2], tf.constant(50, tf.int64)))
-    )
+    rows = np.arange(4)
+    short, long = (data.batch(rows, length) for length in (50, 60))
+    other = data.signature(data.batch(rows[:2], 50))
+    assert data.signature(short) == data.signature(long) != other
     for name, spec in data.signature(short).items():
-        assert spec.is_compatible_with(short[name]) and spec.is_compatible_with(long[name])
+        for batch in (short, long):
+            assert spec.is_compatible_with(tf.constant(batch[name]))
 
 
 def numbered(n, first_eid):

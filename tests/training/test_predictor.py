@@ -1,4 +1,4 @@
-"""A predictor whose graph has kernels as constants."""
+"""A predictor whose graph has weights as constants."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ import tensorflow as tf
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.modeling.encoder import Encoder
 from electra_tf2.training import predictor
-from electra_tf2.training.predictor import Predictor, constant_kernels
+from electra_tf2.training.predictor import Predictor, constant_weights
 
 IDS = np.arange(1, 25, dtype=np.int32).reshape(4, 6)
 
@@ -17,21 +17,40 @@ def strategy():
     return tf.distribute.OneDeviceStrategy("/cpu:0")
 
 
-@pytest.fixture
-def encoder(strategy):
+def built(strategy, dtype="mixed_bfloat16"):
     with strategy.scope():
         config = TransformerConfig(
             30, hidden_size=64, num_hidden_layers=2, num_attention_heads=2, embedding_size=16
         )
-        encoder = Encoder(config, name="electra", dtype="mixed_bfloat16")
+        encoder = Encoder(config, name="electra", dtype=dtype)
         encoder.build()
     return encoder
+
+
+@pytest.fixture
+def encoder(strategy):
+    return built(strategy)
 
 
 def states(strategy, encoder, constants):
     made = Predictor(strategy, lambda ids: {"states": encoder(ids)}, constants)
     batches = made.batches(lambda _: tf.data.Dataset.from_tensor_slices(IDS).batch(2), 2)
-    return np.concatenate([batch["states"] for batch in batches])
+    return np.concatenate([batch["states"].astype(np.float32) for batch in batches])
+
+
+def test_a_batch_s_graph_is_built_once_for_all_lengths(strategy, encoder):
+    traced = []
+
+    def forward(batch):
+        traced.append(batch["ids"].shape)
+        return {"states": encoder(batch["ids"])}
+
+    made = Predictor(strategy, forward)
+    for length in (3, 6, 3):
+        signature = {"ids": tf.TensorSpec([1, None], tf.int32)}
+        found = made.batch({"ids": IDS[:1, :length]}, signature)["states"]
+        assert found.shape == (1, length, 64)
+    assert len(traced) == 1
 
 
 @pytest.mark.parametrize("devices", [["/cpu:0"], ["/cpu:0", "/cpu:1"]])
@@ -55,25 +74,36 @@ def test_many_predictors_are_no_reason_to_warn(strategy, caplog):
     assert not caplog.records
 
 
-def test_constants_are_the_kernels_in_the_compute_type(strategy, encoder):
-    constants = constant_kernels(strategy, encoder)
-    assert len(constants) == 1 + 2 * 6  # the projection of the embeddings, and a block's products
-    assert {tf.as_dtype(value.dtype) for _, value in constants} == {tf.bfloat16}
-    for kernel, value in constants:
-        assert kernel.path.endswith("/kernel")
-        np.testing.assert_array_equal(tf.cast(kernel.value, tf.bfloat16).numpy(), value)
+def test_constants_are_all_weights_but_the_tables(strategy, encoder):
+    """Kernels in the compute type, and vectors, whose arithmetic is float32, as they are."""
+    constants = constant_weights(strategy, encoder)
+    chosen = {weight.path for weight, _ in constants}
+    rest = {variable.path for variable in encoder.trainable_variables} - chosen
+    tables = ("word", "position", "token_type")
+    assert rest == {f"electra/embeddings/{table}_embeddings" for table in tables}
+    kernels = {path for path in chosen if path.endswith("/kernel")}
+    assert len(kernels) == 1 + 2 * 6  # the projection of the embeddings, and a block's products
+    for weight, value in constants:
+        dtype = tf.bfloat16 if weight.path in kernels else tf.float32
+        expected = tf.cast(weight.value, dtype).numpy()
+        assert value.dtype == expected.dtype
+        np.testing.assert_array_equal(value, expected)
 
 
-def test_a_graph_with_constants_gives_the_same_and_keeps_its_values(strategy, encoder):
-    constants = constant_kernels(strategy, encoder)
+@pytest.mark.parametrize("dtype, relative", [("float32", 1e-6), ("mixed_bfloat16", 2.0**-7)])
+def test_a_graph_with_constants_gives_the_same_and_keeps_its_values(strategy, dtype, relative):
+    encoder = built(strategy, dtype)
+    constants = constant_weights(strategy, encoder)
     expected = states(strategy, encoder, ())
-    np.testing.assert_array_equal(states(strategy, encoder, constants), expected)
-    for kernel, _ in constants:
-        kernel.assign(2 * kernel.value)
-    np.testing.assert_array_equal(states(strategy, encoder, constants), expected)
+    within = {"rtol": 0, "atol": relative * np.abs(expected).max()}
+    found = states(strategy, encoder, constants)
+    np.testing.assert_allclose(found, expected, **within)
+    for weight, _ in constants:
+        weight.assign(2 * weight.value)
+    np.testing.assert_array_equal(states(strategy, encoder, constants), found)
     assert np.abs(states(strategy, encoder, ()) - expected).max() > 0.1
 
 
 def test_large_kernels_stay_variables(strategy, encoder, monkeypatch):
     monkeypatch.setattr(predictor, "_MAX_CONSTANT_BYTES", 1 << 10)
-    assert constant_kernels(strategy, encoder) == []
+    assert constant_weights(strategy, encoder) == []
