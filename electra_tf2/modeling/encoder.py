@@ -17,7 +17,12 @@ from electra_tf2.modeling.attention import (
 )
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.modeling.embeddings import DisentangledEmbeddings, Embeddings
-from electra_tf2.modeling.fused import bias_gelu, bias_gelu_of_product, residual_layer_norm
+from electra_tf2.modeling.fused import (
+    bias_gelu,
+    bias_gelu_of_product,
+    residual_layer_norm,
+    residual_layer_norm_of_product,
+)
 from electra_tf2.modeling.layers import (
     EPSILON,
     LayerNorm,
@@ -113,12 +118,12 @@ class TransformerBlock(keras.layers.Layer):
 
     def _finish(self, product, bias, residual, layer_norm, seed):
         """LayerNorm(dropout(product + bias) + residual)."""
+        scale, shift = (tf.convert_to_tensor(v) for v in (layer_norm.gamma, layer_norm.beta))
+        arguments = (product, tf.cast(bias, tf.float32), residual, scale, shift)
+        if seed is None:
+            return residual_layer_norm_of_product(*arguments, epsilon=EPSILON)
         return residual_layer_norm(
-            product,
-            tf.cast(bias, tf.float32),
-            residual,
-            tf.convert_to_tensor(layer_norm.gamma),
-            tf.convert_to_tensor(layer_norm.beta),
+            *arguments,
             dropout=dropout_mask(tf.shape(product), self.config.hidden_dropout_prob, seed),
             epsilon=EPSILON,
         )

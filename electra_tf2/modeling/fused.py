@@ -104,11 +104,62 @@ def bias_gelu_of_product(product: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
     Returns:
         [rows, width], the type of `product`.
     """
-    if _plain.get() or not _has_fused_products():
+    if not uses_onednn():
         return bias_gelu(product, bias)  # pyright: ignore[reportReturnType] # no stub
     z = tf.nn.bias_add(product, tf.cast(bias, product.dtype))
     half, root = (tf.constant(value, z.dtype) for value in (0.5, _SQRT_HALF))
     return (tf.math.erf(z * root) + tf.constant(1.0, z.dtype)) * (z * half)
+
+
+@compiled_if_large
+def _biased_residual_layer_norm(product, bias, residual, gamma, beta, epsilon):
+    z = tf.nn.bias_add(_f32(product), bias) + _f32(residual)
+    return tf.cast(_normalize(z, epsilon)[0] * gamma + beta, product.dtype)
+
+
+def residual_layer_norm_of_product(
+    product: tf.Tensor,
+    bias: tf.Tensor,
+    residual: tf.Tensor,
+    gamma: tf.Tensor,
+    beta: tf.Tensor,
+    *,
+    epsilon: float,
+) -> tf.Tensor:
+    """`residual_layer_norm` where no gradient is wanted: the bias goes into the matrix product.
+
+    TensorFlow would else add the residual first, and lose oneDNN's faster product with a bias.
+    """
+    if not uses_onednn():
+        return residual_layer_norm(
+            product, bias, residual, gamma, beta, dropout=None, epsilon=epsilon
+        )
+    return _biased_residual_layer_norm(product, bias, residual, gamma, beta, epsilon)
+
+
+def is_single_text(x: tf.Tensor, seed: tf.Tensor | None) -> bool:
+    """Whether attention should keep oneDNN from what is small: one text, no gradient, on a CPU.
+
+    oneDNN's transposes, softmax and batched products take up to 90 µs each however small they are,
+    to wake the other threads above all: for 13 tokens together as long as all matrix products.
+    TensorFlow's own take 2 to 9 µs, and at 128 tokens both are equal.
+
+    Args:
+        x: [batch, length, width]; the graph is for one text if its batch is known to be 1.
+        seed: of dropout; None: there is none.
+    """
+    return seed is None and x.shape[0] == 1 and x.dtype == tf.float32 and uses_onednn()
+
+
+def plain_product(a: tf.Tensor, b: tf.Tensor, transpose_b: bool = False) -> tf.Tensor:
+    """Returns `tf.matmul` of two batches of matrices, which oneDNN leaves to TensorFlow."""
+    return tf.raw_ops.BatchMatMulV3(x=a, y=b, adj_y=transpose_b, Tout=a.dtype)
+
+
+def plain_softmax(scores: tf.Tensor) -> tf.Tensor:
+    """Returns `tf.nn.softmax` of the last axis, of operations that oneDNN leaves to TensorFlow."""
+    powers = tf.exp(scores - tf.reduce_max(scores, axis=-1, keepdims=True))
+    return powers / tf.reduce_sum(powers, axis=-1, keepdims=True)
 
 
 _plain: contextvars.ContextVar[bool] = contextvars.ContextVar("plain", default=False)
@@ -127,9 +178,13 @@ def without_fused_products() -> Iterator[None]:
         _plain.reset(token)
 
 
+def uses_onednn() -> bool:
+    """Whether oneDNN will compute the matrix products of a graph, on a CPU."""
+    return not _plain.get() and _has_onednn()
+
+
 @functools.cache
-def _has_fused_products() -> bool:
-    """Whether oneDNN computes the matrix products, on a CPU."""
+def _has_onednn() -> bool:
     return (
         platform.machine() == "x86_64"
         and os.environ.get("TF_ENABLE_ONEDNN_OPTS", "1") != "0"

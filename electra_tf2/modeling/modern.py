@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
-from electra_tf2.modeling.attention import SelfAttention
+from electra_tf2.modeling.attention import SelfAttention, side_by_side
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.modeling.fused import gated_gelu, scaled_layer_norm
 from electra_tf2.modeling.layers import LayerNorm, activation, dropout, truncated_normal
@@ -84,7 +84,7 @@ class ModernBlock(keras.layers.Layer):
         attended = self.attention(self._attention_input(x), mask, seed=site_seed(seed, _ATTENTION))
         rows += dropout(attended, rate, site_seed(seed, _ATTENTION_OUTPUT))
         output = tf.matmul(
-            self._intermediate(normalized(self.layer_norm, rows)),
+            self._intermediate(normalized(self.layer_norm, rows), training=seed is not None),
             tf.cast(self.projection.kernel, x.dtype),
         )
         rows += dropout(output, rate, site_seed(seed, _OUTPUT))
@@ -98,10 +98,9 @@ class ModernBlock(keras.layers.Layer):
         norm = self.attention.layer_norm
         return x if norm is None else normalized(norm, x)
 
-    def _intermediate(self, rows: tf.Tensor) -> tf.Tensor:
-        # One product for both: [rows, hidden] x [hidden, 2 intermediate].
-        kernels = [tf.cast(layer.kernel, rows.dtype) for layer in (self.intermediate, self.gate)]
-        inner, gate = tf.split(tf.matmul(rows, tf.concat(kernels, axis=1)), 2, axis=-1)
+    def _intermediate(self, rows: tf.Tensor, training: bool) -> tf.Tensor:
+        both = side_by_side(rows, (self.intermediate, self.gate), separate=not training)
+        inner, gate = tf.split(both, 2, axis=-1)
         if self.config.hidden_act == "gelu":
             return gated_gelu(inner, gate)  # pyright: ignore[reportReturnType] # no stub
         return self.activation(inner) * gate

@@ -6,11 +6,16 @@ import re
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import finetune
 from electra_tf2.errors import UserError
 from finetune import evaluation
+from finetune.classification.tasks import InputExample
+from finetune.feature_tables import TaskData
+from finetune.features import Preprocessor
 from finetune.run.finetune import predict
+from finetune.task import FeatureSpec
 from tests.finetune import tiny_tasks
 from tests.finetune.trials import (
     DOC_STRIDE,
@@ -39,6 +44,11 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def model(folder):
     return finetune.FineTuned.from_pretrained(folder)
+
+
+def table_of(model, texts):
+    task = model.task("reviews")
+    return Preprocessor(model.config).make(task, [InputExample(*t) for t in enumerate(texts)], "")
 
 
 def predicted_by_the_program(folder, task, path, output):
@@ -209,6 +219,32 @@ def test_one_batch_needs_no_input_pipeline(model, monkeypatch):
         assert first and first == pytest.approx(second, rel=1e-5, abs=1e-6)
     with pytest.raises(TypeError, match="not callable"):
         model.predict(SENTENCES, task="reviews", batch_size=2)
+
+
+def test_a_text_alone_and_among_others_is_what_the_network_computes(folder):
+    """And what it was when first asked: a small encoder's weights are constants of the graphs."""
+    model = finetune.FineTuned.from_pretrained(folder)
+    data = TaskData(["reviews"], [table_of(model, SENTENCES)], [[FeatureSpec("label_ids")]])
+
+    def computed():
+        batch = {name: tf.constant(own) for name, own in data.batch(np.arange(3), 60).items()}
+        return model.network(batch, only="reviews")["reviews"].outputs["logits"].numpy()
+
+    def predicted():
+        for texts in ([SENTENCES], [[sentence] for sentence in SENTENCES]):
+            found = [label for own in texts for label in model.predict(own, task="reviews")]
+            probabilities = np.array([[*label.probabilities.values()] for label in found])
+            yield np.log(probabilities) - np.log(probabilities).mean(1, keepdims=True)
+
+    logits = computed()
+    expected = logits - logits.mean(1, keepdims=True)
+    for found in predicted():
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6 * np.abs(logits).max())
+    for block in model.network.encoder.blocks:
+        block.intermediate.kernel.assign(3 * block.intermediate.kernel.value)
+    assert np.abs(computed() - logits).max() > 1e-3
+    for found in predicted():
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6 * np.abs(logits).max())
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,10 @@
 """The encoder: what a position may depend on, dropout, recomputation, sizes."""
 
+import collections
 import dataclasses
 import unittest.mock
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -11,8 +13,10 @@ from electra_tf2.errors import UserError
 from electra_tf2.modeling.attention import attention_mask
 from electra_tf2.modeling.config import TransformerConfig, transformer_config
 from electra_tf2.modeling.encoder import Encoder, TransformerBlock
+from electra_tf2.modeling.fused import uses_onednn
 from electra_tf2.modeling.layers import activation
 from electra_tf2.randomness import StepRandomness
+from electra_tf2.training.predictor import constant_weights
 from tests.modeling.reference import encode, weights_of
 
 VOCAB, LENGTH, TOKENS = 50, 8, 5
@@ -111,6 +115,61 @@ def test_a_directed_encoder_sees_one_side(direction, sees):
     moved = np.abs(encoder(changed) - encoder(original)).max(-1) > 1e-6
     token, position = np.indices((LENGTH, LENGTH))
     np.testing.assert_array_equal(moved, (position - token) * -sees >= 0)
+
+
+CONFIGS = {
+    "bert": {},
+    "albert": {"encoder": "albert"},
+    "modern": {"encoder": "modern", "global_attention_every": 3, "local_attention": 4},
+}
+
+
+def graph_of(encoder, rows, training=False):
+    """The graph for so many rows, None for any number, and the types of its operations."""
+
+    def run(ids, mask, segments):
+        drops = {"training": True, "seed": seed(1)} if training else {}
+        return encoder(ids, mask, segments, **drops)
+
+    signature = [tf.TensorSpec([rows, None], tf.int32)] * 3
+    graph = tf.function(run, input_signature=signature, autograph=False).get_concrete_function()
+    return graph, collections.Counter(node.type for node in graph.graph.get_operations())
+
+
+@pytest.mark.parametrize("changed", CONFIGS.values(), ids=CONFIGS)
+def test_a_graph_for_one_text_gives_the_same_without_small_operations_of_onednn(changed):
+    # Without a projection of the embeddings, whose layer transposes until the graph is optimized.
+    encoder = build(config=dataclasses.replace(CONFIG, embedding_size=16, **changed))
+    one, any_number = graph_of(encoder, 1), graph_of(encoder, None)
+    for row in range(3):
+        given = [tf.constant(x[row : row + 1]) for x in (IDS, MASK, SEGMENTS)]
+        expected = any_number[0](*given).numpy()[REAL[row : row + 1]]
+        found = one[0](*given).numpy()[REAL[row : row + 1]]
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6 * np.abs(expected).max())
+    slow = ("Transpose", "BatchMatMulV2", "Softmax")
+    assert all(any_number[1][operation] for operation in slow)
+    assert not uses_onednn() or not any(one[1][operation] for operation in slow)
+    assert all(graph_of(encoder, 1, training=True)[1][operation] for operation in slow)
+
+
+def test_kernels_of_a_graph_are_joined_once_or_not_at_all():
+    """Query, key and value have one product where weights are constants or train, else three."""
+    encoder = build()
+    strategy = tf.distribute.OneDeviceStrategy("/cpu:0")
+    values = constant_weights(strategy, encoder)
+    given = [tf.constant(x) for x in (IDS, MASK, SEGMENTS)]
+    expected, counts = encoder(*given).numpy(), {}
+    for kind in ("variables", "constants", "training"):
+        with keras.StatelessScope() as scope:
+            for pair in values if kind == "constants" else ():
+                scope.add_update(pair)
+            graph, counts[kind] = graph_of(encoder, None, training=kind == "training")
+        if kind != "training":
+            np.testing.assert_allclose(graph(*given), expected, rtol=0, atol=1e-5)
+    together = 1 + 2 * 4  # the projection of the embeddings, and a block's products
+    apart = together + 2 * 2 * uses_onednn()
+    products = {kind: own["MatMul"] for kind, own in counts.items()}
+    assert products == {"variables": apart, "constants": together, "training": together}
 
 
 def test_dropout_follows_from_the_seed(encoder):

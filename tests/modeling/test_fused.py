@@ -1,5 +1,7 @@
 """The compiled chains against plain formulas, in values and gradients."""
 
+import functools
+
 import numpy as np
 import pytest
 import scipy.special
@@ -9,7 +11,10 @@ from electra_tf2.modeling.fused import (
     attention_probs,
     bias_gelu,
     bias_gelu_of_product,
+    plain_product,
+    plain_softmax,
     residual_layer_norm,
+    residual_layer_norm_of_product,
 )
 from electra_tf2.modeling.layers import EPSILON, DropoutMask, LayerNorm
 
@@ -133,6 +138,20 @@ def test_residual_layer_norm(rng, drop, dtype, relative):
         return plain_layer_norm((x + bias) * factors + residual, gamma, beta)
 
     compare(function, reference, arguments, rng.normal(size=matrix), dtype, relative)
+    if not drop:
+        compare(
+            functools.partial(residual_layer_norm_of_product, epsilon=EPSILON),
+            reference, arguments, rng.normal(size=matrix), dtype, relative,
+        )  # fmt: skip
+
+
+def test_attention_without_onednn(rng):
+    query, key = (rng.normal(size=(1, HEADS, LENGTH, 4)) for _ in range(2))
+    product = plain_product(*(tf.constant(x, tf.float32) for x in (query, key)), transpose_b=True)
+    assert_close(product, query @ key.swapaxes(-1, -2), FLOAT32)
+    scores = rng.normal(size=(1, HEADS, LENGTH, LENGTH)) * 30 - 10000 * (np.arange(LENGTH) > 3)
+    expected = scipy.special.softmax(np.float32(scores).astype(np.float64), axis=-1)
+    assert_close(plain_softmax(tf.constant(scores, tf.float32)), expected, FLOAT32)
 
 
 def test_layer_norm_in_float64_numpy(rng):
