@@ -47,11 +47,6 @@ def add_grow_flags(parser: argparse.ArgumentParser) -> None:
         "Hugging Face folder (two, joined by a comma, for discriminator and generator)",
     )
     cli.add_text_flags(model)
-    model.add_argument(
-        "--num-attention-heads",
-        type=int,
-        help="of an official checkpoint; default: one for 64 units of the hidden size",
-    )
     result = parser.add_argument_group("the result")
     result.add_argument(
         "--output", required=True, help="where to: a path that is free; nothing is overwritten"

@@ -199,7 +199,7 @@ TRUTH = {"true": True, "false": False}
 
 
 def add_text_flags(parser: argparse._ActionsContainer) -> None:
-    """Adds `--vocab-file`, `--do-lower-case` and `--strip-accents`, of a model that is opened."""
+    """Adds the flags of `TextOptions`, of a model that is opened."""
     parser.add_argument("--vocab-file", help="the vocabulary, where none lies beside the model")
     for name, meaning in (
         ("--do-lower-case", "whether text is lower-cased"),
@@ -210,6 +210,11 @@ def add_text_flags(parser: argparse._ActionsContainer) -> None:
             choices=tuple(TRUTH),
             help=f"{meaning}, where nothing beside the model says it; default: true",
         )
+    parser.add_argument(
+        "--num-attention-heads",
+        type=int,
+        help="of an official checkpoint; default: one for 64 units of the hidden size",
+    )
 
 
 def named_model(flags: argparse.Namespace, purpose: str) -> str:

@@ -5,9 +5,12 @@ import json
 import os
 import types
 
+import keras
+import numpy as np
 import pytest
 
 import export_model
+from electra_tf2.loading.networks import build_discriminator
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.outputs import new_folder
 from finetune.export import export_model as exporting
@@ -175,6 +178,46 @@ def test_a_cased_official_model_as_keras_files(tmp_path):
     assert code == 0, shown
     assert json.loads((tmp_path / "out" / "casing.json").read_text())["do_lower_case"] is False
     assert (tmp_path / "out" / "vocab.txt").read_bytes() == text[1].read_bytes()
+
+
+@pytest.mark.parametrize("name", exporting.EXPORTERS)
+def test_heads_that_an_official_checkpoint_can_not_have(tmp_path, name):
+    flags = ("--model-dir", official_models.folder("electra_train"), "--format", name)
+    text = ("--vocab-file", official_models.case("electra_train").vocab)
+    flags += (*text, "--output", tmp_path / "out", "--num-attention-heads")
+    error = error_of(*run(*flags, 7))
+    assert "not a multiple" in error and "where: --num-attention-heads\n" in error
+    assert "one attention head or more" in error_of(*run(*flags, 0))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of Keras
+def test_heads_of_an_official_checkpoint(tmp_path):
+    """By the official rule it has one head, which would give other states without a word."""
+    name = "electra_train"
+    flags = ("--model-dir", official_models.folder(name), "--format", "keras")
+    flags += ("--vocab-file", official_models.case(name).vocab, "--output")
+    heads = official_models.options(name)["model_hparam_overrides"]["num_attention_heads"]
+    code, shown = run(*flags, tmp_path / "said", "--num-attention-heads", heads)
+    assert code == 0 and "attention heads" not in shown, shown
+    code, shown = run(*flags, tmp_path / "unsaid")
+    assert code == 0 and "1 by the official rule (--num-attention-heads may say" in shown, shown
+    said, unsaid = (
+        keras.models.load_model(tmp_path / folder / "discriminator.keras")
+        for folder in ("said", "unsaid")
+    )
+    inputs = official_models.inputs(name, "batch0/input_ids")
+    expected = build_discriminator(official_models.source(name))(*inputs)
+    np.testing.assert_array_equal(said(*inputs), expected)
+    assert not np.allclose(unsaid(*inputs), expected, atol=1e-3)
+
+
+def test_heads_that_a_model_states_are_its_own(tmp_path, model):
+    flags = ("--model-dir", model, "--format", "keras", "--output", tmp_path / "out")
+    error = error_of(*run(*flags, "--num-attention-heads", 4))
+    assert "of another size than --num-attention-heads says" in error
+    assert "num_attention_heads 4; the model has 2" in error
+    assert run(*flags, "--num-attention-heads", 2)[0] == 0
 
 
 def test_casing_flags(tmp_path):

@@ -15,7 +15,6 @@ from electra_tf2.errors import UserError, first_of
 from electra_tf2.files import replace_file
 from electra_tf2.formats.official import MASKED_LM_SCOPES, TRANSFORMER_SCOPES
 from electra_tf2.growing.pieces import NewPieces, count_unused, grown_rows, read_new_pieces
-from electra_tf2.hparams.shared_checks import HEADS
 from electra_tf2.loading.folder import (
     VOCABULARY,
     WEIGHTS_ONLY,
@@ -61,7 +60,6 @@ class Growth(TextOptions):
         positions: how the position table is filled, see `MorePositions`; None: "copy".
         trained_positions: number of positions that were trained; None: see `trained_positions` in
             electra_tf2/loading/positions.py.
-        num_attention_heads: of an official checkpoint; None: one for 64 units of the hidden size.
     """
 
     new_pieces: str | None = None
@@ -69,7 +67,6 @@ class Growth(TextOptions):
     max_positions: int | None = None
     positions: Filling | None = None
     trained_positions: int | None = None
-    num_attention_heads: int | None = None
 
 
 def grow_model(path: str, output: str, growth: Growth) -> None:
@@ -114,13 +111,6 @@ def grow_model(path: str, output: str, growth: Growth) -> None:
 
 
 def _check_asked(growth: Growth) -> None:
-    if growth.num_attention_heads is not None and growth.num_attention_heads < 1:
-        raise UserError(
-            "A network has one attention head or more.",
-            where="--num-attention-heads",
-            received=growth.num_attention_heads,
-            remedy="Leave it out for one head for 64 units of the hidden size.",
-        )
     if growth.new_pieces is None and growth.max_positions is None:
         raise UserError(
             "There is nothing that the model should get.",
@@ -146,14 +136,7 @@ def _check_asked(growth: Growth) -> None:
 
 
 def _open(path: str, growth: Growth) -> Source:
-    heads = growth.num_attention_heads
-    try:
-        overrides = None if heads is None else {HEADS: heads}
-        source = open_by_flags(path, growth, model_hparam_overrides=overrides)
-    except UserError as error:
-        if heads and HEADS in str(error.received):
-            raise error.with_(where="--num-attention-heads") from error
-        raise
+    source = open_by_flags(path, growth)
     pretrained = source.pretrained
     if any(name.startswith(f"{_TASKS}/") for name in pretrained.arrays):
         raise UserError(
@@ -161,12 +144,6 @@ def _open(path: str, growth: Growth) -> Source:
             where=pretrained.path,
             received=f"weights below {_TASKS}/",
             remedy="Give the pre-trained model, and fine-tune the grown one.",
-        )
-    if pretrained.network is None and heads is None:
-        say(
-            "Nothing beside the checkpoint says how many attention heads it has: "
-            f"{source.network.num_attention_heads} by the official rule (--num-attention-heads may "
-            "say otherwise)."
         )
     return source
 

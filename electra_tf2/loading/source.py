@@ -7,7 +7,9 @@ import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from electra_tf2.console import say
 from electra_tf2.errors import UserError
+from electra_tf2.hparams.shared_checks import HEADS
 from electra_tf2.loading.pretrained import (
     Pretrained,
     model_casing,
@@ -22,6 +24,8 @@ from electra_tf2.text.normalization import Casing
 from electra_tf2.text.tokenizer import Tokenizer, make_tokenizer
 from electra_tf2.text.vocabulary import Vocabulary
 from electra_tf2.training.devices import DTYPE_POLICIES, Precision
+
+_OVERRIDES, _HEADS_FLAG = "model_hparam_overrides", "--num-attention-heads"
 
 
 class Source(NamedTuple):
@@ -76,6 +80,7 @@ def open_source(
     strip_accents: bool | None = None,
     casing_option: Option = as_argument,
     model_hparam_overrides: Mapping[str, Any] | None = None,
+    sizes_option: str = _OVERRIDES,
 ) -> Source:
     """Opens a model of any of the formats.
 
@@ -89,13 +94,14 @@ def open_source(
         casing_option: how the two are given, for messages.
         model_hparam_overrides: fields of `TransformerConfig` that the model's folder does not
             state, such as `num_attention_heads` for an official checkpoint.
+        sizes_option: what the number of heads is given as, for messages.
 
     Raises:
         UserError: there is no model, it can't be read, vocabulary and network don't go together,
-            or the casing is not the model's own.
+            or casing or sizes are not the model's own.
     """
     pretrained = open_pretrained(path)
-    network = _network(pretrained, model_hparam_overrides or {})
+    network = _network(pretrained, model_hparam_overrides or {}, sizes_option)
     given = os.fspath(vocab_file) if vocab_file else None
     vocabulary, vocab_path = model_vocabulary(pretrained, network.vocab_size, given, vocab_option)
     flags = {"do_lower_case": do_lower_case, "strip_accents": strip_accents}
@@ -107,36 +113,40 @@ def open_source(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TextOptions:
-    """What a program's flags say of a model's text, see `electra_tf2.cli.add_text_flags`.
+    """What a program's flags say of a model, see `electra_tf2.cli.add_text_flags`.
 
     Attributes:
         vocab_file: the vocabulary, for a model that has none beside it.
         do_lower_case: casing, for a model that does not say.
         strip_accents: likewise for accents; None: as `do_lower_case`.
+        num_attention_heads: of an official checkpoint; None: one for 64 units of the hidden size.
     """
 
     vocab_file: str | None = None
     do_lower_case: bool | None = None
     strip_accents: bool | None = None
+    num_attention_heads: int | None = None
 
 
-def open_by_flags(
-    path: str,
-    options: TextOptions | None = None,
-    *,
-    model_hparam_overrides: Mapping[str, Any] | None = None,
-) -> Source:
+def open_by_flags(path: str, options: TextOptions | None = None) -> Source:
     """Opens a model as `open_source` does; messages name the flags.
 
     Args:
         path: anything that `open_pretrained` reads.
         options: what the flags say; None: nothing.
-        model_hparam_overrides: see `open_source`.
 
     Raises:
         UserError: as `open_source`.
     """
     options = options or TextOptions()
+    heads = options.num_attention_heads
+    if heads is not None and heads < 1:
+        raise UserError(
+            "A network has one attention head or more.",
+            where=_HEADS_FLAG,
+            received=heads,
+            remedy="Leave it out for one head for 64 units of the hidden size.",
+        )
     return open_source(
         path,
         vocab_file=options.vocab_file,
@@ -144,7 +154,8 @@ def open_by_flags(
         do_lower_case=options.do_lower_case,
         strip_accents=options.strip_accents,
         casing_option=lambda name, value: f"--{name.replace('_', '-')} {str(value).lower()}",
-        model_hparam_overrides=model_hparam_overrides,
+        model_hparam_overrides=None if heads is None else {HEADS: heads},
+        sizes_option=_HEADS_FLAG,
     )
 
 
@@ -160,18 +171,30 @@ def dtype_policy(precision: Precision) -> str:
     return DTYPE_POLICIES[precision]
 
 
-def _network(pretrained: Pretrained, overrides: Mapping[str, Any]) -> TransformerConfig:
+def _network(
+    pretrained: Pretrained, overrides: Mapping[str, Any], option: str
+) -> TransformerConfig:
     """Returns the sizes that are stored or that the arrays show, with overrides."""
     if not isinstance(overrides, Mapping):
         raise TypeError(
             f"model_hparam_overrides must give fields their values. Received: {overrides!r:.100}"
         )
     try:
-        network = pretrained.encoder_config(overrides.get("num_attention_heads"))
+        network = pretrained.encoder_config(overrides.get(HEADS))
         if network is not None:
             asked = dataclasses.replace(network, **overrides)
-            _check_sizes(pretrained, network, asked)
+            _check_sizes(pretrained, network, asked, option)
+            if pretrained.network is None and HEADS not in overrides:
+                say(
+                    "Nothing beside the checkpoint says how many attention heads it has: "
+                    f"{network.num_attention_heads} by the official rule ({option} may say "
+                    "otherwise)."
+                )
             return asked
+    except UserError as error:
+        if HEADS in str(error.received):
+            raise error.with_(where=option) from error
+        raise
     except (TypeError, ZeroDivisionError) as error:
         raise ValueError(f"model_hparam_overrides: {error}") from error
     raise UserError(
@@ -182,7 +205,9 @@ def _network(pretrained: Pretrained, overrides: Mapping[str, Any]) -> Transforme
     )
 
 
-def _check_sizes(pretrained: Pretrained, own: TransformerConfig, asked: TransformerConfig) -> None:
+def _check_sizes(
+    pretrained: Pretrained, own: TransformerConfig, asked: TransformerConfig, option: str
+) -> None:
     """Refuses other sizes than the model's: some would be taken, and outputs would be others."""
     names = (*structure_of(own), *(["hidden_act"] if pretrained.network else []))
     different = [
@@ -192,8 +217,8 @@ def _check_sizes(pretrained: Pretrained, own: TransformerConfig, asked: Transfor
     ]
     if different:
         raise UserError(
-            "The model is of another size than model_hparam_overrides says.",
-            where="model_hparam_overrides",
+            f"The model is of another size than {option} says.",
+            where=option,
             received=", ".join(different),
             remedy="Leave it out: the model's own is used.",
         )

@@ -36,7 +36,7 @@ EXPORTERS: dict[str, tuple[str, str]] = {
         "electra_tf2.export.keras_file:export_keras",
     ),
 }
-_TEXT = ("vocab_file", "do_lower_case", "strip_accents")
+_TEXT = ("vocab_file", "do_lower_case", "strip_accents", "num_attention_heads")
 _OPTIONS = ("network", "architecture", *_TEXT)
 
 
@@ -70,7 +70,7 @@ def export_model(flags: argparse.Namespace) -> None:
             f"The format {flags.format} has no such option"
             f"{'' if takes_text else ' for a fine-tuned model'}.",
             where=", ".join(f"--{name.replace('_', '-')}" for name in refused),
-            received=", ".join(given[name] for name in refused),
+            received=", ".join(str(given[name]) for name in refused),
             remedy="Leave it out; it is for the format huggingface.",
         )
     if takes_text:
@@ -125,7 +125,7 @@ def add_export_flags(parser: argparse.ArgumentParser) -> None:
     result.add_argument(
         "--output", required=True, help="where to: a path that is free; nothing is overwritten"
     )
-    text = parser.add_argument_group("the model's text, where nothing beside it says it")
+    text = parser.add_argument_group("the model's text and heads, where nothing beside it says it")
     cli.add_text_flags(text)
     options = parser.add_argument_group("for the format huggingface")
     options.add_argument(
