@@ -2,6 +2,8 @@
 
 import ast
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -109,3 +111,16 @@ def test_python_in_the_pages_is_formatted_as_the_code_is():
         for block in re.findall(r"^```python\n(.*?)^```$", path.read_text("utf-8"), re.M | re.S):
             ast.parse(block)
             assert max(map(len, block.splitlines())) <= 100, path.name
+
+
+def test_python_in_the_pages_can_be_copied_alone(tmp_path):
+    """Each block imports what it uses; some pages say that theirs go on from one to the next."""
+    for path in PAGES:
+        found = blocks(path, "python")
+        if "one session" in path.read_text("utf-8"):
+            found = ["".join(found)]
+        for number, block in enumerate(found, 1):
+            (tmp_path / f"{path.stem}_{number}.py").write_text(block, "utf-8")
+    command = [sys.executable, "-m", "ruff", "check", "--isolated", "--select", "F", tmp_path]
+    checked = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
