@@ -124,7 +124,8 @@ class TextSample(NamedTuple):
         decomposed: number of words that Unicode's composition (NFC) shortens.
         dropped: the characters that BERT's cleaning drops, with their numbers. Of ASCII's control
             characters, those that stand between other characters.
-        markup: tags and entities of HTML or XML, with their numbers.
+        markup: tags and entities of HTML or XML, times of subtitles, and numbers of sentences, with
+            how often they occur.
         characters: number of characters, white space included.
     """
 
@@ -140,9 +141,15 @@ _KEEPING = Casing(True, False)
 _CONTROLS = r"\x00-\x08\x0b\x0c\x0e-\x1f\x7f"
 _BETWEEN_CHARACTERS = re.compile(rf"(?<=[^\s{_CONTROLS}])[{_CONTROLS}]+(?=[^\s{_CONTROLS}])")
 _ALL_CONTROLS = re.compile(f"[{_CONTROLS}]+")
+_TIME = r"(?:[0-9]+:)?[0-9]{2}:[0-9]{2}[.,][0-9]{3}"
+# The sentences of the Leipzig corpora have numbers and tabs before them. Smaller numbers are those
+# of verses, lists and years.
 _MARKUP = re.compile(
     r"</?[A-Za-z][\w:-]*(?:\s[^<>=\n]+=[^<>\n]{0,500})?\s?/?>"
     r"|&(?:#[0-9]+|#x[0-9A-Fa-f]+|[A-Za-z]{2,}[0-9]*);"
+    rf"|^{_TIME}[ \t]+-->[ \t]+{_TIME}"
+    r"|^(?:[3-9][0-9]{3}|[1-9][0-9]{4,})(?=\t[^\t\n]*[^\W\d_][^\t\n]*$)",
+    re.MULTILINE,
 )
 
 
@@ -312,9 +319,9 @@ def text_advice(sample: TextSample, casing: Casing, option: Option) -> list[str]
     if share >= _MARKUP_COUNTS:
         common = sorted(sample.markup, key=lambda tag: (-sample.markup[tag], tag))[:3]
         advice.append(
-            f"{share:.0%} of the text's characters are markup, such as "
-            f"{', '.join(map(_short, common))}. It is text like any other to the builders: take "
-            "it out first (docs/pretraining.md)."
+            f"{share:.0%} of the text's characters are markup, or numbers and times of lines, such "
+            f"as {', '.join(map(_short, common))}. They are text like any other to the builders: "
+            "take them out first (docs/pretraining.md)."
         )
     return advice
 

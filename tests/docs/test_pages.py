@@ -8,7 +8,20 @@ import sys
 import pytest
 
 from electra_tf2 import __version__
-from tests.docs.pages import CHANGELOG, CONTRIBUTING, DOCS, PAGES, README, ROOT, blocks, code
+from electra_tf2.text.casing_files import as_argument
+from electra_tf2.text.casing_fit import inspect_text, text_advice
+from electra_tf2.text.normalization import UNCASED
+from tests.docs.pages import (
+    CHANGELOG,
+    CONTRIBUTING,
+    DOCS,
+    PAGES,
+    README,
+    ROOT,
+    blocks,
+    code,
+    run_shell,
+)
 from tests.test_architecture import STEPS
 
 every_page = pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
@@ -99,6 +112,30 @@ def test_recipes_of_contributing_name_what_exists():
     configs = [path.read_text("utf-8") for path in ROOT.glob("configure_*.py")]
     words = set(re.findall(r"\w+", code("electra_tf2", "finetune") + "".join(tests + configs)))
     assert set(re.findall(r"`([A-Za-z_]+)`", recipes)) <= words
+
+
+def test_commands_that_take_markup_out_of_a_corpus(tmp_path):
+    """What is left is the text, of which the builders have nothing to say."""
+    sentences = [f"{n}\tBread number {n}.\n" for n in range(9990, 10010)]
+    subtitles = [
+        f"{n}\r\n00:00:{n},000 --> 00:00:{n},900\r\nBread.\r\n{n}\r\n\r\n" for n in range(10, 30)
+    ]
+    files = {"A/wiki_00": '<doc id="1">\nBread\n\nBread.\n</doc>\n<doc id="2">\nButter.\n</doc>\n'}
+    files |= {"eng-sentences.txt": "".join(sentences), "film.srt": "".join(subtitles)}
+    for name, text in files.items():
+        path = tmp_path / "data" / "corpus" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8", newline="")
+        assert text_advice(inspect_text([text]), UNCASED, as_argument)
+    for block in blocks(DOCS / "pretraining.md"):
+        if "sed -i" in block:
+            run_shell(block, tmp_path)
+    left = {name: (tmp_path / "data" / "corpus" / name).read_bytes().decode() for name in files}
+    assert left == {
+        "A/wiki_00": "Bread\nBread.\n\nButter.\n\n",
+        "eng-sentences.txt": "".join(line.partition("\t")[2] for line in sentences),
+        "film.srt": "".join(f"Bread.\r\n{n}\r\n" for n in range(10, 30)),
+    }
 
 
 def test_changelog_begins_with_this_version():

@@ -146,6 +146,9 @@ def test_control_characters_between_words_are_told(control):
         ),
         (f"<p>{ENGLISH}</p>\n<br />", "</p>, <br />, <p>"),
         (f"{ENGLISH} Bread &amp; butter&nbsp;&#8217;&#x2019;\n", "&#8217;, &#x2019;, &amp;"),
+        (f"12\n00:01:02,000 --> 00:01:04,900\n{ENGLISH}\n\n", "00:01:02,000 --> 00:…"),
+        (f"WEBVTT\n\n01:02.000 --> 01:04.900 line:0\n{ENGLISH}\n\n", "01:02.000 --> 01:04.…"),
+        ("".join(f"{n}\tBread number {n}.\r\n" for n in range(9998, 10020)), "10000, 10001, 10002"),
     ],
 )
 def test_markup_is_told(text, shown):
@@ -157,6 +160,20 @@ def test_markup_is_told(text, shown):
 def test_what_is_no_markup():
     text = "if a <b and c> d; <https://example.org/a> <me@example.org>; AT&T; R&D; I <3 you > all"
     assert inspect_text([text]).markup == {}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1\tIn the beginning\n176\tI have gone astray\n",  # verses
+        "1\tMix.\n2\tBake.\n\n1. Eat.\n12345 apples\n",
+        "1815\tThe war ended.\n2024\tElections\n",
+        "10001\t20002\n30003\t40004 \n10001\tbread\t2.50\n",  # tables
+        "a-->b;\nfor (i = 10000;\ti --> 0;) {\n12:30 --> 14:45\nx = 10000\ty\n",
+    ],
+)
+def test_numbers_and_times_of_ordinary_text(text):
+    assert inspect_text([text * 99]).markup == {}
 
 
 def test_dropped_characters_of_a_text_without_words():
