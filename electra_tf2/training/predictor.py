@@ -44,11 +44,18 @@ class Predictor:
         self.has_one_replica = strategy.num_replicas_in_sync == 1
         self._at_once = CPU_BATCHES_AT_ONCE if runs_on_one_cpu(strategy) else 1
 
+        def gathered(outputs):
+            """Brings rows of other hosts here: in the graph, as each call outside builds one."""
+            has_others = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+            if self.has_one_replica or not has_others:
+                return outputs
+            return {name: strategy.gather(value, axis=0) for name, value in outputs.items()}
+
         def run(batches):
             with keras.StatelessScope() as scope:
                 for variable, value in constants:
                     scope.add_update((variable, tf.constant(value)))
-                return [strategy.run(forward, args=(batch,)) for batch in batches]
+                return [gathered(strategy.run(forward, args=(batch,))) for batch in batches]
 
         def step(iterator, count):
             return run(next(iterator) for _ in range(count))
@@ -107,10 +114,7 @@ class Predictor:
 
     def _on_host(self, value) -> np.ndarray:
         here = self._strategy.experimental_local_results(value)
-        if len(here) == self._strategy.num_replicas_in_sync:
-            return np.concatenate([own.numpy() for own in here])
-        # Some rows are on other hosts. (Slow: TensorFlow builds a graph for each call.)
-        return self._strategy.gather(value, axis=0).numpy()
+        return np.concatenate([own.numpy() for own in here])
 
 
 def runs_on_one_cpu(strategy: tf.distribute.Strategy) -> bool:

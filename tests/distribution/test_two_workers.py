@@ -163,6 +163,40 @@ def test_finetuning_after_the_loss_of_both_workers(tiny_finetuning, tmp_path):
         np.testing.assert_array_equal(arrays[name], value, err_msg=name)
 
 
+PREDICT = """
+import numpy as np
+import tensorflow as tf
+from electra_tf2.training.predictor import Predictor
+
+strategy = tf.distribute.MultiWorkerMirroredStrategy()
+gather, calls = strategy.gather, []
+strategy.gather = lambda value, axis: calls.append(value) or gather(value, axis)
+
+
+def data(context):
+    def row(number):
+        return tf.fill([1, number + 1], 2 * number + context.input_pipeline_id)
+
+    return tf.data.Dataset.range(9).map(row)
+
+
+predictor = Predictor(strategy, lambda rows: {"rows": rows, "half": tf.cast(rows, tf.float32) / 2})
+for number, batch in enumerate(predictor.batches(data, 9)):
+    expected = np.repeat([[2 * number], [2 * number + 1]], number + 1, axis=1)
+    np.testing.assert_array_equal(batch["rows"], expected)
+    np.testing.assert_array_equal(batch["half"], expected / 2)
+assert len(calls) == 2, calls
+"""
+
+
+def test_rows_of_all_workers_are_gathered_by_one_graph(tmp_path):
+    """Each call of `gather` builds one; a batch took half a second, whatever the network."""
+    script = tmp_path / "predict.py"
+    script.write_text(PREDICT, "utf-8")
+    with clusters.Cluster(script, [[], []], tmp_path) as cluster:
+        assert cluster.wait() == [0, 0], cluster.text(0) + cluster.text(1)
+
+
 # Dropout is on: what a worker draws is the same again after a resume.
 SAVE_EVERY = 25
 LONG = {"num_train_steps": 200, "save_checkpoints_steps": SAVE_EVERY, "log_every_steps": 25}
