@@ -104,6 +104,17 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     return tf.function(function, jit_compile=True, autograph=False)
 
 
+def traced(function: Callable) -> Callable:
+    """Returns a function as a graph, one of many in a process.
+
+    TensorFlow takes the graphs that one place makes, for several models or runs, for a function
+    that is traced too often, and warns.
+    """
+    graph = tf.function(function, autograph=False)
+    setattr(graph, "_omit_frequent_tracing_warning", True)  # noqa: B010 # not typed
+    return graph
+
+
 def check_gpu(require_gpu: bool) -> None:
     """Refuses to run on the CPU where a GPU is required.
 

@@ -13,7 +13,13 @@ import tensorflow as tf
 from electra_tf2.hparams.ramps import largest
 from electra_tf2.randomness import seed_keys
 from electra_tf2.training.compile_cache import number_functions_afresh
-from electra_tf2.training.devices import compiled, is_deterministic, resolve_precision, resolve_xla
+from electra_tf2.training.devices import (
+    compiled,
+    is_deterministic,
+    resolve_precision,
+    resolve_xla,
+    traced,
+)
 from electra_tf2.training.objective import Objective
 from electra_tf2.training.schedule import Schedule
 from electra_tf2.training.step import EvaluationSums, ReplicaStep, StepInputs, StepResult
@@ -215,7 +221,7 @@ class StepLoop:
         alone = strategy.num_replicas_in_sync == 1
         self._advance = compiled(self._after) if jit_compile and alone else self._after
         self._plus = compiled(StepSums.plus) if jit_compile else StepSums.plus
-        self._many_steps = tf.function(self._loop, autograph=False)
+        self._many_steps = traced(self._loop)
 
     def __call__(self, iterator, first_step: int, n_steps: int, *, seed: int = 0) -> StepSums:
         """Runs `n_steps` steps.

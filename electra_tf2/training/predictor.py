@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from electra_tf2.training.devices import traced
 from electra_tf2.training.loop import distributed_iterator
 
 Batch = Mapping[str, tf.Tensor]
@@ -60,9 +61,7 @@ class Predictor:
         def step(iterator, count):
             return run(next(iterator) for _ in range(count))
 
-        self._step = tf.function(step, autograph=False)
-        # TensorFlow takes the steps of all predictors for one function that is traced too often.
-        setattr(self._step, "_omit_frequent_tracing_warning", True)  # noqa: B010 # not typed
+        self._step = traced(step)
         self._one = tf.function(lambda batch: run([batch]), autograph=False)
         self._graphs: dict[tuple, Callable] = {}
 
