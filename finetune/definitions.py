@@ -141,6 +141,9 @@ class MultilabelDefinition(TableDefinition):
 
     def check(self) -> None:
         """Refuses bad lists of labels; turns labels into text."""
+        if self.label == "" and self.label_columns is None:
+            remedy = "Name the column of lists, or give the columns of 0 and 1 as label_columns."
+            raise refusal("label", "is missing", None, remedy)
         super().check()
         self.labels = _label_list(self.labels, at_least=1)
         if not self.label_separator:

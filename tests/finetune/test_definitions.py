@@ -105,6 +105,7 @@ BAD = {
     ),
     "several labels without a column": ({"kind": "multilabel", "text": "x"}, "label", "is missing"),
     "a list and columns": ({**ONE_HOT, "label": "topics"}, "label_columns", "beside label"),
+    "no column of labels": ({"kind": "multilabel", "text": "body"}, "label", "as label_columns"),
     "no columns": ({**ONE_HOT, "label_columns": []}, "label_columns", "once"),
     "a line break": ({**ONE_HOT, "label_columns": ["a", "b\nc"]}, "label_columns", "line break"),
     "a column twice": ({**ONE_HOT, "label_columns": ["a", "a"]}, "label_columns", "once"),
