@@ -123,7 +123,7 @@ class TextSample(NamedTuple):
         losses: of each script, the one with the most words first.
         decomposed: number of words that Unicode's composition (NFC) shortens.
         dropped: the characters that BERT's cleaning drops, with their numbers. Of ASCII's control
-            characters, those that stand between other characters.
+            characters and zero-width spaces, those that stand between other characters.
         markup: tags and entities of HTML or XML, times of subtitles, and numbers of sentences, with
             how often they occur.
         characters: number of characters, white space included.
@@ -138,9 +138,9 @@ class TextSample(NamedTuple):
 
 
 _KEEPING = Casing(True, False)
-_CONTROLS = r"\x00-\x08\x0b\x0c\x0e-\x1f\x7f"
-_BETWEEN_CHARACTERS = re.compile(rf"(?<=[^\s{_CONTROLS}])[{_CONTROLS}]+(?=[^\s{_CONTROLS}])")
-_ALL_CONTROLS = re.compile(f"[{_CONTROLS}]+")
+_DIVIDERS = r"\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u200b"
+_BETWEEN_CHARACTERS = re.compile(rf"(?<=[^\s{_DIVIDERS}])[{_DIVIDERS}]+(?=[^\s{_DIVIDERS}])")
+_ALL_DIVIDERS = re.compile(f"[{_DIVIDERS}]+")
 _TIME = r"(?:[0-9]+:)?[0-9]{2}:[0-9]{2}[.,][0-9]{3}"
 # The sentences of the Leipzig corpora have numbers and tabs before them. Smaller numbers are those
 # of verses, lists and years.
@@ -165,7 +165,7 @@ def inspect_text(texts: Iterable[str]) -> TextSample:
         counter = WordCounter(_KEEPING)
         counter.add(text)
         pieces.append(counter.words())
-        characters.update(_ALL_CONTROLS.sub("", text))
+        characters.update(_ALL_DIVIDERS.sub("", text))
         characters.update("".join(_BETWEEN_CHARACTERS.findall(text)))
         markup.update(_MARKUP.findall(text))
         total += len(text)

@@ -108,6 +108,8 @@ def test_decomposed_words_are_told(text):
 def test_zero_width_spaces_are_told():
     (advice,) = text_advice(inspect_text(["ខ្ញុំ\u200bទៅ\u200bផ្សារ\n"]), CASED, as_flag)
     assert "U+200B" in advice and "2 in a sample" in advice
+    beside = "The ship is old.\u200b\n\u200b\n \u200bIt sank."
+    assert text_advice(inspect_text([beside * 9]), CASED, as_flag) == []
 
 
 @pytest.mark.parametrize(
