@@ -10,20 +10,21 @@ import concurrent.futures
 import dataclasses
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
 from electra_tf2 import files
 from electra_tf2.data.tfrecords import Records
 from electra_tf2.errors import UserError
-from electra_tf2.stored_json import LARGEST, shown
+from electra_tf2.stored_json import bad_field, parse_record
 from electra_tf2.text.wordpiece import MAX_WORD_CHARACTERS
 
 METADATA = "metadata.json"
 
 _BUFFERED_BYTES = 64 << 20
 _SYNC_THREADS = 8
+_WHAT = "The metadata of the data set"
 _REBUILD = "Rebuild the data with build_pretraining_dataset.py."
 
 
@@ -166,7 +167,7 @@ def read_metadata(directory: str) -> DatasetMetadata | None:
     path = os.path.join(directory, METADATA)
     if not files.exists(path):
         return None
-    content = files.read_json(path, "The metadata of the data set", _REBUILD)
+    content = files.read_json(path, _WHAT, _REBUILD)
     version, segmentation = content.get("format_version"), content.get("segmentation", "static")
     if (segmentation, version) not in (
         known := [(name, kind.format_version) for name, kind in RECORD_KINDS.items()]
@@ -178,15 +179,20 @@ def read_metadata(directory: str) -> DatasetMetadata | None:
             "reads " + " and ".join(f"{number} ({name})" for name, number in known),
             remedy="Use the electra-tf2 that built the data, or rebuild them with this one.",
         )
-    values = {}
-    for field in dataclasses.fields(DatasetMetadata):
-        if field.name in content:
-            values[field.name] = _checked(field, content[field.name], path)
-        elif field.default is dataclasses.MISSING:
-            raise _damaged(path, f"no field {field.name}")
-    metadata = DatasetMetadata(**values)
+    metadata = parse_record(DatasetMetadata, content, path, _WHAT, _REBUILD)
+    sizes = [size for shard in metadata.shards for size in (shard.examples, shard.bytes)]
+    lowest = min(
+        metadata.vocab_size,
+        metadata.max_seq_length,
+        metadata.max_word_characters,
+        *metadata.counts.values(),
+        *sizes,
+    )
+    if lowest < 0:
+        raise bad_field(path, _WHAT, _REBUILD, "", f"{lowest}, where no number is below 0")
     if sum(shard.examples for shard in metadata.shards) != metadata.num_examples:
-        raise _damaged(path, "num_examples is not the sum of the shards' examples")
+        received = f"{metadata.num_examples}, which is not the sum of the shards' examples"
+        raise bad_field(path, _WHAT, _REBUILD, "num_examples", received)
     return metadata
 
 
@@ -215,42 +221,6 @@ def combine_metadata(parts: Iterable[DatasetMetadata | None]) -> DatasetMetadata
         num_examples=sum(own.num_examples for own in known),
         shards=tuple(shard for own in known for shard in own.shards),
         counts={name: sum(own.counts.get(name, 0) for own in known) for name in sorted(names)},
-    )
-
-
-def _checked(field: dataclasses.Field, value: Any, path: str) -> Any:
-    """Converts one field's value; raises where it has the wrong type."""
-    if field.name == "shards":
-        shard_fields = {"name": "str", "examples": "int", "bytes": "int"}
-        well_formed = isinstance(value, list) and all(
-            isinstance(shard, dict)
-            and shard.keys() == shard_fields.keys()
-            and all(_is_of_type(shard[key], kind) for key, kind in shard_fields.items())
-            for shard in value
-        )
-        if not well_formed:
-            raise _damaged(path, "shards is not a list of {name, examples, bytes}")
-        return tuple(Shard(**shard) for shard in value)
-    if field.name == "counts":
-        if not isinstance(value, dict) or not all(_is_of_type(n, "int") for n in value.values()):
-            raise _damaged(path, f"counts is not an object of integers from 0 to {LARGEST}")
-        return value
-    kind = str(field.type)  # annotations are strings here
-    if not _is_of_type(value, kind, least=-LARGEST if field.name == "seed" else 0):
-        is_beyond = kind == type(value).__name__
-        wanted = "a possible number" if is_beyond else f"of type {kind}"
-        raise _damaged(path, f"{field.name} is {shown(value)}, which is not {wanted}")
-    return value
-
-
-def _is_of_type(value: Any, kind: str, least: int = 0) -> bool:
-    """Whether a value is of the type "int", "str" or "bool", and an integer one that can be."""
-    return type(value).__name__ == kind and (kind != "int" or least <= value <= LARGEST)
-
-
-def _damaged(path: str, received: str) -> UserError:
-    return UserError(
-        "The metadata of the data set is damaged.", where=path, received=received, remedy=_REBUILD
     )
 
 

@@ -105,17 +105,17 @@ def test_optional_fields_may_be_missing_and_unknown_ones_there(tmp_path):
         ({"format_version": 2}, "format_version 2 with segmentation 'static'"),
         ({"segmentation": "dynamic"}, "format_version 1 with segmentation 'dynamic'"),
         ({"format_version": None}, "format_version None"),
-        ({"seed": "7"}, "seed is '7', which is not of type int"),
-        ({"num_examples": True}, "num_examples is True"),
-        ({"do_lower_case": 1}, "do_lower_case is 1"),
+        ({"seed": "7"}, "field seed"),
+        ({"num_examples": True}, "field num_examples"),
+        ({"do_lower_case": 1}, "field do_lower_case"),
         ({"num_examples": 6}, "not the sum"),
-        ({"shards": [{"name": "a"}]}, "shards is not a list"),
-        ({"shards": {"a": 1}}, "shards is not a list"),
-        ({"counts": {"lines": "many"}}, "counts is not"),
-        ({"counts": {"lines": 10**400}}, "counts is not"),
-        ({"counts": {"lines": -1}}, "counts is not"),
-        ({"vocab_size": 1 << 63}, "vocab_size is 9223372036854775808, which is not a possible"),
-        ({"shards": [{"name": "a", "examples": 10**400, "bytes": 1}]}, "shards is not a list"),
+        ({"shards": [{"name": "a"}]}, "field shards[0].examples"),
+        ({"shards": {"a": 1}}, "field shards"),
+        ({"counts": {"lines": "many"}}, "field counts.lines"),
+        ({"counts": {"lines": 10**400}}, "field counts.lines"),
+        ({"counts": {"lines": -1}}, "-1, where no number is below 0"),
+        ({"vocab_size": 1 << 63}, "9223372036854775808, not an integer of 64 bits"),
+        ({"shards": [{"name": "a", "examples": 10**400, "bytes": 1}]}, "shards[0].examples"),
     ],
 )
 def test_damaged_fields(tmp_path, change, message):
@@ -126,7 +126,7 @@ def test_damaged_fields(tmp_path, change, message):
         read_metadata(str(tmp_path))
 
     assert message in str(caught.value)
-    assert caught.value.where == str(tmp_path / "metadata.json")
+    assert caught.value.where.startswith(str(tmp_path / "metadata.json"))
     assert caught.value.remedy
 
 
@@ -136,7 +136,7 @@ def test_missing_field(tmp_path, field):
     del content[field]
     (tmp_path / "metadata.json").write_text(json.dumps(content))
 
-    with pytest.raises(UserError, match=f"no field {field}"):
+    with pytest.raises(UserError, match=f"field {field}"):
         read_metadata(str(tmp_path))
 
 
