@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 
@@ -52,38 +52,25 @@ class ExamplePlan(NamedTuple):
     dropped: int
 
 
-class Draws(Protocol):
-    """The random decisions of one example after the other, in the order of the methods."""
-
-    def is_single_segment(self) -> bool:
-        """Whether the example's first segment has no limit."""
-        ...
-
-    def joins_first(self) -> bool:
-        """Whether the sentence that overruns the first segment joins it; asked at most once."""
-        ...
-
-    def next_target_length(self, max_seq_length: int) -> int:
-        """The target length of the example that follows, in tokens."""
-        ...
-
-
 class StreamDraws:
-    """Decisions drawn from a random stream, in the official program's order."""
+    """The random decisions of one example after the other, in the order of the methods.
+
+    They are drawn from a random stream, in the official program's order.
+    """
 
     def __init__(self, stream: random.Random):
         self._stream = stream
 
     def is_single_segment(self) -> bool:
-        """See `Draws`."""
+        """Whether the example's first segment has no limit."""
         return self._stream.random() < SINGLE_SEGMENT_PROBABILITY
 
     def joins_first(self) -> bool:
-        """See `Draws`."""
+        """Whether the sentence that overruns the first segment joins it; asked at most once."""
         return self._stream.random() < 0.5
 
     def next_target_length(self, max_seq_length: int) -> int:
-        """See `Draws`."""
+        """The target length of the example that follows, in tokens."""
         if self._stream.random() < SHORT_EXAMPLE_PROBABILITY:
             return self._stream.randint(MIN_SEQ_LENGTH, max_seq_length)
         return max_seq_length
@@ -197,7 +184,7 @@ class SegmentPlanner:
     def __init__(
         self,
         max_seq_length: int,
-        draws: Draws,
+        draws: StreamDraws,
         *,
         first_target: int | None = None,
         split_long_lines: bool = False,

@@ -17,16 +17,10 @@ from typing import Any, NamedTuple
 from electra_tf2 import files
 from electra_tf2.data.building.builders import CorpusPassage
 from electra_tf2.data.building.corpus import Corpus, chunk_stream, shuffled
-from electra_tf2.data.sources.chunks import split_lines
+from electra_tf2.data.sources.chunks import decoded, split_lines
 from electra_tf2.data.sources.found import CorpusFile, unreadable
 from electra_tf2.errors import UserError
-from electra_tf2.text.plain_text import (
-    HEAD_BYTES,
-    TAR,
-    check_plain_text,
-    not_utf8,
-    recognize,
-)
+from electra_tf2.text.plain_text import HEAD_BYTES, TAR, check_plain_text, recognize
 
 _BLOCK_BYTES = 1 << 19
 _DAMAGES = (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError)
@@ -154,17 +148,8 @@ class _Archive:
             if not offset:
                 self._check_is_no_archive(where, content)
                 check_plain_text(where, content, as_plain_text=as_plain_text, member=member.name)
-            try:
-                lines = split_lines(content.decode("utf-8"))
-            except UnicodeDecodeError as error:
-                raise not_utf8(
-                    where,
-                    line=line + content.count(b"\n", 0, error.start),
-                    offset=offset + error.start,
-                    before=content[: error.start],
-                    content=content[error.start :],
-                    member=member.name,
-                ) from error
+            text = decoded(where, content, line=line, offset=offset, member=member.name)
+            lines = split_lines(text)
             offset += len(content)
             line += content.count(b"\n")
             is_last = offset >= member.size or not content

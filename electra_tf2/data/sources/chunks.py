@@ -114,14 +114,9 @@ def read_chunk(chunk: Chunk, *, as_plain_text: bool = False) -> str:
         check_plain_text(path, content, as_plain_text=as_plain_text)
     try:
         return content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise not_utf8(
-            path,
-            line=line_number(chunk.file, chunk.start) + content.count(b"\n", 0, error.start),
-            offset=chunk.start + error.start,
-            before=content[: error.start],
-            content=content[error.start :],
-        ) from error
+    except UnicodeDecodeError:  # only then are the lines before it counted
+        line = line_number(chunk.file, chunk.start)
+        return decoded(path, content, line=line, offset=chunk.start)
 
 
 def split_lines(text: str) -> list[str]:
