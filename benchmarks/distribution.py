@@ -105,7 +105,7 @@ def measure(flags: argparse.Namespace) -> dict[str, float]:
         max_seq_length=flags.length,
         train_batch_size=flags.batch_size,
     )
-    strategy, workers = open_devices(config, lambda line: None)
+    strategy, workers = open_devices(config)
     calls = step_and_parts(strategy, config, flags.precision)
     return {
         name: median_seconds(call, flags.seconds if name == STEP else flags.seconds / 4, workers)

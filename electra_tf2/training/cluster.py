@@ -19,11 +19,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from electra_tf2.console import say
 from electra_tf2.errors import UserError
 
 VARIABLE = "TF_CONFIG"
@@ -108,14 +109,10 @@ def _malformed(received: str, hint: str = "Set it on every host") -> UserError:
     )
 
 
-def meet(
-    cluster: Cluster,
-    card: Mapping[str, Any],
-    *,
-    timeout: float,
-    say: Callable[[str], None] = lambda line: None,
-) -> None:
+def meet(cluster: Cluster, card: Mapping[str, Any], *, timeout: float) -> None:
     """Waits until all workers are there, and checks that they were started alike.
+
+    Says who is missing, at the start and from time to time.
 
     TensorFlow silently waits for an absent worker, and trains with workers of other hparams until
     something breaks. So before it connects them, every worker shows the others a card, at the port
@@ -126,7 +123,6 @@ def meet(
         cluster: of the run.
         card: what all workers must have in common, JSON values by name.
         timeout: seconds to wait.
-        say: told at the start, and from time to time, who is missing.
 
     Raises:
         UserError: the port is taken; or workers did not come in time, or their cards differ: names

@@ -40,7 +40,6 @@ _DETERMINISTIC_FLAG = "--xla_gpu_deterministic_ops=true"
 # Compute capability of the first NVIDIA GPUs with matrix units for bfloat16: Ampere.
 _BFLOAT16_CAPABILITY = (8, 0)
 
-Say = Callable[[str], None]
 Config = TypeVar("Config", "PretrainingConfig", "FinetuningConfig")
 
 
@@ -249,13 +248,12 @@ class Devices(NamedTuple):
     workers: Workers
 
 
-def open_devices(config: PretrainingConfig | FinetuningConfig, say: Say) -> Devices:
+def open_devices(config: PretrainingConfig | FinetuningConfig) -> Devices:
     """Opens what the hparam `distribution` names, before a run does anything else with TensorFlow.
 
     Args:
         config: gives `distribution`, `require_gpu`, `worker_timeout` and the TPU's hparams; all
             workers must have the same.
-        say: prints a line.
 
     Returns:
         The devices.
@@ -274,11 +272,11 @@ def open_devices(config: PretrainingConfig | FinetuningConfig, say: Say) -> Devi
     if config.use_tpu or config.distribution == "tpu":
         return _tpu(config)
     if config.distribution == "multi_worker":
-        return _multi_worker(config, say)
-    return _one_process(config.distribution, say)
+        return _multi_worker(config)
+    return _one_process(config.distribution)
 
 
-def _one_process(distribution: Literal["auto", "one_device", "mirrored"], say: Say) -> Devices:
+def _one_process(distribution: Literal["auto", "one_device", "mirrored"]) -> Devices:
     if os.environ.get(VARIABLE):
         say(
             f"Warning: {VARIABLE} is set, but distribution is {distribution}: this process trains "
@@ -287,9 +285,9 @@ def _one_process(distribution: Literal["auto", "one_device", "mirrored"], say: S
     return Devices(make_strategy(distribution), Workers())
 
 
-def _multi_worker(config: PretrainingConfig | FinetuningConfig, say: Say) -> Devices:
+def _multi_worker(config: PretrainingConfig | FinetuningConfig) -> Devices:
     cluster = read_cluster()
-    meet(cluster, _card(config, cluster), timeout=config.worker_timeout, say=say)
+    meet(cluster, _card(config, cluster), timeout=config.worker_timeout)
     too_long = UserError(
         f"The workers have met, but were not connected within {config.worker_timeout} seconds.",
         where=f"worker {cluster.index}, {cluster.addresses[cluster.index]}",

@@ -61,7 +61,7 @@ def finetune(config: FinetuningConfig) -> list[TrialResult]:
     with kept_warnings(warnings_path(config.results_txt)) as kept:
         for warning in config.warnings:
             say(f"Warning: {warning}")
-        devices = open_devices(config, say)
+        devices = open_devices(config)
         with devices.workers.watched():
             run = open_run(config, devices)
             devices.workers.on_chief(kept.start)
@@ -147,7 +147,7 @@ def predict(config: FinetuningConfig, path: str, output: str) -> int:
         UserError: the model or the file can't be read.
     """
     _check_prediction(config, path, output)
-    devices = open_devices(config, say)
+    devices = open_devices(config)
     with devices.workers.watched():
         run = open_run(config, devices)
         model = build_model(run, config.seed, need_heads=True)

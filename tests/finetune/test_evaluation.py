@@ -28,7 +28,7 @@ for distribution in ("one_device", "mirrored"):
         pathlib.Path(sys.argv[1]), distribution=distribution, eval_batch_size=32,
         predict_batch_size=10, train_batch_size=32,
     )
-    run = open_run(config, open_devices(config, print))
+    run = open_run(config, open_devices(config))
     model = build_model(run, 0, need_heads=False)
     (task,) = run.tasks
     table = Preprocessor(config).features(task, "dev")

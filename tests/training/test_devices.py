@@ -111,8 +111,8 @@ def configure(**hparams):
 
 
 def test_one_device(capsys):
-    strategy, workers = devices.open_devices(configure(distribution="one_device"), print)
-    assert capsys.readouterr().out == ""
+    strategy, workers = devices.open_devices(configure(distribution="one_device"))
+    assert capsys.readouterr() == ("", "")
     assert (workers.count, workers.index, workers.is_chief) == (1, 0, True)
     assert strategy.num_replicas_in_sync == 1
     shown = devices.describe(strategy, 24)
@@ -121,14 +121,14 @@ def test_one_device(capsys):
 
 def test_a_cluster_that_is_not_used(monkeypatch, capsys):
     monkeypatch.setenv("TF_CONFIG", '{"cluster": {"worker": ["a:1", "b:2"]}}')
-    devices.open_devices(configure(), print)
-    assert 'Set distribution to "multi_worker"' in capsys.readouterr().out
+    devices.open_devices(configure())
+    assert 'Set distribution to "multi_worker"' in capsys.readouterr().err
 
 
 def test_several_workers_need_a_cluster(monkeypatch):
     monkeypatch.delenv("TF_CONFIG", raising=False)
     with pytest.raises(UserError, match="environment variable TF_CONFIG"):
-        devices.open_devices(configure(distribution="multi_worker"), print)
+        devices.open_devices(configure(distribution="multi_worker"))
 
 
 @pytest.fixture
@@ -158,7 +158,7 @@ def test_tpu(tpu, config_type, asked):
     hparams = {"tpu_name": "t", "tpu_zone": "z", "gcp_project": "p", "tpu_job_name": "j"}
     tasks = {"task_names": ["cola"]} if config_type is FinetuningConfig else {}
     config = config_type("model", "data", **asked, **hparams, **tasks)
-    strategy, workers = devices.open_devices(config, print)
+    strategy, workers = devices.open_devices(config)
     assert strategy == "a TPU strategy" and isinstance(workers, Workers)
     options = {"tpu": "t", "zone": "z", "project": "p", "job_name": "j"}
     assert tpu == [
@@ -176,7 +176,7 @@ def test_a_tpu_that_is_not_there(monkeypatch):
     cluster_resolver = types.SimpleNamespace(TPUClusterResolver=refuse)
     monkeypatch.setattr(tf.distribute, "cluster_resolver", cluster_resolver)
     with pytest.raises(UserError) as info:
-        devices.open_devices(configure(distribution="tpu"), print)
+        devices.open_devices(configure(distribution="tpu"))
     assert info.value.where.startswith("hparams tpu_name")
     assert info.value.received.endswith("Please provide a TPU Name to connect to.")
 

@@ -61,7 +61,7 @@ def pretrain(config: PretrainingConfig) -> dict[str, float] | None:
     with kept_warnings(posixpath.join(config.model_dir, WARNINGS)) as kept:
         for warning in config.warnings:
             say(f"Warning: {warning}")
-        devices = open_devices(config, say)
+        devices = open_devices(config)
         with devices.workers.watched():
             run = open_run(config, devices)
             devices.workers.on_chief(kept.start)

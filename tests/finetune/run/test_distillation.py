@@ -62,7 +62,7 @@ def open_student(data_dir, names, **hparams):
         model_hparam_overrides=WITHOUT_DROPOUT,
         **hparams,
     )
-    return open_run(config, open_devices(config, print))
+    return open_run(config, open_devices(config))
 
 
 def taught_data(data_dir, names, **hparams):

@@ -281,7 +281,7 @@ def test_a_taggers_head_is_taken_over_whatever_its_files_look_like(tmp_path, old
         (files / f"{split}.txt").write_text("\n".join(lines).replace(old, new) + "\n")
     names = {"task_names": ["places"], "tasks": {"places": {"kind": "tagging"}}}
     config = tiny_tasks.configure(tmp_path, **names, init_checkpoint=str(trial))
-    model = build_model(open_run(config, open_devices(config, print)), 0, need_heads=False)
+    model = build_model(open_run(config, open_devices(config)), 0, need_heads=False)
     name = "task_specific/places/classifier/kernel"
     ours, theirs = (np.asarray(own.named_variables()[name]) for own in (model, trained))
     assert np.array_equal(ours, theirs) == kept

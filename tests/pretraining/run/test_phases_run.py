@@ -187,7 +187,7 @@ def test_the_compute_of_a_resumed_run_is_that_of_its_phase(root, undisturbed):
     phases = [first_phase(root), second_phase(), second_phase()]
     given = hparams(root, *phases) | {"num_train_steps": N_SHORT + 2 * N_LONG}
     config = tiny.configure(root, undisturbed[0], **given)
-    trainers = PhaseTrainers(open_run(config, open_devices(config, print)))
+    trainers = PhaseTrainers(open_run(config, open_devices(config)))
     assert trainers.phase.number == 3
     counted = trainers.trainer.run.settings.flops_per_example
     costs = [RunCompute(config, config.network()).example(n).training_products for n in range(3)]
