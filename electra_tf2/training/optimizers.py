@@ -1,4 +1,7 @@
-"""The optimizers AdamW and LAMB: two moments, clipping, one compiled update of every replica."""
+"""The optimizers AdamW and LAMB, and the loss scale of float16.
+
+An update is two moments, clipping, and one compiled program for every replica.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,13 @@ import dataclasses
 import math
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from electra_tf2.training.devices import ReplicaVariables, compiled
-from electra_tf2.training.loss_scale import LossScale
 
 if TYPE_CHECKING:
     from configure_finetuning import FinetuningConfig
@@ -60,6 +62,77 @@ class OptimizerSettings:
         )
 
 
+# The loss scale at the start, and the updates in a row until it doubles; its limits: without an
+# upper one, a loss that is always 0 would double it to infinity.
+INITIAL_SCALE, GROWTH_STEPS = 2.0**15, 2000
+MIN_SCALE, MAX_SCALE = 1.0, 2.0**24
+
+
+class LossScale:
+    """What the loss is multiplied by, so that small gradients don't vanish in float16.
+
+    float16 has no numbers between 0 and 6e-8, and none above 65504. The gradients of a scaled loss
+    use that range better; they are divided by the scale before anything else is done with them.
+    The scale adapts: it halves when the gradient of the global batch is not finite (that update is
+    skipped), and doubles after `growth_steps` updates in a row without that. All scales are powers
+    of two, so that scaling adds no rounding.
+
+    Source: arXiv:1710.03740 (Micikevicius et al. 2018), section 3.2, with the usual constants.
+
+    Args:
+        strategy: the strategy under whose scope the state is made; each replica has a copy.
+        initial: the scale at the start.
+        growth_steps: updates in a row until it doubles.
+
+    Attributes:
+        variables: the state by its names in checkpoints: `loss_scale`, float32, and
+            `loss_scale_good_steps`, int64, updates since the scale last changed.
+    """
+
+    def __init__(
+        self,
+        strategy: tf.distribute.Strategy,
+        *,
+        initial: float = INITIAL_SCALE,
+        growth_steps: int = GROWTH_STEPS,
+    ):
+        self._growth_steps = growth_steps
+        with strategy.scope():
+            self.variables = {
+                "loss_scale": tf.Variable(tf.constant(initial, tf.float32), trainable=False),
+                "loss_scale_good_steps": tf.Variable(tf.zeros([], tf.int64), trainable=False),
+            }
+        self._state = ReplicaVariables(strategy, self.variables)
+
+    def value(self, replica_id: int | tf.Tensor) -> tf.Tensor:
+        """Returns the present scale from a replica's copy, float32 scalar."""
+        return self._state.local(replica_id)[0].read_value()
+
+    def to_numpy(self) -> dict[str, np.ndarray]:
+        """Returns the state by name."""
+        return self._state.to_numpy()
+
+    def update(self, replica_id: int | tf.Tensor, loss: tf.Tensor, norm: tf.Tensor) -> None:
+        """Adapts a replica's copy to a step's outcome.
+
+        A loss that is not finite leaves the scale as it is: the loss is computed without it.
+
+        Args:
+            loss: float32 scalar, of the global batch.
+            norm: float32 scalar, of the global batch's gradient.
+        """
+        scale_variable, count_variable = self._state.local(replica_id)
+        scale, count = scale_variable.read_value(), count_variable.read_value() + 1
+        good = tf.math.is_finite(norm)
+        grown = count >= self._growth_steps
+        after_good = tf.where(grown, tf.minimum(2.0 * scale, MAX_SCALE), scale)
+        new_scale = tf.where(good, after_good, tf.maximum(0.5 * scale, MIN_SCALE))
+        new_count = tf.where(good & ~grown, count, tf.zeros_like(count))
+        valid = tf.math.is_finite(loss)
+        scale_variable.assign(tf.where(valid, new_scale, scale))
+        count_variable.assign(tf.where(valid, new_count, count - 1))
+
+
 @compiled
 def global_norm(gradients: list[tf.Tensor]) -> tf.Tensor:
     """Returns the root of the sum of squares over dense gradients, float32 scalar."""
@@ -81,7 +154,6 @@ class ReplicaOptimizer:
         constants: name -> variable that stays as it is, and that checkpoints hold all the same.
 
     Attributes:
-        settings_type: the settings of the class, with its defaults.
         constants: the names of what is not trained.
         variables: all variables that a checkpoint holds, those that are not trained among them.
         slots: what a checkpoint keeps besides: the moments, named `<variable>/adam_m` and
@@ -89,8 +161,6 @@ class ReplicaOptimizer:
             far, without skipped steps; and the loss scale's state.
         loss_scale: as given.
     """
-
-    settings_type: ClassVar[type[OptimizerSettings]] = OptimizerSettings
 
     def __init__(
         self,
@@ -223,13 +293,6 @@ class ReplicaOptimizer:
         return [tf.where(active, n, o) for n, o in zip(new, old, strict=True)]
 
 
-@dataclasses.dataclass(frozen=True)
-class LambSettings(OptimizerSettings):
-    """LAMB's constants: the moments are bias-corrected by default, as in the paper."""
-
-    bias_correction: bool = True
-
-
 class Lamb(ReplicaOptimizer):
     """w -= lr ‖w‖ / ‖r‖ r, r = m / (√v + epsilon) + decay w, separately for each variable.
 
@@ -240,8 +303,6 @@ class Lamb(ReplicaOptimizer):
     Source: arXiv:1904.00962 (You et al. 2020), algorithm 2 with φ the identity. Clipping by the
     global gradient norm comes before the moments, as with AdamW.
     """
-
-    settings_type = LambSettings
 
     def change(self, variable: tf.Tensor, update: tf.Tensor, *, excluded: bool) -> tf.Tensor:
         """Returns r times the trust ratio; see `ReplicaOptimizer.change`."""
@@ -292,11 +353,10 @@ def make_optimizer(
     Returns:
         The optimizer, its slots at 0.
     """
-    optimizer = OPTIMIZERS[config.optimizer]
-    return optimizer(
+    return OPTIMIZERS[config.optimizer](
         strategy,
         variables,
-        optimizer.settings_type.from_hparams(config),
+        OptimizerSettings.from_hparams(config),
         learning_rate_factors,
         LossScale(strategy) if config.precision == "float16" else None,
         constants,

@@ -9,9 +9,8 @@ import tensorflow as tf
 
 from electra_tf2.randomness import StepRandomness
 from electra_tf2.training.devices import compiled
-from electra_tf2.training.loss_scale import MIN, LossScale
 from electra_tf2.training.objective import Objective, RampedObjective
-from electra_tf2.training.optimizers import ReplicaOptimizer, global_norm
+from electra_tf2.training.optimizers import MIN_SCALE, LossScale, ReplicaOptimizer, global_norm
 
 
 class StepInputs(NamedTuple):
@@ -53,7 +52,7 @@ class StepResult(NamedTuple):
     metrics: dict[str, tf.Tensor] | EvaluationSums
     gradient_norm: tf.Tensor
     finite: tf.Tensor
-    loss_scale: tf.Tensor | float = MIN
+    loss_scale: tf.Tensor | float = MIN_SCALE
 
     @property
     def failed(self) -> tf.Tensor:
@@ -62,7 +61,7 @@ class StepResult(NamedTuple):
         The scale is never to blame for a loss, which is computed without it, but for a gradient, as
         long as the scale is above its minimum.
         """
-        can_be_fixed = tf.math.is_finite(self.loss) & tf.greater(self.loss_scale, MIN)
+        can_be_fixed = tf.math.is_finite(self.loss) & tf.greater(self.loss_scale, MIN_SCALE)
         return ~(can_be_fixed | self.finite)
 
 
@@ -176,7 +175,7 @@ class ReplicaStep:
         self.optimizer.apply(replica, gradients, norm, rate, finite & active)
         if self._loss_scale is not None:
             self._loss_scale.update(replica, loss, norm)
-        scale = tf.constant(MIN) if scale is None else scale
+        scale = tf.constant(MIN_SCALE) if scale is None else scale
         return StepResult(loss, losses, sums.metrics, norm, finite, scale)
 
     def gradient_norm(self, gradients: list[tf.Tensor]) -> tf.Tensor:
@@ -213,7 +212,9 @@ class ReplicaStep:
         denominators = self._with_epsilon(denominators)
         loss, losses = self._losses(sums.numerators, denominators, inputs.values)
         # An evaluation must not skip anything: a NaN has to show in its figures.
-        return StepResult(loss, losses, metrics, tf.zeros([]), tf.constant(True), tf.constant(MIN))
+        return StepResult(
+            loss, losses, metrics, tf.zeros([]), tf.constant(True), tf.constant(MIN_SCALE)
+        )
 
     def _place(self, replica, rows, micro) -> tuple[tf.Tensor, tf.Tensor]:
         """First row and stream of a micro-batch's randomness; the replica has `rows` rows."""

@@ -8,8 +8,7 @@ import tensorflow as tf
 
 from electra_tf2.training.checkpoints import CheckpointStore
 from electra_tf2.training.loop import LoopSettings
-from electra_tf2.training.loss_scale import LossScale
-from electra_tf2.training.optimizers import AdamW, OptimizerSettings
+from electra_tf2.training.optimizers import AdamW, LossScale, OptimizerSettings
 from electra_tf2.training.reports import RunLog
 from electra_tf2.training.schedule import PolynomialDecay
 from electra_tf2.training.trainer import Trainer, TrainingRun

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from electra_tf2.training.devices import make_strategy
 from electra_tf2.training.loop import StepLoop
-from electra_tf2.training.optimizers import Lamb, LambSettings
+from electra_tf2.training.optimizers import Lamb, OptimizerSettings
 from electra_tf2.training.schedule import PolynomialDecay
 from electra_tf2.training.step import ReplicaStep
 from electra_tf2.training.trainer import Hooks
@@ -62,7 +62,7 @@ def lamb(strategy, n_steps=10):
     """(initial, final) weights, by name."""
     with strategy.scope():
         objective = Regression()
-    settings = LambSettings(weight_decay_rate=0.1)
+    settings = OptimizerSettings(weight_decay_rate=0.1, bias_correction=True)
     optimizer = Lamb(strategy, objective.named_variables(), settings)
     initial = optimizer.variables.to_numpy()
     step = ReplicaStep(objective, optimizer)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from electra_tf2.training import loss_scale
+from electra_tf2.training import optimizers
 from electra_tf2.training.checkpoints import CheckpointStore
 from electra_tf2.training.loop import StepLoop
-from electra_tf2.training.loss_scale import LossScale
+from electra_tf2.training.optimizers import LossScale
 from electra_tf2.training.step import StepResult
 from electra_tf2.training.trainer import NonFiniteLoss
 from tests.training import replica_runs
@@ -247,7 +247,7 @@ def scales(outcomes, **options):
 def test_constants_are_the_usual_ones():
     (first,) = scales([GOOD])
     assert first == (2.0**15, 1)
-    assert loss_scale.GROWTH_STEPS == 2000
+    assert optimizers.GROWTH_STEPS == 2000
 
 
 def test_doubles_after_good_steps_in_a_row():
@@ -263,8 +263,8 @@ def test_halves_at_an_overflow_and_counts_from_zero(norm):
 
 def test_stays_within_its_bounds():
     assert scales([OVERFLOW] * 3, initial=2.0) == [(1, 0)] * 3
-    found = scales([GOOD] * 2, initial=loss_scale.MAX / 2, growth_steps=1)
-    assert found == [(loss_scale.MAX, 0)] * 2
+    found = scales([GOOD] * 2, initial=optimizers.MAX_SCALE / 2, growth_steps=1)
+    assert found == [(optimizers.MAX_SCALE, 0)] * 2
 
 
 def test_a_bad_loss_says_nothing_of_the_scale():

@@ -8,7 +8,7 @@ import pytest
 
 from electra_tf2.training import optimizers
 from electra_tf2.training.checkpoints import CheckpointStore
-from electra_tf2.training.loss_scale import INITIAL, LossScale
+from electra_tf2.training.optimizers import INITIAL_SCALE, LossScale
 from tests.finetune import tiny_tasks
 from tests.pretraining import tiny
 
@@ -49,7 +49,7 @@ def test_scale_is_found_and_resumed_exactly(tiny_data):
     assert 0 < skipped < 8 and overflowed == sorted(overflowed, reverse=True)
     assert [line["skipped_updates"] for line in lines] == np.cumsum(overflowed).tolist()
     saved = checkpoint(tiny_data / "models" / "float16")
-    assert saved.optimizer["loss_scale"] == INITIAL / 2**skipped == lines[-1]["loss_scale"]
+    assert saved.optimizer["loss_scale"] == INITIAL_SCALE / 2**skipped == lines[-1]["loss_scale"]
     assert saved.optimizer["loss_scale_good_steps"] == 8 - skipped
     assert all(array.dtype == np.float32 for array in saved.weights.values())
 
