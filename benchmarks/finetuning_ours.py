@@ -17,8 +17,7 @@ from finetune.batches import Batching, training_dataset
 from finetune.classification.tasks import ClassificationTask
 from finetune.evaluation import Evaluation
 from finetune.feature_tables import FeatureTable, TaskData
-from finetune.model import FinetuningModel, FinetuningObjective
-from finetune.run.layerwise_decay import learning_rate_factors
+from finetune.model import FinetuningModel, FinetuningObjective, learning_rate_factors
 
 PREDICTED = 1024  # sentences
 _STEPS_PER_CALL = 8

@@ -27,18 +27,12 @@ from electra_tf2.training.trainer import Hooks, Interrupted, Trainer, TrainingRu
 from finetune.batches import Batching, describe_batch, training_dataset
 from finetune.evaluation import Evaluation
 from finetune.feature_tables import TaskData
-from finetune.model import Distillation, FinetuningModel, FinetuningObjective
+from finetune.model import Distillation, FinetuningModel, FinetuningObjective, learning_rate_factors
 from finetune.run.best_weights import WITHOUT_GAIN, BestWeights, Patience
-from finetune.run.layerwise_decay import learning_rate_factors
 from finetune.run.open_run import Run, RunData
 from finetune.run.pretrained_model import initialize
 from finetune.run.results import Best
-from finetune.trial_folders import (
-    mark_finished,
-    stored_states,
-    write_origin,
-    write_states,
-)
+from finetune.trial_folders import mark_finished, stored_states, write_origin, write_states
 
 
 class TrainedTrial(NamedTuple):

@@ -18,8 +18,7 @@ from electra_tf2.training.schedule import PolynomialDecay
 from electra_tf2.training.step import ReplicaStep
 from finetune.feature_tables import TaskData
 from finetune.features import Preprocessor
-from finetune.model import FinetuningModel, FinetuningObjective
-from finetune.run.layerwise_decay import learning_rate_factors
+from finetune.model import FinetuningModel, FinetuningObjective, learning_rate_factors
 from finetune.run.pretrained_model import initialize, resolve_network
 from finetune.task import Task
 from finetune.task_builder import get_tasks

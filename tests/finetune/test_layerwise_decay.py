@@ -2,7 +2,7 @@
 
 import pytest
 
-from finetune.run.layerwise_decay import learning_rate_factors
+from finetune.model import learning_rate_factors
 
 NAMES = [
     "electra/embeddings/word_embeddings",
