@@ -1,12 +1,14 @@
-"""What a run reports over time: a file of JSON lines, and event files for TensorBoard.
+"""What a run reports over time: a file of JSON lines, event files for TensorBoard, and warnings.
 
 <model_dir>/metrics.jsonl         one line per report: step, split, wall_time, then the scalars;
                                   evaluated_on, if the split doesn't tell what was scored
 <model_dir>/tensorboard/<split>/  the same for TensorBoard, which need not be installed
+<model_dir>/warnings.jsonl        one line per warning: wall_time, text
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -14,16 +16,18 @@ import platform
 import posixpath
 import time
 from collections.abc import Iterator, Mapping
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import tensorflow as tf
 
 from electra_tf2 import files
+from electra_tf2.console import warnings_told_to
 from electra_tf2.errors import UserError
 from electra_tf2.outputs import file_lock
 
 _FIELDS = ("step", "split", "wall_time", "evaluated_on")
 _LOG, _EVENTS = "metrics.jsonl", "tensorboard"
+WARNINGS = "warnings.jsonl"
 _BLOCK_BYTES = 1 << 18
 
 
@@ -270,3 +274,88 @@ def _step_and_split(line: bytes, path: str, index: int) -> tuple[int, str]:
         received=line[:80].decode("utf-8", "replace").strip(),
         remedy="Remove the line, or move the file away: the run then begins a new one.",
     )
+
+
+# The warnings that a run gave, kept beside what it trained.
+
+
+class StoredWarning(NamedTuple):
+    """A warning that was printed.
+
+    Attributes:
+        wall_time: when, in seconds since 1970.
+        text: what it said.
+    """
+
+    wall_time: float
+    text: str
+
+
+class WarningLog:
+    """Adds warnings to a file, each text once: a resumed run says most of them again.
+
+    Nothing is written before `start`, as a run that is refused says nothing about the model, nor
+    before the file's folder exists, which the run makes. Where nothing can be written, the run
+    continues without it.
+    """
+
+    def __init__(self, path: str):
+        self.path = path
+        self._is_started = False
+        self._waiting: list[StoredWarning] = []
+
+    def start(self) -> None:
+        """Begins to write: the run has been checked, and this is its process that does."""
+        self._is_started = True
+        self.flush()
+
+    def add(self, text: str) -> None:
+        """Takes a warning, and writes it as soon as there is a place."""
+        self._waiting.append(StoredWarning(round(time.time(), 3), text))
+        self.flush()
+
+    def flush(self) -> None:
+        """Writes what has been waiting, if there is a place now."""
+        folder = posixpath.dirname(self.path) or "."
+        if not self._waiting or not self._is_started or not files.is_dir(folder):
+            return
+        kept: dict[str, StoredWarning] = {}
+        with file_lock(self.path):
+            for warning in [*read_warnings(self.path), *self._waiting]:
+                kept.setdefault(warning.text, warning)
+            lines = sorted(kept.values(), key=lambda warning: warning.wall_time)
+            self._waiting = []
+            with contextlib.suppress(OSError):
+                files.write_json_lines(self.path, [warning._asdict() for warning in lines])
+
+
+@contextlib.contextmanager
+def kept_warnings(path: str) -> Iterator[WarningLog]:
+    """Keeps every warning that is printed meanwhile in a file."""
+    log = WarningLog(path)
+    with warnings_told_to(log.add):
+        try:
+            yield log
+        finally:
+            log.flush()
+
+
+def read_warnings(path: str) -> list[StoredWarning]:
+    """Reads the warnings of a run, the first one first.
+
+    Returns:
+        The warnings; none where there is no such file, without lines that are not warnings.
+    """
+    try:
+        lines = files.read_bytes(path).splitlines()
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        try:
+            warning = StoredWarning(**json.loads(line))
+        except (ValueError, TypeError, RecursionError):
+            continue
+        if isinstance(warning.text, str) and isinstance(warning.wall_time, int | float):
+            found.append(warning)
+    return found

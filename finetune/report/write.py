@@ -31,7 +31,7 @@ from electra_tf2.report.page import Section, render_page
 from electra_tf2.report.pretraining import curves_section, key_figures, training_section
 from electra_tf2.report.sentences import examples_sections
 from electra_tf2.training.cluster import read_cluster
-from electra_tf2.training.warning_log import WARNINGS, StoredWarning, read_warnings
+from electra_tf2.training.reports import WARNINGS, StoredWarning, read_warnings
 from finetune.report.scores import FinetuningRun, finetuning_runs, scores_section
 from finetune.run.results import warnings_path
 from finetune.trial_folders import TASKS

@@ -17,7 +17,7 @@ from electra_tf2.loading.folder import make_model_folder
 from electra_tf2.loading.pretrained import open_pretrained
 from electra_tf2.outputs import check_output_paths, folder_lock
 from electra_tf2.training.devices import open_devices
-from electra_tf2.training.warning_log import kept_warnings
+from electra_tf2.training.reports import kept_warnings
 from finetune.classification.class_report import report_path, write_class_report
 from finetune.evaluation import (
     DevScores,

@@ -307,7 +307,7 @@ def table_path(results_txt: str) -> str:
 
 
 def warnings_path(results_txt: str) -> str:
-    """Returns the path of the runs' warnings, see `electra_tf2.training.warning_log`."""
+    """Returns the path of the runs' warnings, see `electra_tf2.training.reports`."""
     return results_txt.removesuffix(".txt") + "_warnings.jsonl"
 
 

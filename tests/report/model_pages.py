@@ -13,8 +13,7 @@ from electra_tf2.pretraining.run.build_pretraining import build_pretraining
 from electra_tf2.text.normalization import UNCASED
 from electra_tf2.text.vocabulary import load_vocabulary
 from electra_tf2.training.checkpoints import CheckpointStore
-from electra_tf2.training.reports import RunLog
-from electra_tf2.training.warning_log import kept_warnings
+from electra_tf2.training.reports import RunLog, kept_warnings
 from finetune.classification.class_report import (
     report_path,
     scores_of_classes,

@@ -8,8 +8,8 @@ import threading
 import absl.logging
 
 from electra_tf2.console import Progress, say, show, show_logs
-from electra_tf2.training import warning_log
-from electra_tf2.training.warning_log import kept_warnings, read_warnings
+from electra_tf2.training import reports
+from electra_tf2.training.reports import kept_warnings, read_warnings
 
 
 class Terminal(io.StringIO):
@@ -64,7 +64,7 @@ def test_a_resumed_run_doubles_none(tmp_path):
 
 def test_two_runs_keep_each_others_warnings(tmp_path, monkeypatch):
     path, threads = str(tmp_path / "warnings.jsonl"), []
-    logs = [warning_log.WarningLog(path) for _ in range(2)]
+    logs = [reports.WarningLog(path) for _ in range(2)]
     for log in logs:
         log.start()
 
@@ -76,7 +76,7 @@ def test_two_runs_keep_each_others_warnings(tmp_path, monkeypatch):
             threads[0].join(timeout=0.2)
         return found
 
-    monkeypatch.setattr(warning_log, "read_warnings", read_while_the_other_writes)
+    monkeypatch.setattr(reports, "read_warnings", read_while_the_other_writes)
     logs[0].add("of a training")
     threads[0].join()
     assert sorted(texts(path)) == ["of a training", "of an evaluation"]

@@ -41,8 +41,8 @@ from electra_tf2.pretraining.run.restore import (
     resume,
 )
 from electra_tf2.training.devices import open_devices
+from electra_tf2.training.reports import WARNINGS, kept_warnings
 from electra_tf2.training.trainer import Hooks, Interrupted, Trainer
-from electra_tf2.training.warning_log import WARNINGS, kept_warnings
 
 if TYPE_CHECKING:
     from configure_pretraining import PretrainingConfig
