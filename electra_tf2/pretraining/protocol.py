@@ -42,7 +42,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import keras
 import tensorflow as tf
@@ -54,18 +54,11 @@ from electra_tf2.pretraining.batch import Inputs
 # Checks of what a user makes an objective of, and of what the user's models return.
 
 
-class Named(Protocol):
-    """What messages call a network: its `role`, and `where` its output comes from."""
-
-    role: str
-    where: str
-
-
 def check_output(
     output: Any,
     shape: tuple[int | None, ...],
     asked: tf.Tensor,
-    network: Named,
+    network: Network,
     expected: str,
     where: str | None = None,
 ) -> None:
@@ -108,13 +101,12 @@ def check_output(
 # Takes the output of a layer inside a model, whatever kind of model it is.
 
 
-def find_layer(model: keras.Model, name: str, role: str) -> keras.layers.Layer:
-    """Finds a layer at any depth of a model.
+def find_layer(model: keras.Model, name: str) -> keras.layers.Layer:
+    """Finds a layer at any depth of a discriminator.
 
     Args:
         model: the model.
         name: the layer's name, or its path where several layers have that name.
-        role: what the model is, for the message.
 
     Raises:
         UserError: no layer, or more than one, is called so.
@@ -126,7 +118,7 @@ def find_layer(model: keras.Model, name: str, role: str) -> keras.layers.Layer:
         return found[0]
     names = sorted({layer.path or layer.name for layer in found or layers})
     raise UserError(
-        f"The {role} has {'several layers' if found else 'no layer'} of that name.",
+        f"The discriminator has {'several layers' if found else 'no layer'} of that name.",
         where=f"discriminator_layer, model {model.name!r}",
         received=name,
         remedy="Choose one of: " + ", ".join(names),
@@ -382,7 +374,7 @@ class DiscriminatorNetwork(Network):
         self.unused: list[keras.Variable] = []
         self._layer = None
         if layer is not None:
-            self._layer = find_layer(model, layer, self.role)
+            self._layer = find_layer(model, layer)
             width = self._look_at_layer()
             self.head = keras.layers.Dense(1, name="replaced_token_head")
             self.head.build((None, None, width))

@@ -15,7 +15,6 @@ from electra_tf2.pretraining.phases import Phase, PhaseSchedule, RunCompute
 from electra_tf2.pretraining.run.build_pretraining import build_objective
 from electra_tf2.pretraining.run.data_report import CorpusEpochs
 from electra_tf2.pretraining.run.open_run import PhaseData, Run
-from electra_tf2.text.vocabulary import Vocabulary
 from electra_tf2.training.checkpoints import CheckpointStore
 from electra_tf2.training.loop import Evaluator, LoopSettings
 from electra_tf2.training.optimizers import make_optimizer
@@ -97,7 +96,6 @@ class PhaseTrainers:
     Attributes:
         phase: the one to train.
         records: its data.
-        vocabulary: of the records' ids.
         trainer: its trainer.
         compute: counts the operations of the run's steps.
         evaluate: scores the present weights on its records.
@@ -133,10 +131,6 @@ class PhaseTrainers:
     @property
     def records(self) -> PhaseData:
         return self._data.records[self._index]
-
-    @property
-    def vocabulary(self) -> Vocabulary:
-        return self._data.vocabulary
 
     def next(self) -> bool:
         """Moves on to the next phase, with the step and counts of this one's trainer.

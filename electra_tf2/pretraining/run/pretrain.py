@@ -146,7 +146,7 @@ def _run_phase(run: Run, trainers: PhaseTrainers) -> None:
         # The masked LM may have been trained on longer examples than the discriminator.
         of_generator = not run.data.generator_began
         copy_positions(trainer, config.copy_positions, of_generator=of_generator)
-    report = report_data(files, trainers.vocabulary, phase)
+    report = report_data(files, run.data.vocabulary, phase)
     trainers.epochs = report.epochs
     say(
         f"Training from step {trainer.step} to {phase.last_step} on {report.trained_on}; "
