@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from electra_tf2.pretraining import metrics
 from electra_tf2.pretraining.batch import Inputs, MaskedInputs, as_inputs
-from electra_tf2.pretraining.losses import softmax_cross_entropy
+from electra_tf2.pretraining.logits import softmax_cross_entropy
 from electra_tf2.pretraining.masking import Masking
 from electra_tf2.pretraining.protocol import GeneratorNetwork, named_variables
 from electra_tf2.randomness import StepRandomness

@@ -18,7 +18,11 @@ import tensorflow as tf
 
 from electra_tf2.pretraining import metrics
 from electra_tf2.pretraining.batch import DetectionResult, as_inputs
-from electra_tf2.pretraining.losses import discriminator_losses, softmax_cross_entropy
+from electra_tf2.pretraining.logits import (
+    discriminator_losses,
+    sample_tokens,
+    softmax_cross_entropy,
+)
 from electra_tf2.pretraining.masking import Masking, check_ids, check_logits, scatter_positions
 from electra_tf2.pretraining.objective import (
     DENOMINATOR_EPSILON,
@@ -27,11 +31,7 @@ from electra_tf2.pretraining.objective import (
     dropout_seed,
     masked_lm_metrics,
 )
-from electra_tf2.pretraining.protocol import (
-    DiscriminatorNetwork,
-    GeneratorNetwork,
-)
-from electra_tf2.pretraining.sampling import sample_tokens
+from electra_tf2.pretraining.protocol import DiscriminatorNetwork, GeneratorNetwork
 from electra_tf2.randomness import DISCRIMINATOR_SITES, StepRandomness, site_seed
 
 

@@ -5,7 +5,7 @@ import pytest
 import scipy.special
 import tensorflow as tf
 
-from electra_tf2.pretraining.losses import discriminator_losses, softmax_cross_entropy
+from electra_tf2.pretraining.logits import discriminator_losses, softmax_cross_entropy
 
 RNG = np.random.default_rng(6)
 VOCAB = 300

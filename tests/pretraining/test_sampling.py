@@ -6,7 +6,7 @@ import scipy.special
 import scipy.stats
 import tensorflow as tf
 
-from electra_tf2.pretraining.sampling import sample_tokens
+from electra_tf2.pretraining.logits import sample_tokens
 
 LAST = np.float32(1 - 2.0**-24)  # the largest uniform number
 
