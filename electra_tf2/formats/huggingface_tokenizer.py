@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import posixpath
 import re
 from collections.abc import Mapping
@@ -27,6 +26,7 @@ from electra_tf2.text.vocabulary import (
     SPECIAL_TOKENS,
     UNK,
     Vocabulary,
+    free_names,
     is_blank,
     load_vocabulary,
     read_vocabulary_text,
@@ -208,7 +208,7 @@ def _check_special_tokens(folder: str) -> None:
         found.pop("pad_token", None)  # whatever stands there is masked
     if not found:
         return
-    free = (name for i in itertools.count() if (name := f"[unused{i}]") not in pieces)
+    free = free_names(pieces)
     taken = [_ROLES[role] for role in found if _ROLES[role] in pieces]
     renames = [f"{name} to {next(free)}" for name in taken]
     renames += [f"{name} to {_ROLES[role]}" for role, name in found.items()]

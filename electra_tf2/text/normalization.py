@@ -265,6 +265,12 @@ class FastNormalizer:
             return self._normalize_in_context(block)
         return normalized
 
+    def words(self, block: str) -> list[str]:
+        """Returns the words of any text, but ASCII punctuation still with its neighbours."""
+        if block.isascii():
+            return self.normalize_ascii(block).decode("ascii").split()
+        return self.normalize(block).split()
+
     def _normalize_in_context(self, block: str) -> str:
         block = block.translate(self._cleaned)
         if self._lower_case:

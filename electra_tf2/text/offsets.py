@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import unicodedata
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -10,9 +11,9 @@ from electra_tf2.text.normalization import (
     Casing,
     is_dropped,
     is_ideograph,
-    is_punctuation,
     is_space,
     remove_accents,
+    split_at_punctuation,
 )
 from electra_tf2.text.tokenizer import Tokenizer
 
@@ -56,8 +57,11 @@ def tokenize_with_offsets(text: str, tokenizer: Tokenizer) -> list[Piece]:
     """
     vocabulary, pieces = tokenizer.vocabulary, []
     for word in _words(text):
-        for part in _split_at_punctuation(_normalized(word, tokenizer.casing)):
-            found = tokenizer.split_word("".join(char.char for char in part))
+        normalized = _normalized(word, tokenizer.casing)
+        rest = iter(normalized)
+        for run in split_at_punctuation("".join(char.char for char in normalized)):
+            part = list(itertools.islice(rest, len(run)))
+            found = tokenizer.split_word(run)
             if found is None:
                 pieces.append(Piece(vocabulary.unk_id, part[0].start, part[-1].end))
                 continue
@@ -112,18 +116,3 @@ def _normalized(word: list[Char], casing: Casing) -> list[Char]:
         return decomposed
     # Combining characters have changed places: each may come from anywhere in the word.
     return [Char(char, word[0].start, word[-1].end) for char in plain]
-
-
-def _split_at_punctuation(word: list[Char]) -> Iterator[list[Char]]:
-    part: list[Char] = []
-    for char in word:
-        alone = is_punctuation(char.char)
-        if alone and part:
-            yield part
-            part = []
-        part.append(char)
-        if alone:
-            yield part
-            part = []
-    if part:
-        yield part

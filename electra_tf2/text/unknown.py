@@ -64,7 +64,7 @@ class UnknownCounter:
             return UnknownText(0, known, 0, 0)
         rows = np.unique(np.searchsorted(splits, places, side="right") - 1)
         numbers: list[int] = rows.tolist()
-        words = self._words([lines[number] for number in numbers])
+        words = self._normalizer.words("\n".join(lines[number] for number in numbers))
         whole = sum(map(len, words))
         ends = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
         known_there = int((ends[splits[rows + 1]] - ends[splits[rows]]).sum())
@@ -72,13 +72,6 @@ class UnknownCounter:
         too_long = sum(len(part) for part in parts if len(part) > self._limit)
         unknown = max(whole - known_there, 0)
         return UnknownText(len(places), known + unknown, unknown, too_long)
-
-    def _words(self, lines: Sequence[str]) -> list[str]:
-        """The words of lines, but ASCII punctuation still with its neighbours."""
-        block = "\n".join(lines)
-        if block.isascii():
-            return self._normalizer.normalize_ascii(block).decode("ascii").split()
-        return self._normalizer.normalize(block).split()
 
 
 def warn_of_unknown(what: str, ids: np.ndarray, vocabulary: Vocabulary, most: float) -> None:

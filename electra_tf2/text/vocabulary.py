@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import hashlib
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 
 from electra_tf2 import files
 from electra_tf2.console import say
@@ -255,7 +255,7 @@ def _check_unique(tokens: Sequence[str], path: str) -> None:
     twice = {token: lines for token, lines in places.items() if len(lines) > 1}
     if not twice:
         return
-    free = _free_names(places)
+    free = free_names(places)
     found, renames = [], []
     for token, lines in twice.items():
         # Examples are padded with id 0 in any case.
@@ -274,7 +274,7 @@ def _check_unique(tokens: Sequence[str], path: str) -> None:
     )
 
 
-def _free_names(taken: Mapping[str, object]) -> Iterator[str]:
+def free_names(taken: Container[str]) -> Iterator[str]:
     """Yields names for pieces that no text has and that are not taken."""
     return (name for i in itertools.count() if (name := f"[unused{i}]") not in taken)
 

@@ -41,11 +41,7 @@ class WordCounter:
 
     def add(self, text: str) -> None:
         """Counts the words of a text of any length and number of lines."""
-        if text.isascii():
-            normalized = self._normalizer.normalize_ascii(text).decode("ascii")
-        else:
-            normalized = self._normalizer.normalize(text)
-        self._counts.update(normalized.split())
+        self._counts.update(self._normalizer.words(text))
 
     def words(self) -> dict[str, int]:
         """Returns how often each word occurred, in the order of the words."""
