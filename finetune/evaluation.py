@@ -162,22 +162,18 @@ class DevScores(NamedTuple):
     metrics: dict[str, dict[str, float]]
     stuck: dict[str, str]
 
-    def main_score(self) -> float:
-        """Mean over the tasks of their main metrics."""
-        main = {dev.task.name: dev.task.main_metric for dev, _ in self.splits}
-        return sum(self.metrics[task][metric] for task, metric in main.items()) / len(main)
-
     def score_by(self, metric: str | None) -> float:
         """Returns what the best weights are chosen by.
 
         Args:
-            metric: one of `flat`; None: the main score.
+            metric: one of `flat`; None: the mean over the tasks of their main metrics.
 
         Raises:
             UserError: there is no such metric.
         """
         if metric is None:
-            return self.main_score()
+            main = {dev.task.name: dev.task.main_metric for dev, _ in self.splits}
+            return sum(self.metrics[task][own] for task, own in main.items()) / len(main)
         known = self.flat()
         if metric not in known:
             raise UserError(

@@ -182,11 +182,11 @@ class TableMultilabel(LabelledTable, MultilabelTask):
         value, separator = row.cells[self.definition.label], self.definition.label_separator
         if isinstance(value, str) and separator in value and find_label(value.strip(), known):
             return [label_text(value)]
-        return _split_items(value, separator)
+        return split_labels(value, separator)
 
 
-def split_labels(value: Any, separator: str = ",") -> tuple[str, ...]:
-    """Returns the labels in a cell, each once.
+def split_labels(value: Any, separator: str) -> list[str]:
+    """Returns the labels in a cell, in its order.
 
     Args:
         value: a list; a text in which a separator stands between labels; or a text that prints a
@@ -196,11 +196,6 @@ def split_labels(value: Any, separator: str = ",") -> tuple[str, ...]:
     Raises:
         ValueError: it is something else.
     """
-    return tuple(dict.fromkeys(_split_items(value, separator)))
-
-
-def _split_items(value: Any, separator: str) -> list[str]:
-    """Returns what stands in a cell, in its order; arguments and errors as `split_labels`."""
     if isinstance(value, Mapping):
         raise ValueError(f"{str(value)[:50]!r} is not a list of labels")
     if isinstance(value, str):

@@ -124,7 +124,7 @@ def test_columns_of_something_else_than_0_and_1(tmp_path, yes, no):
     ],
 )
 def test_cells(value, labels):
-    assert split_labels(value) == labels
+    assert tuple(dict.fromkeys(split_labels(value, ","))) == labels
 
 
 @pytest.mark.parametrize(
@@ -132,12 +132,12 @@ def test_cells(value, labels):
 )
 def test_cells_that_are_not_lists_of_labels(value):
     with pytest.raises(ValueError):
-        split_labels(value)
+        split_labels(value, ",")
 
 
 def test_a_separator_of_white_space():
-    assert split_labels("a\tb c", "\t") == ("a", "b c")
-    assert split_labels(" a  b", " ") == ("a", "b")
+    assert split_labels("a\tb c", "\t") == ["a", "b c"]
+    assert split_labels(" a  b", " ") == ["a", "b"]
 
 
 @pytest.mark.parametrize("mark", ["|", "、", "，", "،"])
