@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from electra_tf2.plots import Curve, drawn, load_pyplot
-from electra_tf2.report.markup import Markup, attributes_text, element
+from electra_tf2.report.page import Markup, attributes_text, element
 
 # Points of a curve that a plot this wide can show.
 _MOST_POINTS = 300

@@ -26,8 +26,7 @@ from electra_tf2.report.folder import (
     tokens_by_phase,
 )
 from electra_tf2.report.judged import Judged
-from electra_tf2.report.markup import facts, joined, note, table
-from electra_tf2.report.page import Figure, Section
+from electra_tf2.report.page import Figure, Section, facts, joined, note, table
 from electra_tf2.text.normalization import Casing
 
 if TYPE_CHECKING:

@@ -16,8 +16,7 @@ from electra_tf2.patterns import weighted
 from electra_tf2.pretraining.phases import phase_trained, phases_of
 from electra_tf2.report.folder import PretrainedFolder, casing_of, places_of
 from electra_tf2.report.judged import Judged, judge
-from electra_tf2.report.markup import Markup, element, joined, note, paragraph, table
-from electra_tf2.report.page import Section
+from electra_tf2.report.page import Markup, Section, element, joined, note, paragraph, table
 from electra_tf2.text.normalization import is_ideograph
 from electra_tf2.text.vocabulary import load_vocabulary
 

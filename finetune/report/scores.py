@@ -11,8 +11,7 @@ from typing import NamedTuple
 from electra_tf2 import files
 from electra_tf2.plots import history
 from electra_tf2.report.curves import Plot, draw
-from electra_tf2.report.markup import Markup, element, joined, note, paragraph, table
-from electra_tf2.report.page import Section
+from electra_tf2.report.page import Markup, Section, element, joined, note, paragraph, table
 from electra_tf2.training.reports import RunLog, read_reports
 from finetune.classification.class_report import (
     ClassScores,
