@@ -252,7 +252,7 @@ class Alphabet:
     def advice(
         self, characters: set[str], vocab_size: int, min_frequency: int, limit: int | None
     ) -> str:
-        """Returns flags with which few words are unknown, where many are, or "" if there are none.
+        """Returns flags with which few words are unknown; "" where few are.
 
         Args:
             characters: the alphabet that was chosen.
@@ -270,8 +270,6 @@ class Alphabet:
             True,
             key=lambda n: self._is_spelled(self.chosen(vocab_size, frequency, n)),
         )
-        if not self._is_spelled(self.chosen(vocab_size, frequency, count)):
-            return ""  # words are too long
         size = max(vocab_size, self._num_pieces(self.chosen(vocab_size, frequency, count)))
         flags = [f"--vocab-size {size}"] if size != vocab_size else []
         flags += [f"--min-frequency {frequency}"] if frequency != min_frequency else []
