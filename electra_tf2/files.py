@@ -81,7 +81,6 @@ def read_bytes(path: str, most: int = -1) -> bytes:
     """Returns the content of a file.
 
     Args:
-        path: the file.
         most: bytes that it may have; -1: any number.
 
     Raises:
@@ -175,7 +174,6 @@ def remove_tree(path: str, *, ignore_errors: bool = False) -> None:
     """Removes a folder with all that is in it; does nothing if it isn't there.
 
     Args:
-        path: the folder.
         ignore_errors: whether what can't be removed stays silently, for tidying up after another
             error.
     """
@@ -274,7 +272,6 @@ def read_json(path: str, what: str, remedy: str) -> dict[str, Any]:
     """Reads a JSON object.
 
     Args:
-        path: the file.
         what: what the file is, the first words of the message if it can't be read.
         remedy: what to do then.
 

@@ -30,7 +30,6 @@ def read_record(cls: type[Record], path: str, what: str, remedy: str) -> Record:
             there; others in the file are passed over, as a newer version may have them. Types are
             bool, int (of 64 bits), float (finite; null stands for NaN, which JSON lacks), str,
             None, Any, Literal, list, tuple, dict, Mapping, unions, and further such records.
-        path: the file.
         what: what the file is, the first words of the message if it can't be read.
         remedy: what to do then.
 

@@ -108,7 +108,6 @@ def decode_text(content: bytes, path: str, first_line: int = 1) -> str:
 
     Args:
         content: a file's bytes, or those of some of its lines.
-        path: the file, for messages.
         first_line: the number of the first line of `content`.
 
     Returns:
@@ -218,7 +217,6 @@ class BadRows:
     """Rows of a file that can't be used: a few are skipped with a message, many are an error.
 
     Args:
-        path: the file.
         noun: what is counted, where a row holds several.
     """
 

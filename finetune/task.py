@@ -297,7 +297,6 @@ class Task(abc.ABC):
         """Reads the examples in a file.
 
         Args:
-            path: the file.
             split: how to read it; labels are needed in "train" and `dev_splits` only. "predict" is
                 a file of the user's own without labels.
 

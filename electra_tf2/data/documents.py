@@ -193,8 +193,6 @@ def make_examples(
             their order.
         epoch: the epoch, from 0.
         rule: how they are cut.
-        cls_id: id of [CLS].
-        sep_id: id of [SEP].
 
     Returns:
         One example per cut; `input_ids` are of the type of `token_ids`.

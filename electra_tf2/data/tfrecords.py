@@ -77,8 +77,6 @@ def assemble_examples(
         plans: what to take.
         values: int32 `[total]`, the token ids that the plans' spans refer to.
         max_seq_length: length of an example in tokens.
-        cls_id: id of [CLS].
-        sep_id: id of [SEP].
 
     Returns:
         One example per plan, in order.

@@ -155,7 +155,6 @@ def bare_encoder(source: Source, options: ExportOptions, *notes: str) -> Convert
     """Returns the encoder that is kept, without a head.
 
     Args:
-        source: the model.
         options: the architecture.
         *notes: why there is no head.
     """

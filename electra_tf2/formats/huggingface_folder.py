@@ -55,7 +55,6 @@ def read_tensors(folder: str, model_class: str) -> tuple[str, dict[str, np.ndarr
     """Reads the tensors of a model.
 
     Args:
-        folder: its folder.
         model_class: what transformers loads it with, for the command that converts it.
 
     Returns:

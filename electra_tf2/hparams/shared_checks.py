@@ -95,7 +95,6 @@ def check_texts(config: PretrainingConfig | FinetuningConfig, *but: str) -> None
     """Refuses empty texts where null stands for nothing: a shell's variable may not be set.
 
     Args:
-        config: the hparams.
         *but: those that are stored so, as what they stand for is only found in the run.
 
     Raises:

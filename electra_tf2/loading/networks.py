@@ -158,7 +158,6 @@ def build_encoder(source: Source, dtype: str = "float32") -> Encoder:
     """Builds the encoder that is kept after pre-training, with its weights.
 
     Args:
-        source: the model.
         dtype: Keras dtype policy.
 
     Raises:
@@ -197,7 +196,6 @@ def build_generator(
     itself was trained as a masked language model, that one.
 
     Args:
-        source: the model.
         dtype: Keras dtype policy.
         encoder: from `build_encoder`, to share with the generator what the two have in common.
 
@@ -332,7 +330,6 @@ def open_noise(source: Source, dtype: str, encoder: Encoder) -> Noise | None:
     The hparams say so; a checkpoint without them but with both towers is taken for Electric's.
 
     Args:
-        source: the model.
         dtype: Keras dtype policy.
         encoder: the discriminator's, to share with the generator what the two have in common.
 

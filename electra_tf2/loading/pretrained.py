@@ -346,7 +346,6 @@ def model_vocabulary(
     """Reads the vocabulary beside a model, or one that is given because there is none.
 
     Args:
-        pretrained: the model.
         vocab_size: number of its embeddings.
         given: path of a vocabulary; None: the model's own.
         option: what that is given as, for messages.
@@ -404,10 +403,8 @@ def model_casing(
     `settle_casing`). What then is left open is said.
 
     Args:
-        pretrained: the model.
         given: those of `Casing.settings` that are given.
         vocab_file: path of the vocabulary.
-        vocabulary: the vocabulary.
         option: setting and value -> how a user gives it, for messages.
 
     Raises:

@@ -68,7 +68,6 @@ def check_output(
         output: what a model, or a layer of it, returned.
         shape: None stands for any known length.
         asked: the token ids or positions [batch, n] that it was given.
-        network: the model.
         expected: the shape in words.
         where: the layer; None: the model itself.
 
@@ -105,7 +104,6 @@ def find_layer(model: keras.Model, name: str) -> keras.layers.Layer:
     """Finds a layer at any depth of a discriminator.
 
     Args:
-        model: the model.
         name: the layer's name, or its path where several layers have that name.
 
     Raises:

@@ -68,10 +68,8 @@ def judge(
     Args:
         config: the configuration that the model was trained with, or a phase's.
         network: the discriminator's sizes.
-        vocabulary: of the model.
         patterns: of the records, see `open_training_files`.
         examples: how many; they are taken evenly from those that read most like prose.
-        casing: of the model.
 
     Raises:
         UserError: the records or the weights can't be read, or are not of this configuration.

@@ -190,7 +190,6 @@ def render_samples(examples: Sequence[Sequence[Token]], *, judges: bool) -> Mark
     """Returns the examples with masks, and what the generator made of each.
 
     Args:
-        examples: their tokens.
         judges: whether there is a discriminator, whose opinion is shown too.
     """
     header = ["", "original", "sample", *["judged replaced"] * judges]

@@ -89,7 +89,6 @@ def check_no_pointer(path: str, content: bytes) -> None:
     """Checks that a file, whatever it should hold, is not a pointer of Git LFS.
 
     Args:
-        path: the file, for messages.
         content: its first bytes, or all of it.
 
     Raises:

@@ -91,7 +91,6 @@ def read_arrays(path: str, expected: Fingerprint | None = None) -> dict[str, np.
     """Reads the arrays of a safetensors file.
 
     Args:
-        path: the file.
         expected: the fingerprint it must have; None to check the format only.
 
     Returns:

@@ -120,7 +120,6 @@ def meet(cluster: Cluster, card: Mapping[str, Any], *, timeout: float) -> None:
     its own, so that every pair has connected both ways.
 
     Args:
-        cluster: of the run.
         card: what all workers must have in common, JSON values by name.
         timeout: seconds to wait.
 

@@ -157,7 +157,6 @@ class StepSums(NamedTuple):
         """Returns the sums with a step's result; once they are inactive, they stay what they are.
 
         Args:
-            result: of the step.
             stop_at_failure: whether they become inactive if it failed.
         """
         active, counts = self.active, self.active & result.finite

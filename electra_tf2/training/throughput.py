@@ -40,7 +40,6 @@ class Throughput:
     """Turns the clock's readings of a run into figures.
 
     Args:
-        replicas: of the run.
         tokens_per_example: padding included.
         flops_per_example: operations in matrix products, forward and backward; 0 if not known.
         precision: what the networks compute in.

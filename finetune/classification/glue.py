@@ -42,7 +42,6 @@ def read_glue(table: GlueTable, path: str, split: str, max_lines: int | None = N
 
     Args:
         table: the task.
-        path: the file.
         split: the split whose columns it has; "predict": those of a test split, or of the training
             file with or without its label (line 1 tells which).
         max_lines: number of lines to read; None for all.

@@ -298,7 +298,6 @@ def check_points(path: str, texts: Mapping[int, Any]) -> None:
     """Checks that points between thousands don't make other scores a thousandth of what they are.
 
     Args:
-        path: the file, for messages.
         texts: line -> what stands there for a score.
 
     Raises:

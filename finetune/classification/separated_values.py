@@ -86,7 +86,6 @@ def split_cells(
 
     Args:
         text: the file's text.
-        path: the file, for messages.
         dialect: what is known of it.
         usual: the separator that the file's name stands for.
         columns: names or numbers of columns that the file probably has, by which the separator is

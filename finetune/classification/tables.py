@@ -108,7 +108,6 @@ def text_lines(path: str, max_lines: int | None = None) -> list[str]:
     """Returns the lines of a file without their ends, and without empty ones at the file's end.
 
     Args:
-        path: the file.
         max_lines: number of lines to take from its start; None for all.
 
     Raises:

@@ -181,7 +181,6 @@ class WindowOutputs:
 
     Args:
         task: the task that the windows belong to.
-        split: their split, for messages.
     """
 
     def __init__(self, task: QATask, split: str):

@@ -71,7 +71,6 @@ def read_questions(
 
     Args:
         paragraphs: the content of the file, in the format `form`.
-        path: the file, for messages.
         form: how it writes questions.
         annotated: whether to read the answers to train on. Questions whose answer is not in the
             passage are skipped, and the first few are named.

@@ -211,7 +211,6 @@ def initialize(
 
     Args:
         model: the network, built.
-        pretrained: the checkpoint.
         need_heads: whether the heads have to be there (nothing is trained).
         allow_partial: whether parts of the encoder may be missing or of another shape.
         other_heads: tasks whose head in the checkpoint is for other labels: not taken over.

@@ -31,7 +31,6 @@ def learned_tags(
 
     Args:
         sentences: the sentences of a file.
-        path: the file, for messages.
         find_spans: a sentence's tags, in the letters of BIOES -> the spans that they mark.
         prefixes: the letters of BIOES that tags other than O may have.
         notation: how the file writes tags.
@@ -100,7 +99,6 @@ def describe_tags(
 
     Args:
         sentences: the sentences of the file.
-        path: the file.
         prefixes: see `learned_tags`.
         notation: how tags mark spans; None where they stand for themselves.
 

@@ -202,7 +202,6 @@ class BuildPieces(beam.DoFn):
     """Slices -> pieces.
 
     Args:
-        folder: the job's folder.
         make_maker: loads the tokenizer and returns what makes the parts of a task.
         num_shards: number of shards.
         piece_bytes: see `write_pieces`.

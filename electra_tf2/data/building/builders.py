@@ -28,7 +28,6 @@ class ExampleStream:
     """A run of documents that share one random stream, one after the other.
 
     Args:
-        stream: the random stream.
         max_seq_length: length of an example in tokens.
         split_long_lines: see `SegmentPlanner`.
         in_document: whether the first passage continues a document that was counted elsewhere.

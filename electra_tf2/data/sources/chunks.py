@@ -170,7 +170,6 @@ def decoded(path: str, content: bytes, *, line: int, offset: int, member: str | 
     """Decodes some lines of a file.
 
     Args:
-        path: the file.
         content: the lines in UTF-8.
         line, offset: number of the first one, from 1, and of its first byte, from 0.
         member: name of the text in a packed file; None where the file is the text.

@@ -68,7 +68,6 @@ def no_such_field(
     """The error for a file none of whose records has a text in the field.
 
     Args:
-        path: the file.
         fields: those that are there; the value of one is of some record, or None.
         as_text: whether the file can be taken as the text that it is.
         found_type: the type of the field; "": that of its value.
@@ -197,7 +196,6 @@ def table_batches(
     Cells in quotes may hold separators and line breaks; a quote in them is doubled.
 
     Args:
-        blocks: its text.
         separator: what separates the cells, unless a line of Excel's before the header names
             another, or the header has the field only with another.
         field: the name of the column that holds the text.
