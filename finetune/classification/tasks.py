@@ -22,7 +22,6 @@ from electra_tf2.text.rows import SHORTEST, make_row
 from electra_tf2.text.tokenizer import Tokenizer
 from finetune.classification.labels import find_label
 from finetune.classification.metrics import AccuracyScorer
-from finetune.classification.windows import Join, Windows, join_outputs
 from finetune.data_files import outputs_by_eid
 from finetune.task import (
     CUT,
@@ -39,6 +38,7 @@ from finetune.task import (
     softened_divergence,
     unlike_model,
 )
+from finetune.windows import Join, Windows, join_outputs
 
 
 @dataclasses.dataclass(frozen=True)

@@ -28,13 +28,13 @@ from finetune.classification.labels import label_problem
 from finetune.classification.multilabel import MultilabelTask
 from finetune.classification.regression import RegressionTask
 from finetune.classification.tasks import ClassificationTask, SingleOutputTask
-from finetune.classification.windows import Windows
 from finetune.fine_tuned import FineTuned
 from finetune.qa.tasks import QATask
 from finetune.sentences.choice import ChoiceTask
 from finetune.sentences.embedding import EmbeddingTask
 from finetune.tagging.tasks import TaggingTask
 from finetune.task import Task
+from finetune.windows import windows_of
 
 Outputs = dict[str, tf.Tensor]
 Head = Callable[[Features], Mapping[str, tf.Tensor]]
@@ -217,27 +217,6 @@ def _single_output(
 
     ids = f"{task.name}_ids"
     return {task.name: Signature(in_windows, (TEXTS,)), ids: signatures[ids]}
-
-
-def windows_of(ids: tf.RaggedTensor, sizes: Windows) -> tuple[tf.RaggedTensor, tf.Tensor]:
-    """Cuts texts into windows, as `Windows.cut` does outside a graph.
-
-    Args:
-        ids: int32 [texts, tokens].
-
-    Returns:
-        int32 [windows, tokens], and the number of each one's text, int64 [windows], rising.
-    """
-    lengths = ids.row_lengths()
-    more = tf.maximum(lengths - sizes.room, 0)
-    counts = 1 + (more + sizes.stride - 1) // sizes.stride
-    numbers: Any = tf.ragged.range(counts)
-    text_of = numbers.value_rowids()
-    starts = numbers.flat_values * sizes.stride
-    ends = tf.minimum(starts + sizes.room, tf.gather(lengths, text_of))
-    first = tf.gather(ids.row_starts(), text_of)
-    places: Any = tf.ragged.range(first + starts, first + ends)
-    return places.with_values(tf.gather(ids.values, places.values)), text_of
 
 
 def _classification(model: FineTuned, task: ClassificationTask) -> TaskSignatures:

@@ -6,7 +6,6 @@ import dataclasses
 import functools
 import unicodedata
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 import numpy as np
 
@@ -17,6 +16,7 @@ from electra_tf2.text.offsets import tokenize_with_offsets
 from electra_tf2.text.tokenizer import Tokenizer
 from finetune.qa.annotations import Passage
 from finetune.qa.examples import QAExample
+from finetune.windows import Window, cut_windows
 
 SPECIAL_TOKENS = 3
 """Those of a row: [CLS] question [SEP] passage [SEP]."""
@@ -26,13 +26,6 @@ _BLOCK = 2048
 WINDOWS_PER_EXAMPLE = 1000
 """The number of a row is this times the number of its question, plus that of its window."""
 _MAX_EID = np.iinfo(np.int32).max
-
-
-class Window(NamedTuple):
-    """A part of a passage: the number of its first piece, and its length in pieces."""
-
-    start: int
-    length: int
 
 
 class PieceOffsets:
@@ -247,28 +240,6 @@ def _tokenize_block(
             offsets=offsets,
             query_is_cut=len(query) < num_tokens,
         )
-
-
-def cut_windows(num_pieces: int, room: int, stride: int) -> list[Window]:
-    """Cuts a passage into windows that overlap.
-
-    Args:
-        num_pieces: the passage's length.
-        room: length of the longest window in pieces, at least 1.
-        stride: distance of one window's start from the next one's; at most a window's length.
-
-    Returns:
-        The windows; the last one ends with the passage.
-    """
-    windows = []
-    start = 0
-    while start < num_pieces:
-        length = min(num_pieces - start, room)
-        windows.append(Window(start, length))
-        if start + length == num_pieces:
-            break
-        start += min(length, stride)
-    return windows
 
 
 def _word_pieces(

@@ -9,7 +9,7 @@ from scipy.special import log_softmax
 
 from electra_tf2.errors import UserError
 from finetune.classification.tasks import ClassificationHead, InputExample
-from finetune.classification.windows import Windows
+from finetune.windows import Windows
 from tests.finetune.classification.classification_samples import (
     CLS,
     SEP,

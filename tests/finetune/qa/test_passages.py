@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from electra_tf2.errors import UserError
-from finetune.qa.passages import Window, cut_windows, tokenize_questions
+from finetune.qa.passages import tokenize_questions
+from finetune.windows import Window, cut_windows
 from tests.finetune.qa.qa_samples import (
     VOCABULARY,
     config,
