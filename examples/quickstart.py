@@ -23,13 +23,7 @@ from typing import Any, NamedTuple
 from detection_display import detect, legend, render
 from docstring_corpus import PACKAGES, collect
 from parameter_lists import build
-from quickstart_finetuning import (
-    RANDOM,
-    TASK,
-    command_line,
-    finetune_both,
-    show_predictions,
-)
+from quickstart_finetuning import RANDOM, TASK, command_line, finetune_both, show_predictions
 from quickstart_finetuning import make_config as finetuning_config
 from tag_scores import table
 

@@ -12,11 +12,7 @@ import pytest
 from configure_finetuning import FinetuningConfig
 from configure_pretraining import PretrainingConfig
 from electra_tf2.errors import UserError
-from electra_tf2.hparams.presets import (
-    FinetuningPresetName,
-    PresetName,
-    all_presets_markdown,
-)
+from electra_tf2.hparams.presets import FinetuningPresetName, PresetName, all_presets_markdown
 from electra_tf2.hparams.recipes import FINETUNING_PRESETS, PRESETS
 from electra_tf2.hparams.record import parse_hparams
 from electra_tf2.hparams.types import check_value

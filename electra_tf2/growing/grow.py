@@ -15,12 +15,7 @@ from electra_tf2.errors import UserError, first_of
 from electra_tf2.files import replace_file
 from electra_tf2.formats.official import MASKED_LM_SCOPES, TRANSFORMER_SCOPES
 from electra_tf2.growing.pieces import NewPieces, count_unused, grown_rows, read_new_pieces
-from electra_tf2.loading.folder import (
-    VOCABULARY,
-    WEIGHTS_ONLY,
-    stored_config,
-    write_model_folder,
-)
+from electra_tf2.loading.folder import VOCABULARY, WEIGHTS_ONLY, stored_config, write_model_folder
 from electra_tf2.loading.positions import (
     TRAINED_POSITIONS,
     Filling,

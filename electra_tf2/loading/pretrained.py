@@ -47,13 +47,7 @@ from electra_tf2.text.vocabulary import (
     check_vocabulary_size,
     load_vocabulary,
 )
-from electra_tf2.training.checkpoints import (
-    STATE,
-    WEIGHTS,
-    Checkpoint,
-    CheckpointStore,
-    model_of,
-)
+from electra_tf2.training.checkpoints import STATE, WEIGHTS, Checkpoint, CheckpointStore, model_of
 
 # Sizes that the weights depend on; the others (dropout, activation, …) are a matter of training.
 STRUCTURE = (

@@ -14,12 +14,7 @@ from configure_finetuning import FinetuningConfig
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.text.tokenizer import Tokenizer
 from finetune.classification.class_report import ClassFigures, ClassScores
-from finetune.classification.tasks import (
-    InputExample,
-    LabelledTask,
-    SingleOutputHead,
-    saved_labels,
-)
+from finetune.classification.tasks import InputExample, LabelledTask, SingleOutputHead, saved_labels
 from finetune.task import (
     TEACHER,
     FeatureSpec,

@@ -8,15 +8,7 @@ import posixpath
 
 from electra_tf2.console import show
 from electra_tf2.errors import UserError, first_of
-from electra_tf2.files import (
-    exists,
-    is_dir,
-    list_dir,
-    make_dirs,
-    read_bytes,
-    replace_file,
-    size,
-)
+from electra_tf2.files import exists, is_dir, list_dir, make_dirs, read_bytes, replace_file, size
 from finetune.classification.glue import read_glue
 from finetune.classification.glue_tables import GLUE, GlueTable
 

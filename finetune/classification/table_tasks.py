@@ -37,11 +37,7 @@ from finetune.classification.tasks import (
     SingleOutputTask,
 )
 from finetune.data_files import BadRows
-from finetune.definitions import (
-    ClassificationDefinition,
-    Column,
-    TableDefinition,
-)
+from finetune.definitions import ClassificationDefinition, Column, TableDefinition
 from finetune.task import Scorer, unlike_model
 
 DEBUG_ROWS = 100

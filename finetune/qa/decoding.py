@@ -18,12 +18,7 @@ from electra_tf2.text.wordpiece import CONTINUATION
 from finetune.data_files import file_changed
 from finetune.qa.annotations import has_stray_space
 from finetune.qa.examples import QAExample
-from finetune.qa.passages import (
-    PieceOffsets,
-    TokenizedQuestion,
-    past_marks,
-    tokenize_questions,
-)
+from finetune.qa.passages import PieceOffsets, TokenizedQuestion, past_marks, tokenize_questions
 
 if TYPE_CHECKING:
     from finetune.qa.tasks import QATask

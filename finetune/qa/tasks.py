@@ -22,14 +22,7 @@ from finetune.qa.head import QAHead
 from finetune.qa.limits import LimitReport
 from finetune.qa.metrics import SpanBasedQAScorer
 from finetune.qa.passages import WINDOWS_PER_EXAMPLE, tokenize_questions
-from finetune.qa.question_files import (
-    MRQA,
-    SQUAD,
-    Paragraph,
-    QuestionFormat,
-    read_mrqa,
-    read_squad,
-)
+from finetune.qa.question_files import MRQA, SQUAD, Paragraph, QuestionFormat, read_mrqa, read_squad
 from finetune.task import FeatureSpec, SoftTargets, Task
 
 # Questions of each split that a debug run reads.

@@ -20,15 +20,7 @@ from electra_tf2.outputs import check_output_paths
 from electra_tf2.plots import load_pyplot
 from electra_tf2.report.commands import Place, command_lines, given_hparams, place_of
 from electra_tf2.report.folder import PretrainedFolder, open_folder
-from electra_tf2.report.page import (
-    Markup,
-    Section,
-    command,
-    element,
-    joined,
-    note,
-    render_page,
-)
+from electra_tf2.report.page import Markup, Section, command, element, joined, note, render_page
 from electra_tf2.report.pretraining import curves_section, key_figures, training_section
 from electra_tf2.report.sentences import examples_sections
 from electra_tf2.training.cluster import read_cluster

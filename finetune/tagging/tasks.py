@@ -41,13 +41,7 @@ from finetune.tagging.notation import (
     without_brackets,
 )
 from finetune.tagging.spans import OUTSIDE, Span, official_spans, seqeval_spans
-from finetune.tagging.words import (
-    CutWords,
-    TaggingExample,
-    make_features,
-    unsplit_text,
-    word_ids,
-)
+from finetune.tagging.words import CutWords, TaggingExample, make_features, unsplit_text, word_ids
 from finetune.task import FeatureSpec, Scorer, SoftTargets, Task, TaskHead, other_kind
 
 # Sentences of each split that a debug run reads.

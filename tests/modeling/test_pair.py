@@ -6,11 +6,7 @@ import numpy as np
 import pytest
 
 from electra_tf2.errors import UserError
-from electra_tf2.modeling.config import (
-    TransformerConfig,
-    generator_config,
-    transformer_config,
-)
+from electra_tf2.modeling.config import TransformerConfig, generator_config, transformer_config
 from electra_tf2.modeling.electra import build_pair
 
 VOCAB, LENGTH = 40, 7

@@ -6,11 +6,7 @@ import pytest
 import tensorflow as tf
 
 from electra_tf2.errors import UserError
-from electra_tf2.pretraining.protocol import (
-    DiscriminatorNetwork,
-    GeneratorNetwork,
-    named_variables,
-)
+from electra_tf2.pretraining.protocol import DiscriminatorNetwork, GeneratorNetwork, named_variables
 from tests.pretraining.batches import sequences
 from tests.pretraining.networks import (
     LENGTH,

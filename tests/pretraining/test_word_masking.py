@@ -10,11 +10,7 @@ from electra_tf2.pretraining.masking import Masking
 from electra_tf2.pretraining.replaced_token_detection import Options, ReplacedTokenDetection
 from electra_tf2.pretraining.word_masking import LONGEST_SPAN
 from tests.pretraining.batches import CLS, FIRST_TOKEN, MASK, PAD, SEP, masking, randomness
-from tests.pretraining.networks import (
-    convolution_discriminator,
-    embedding_layer,
-    unigram_generator,
-)
+from tests.pretraining.networks import convolution_discriminator, embedding_layer, unigram_generator
 
 FIRST_CONTINUATION, VOCAB = 60, 100
 CONTINUATIONS = tuple(range(FIRST_CONTINUATION, VOCAB))

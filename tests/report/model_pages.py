@@ -14,11 +14,7 @@ from electra_tf2.text.normalization import UNCASED
 from electra_tf2.text.vocabulary import load_vocabulary
 from electra_tf2.training.checkpoints import CheckpointStore
 from electra_tf2.training.reports import RunLog, kept_warnings
-from finetune.classification.class_report import (
-    report_path,
-    scores_of_classes,
-    write_class_report,
-)
+from finetune.classification.class_report import report_path, scores_of_classes, write_class_report
 from finetune.run.results import Results, TrialResult, warnings_path
 from tests.finetune import tiny_tasks
 from tests.pretraining import tiny

@@ -19,12 +19,7 @@ from electra_tf2.data.sources.reader import CorpusReader
 from electra_tf2.data.sources.records import Batch
 from electra_tf2.errors import UserError
 from electra_tf2.outputs import check_output_paths, output_errors_explained
-from electra_tf2.text.casing_files import (
-    ENDING,
-    as_flag,
-    casing_file_content,
-    settle_casing,
-)
+from electra_tf2.text.casing_files import ENDING, as_flag, casing_file_content, settle_casing
 from electra_tf2.text.casing_fit import inspect_text, text_advice
 from electra_tf2.text.normalization import UNCASED, Casing
 from electra_tf2.text.plain_text import HEAD_BYTES, check_plain_text

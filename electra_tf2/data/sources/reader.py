@@ -7,19 +7,8 @@ import functools
 import os
 from collections.abc import Iterator, Sequence
 
-from electra_tf2.data.sources.arrow import (
-    arrow_batches,
-    parquet_batches,
-    plan_arrow,
-    plan_parquet,
-)
-from electra_tf2.data.sources.chunks import (
-    Chunk,
-    check_utf8,
-    line_number,
-    plan_chunks,
-    read_chunk,
-)
+from electra_tf2.data.sources.arrow import arrow_batches, parquet_batches, plan_arrow, plan_parquet
+from electra_tf2.data.sources.chunks import Chunk, check_utf8, line_number, plan_chunks, read_chunk
 from electra_tf2.data.sources.found import CorpusFile, opened
 from electra_tf2.data.sources.packed import PLAIN_TEXT, Kind, TextBlock, kind_of, text_blocks
 from electra_tf2.data.sources.records import Batch, json_batch, no_such_field, table_batches

@@ -10,12 +10,7 @@ from scipy.special import log_softmax
 from electra_tf2.errors import UserError
 from finetune.classification.tasks import ClassificationHead, InputExample
 from finetune.windows import Windows
-from tests.finetune.classification.classification_samples import (
-    CLS,
-    SEP,
-    ids,
-    write,
-)
+from tests.finetune.classification.classification_samples import CLS, SEP, ids, write
 from tests.finetune.classification.classification_samples import make_task as task_of
 
 REVIEWS = {"kind": "classification", "text": "body", "label": "stars", "labels": ["0", "1"]}

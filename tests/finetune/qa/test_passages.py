@@ -6,14 +6,7 @@ import pytest
 from electra_tf2.errors import UserError
 from finetune.qa.passages import tokenize_questions
 from finetune.windows import Window, cut_windows
-from tests.finetune.qa.qa_samples import (
-    VOCABULARY,
-    config,
-    example,
-    make_task,
-    tokenizer,
-    tokens,
-)
+from tests.finetune.qa.qa_samples import VOCABULARY, config, example, make_task, tokenizer, tokens
 
 
 def tokenized(passage, **fields):
