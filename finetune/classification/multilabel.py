@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -89,20 +89,14 @@ class MultilabelTask(LabelledTask):
         labels = FeatureSpec("labels", is_int_feature=False, size=len(self.label_list))
         return [labels, FeatureSpec("unknown_labels")]
 
-    def label_feature(self, example: InputExample) -> tuple[str, np.ndarray]:
-        """Returns `labels` and 1 for each of the example's, 0 for the others; float32 [labels]."""
-        given = example.labels or ()
-        return "labels", np.array([label in given for label in self.label_list], np.float32)
+    def label_feature(self, example: InputExample) -> dict[str, Any]:
+        """Returns `labels`, 1 for each of the example's and 0 for the others, float32 [labels].
 
-    def label_features(
-        self, examples: Sequence[InputExample], is_training: bool
-    ) -> Iterator[dict[str, Any]]:
-        """Yields `labels`, and how many `unknown_labels` there are; arguments as `featurize`."""
-        known = set(self.label_list)
-        own = super().label_features(examples, is_training)
-        for example, features in zip(examples, own, strict=True):
-            unknown = set(example.labels or ()) - known
-            yield {**features, "unknown_labels": len(unknown)}
+        And how many `unknown_labels` the example has.
+        """
+        given = set(example.labels or ())
+        labels = np.array([label in given for label in self.label_list], np.float32)
+        return {"labels": labels, "unknown_labels": len(given.difference(self.label_list))}
 
     def make_head(self, encoder: TransformerConfig, dtype: str) -> TaskHead:
         """Builds a head with a logit for each label."""

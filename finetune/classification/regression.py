@@ -195,11 +195,11 @@ class RegressionTask(SingleOutputTask):
         """Returns the spec of `targets`."""
         return [FeatureSpec("targets", is_int_feature=False)]
 
-    def label_feature(self, example: InputExample) -> tuple[str, float]:
-        """Returns `targets` and the normalized score."""
+    def label_feature(self, example: InputExample) -> dict[str, Any]:
+        """Returns `targets`, the normalized score."""
         if example.label is None:
-            return "targets", 0.0
-        return "targets", self.scaling.normalized(float(example.label))
+            return {"targets": 0.0}
+        return {"targets": self.scaling.normalized(float(example.label))}
 
     def make_head(self, encoder: TransformerConfig, dtype: str) -> TaskHead:
         """Builds a head with one output."""

@@ -20,7 +20,6 @@ from electra_tf2.text.tokenizer import Tokenizer
 from finetune.classification.labels import (
     alike,
     cell_text,
-    find_label,
     is_doubtful,
     is_missing,
     label_text,
@@ -35,6 +34,7 @@ from finetune.classification.tasks import (
     InputExample,
     LabelledTask,
     SingleOutputTask,
+    names_of_labels,
 )
 from finetune.data_files import BadRows
 from finetune.definitions import ClassificationDefinition, Column, TableDefinition
@@ -258,9 +258,6 @@ class LabelledTable(TableTask, LabelledTask):
             raise self._unlike_model("labels", "labels", list(self._given_labels), list(labels))
         self._label_list = labels
 
-    def _known_labels(self) -> str:
-        return first_of([*map(repr, self.label_list)], most=10, separator=", ")
-
     def _no_known_label(
         self, path: str, split: str, first: InputExample, unknown: collections.Counter[str]
     ) -> UserError:
@@ -269,7 +266,7 @@ class LabelledTable(TableTask, LabelledTask):
         return UserError(
             f"No row has one of the labels of the task {self.name!r}.",
             where=f"{path}, line {line}",
-            received=f"{_counted(unknown)}; the labels are {self._known_labels()}",
+            received=f"{_counted(unknown)}; the labels are {names_of_labels(self.label_list)}",
             remedy=f"Give the {split} file the labels of the task, or name another column in the "
             f"hparam tasks.{self.name}.label.",
         )
@@ -342,8 +339,8 @@ class TableClassification(LabelledTable, ClassificationTask):
             logging.warning(
                 f"{path}: {unknown.total()} of {len(examples)} rows have labels that the task "
                 f"lacks, so whatever is predicted for them counts as wrong: {_counted(unknown)}. "
-                f"The labels are {self._known_labels()}. Take the rows out of the file if they are "
-                "not to be scored."
+                f"The labels are {names_of_labels(self.label_list)}. Take the rows out of the file "
+                "if they are not to be scored."
             )
         return examples
 
@@ -354,10 +351,7 @@ class TableClassification(LabelledTable, ClassificationTask):
                 f"the label {text!r} stands for a missing value (unless the hparam "
                 f"tasks.{self.name}.labels lists it)"
             )
-        label = find_label(text, self.label_list)
-        if label is None:
-            raise ValueError(f"the label {text!r} is not one of {self._known_labels()}")
-        return label
+        return super().parse_label(text)
 
     def _label_fields(self, row: TableRow, split: str) -> dict[str, Any]:
         text = self._label_text(row)
@@ -368,11 +362,12 @@ class TableClassification(LabelledTable, ClassificationTask):
                 raise
             return {"label": text}
 
-    def label_feature(self, example: InputExample) -> tuple[str, int]:
-        """Returns `label_ids` and the class's number; below 0 for a label that the task lacks."""
+    def label_feature(self, example: InputExample) -> dict[str, Any]:
+        """Returns `label_ids`, the class's number; below 0 for a label that the task lacks."""
         if example.label is None or example.label in self.label_list:
             return super().label_feature(example)
-        return "label_ids", self._unknown.setdefault(str(example.label), -1 - len(self._unknown))
+        number = self._unknown.setdefault(str(example.label), -1 - len(self._unknown))
+        return {"label_ids": number}
 
     def get_scorer(self, split: str = "dev") -> Scorer:
         """Returns a fresh scorer of accuracy and macro F1; F1 of the second one of two classes."""

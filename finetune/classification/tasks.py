@@ -138,17 +138,15 @@ class SingleOutputTask(Task):
         """
 
     @abc.abstractmethod
-    def label_feature(self, example: InputExample) -> tuple[str, Any]:
-        """Returns name and value of the label's feature; the value is 0 if it is unknown."""
+    def label_feature(self, example: InputExample) -> dict[str, Any]:
+        """Returns the features that hold an example's label, 0 if it is unknown."""
 
     def label_features(
         self, examples: Sequence[InputExample], is_training: bool
     ) -> Iterator[dict[str, Any]]:
         """Yields what an example's rows hold besides its text; arguments as `featurize`."""
         del is_training  # a task with weights looks at it
-        for example in examples:
-            name, value = self.label_feature(example)
-            yield {name: value}
+        yield from map(self.label_feature, examples)
 
     def featurize(
         self, examples: Sequence[InputExample], is_training: bool
@@ -389,12 +387,12 @@ class ClassificationTask(LabelledTask):
             names[label] = name
         return {label: given[name] for label, name in names.items()}
 
-    def label_feature(self, example: InputExample) -> tuple[str, int]:
-        """Returns `label_ids` and the class's number."""
+    def label_feature(self, example: InputExample) -> dict[str, Any]:
+        """Returns `label_ids`, the class's number."""
         if example.label is None:
-            return "label_ids", 0
+            return {"label_ids": 0}
         try:
-            return "label_ids", self.label_list.index(example.label)
+            return {"label_ids": self.label_list.index(example.label)}
         except ValueError:
             raise UserError(
                 f"The task {self.name!r} has no such label.",
@@ -477,6 +475,10 @@ def parse_class(text: str, labels: Sequence[str]) -> str:
     """Returns the one of the labels that a text states; raises ValueError if it states none."""
     label = find_label(text.strip(), labels)
     if label is None:
-        known = first_of([*map(repr, labels)], most=10, separator=", ")
-        raise ValueError(f"the label {text!r} is not one of {known}")
+        raise ValueError(f"the label {text!r} is not one of {names_of_labels(labels)}")
     return label
+
+
+def names_of_labels(labels: Sequence[str]) -> str:
+    """Returns labels for a message, the first ten of many."""
+    return first_of([*map(repr, labels)], most=10, separator=", ")

@@ -138,9 +138,9 @@ class ChoiceTask(SingleOutputTask):
             raise ValueError(f"the label {text!r} is not the number of a choice")
         return number
 
-    def label_feature(self, example: ChoiceExample) -> tuple[str, int]:
-        """Returns `label_ids` and the number of the right choice."""
-        return "label_ids", example.label or 0
+    def label_feature(self, example: ChoiceExample) -> dict[str, Any]:
+        """Returns `label_ids`, the number of the right choice."""
+        return {"label_ids": example.label or 0}
 
     def get_feature_specs(self) -> list[FeatureSpec]:
         """Returns the specs of the further choices and of `label_ids`."""
@@ -169,9 +169,8 @@ class ChoiceTask(SingleOutputTask):
                 raise ValueError(f"An example to train on has no label. Received: {example}")
             pairs = [(context, next(choices)) for _ in example.choices]
             missing = [None] * (most - len(pairs))
-            name, value = self.label_feature(example)
             row = text_features([*pairs, *missing], self.tokenizer, self.config.max_seq_length)
-            yield {"eid": example.eid, name: value, **row}
+            yield {"eid": example.eid, **self.label_feature(example), **row}
 
     def make_head(self, encoder: TransformerConfig, dtype: str) -> TaskHead:
         return ChoiceHead(self.config.head_dropout_prob, dtype=dtype)

@@ -159,16 +159,15 @@ class EmbeddingTask(SingleOutputTask):
         """Returns the score; raises ValueError if it is not a number."""
         return parse_score(text)
 
-    def label_feature(self, example: InputExample) -> tuple[str, float]:
-        """Returns `targets` and the score."""
-        return "targets", float(example.label or 0.0)
+    def label_feature(self, example: InputExample) -> dict[str, Any]:
+        """Returns `targets`, the score."""
+        return {"targets": float(example.label or 0.0)}
 
     def label_features(
         self, examples: Sequence[InputExample], is_training: bool
     ) -> Iterator[dict[str, Any]]:
         """Yields `targets`, the scores scaled to 0..1 by the split's lowest and highest."""
-        features = [*super().label_features(examples, is_training)]
-        scores = [row["targets"] for row in features]
+        scores = [row["targets"] for row in super().label_features(examples, is_training)]
         low, width = min(scores), max(scores) - min(scores)
         yield from ({"targets": (score - low) / (width or 1.0)} for score in scores)
 
