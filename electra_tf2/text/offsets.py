@@ -73,11 +73,6 @@ def tokenize_with_offsets(text: str, tokenizer: Tokenizer) -> list[Piece]:
     return pieces
 
 
-def normalize_with_offsets(text: str, casing: Casing) -> list[Char]:
-    """Returns the characters of a text's normalized words, one word after the other."""
-    return [char for word in _words(text) for char in _normalized(word, casing)]
-
-
 def _words(text: str) -> Iterator[list[Char]]:
     """Yields what stands between white space, ideographs alone, without dropped characters."""
     word: list[Char] = []

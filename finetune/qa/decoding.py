@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,14 +10,12 @@ from scipy.special import softmax
 
 from configure_finetuning import FinetuningConfig
 from electra_tf2.text.normalization import normalize
-from electra_tf2.text.offsets import normalize_with_offsets
 from electra_tf2.text.tokenizer import Tokenizer
-from electra_tf2.text.vocabulary import UNK
 from electra_tf2.text.wordpiece import CONTINUATION
 from finetune.data_files import file_changed
 from finetune.qa.annotations import has_stray_space
 from finetune.qa.examples import QAExample
-from finetune.qa.passages import PieceOffsets, TokenizedQuestion, past_marks, tokenize_questions
+from finetune.qa.passages import PieceOffsets, TokenizedQuestion, tokenize_questions
 
 if TYPE_CHECKING:
     from finetune.qa.tasks import QATask
@@ -279,31 +276,26 @@ class Aligner:
         self._offsets = PieceOffsets(tokenizer)
         self._normalized: dict[str, str] = {}
 
-    def align(
-        self, predicted: str, words: Sequence[str], place: tuple[int, int] | None = None
-    ) -> str:
+    def align(self, predicted: str, words: Sequence[str], place: tuple[int, int]) -> str:
         """Projects a predicted text onto the words that it was taken from.
 
         Args:
             predicted: from `join_pieces`.
             words: the words of the passage that contain the predicted pieces.
             place: the number of the first predicted piece in the first word, and of the last one in
-                the last word; None: where the words first contain the text.
+                the last word.
 
         Returns:
-            The part of `words`, joined by spaces, that corresponds to `predicted`; all of it if
-            there is no such part.
+            The part of `words`, joined by spaces, that corresponds to `predicted`.
         """
         original = " ".join(words)
         found = self._corresponding(predicted, words, original)
         if self._official or (found is None and has_stray_space(original)):
             return original if found is None else found
-        if found is not None and (place is None or original.isascii()):
+        if found is not None and original.isascii():
             return found
-        exact = self._at(words, place) if place else self._search(predicted, original)
-        if exact is None or (found is not None and found.casefold() == exact.casefold()):
-            return original if found is None else found
-        return exact
+        exact = self._at(words, place)
+        return found if found is not None and found.casefold() == exact.casefold() else exact
 
     def _corresponding(self, predicted: str, words: Sequence[str], original: str) -> str | None:
         """Returns the answer by the rule of BERT's authors; None where it fails."""
@@ -324,16 +316,6 @@ class Aligner:
         _, end = self._offsets.of(words[-1])[place[1]]
         words = [*words[:-1], words[-1][:end]]
         return " ".join([words[0][start:], *words[1:]])
-
-    def _search(self, predicted: str, original: str) -> str | None:
-        """Returns the first part that normalization makes the text of; unknown words fit any."""
-        chars = normalize_with_offsets(original, self._casing)
-        parts = map(re.escape, "".join(predicted.split()).split(UNK))
-        match = re.search(".+?".join(parts), "".join(char.char for char in chars))
-        if match is None or not match[0]:
-            return None
-        end = past_marks(original, chars[match.end() - 1].end, self._casing)
-        return original[chars[match.start()].start : end]
 
     def _normalize(self, word: str) -> str:
         normalized = self._normalized.get(word)

@@ -44,10 +44,10 @@ class PieceOffsets:
     def _of(self, word: str) -> list[tuple[int, int]]:
         """Returns start and end of each piece, with the marks that normalization takes from it."""
         pieces = tokenize_with_offsets(word, self._tokenizer)
-        return [(p.start, past_marks(word, p.end, self._tokenizer.casing)) for p in pieces]
+        return [(p.start, _past_marks(word, p.end, self._tokenizer.casing)) for p in pieces]
 
 
-def past_marks(text: str, end: int, casing: Casing) -> int:
+def _past_marks(text: str, end: int, casing: Casing) -> int:
     """Returns where a part of a text ends that includes the marks that normalization removes."""
     if casing.removes_accents:
         while end < len(text) and unicodedata.category(text[end]) == "Mn":
