@@ -30,15 +30,6 @@ class Ragged(NamedTuple):
         """int64 [rows]."""
         return np.diff(self.splits)
 
-    def padded(self, rows: np.ndarray, length: int) -> np.ndarray:
-        """Returns some rows as [len(rows), length], padded with 0."""
-        starts, counts = self.splits[rows], self.lengths[rows]
-        columns = np.arange(length)
-        inside = columns < counts[:, None]
-        result = np.zeros((len(rows), length), self.values.dtype)
-        result[inside] = self.values[(starts[:, None] + columns)[inside]]
-        return result
-
 
 @dataclasses.dataclass(frozen=True)
 class FeatureTable:

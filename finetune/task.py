@@ -134,10 +134,6 @@ class Scorer(abc.ABC):
         """Returns what was chosen to suit the examples taken: a "threshold", or nothing."""
         return {}
 
-    def results_str(self) -> str:
-        """Returns the figures on one line, two decimals each."""
-        return " - ".join(f"{name}: {value:.2f}" for name, value in self.get_results())
-
 
 class HeadOutput(NamedTuple):
     """The losses and outputs of a head.

@@ -86,7 +86,6 @@ class Architecture(NamedTuple):
 
     Attributes:
         model_type: as config.json says it.
-        block: our name of its blocks.
         encoder: our path below the encoder's scope -> their name below the prefix.
         heads: our path, the head's scope included -> their name.
         copies: name of a tensor that is tied to another -> that other's.
@@ -94,7 +93,6 @@ class Architecture(NamedTuple):
     """
 
     model_type: str
-    block: str
     encoder: dict[str, str]
     heads: dict[str, str]
     copies: dict[str, str]
@@ -112,7 +110,6 @@ MODERNBERT = "modernbert"
 ARCHITECTURES: dict[str, Architecture] = {
     "electra": Architecture(
         "electra",
-        "layer_{i}",
         _names(*_EMBEDDINGS, (_DENSE, "embeddings_project", "embeddings_project"), *_LAYER),
         {
             **_names(
@@ -140,7 +137,6 @@ ARCHITECTURES: dict[str, Architecture] = {
     ),
     "bert": Architecture(
         "bert",
-        "layer_{i}",
         _names(*_EMBEDDINGS, *_LAYER),
         {
             **_names(
@@ -162,7 +158,6 @@ ARCHITECTURES: dict[str, Architecture] = {
     ),
     "albert": Architecture(
         "albert",
-        "shared_layer",
         _names(
             *_EMBEDDINGS,
             (_DENSE, "embeddings_project", "encoder.embedding_hidden_mapping_in"),
@@ -188,7 +183,6 @@ ARCHITECTURES: dict[str, Architecture] = {
     ),
     MODERNBERT: Architecture(
         MODERNBERT,
-        "layer_{i}",
         _names(*_MODERN),
         {
             **_names(

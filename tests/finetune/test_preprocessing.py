@@ -121,7 +121,7 @@ def test_damaged_cache_is_made_anew(features, capsys):
     assert path.read_bytes() == whole
 
 
-def test_table_round_trip_and_padding():
+def test_table_round_trip():
     rows = [
         {"eid": 7, "input_ids": [1, 2, 3], "segment_ids": [0, 0, 1], "score": 0.5, "tags": [4]},
         {"eid": 9, "input_ids": [5], "segment_ids": [0], "score": 1.5, "tags": [], "cut": 5},
@@ -131,9 +131,9 @@ def test_table_round_trip_and_padding():
     assert table.cut.tolist() == [0, 5]
     assert table.num_rows == 2 and table.lengths.tolist() == [3, 1]
     assert table.scalars["score"].tolist() == [0.5, 1.5]
-    padded = table.ragged["input_ids"].padded(np.array([1, 0, 1]), 4)
-    assert padded.tolist() == [[5, 0, 0, 0], [1, 2, 3, 0], [5, 0, 0, 0]]
-    assert table.ragged["tags"].padded(np.array([0, 1]), 2).tolist() == [[4, 0], [0, 0]]
+    ids, tags = table.ragged["input_ids"], table.ragged["tags"]
+    assert ids.values.tolist() == [1, 2, 3, 5] and ids.splits.tolist() == [0, 3, 4]
+    assert tags.values.tolist() == [4] and tags.splits.tolist() == [0, 1, 1]
 
 
 @pytest.mark.parametrize(

@@ -124,8 +124,3 @@ def test_one_score_for_all_is_named():
     assert scores(true, 0.5 + 1e-4 * true).stuck_at() == "one score"
     assert scores(true, 0.5 + 0.2 * true).stuck_at() is None
     assert scores([0.5, 0.5], [0.5, 0.5]).stuck_at() is None
-
-
-def test_results_str_has_two_decimals():
-    line = fill(F1Scorer(), TRUE, PREDICTED).results_str()
-    assert line == "accuracy: 75.00 - loss: 3.50 - f1: 75.00"
