@@ -232,20 +232,17 @@ class TaskData:
         task_ids = np.repeat(np.arange(len(tables), dtype=np.int32), counts)
         self.num_texts = 1 + sum(table.rows_each(MORE_IDS) for table in tables)
         self._scalars: dict[str, np.ndarray] = {"task_id": task_ids}
-        self._ragged = {
-            name: self._gathered([(t, name) for t in tables], [0] * len(tables), np.int32)
-            for name in _SHARED
-        }
+        self._ragged = {name: self._gathered(name, tables, 0, np.int32) for name in _SHARED}
         self._rows_each: dict[str, int] = {}  # of features with several rows an example
         for i, (task, table, own) in enumerate(zip(names, tables, specs, strict=True)):
             for spec in own:
                 key = f"{task}/{spec.name}"
-                if spec.several:
-                    self._rows_each[key] = each = table.rows_each(spec.name)
-                    column = self._gathered([(table, spec.name)], [first[i]], spec.dtype, each)
+                if spec.per_token:
+                    each = 1
+                    if spec.several:
+                        each = self._rows_each[key] = table.rows_each(spec.name)
+                    column = self._gathered(spec.name, [table], first[i], spec.dtype, each)
                     self._ragged[key] = column
-                elif spec.per_token:
-                    self._ragged[key] = self._gathered([(table, spec.name)], [first[i]], spec.dtype)
                 else:
                     values = table.scalars[spec.name]
                     column = np.zeros((self.num_rows, *values.shape[1:]), spec.dtype)
@@ -253,14 +250,17 @@ class TaskData:
                     self._scalars[key] = column
         self._tensors: tuple[dict, dict] | None = None
 
-    def _gathered(self, parts, empty_before, dtype, each=1) -> tuple[np.ndarray, np.ndarray]:
-        """Values and splits of a column over all rows; the rows of other tasks are empty."""
-        values = [table.ragged[name].values for table, name in parts]
+    def _gathered(
+        self, name: str, tables: Sequence[FeatureTable], before: int, dtype: Any, each: int = 1
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Values and splits of a column over all rows; those of other tasks are empty.
+
+        There are `before` examples of other tasks before those of the tables, of `each` rows.
+        """
+        values = [table.ragged[name].values for table in tables]
         more = np.zeros((1, *values[0].shape[1:]))  # which an empty row's index points at
-        lengths = []
-        for (table, name), empty in zip(parts, empty_before, strict=True):
-            lengths += [np.zeros(empty * each, np.int64), table.ragged[name].lengths]
-        lengths = np.concatenate(lengths)
+        lengths = [table.ragged[name].lengths for table in tables]
+        lengths = np.concatenate([np.zeros(before * each, np.int64), *lengths])
         splits = np.zeros(self.num_rows * each + 1, np.int64)
         splits[1 : len(lengths) + 1] = np.cumsum(lengths)
         splits[len(lengths) + 1 :] = splits[len(lengths)]
