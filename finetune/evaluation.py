@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -75,6 +76,7 @@ class Evaluation:
         self._strategy = strategy
         self._fixed_weights = fixed_weights
         self._predictors: dict[tuple[str, bool], Predictor] = {}
+        self._lock = threading.Lock()
 
     def outputs(self, task: Task, table: FeatureTable, batch_size: int) -> Iterator[Outputs]:
         """Yields the head's outputs and the `eid` of each example, in no particular order.
@@ -99,6 +101,8 @@ class Evaluation:
         self, task: Task, table: FeatureTable, batch_size: int, predictor: Predictor
     ) -> Iterator[tuple[int, Outputs]]:
         data = TaskData([task.name], [table], [task.get_feature_specs()])
+        if predictor.has_one_replica:  # a batch need not be filled up
+            batch_size = min(batch_size, max(table.num_rows, 1))
         batching = Batching(batch_size, self._config.max_seq_length, self._config.pad_to_max_length)
         n_batches = batching.batches_per_epoch(table.num_rows)
         if n_batches == 1 and predictor.has_one_replica:
@@ -123,20 +127,20 @@ class Evaluation:
         return SplitScore(scorer, outputs)
 
     def _predictor(self, task: Task, teaches: bool = False) -> Predictor:
-        if (task.name, teaches) not in self._predictors:
+        def forward(batch):
+            if teaches:
+                outputs = self._model.teach(batch, task.name)
+            else:
+                outputs = self._model(batch, only=task.name)[task.name].outputs
+            return {**outputs, "row": batch["row"]}
 
-            def forward(batch):
-                if teaches:
-                    outputs = self._model.teach(batch, task.name)
-                else:
-                    outputs = self._model(batch, only=task.name)[task.name].outputs
-                return {**outputs, "row": batch["row"]}
-
-            encoder = self._model.encoder
-            constants = constant_weights(self._strategy, encoder) if self._fixed_weights else ()
-            predictor = Predictor(self._strategy, forward, constants)
-            self._predictors[task.name, teaches] = predictor
-        return self._predictors[task.name, teaches]
+        with self._lock:
+            if (task.name, teaches) not in self._predictors:
+                encoder = self._model.encoder
+                constants = constant_weights(self._strategy, encoder) if self._fixed_weights else ()
+                predictor = Predictor(self._strategy, forward, constants)
+                self._predictors[task.name, teaches] = predictor
+            return self._predictors[task.name, teaches]
 
 
 def metrics_of(scores: Sequence[tuple[DevSplit, SplitScore]]) -> dict[str, dict[str, float]]:

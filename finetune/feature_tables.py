@@ -335,12 +335,19 @@ class TaskData:
         return batch
 
     def signature(self, batch: Mapping[str, np.ndarray]) -> dict[str, tf.TensorSpec]:
-        """Returns the shapes of a batch and of those that differ from it in their length only."""
+        """Returns the shapes of a batch and of others: of any number of rows, texts and tokens.
+
+        A single row stays one, as the network is faster if it knows. There are few shapes, as a
+        graph takes several times the memory of the weights that are constants in it.
+        """
         shapes: dict[str, list] = {name: list(value.shape) for name, value in batch.items()}
+        for shape in shapes.values():
+            shape[0] = 1 if shape[0] == 1 else None
         for name in self._ragged:
             for own in (name, _mask_name(name)):
                 if own in shapes:
-                    shapes[own][2 if name in self._rows_each else 1] = None
+                    axes = 2 if name in self._rows_each else 1
+                    shapes[own][1 : 1 + axes] = [None] * axes
         return {name: tf.TensorSpec(shapes[name], value.dtype) for name, value in batch.items()}
 
 

@@ -37,8 +37,6 @@ from finetune.task_builder import get_tasks
 from finetune.trial_folders import TASKS, restore_tuned, stored_states
 
 _ROWS = 32
-# Sizes of batches for few inputs: a single text must not take as long as 32.
-_SIZES = (1, 8, _ROWS)
 
 
 class Label(NamedTuple):
@@ -320,10 +318,7 @@ class FineTuned:
                 f"The inputs hold a pair, and the model knows single texts only (type_vocab_size "
                 f"{known})."
             )
-        # Batches have all their rows, filled up; every other number of rows is another graph.
-        power_of_two = 1 << (table.num_rows - 1).bit_length()
-        most = next((size for size in _SIZES if size >= table.num_rows), power_of_two)
-        return list(self._evaluation.outputs(chosen, table, min(batch_size, most)))
+        return list(self._evaluation.outputs(chosen, table, batch_size))
 
     def teach(self, task: str, table: FeatureTable) -> Iterator[tuple[int, Mapping[str, Any]]]:
         """Yields what a student learns from, see `finetune.task.SoftTargets`.

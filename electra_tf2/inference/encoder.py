@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import threading
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple, overload
 
 import numpy as np
@@ -112,6 +113,7 @@ class Encoder(FromPretrained):
         self.network = network
         self.tokenizer = tokenizer
         self._forwards: dict[_Asked, Forward] = {}
+        self._lock = threading.Lock()
 
     @classmethod
     def from_source(cls, source: Source, dtype: str) -> Encoder:
@@ -211,25 +213,27 @@ class Encoder(FromPretrained):
         return result
 
     def _forward(self, asked: _Asked) -> Forward:
-        if asked not in self._forwards:
-            if len(self._forwards) > _MOST_FORWARDS - 1:
-                self._forwards.pop(next(iter(self._forwards)))
+        with self._lock:
+            if asked not in self._forwards:
+                if len(self._forwards) > _MOST_FORWARDS - 1:
+                    self._forwards.pop(next(iter(self._forwards)))
+                self._forwards[asked] = Forward(
+                    lambda batch: self._outputs(batch, asked), [self.network]
+                )
+            return self._forwards[asked]
 
-            def function(batch):
-                inputs = batch["input_ids"], batch["input_mask"], batch["segment_ids"]
-                mask = tf.cast(batch["input_mask"], tf.float32)
-                states, attentions = self.network.trace(*inputs)
-                chosen = tf.stack([states[layer] for layer in asked.layers], axis=1)
-                pool = _POOLINGS[asked.pooling]
-                outputs = {"states": pool(tf.cast(chosen, tf.float32), mask)}
-                if asked.attentions:
-                    pairs = (mask[:, tf.newaxis] * mask[:, :, tf.newaxis])[:, None, None]
-                    stacked = tf.cast(tf.stack(attentions, axis=1), tf.float32)
-                    outputs["attentions"] = stacked * pairs
-                return outputs
-
-            self._forwards[asked] = Forward(function, [self.network])
-        return self._forwards[asked]
+    def _outputs(self, batch: Mapping[str, tf.Tensor], asked: _Asked) -> dict[str, tf.Tensor]:
+        mask = tf.cast(batch["input_mask"], tf.float32)
+        inputs = batch["input_ids"], batch["input_mask"], batch["segment_ids"]
+        states, attentions = self.network.trace(*inputs)
+        chosen = tf.stack([states[layer] for layer in asked.layers], axis=1)
+        pool = _POOLINGS[asked.pooling]
+        outputs = {"states": pool(tf.cast(chosen, tf.float32), mask)}
+        if asked.attentions:
+            pairs = (mask[:, tf.newaxis] * mask[:, :, tf.newaxis])[:, None, None]
+            stacked = tf.cast(tf.stack(attentions, axis=1), tf.float32)
+            outputs["attentions"] = stacked * pairs
+        return outputs
 
     def _tokens(self, rows: Sequence[Row]) -> list[list[str]]:
         tokens = self.tokenizer.vocabulary.tokens

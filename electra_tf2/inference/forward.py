@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
@@ -54,6 +55,7 @@ class Forward:
         self._strategy = make_strategy("one_device")
         self._at_once = CPU_BATCHES_AT_ONCE if runs_on_one_cpu(self._strategy) else 1
         self._calls: dict[tuple[int, int | None], Callable] = {}
+        self._lock = threading.Lock()
 
     def batches(
         self, rows: Sequence[Row], batch_size: int, extra: Extra | None = None
@@ -70,33 +72,39 @@ class Forward:
         chosen = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
         for first in range(0, len(chosen), self._at_once):
             together = chosen[first : first + self._at_once]
-            call = self._call(len(together), 1 if len(rows) == 1 else None)
             batches = [_batch(rows, numbers, extra or {}) for numbers in together]
+            call = self._call(batches, 1 if len(rows) == 1 else None)
             for numbers, values in zip(together, call(*batches), strict=True):
                 yield Outputs(numbers, {name: value.numpy() for name, value in values.items()})
 
-    def _call(self, count: int, size: int | None) -> Callable:
+    def _call(self, batches: Sequence[Batch], size: int | None) -> Callable:
         """Returns the compiled function of so many batches, which run side by side.
 
         A batch has `size` rows, or any number; of a single text the network is faster if it knows.
         """
-        if (count, size) not in self._calls:
-            constants = [
-                pair
-                for encoder in self._encoders
-                for pair in constant_weights(self._strategy, encoder)
-            ]
+        key = len(batches), size
+        with self._lock:
+            call = self._calls.get(key)
+            if call is None:
+                call = self._compiled(*key)
+                call(*batches)  # which optimizes it, in each thread that calls it meanwhile
+                self._calls[key] = call
+        return call
 
-            def call(*batches):
-                with keras.StatelessScope() as scope:
-                    for variable, value in constants:
-                        scope.add_update((variable, tf.constant(value)))
-                    return [self._function(batch) for batch in batches]
+    def _compiled(self, count: int, size: int | None) -> Callable:
+        constants = [
+            pair for encoder in self._encoders for pair in constant_weights(self._strategy, encoder)
+        ]
 
-            spec = {name: tf.TensorSpec([size, None], tf.int32, name) for name in self._names}
-            function = tf.function(call, input_signature=[spec] * count, autograph=False)
-            self._calls[count, size] = function.get_concrete_function()
-        return self._calls[count, size]
+        def call(*batches):
+            with keras.StatelessScope() as scope:
+                for variable, value in constants:
+                    scope.add_update((variable, tf.constant(value)))
+                return [self._function(batch) for batch in batches]
+
+        spec = {name: tf.TensorSpec([size, None], tf.int32, name) for name in self._names}
+        function = tf.function(call, input_signature=[spec] * count, autograph=False)
+        return function.get_concrete_function()
 
     def of_tokens(self, rows: Sequence[Row], batch_size: int, name: str) -> list[np.ndarray]:
         """Returns an output [batch, length] at each row's tokens, but [CLS] and the last [SEP].

@@ -157,17 +157,15 @@ class Generator(FromPretrained):
             )
 
     def _fill(self, top_k: int) -> Forward:
-        if top_k not in self._fills:
-            # Only what has a piece: tables may be padded.
-            pieces = len(self.tokenizer.vocabulary)
+        # Only what has a piece: tables may be padded.
+        pieces = len(self.tokenizer.vocabulary)
 
-            def function(batch):
-                probabilities = tf.nn.softmax(self._logits(batch)[:, :, :pieces])
-                best, ids = tf.math.top_k(probabilities, top_k)
-                return {"ids": ids, "probabilities": best}
+        def function(batch):
+            probabilities = tf.nn.softmax(self._logits(batch)[:, :, :pieces])
+            best, ids = tf.math.top_k(probabilities, top_k)
+            return {"ids": ids, "probabilities": best}
 
-            self._fills[top_k] = Forward(function, self._encoders, ("positions",))
-        return self._fills[top_k]
+        return self._fills.setdefault(top_k, Forward(function, self._encoders, ("positions",)))
 
     def _logits(self, batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
         return self.network(

@@ -247,7 +247,6 @@ class _CharacterClasses:
         now, must not be taken for white space.
         """
         new = sorted(char for char in characters - self._known if not char.isascii())
-        self._known.update(characters)
         if new:
             # A word character gives [UNK] for the whole, white space x and x, punctuation x,
             # [UNK] and x.
@@ -256,6 +255,7 @@ class _CharacterClasses:
                 alone = is_punctuation(char) or is_ideograph(char)
                 if pieces == 2 if alone else pieces != 1:
                     self._disputed.add(char)
+        self._known.update(characters)  # last: another thread may ask meanwhile
         return characters & self._disputed
 
 

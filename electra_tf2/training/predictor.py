@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import keras
@@ -64,6 +65,7 @@ class Predictor:
         self._step = traced(step)
         self._one = tf.function(lambda batch: run([batch]), autograph=False)
         self._graphs: dict[tuple, Callable] = {}
+        self._lock = threading.Lock()
 
     def batch(
         self, batch: Mapping[str, np.ndarray], signature: Mapping[str, tf.TensorSpec]
@@ -82,9 +84,14 @@ class Predictor:
             Output name -> array whose first axis is the row.
         """
         key = tuple(signature.items())
-        if key not in self._graphs:  # TensorFlow would take a millisecond to find it
-            self._graphs[key] = self._one.get_concrete_function(signature)
-        (outputs,) = self._graphs[key]({name: tf.constant(own) for name, own in batch.items()})
+        inputs = {name: tf.constant(own) for name, own in batch.items()}
+        with self._lock:
+            graph = self._graphs.get(key)  # TensorFlow would take a millisecond to find it
+            if graph is None:
+                graph = self._one.get_concrete_function(signature)
+                graph(inputs)  # which optimizes it, in each thread that calls it meanwhile
+                self._graphs[key] = graph
+        (outputs,) = graph(inputs)
         return {name: value.numpy() for name, value in outputs.items()}
 
     def batches(

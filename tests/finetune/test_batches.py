@@ -154,16 +154,22 @@ def test_a_batch_made_at_once_is_that_of_the_pipeline():
             np.testing.assert_array_equal(batch[name], value, err_msg=name)
 
 
-def test_batches_of_any_length_have_one_signature():
-    """Otherwise every length of a request would be another graph."""
-    data = make_data(8)
-    rows = np.arange(4)
-    short, long = (data.batch(rows, length) for length in (50, 60))
-    other = data.signature(data.batch(rows[:2], 50))
-    assert data.signature(short) == data.signature(long) != other
-    for name, spec in data.signature(short).items():
-        for batch in (short, long):
-            assert spec.is_compatible_with(tf.constant(batch[name]))
+def test_batches_of_any_size_have_one_signature():
+    """Otherwise every request would be another graph; only a single row has one of its own."""
+
+    def choices(count, n=5):
+        own = {MORE_IDS: [np.arange(3)] * count, MORE_SEGMENTS: [np.zeros(3)] * count}
+        row = {"eid": 0, "input_ids": np.arange(3), "segment_ids": np.zeros(3), **own}
+        return TaskData(["t"], [FeatureTable.from_rows([row] * n, MORE_TEXTS)], [MORE_TEXTS])
+
+    for data, other in ((make_data(8), make_data(9)), (choices(2), choices(4))):
+        batches = data.batch(np.arange(4), 50), other.batch(np.arange(3), 60)
+        signature = data.signature(batches[0])
+        assert signature == other.signature(batches[1])
+        for name, spec in signature.items():
+            assert all(spec.is_compatible_with(tf.constant(own[name])) for own in batches)
+        alone = data.signature(data.batch(np.arange(1), 50))
+        assert {spec.shape[0] for spec in alone.values()} == {1}
 
 
 def numbered(n, first_eid):

@@ -3,6 +3,8 @@
 import json
 import pathlib
 import re
+import unittest.mock
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -247,21 +249,25 @@ def test_a_text_alone_and_among_others_is_what_the_network_computes(folder):
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6 * np.abs(logits).max())
 
 
-@pytest.mark.parametrize(
-    "count, rows", [(1, 1), (2, 8), (8, 8), (9, 32), (32, 32), (33, 64), (70, 100)]
-)
-def test_few_inputs_are_few_rows(model, monkeypatch, count, rows):
-    """A single text doesn't take as long as 32."""
-    asked = []
+def test_few_inputs_are_few_rows(folder):
+    """A single text doesn't take as long as 32, and any number of them takes two graphs."""
+    model = finetune.FineTuned.from_pretrained(folder)
+    predictor = model._evaluation._predictor(model.task("points"))
+    with unittest.mock.patch.object(predictor, "batch", wraps=predictor.batch) as batch:
+        for count in (1, 2, 9, 33, 70):
+            assert len(model.predict(["the river"] * count, task="points", batch_size=100)) == count
+            assert len(batch.call_args.args[0]["row"]) == count
+    assert len(predictor._graphs) == 2
 
-    def outputs(task, table, batch_size):
-        asked.append(batch_size)
-        return []
 
-    monkeypatch.setattr(model._evaluation, "outputs", outputs)
-    monkeypatch.setattr(model.task("points"), "prediction_records", lambda *given: [])
-    model.predict(["the river"] * count, task="points", batch_size=100)
-    assert asked == [rows]
+def test_threads_share_a_model(folder):
+    expected = finetune.FineTuned.from_pretrained(folder).predict(SENTENCES, task="reviews")
+    model = finetune.FineTuned.from_pretrained(folder)
+    with ThreadPoolExecutor(6) as threads:
+        found = threads.map(lambda i: model.predict([SENTENCES[i % 3]], task="reviews"), range(24))
+        for i, (label,) in enumerate(found):
+            assert label.label == expected[i % 3].label
+            assert label.probabilities == pytest.approx(expected[i % 3].probabilities, rel=1e-5)
 
 
 def test_the_only_task_needs_no_name(tmp_path):

@@ -4,6 +4,9 @@ import dataclasses
 import pathlib
 import re
 import shutil
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -12,6 +15,9 @@ import tensorflow as tf
 import electra_tf2
 from electra_tf2.errors import UserError
 from electra_tf2.export.saved_model import export_saved_model
+from electra_tf2.inference.encoder import _Asked
+from electra_tf2.inference.forward import Forward
+from electra_tf2.text.rows import make_row
 from tests.formats import huggingface_models
 from tests.inference import official_models as official
 
@@ -83,6 +89,37 @@ def test_a_single_text_has_a_graph_of_its_own(encoder):
         np.testing.assert_allclose(states, together, atol=1e-6 * np.abs(together).max())
     *_, forward = encoder._forwards.values()
     assert {size for _, size in forward._calls} == {None, 1}
+
+
+def test_threads_share_an_encoder(encoder):
+    """A graph is made once, also if several ask for it, or for more kinds than are kept."""
+    traced = []
+
+    def function(batch):
+        traced.append(batch)
+        time.sleep(0.05)
+        return {"ids": batch["input_ids"]}
+
+    row = make_row([5, 6], encoder.tokenizer)
+    forward = Forward(function, [encoder.network])
+    with ThreadPoolExecutor(6) as threads:
+        found = list(threads.map(lambda _: list(forward.batches([row], 1)), range(6)))
+    assert len(traced) == 1
+    for ((_, values),) in found:
+        np.testing.assert_array_equal(values["ids"], [row.input_ids])
+
+    def ask(number):
+        for i in range(3000):
+            asked = _Asked(((number + i) % 3,), "mean", False)
+            assert isinstance(encoder._forward(asked), Forward)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(6) as threads:
+            list(threads.map(ask, range(6)))
+    finally:
+        sys.setswitchinterval(interval)
 
 
 def test_many_batches_give_the_same(encoder):

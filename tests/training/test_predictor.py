@@ -1,5 +1,9 @@
 """A predictor whose graph has weights as constants."""
 
+import time
+import types
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -51,6 +55,25 @@ def test_a_batch_s_graph_is_built_once_for_all_lengths(strategy, encoder):
         found = made.batch({"ids": IDS[:1, :length]}, signature)["states"]
         assert found.shape == (1, length, 64)
     assert len(traced) == 1
+
+
+def test_threads_do_not_optimize_a_graph_at_the_same_time(strategy):
+    """Each would need several times the memory of the weights."""
+    calls = []
+
+    def graph(inputs):
+        calls.append("begins")
+        time.sleep(0.05)
+        calls.append("ends")
+        return [inputs]
+
+    made = Predictor(strategy, lambda batch: batch)
+    made._one = types.SimpleNamespace(get_concrete_function=lambda signature: graph)
+    signature = {"ids": tf.TensorSpec([None, 6], tf.int32)}
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda _: made.batch({"ids": IDS}, signature)["ids"], range(4)))
+    assert calls[:2] == ["begins", "ends"] and len(calls) == 2 * 5
+    np.testing.assert_array_equal(found, [IDS] * 4)
 
 
 @pytest.mark.parametrize("devices", [["/cpu:0"], ["/cpu:0", "/cpu:1"]])
