@@ -175,6 +175,21 @@ def test_disputed_characters_are_found():
     assert classes.disputed(set("éß")) == {"é"}
 
 
+def test_disputed_characters_are_found_by_threads():
+    """One that asks while another finds out is not told that there are none."""
+    classes = fast_tokenizer._CharacterClasses()
+    found = []
+
+    def probe(lines):
+        if not found:
+            found.append(set())
+            found[0] = classes.disputed({"é"})
+        return fast_tokenizer.RaggedIds(np.zeros(3, np.int32), np.array([0, 3]))
+
+    classes._probe = probe
+    assert classes.disputed({"é"}) == found[0] == {"é"}
+
+
 @pytest.mark.parametrize("implementation", ["fast", "reference"])
 def test_encode_and_tokenize(implementation):
     vocabulary = vocabulary_of("amsk[]", ["mask", "##ed"])
