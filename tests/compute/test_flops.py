@@ -84,7 +84,7 @@ def counted_products():
     found = [0]
 
     def note(op_type, inputs, attrs, outputs, op_name=None, graph=None):
-        if op_type in ("MatMul", "BatchMatMulV2"):
+        if op_type in ("MatMul", "BatchMatMulV2", "BatchMatMulV3"):  # V3 for a single example
             named = dict(zip(attrs[::2], attrs[1::2], strict=True))
             turned = named["transpose_a"] if op_type == "MatMul" else named["adj_x"]
             inner = inputs[0].shape[-2 if turned else -1]
