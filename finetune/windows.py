@@ -72,6 +72,7 @@ def windows_of(ids: tf.RaggedTensor, sizes: Windows) -> tuple[tf.RaggedTensor, t
 
     Args:
         ids: int32 [texts, tokens].
+        sizes: of the windows.
 
     Returns:
         int32 [windows, tokens], and the number of each one's text, int64 [windows], rising.

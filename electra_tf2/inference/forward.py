@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 import os
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
@@ -17,7 +17,13 @@ from electra_tf2.text.tokenizer import Tokenizer
 from electra_tf2.text.unknown import UNKNOWN_IN_CALL, warn_of_unknown
 from electra_tf2.text.vocabulary import Vocabulary
 from electra_tf2.training.devices import Precision, make_strategy, set_arithmetic
-from electra_tf2.training.predictor import CPU_BATCHES_AT_ONCE, constant_weights, runs_on_one_cpu
+from electra_tf2.training.predictor import (
+    CPU_BATCHES_AT_ONCE,
+    Graphs,
+    constant_weights,
+    held_constant,
+    runs_on_one_cpu,
+)
 
 Batch = dict[str, tf.Tensor]
 Function = Callable[[Batch], dict[str, tf.Tensor]]
@@ -54,8 +60,7 @@ class Forward:
         self._encoders = encoders
         self._strategy = make_strategy("one_device")
         self._at_once = CPU_BATCHES_AT_ONCE if runs_on_one_cpu(self._strategy) else 1
-        self._calls: dict[tuple[int, int | None], Callable] = {}
-        self._lock = threading.Lock()
+        self._graphs = Graphs()
 
     def batches(
         self, rows: Sequence[Row], batch_size: int, extra: Extra | None = None
@@ -73,33 +78,22 @@ class Forward:
         for first in range(0, len(chosen), self._at_once):
             together = chosen[first : first + self._at_once]
             batches = [_batch(rows, numbers, extra or {}) for numbers in together]
-            call = self._call(batches, 1 if len(rows) == 1 else None)
+            key = len(batches), 1 if len(rows) == 1 else None
+            call = self._graphs.get(key, functools.partial(self._compiled, *key), *batches)
             for numbers, values in zip(together, call(*batches), strict=True):
                 yield Outputs(numbers, {name: value.numpy() for name, value in values.items()})
 
-    def _call(self, batches: Sequence[Batch], size: int | None) -> Callable:
+    def _compiled(self, count: int, size: int | None) -> Callable:
         """Returns the compiled function of so many batches, which run side by side.
 
         A batch has `size` rows, or any number; of a single text the network is faster if it knows.
         """
-        key = len(batches), size
-        with self._lock:
-            call = self._calls.get(key)
-            if call is None:
-                call = self._compiled(*key)
-                call(*batches)  # which optimizes it, in each thread that calls it meanwhile
-                self._calls[key] = call
-        return call
-
-    def _compiled(self, count: int, size: int | None) -> Callable:
         constants = [
             pair for encoder in self._encoders for pair in constant_weights(self._strategy, encoder)
         ]
 
         def call(*batches):
-            with keras.StatelessScope() as scope:
-                for variable, value in constants:
-                    scope.add_update((variable, tf.constant(value)))
+            with held_constant(constants):
                 return [self._function(batch) for batch in batches]
 
         spec = {name: tf.TensorSpec([size, None], tf.int32, name) for name in self._names}

@@ -88,7 +88,7 @@ def test_a_single_text_has_a_graph_of_its_own(encoder):
         together = expected.states[number][: len(states)]
         np.testing.assert_allclose(states, together, atol=1e-6 * np.abs(together).max())
     *_, forward = encoder._forwards.values()
-    assert {size for _, size in forward._calls} == {None, 1}
+    assert {size for _, size in forward._graphs._graphs} == {None, 1}
 
 
 def test_threads_share_an_encoder(encoder):
