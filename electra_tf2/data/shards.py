@@ -180,20 +180,27 @@ def read_metadata(directory: str) -> DatasetMetadata | None:
             remedy="Use the electra-tf2 that built the data, or rebuild them with this one.",
         )
     metadata = parse_record(DatasetMetadata, content, path, _WHAT, _REBUILD)
-    sizes = [size for shard in metadata.shards for size in (shard.examples, shard.bytes)]
-    lowest = min(
-        metadata.vocab_size,
-        metadata.max_seq_length,
-        metadata.max_word_characters,
-        *metadata.counts.values(),
-        *sizes,
-    )
-    if lowest < 0:
-        raise bad_field(path, _WHAT, _REBUILD, "", f"{lowest}, where no number is below 0")
+    for field, number in _sizes(metadata).items():
+        if number < 0:
+            raise bad_field(path, _WHAT, _REBUILD, field, f"{number}, which is below 0")
     if sum(shard.examples for shard in metadata.shards) != metadata.num_examples:
         received = f"{metadata.num_examples}, which is not the sum of the shards' examples"
         raise bad_field(path, _WHAT, _REBUILD, "num_examples", received)
     return metadata
+
+
+def _sizes(metadata: DatasetMetadata) -> dict[str, int]:
+    """The numbers that can't be negative, by their places in the file."""
+    sizes = {
+        name: getattr(metadata, name)
+        for name in ("vocab_size", "max_seq_length", "max_word_characters")
+    }
+    sizes.update({f"counts.{name}": count for name, count in metadata.counts.items()})
+    for i, shard in enumerate(metadata.shards):
+        sizes.update(
+            {f"shards[{i}].{name}": getattr(shard, name) for name in ("examples", "bytes")}
+        )
+    return sizes
 
 
 def combine_metadata(parts: Iterable[DatasetMetadata | None]) -> DatasetMetadata | None:
