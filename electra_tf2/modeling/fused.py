@@ -129,6 +129,7 @@ def residual_layer_norm_of_product(
     """`residual_layer_norm` where no gradient is wanted: the bias goes into the matrix product.
 
     TensorFlow would else add the residual first, and lose oneDNN's faster product with a bias.
+    Arguments and result are those of `residual_layer_norm`, without dropout.
     """
     if not uses_onednn():
         return residual_layer_norm(
@@ -152,12 +153,21 @@ def is_single_text(x: tf.Tensor, seed: tf.Tensor | None) -> bool:
 
 
 def plain_product(a: tf.Tensor, b: tf.Tensor, transpose_b: bool = False) -> tf.Tensor:
-    """Returns `tf.matmul` of two batches of matrices, which oneDNN leaves to TensorFlow."""
+    """Returns `tf.matmul` of two batches of matrices, which oneDNN leaves to TensorFlow.
+
+    Args:
+        a: [..., rows, inner].
+        b: [..., inner, columns]; with `transpose_b` [..., columns, inner].
+        transpose_b: whether the matrices of `b` are transposed first.
+
+    Returns:
+        [..., rows, columns], the type of `a`.
+    """
     return tf.raw_ops.BatchMatMulV3(x=a, y=b, adj_y=transpose_b, Tout=a.dtype)
 
 
 def plain_softmax(scores: tf.Tensor) -> tf.Tensor:
-    """Returns `tf.nn.softmax` of the last axis, of operations that oneDNN leaves to TensorFlow."""
+    """Returns `tf.nn.softmax` of float32 [..., n] over the last axis, which oneDNN leaves alone."""
     powers = tf.exp(scores - tf.reduce_max(scores, axis=-1, keepdims=True))
     return powers / tf.reduce_sum(powers, axis=-1, keepdims=True)
 
