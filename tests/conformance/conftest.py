@@ -1,4 +1,8 @@
-"""Gives the argument `case` of tests marked `conformance(kind)` every case of that kind."""
+"""Gives the argument `case` of tests marked `conformance(kind)` every case of that kind.
+
+Tests that also have the argument `jit_compile` run each case by TensorFlow's kernels, and compiled
+by XLA as on a GPU: every case with `--conformance-dir`, otherwise one, since compiling is slow.
+"""
 
 from pathlib import Path
 
@@ -25,7 +29,19 @@ def pytest_generate_tests(metafunc):
         cases = find_cases(_directories(metafunc.config), *marker.args)
     except ValueError as error:
         raise pytest.UsageError(str(error)) from error
-    metafunc.parametrize("case", cases, ids=case_ids(cases))
+    if "jit_compile" not in metafunc.fixturenames:
+        metafunc.parametrize("case", cases, ids=case_ids(cases))
+        return
+    compiled = len(cases) if metafunc.config.getoption("--conformance-dir") else 1
+    paths = [
+        pytest.param(case, jit_compile, id=f"{name}-{path}", marks=marks)
+        for path, jit_compile, n, marks in (
+            ("plain", False, len(cases), ()),
+            ("compiled", True, compiled, pytest.mark.slow),
+        )
+        for case, name in zip(cases[:n], case_ids(cases)[:n], strict=True)
+    ]
+    metafunc.parametrize(("case", "jit_compile"), paths)
 
 
 def _directories(config) -> list[Path]:

@@ -232,7 +232,7 @@ def test_outputs_do_not_depend_on_the_padded_length(setting):
     np.testing.assert_allclose(short.losses, long.losses, rtol=1e-5, atol=1e-6)
 
 
-def test_training(setting, record_property):
+def test_training(setting, jit_compile, record_property):
     """Losses, weights and moments of the first steps."""
     spec, steps = setting.case.spec, setting.case.spec["steps"]
     config, data = setting.config, setting.data("train")
@@ -252,7 +252,7 @@ def test_training(setting, record_property):
     optimizer = AdamW(strategy, variables, settings, factors)
     n = spec["num_train_steps"]
     schedule = PolynomialDecay(config.learning_rate, n, n * config.warmup_proportion)
-    step = ReplicaStep(FinetuningObjective(model), optimizer)
+    step = ReplicaStep(FinetuningObjective(model), optimizer, jit_compile=jit_compile)
     size = spec["batch_size"]
     batches = [
         data.batch(np.arange(k * size, (k + 1) * size), config.max_seq_length) for k in range(steps)

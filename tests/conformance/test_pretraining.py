@@ -208,15 +208,18 @@ class UnsummedSlices(ReplicaStep):
     table that is only looked up may have been computed with the official norm all the same.
     """
 
+    def __init__(self, *arguments, **settings):
+        super().__init__(*arguments, **settings)
+        self._difference = tf.Variable(0.0)  # gradients and update are functions of their own
+
     def densify(self, gradients):
         dense = super().densify(gradients)
-        self._difference = tf.add_n(
-            [
-                tf.reduce_sum(g.values**2) - tf.reduce_sum(d**2)
-                for g, d in zip(gradients, dense, strict=True)
-                if isinstance(g, tf.IndexedSlices)
-            ]
-        )
+        differences = [
+            tf.reduce_sum(g.values**2) - tf.reduce_sum(d**2)
+            for g, d in zip(gradients, dense, strict=True)
+            if isinstance(g, tf.IndexedSlices)
+        ]
+        self._difference.assign(tf.add_n(differences))
         return dense
 
     def gradient_norm(self, gradients):
@@ -229,14 +232,14 @@ def looks_up_only(objective) -> bool:
     return untied or not any("output_bias" in name for name in objective.named_variables())
 
 
-def test_training(setting, record_property):
+def test_training(setting, jit_compile, record_property):
     """Losses before every update, and weights and Adam slots at the end."""
     initial = {n: v.numpy() for n, v in setting.objective.named_variables().items()}
     kinds = [ReplicaStep] + [UnsummedSlices] * looks_up_only(setting.objective)
     failures = []
     for kind in kinds:
         try:
-            train(setting, kind, record_property)
+            train(setting, functools.partial(kind, jit_compile=jit_compile), record_property)
         except AssertionError as failure:
             failures.append(failure)
         else:
@@ -248,7 +251,7 @@ def test_training(setting, record_property):
     raise failures[0]
 
 
-def train(setting, step_class, record_property):
+def train(setting, make_step, record_property):
     """Trains on the case's batches through the engine, and compares."""
     config, objective = setting.config, GivenDraws(setting.objective)
     strategy = make_strategy("one_device")
@@ -260,7 +263,7 @@ def train(setting, step_class, record_property):
         config.num_warmup_steps,
         config.lr_decay_power,
     )
-    step = step_class(objective, optimizer)
+    step = make_step(objective, optimizer)
     batches = [batch_arrays(setting.arrays, k) for k in range(setting.n_steps)]
     for batch in batches:
         batch.setdefault("sampled_tokids", np.zeros_like(batch["masked_lm_ids"]))
