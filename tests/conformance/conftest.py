@@ -29,19 +29,20 @@ def pytest_generate_tests(metafunc):
         cases = find_cases(_directories(metafunc.config), *marker.args)
     except ValueError as error:
         raise pytest.UsageError(str(error)) from error
+    ids = case_ids(cases)
     if "jit_compile" not in metafunc.fixturenames:
-        metafunc.parametrize("case", cases, ids=case_ids(cases))
+        metafunc.parametrize("case", cases, ids=ids)
         return
-    compiled = len(cases) if metafunc.config.getoption("--conformance-dir") else 1
-    paths = [
-        pytest.param(case, jit_compile, id=f"{name}-{path}", marks=marks)
-        for path, jit_compile, n, marks in (
-            ("plain", False, len(cases), ()),
-            ("compiled", True, compiled, pytest.mark.slow),
-        )
-        for case, name in zip(cases[:n], case_ids(cases)[:n], strict=True)
+    plain = [
+        pytest.param(case, False, id=f"{name}-plain") for case, name in zip(cases, ids, strict=True)
     ]
-    metafunc.parametrize(("case", "jit_compile"), paths)
+    compiled = [
+        pytest.param(case, True, id=f"{name}-compiled", marks=pytest.mark.slow)
+        for case, name in zip(cases, ids, strict=True)
+    ]
+    if not metafunc.config.getoption("--conformance-dir"):
+        compiled = compiled[:1]
+    metafunc.parametrize(("case", "jit_compile"), plain + compiled)
 
 
 def _directories(config) -> list[Path]:

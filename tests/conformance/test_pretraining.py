@@ -210,7 +210,8 @@ class UnsummedSlices(ReplicaStep):
 
     def __init__(self, *arguments, **settings):
         super().__init__(*arguments, **settings)
-        self._difference = tf.Variable(0.0)  # gradients and update are functions of their own
+        # A variable, because a tensor of one function can't be read in another.
+        self._difference = tf.Variable(0.0)
 
     def densify(self, gradients):
         dense = super().densify(gradients)
