@@ -17,10 +17,10 @@ from __future__ import annotations
 
 import argparse
 
-from configure_finetuning import FinetuningConfig
 from configure_pretraining import PretrainingConfig
 from electra_tf2 import cli
 from electra_tf2.console import quiet_libraries
+from electra_tf2.hparams.record import parse_hparams
 from electra_tf2.sweep.sizes import SIZES, sweep_configs
 
 
@@ -39,13 +39,13 @@ def main(argv: list[str] | None = None) -> None:
     )
     configs = sweep_configs(PretrainingConfig, flags, more.sizes)
     with quiet_libraries():
-        import tensorflow as tf
-
         from electra_tf2.sweep.sweep import run_sweep
-        from finetune.sweep_scores import sweep_scores
+        from finetune.sweep_scores import SweepScores
 
-        tf.config.list_physical_devices()
-    run_sweep(flags, configs, sweep_scores(FinetuningConfig, flags.data_dir, more.finetune))
+    scores = None
+    if more.finetune is not None:
+        scores = SweepScores(flags.data_dir, parse_hparams(more.finetune, "--finetune"))
+    run_sweep(flags, configs, scores)
 
 
 def script_main() -> None:

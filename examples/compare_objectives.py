@@ -91,9 +91,8 @@ def main(argv: list[str] | None = None) -> None:
     more.seeds = list(dict.fromkeys(more.seeds))
     comparison = Comparison(flags, more)
     with quiet_libraries():
-        import tensorflow as tf
-
-        tf.config.list_physical_devices()
+        from electra_tf2.training.devices import find_devices
+    find_devices(comparison.reference(more.seeds[0]))
     # The ends of training come first: they are compared; the points before draw the curves.
     for point in range(more.points, 0, -1):
         for seed in more.seeds:
@@ -128,7 +127,7 @@ class Comparison:
         self.folder = posixpath.join(flags.data_dir, "models", f"{flags.model_name}_comparison")
         self._tasks = more.tasks or self._tasks_there()
         _check_hparams(flags.hparams)
-        steps = self._reference(more.seeds[0]).num_train_steps
+        steps = self.reference(more.seeds[0]).num_train_steps
         if not 1 <= more.points <= steps:
             raise UserError(
                 "The number of points is out of range.",
@@ -181,7 +180,7 @@ class Comparison:
             self._run_point(arm, seed, point, cells)
         if point < self._points:
             return
-        sized = self._reference(seed)
+        sized = self.reference(seed)
         sizes = {name: getattr(sized, name) for name in _SIZES}
         name = f"{self._flags.model_name}_{seed}_{_RANDOM}"
         cell = Cell(NOT_PRETRAINED, seed, 0, 0.0)
@@ -213,13 +212,13 @@ class Comparison:
             )
         return there
 
-    def _reference(self, seed: int) -> PretrainingConfig:
+    def reference(self, seed: int) -> PretrainingConfig:
         """The configuration without an arm's hparams, whose compute all of them get."""
         return self._make(None, seed, {})
 
     def _pretraining(self, arm: str, seed: int) -> PretrainingConfig:
         """The configuration of an arm, for as much compute as the reference takes."""
-        own, reference = self._make(arm, seed, {}), self._reference(seed)
+        own, reference = self._make(arm, seed, {}), self.reference(seed)
         flops = reference.num_train_steps * _flops_per_step(reference)
         steps = round(flops / _flops_per_step(own) / self._points) * self._points
         warmup = round(own.num_warmup_steps * steps / own.num_train_steps)

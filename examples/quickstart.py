@@ -70,6 +70,8 @@ def main(argv: list[str] | None = None) -> None:
     started = time.monotonic()
     with quiet_libraries():  # TensorFlow takes seconds to import
         from electra_tf2.pretraining.run.pretrain import pretrain
+        from electra_tf2.training.devices import find_devices
+    find_devices(make_config(flags.output_dir, TRIAL_STEPS, "auto"))
     prepare(flags.output_dir, flags.packages.split(","))
     steps, precision = make_plan(flags)
     config = make_config(flags.output_dir, steps, precision)

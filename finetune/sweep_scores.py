@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from configure_finetuning import FinetuningConfig
 from electra_tf2.errors import errors_named_in
-from electra_tf2.hparams.record import contradiction, parse_hparams
+from electra_tf2.hparams.record import contradiction
 from electra_tf2.loading.folder import json_path
 from electra_tf2.sweep.size_results import SizeScore
 from electra_tf2.text.normalization import Casing
@@ -32,36 +32,15 @@ _OWN = (
 )
 
 
-def sweep_scores(
-    make_config: type[FinetuningConfig], data_dir: str, text: str | None
-) -> SweepScores | None:
-    """Returns what scores the models of a sweep.
-
-    Args:
-        make_config, data_dir: see `SweepScores`.
-        text: the flag `--finetune`, hparams as `parse_hparams` reads them; None: no scores.
-
-    Raises:
-        UserError: they can't be parsed.
-    """
-    if text is None:
-        return None
-    return SweepScores(make_config, data_dir, parse_hparams(text, "--finetune"))
-
-
 class SweepScores:
     """Fine-tunes models by name; called with one, it gives task -> score.
 
     Args:
-        make_config: builds a configuration.
         data_dir: where models and tasks are.
         hparams: of fine-tuning, the same for all models.
     """
 
-    def __init__(
-        self, make_config: type[FinetuningConfig], data_dir: str, hparams: Mapping[str, Any]
-    ):
-        self._make_config = make_config
+    def __init__(self, data_dir: str, hparams: Mapping[str, Any]):
         self._data_dir = data_dir
         self._hparams = dict(hparams)
 
@@ -100,7 +79,7 @@ class SweepScores:
         given = {name: self._hparams[name] for name in _OWN if name in self._hparams}
         if given:
             raise contradiction("The sweep sets this itself.", given, "Leave it out.")
-        config = self._make_config(model_name, self._data_dir, **self._hparams)
+        config = FinetuningConfig(model_name, self._data_dir, **self._hparams)
         if config.num_trials < 0 or config.distribution == "multi_worker":
             raise contradiction(
                 "A sweep fine-tunes each model a number of times, in one process.",

@@ -105,8 +105,7 @@ def _begin(model_name: str, configs: Mapping[float, PretrainingConfig]) -> Sweep
 
 def _check(config: PretrainingConfig) -> str:
     """Refuses data, or a model that is there, that does not fit; returns the data's fingerprint."""
-    devices.check_gpu(config.require_gpu)
-    devices.allow_memory_growth()
+    devices.find_devices(config)
     config = as_it_began(config)
     compute_type = devices.resolve_precision(config.precision)
     data = open_data(config, config.network(), compute_type)

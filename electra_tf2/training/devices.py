@@ -263,17 +263,29 @@ def open_devices(config: PretrainingConfig | FinetuningConfig) -> Devices:
             or differ.
     """
     set_arithmetic(config.precision, deterministic=config.deterministic)
+    find_devices(config)
+    if config.use_tpu or config.distribution == "tpu":
+        return _tpu(config)
+    if config.distribution == "multi_worker":
+        return _multi_worker(config)
+    return _one_process(config.distribution)
+
+
+def find_devices(config: PretrainingConfig | FinetuningConfig) -> None:
+    """Looks for this machine's devices; in a process that trains it has to be the first to do so.
+
+    Args:
+        config: gives `xla`, `compile_cache` (see `open_compile_cache`) and `require_gpu`.
+
+    Raises:
+        UserError: there is no GPU, but one is required.
+    """
     if config.xla:
         open_compile_cache(config.compile_cache, describe_machine())
     with silent_stderr():  # TensorFlow's notes on the devices, which it looks for when first asked
         tf.config.list_physical_devices()
     check_gpu(config.require_gpu)
     allow_memory_growth()
-    if config.use_tpu or config.distribution == "tpu":
-        return _tpu(config)
-    if config.distribution == "multi_worker":
-        return _multi_worker(config)
-    return _one_process(config.distribution)
 
 
 def _one_process(distribution: Literal["auto", "one_device", "mirrored"]) -> Devices:

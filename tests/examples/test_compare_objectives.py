@@ -100,7 +100,7 @@ def test_arms_take_the_compute_of_the_run_without_them(tmp_path):
 def test_an_arm_of_any_name_leaves_the_reference_alone(tmp_path):
     run = RunFlags(str(tmp_path), NAME, {"preset": "electra_tiny", "num_train_steps": 1200})
     comparison = Comparison(run, flags(arms='{"reference": {"electra_objective": false}}'))
-    assert comparison._reference(1).electra_objective
+    assert comparison.reference(1).electra_objective
     assert comparison._pretraining("reference", 1).num_train_steps > 1210
 
 

@@ -1,16 +1,21 @@
 """Compiled programs are kept, checked and bounded; a resumed run finds those of the first one."""
 
 import os
+import runpy
 import shutil
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from electra_tf2.training import compile_cache
+from electra_tf2.training import compile_cache, devices
 from electra_tf2.training.checkpoints import CheckpointStore
 from electra_tf2.training.compile_cache import CompileCache, without_cache_flags
 from tests.pretraining import tiny
 
+ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {"TensorFlow": "2.21", "device": "NVIDIA H100"}
 
 
@@ -116,6 +121,38 @@ def test_a_folder_that_the_user_chose_stays(tmp_path, monkeypatch):
     compile_cache.open_compile_cache(str(tmp_path), ENVIRONMENT)
     assert os.environ["TF_XLA_FLAGS"] == chosen
     assert not any(tmp_path.iterdir())
+
+
+class _IsOpened(Exception):
+    pass
+
+
+@pytest.mark.parametrize(
+    "program, flags",
+    [
+        ("run_pretraining.py", ()),
+        ("run_finetuning.py", ("--hparams", 'task_names=["cola"]')),
+        ("sweep_generator_size.py", ("--finetune", 'task_names=["cola"]')),
+        ("examples/compare_objectives.py", ("--tasks", "cola")),
+        ("examples/quickstart.py", None),
+    ],
+)
+def test_it_is_opened_before_devices_are_looked_for(program, flags, tmp_path, monkeypatch):
+    """When TensorFlow looks for devices, XLA reads once and for all where its cache is."""
+    looked = []
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda *kind: looked.append(kind) or [])
+
+    def opened(*_):
+        assert not looked
+        raise _IsOpened
+
+    monkeypatch.setattr(devices, "open_compile_cache", opened)
+    monkeypatch.syspath_prepend(str((ROOT / program).parent))
+    names = ("--data-dir", str(tmp_path), "--model-name", "model")
+    own = ("--output-dir", str(tmp_path)) if flags is None else (*names, *flags)
+    monkeypatch.setattr(sys, "argv", [program, *own])
+    with pytest.raises(_IsOpened):
+        runpy.run_path(str(ROOT / program))["main"]()
 
 
 @pytest.mark.slow
