@@ -28,6 +28,7 @@ import argparse
 from configure_finetuning import FinetuningConfig
 from electra_tf2 import cli
 from electra_tf2.console import quiet_libraries
+from electra_tf2.errors import UserError
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +42,13 @@ def main(argv: list[str] | None = None) -> None:
     flags, more = cli.parse_run_flags(
         __doc__, argv, hparams_help=FinetuningConfig.describe(), add_flags=add_flags
     )
-    cli.check_together("--predict", more.predict, "--output", more.output)
+    if (more.predict is None) != (more.output is None):
+        given, other = ("--output", "--predict")[:: 1 if more.predict is None else -1]
+        raise UserError(
+            f"{given} needs {other} beside it.",
+            where=given,
+            remedy=f"Give {other} as well, or leave {given} out.",
+        )
     only_predict = {"do_train": False, "do_eval": True} if more.predict else {}
     config = FinetuningConfig(flags.model_name, flags.data_dir, **flags.hparams | only_predict)
     with quiet_libraries():

@@ -238,18 +238,3 @@ def named_model(flags: argparse.Namespace, purpose: str) -> str:
         received=f"{flags.data_dir}, {flags.model_name}, {flags.model_dir}",
         remedy="Give --data-dir and --model-name, or --model-dir alone.",
     )
-
-
-def check_together(first: str, first_value: object, second: str, second_value: object) -> None:
-    """Refuses one of two flags that only make sense together.
-
-    Raises:
-        UserError: one is given and the other is not.
-    """
-    if (first_value is None) != (second_value is None):
-        given, missing = (first, second) if second_value is None else (second, first)
-        raise UserError(
-            f"{given} needs {missing} beside it.",
-            where=given,
-            remedy=f"Give {missing} as well, or leave {given} out.",
-        )

@@ -40,6 +40,16 @@ class DevSplit(NamedTuple):
     prefix: str
     table: FeatureTable
 
+    @property
+    def path(self) -> str:
+        """The file with its examples."""
+        return self.task.data_file(self.split)
+
+    @property
+    def num_examples(self) -> int:
+        """How many there are."""
+        return self.task.num_examples(self.table.scalars["eid"])
+
 
 class SplitScore(NamedTuple):
     """The score of a split.
@@ -227,30 +237,14 @@ def open_dev_splits(preprocessor: Preprocessor, tasks: Sequence[Task]) -> list[D
     ]
 
 
-def scored_files(dev: Sequence[DevSplit]) -> dict[str, list[str]]:
-    """Returns task -> the files that are scored."""
-    files: dict[str, list[str]] = {}
-    for task, split, _, _ in dev:
-        files.setdefault(task.name, []).append(task.data_file(split))
-    return files
-
-
-def scored_rows(dev: Sequence[DevSplit]) -> dict[str, list[int]]:
-    """Returns task -> the number of examples that are scored in each of its files."""
-    rows: dict[str, list[int]] = {}
-    for task, _, _, table in dev:
-        rows.setdefault(task.name, []).append(task.num_examples(table.scalars["eid"]))
-    return rows
-
-
 def describe_scored(split: DevSplit) -> str:
     """Returns a split's file, with its number of examples and of those that can't be right."""
     eids, labels = split.table.scalars["eid"], split.table.scalars.get("label_ids")
-    rows = f"{split.task.num_examples(eids)} rows"
+    rows = f"{split.num_examples} rows"
     unknown = 0 if labels is None else split.task.num_examples(eids[labels < 0])
     if unknown:
         rows += f", {unknown} of them with labels that the task lacks"
-    return f"{split.task.data_file(split.split)} ({rows})"
+    return f"{split.path} ({rows})"
 
 
 def score_all(evaluation: Evaluation, dev: Sequence[DevSplit]) -> DevScores:

@@ -26,6 +26,7 @@ from electra_tf2.formats.huggingface_names import (
     HEAD_SHAPES,
     Architecture,
     added_projection,
+    encoder_names,
     encoder_shapes,
     is_kernel,
     is_not_needed,
@@ -198,7 +199,8 @@ def _translated(
     if not any(name.startswith(prefix) for name in tensors):
         prefix = ""  # a bare encoder
     shapes = encoder_shapes(network)
-    wanted = {ours: prefix + _their_name(architecture, ours) for ours in shapes}
+    theirs = encoder_names(architecture, network.num_hidden_layers)
+    wanted = {ours: prefix + theirs[ours] for ours in shapes}
     heads = {}
     for scope, shapes_of in HEAD_SHAPES.items():
         names = {o: t for o, t in architecture.heads.items() if o.startswith(f"{scope}/")}
@@ -242,14 +244,6 @@ def _unlike_added(
         for name, needed in added.items()
         if not np.array_equal(tensors.pop(name, np.empty(0)), needed)
     ]
-
-
-def _their_name(architecture: Architecture, ours: str) -> str:
-    block, slash, rest = ours.partition("/")
-    number = block.removeprefix("layer_")
-    if number == block:
-        return architecture.encoder[ours]
-    return architecture.encoder[f"layer_{{i}}{slash}{rest}"].replace("{i}", number)
 
 
 def _joined(parts: list[_Part]) -> HuggingFaceModel:

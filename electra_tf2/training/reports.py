@@ -37,9 +37,15 @@ class RunLog:
     Nothing is written before the first report. Each report is flushed, so the logs can be followed
     while the run continues. Several processes may write to one log, such as a training and an
     evaluation of what it has saved so far.
+
+    Args:
+        model_dir: the model's folder.
+        writes: False where another process writes the log, or nothing can be written: no report
+            leaves a trace then.
     """
 
-    def __init__(self, model_dir: str):
+    def __init__(self, model_dir: str, *, writes: bool = True):
+        self._writes = writes
         self.path = posixpath.join(model_dir, _LOG)
         self.events_folder = posixpath.join(model_dir, _EVENTS)
         self._file: IO[str] | None = None
@@ -62,6 +68,8 @@ class RunLog:
             split: what they were measured on, such as "train" or "eval".
             evaluated_on: the same in words, where the split leaves it open.
         """
+        if not self._writes:
+            return
         clashes = [name for name in scalars if name in _FIELDS]
         if clashes:
             raise ValueError(f"Scalars use names of the log's own. Received: {clashes}")
@@ -89,7 +97,7 @@ class RunLog:
             UserError: a line of metrics.jsonl other than the last is not such a report.
         """
         self.close()
-        if not files.exists(self.path):
+        if not self._writes or not files.exists(self.path):
             return
         kept, splits = [], set()
         with file_lock(self.path):
@@ -160,26 +168,6 @@ class _EventFile:
         event = tf.compat.v1.Event(wall_time=time.time(), **fields)
         self._writer.write(event.SerializeToString())
         self._writer.flush()
-
-
-class SilentLog:
-    """The log of workers other than the chief: has the methods of `RunLog` and writes nothing."""
-
-    def write(
-        self,
-        step: int,
-        scalars: Mapping[str, float],
-        *,
-        split: str = "train",
-        evaluated_on: str = "",
-    ) -> None:
-        """Does nothing."""
-
-    def rewind(self, step: int) -> None:
-        """Does nothing."""
-
-    def close(self) -> None:
-        """Does nothing."""
 
 
 def read_reports(path: str) -> list[dict[str, Any]]:

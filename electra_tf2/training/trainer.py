@@ -27,7 +27,7 @@ from electra_tf2.training.loop import (
 )
 from electra_tf2.training.objective import Objective
 from electra_tf2.training.optimizers import ReplicaOptimizer
-from electra_tf2.training.reports import RunLog, SilentLog
+from electra_tf2.training.reports import RunLog
 from electra_tf2.training.schedule import Schedule
 from electra_tf2.training.step import ReplicaStep
 from electra_tf2.training.throughput import Throughput
@@ -66,7 +66,7 @@ class TrainingRun:
     schedule: Schedule
     settings: LoopSettings
     store: CheckpointStore
-    log: RunLog | SilentLog
+    log: RunLog
     description: str = "training"
     workers: Workers = dataclasses.field(default_factory=Workers)
     totals: Callable[[int], Mapping[str, float]] | None = None

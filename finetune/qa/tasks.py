@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import functools
 import posixpath
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -54,7 +55,7 @@ class QATask(Task):
     def __init__(self, config: FinetuningConfig, name: str, tokenizer: Tokenizer, v2: bool = False):
         super().__init__(config, name, tokenizer)
         self.v2 = v2
-        self._said: set[str] = set()
+        self.say_once = functools.cache(say)  # scores are computed again and again
 
     @abc.abstractmethod
     def read_paragraphs(self, path: str) -> Iterable[Paragraph]:
@@ -167,12 +168,6 @@ class QATask(Task):
             ]
             records.append(record)
         return records
-
-    def say_once(self, line: str) -> None:
-        """Prints a line, unless it was printed before: scores are computed again and again."""
-        if line not in self._said:
-            self._said.add(line)
-            say(line)
 
     def write_submission(
         self, split: str, records: Sequence[Mapping[str, Any]], folder: str

@@ -27,8 +27,6 @@ from finetune.evaluation import (
     open_dev_splits,
     report,
     score_all,
-    scored_files,
-    scored_rows,
 )
 from finetune.features import Preprocessor
 from finetune.run.distillation import open_training_data
@@ -294,10 +292,11 @@ def _write_missing_outputs(run: Run, trial: int) -> None:
 def _score(run: Run, dev: list[DevSplit], trained: TrainedTrial, trial: int) -> TrialResult:
     """Scores the final weights, and writes the dev predictions."""
     config = run.config
-    paths, rows = scored_files(dev), scored_rows(dev)
-    for task in paths:
-        own = [describe_scored(split) for split in dev if split.task.name == task]
-        say(f"Scoring {task} on {', '.join(own)}")
+    of_task: dict[str, list[DevSplit]] = {}
+    for split in dev:
+        of_task.setdefault(split.task.name, []).append(split)
+    for name, splits in of_task.items():
+        say(f"Scoring {name} on {', '.join(map(describe_scored, splits))}")
     scores = score_all(trained.evaluation, dev)
     report(scores)
     if config.do_train:
@@ -313,8 +312,8 @@ def _score(run: Run, dev: list[DevSplit], trained: TrainedTrial, trial: int) -> 
         seconds=round(trained.seconds, 1),
         scores=scores.metrics,
         stuck={**scores.stuck, **_not_finite(scores.metrics)},
-        files=paths,
-        rows=rows,
+        files={name: [split.path for split in splits] for name, splits in of_task.items()},
+        rows={name: [split.num_examples for split in splits] for name, splits in of_task.items()},
         best=trained.best,
     )
 

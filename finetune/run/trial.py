@@ -21,7 +21,7 @@ from electra_tf2.training.devices import ReplicaVariables
 from electra_tf2.training.loop import LoopSettings
 from electra_tf2.training.objective import Objective
 from electra_tf2.training.optimizers import ReplicaOptimizer, make_optimizer
-from electra_tf2.training.reports import RunLog, SilentLog
+from electra_tf2.training.reports import RunLog
 from electra_tf2.training.schedule import PolynomialDecay
 from electra_tf2.training.trainer import Hooks, Interrupted, Trainer, TrainingRun
 from finetune.batches import Batching, describe_batch, training_dataset
@@ -228,7 +228,7 @@ def _make_trainer(
         ),
         settings=settings,
         store=CheckpointStore(folder, config.keep_checkpoint_max),
-        log=RunLog(folder) if run.workers.is_chief else SilentLog(),
+        log=RunLog(folder, writes=run.workers.is_chief),
         description=f"{','.join(config.task_names)} trial {trial}",
         workers=run.workers,
         identity=_identity(run, data),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import re
 from collections.abc import Iterable, Sequence
 
@@ -151,6 +152,7 @@ class TagReader:
     def __init__(self):
         self.trained: Layout | None = None
         self._noted: set[str] = set()
+        self.say_once = functools.cache(say)  # files are read again and again
 
     def read(self, path: str, columns: Columns, *, with_tags: bool) -> TagFile:
         """Reads a file; arguments and errors as for `read_sentences`."""
@@ -162,12 +164,6 @@ class TagReader:
             for warning in found.warnings:
                 logging.warning("%s: %s.", path, warning)
         return found
-
-    def say_once(self, line: str) -> None:
-        """Prints a line, unless it was printed before: files are read again and again."""
-        if line not in self._noted:
-            self._noted.add(line)
-            say(line)
 
     @staticmethod
     def differences(paths: Iterable[str], columns: Columns) -> tuple[bool, bool]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 OUTSIDE = "O"
@@ -48,16 +48,7 @@ def official_spans(tags: Sequence[str]) -> list[Span]:
     Args:
         tags: a sentence's tags, in any of the IOB and BIOES schemes; may be empty.
     """
-    spans = []
-    start = None
-    for i, tag in enumerate([*tags, OUTSIDE]):
-        opens = split_tag(tag)[0] in ("B", "S")
-        if start is not None and (opens or tag == OUTSIDE):
-            spans.append(Span(start, i - 1, split_tag(tags[i - 1])[1]))
-            start = None
-        if start is None and tag != OUTSIDE:
-            start = i
-    return spans
+    return _spans(tags, lambda before, tag: tag[0] in ("B", "S"))
 
 
 def seqeval_spans(tags: Sequence[str]) -> list[Span]:
@@ -68,13 +59,22 @@ def seqeval_spans(tags: Sequence[str]) -> list[Span]:
     others (an I of another type, an I after an E) that rule joins what this one separates. As spans
     are cut where the type changes, those in the scheme IOB1 are read correctly too.
     """
+
+    def is_cut(before: tuple[str, str], tag: tuple[str, str]) -> bool:
+        return tag[0] in ("B", "S") or before[0] in ("E", "S") or tag[1] != before[1]
+
+    return _spans(tags, is_cut)
+
+
+def _spans(
+    tags: Sequence[str], is_cut: Callable[[tuple[str, str], tuple[str, str]], bool]
+) -> list[Span]:
+    """Returns the runs of tags other than O, cut between two tags where `is_cut` says so."""
     spans = []
-    start = None
-    before = ("", "")
+    start, before = None, ("", "")
     for i, tag in enumerate([*tags, OUTSIDE]):
-        prefix, kind = parts = split_tag(tag)
-        cut = prefix in ("B", "S") or before[0] in ("E", "S") or kind != before[1]
-        if start is not None and (cut or tag == OUTSIDE):
+        parts = split_tag(tag)
+        if start is not None and (tag == OUTSIDE or is_cut(before, parts)):
             spans.append(Span(start, i - 1, before[1]))
             start = None
         if start is None and tag != OUTSIDE:

@@ -41,7 +41,7 @@ from finetune.tagging.notation import (
     without_brackets,
 )
 from finetune.tagging.spans import OUTSIDE, Span, official_spans, seqeval_spans
-from finetune.tagging.words import CutWords, TaggingExample, make_features, unsplit_text, word_ids
+from finetune.tagging.words import TaggingExample, make_features, unsplit_text, word_ids
 from finetune.task import FeatureSpec, Scorer, SoftTargets, Task, TaskHead, other_kind
 
 # Sentences of each split that a debug run reads.
@@ -174,17 +174,19 @@ class TaggingTask(Task):
         label_ids = LabelSet(self._learned_labels, self.is_token_level).ids(
             {tag for example in examples for tag in example.tags}
         )
-        cut = CutWords()
+        cut = []  # how many words of each sentence that doesn't fit
         for example in examples:
-            row = make_features(example, ids, label_ids, self.tokenizer, room, cut)
+            row = make_features(example, ids, label_ids, self.tokenizer, room)
+            if len(row["labels"]) < len(example.words):
+                cut.append(len(example.words) - len(row["labels"]))
             if row["labels"] or not is_training:
                 yield row
-        if cut.words:
+        if cut:
             words = sum(len(example.words) for example in examples)
             logging.warning(
-                f"{self.name}: {cut.words} words of {cut.sentences} sentences "
-                f"({100 * cut.words / words:.1f} % of all words, "
-                f"{100 * cut.sentences / len(examples):.1f} % of all sentences) don't fit into "
+                f"{self.name}: {sum(cut)} words of {len(cut)} sentences "
+                f"({100 * sum(cut) / words:.1f} % of all words, "
+                f"{100 * len(cut) / len(examples):.1f} % of all sentences) don't fit into "
                 f"max_seq_length {self.config.max_seq_length} and are cut off."
             )
 

@@ -47,14 +47,6 @@ class TaggingExample:
     tags: tuple[str, ...]
 
 
-@dataclasses.dataclass
-class CutWords:
-    """How many words did not fit, and of how many sentences."""
-
-    words: int = 0
-    sentences: int = 0
-
-
 def has_ideographs(text: str) -> bool:
     """Whether a text has a character of those that BERT makes words of their own."""
     return re.search(f"[{_IDEOGRAPHS}]", text) is not None
@@ -127,7 +119,6 @@ def make_features(
     label_ids: Mapping[str, int],
     tokenizer: Tokenizer,
     room: int,
-    cut: CutWords,
 ) -> dict[str, Any]:
     """Returns the features of a sentence: of as many of its words as fit whole.
 
@@ -139,14 +130,10 @@ def make_features(
         label_ids: tag -> id of the label to learn.
         tokenizer: its vocabulary gives the special tokens.
         room: number of pieces that fit.
-        cut: counts the words that don't.
     """
     pieces = [pieces_of[word] for word in example.words]
     ends = list(accumulate(map(len, pieces), initial=1))
     kept = bisect_right(ends, room + 1) - 1
-    if kept < len(pieces):
-        cut.words += len(pieces) - kept
-        cut.sentences += 1
     row = make_row([*chain.from_iterable(pieces[:kept])], tokenizer)
     return {
         "eid": example.eid,

@@ -18,7 +18,7 @@ from electra_tf2.pretraining.run.open_run import PhaseData, Run
 from electra_tf2.training.checkpoints import CheckpointStore
 from electra_tf2.training.loop import Evaluator, LoopSettings
 from electra_tf2.training.optimizers import make_optimizer
-from electra_tf2.training.reports import RunLog, SilentLog
+from electra_tf2.training.reports import RunLog
 from electra_tf2.training.schedule import LinearRamp, pretraining_schedule
 from electra_tf2.training.trainer import Trainer, TrainingRun
 
@@ -117,7 +117,7 @@ class PhaseTrainers:
         logs = devices.workers.is_chief and (
             config.do_train or not folder_problem(config.model_dir)
         )
-        self._log = RunLog(config.model_dir) if logs else SilentLog()
+        self._log = RunLog(config.model_dir, writes=logs)
         self._index = 0
         self.epochs: CorpusEpochs | None = None
         self.compute = RunCompute(config, pretraining.pair.encoder.config)
