@@ -68,7 +68,9 @@ def short_names(patterns: Iterable[str]) -> list[str]:
     Returns:
         Names of letters, digits, ".", "-" and "_", all different, such as "wiki" and "code".
     """
-    parts = [[own for own in pattern.split("/") if own] or [pattern] for pattern in patterns]
+    globs = [split(pattern) for pattern in patterns]
+    single = [one for own in globs for one in own]
+    parts = [[own for own in one.split("/") if own] or [one] for one in single]
     files_are_alike = len({own[-1] for own in parts}) == 1 and all(len(own) > 1 for own in parts)
     names = [own[:-1] if files_are_alike else own for own in parts]
     while len(names) > 1 and len({own[0] for own in names}) == 1 and min(map(len, names)) > 1:
@@ -76,7 +78,8 @@ def short_names(patterns: Iterable[str]) -> list[str]:
     while len(names) > 1 and len({own[-1] for own in names}) == 1 and min(map(len, names)) > 1:
         names = [own[:-1] for own in names]
     names = [own[-1:] for own in names] if len(names) == 1 else names
-    found = [_NOT_IN_A_NAME.sub("", "_".join(own)).strip(".-_") for own in names]
+    each = iter(_NOT_IN_A_NAME.sub("", "_".join(own)).strip(".-_") for own in names)
+    found = ["_".join(filter(None, dict.fromkeys(next(each) for _ in own))) for own in globs]
     if all(found) and len(set(found)) == len(found):
         return found
     return [f"corpus_{number}" for number in range(1, len(found) + 1)]

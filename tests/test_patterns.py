@@ -131,6 +131,8 @@ def test_what_a_pattern_would_match_need_not_be_there(tmp_path, pattern, expecte
         (["d/?", "d/*"], ["corpus_1", "corpus_2"]),
         (["d/corpus_2", "d/*"], ["corpus_1", "corpus_2"]),
         (["data/law/*"], ["law"]),
+        (["d/web/*.tfrecord*", "d/wiki/*.tfrecord*, d/books/*"], ["web", "wiki_books"]),
+        (["d/a/x-*.tfrecord*,d/a/y-*.tfrecord*", "d/b/*"], ["a_x_a_y", "b"]),
         (["*"], ["corpus_1"]),
     ],
 )

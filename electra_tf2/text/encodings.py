@@ -178,7 +178,8 @@ def wide_encoding(head: bytes) -> str | None:
     """The encoding of text whose characters take two or four bytes; None if it isn't that."""
     for encoding, size in _WIDE.items():
         text = head[: len(head) // size * size].decode(encoding, "replace")
-        strange = sum(is_dropped(char) for char in text)
+        # Joiners and marks of direction are common: of Persian words, of emoji, of quotations.
+        strange = sum(is_dropped(c) and unicodedata.category(c) != "Cf" for c in text)
         if text and strange <= _STRANGE * len(text):
             return encoding
     return None

@@ -28,7 +28,8 @@ _WITHOUT_DAMAGE = "python3 -X utf8 -c " + shell_quoted(
     'import sys; sys.stdout.writelines(open(0, errors="ignore", newline=""))'
 )
 _NOT_TAKEN = "Take it out of the corpus folder, or put its text there as UTF-8."
-_AS_IT_IS = "Take the file as the text that it is, with --as-plain-text, or "
+_AS_IT_IS = "Take the file as the text that it is, with --as-plain-text"
+_AS_IT_IS_OR = f"{_AS_IT_IS}, or "
 _TO_PYTHON = "python3 -X utf8 -c"
 
 
@@ -280,7 +281,7 @@ def _shifted(encoding: str) -> FileKind:
             f"Convert it: {_TO_PYTHON} {shell_quoted(program)} < {{path}} > {{new}} && mv {{new}} "
             "{path}",
         )
-    remedy = _AS_IT_IS + kind.remedy.replace("Convert", "convert")
+    remedy = _AS_IT_IS_OR + kind.remedy.replace("Convert", "convert")
     return kind._replace(remedy=remedy, is_markup=True)
 
 
@@ -373,59 +374,40 @@ def _markup(start: bytes) -> FileKind | None:
         is_xml = tag in (b"mediawiki", b"rss", b"tei") or start.startswith(b"<?xml")
         name = "XML" if is_xml and b"<html" not in start[:1000].lower() else "HTML"
         remedy = "put the text in it, without tags, in its place."
-        return FileKind(name, _AS_IT_IS + remedy, is_markup=True)
+        return FileKind(name, _AS_IT_IS_OR + remedy, is_markup=True)
     if start.startswith(b"WARC/"):
         return _export("a web archive (WARC)")
     return None
 
 
 def _export(name: str) -> FileKind:
-    return FileKind(name, _AS_IT_IS + _EXPORT.replace("Put", "put"), is_markup=True)
+    return FileKind(name, _AS_IT_IS_OR + _EXPORT.replace("Put", "put"), is_markup=True)
 
 
 def _json(start: bytes) -> FileKind:
+    if start.startswith(b"["):
+        return _objects_in_json("JSON", "item", _ITEMS[1])
     first, _, rest = start.partition(b"\n")
-    field = _text_field(first)
-    spread = bool(rest.strip()) and first.rstrip().endswith((b"{", b"[", b","))
-    is_list = start.startswith(b"[")
-    name = "JSON" if spread or is_list else "JSON lines"
-    if spread and is_list:
-        program = "import json, sys; [print(json.dumps(item)) for item in json.load(sys.stdin)]"
-        remedy = f"write a JSON object per line beside it: {_piped(program, '{lines}')}"
-        return FileKind(name, _AS_IT_IS + remedy, is_markup=True)
-    if spread or field == "":
-        return _export(name)
-    kind = _texts_in_json(name, f"item[{json.dumps(field or 'text')}]", _ITEMS[is_list])
-    return kind if is_list else kind._replace(ending=_LINES)
+    if rest.strip() and first.rstrip().endswith((b"{", b",")):
+        return _export("JSON")  # an object over several lines
+    return FileKind("JSON lines", f"{_AS_IT_IS}.", is_markup=True, ending=_LINES)
 
 
+_TEXT_ALONE = '{"text": item}'
 _ITEMS = ("(json.loads(line) for line in sys.stdin if line.strip())", "json.load(sys.stdin)")
 
 
-def _texts_in_json(name: str, text: str, items: str) -> FileKind:
-    """JSON from which texts can be taken, with Python expressions for items and an item's text."""
-    # An empty line after each text, so that each is a document.
-    program = f'import json, sys; [print({text}, end="\\n\\n") for item in {items}]'
-    remedy = f"write its texts beside it: {_piped(program, '{text}')}"
-    return FileKind(name, _AS_IT_IS + remedy, is_markup=True)
+def _objects_in_json(name: str, record: str, items: str) -> FileKind:
+    """JSON to make lines of, with Python expressions for its items and an item's record."""
+    # Records, not texts: one may have empty lines, lack its text, or have several to choose from.
+    program = f"import json, sys; [print(json.dumps({record})) for item in {items}]"
+    remedy = f"write a JSON object per line beside it: {_piped(program, '{lines}')}"
+    return FileKind(name, _AS_IT_IS_OR + remedy, is_markup=True)
 
 
 def _piped(program: str, new: str) -> str:
     """A command by which a program of Python's writes a new file, which takes the other's place."""
     return f"{_TO_PYTHON} {shell_quoted(program)} < {{path}} > {new} && mv {{path}} {{hidden}}"
-
-
-def _text_field(line: bytes) -> str | None:
-    """The field of a JSON line with the longest text; "" without any, None if it is cut off."""
-    try:
-        item = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    if isinstance(item, list):
-        item = item[0] if item else None
-    texts = {k: v for k, v in item.items() if isinstance(v, str)} if isinstance(item, dict) else {}
-    plain = [name for name in texts if name.isascii() and name.isidentifier()]
-    return max(plain, key=lambda name: len(texts[name])) if plain else ""
 
 
 _JSON_TEXTS = re.compile(rb'\[\s*(\[\s*)?"(?:[^"\\\n]|\\.)*"\s*,|\[\s*\n\s*(\[\s*)?"')
@@ -438,11 +420,13 @@ def _json_texts(start: bytes) -> FileKind | None:
     items = [_text_or_list(line) for line in lines[: max(2, len(lines) - 1)]]
     if len(items) > 1 and None not in items:
         if all(isinstance(item, str) for item in items):
-            return _texts_in_json("JSON lines", "item", _ITEMS[0])
+            return _objects_in_json("JSON lines", _TEXT_ALONE, _ITEMS[0])
         return _export("JSON lines")
     if found := _JSON_TEXTS.match(start):
         is_nested = found[1] or found[2]
-        return _export("JSON") if is_nested else _texts_in_json("JSON", "item", _ITEMS[1])
+        if not is_nested:
+            return _objects_in_json("JSON", _TEXT_ALONE, _ITEMS[1])
+        return _export("JSON")
     return None
 
 
@@ -472,6 +456,6 @@ def _line_ends(head: bytes) -> FileKind | None:
     for end, (name, command) in _LINE_ENDS.items():
         ends = head.count(end) - (head.count(b"\r\n") if end == b"\r" else 0)
         if ends >= least:
-            remedy = f"{_AS_IT_IS}convert it: {command} > {{new}} && mv {{new}} {{path}}"
+            remedy = f"{_AS_IT_IS_OR}convert it: {command} > {{new}} && mv {{new}} {{path}}"
             return FileKind(f"text whose lines end with {name}", remedy, is_markup=True)
     return None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import math
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 
 from electra_tf2.errors import UserError
 from electra_tf2.text.vocabulary import SPECIAL_TOKENS, UNK, Vocabulary
@@ -192,26 +192,55 @@ class _Learner:
     def learn(self, vocab_size: int, min_frequency: int, show_progress: bool = False) -> list[str]:
         """Returns the new pieces, at most as many as there is room for.
 
-        More are learned than that, as long as there are any, until enough of them are of use.
+        More are learned than that, as long as there are any, until enough of them are of use, and
+        of no harm to words that the old pieces spell.
         """
         singles = self.characters(vocab_size, min_frequency)
         wanted = count = max(0, vocab_size - len(self.old) - len(singles))
         known = {*self.old.tokens, *singles}
-        symbols = _Symbols(_spell(self.words, known))
+        spelled = _spell(self.words, known)
+        symbols = _Symbols(spelled)
         words = symbols.words(self.words)
         reserved = [*SPECIAL_TOKENS, *character_pieces(words)]
+        harmful: set[str] = set()
         while True:
             size = len(reserved) + count
             learned = learn_pieces(words, size, min_frequency, reserved, show_progress)
             new = dict.fromkeys(symbols.piece(token) for token in learned[len(reserved) :])
-            new = [piece for piece in new if piece not in known]
+            new = [piece for piece in new if piece not in known and piece not in harmful]
             spelling = _spell(self.words, known.union(new))
             used = {piece for pieces in spelling.values() for piece in pieces or ()}
             useful = [piece for piece in new if piece in used]
+            if found := _harmful(useful[:wanted], known, spelled):
+                harmful |= found
+                continue
             if len(useful) >= wanted or len(learned) < size:
                 return [*singles, *useful[:wanted]]
             # As many more as the share of the useful ones lets expect.
             count = max(count + 1, math.ceil(count * wanted / max(1, len(useful))))
+
+
+def _harmful(new: Sequence[str], known: set[str], before: _Spelling) -> set[str]:
+    """Returns those of the new pieces after which a word's rest can't be spelled any more.
+
+    With `ab ##cde` for "abcde", a new piece `abcd` makes it [UNK] where no piece begins "##e".
+    """
+    pieces = known.union(new)
+    lost = [word for word, found in _spell(before, pieces).items() if not found and before[word]]
+    return {_last_new(word, pieces, known) for word in lost}
+
+
+def _last_new(word: str, pieces: Container[str], known: Container[str]) -> str:
+    """Returns the last piece not known before that a word begins with, which can't be spelled."""
+    last, start, end = "", 0, len(word)
+    while end > start:
+        piece = (CONTINUATION if start else "") + word[start:end]
+        if piece in pieces:
+            last = piece if piece not in known else last
+            start, end = end, len(word)
+        else:
+            end -= 1
+    return last
 
 
 class _Symbols:

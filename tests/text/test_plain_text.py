@@ -33,6 +33,8 @@ TEXTS = {
     "japanese": "今日はいい天気です。\nトウキョウは日本の首都です。\n",
     "korean": "오늘은 날씨가 좋습니다.\n서울은 한국의 수도입니다.\n",
     "emoji": "😀 hello 😃\n",
+    "joined emoji": "The 👩‍👩‍👧‍👦 and the 👩🏽‍🚀 wave 🏳️‍🌈.\n",
+    "persian": "می‌خواهم به خانه بروم. کتاب‌ها را می‌خوانم.\n",
 }
 ARTICLES = [{"id": "a", "text": "The harbour.\nTwo basins."}, {"id": "b", "text": "Bread."}]
 
@@ -222,36 +224,51 @@ def test_other_line_ends_among_newlines_are_taken(text):
     assert recognize(text.encode()) is None
 
 
+TEXT_ALONE = [{"text": article["text"]} for article in ARTICLES]
+OTHERS = [{"url": "a://long/address", "a": {"b": "one\n\ntwo"}}, {"a": {"b": None}}] * 2000
 JSON_FILES = {
-    "lines": "".join(json.dumps(article) + "\n" for article in ARTICLES),
-    "one list": json.dumps(ARTICLES),
-    "a list of texts": json.dumps([article["text"] for article in ARTICLES]),
-    "a list of texts, spread": json.dumps([article["text"] for article in ARTICLES], indent=1),
-    "a text per line": "".join(json.dumps(article["text"]) + "\n" for article in ARTICLES),
+    "one list": (json.dumps(ARTICLES), ARTICLES),
+    "a list in lines": ("[\n" + ",\n".join(map(json.dumps, ARTICLES)) + "\n]\n", ARTICLES),
+    "a list begun": ("[" + ",\n".join(map(json.dumps, ARTICLES)) + "]", ARTICLES),
+    "a long list": (json.dumps(OTHERS), OTHERS),
+    "a list of texts": (json.dumps([article["text"] for article in ARTICLES]), TEXT_ALONE),
+    "a list of texts, spread": (
+        json.dumps([article["text"] for article in ARTICLES], indent=1),
+        TEXT_ALONE,
+    ),
+    "a text per line": (
+        "".join(json.dumps(article["text"]) + "\n\n" for article in ARTICLES),
+        TEXT_ALONE,
+    ),
 }
 
 
 @pytest.mark.parametrize("form", JSON_FILES)
-def test_following_the_remedy_for_json_gives_documents(tmp_path, form):
+def test_following_the_remedy_for_json_gives_records(tmp_path, form):
+    """What field holds the text, and what a record is without one, is left to the reader."""
+    content, expected = JSON_FILES[form]
     for folder in ("x", "y"):
-        path = tmp_path / folder / "it's.jsonl"
+        path = tmp_path / folder / "it's.json"
         path.parent.mkdir()
-        path.write_text(JSON_FILES[form])
+        path.write_text(content)
         follow(refusal(path, path.read_bytes()).remedy, tmp_path)
     found, _ = find_files(str(tmp_path), "--corpus-dir")
-    assert [file.name for file in found] == ["x/it's.jsonl.txt", "y/it's.jsonl.txt"]
+    assert [file.name for file in found] == ["x/it's.json.jsonl", "y/it's.json.jsonl"]
     for file in found:
-        assert Path(file.path).read_text() == "The harbour.\nTwo basins.\n\nBread.\n\n"
+        lines = Path(file.path).read_text().splitlines()
+        assert [json.loads(line) for line in lines] == expected
 
 
-@pytest.mark.parametrize("text", ["[\n{}\n]\n", "[{}]"])
-def test_following_the_remedy_for_a_list_in_lines_gives_records(tmp_path, text):
-    path = tmp_path / "it's.json"
-    path.write_text(text.format(",\n".join(map(json.dumps, ARTICLES))))
-    follow(refusal(path, path.read_bytes()).remedy, tmp_path)
-    (file,), _ = find_files(str(tmp_path), "--corpus-dir")
-    assert file.name == "it's.json.jsonl"
-    assert [json.loads(line) for line in Path(file.path).read_text().splitlines()] == ARTICLES
+@pytest.mark.parametrize("line", [json.dumps(ARTICLES[0]), '{"a": {"text": "The harbour."}}'])
+def test_lines_of_json_are_renamed(tmp_path, line):
+    path = tmp_path / "it's.txt"
+    path.write_text(f"{line}\n" * 2)
+    remedy = refusal(path, path.read_bytes()).remedy
+    command = re.search(r"\((mv .*)\)\. Or take the file as the text that it is", remedy)[1]
+    assert subprocess.run(command, shell=True).returncode == 0
+    assert [file.name for file in find_files(str(tmp_path), "--corpus-dir")[0]] == [
+        "it's.txt.jsonl"
+    ]
 
 
 @pytest.mark.parametrize("packed", [lambda: packed(zipped), lambda: packed(tarred)])

@@ -51,6 +51,17 @@ def test_every_new_piece_is_of_use():
     assert set(vocabulary.tokens[len(OLD) :]) <= cut
 
 
+def test_words_that_could_be_spelled_still_can():
+    """After "abcd" no piece begins the rest of "abcde", which was ab ##cde."""
+    tokens = (*SPECIAL_TOKENS, *"abcd", "ab", "##cde", "##cd", "##b", "##c", "##d", "ca")
+    old = Vocabulary(tokens)
+    for count in (1, 2):
+        words = {"abcd": 50, "abcde": 3, "cacde": 5, "dcb": 4}
+        extended = extend_vocabulary(words, old, len(old) + count)
+        assert extended.unknown_before == extended.unknown_after == 0
+        assert "abcd" not in extended.vocabulary.ids
+
+
 def test_figures_are_those_of_the_tokenizer():
     extended = extend(6)
     text = " ".join(" ".join([word] * count) for word, count in WORDS.items())

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO
 
 from electra_tf2 import files
@@ -63,7 +63,7 @@ def plan_arrow(file: CorpusFile, field: str) -> Iterator[Chunk]:
     Raises:
         UserError: the file can't be read, or has no such column of texts.
     """
-    with _opened_arrow(file, field) as (reader, source):
+    with _opened_arrow(file, field) as (reader, source, _):
         if reader is not None:
             count = reader.num_record_batches
             starts = [file.size * number // max(1, count) for number in range(count + 1)]
@@ -137,12 +137,13 @@ def parquet_batches(chunk: Chunk, field: str) -> Iterator[Batch]:
 
         rows = sum(parquet.metadata.row_group(number).num_rows for number in range(first, end))
         columns = (batch.column(0) for batch in batches)
-        yield from _batches(columns, field, rows_before, rows, chunk.end - chunk.start)
+        fields = _fields(parquet.schema_arrow)
+        yield from _batches(columns, field, fields, rows_before, rows, chunk.end - chunk.start)
 
 
 def arrow_batches(chunk: Chunk, field: str) -> Iterator[Batch]:
     """Reads the texts of a chunk of an Arrow file; see `Batch`."""
-    with _opened_arrow(chunk.file, field) as (reader, source):
+    with _opened_arrow(chunk.file, field) as (reader, source, schema):
         first, end = chunk.units
         if reader is not None:
             batches = map(reader.get_batch, range(first, end))
@@ -165,7 +166,8 @@ def arrow_batches(chunk: Chunk, field: str) -> Iterator[Batch]:
             for batch in batches
             for row in range(0, batch.num_rows, _BATCH_ROWS)
         )
-        yield from _batches(columns, field, rows_before, 0, chunk.end - chunk.start)
+        fields = _fields(schema)
+        yield from _batches(columns, field, fields, rows_before, 0, chunk.end - chunk.start)
 
 
 def _stream_batches(stream: Any, first: int, end: int) -> Iterator[Any]:
@@ -197,6 +199,7 @@ def _whole_stream(stream: Any) -> Iterator[Any]:
 def _batches(
     columns: Iterable[Any],
     field: str,
+    fields: Mapping[str, Any],
     rows_before: Callable[[], int],
     rows: int,
     source_bytes: int,
@@ -216,7 +219,8 @@ def _batches(
                 texts.append(found)
                 characters += len(found)
             else:
-                bad.append(found._replace(place=f"record {rows_before() + number}"))
+                own = {**fields, field: value}
+                bad.append(found._replace(place=f"record {rows_before() + number}", fields=own))
         row += len(column)
         if characters >= CHUNK_BYTES or len(bad) >= _BATCH_ROWS:
             done = source_bytes * row // rows if rows else source_bytes
@@ -257,8 +261,8 @@ def _opened_parquet(file: CorpusFile, field: str) -> Iterator[Any]:
 
 
 @contextlib.contextmanager
-def _opened_arrow(file: CorpusFile, field: str) -> Iterator[tuple[Any, Any]]:
-    """Yields the reader of an Arrow file, None without an index, and a stream behind its schema."""
+def _opened_arrow(file: CorpusFile, field: str) -> Iterator[tuple[Any, Any, Any]]:
+    """Yields the reader of an Arrow file, None without an index; a stream behind its schema; it."""
     with _opened_source(file, mapped=True) as source:
         import pyarrow
 
@@ -267,7 +271,7 @@ def _opened_arrow(file: CorpusFile, field: str) -> Iterator[tuple[Any, Any]]:
         reader = pyarrow.ipc.open_file(source) if is_indexed else None
         schema = reader.schema if reader is not None else pyarrow.ipc.read_schema(source)
         _check_column(schema, field, file.path)
-        yield reader, source
+        yield reader, source, schema
 
 
 @contextlib.contextmanager
@@ -330,6 +334,16 @@ class _Seekable(io.RawIOBase):
 
 def _check_column(schema: Any, field: str, path: str) -> None:
     """Checks that there is a column of texts of this name."""
+    check_one_column(path, field, schema.get_all_field_indices(field), len(schema))
+    index = schema.get_field_index(field)
+    fields = _fields(schema)
+    if fields.get(field) is None:
+        found_type = "" if index < 0 else str(schema.field(index).type)
+        raise no_such_field(path, field, fields, as_text=False, found_type=found_type)
+
+
+def _fields(schema: Any) -> dict[str, str | None]:
+    """Returns the names of the columns; "" stands for texts, None for anything else."""
     import pyarrow
 
     def holds_text(kind: Any) -> bool:
@@ -337,9 +351,4 @@ def _check_column(schema: Any, field: str, path: str) -> None:
         kind = kind.value_type if types.is_dictionary(kind) else kind
         return types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
 
-    check_one_column(path, field, schema.get_all_field_indices(field), len(schema))
-    index = schema.get_field_index(field)
-    if index < 0 or not holds_text(schema.field(index).type):
-        fields = {column.name: "" if holds_text(column.type) else None for column in schema}
-        found_type = "" if index < 0 else str(schema.field(index).type)
-        raise no_such_field(path, field, fields, as_text=False, found_type=found_type)
+    return {column.name: "" if holds_text(column.type) else None for column in schema}

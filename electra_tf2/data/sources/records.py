@@ -13,7 +13,11 @@ from typing import Any, NamedTuple
 from electra_tf2.data.sources.chunks import CHUNK_BYTES
 from electra_tf2.data.sources.found import CorpusFile
 from electra_tf2.data.sources.packed import TextBlock
-from electra_tf2.data.sources.separators import SEPARATORS, recognized_separator
+from electra_tf2.data.sources.separators import (
+    has_column,
+    likeliest_separator,
+    recognized_separator,
+)
 from electra_tf2.errors import UserError, path_quoted, shell_quoted
 
 # A cell may be a whole document; the csv module's own limit is 128 KiB. Behind a quote that is
@@ -215,7 +219,8 @@ def table_batches(
         nonlocal source_bytes
         for block in blocks:
             source_bytes += block.source_bytes
-            yield from io.StringIO(block.text, newline="")
+            for line in io.StringIO(block.text, newline=""):
+                yield line.removeprefix(_MARK)  # also where files that begin with it were joined
 
     # strict: what is around quotes that are no marks would silently become part of the text.
     rows = _rows(csv.reader(lines(), delimiter=separator, strict=True))
@@ -251,8 +256,6 @@ def _read_header(
         if any(len(name.split()) > _WORDS or len(name) > _CHARACTERS for name in header):
             raise _no_header(file, header, separator, field)
         example, _ = next(rows, ([], ""))
-        if len(header) == 1 and (others := [mark for mark in SEPARATORS if mark in header[0]]):
-            header, example = ("".join(cells).split(others[0]) for cells in (header, example))
         fields = dict.fromkeys(header) | dict(zip(header, example, strict=False))
         raise no_such_field(file.path, field, fields, as_text=True)
     places = [place for place, name in enumerate(header) if name == field]
@@ -290,7 +293,9 @@ def _with_separator(
     if found := _EXCEL_LINE.match(text):
         separator, text = found[1], text[found.end() :]
     else:
-        separator = recognized_separator(text, separator, [field])
+        found = recognized_separator(text, separator, [field])
+        # Without a column of that name, the table is read for an error that shows its columns.
+        separator = found if has_column(text, found, field) else likeliest_separator(text, found)
     return separator, itertools.chain([first._replace(text=text)], blocks)
 
 
@@ -299,7 +304,7 @@ def _row_problem(cells: Sequence[str], header: Sequence[str], separator: str) ->
     if len(cells) != len(header):
         return f"{len(cells)} cells, where the header has {len(header)}"
     # A single cell may be a text.
-    if len(cells) > 1 and [cells[0].removeprefix(_MARK), *cells[1:]] == header:
+    if len(cells) > 1 and cells == header:
         return "it is the header again: were files joined?"
     return _merged_rows(cells) if separator == "\t" else ""
 

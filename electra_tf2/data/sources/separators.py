@@ -5,6 +5,7 @@ Excel writes `;` between columns where a comma is the decimal mark, and tabs int
 
 from __future__ import annotations
 
+import collections
 import csv
 import io
 import itertools
@@ -59,6 +60,35 @@ def recognized_separator(
         return max(found(separator, marks) for marks in ways)
 
     return max((usual, *SEPARATORS), key=most)
+
+
+def has_column(text: str, separator: str, name: str) -> bool:
+    """Whether a table's first row names a column, in capitals or not."""
+    return any(_alike(name) in map(_alike, row) for row in _first_rows(text, separator, True, 1))
+
+
+def likeliest_separator(text: str, usual: str) -> str:
+    """Returns the separator with which most of the first rows have as many cells, if more than one.
+
+    It is for tables of which no column is known by its name. Of several that fit as many rows, it
+    is not a mark of prose: no cell begins with a space, or has another separator before a quotation
+    mark, as `1;"a` where commas don't separate.
+
+    Args:
+        text: of the table, as much as there is at hand.
+        usual: the separator that the file's name stands for; it is kept where others are no better.
+    """
+
+    def fit(separator: str) -> tuple[int, bool]:
+        rows = _first_rows(text, separator, True, _COMPARED_ROWS)
+        widths = collections.Counter(len(row) for row in rows if len(row) > 1)
+        count = max(widths.values(), default=0)
+        opened = [f'{mark}"' for mark in SEPARATORS if mark != separator]
+        cells = [cell for row in rows for cell in row]
+        is_prose = any(c.startswith(" ") or any(mark in c for mark in opened) for c in cells)
+        return (count if 2 * count > len(rows) else 0), not is_prose
+
+    return max((usual, *SEPARATORS), key=fit)
 
 
 def split_lines(text: str) -> list[str]:

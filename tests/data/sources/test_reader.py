@@ -16,7 +16,9 @@ from electra_tf2.data.building.corpus import TextCorpus
 from electra_tf2.data.sources import packed, records
 from electra_tf2.data.sources.found import CorpusFile, find_files, opened
 from electra_tf2.data.sources.reader import CorpusReader
+from electra_tf2.data.sources.separators import likeliest_separator
 from electra_tf2.errors import UserError
+from tests.data.sources import corpora
 from tests.data.sources.corpora import (
     PACKERS,
     cut_small,
@@ -236,6 +238,19 @@ def test_nulls_of_tables_are_named(tmp_path, form, small_parts):
     ]
 
 
+@pytest.mark.parametrize("form", [parquet_bytes, stream_bytes, feather_bytes])
+def test_a_column_of_nulls_names_the_others(tmp_path, form, monkeypatch):
+    nulls = pyarrow.array([None] * 9, pyarrow.string())
+    table = pyarrow.table({"id": [1] * 9, "text": nulls, "body": ["x"] * 9})
+    monkeypatch.setattr(corpora, "columns", lambda _: table)
+    ending = {parquet_bytes: "parquet", stream_bytes: "arrow", feather_bytes: "feather"}[form]
+    file = put(tmp_path, f"a.{ending}", form([], 7))
+    with pytest.raises(UserError, match="'text'") as caught:
+        passages_of(file)
+    assert "'text' is null" in caught.value.received and "'id'" in caught.value.received
+    assert "--text-field body" in caught.value.remedy
+
+
 @pytest.mark.parametrize(
     "kind",
     [
@@ -360,6 +375,39 @@ def test_a_table_without_names_gets_them_by_following_the_remedy(tmp_path, name,
     (found, _) = find_files(file.path, "--corpus-dir")
     texts = [max(re.split("[\t,](?! )", row), key=len) for row in rows]
     assert documents_of(passages_of(*found)) == [[text] for text in texts]
+
+
+@pytest.mark.parametrize("start", ["", "\ufeff"])
+@pytest.mark.parametrize("mark", [";", "|", "\t", ","])
+def test_it_gets_them_whatever_separates_its_columns(tmp_path, mark, start):
+    texts = [f"A sentence of the news{mark} and, there, number {n}." for n in range(9)]
+    table = start + "".join(f'"{n}"{mark}"{text}"{mark}5\n' for n, text in enumerate(texts))
+    file = put(tmp_path, "a.csv", table.encode())
+    with pytest.raises(UserError, match="does not seem to name its columns") as caught:
+        passages_of(file)
+    subprocess.run(caught.value.remedy.rpartition("before it: ")[2], shell=True, check=True)
+    passages = passages_of(*find_files(file.path, "--corpus-dir")[0])
+    assert documents_of(passages) == [[text] for text in texts]
+    assert not any(passage.bad for passage in passages)
+
+
+@pytest.mark.parametrize(
+    ("rows", "usual", "expected"),
+    [
+        (["1;Film, guzel", "2;Oyun, iyi", "3;a, b"], ",", ";"),  # as many cells with either
+        (["1;Film,guzel", "2;Oyun,iyi", "3;a,b"], ",", ","),
+        (["1, 2", "3, 4"], ",", ","),
+        (["1;Film, guzel;4", "2;Oyun, iyi;5", "3;a, b;3"], ",", ";"),
+        (["1;Film, guzel", "2;Oyun", "3;a, b, c"], ",", ";"),
+        (["1,a; b", "2,c", "3,d; e; f"], ",", ","),
+        (['1,"a; b",5', '2,"c; d",5'], ",", ","),
+        (['1\the, "x", said', '2\tit, "y", was'], "\t", "\t"),
+        (["a sentence, of words", "and one"], "\t", "\t"),
+        ([], ",", ","),
+    ],
+)
+def test_the_likeliest_separator(rows, usual, expected):
+    assert likeliest_separator("".join(row + "\n" for row in rows), usual) == expected
 
 
 @pytest.mark.parametrize("mark", [";", "|", "\t", ","])
@@ -497,7 +545,7 @@ def test_json_that_is_not_in_lines_is_refused(tmp_path, name):
     file = put(tmp_path, name, json.dumps([{"text": "a"}, {"text": "b"}]).encode())
     with pytest.raises(UserError, match="not plain text but JSON") as caught:
         passages_of(file)
-    assert caught.value.where == file.path and "write its texts beside it" in caught.value.remedy
+    assert caught.value.where == file.path and "per line beside it" in caught.value.remedy
 
 
 @pytest.mark.parametrize("form", ["[\n{}\n]\n", "[{}\n]", "[{}]"])
