@@ -81,19 +81,27 @@ class Preprocessor:
             _write(path, table)
         return table
 
-    def make(self, task: Task, examples: Sequence[Any], split: str) -> FeatureTable:
-        """Returns the features of examples at hand, without the cache; arguments as `features`."""
-        table = self._make(task, examples, split)
+    def make(
+        self, task: Task, examples: Sequence[Any], split: str, path: str | None = None
+    ) -> FeatureTable:
+        """Returns the features of examples at hand, without the cache; arguments as `features`.
+
+        Args:
+            path: the file that they are from, for errors; None for that of the split.
+        """
+        table = self._make(task, examples, split, path)
         _warn_of_losses(task, split, table, UNKNOWN_IN_CALL)
         return table
 
-    def _make(self, task: Task, examples: Sequence[Any], split: str) -> FeatureTable:
+    def _make(
+        self, task: Task, examples: Sequence[Any], split: str, path: str | None = None
+    ) -> FeatureTable:
         rows = task.featurize(examples, is_training=split == "train")
         table = FeatureTable.from_rows(rows, task.get_feature_specs())
         if not table.num_rows:
             raise UserError(
                 "No example of the task is left.",
-                where=task.data_file(split),
+                where=path or task.data_file(split),
                 received=f"{len(examples)} examples read, 0 rows of features",
                 remedy="Check the file, and whether max_seq_length leaves room for the text.",
             )

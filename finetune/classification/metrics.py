@@ -18,6 +18,7 @@ _spearmanr: Any = scipy.stats.spearmanr
 
 # Predicted scores whose standard deviation is below this share of that of the true scores are
 # constant for all practical purposes.
+_IN_ORDER = 10.0  # Spearman's correlation, in percent, of scores that say something
 _FLAT = 0.02
 
 
@@ -178,6 +179,13 @@ class RankingScorer(RegressionScorer):
                 precision.append(np.mean(np.arange(1, len(ranks) + 1) / ranks))
         means = [100.0 * float(np.mean(values or [0.0])) for values in (reciprocal, precision)]
         return [("mrr_at_10", means[0]), ("map", means[1]), *super().get_results()]
+
+    def stuck_at(self) -> str | None:
+        """Says so if the predictions hardly vary and are in no order: the order is what counts."""
+        found = super().stuck_at()
+        if found and dict(self.get_results())["spearman"] < _IN_ORDER:
+            return found
+        return None
 
 
 def _varies(values: np.ndarray) -> bool:

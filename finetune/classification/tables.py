@@ -6,7 +6,7 @@ import json
 import math
 import posixpath
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from absl import logging
@@ -203,7 +203,7 @@ def _place(where: str, column: str | int, names: list[str] | None, width: int) -
                 received=found,
                 remedy="Rename one, or choose it by its number, from 0.",
             )
-        what, hint = f"the column {column!r}", nearest_name_hint(column, names)
+        what, hint = f"the column {column!r}", _name_hint(column, names)
         if not hint.startswith("Did you mean"):
             hint += (
                 " If the first line is a row already, give the columns by number, from 0, and set "
@@ -390,7 +390,18 @@ def _lacks_field(path: str, column: str, objects: Sequence[_Item]) -> UserError:
         f"A data file lacks the field {column!r}.",
         where=f"{path}, line {objects[0].line}",
         received=_shown(names),
-        remedy=nearest_name_hint(column, names),
+        remedy=_name_hint(column, names),
+    )
+
+
+def _name_hint(column: str, names: Iterable[str]) -> str:
+    """The remedy for a column that a file lacks, and its task's other files may have."""
+    hint = nearest_name_hint(column, names)
+    if not hint.startswith("Did you mean"):
+        return hint
+    return (
+        f"{hint} A task's files have the same names: where the others have {column!r}, rename the "
+        "column of this one."
     )
 
 

@@ -264,6 +264,8 @@ def _single_output(
     dropout = _dropout(trained, trained.hparams.head_dropout_prob)
     if join := trained.definition.get("windows"):
         notes = (*notes, f"It was trained on windows of long texts, and their {join} counts.")
+    if trained.definition.get("text_b"):
+        notes = (*notes, "Give a row whose second text is empty as the first text alone.")
     return trained.model("sequence", tensors, *notes, **config, **dropout)
 
 
@@ -318,7 +320,10 @@ def _tagger(trained: TrainedTask) -> ConvertedNetwork:
         tensors[name] = segments[[1, 0, *range(2, len(segments))]]
     kernel, tensors["classifier.bias"] = trained.output_layer
     tensors["classifier.weight"] = kernel.T
-    notes = ["A word's tag is that of its first token."]
+    notes = [
+        "A word's tag is that of its first token. Give words that show nothing, such as a "
+        "zero-width space, as [UNK]: the tokenizer would leave them out."
+    ]
     if trained.state.get("separate_ideographs") is not True and any(
         map(has_ideographs, trained.source.vocabulary.tokens)
     ):

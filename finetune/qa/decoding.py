@@ -59,10 +59,12 @@ class Decoding(NamedTuple):
         null_odds: the higher, the likelier is "no answer": the lowest answerability logit of all
             windows, or, without that classifier, the lowest score of an answer at [CLS] minus that
             of the best answer.
+        nothing_left: whether the only answer is `NO_ANSWER_LEFT`.
     """
 
     answers: list[ScoredAnswer]
     null_odds: float
+    nothing_left: bool = False
 
 
 class Decoder:
@@ -127,13 +129,13 @@ class Decoder:
             answers.setdefault(text, score)
             if len(answers) >= n_best:
                 break
-        if not answers:
+        if nothing_left := not answers:
             answers[NO_ANSWER_LEFT] = 0.0
         found = [ScoredAnswer(*item) for item in answers.items()]
         null = min((window.null for window in windows), default=_NULL_WITHOUT_WINDOWS)
         if not self._config.answerable_classifier:
             null = null - best_text(found).score
-        return Decoding(found, float(null))
+        return Decoding(found, float(null), nothing_left)
 
     def _ranked(
         self, question: TokenizedQuestion, windows: Sequence[Candidates]

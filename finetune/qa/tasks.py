@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from absl import logging
 
 from configure_finetuning import FinetuningConfig
 from electra_tf2.console import say
@@ -17,7 +18,7 @@ from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.text.rows import make_row
 from electra_tf2.text.tokenizer import Tokenizer
 from finetune.definitions import QADefinition
-from finetune.qa.decoding import WindowOutputs, best_text, probabilities
+from finetune.qa.decoding import ScoredAnswer, WindowOutputs, best_text, probabilities
 from finetune.qa.examples import QAExample, read_questions
 from finetune.qa.head import QAHead
 from finetune.qa.limits import LimitReport
@@ -146,13 +147,18 @@ class QATask(Task):
 
         Returns:
             For each question "id", "answer", with `v2` "null_odds" (above qa_na_threshold the
-            answer is ""), and "n_best": the best texts with their "probability" among these.
+            answer is ""), and "n_best": the best texts with their "probability" among these. Where
+            no text can be an answer, as in a passage without any, the answer is "" too.
         """
         windows = WindowOutputs(self, split)
         for results in outputs:
             windows.add(results)
         records = []
+        unanswered = []
         for example, found in windows.decode(examples):
+            if found.nothing_left:
+                unanswered.append(example.id)
+                found = found._replace(answers=[ScoredAnswer("", 0.0)])
             shares = probabilities(found.answers)
             record: dict[str, Any] = {
                 "id": example.id,
@@ -167,6 +173,12 @@ class QATask(Task):
                 for answer, share in zip(found.answers, shares, strict=True)
             ]
             records.append(record)
+        if unanswered:
+            logging.warning(
+                f"{self.name}, {split}: {len(unanswered)} of {len(examples)} questions get the "
+                "answer '', as no part of their passages can be one, first the question "
+                f"{unanswered[0]!r}."
+            )
         return records
 
     def write_submission(

@@ -59,6 +59,6 @@ def predict_examples(run: Run, evaluation: Evaluation, path: str) -> list[dict[s
     """
     (task,) = run.tasks
     examples = run.workers.together(lambda: task.read_examples(path, "predict"))
-    table = Preprocessor(run.config).make(task, examples, "predict")
+    table = Preprocessor(run.config).make(task, examples, "predict", path)
     outputs = evaluation.outputs(task, table, run.config.predict_batch_size)
     return task.prediction_records("predict", list(outputs), examples)

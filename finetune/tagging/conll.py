@@ -28,6 +28,7 @@ from finetune.tagging.layout import (
     begins_or_ends_document,
     cell,
     check_word_column,
+    is_invisible,
     plain_lines,
     recognize_layout,
     tag_form,
@@ -133,7 +134,8 @@ def read_sentences(
         )
     first_line = f"{path}, line {reader.sentences[0].lines[0]}"
     words, tags = zip(*((each.words, each.tags) for each in reader.sentences), strict=True)
-    check_word_column(first_line, columns, words, tags if with_tags else ())
+    if with_tags or reader.num_columns > 1:
+        check_word_column(first_line, columns, words, tags if with_tags else ())
     reader.leave_out_additions(trained)
     if not with_tags:
         reader.check_not_sentences(trained)
@@ -253,7 +255,7 @@ class _Reader:
             self._rows.clear()
         # Columns for each predicate, as in CoNLL-2012, are as many throughout a sentence.
         if len({width for _, width in self._widths}) > 1 or len(self._widths) == 1:
-            others = [line for line, width in self._widths if width != self._num_columns]
+            others = [line for line, width in self._widths if width != self.num_columns]
             self._other_columns += others
         self._widths.clear()
 
@@ -303,7 +305,8 @@ class _Reader:
         return list(zip(words, tags, strict=True))
 
     @property
-    def _num_columns(self) -> int:
+    def num_columns(self) -> int:
+        """The number of columns that most lines have."""
         if self._layout.per_line not in ("word", "sentence"):
             return 2
         return self._lines.usual_count
@@ -335,7 +338,7 @@ class _Reader:
         Raises:
             UserError: the lines are such sentences.
         """
-        counts, usual = self._lines.counts, self._num_columns
+        counts, usual = self._lines.counts, self.num_columns
         known = trained.num_columns if trained and self._layout.separator is None else None
         # Sentences are hardly ever as long as each other; columns are, though some may be left out.
         are_columns = len(counts) == 1 and counts.total() >= _ENOUGH_LINES
@@ -371,15 +374,16 @@ class _Reader:
 
     def _trained(self) -> Layout:
         """See `TagFile.trained`."""
-        words = (word for sentence in self.sentences for word in sentence.words)
+        words = [word for sentence in self.sentences for word in sentence.words]
         layout = dataclasses.replace(self._layout, has_characters=are_mostly_characters(words))
         if layout.per_line != "word":
             return layout
-        counts, usual = self._lines.counts, self._num_columns
+        counts, usual = self._lines.counts, self.num_columns
         return dataclasses.replace(
             layout,
             num_columns=usual if counts[usual] >= MOST * counts.total() else None,
-            has_spaces=any(word.isspace() for each in self.sentences for word in each.words),
+            has_spaces=any(map(str.isspace, words)),
+            has_invisible=any(map(is_invisible, words)),
             has_eos=self._has_eos,
         )
 
@@ -404,7 +408,7 @@ class _Reader:
         if self._other_columns:
             number, first = len(self._other_columns), self._other_columns[0]
             warnings.append(
-                f"{number} lines don't have {self._num_columns} columns as the others do, the "
+                f"{number} lines don't have {self.num_columns} columns as the others do, the "
                 f"first is line {first}: check that they were split as they are meant (hparams "
                 "separator, word_column and tag_column of the task)"
             )
@@ -418,7 +422,7 @@ class _Reader:
             self.sentences,
             self._layout,
             self._trained(),
-            self._num_columns,
+            self.num_columns,
             frozenset(filter(None, map(tag_form, self._tags))),
             tuple(notes),
             tuple(warnings),

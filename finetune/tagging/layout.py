@@ -68,6 +68,11 @@ def bare_tag(text: str) -> str:
     return unicodedata.normalize("NFC", text.strip().strip(_INVISIBLE))
 
 
+def is_invisible(text: str) -> bool:
+    """Whether a text is of characters without a width, and perhaps spaces."""
+    return bool(text.strip()) and not text.strip().strip(_INVISIBLE)
+
+
 def tag_form(text: str) -> str:
     """Returns the form of Unicode of a tag as it is written; "" where all forms are the same."""
     written, bare = text.strip(), bare_tag(text)
@@ -89,6 +94,7 @@ class Layout:
         num_columns: number of columns that nearly all lines of the training file have; None if
             they vary, or if it isn't known.
         has_spaces: whether words of the training file are spaces: a line of spaces is then a word.
+        has_invisible: the same of characters without a width, such as zero-width spaces.
         has_eos: whether `EOS` alone on a line ends a sentence, rather than being a word.
         has_characters: whether words of the training file are single characters, as often in
             Chinese: a longer word is then likely to be a sentence.
@@ -99,6 +105,7 @@ class Layout:
     per_line: Literal["word", "sentence", "/", "_", "|"] = "word"
     num_columns: int | None = None
     has_spaces: bool = False
+    has_invisible: bool = False
     has_eos: bool = True
     has_characters: bool = False
     added: Literal["", "language", "digit"] = ""
@@ -106,7 +113,7 @@ class Layout:
     def __post_init__(self):
         is_separator = self.separator is None or isinstance(self.separator, str) and self.separator
         is_known = self.num_columns is None or isinstance(self.num_columns, int)
-        flags = (self.has_spaces, self.has_eos, self.has_characters)
+        flags = (self.has_spaces, self.has_invisible, self.has_eos, self.has_characters)
         is_known &= all(isinstance(flag, bool) for flag in flags)
         is_known &= self.per_line in ("word", "sentence", *MARKS_OF_TAGS)
         is_known &= self.added in ("", *ADDITIONS)
@@ -132,7 +139,9 @@ class Layout:
         bare = line.strip().strip(_INVISIBLE)
         if bare == END_OF_SENTENCE:
             return self.has_eos
-        return bare.startswith(DOCUMENT_START) or not bare and not self._is_space(line)
+        if not bare:
+            return not self._is_space(line) and not (self.has_invisible and is_invisible(line))
+        return bare.startswith(DOCUMENT_START)
 
     def _is_space(self, line: str) -> bool:
         return self.has_spaces and line.isspace() and TAB not in line

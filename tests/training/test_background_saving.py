@@ -1,6 +1,5 @@
 """Saving in the background: order, errors and ends of saves, by themselves and in training."""
 
-import gc
 import os
 import signal
 import textwrap
@@ -75,7 +74,6 @@ def test_a_save_waits_for_the_one_before_and_then_copies(tmp_path):
     store, copies = SlowStore(tmp_path), []
 
     def copy():
-        gc.collect()
         assert all(array() is None for array in copies)
         array = np.zeros(3)
         copies.append(weakref.ref(array))

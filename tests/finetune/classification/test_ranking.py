@@ -61,6 +61,15 @@ def test_equal_scores_are_no_ranking():
     assert dict(scorer.get_results())["mrr_at_10"] == 50
 
 
+@pytest.mark.parametrize("spread, stuck", [(1e-3, None), (-1e-3, "one score"), (0, "one score")])
+def test_scores_that_differ_little_are_a_ranking_if_in_order(spread, stuck):
+    scorer = RankingScorer()
+    for query, target in ((0, 1), (0, 0), (1, 1), (1, 0)):
+        row = {"queries": query, "targets": target, "predictions": 0.6 + spread * target}
+        scorer.update({**row, "loss": 0.0})
+    assert scorer.stuck_at() == stuck
+
+
 def test_rows_of_one_text_are_one_query(tmp_path):
     task = make_task(tmp_path, RANKED, "pages")
     rows = [{"query": q, "page": "the ship", "relevance": i % 2} for i, q in enumerate("abab")]

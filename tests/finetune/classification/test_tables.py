@@ -120,7 +120,8 @@ def test_bad_lines_of_json(tmp_path):
 
 def test_a_header_with_marks_spaces_and_other_capitals(tmp_path):
     path = write(tmp_path / "x.csv", "\ufeff\ufeff text , Label", "a,1")
-    assert "Did you mean 'Label'?" in refusal(path).remedy
+    remedy = refusal(path).remedy
+    assert "Did you mean 'Label'?" in remedy and "others have 'label', rename" in remedy
     assert cells(path, ("text", "Label")) == [(2, "a", "1")]
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from electra_tf2.errors import UserError
 from finetune.definitions import QADefinition
+from finetune.features import Preprocessor
 from finetune.qa.tasks import CustomQATask, MRQATask, SQuAD
 from finetune.task_builder import get_task
 from tests.finetune.qa.qa_samples import (
@@ -191,6 +192,26 @@ def test_predictions_without_null_odds(squad_dev):
     records = task.prediction_records("predict", RESULTS, examples)
     assert [r["answer"] for r in records] == ["The cat", "Steve's", "sat"]
     assert "null_odds" not in records[0]
+
+
+@pytest.mark.parametrize("name", ["squad", "squadv1"])
+def test_a_passage_without_text_has_no_answer(tmp_path, name, caplog):
+    passages = {"a": CONTEXT, "b": "\u200b"}
+    paragraphs = [
+        {"context": text, "qas": [{"id": name, "question": "who sat?"}]}
+        for name, text in passages.items()
+    ]
+    (tmp_path / "mine.json").write_text(json.dumps({"data": [{"paragraphs": paragraphs}]}))
+    cache = {"preprocessed_data_dir": "", "use_tfrecords_if_existing": False, "log_examples": False}
+    task = make_task(tmp_path, name, **cache)
+    examples = task.read_examples(str(tmp_path / "mine.json"), "predict")
+    records = task.prediction_records("predict", RESULTS[:1], examples)
+    assert [record["answer"] for record in records] == ["The cat", ""]
+    assert records[1]["n_best"] == [{"text": "", "probability": 1.0}]
+    assert "1 of 2 questions" in caplog.text and "'b'" in caplog.text
+    with pytest.raises(UserError, match="No example") as error:
+        Preprocessor(task.config).make(task, examples[1:], "predict", "mine.json")
+    assert error.value.where == "mine.json"
 
 
 def test_predictions_of_an_mrqa_file(tmp_path):

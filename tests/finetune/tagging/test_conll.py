@@ -397,6 +397,26 @@ def test_spaces_and_eos_are_words_to_predict_as_in_training(tmp_path, columns):
     assert words("我\tO\nEOS\n爱\tB\nEOS\n") == [("我",), ("爱",), ("国",)]
 
 
+@pytest.mark.parametrize("mark", ["\u200b", "\u200d\u2060"])
+@pytest.mark.parametrize("columns", [Columns(), Columns(separator="\t")])
+def test_words_without_a_width_are_words_to_predict_as_in_training(tmp_path, columns, mark):
+    def words(train):
+        trained = _trained(tmp_path, train, columns)
+        text = f"a\n{mark}\nb\n \nc\n\nd\n"
+        file = _file(tmp_path, text, columns, with_tags=False, trained=trained)
+        return [sentence.words for sentence in file.sentences]
+
+    assert words("a\tO\n\u200b\tO\nb\tB\n") == [("a", mark, "b"), ("c",), ("d",)]
+    assert words("a\tO\nb\tB\n") == [("a",), ("b",), ("c",), ("d",)]
+
+
+def test_words_alone_may_be_numbers(tmp_path):
+    file = _file(tmp_path, "1\n2\n3\n", with_tags=False, trained=_trained(tmp_path, "a O\nb B\n"))
+    assert file.sentences[0].words == ("1", "2", "3")
+    with pytest.raises(UserError, match="numbers them"):
+        _file(tmp_path, "1 a\n2 b\n3 c\n", with_tags=False)
+
+
 @pytest.mark.parametrize(
     ("text", "separator", "expected"),
     [

@@ -92,6 +92,7 @@ def test_chunking_has_the_hparam(tmp_path):
         {"layout": {"separator": ""}},
         {"layout": {"num_columns": "2"}},
         {"layout": {"has_spaces": 1}},
+        {"layout": {"has_invisible": 1}},
         {"layout": {"has_characters": "no"}},
         {"layout": None},
     ],
