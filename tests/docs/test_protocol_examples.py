@@ -4,10 +4,12 @@ import json
 
 import keras
 import numpy as np
+import pytest
 
 from tests.docs.pages import DOCS, blocks, run_python
 
 
+@pytest.mark.slow
 def test_own_pair_of_the_protocol_page_learns(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     page = DOCS / "protocol.md"

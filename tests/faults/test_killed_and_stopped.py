@@ -99,6 +99,7 @@ def assert_ends_alike(ours, theirs):
         assert (ours / name).read_bytes() == (theirs / name).read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not os.path.exists("/proc/self/fd"), reason="finds the file being synced in /proc (Linux)"
 )

@@ -82,6 +82,7 @@ def without(folder, step, *files):
     return taken
 
 
+@pytest.mark.slow
 def test_pretraining_resumes_bit_for_bit(folder, sums_alike):
     expected = without(MODEL, 6)
     _, shown = tiny.pretrain_here(folder, **PRETRAINING)
@@ -90,6 +91,7 @@ def test_pretraining_resumes_bit_for_bit(folder, sums_alike):
     assert read_casing(str(MODEL)) == UNCASED and (MODEL / "casing.json").exists()
 
 
+@pytest.mark.slow
 def test_finetuning_resumes_bit_for_bit(folder, sums_alike):
     tiny_tasks.write_marks(folder, train=32, dev=8)
     expected = without(TRIAL, 8, "finished.json")

@@ -192,6 +192,7 @@ def assert_kept(checkpoint, masked_lm):
     assert checkpoint.optimizer["electra/layer_0/output/kernel/adam_v"].any()
 
 
+@pytest.mark.slow
 def test_a_run(trained, masked_lm, tiny_data):
     folder, shown = trained
     assert_kept(tiny.newest(tiny_data, folder.name), masked_lm)
@@ -205,6 +206,7 @@ def test_a_run(trained, masked_lm, tiny_data):
         assert line["temperature"] == 2 - (line["step"] - 1) / 4
 
 
+@pytest.mark.slow
 def test_both_networks_are_exported(trained, masked_lm, tmp_path):
     folder, _ = trained
     export_huggingface(str(folder), str(tmp_path / "out"), ExportOptions())
@@ -216,6 +218,7 @@ def test_both_networks_are_exported(trained, masked_lm, tmp_path):
     np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_resumed_without_the_masked_lm(trained, masked_lm, tiny_data):
     folder, _ = trained
     again = tiny_data / "models" / "kept_again"
@@ -227,6 +230,7 @@ def test_resumed_without_the_masked_lm(trained, masked_lm, tiny_data):
     tiny.assert_same_end(tiny_data, again.name, folder.name)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_may_not_begin_to_train_it(trained, masked_lm, tiny_data):
     folder, _ = trained
     with pytest.raises(UserError, match="another configuration") as error:

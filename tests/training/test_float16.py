@@ -49,6 +49,7 @@ def test_an_overflow_on_one_replica_is_skipped_on_both():
     assert [line["loss_scale"] for line in two["log"]] == [2.0**15, 2.0**14, 2.0**14]
 
 
+@pytest.mark.slow
 def test_two_replicas_equal_one_device():
     runs = replica_runs.results()["float16"]
     for one, two in zip(runs["one"]["seen"], runs["two"]["seen"], strict=True):

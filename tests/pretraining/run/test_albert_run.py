@@ -24,6 +24,7 @@ def trained(tiny_data):
     return tiny_data / "models" / "albert_pair", figures, shown
 
 
+@pytest.mark.slow
 def test_each_network_has_one_layer(trained):
     folder, _, shown = trained
     stored = json.loads((folder / "config.json").read_text())
@@ -47,6 +48,7 @@ def test_a_resumed_run_is_the_same(trained, tiny_data):
     assert tiny.lines(again)[-1]["loss"] == tiny.lines(folder, "train")[-1]["loss"]
 
 
+@pytest.mark.slow
 def test_another_encoder_is_refused(trained, tiny_data):
     folder, _, _ = trained
     with pytest.raises(UserError, match="encoder: the model has 'albert', this run 'bert'"):
@@ -64,6 +66,7 @@ def test_a_model_of_an_older_version_has_the_encoder_that_there_was(tmp_path):
         check_same_model(stored, {}, other, lambda old, new: [])
 
 
+@pytest.mark.slow
 def test_compute_is_reported_as_it_is_spent(trained):
     folder, figures, shown = trained
     config = tiny.configure(folder.parents[1], **ALBERT)

@@ -36,6 +36,7 @@ def stable(tiny_data):
     return f"{tiny_data}/models/stable/checkpoints/step-00000004"
 
 
+@pytest.mark.slow
 def test_a_branch_is_the_run_that_had_begun_to_decay_there(straight, stable):
     _, shown = tiny.pretrain_here(straight, "branch", branch_from=stable, **DECAY)
     assert f"Branching off at step 4 from {stable}" in shown

@@ -22,6 +22,7 @@ def trained(tiny_data):
     return tiny_data / "models" / "gdes", shown
 
 
+@pytest.mark.slow
 def test_both_tables_are_stored_and_trained(trained):
     folder, shown = trained
     weights = tiny.newest(folder.parents[1], folder.name).weights
@@ -37,6 +38,7 @@ def test_both_tables_are_stored_and_trained(trained):
     assert tiny.lines(folder)[-1]["masked_lm_accuracy"] >= 0
 
 
+@pytest.mark.slow
 def test_operations_of_the_sums_are_counted(trained):
     folder, shown = trained
     data_dir = folder.parents[1]
@@ -58,6 +60,7 @@ def test_a_resumed_run_is_the_same(trained, tiny_data):
     tiny.assert_same_end(tiny_data, again.name, folder.name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("other", [{"masking": "whole_word"}, {"embedding_sharing": "shared"}])
 def test_another_setting_is_refused(trained, tiny_data, other):
     folder, _ = trained

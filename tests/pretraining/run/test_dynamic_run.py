@@ -55,6 +55,7 @@ def test_documents_are_cut_at_the_length_of_each_phase(root, undisturbed):
     assert 0 < found["discriminator_loss"] < 2
 
 
+@pytest.mark.slow
 def test_a_batch_of_another_size_ends_the_thread_before(root, monkeypatch):
     made, alive = [], []
 

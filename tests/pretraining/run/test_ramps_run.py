@@ -52,6 +52,7 @@ def undisturbed(tiny_data):
     return shown, opened, figures
 
 
+@pytest.mark.slow
 def test_the_log_shows_the_values_of_each_step(tiny_data, undisturbed):
     shown, opened, evaluation = undisturbed
     lines = log(tiny_data, "ramps")
@@ -73,6 +74,7 @@ def test_the_log_shows_the_values_of_each_step(tiny_data, undisturbed):
     assert lines[-1]["pfs_days"] / lines[0]["pfs_days"] == pytest.approx((12 + 4 * 8) / 4)
 
 
+@pytest.mark.slow
 def test_resumed_where_the_batch_changes(tiny_data, undisturbed):
     for step in (3, STEPS):
         tiny.pretrain_here(tiny_data, "stopped_ramps", **HPARAMS | {"num_train_steps": step})
@@ -82,6 +84,7 @@ def test_resumed_where_the_batch_changes(tiny_data, undisturbed):
     assert json.loads(state.read_text())["examples_seen"] == 3 * 4 + 4 * 8
 
 
+@pytest.mark.slow
 def test_another_ramp_is_another_run(tiny_data, undisturbed):
     changed = HPARAMS | {"temperature": [[0, 2.0], [9, 1.0]], "num_train_steps": 9}
     with pytest.raises(UserError) as info:
