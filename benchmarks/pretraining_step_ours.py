@@ -38,7 +38,12 @@ class Training(NamedTuple):
 
 
 def measure_ours(
-    *, precision: str, batch_size: int = 16, length: int = 128, seconds: float = 10.0
+    *,
+    precision: str,
+    batch_size: int = 16,
+    length: int = 128,
+    seconds: float = 10.0,
+    **hparams: Any,
 ) -> float:
     """Trains on random batches for a while, by the loop that `run_pretraining.py` uses.
 
@@ -47,11 +52,12 @@ def measure_ours(
         batch_size: rows per step.
         length: tokens per row.
         seconds: how long to measure, after one call that doesn't count.
+        hparams: those of the run that are not ELECTRA-small's.
 
     Returns:
         Examples per second: from the median time of a graph call of a few steps.
     """
-    config = PretrainingConfig("benchmark", "unused", max_seq_length=length)
+    config = PretrainingConfig("benchmark", "unused", max_seq_length=length, **hparams)
     times: list[float] = []
     calls = training_calls(
         config, precision=precision, batch_size=batch_size, n_steps=_STEPS_PER_CALL

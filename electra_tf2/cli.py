@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import os
 import posixpath
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, NoReturn
@@ -89,11 +90,17 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _with_home(value: Any) -> Any:
-    """Replaces the "~/" that a path begins with, unless a folder has that name."""
+    """Replaces the "~/" that a path begins with, alone or after a comma, in all that is given.
+
+    Where a folder has that name, it stays.
+    """
     if isinstance(value, list):
         return [*map(_with_home, value)]
-    is_home = isinstance(value, str) and value.startswith("~/") and not os.path.lexists("~")
-    return os.path.expanduser(value) if is_home else value
+    if isinstance(value, dict):
+        return {_with_home(name): _with_home(own) for name, own in value.items()}
+    if not isinstance(value, str) or os.path.lexists("~"):
+        return value
+    return re.sub(r"(^|,\s*)~/", lambda found: found[1] + os.path.expanduser("~/"), value)
 
 
 def make_parser(description: str | None, *, epilog: str | None = None) -> argparse.ArgumentParser:
@@ -175,15 +182,7 @@ def parse_run_flags(
     )
     add_flags(parser)
     flags = parser.parse_args(argv)
-    hparams = {n: _with_home(v) for n, v in hparams_lib.parse_hparams(flags.hparams).items()}
-    for name in ("data_dir", "model_name"):
-        if name in hparams:
-            raise UserError(
-                f"{name} is a flag of its own, not an hparam.",
-                where="--hparams",
-                received=f"{name} = {hparams[name]!r}",
-                remedy=f"Give it as --{name.replace('_', '-')}.",
-            )
+    hparams = _with_home(hparams_lib.parse_hparams(flags.hparams))
     return RunFlags(flags.data_dir, flags.model_name, hparams), flags
 
 

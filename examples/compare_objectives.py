@@ -65,7 +65,10 @@ FINETUNING: dict[str, Any] = {
     "log_every_steps": 100,
 }
 PRESET = "electra_tiny"
-_SAME_FOR_ALL = {"num_train_steps", "num_warmup_steps", "phases", "seed"}
+_SAME_FOR_ALL = {
+    *("num_train_steps", "num_warmup_steps", "phases", "seed", "preset"),
+    *("data_dir", "model_name", "model_dir", "do_train", "do_eval"),
+}
 _RANDOM = "random"
 _SIZES = ("encoder", "model_size", "model_hparam_overrides", "embedding_size", "vocab_size")
 
@@ -126,8 +129,12 @@ class Comparison:
         self._finetuning = parse_hparams(more.finetune, "--finetune")
         self.folder = posixpath.join(flags.data_dir, "models", f"{flags.model_name}_comparison")
         self._tasks = more.tasks or self._tasks_there()
-        _check_hparams(flags.hparams)
-        steps = self.reference(more.seeds[0]).num_train_steps
+        for own in (flags.hparams, *self._arms.values()):
+            _check_hparams(own)
+        reference = self.reference(more.seeds[0])
+        if reference.phases:  # of a preset
+            _check_hparams({"phases": reference.phases})
+        steps = reference.num_train_steps
         if not 1 <= more.points <= steps:
             raise UserError(
                 "The number of points is out of range.",
@@ -221,6 +228,13 @@ class Comparison:
         own, reference = self._make(arm, seed, {}), self.reference(seed)
         flops = reference.num_train_steps * _flops_per_step(reference)
         steps = round(flops / _flops_per_step(own) / self._points) * self._points
+        if not steps:
+            raise UserError(
+                "The compute is less than an arm's first point takes.",
+                where=f"--arms, {arm}",
+                received=f"{flops:.3g} FLOPs in all; {_flops_per_step(own):.3g} a step",
+                remedy="Set num_train_steps higher, or --points lower.",
+            )
         warmup = round(own.num_warmup_steps * steps / own.num_train_steps)
         return self._make(arm, seed, {"num_train_steps": steps, "num_warmup_steps": warmup})
 

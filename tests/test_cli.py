@@ -87,6 +87,11 @@ def test_a_home_folder_that_the_shell_did_not_know(tmp_path, monkeypatch):
     argv = ["--data-dir=~/d", "--model-name", "~m", "--hparams", "vocab_file=~/v seed=1"]
     expected = ("/home/me/d", "~m", {"vocab_file": "/home/me/v", "seed": 1})
     assert cli.parse_run_flags("Does.", argv)[0] == expected
+    hparams = '{"pretrain_tfrecords": {"~/a/*, ~/b/*": 1}, "phases": [{"eval_tfrecords": "~/c"}]}'
+    assert cli.parse_run_flags("Does.", [*argv[:4], hparams])[0].hparams == {
+        "pretrain_tfrecords": {"/home/me/a/*, /home/me/b/*": 1},
+        "phases": [{"eval_tfrecords": "/home/me/c"}],
+    }
     (tmp_path / "~").mkdir()  # a folder of that very name
     assert cli.parse_run_flags("Does.", argv)[0].data_dir == "~/d"
 

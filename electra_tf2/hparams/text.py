@@ -35,14 +35,25 @@ def parse_hparams(text: str, flag: str = "--hparams") -> dict[str, Any]:
         The values by name, unchecked.
 
     Raises:
-        UserError: the file can't be read or parsed; names file, line and column.
+        UserError: the file can't be read or parsed (names file, line and column), or has what is
+            not an hparam but a flag.
     """
     stripped = text.strip()
     if stripped.startswith("@"):
-        return _parse_content(_read_file(stripped[1:]), stripped[1:])
-    if stripped.endswith(".json") and not stripped.startswith("{") and "=" not in stripped:
-        return _parse_content(_read_file(stripped), stripped)
-    return _parse_content(text, flag)
+        hparams = _parse_content(_read_file(stripped[1:]), stripped[1:])
+    elif stripped.endswith(".json") and not stripped.startswith("{") and "=" not in stripped:
+        hparams = _parse_content(_read_file(stripped), stripped)
+    else:
+        hparams = _parse_content(text, flag)
+    for name in ("data_dir", "model_name"):
+        if name in hparams:
+            raise UserError(
+                f"{name} is a flag of its own, not an hparam.",
+                where=flag,
+                received=f"{name} = {hparams[name]!r}",
+                remedy=f"Give it as --{name.replace('_', '-')}.",
+            )
+    return hparams
 
 
 def _parse_content(text: str, source: str) -> dict[str, Any]:

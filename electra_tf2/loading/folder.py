@@ -215,7 +215,7 @@ def write_model_folder(
     for name, content in (
         (VOCABULARY, vocabulary),
         (CASING, casing_json(casing)),
-        (CONFIG, json_bytes(config, indent=2, sort_keys=True)),
+        (CONFIG, json_bytes(config, indent=2)),  # a mixture's corpora have an order
     ):
         replace_file(posixpath.join(model_dir, name), content)
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from electra_tf2.compute import PFS_DAY, Flops, example_flops, pretraining_flops, total
 from electra_tf2.errors import UserError, nearest_name_hint
-from electra_tf2.hparams.ramps import LINEAR, points_of
+from electra_tf2.hparams.ramps import LINEAR, points_of, shown
 from electra_tf2.hparams.record import contradiction
 from electra_tf2.hparams.types import check_value
 from electra_tf2.modeling.config import TransformerConfig
@@ -160,6 +160,15 @@ class PhaseSchedule:
     def __call__(self, step):
         """Returns the rate of an update by its number in the whole run, from 1."""
         return self.schedule(step - self.first_step)
+
+
+def describe_batches(config: PretrainingConfig) -> str:
+    """Says how many steps a run has, and of how many examples and tokens, phase by phase."""
+    return "; then ".join(
+        f"{phase.last_step - phase.first_step:,} steps of {shown(phase.config.train_batch_size)} "
+        f"examples of {phase.config.max_seq_length} tokens"
+        for phase in phases_of(config)
+    )
 
 
 def phases_of(config: PretrainingConfig) -> list[Phase]:

@@ -151,16 +151,25 @@ def seconds_of(folder: PretrainedFolder) -> float:
     if folder.config is None:
         return 0.0
     # Reports may be ahead of the newest checkpoint, in a later phase than that.
-    phases = list(tokens_by_phase(folder.config, folder.config.num_train_steps))
-    # A branch's own steps begin where it left the other run.
+    parts = list(tokens_by_phase(folder.config, folder.config.num_train_steps))
+
+    def tokens(step: int) -> int:
+        found = begun = 0
+        for end, per_step, _ in parts:
+            found += max(0, min(step, end) - begun) * per_step
+            begun = end
+        return found
+
+    timed = [own for own in folder.reports if own["split"] == "train" and own["tokens_per_second"]]
+    if not timed:
+        return 0.0
+    # A log begins later than the run if it was moved away, and where a branch left another run.
     branched = re.search(r"step-(\d+)/?$", folder.config.branch_from or "")
-    seconds, before = 0.0, int(branched[1]) if branched else 0
-    for report in folder.reports:
-        rate = report.get("tokens_per_second")
-        if report["split"] == "train" and rate and phases:
-            own = next((per_step for end, per_step, _ in phases if report["step"] <= end), 0)
-            seconds += (report["step"] - before) * own / rate
-            before = report["step"]
+    first = timed[0]["step"] - folder.config.log_every_steps
+    seconds, before = 0.0, max(0, first, int(branched[1]) if branched else 0)
+    for report in timed:
+        new = tokens(report["step"]) - tokens(before)
+        seconds, before = seconds + new / report["tokens_per_second"], report["step"]
     return seconds
 
 

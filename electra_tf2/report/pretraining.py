@@ -16,7 +16,7 @@ from electra_tf2.errors import UserError
 from electra_tf2.hparams.ramps import shown
 from electra_tf2.modeling.config import TransformerConfig
 from electra_tf2.plots import Curve
-from electra_tf2.pretraining.phases import PFS_DAYS, phases_of
+from electra_tf2.pretraining.phases import PFS_DAYS, describe_batches, phases_of
 from electra_tf2.report.curves import Plot, draw
 from electra_tf2.report.folder import (
     PretrainedFolder,
@@ -41,7 +41,7 @@ _METRICS = (
     ("disc_accuracy", "Discriminator: accuracy", "discriminator"),
     ("disc_precision", "Discriminator: precision", "discriminator"),
     ("disc_recall", "Discriminator: recall", "discriminator"),
-    ("loss", "Loss of both, weighted", "ink"),
+    ("loss", "Weighted loss", "ink"),
 )
 _DRAWN = 4
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -92,7 +92,6 @@ def training_section(folder: PretrainedFolder, judged: Judged | None) -> Section
     if folder.stored is None or folder.config is None:
         return None
     config, network = folder.config, folder.stored.network
-    phases = phases_of(config)
     environment = folder.state.get("environment")
     environment = environment if isinstance(environment, dict) else {}
     device = f", on {environment['device']}" if "device" in environment else ""
@@ -100,22 +99,24 @@ def training_section(folder: PretrainedFolder, judged: Judged | None) -> Section
         config,
         lambda own: f"{own.learning_rate:g}, after {own.num_warmup_steps:,} steps of warm-up",
     )
-    batches = "; then ".join(
-        f"{phase.last_step - phase.first_step:,} steps of "
-        f"{shown(phase.config.train_batch_size)} examples of {phase.config.max_seq_length} tokens"
-        for phase in phases
-    )
-    times = [r["wall_time"] for r in folder.reports if isinstance(r.get("wall_time"), int | float)]
+    trained = (report for report in folder.reports if report["split"] == "train")
+    times = [r["wall_time"] for r in trained if isinstance(r.get("wall_time"), int | float)]
     ended = time.strftime("%Y-%m-%d %H:%M", time.localtime(max(times))) if times else ""
     units = {"token": "", "whole_word": ", in whole words", "span": ", in spans of whole words"}
     pairs = [
         *_data_of(folder, config),
-        ("Held-out records", _in_phases(config, lambda own: own.eval_tfrecords or "none")),
+        (
+            "Held-out records of the training",
+            _in_phases(config, lambda own: own.eval_tfrecords or "none"),
+        ),
         ("Vocabulary", f"{network.vocab_size:,} tokens, {_in_words(casing_of(folder))}"),
         ("Objective", _objective(config)),
         *_networks(config, network),
         ("Parameters", judged.parameters if judged else ""),
-        ("Training", "none since it was grown; before, " * folder.is_grown + batches),
+        (
+            "Training",
+            "none since it was grown; before, " * folder.is_grown + describe_batches(config),
+        ),
         ("Learning rate", f"{rate} ({config.optimizer})"),
         (
             "Masked",

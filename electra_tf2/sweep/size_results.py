@@ -7,7 +7,6 @@ import math
 from typing import Any, NamedTuple
 
 from electra_tf2.files import exists, write_json
-from electra_tf2.hparams.types import Ramp
 from electra_tf2.pretraining.guards import FIRST_STEPS, learns_nothing
 from electra_tf2.stored_json import read_record
 
@@ -58,7 +57,8 @@ class Sweep:
     Attributes:
         model_name: what the models' names begin with.
         hidden_size: of the discriminator.
-        num_train_steps, num_warmup_steps, train_batch_size, max_seq_length: the budget of each.
+        num_train_steps, num_warmup_steps: of each; of phases, all steps and the longest warm-up.
+        batches: what its steps are of, see `describe_batches`; "" in files of older versions.
         evaluated_on: the records of the evaluation.
         electric: whether the models are Electric's, whose figures say little of a collapse.
         sizes: all sizes of the sweep, in rising order.
@@ -69,12 +69,11 @@ class Sweep:
     hidden_size: int
     num_train_steps: int
     num_warmup_steps: int
-    train_batch_size: int | Ramp
-    max_seq_length: int
     evaluated_on: str
     electric: bool
     sizes: list[float]
     results: list[SizeResult] = dataclasses.field(default_factory=list)
+    batches: str = ""
 
     @property
     def tasks(self) -> dict[str, str]:

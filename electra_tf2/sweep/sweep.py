@@ -16,6 +16,7 @@ from electra_tf2.files import exists, read_bytes, replace_file
 from electra_tf2.loading.folder import make_model_folder, read_config
 from electra_tf2.loading.pretrained import open_pretrained
 from electra_tf2.outputs import folder_lock
+from electra_tf2.pretraining.phases import describe_batches, phases_of
 from electra_tf2.pretraining.run.open_run import Data, as_it_began, check_same_data, open_data
 from electra_tf2.pretraining.run.pretrain import pretrain
 from electra_tf2.pretraining.run.restore import saved_step
@@ -89,15 +90,15 @@ def run_sweep(
 
 def _begin(model_name: str, configs: Mapping[float, PretrainingConfig]) -> Sweep:
     config = next(iter(configs.values()))
-    held_out = config.eval_tfrecords
+    phases = [phase.config for phase in phases_of(config)]
+    held_out = phases[-1].eval_tfrecords
     return Sweep(
         model_name=model_name,
         hidden_size=config.network().hidden_size,
         num_train_steps=config.num_train_steps,
-        num_warmup_steps=config.num_warmup_steps,
-        train_batch_size=config.train_batch_size,
-        max_seq_length=config.max_seq_length,
-        evaluated_on=held_out or f"the training data, {config.pretrain_tfrecords}",
+        num_warmup_steps=max(phase.num_warmup_steps for phase in phases),
+        batches=describe_batches(config),
+        evaluated_on=held_out or f"the training data, {phases[-1].pretrain_tfrecords}",
         electric=config.electric_objective,
         sizes=list(configs),
     )

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from electra_tf2 import cli
 from electra_tf2.console import markdown_table, show
 from electra_tf2.errors import UserError
-from electra_tf2.hparams.ramps import shown
 from electra_tf2.outputs import check_output_paths
 from electra_tf2.plots import load_pyplot, save_figure
 from electra_tf2.pretraining.guards import FIRST_STEPS, LOWEST_AUC, entropy, replaced_share
@@ -34,8 +33,8 @@ def _heading(sweep: Sweep) -> str:
     return (
         f"# {sweep.model_name}: the generator's size\n\n"
         f"The generator's width as a share of the discriminator's {sweep.hidden_size}; "
-        f"{sweep.num_train_steps:,} steps of {shown(sweep.train_batch_size)} x "
-        f"{sweep.max_seq_length} tokens each. Evaluated on {sweep.evaluated_on}.\n"
+        f"{sweep.batches or f'{sweep.num_train_steps:,} steps'}. "
+        f"Evaluated on {sweep.evaluated_on}.\n"
     )
 
 

@@ -74,14 +74,26 @@ def test_what_can_not_be_compared(tmp_path, hparams, points, where):
         "masking=whole_word",
         '{"words": {"masking": "words"}}',
         '{"words": {"phases": [{"num_train_steps": 9}]}}',
+        '{"words": {"model_name": "x"}}',
+        '{"words": {"do_eval": false}}',
+        '{"large": {"model_hparam_overrides": {"hidden_size": 640}}}',
         '{"words": {}, "Words": {"masking": "whole_word"}}',
         '{"random": {}}',
         '{"No pre-training": {}}',
     ],
 )
 def test_arms_that_can_not_be_compared(tmp_path, arms):
+    run = RunFlags(str(tmp_path), NAME, {"preset": "electra_tiny", "num_train_steps": 3})
     with pytest.raises(UserError, match="--arms|hparam masking"):
-        Comparison(RunFlags(str(tmp_path), NAME, {"preset": "electra_tiny"}), flags(arms=arms))
+        Comparison(run, flags(arms=arms))
+
+
+def test_arms_and_presets_have_no_steps_of_their_own(tmp_path):
+    arms = '{"ramp": {"train_batch_size": [[0, 4], [9, 8]]}}'
+    for hparams, own in (({}, arms), ({"preset": "electra_large_batch_lamb"}, "{}")):
+        run = RunFlags(str(tmp_path), NAME, {"preset": "electra_tiny", **hparams})
+        with pytest.raises(UserError, match="other numbers of steps"):
+            Comparison(run, flags(arms=own if own != "{}" else json.dumps(OBJECTIVES)))
 
 
 def test_arms_take_the_compute_of_the_run_without_them(tmp_path):

@@ -86,8 +86,34 @@ def test_a_branch_with_ramps(data_dir):
     shown = read(model_dir).text["training"]
     for part in ("6 steps of 4 to 8 examples", "30% to 10% of the tokens", "20 to 60", origin):
         assert part in shown
-    # Four steps of its own, up to 8 x 32 tokens each, at 4096 tokens a second.
+    # Four steps of its own, one of 4 x 32 tokens and three of 8 x 32, at 4096 tokens a second.
+    assert seconds_of(open_folder(str(model_dir), PretrainingConfig)) == pytest.approx(0.21875)
+
+
+def test_a_log_that_begins_later_than_the_run(data_dir):
+    model_dir = write_pretrained(data_dir, log_every_steps=2)
+    lines = (model_dir / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (model_dir / "metrics.jsonl").write_text("".join(lines[1:]))
+    # Four of six steps of 8 x 32 tokens.
     assert seconds_of(open_folder(str(model_dir), PretrainingConfig)) == pytest.approx(0.25)
+
+
+def test_the_last_step_is_one_of_training(data_dir):
+    model_dir = write_pretrained(data_dir)
+    reports = [json.loads(line) for line in (model_dir / "metrics.jsonl").open()]
+    for own in reports:
+        own["wall_time"] = 1e9 if own["split"] == "train" else 1.5e9
+    (model_dir / "metrics.jsonl").write_text("".join(json.dumps(r) + "\n" for r in reports))
+    text = read(model_dir).text["training"]
+    assert "2001-09-0" in text and "2017" not in text
+
+
+def test_the_corpora_of_a_mixture_keep_their_order(data_dir):
+    """Another order is another training."""
+    mixture = {str(data_dir / name / "*.tfrecord*"): 1.0 for name in ("b", "a")}
+    model_dir = write_pretrained(data_dir, pretrain_tfrecords=mixture)
+    folder = open_folder(str(model_dir), PretrainingConfig)
+    assert list(folder.config.pretrain_tfrecords) == list(mixture)
 
 
 def test_records_that_are_documents(data_dir):

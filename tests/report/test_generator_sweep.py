@@ -29,7 +29,8 @@ def result(size, auc, loss=0.30, **scores):
 
 def sweep(*results, steps=20000, sizes=(), electric=False):
     sizes = [own.size for own in results] + list(sizes)
-    return Sweep("m", 128, steps, 500, 32, 64, "held_out/*", electric, sizes, list(results))
+    batches = f"{steps:,} steps of 32 examples of 64 tokens"
+    return Sweep("m", 128, steps, 500, "held_out/*", electric, sizes, list(results), batches)
 
 
 def cells(text):
@@ -53,7 +54,7 @@ def test_table():
     assert row["loss without looking"] == "0.3845"
     assert "pfs-days" not in head and len(first) == len(second) + 1 == len(head)
     assert second[:2] == ["0.5", "64"] and "collapsed" not in text
-    assert "20,000 steps of 32 x 64 tokens" in text and "held_out/*" in text
+    assert "20,000 steps of 32 examples of 64 tokens" in text and "held_out/*" in text
 
 
 def test_table_of_what_is_there_so_far():

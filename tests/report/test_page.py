@@ -79,7 +79,7 @@ def test_figures_and_curves_are_those_of_the_log(page):
     rows = {row[0]: row[1:] for row in page.tables["curves"]}
     assert rows["Generator: loss"] == ["3.21", "3.45"]
     assert rows["Discriminator: AUC"] == ["0.6543", "0.5678"]
-    assert rows["Loss of both, weighted"] == ["34", "31.5"]
+    assert rows["Weighted loss"] == ["34", "31.5"]
     drawn = [a["aria-label"] for tag, a in page.tags if tag == "svg"]
     assert all("at step 2, " in label for label in drawn[:4])
     assert "held-out text 0.5678 at step 6" in drawn[3]

@@ -4,11 +4,13 @@ from pathlib import Path
 
 import pytest
 
+import sweep_generator_size
 from configure_pretraining import PretrainingConfig
 from electra_tf2.cli import RunFlags
 from electra_tf2.errors import UserError
 from electra_tf2.sweep.size_results import read_sweep
 from electra_tf2.sweep.sizes import SIZES, sweep_configs
+from electra_tf2.sweep.sweep import _begin
 from electra_tf2.sweep.table import table
 
 
@@ -31,6 +33,25 @@ def test_only_the_generators_size_differs():
     assert [c.generator_hidden_size for c in made.values()] == list(made)
     assert made[0.125].model_dir == "data/models/m_generator_0.125"
     assert made[1.0].results_txt == "data/models/m_generator_1/results/unsup_results.txt"
+
+
+def test_a_sweep_of_phases_says_what_they_are():
+    first = {"num_train_steps": 1, "train_batch_size": 2, "max_seq_length": 64}
+    second = {"num_train_steps": 2, "train_batch_size": 8, "eval_tfrecords": "held_out/*"}
+    own = {"phases": [first, second], "max_seq_length": 32, "num_warmup_steps": 1}
+    begun = _begin("m", configs(0.5, **own))
+    assert begun.batches == (
+        "1 steps of 2 examples of 64 tokens; then 2 steps of 8 examples of 32 tokens"
+    )
+    assert begun.evaluated_on == "held_out/*" and begun.num_train_steps == 3
+    assert begun.batches in table(begun)
+
+
+def test_fine_tuning_has_no_model_of_its_own():
+    argv = ["--data-dir", "d", "--model-name", "m", "--finetune", "model_name=x"]
+    with pytest.raises(UserError, match="model_name is a flag") as error:
+        sweep_generator_size.main(argv)
+    assert error.value.where == "--finetune"
 
 
 def test_default_sizes_fit_all_model_sizes():
