@@ -33,6 +33,7 @@ from electra_tf2.text.vocabulary import (
     vocabulary_lines,
 )
 from electra_tf2.text.vocabulary_json import (
+    AS_IT_IS,
     SETTINGS,
     normalizer_settings,
     other_cutting,
@@ -105,7 +106,7 @@ def read_huggingface_casing(folder: str) -> Casing | None:
     _check_truth_values(config, posixpath.join(folder, TOKENIZER_CONFIG))
     _check_truth_values(normalizer_settings(tokenizer.get("normalizer")) or {}, path)
     settings = stated_settings(config, tokenizer)
-    if "do_lower_case" not in settings:
+    if "do_lower_case" not in settings or config.get("tokenizer_class") in AS_IT_IS:
         _check_normalizer(tokenizer, path)
     lower = settings.get("do_lower_case")
     strip = settings.get("strip_accents", lower)
@@ -144,6 +145,9 @@ def _check_cutting(folder: str, config: Mapping[str, Any], tokenizer: Mapping[st
         TOKENIZER_CONFIG: other_cutting(config),
         TOKENIZER: other_cutting_of_tokenizer(tokenizer),
     }
+    as_it_is = tokenizer and config.get("tokenizer_class") in AS_IT_IS
+    if as_it_is and tokenizer.get("post_processor") is None:
+        found[TOKENIZER].append("no post_processor, which would put [CLS] and [SEP] around texts")
     for name, other in found.items():
         if other:
             raise UserError(
@@ -376,5 +380,6 @@ def _check_normalizer(content: Mapping[str, Any], path: str) -> None:
             where=path,
             received=f"the normalizer {kind!r}",
             remedy="Only BertNormalizer is known here. Where it comes to the same, say so in "
-            f"{TOKENIZER_CONFIG}: do_lower_case and strip_accents.",
+            f'{TOKENIZER_CONFIG}: "tokenizer_class": "BertTokenizer", do_lower_case and '
+            "strip_accents.",
         )

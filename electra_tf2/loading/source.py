@@ -179,8 +179,11 @@ def _network(
         raise TypeError(
             f"model_hparam_overrides must give fields their values. Received: {overrides!r:.100}"
         )
+    heads = overrides.get(HEADS)
+    if heads is not None and (type(heads) is not int or heads < 1):
+        raise ValueError(f"{HEADS} must be a whole number above 0. Received: {heads!r:.100}")
     try:
-        network = pretrained.encoder_config(overrides.get(HEADS))
+        network = pretrained.encoder_config(heads)
         if network is not None:
             asked = dataclasses.replace(network, **overrides)
             _check_sizes(pretrained, network, asked, option)

@@ -305,8 +305,9 @@ class Network:
         return None if first is None or len(first.shape) < 2 else first.shape[1]
 
     def _refuse_changing_state(self):
+        changing = (keras.layers.BatchNormalization, keras.layers.SpectralNormalization)
         for layer in self.model._flatten_layers():
-            if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable:
+            if isinstance(layer, changing) and layer.trainable:
                 raise UserError(
                     f"The {self.role} has a layer whose statistics change in training.",
                     where=f"layer {layer.path!r}",

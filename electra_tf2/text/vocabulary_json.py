@@ -28,7 +28,7 @@ _CUTTING = {
 }
 _PRE_TOKENIZER = "BertPreTokenizer"
 # Classes of transformers that take tokenizer.json as it is, whatever tokenizer_config.json says.
-_AS_IT_IS = ("PreTrainedTokenizerFast", "TokenizersBackend")
+AS_IT_IS = ("PreTrainedTokenizerFast", "TokenizersBackend")
 # Those that cut text as BERT does, each with and without "Fast" at its end. BertJapaneseTokenizer
 # is none of them: its words of "basic" don't end at ideographs.
 _BERT_CLASSES = (
@@ -116,7 +116,7 @@ def stated_settings(config: Mapping[str, Any], tokenizer: Mapping[str, Any]) -> 
     own = {name: config[name] for name in SETTINGS if config.get(name) is not None}
     normalizer = normalizer_settings(tokenizer.get("normalizer")) or {}
     theirs = {name: value for name, value in normalizer.items() if value is not None}
-    if theirs and config.get("tokenizer_class") in _AS_IT_IS:
+    if theirs and config.get("tokenizer_class") in AS_IT_IS:
         return theirs
     return own if "do_lower_case" in own else theirs | own
 
@@ -155,7 +155,7 @@ def other_cutting(settings: Mapping[str, Any]) -> list[str]:
     other = {name: value for name, value in found.items() if value not in _CUTTING[name]}
     kind = settings.get("tokenizer_class")
     if kind is not None and str(kind).removesuffix("Fast") not in _BERT_CLASSES:
-        other |= {"tokenizer_class": kind} if kind not in _AS_IT_IS else {}
+        other |= {"tokenizer_class": kind} if kind not in AS_IT_IS else {}
     return [f"{name} {json.dumps(value)}" for name, value in other.items()]
 
 

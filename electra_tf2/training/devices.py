@@ -396,6 +396,11 @@ class ReplicaVariables:
             for name, parts in zip(self.names, self._components, strict=True)
         }
 
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Returns name -> shape."""
+        parts = zip(self.names, self._components, strict=True)
+        return {name: tuple(own[0].shape) for name, own in parts}
+
     def assign(self, arrays: Mapping) -> None:
         """Sets every copy of every variable.
 

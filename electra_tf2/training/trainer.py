@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from electra_tf2.console import Progress, duration, is_verbose, say
-from electra_tf2.errors import UserError
+from electra_tf2.errors import UserError, first_of
 from electra_tf2.training.background_saving import BackgroundSaver
 from electra_tf2.training.checkpoints import Checkpoint, CheckpointStore
 from electra_tf2.training.compile_cache import seal_programs
@@ -209,12 +209,34 @@ class Trainer:
         self.skipped = previous.skipped
         self.notes = previous.notes
 
+    def _check_weights(self, checkpoint: Checkpoint) -> None:
+        """Refuses a checkpoint that lacks a variable, or has it in another shape."""
+        there = {name: array.shape for name, array in checkpoint.weights.items()}
+        problems = [
+            f"{name} {f'has shape {there[name]}, not {shape}' if name in there else 'is missing'}"
+            for name, shape in self.run.optimizer.variables.shapes().items()
+            if there.get(name) != shape
+        ]
+        if problems:
+            raise UserError(
+                "The checkpoint is not of this network.",
+                where=checkpoint.path,
+                received=first_of(problems),
+                remedy="Build the network as it was. Keras numbers layers without a name on: name "
+                "them, or call keras.utils.clear_session() before it is built again.",
+            )
+
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Takes weights, slots and position from a checkpoint; warns of another environment."""
+        """Takes weights, slots and position from a checkpoint; warns of another environment.
+
+        Raises:
+            UserError: it is of another network, or its state is damaged.
+        """
         position = checkpoint.part(_Position)
         for name, count in position._asdict().items():
             if count < 0:
                 raise checkpoint.bad_field(name, f"{count}, which is negative")
+        self._check_weights(checkpoint)
         self.run.optimizer.variables.assign(checkpoint.weights)
         self.step = checkpoint.step
         self.examples_seen, self.skipped = position

@@ -322,7 +322,8 @@ def _tagger(trained: TrainedTask) -> ConvertedNetwork:
     tensors["classifier.weight"] = kernel.T
     notes = [
         "A word's tag is that of its first token. Give words that show nothing, such as a "
-        "zero-width space, as [UNK]: the tokenizer would leave them out."
+        "zero-width space, as [UNK]: the tokenizer would leave them out. Words that don't fit as a "
+        "whole are cut off here; there, their first pieces stay."
     ]
     if trained.state.get("separate_ideographs") is not True and any(
         map(has_ideographs, trained.source.vocabulary.tokens)

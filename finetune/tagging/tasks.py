@@ -401,9 +401,10 @@ class TaggingTask(Task):
             )
         new = [self._written(label) for label in self._labels if label not in labels[0]]
         if new:
+            learned = "tags" if self.is_token_level else "tags that are learned (BIOES)"
             logging.warning(
-                f"{self.name}: {len(new)} tags occur in the splits to predict but not in training: "
-                f"{first_of(new, separator=', ')}."
+                f"{self.name}: {len(new)} {learned} occur in the splits to predict but not in "
+                f"training: {first_of(new, separator=', ')}."
             )
 
     def _labels_of(self, path: str, file: TagFile) -> set[str]:

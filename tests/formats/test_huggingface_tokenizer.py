@@ -147,6 +147,29 @@ def test_which_file_counts_follows_from_the_class(tmp_path, kind, followed):
     assert read_stated_casing(vocab_file, vocabulary).casing == MODES[followed]
 
 
+@pytest.mark.parametrize(
+    ("kind", "stated", "said"),
+    [
+        ("PreTrainedTokenizerFast", {"post_processor": None}, "no post_processor"),
+        ("ElectraTokenizerFast", {"post_processor": None}, None),
+        ("PreTrainedTokenizerFast", {"normalizer": None}, "normalizer"),
+        ("TokenizersBackend", {"normalizer": {"type": "Sequence", "normalizers": []}}, "Sequence"),
+        ("BertTokenizer", {"normalizer": None}, None),
+    ],
+)
+def test_a_class_that_takes_the_file_as_it_is(tmp_path, kind, stated, said):
+    """Of the others transformers makes the normalizer and the post_processor itself."""
+    write_tokenizer(tmp_path, tokenizer_class=kind, do_lower_case=True)
+    path = tmp_path / "tokenizer.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | stated))
+    if said is None:
+        assert read_tokenizer(str(tmp_path)) == MODES["lower_strip"]
+        return
+    with pytest.raises(UserError) as error:
+        read_tokenizer(str(tmp_path))
+    assert said in error.value.received and '"BertTokenizer"' in error.value.remedy
+
+
 def test_settings_that_count_without_a_word_on_the_case(tmp_path):
     write_tokenizer(tmp_path, MODES["lower_strip"], strip_accents=False)
     assert read_tokenizer(str(tmp_path)) == MODES["lower_keep_accents"]

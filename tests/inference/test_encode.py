@@ -192,6 +192,12 @@ def test_models_that_are_none(tmp_path):
         electra_tf2.Encoder.from_pretrained(
             official.folder(name), **{**options, "model_hparam_overrides": 5}
         )
+    for heads in (-1, 0, 1.0, True):
+        with pytest.raises(ValueError, match="num_attention_heads must be a whole number"):
+            electra_tf2.Encoder.from_pretrained(
+                official.folder(name),
+                **{**options, "model_hparam_overrides": {"num_attention_heads": heads}},
+            )
     sizes = {"num_attention_heads": 4, "num_hidden_layers": 1}  # it has two layers
     with pytest.raises(UserError, match="num_hidden_layers 1; the model has 2"):
         electra_tf2.Encoder.from_pretrained(

@@ -302,11 +302,18 @@ def unknown_input():
     return keras.Model(inputs, inputs["input_ids"] + inputs["lengths"])
 
 
+def spectrally_normalized():
+    ids = keras.Input((LENGTH,), dtype="int32")
+    layer = keras.layers.SpectralNormalization(keras.layers.Dense(1), name="statistics")
+    return keras.Model(ids, layer(keras.layers.Embedding(VOCAB, 1)(ids)))
+
+
 REFUSED_MODELS = {
     "not built": (lambda: UnigramGenerator(embedding_layer()), "has no variables yet"),
     "unknown argument": (lambda: AsksForMore(everywhere), "lengths"),
     "unknown input": (unknown_input, "lengths"),
     "batch normalization": (lambda: batch_normalized(True), "statistics"),
+    "spectral normalization": (spectrally_normalized, "statistics"),
 }
 OUTPUTS = {
     "generator rank 2": (GeneratorNetwork, lambda tokens: (3, VOCAB), "(3, 15)"),

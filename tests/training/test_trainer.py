@@ -435,6 +435,19 @@ def test_message_of_an_interruption():
     assert "Run the same command again" in error.remedy
 
 
+@pytest.mark.parametrize(
+    ("weights", "said"),
+    [({"line_1/weight": np.zeros(1)}, "is missing"), ({"line/weight": np.zeros(2)}, "shape (2,)")],
+)
+def test_a_checkpoint_of_another_network_is_refused(tmp_path, weights, said):
+    trainer = make_trainer(tmp_path)
+    checkpoint = trainer.run.store.load(trainer.save())
+    with pytest.raises(UserError, match="not of this network") as error:
+        trainer.restore(checkpoint._replace(weights=weights))
+    assert "line/weight" in error.value.received and said in error.value.received
+    assert error.value.where == checkpoint.path
+
+
 @pytest.mark.parametrize("field", ["examples_seen", "skipped_updates"])
 def test_a_position_below_zero_is_refused(tmp_path, field):
     trainer = make_trainer(tmp_path)
