@@ -160,7 +160,9 @@ def seconds_of(folder: PretrainedFolder) -> float:
             begun = end
         return found
 
-    timed = [own for own in folder.reports if own["split"] == "train" and own["tokens_per_second"]]
+    timed = [
+        own for own in folder.reports if own["split"] == "train" and own.get("tokens_per_second")
+    ]
     if not timed:
         return 0.0
     # A log begins later than the run if it was moved away, and where a branch left another run.

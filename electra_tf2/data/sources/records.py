@@ -219,8 +219,9 @@ def table_batches(
         nonlocal source_bytes
         for block in blocks:
             source_bytes += block.source_bytes
-            for line in io.StringIO(block.text, newline=""):
-                yield line.removeprefix(_MARK)  # also where files that begin with it were joined
+            # Byte order marks begin lines where files were joined, and behind an added header.
+            text = block.text.removeprefix(_MARK).replace(f"\n{_MARK}", "\n")
+            yield from io.StringIO(text, newline="")
 
     # strict: what is around quotes that are no marks would silently become part of the text.
     rows = _rows(csv.reader(lines(), delimiter=separator, strict=True))
