@@ -69,15 +69,15 @@ def test_a_branch_that_is_killed_goes_on(tiny_data, stable):
     tiny.pretrain_here(tiny_data, "undisturbed_branch", branch_from=stable, **long)
     begun = []
     for step in (10, 45):
-        process = tiny.start(tiny_data, "killed", branch_from=stable, **long)
-        wait_for_step(process, tiny_data / "models" / "killed", step)
+        process = tiny.start(tiny_data, "killed_branch", branch_from=stable, **long)
+        wait_for_step(process, tiny_data / "models" / "killed_branch", step)
         process.kill()
         begun += re.findall(r"Training from step (\d+)", process.communicate()[1])
         assert process.returncode == -signal.SIGKILL
-    code, shown = tiny.run(tiny_data, "killed", branch_from=stable, **long)
+    code, shown = tiny.run(tiny_data, "killed_branch", branch_from=stable, **long)
     begun += re.findall(r"Training from step (\d+)", shown)
     assert code == 0 and begun == ["4", "4", "30"]
-    tiny.assert_same_end(tiny_data, "killed", "undisturbed_branch")
+    tiny.assert_same_end(tiny_data, "killed_branch", "undisturbed_branch")
 
 
 REFUSED = {
