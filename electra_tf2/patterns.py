@@ -78,8 +78,9 @@ def short_names(patterns: Iterable[str]) -> list[str]:
     while len(names) > 1 and len({own[-1] for own in names}) == 1 and min(map(len, names)) > 1:
         names = [own[:-1] for own in names]
     names = [own[-1:] for own in names] if len(names) == 1 else names
-    each = iter(_NOT_IN_A_NAME.sub("", "_".join(own)).strip(".-_") for own in names)
-    found = ["_".join(filter(None, dict.fromkeys(next(each) for _ in own))) for own in globs]
+    cleaned = (_NOT_IN_A_NAME.sub("", "_".join(own)).strip(".-_") for own in names)
+    name_of = dict(zip(single, cleaned, strict=True))
+    found = ["_".join(filter(None, dict.fromkeys(map(name_of.get, own)))) for own in globs]
     if all(found) and len(set(found)) == len(found):
         return found
     return [f"corpus_{number}" for number in range(1, len(found) + 1)]

@@ -207,7 +207,8 @@ def _batches(
     """Gathers columns of texts to batches of about half a megabyte.
 
     They share `source_bytes` by their rows: what pandas writes is mostly one row group, and its
-    progress is to be seen. `rows` is 0 where their number is not known.
+    progress is to be seen. `rows` is 0 where their number is not known. `fields` are all columns of
+    the file, see `_fields`: what a bad record has.
     """
     texts: list[str] = []
     bad: list[BadRecord] = []
@@ -262,7 +263,7 @@ def _opened_parquet(file: CorpusFile, field: str) -> Iterator[Any]:
 
 @contextlib.contextmanager
 def _opened_arrow(file: CorpusFile, field: str) -> Iterator[tuple[Any, Any, Any]]:
-    """Yields the reader of an Arrow file, None without an index; a stream behind its schema; it."""
+    """Yields an Arrow file's reader (None without an index), stream (behind the schema), schema."""
     with _opened_source(file, mapped=True) as source:
         import pyarrow
 
